@@ -1,0 +1,92 @@
+"""Every way to fail, and the one table that says what the caller sees.
+
+    TouchstoneError
+    ├── ConfigError            the operator's input: a setting, a profile, a command's file
+    └── RequestError           the HTTP status speaks for the request
+        ├── Unauthorized       401
+        ├── UnknownProfile     404
+        ├── RequestTooLarge    413
+        ├── InvalidRequest     422
+        ├── QueueFull          429  carries Retry-After
+        ├── InternalError      500
+        ├── NotReady           503  carries Retry-After
+        └── RequestDeadline    504
+
+What happens to one sample is data, not an exception: see `sample_error`.
+"""
+
+from __future__ import annotations
+
+from reward_server.schemas import SampleError, SampleErrorCode
+
+
+class TouchstoneError(Exception):
+    """The root: `except TouchstoneError` catches what this package raises on purpose."""
+
+
+class ConfigError(TouchstoneError):
+    """What the operator gave cannot work. The message says what came and what to do."""
+
+
+class RequestError(TouchstoneError):
+    """A request that gets no results. `retry_after_s` becomes the `Retry-After` header."""
+
+    status = 500
+    code = "internal_error"
+    retry_after_s: float | None = None
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+
+class Unauthorized(RequestError):
+    status, code = 401, "unauthorized"
+
+
+class UnknownProfile(RequestError):
+    status, code = 404, "unknown_profile"
+
+
+class RequestTooLarge(RequestError):
+    status, code = 413, "request_too_large"
+
+
+class InvalidRequest(RequestError):
+    status, code = 422, "invalid_request"
+
+
+class QueueFull(RequestError):
+    status, code, retry_after_s = 429, "queue_full", 1.0
+
+
+class InternalError(RequestError):
+    status, code = 500, "internal_error"
+
+
+class NotReady(RequestError):
+    status, code, retry_after_s = 503, "not_ready", 1.0
+
+
+class RequestDeadline(RequestError):
+    status, code = 504, "request_deadline"
+
+
+# May the same sample succeed if it is sent again? A sample that ran into its deadline or killed a
+# worker would do so again; one that never got its turn before the request's deadline would not.
+SAMPLE_ERRORS: dict[SampleErrorCode, bool] = {
+    "deadline_exceeded": False,
+    "scorer_failed": False,
+    "bad_ground_truth": False,
+    "missing_field": False,
+    "response_too_large": False,
+    "worker_lost": False,
+}
+
+
+def sample_error(
+    code: SampleErrorCode, message: str, *, retryable: bool | None = None
+) -> SampleError:
+    """A sample's failure as data; `retryable` is the table's unless the caller knows better."""
+    return SampleError(code, message, SAMPLE_ERRORS[code] if retryable is None else retryable)

@@ -1,0 +1,113 @@
+"""The wire, defined once: what `POST /score` takes and gives, and nothing else.
+
+The server decodes with these types, the client builds and parses with them, the OpenAPI document
+is made from them. Importing this module is light: msgspec only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+Priority = Literal["train", "eval"]
+Status = Literal["ok", "error"]
+SampleErrorCode = Literal[
+    "deadline_exceeded",
+    "scorer_failed",
+    "bad_ground_truth",
+    "missing_field",
+    "response_too_large",
+    "worker_lost",
+]
+Number = int | float
+
+
+class Message(Struct):
+    """One turn of a chat. `content` may be a list of parts or null, as chat formats allow."""
+
+    role: str
+    content: str | list[Any] | None = None
+
+
+class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing to score. What has no field of its own travels in `metadata`."""
+
+    id: str
+    response: str
+    prompt: str | list[Message] | None = None
+    ground_truth: str | Number | list[str | Number] | None = None
+    group_id: str | None = None
+    signals: dict[str, Number | list[Number] | None] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class ScoreRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of `POST /score`. Without `deadline_ms` the server's own deadline holds."""
+
+    samples: list[Sample]
+    profile: str = "math"
+    deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+    priority: Priority = "train"
+    explain: bool = False
+
+
+class SampleError(Struct, frozen=True):
+    """Why a sample has no score. `retryable`: the same sample may succeed if sent again."""
+
+    code: SampleErrorCode
+    message: str
+    retryable: bool
+
+
+class SampleResult(Struct):
+    """The verdict on one sample. With status `error` the reward is null, never a number."""
+
+    id: str
+    status: Status
+    reward: float | None
+    scores: dict[str, float | None]
+    error: SampleError | None = None
+    explanation: dict[str, Any] | None = None
+
+
+class ScoreResponse(Struct):
+    """The answer to `POST /score`: results in the order of the samples, same length, same ids."""
+
+    results: list[SampleResult]
+    profile: str
+    fingerprint: str
+    elapsed_ms: float
+
+
+class ErrorDetail(Struct):
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorBody(Struct):
+    """The body of every answer that is not a 2xx."""
+
+    error: ErrorDetail
+
+
+class ProfileInfo(Struct):
+    """One entry of `GET /profiles`. `ranges`: scorer key to the least and greatest score."""
+
+    name: str
+    description: str
+    scorers: list[str]
+    ranges: dict[str, tuple[float, float]]
+    fingerprint: str
+
+
+class ProfileList(Struct):
+    profiles: list[ProfileInfo]
+
+
+class HealthStatus(Struct):
+    """The body of `GET /health` and `GET /ready`; `reason` says why it is not ready."""
+
+    status: Literal["ok", "not_ready"]
+    reason: str | UnsetType = UNSET

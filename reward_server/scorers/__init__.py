@@ -1,0 +1,31 @@
+"""The scorers, listed by hand. To add one: write its module, add its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from reward_server.errors import ConfigError
+from reward_server.scorers.base import Scorer
+
+SCORERS: dict[str, str] = {
+    "format": "reward_server.scorers.format:FormatScorer",
+    "math": "reward_server.scorers.math:MathScorer",
+    "dummy": "reward_server.scorers.dummy:DummyScorer",
+}
+
+
+def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
+    """The scorer called `name`, set up by `config`.
+
+    Raises:
+        ConfigError: no such scorer, a key that it does not know, or a value that it refuses.
+    """
+    if name not in SCORERS:
+        raise ConfigError(f"unknown scorer {name!r}; the scorers are {', '.join(sorted(SCORERS))}")
+    module, _, attribute = SCORERS[name].partition(":")
+    try:
+        return getattr(import_module(module), attribute)(**config)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"scorer {name!r} does not take config {dict(config)!r}: {error}") from error

@@ -1,0 +1,49 @@
+"""What a scorer is: samples in, as many scores out, in the same order.
+
+A scorer raises only on our own bugs; what went wrong with one sample is that sample's `Score`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from reward_server.schemas import Sample, SampleError
+
+# inline: linear time, in the event loop. worker: in a killable process. model: in a batching thread.
+RunsIn = Literal["inline", "worker", "model"]
+
+
+class Score(Struct, frozen=True, omit_defaults=True):
+    """What one scorer says of one sample: a finite `value`, or null and the `error` why."""
+
+    value: float | None = None
+    error: SampleError | None = None
+    explanation: dict[str, Any] | None = None
+
+
+class ScorerSpec(NamedTuple):
+    """How to build a scorer, in this process or in a worker: its name and its config."""
+
+    name: str
+    config: Mapping[str, Any]
+
+
+class Scorer(Protocol):
+    """Code that scores samples.
+
+    `version` changes whenever a verdict can change: it is part of the fingerprint.
+    `range` is the least and the greatest score. `reads` names the fields of a sample that the
+    score depends on: no others are sent to a worker.
+    """
+
+    version: ClassVar[str]
+    range: ClassVar[tuple[float, float]]
+    runs_in: ClassVar[RunsIn]
+    reads: ClassVar[tuple[str, ...]]
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        """Score each sample: same order, same length. `explain` fills the explanations."""
+        ...
