@@ -1,0 +1,146 @@
+"""Profiles: named combinations of scorers, read from YAML, and the reward they make of scores.
+
+In: YAML files, the built-in ones beside this package's code and the operator's own. Out: profiles
+with their scorers built and their fingerprint. It scores nothing itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reward_server.errors import ConfigError
+from reward_server.schemas import ProfileInfo, SampleError
+from reward_server.scorers import build_scorer
+from reward_server.scorers.base import Score, Scorer, ScorerSpec
+
+BUILTIN_DIR = Path(__file__).parent / "profiles"
+
+
+class ScorerEntry(BaseModel):
+    """One scorer of a profile. With `gate_below`, a score below it makes the reward 0."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scorer: str | None = Field(default=None, description="which scorer; default: the entry's key")
+    weight: float = Field(default=1.0, allow_inf_nan=False)
+    gate_below: float | None = Field(default=None, allow_inf_nan=False)
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def counts(self) -> bool:
+        """Does the reward depend on this scorer?"""
+        return self.weight != 0 or self.gate_below is not None
+
+
+class ProfileConfig(BaseModel):
+    """What a profile's YAML file holds; the profile's name is the file's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: str = ""
+    scorers: dict[str, ScorerEntry] = Field(min_length=1)
+
+
+class Profile:
+    """A profile with its scorers built.
+
+    `fingerprint` is a hash of the configuration and of the scorers' versions: the same
+    fingerprint, the same rewards.
+    """
+
+    def __init__(self, name: str, config: ProfileConfig) -> None:
+        self.name = name
+        self.entries = dict(config.scorers)
+        self.specs = {
+            key: ScorerSpec(entry.scorer or key, entry.config)
+            for key, entry in config.scorers.items()
+        }
+        self.scorers: dict[str, Scorer] = {
+            key: build_scorer(spec.name, spec.config) for key, spec in self.specs.items()
+        }
+        self.fingerprint = _fingerprint(config, self.specs, self.scorers)
+        self.info = ProfileInfo(
+            name=name,
+            description=config.description,
+            scorers=list(self.scorers),
+            ranges={key: scorer.range for key, scorer in self.scorers.items()},
+            fingerprint=self.fingerprint,
+        )
+
+    def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
+        """The weighted sum of the scores, 0 behind a closed gate; null with the error of the
+        first scorer that counts and could not score."""
+        total = 0.0
+        open_gates = True
+        for key, entry in self.entries.items():
+            if not entry.counts:
+                continue
+            value = scores[key].value
+            if value is None:
+                return None, scores[key].error
+            total += entry.weight * value
+            open_gates &= entry.gate_below is None or value >= entry.gate_below
+        return (total if open_gates else 0.0), None
+
+
+def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
+    """The built-in profiles and those of `directories`; a later file of the same name wins.
+
+    Raises:
+        ConfigError: a directory without profiles, or a file that does not hold a profile.
+    """
+    paths: dict[str, Path] = {}
+    for directory in (BUILTIN_DIR, *directories):
+        found = sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
+        if not found:
+            raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
+        paths |= {path.stem: path for path in found}
+    return {name: load_profile(path) for name, path in sorted(paths.items())}
+
+
+def load_profile(path: Path) -> Profile:
+    """The profile in one YAML file.
+
+    Raises:
+        ConfigError: it is not YAML, has an unknown key, or a scorer that cannot be built.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Profile(path.stem, ProfileConfig.model_validate(content))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read profile {path}: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"profile {path}: {describe(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"profile {path}: {error}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """Pydantic's complaints on one line: where, what came, what was expected."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: "
+        + (
+            "unknown key"
+            if problem["type"] == "extra_forbidden"
+            else f"{problem['msg']} (got {str(problem['input'])[:80]!r})"
+        )
+        for problem in error.errors(include_url=False)
+    )
+
+
+def _fingerprint(
+    config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
+) -> str:
+    content: Sequence[Any] = [
+        config.model_dump(exclude={"description"}),
+        {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},
+    ]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,0 +1,127 @@
+"""The server's settings: YAML file, then `REWARD_*` environment, then command line; the later wins.
+
+Out: one checked `Settings`. An unknown key, wherever it stands, refuses to start and is named.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from reward_server.errors import ConfigError
+from reward_server.profiles import describe
+
+ENV_PREFIX = "REWARD_"
+# Read by the clients and by this module; they may stand in the same environment as the settings.
+OTHER_VARIABLES = {"REWARD_URL", "REWARD_CONFIG"}
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Sizes, times and counts carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8700, ge=0, le=65535, description="port to listen on; 0: any free one")
+    api_key: SecretStr | None = Field(None, description="the key that callers must send")
+    api_keys: list[SecretStr] = Field([], description="further keys, one a caller")
+    insecure: bool = Field(False, description="listen beyond loopback without a key")
+    profiles_dir: Path | None = Field(None, description="directory of your own profiles (*.yaml)")
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
+    )
+    sample_deadline_s: float = Field(5.0, gt=0, description="deadline of one sample in a worker")
+    request_deadline_s: float = Field(60.0, gt=0, description="deadline of a request without one")
+    worker_memory_bytes: int = Field(2 * 2**30, ge=2**27, description="memory limit of a worker")
+    worker_max_samples: int = Field(
+        100_000, ge=1, description="samples after which a worker is replaced"
+    )
+    max_samples: int = Field(4096, ge=1, description="samples of one request")
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="bytes of one request's body")
+    max_response_bytes: int = Field(2**20, ge=1, description="bytes of one sample's response")
+    max_pending_samples: int = Field(65_536, ge=1, description="samples in work; beyond it, 429")
+    drain_s: float = Field(30.0, ge=0, description="time to finish what is in flight at the end")
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        "info", description="how much the server says"
+    )
+
+    @model_validator(mode="after")
+    def _refuse_open_door(self) -> Settings:
+        if not (_is_loopback(self.host) or self.keys or self.insecure):
+            raise ValueError(
+                f"host {self.host!r} can be reached from other machines and no API key is set; "
+                "set REWARD_API_KEY, listen on 127.0.0.1, or say --insecure"
+            )
+        return self
+
+    @property
+    def keys(self) -> list[str]:
+        """Every key that opens the server; none: no key is asked for."""
+        keys = [*([self.api_key] if self.api_key else []), *self.api_keys]
+        return [key.get_secret_value() for key in keys]
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of the file `config` (or `REWARD_CONFIG`), the environment and `overrides`.
+
+    Raises:
+        ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
+    """
+    _refuse_unknown_variables(os.environ)
+    path = config or (Path(os.environ["REWARD_CONFIG"]) if os.environ.get("REWARD_CONFIG") else None)
+    if path is not None and not path.is_file():
+        raise ConfigError(f"config file {path} is not there")
+    try:
+        return _with_file(path)(**(overrides or {}))
+    except ValidationError as error:
+        raise ConfigError(f"settings: {describe(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise ConfigError(f"config file {path}: expected a YAML mapping of settings; {error}") from error
+
+
+def _with_file(path: Path | None) -> type[Settings]:
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, path)
+
+    return FileSettings
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = sorted(
+        name for name in environment if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
+    )
+    if unknown:
+        raise ConfigError(
+            f"unknown environment variable {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
