@@ -5,6 +5,7 @@ A scorer raises only on our own bugs; what went wrong with one sample is that sa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -29,6 +30,11 @@ class ScorerSpec(NamedTuple):
 
     name: str
     config: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The same for the same scorer with the same config: profiles share what they can."""
+        return f"{self.name} {json.dumps(self.config, sort_keys=True, default=str)}"
 
 
 class Scorer(Protocol):

@@ -1,0 +1,276 @@
+"""A request through a profile: fan out to the scorers, combine, answer in order.
+
+In: a decoded `ScoreRequest`. Out: a `ScoreResponse` with one result a sample. It knows nothing of
+HTTP: the app and the `score` command use it alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reward_server.errors import (
+    NotReady,
+    QueueFull,
+    RequestDeadline,
+    RequestTooLarge,
+    UnknownProfile,
+    sample_error,
+)
+from reward_server.metrics import Metrics
+from reward_server.profiles import Profile
+from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
+from reward_server.scorers.base import Score, Scorer
+from reward_server.settings import Settings
+from reward_server.workers import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+# Inline scorers run in the event loop: after this much text they let others have a turn.
+INLINE_SLICE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one request may ask for, and how long it may take."""
+
+    max_samples: int
+    max_response_bytes: int
+    max_pending_samples: int
+    request_deadline_s: float
+
+
+class Engine:
+    """Profiles and the workers behind them. `start` before the first request, `stop` at the end."""
+
+    def __init__(
+        self, profiles: Mapping[str, Profile], pool: WorkerPool, limits: Limits, metrics: Metrics
+    ) -> None:
+        self.profiles = profiles
+        self.pool = pool
+        self.limits = limits
+        self.metrics = metrics
+        self.pending_samples = 0
+        self.draining = False
+        self._started = False
+
+    async def start(self) -> None:
+        """Start the workers.
+
+        Raises:
+            ConfigError: a scorer cannot be built in a worker.
+        """
+        await self.pool.start()
+        self._started = True
+
+    async def stop(self) -> None:
+        self._started = False
+        await self.pool.stop()
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why requests are turned away now, or None."""
+        if not self._started:
+            return "starting: workers are not up yet"
+        if self.draining:
+            return "draining: the server is going down"
+        if self.pool.alive == 0:
+            return "no worker is alive; new ones are being started"
+        return None
+
+    async def score(self, request: ScoreRequest) -> ScoreResponse:
+        """Score every sample of the request.
+
+        Raises:
+            UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
+            RequestDeadline: not one sample got its turn before the deadline.
+        """
+        started = time.perf_counter()
+        profile = self._admit(request)
+        self.pending_samples += len(request.samples)
+        try:
+            results = await self._results(profile, request)
+        finally:
+            self.pending_samples -= len(request.samples)
+        self.metrics.observe_results(profile.name, results)
+        elapsed_ms = (time.perf_counter() - started) * 1e3
+        return ScoreResponse(results, profile.name, profile.fingerprint, round(elapsed_ms, 3))
+
+    def _admit(self, request: ScoreRequest) -> Profile:
+        profile = self.profiles.get(request.profile)
+        if profile is None:
+            known = ", ".join(self.profiles)
+            raise UnknownProfile(f"profile {request.profile!r} is not known; known: {known}")
+        if self.draining or not self._started:
+            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
+        count = len(request.samples)
+        if count > self.limits.max_samples:
+            raise RequestTooLarge(
+                f"{count} samples came, at most {self.limits.max_samples} a request; send fewer"
+            )
+        if self.pending_samples and self.pending_samples + count > self.limits.max_pending_samples:
+            raise QueueFull(
+                f"{self.pending_samples} samples are in work and {count} came, at most "
+                f"{self.limits.max_pending_samples} at once; try again after Retry-After seconds"
+            )
+        return profile
+
+    async def _results(self, profile: Profile, request: ScoreRequest) -> list[SampleResult]:
+        deadline_s = self.limits.request_deadline_s
+        if request.deadline_ms is not None:
+            deadline_s = min(deadline_s, request.deadline_ms / 1e3)
+        give_up_at = asyncio.get_running_loop().time() + deadline_s
+        columns = await asyncio.gather(
+            *(
+                self._column(profile, key, request.samples, request.explain, give_up_at)
+                for key in profile.scorers
+            )
+        )
+        scores = [dict(zip(profile.scorers, row, strict=True)) for row in zip(*columns, strict=True)]
+        results = [
+            combine(profile, sample, row, request.explain)
+            for sample, row in zip(request.samples, scores, strict=True)
+        ]
+        if results and all(_never_got_its_turn(result) for result in results):
+            raise RequestDeadline(
+                f"none of {len(results)} samples got its turn within {deadline_s * 1e3:.0f} ms; "
+                "send fewer samples or a longer deadline_ms"
+            )
+        return results
+
+    async def _column(
+        self,
+        profile: Profile,
+        key: str,
+        samples: Sequence[Sample],
+        explain: bool,
+        give_up_at: float,
+    ) -> list[Score]:
+        """One scorer's scores of all samples; a response beyond the limit is not looked at."""
+        limit = self.limits.max_response_bytes
+        scores: list[Score | None] = [_too_large(sample, limit) for sample in samples]
+        todo = [i for i, score in enumerate(scores) if score is None]
+        chosen = samples if len(todo) == len(samples) else [samples[i] for i in todo]
+        scorer = profile.scorers[key]
+        with self.metrics.scorer_seconds.labels(profile.specs[key].name).time():
+            if scorer.runs_in == "worker":
+                found = await self.pool.score(
+                    profile.specs[key].key, chosen, explain=explain, give_up_at=give_up_at
+                )
+            else:
+                found = await score_inline(scorer, chosen, explain=explain, give_up_at=give_up_at)
+        for i, score in zip(todo, found, strict=True):
+            scores[i] = score
+        return [score for score in scores if score is not None]
+
+
+async def score_inline(
+    scorer: Scorer, samples: Sequence[Sample], *, explain: bool, give_up_at: float
+) -> list[Score]:
+    """Score in the event loop, slice by slice, giving way between slices."""
+    loop = asyncio.get_running_loop()
+    scores: list[Score] = []
+    for part in _slices(samples):
+        if scores:
+            await asyncio.sleep(0)
+        if loop.time() >= give_up_at:
+            late = sample_error(
+                "deadline_exceeded", "the request's deadline passed first", retryable=True
+            )
+            return scores + [Score(error=late)] * (len(samples) - len(scores))
+        scores += _score_slice(scorer, part, explain)
+    return scores
+
+
+def combine(
+    profile: Profile, sample: Sample, scores: Mapping[str, Score], explain: bool
+) -> SampleResult:
+    """The result of one sample from its scores."""
+    reward, error = profile.reward(scores)
+    return SampleResult(
+        id=sample.id,
+        status="ok" if reward is not None else "error",
+        reward=reward,
+        scores={key: score.value for key, score in scores.items()},
+        error=error,
+        explanation={key: _explain(score) for key, score in scores.items()} if explain else None,
+    )
+
+
+def _explain(score: Score) -> dict[str, object] | None:
+    if score.error is None:
+        return score.explanation
+    return {"error": score.error, **(score.explanation or {})}
+
+
+def _slices(samples: Sequence[Sample]) -> Iterable[Sequence[Sample]]:
+    start = size = 0
+    for end, sample in enumerate(samples):
+        size += len(sample.response)
+        if size >= INLINE_SLICE_BYTES:
+            yield samples[start : end + 1]
+            start, size = end + 1, 0
+    if start < len(samples):
+        yield samples[start:]
+
+
+def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
+    try:
+        scores = scorer.score(samples, explain=explain)
+        if len(scores) != len(samples):
+            raise ValueError(f"{len(scores)} scores for {len(samples)} samples")
+    except Exception as error:  # a scorer call: its bug must not become the request's
+        logger.exception("scorer %s failed", type(scorer).__name__)
+        if len(samples) > 1:
+            return [_score_slice(scorer, [sample], explain)[0] for sample in samples]
+        failed = sample_error("scorer_failed", f"{type(error).__name__}: {error}"[:300])
+        return [Score(error=failed)]
+    return [_finite(score) for score in scores]
+
+
+def _finite(score: Score) -> Score:
+    if score.value is None or math.isfinite(score.value):
+        return score
+    return Score(error=sample_error("scorer_failed", f"the scorer returned {score.value}"))
+
+
+def _too_large(sample: Sample, limit: int) -> Score | None:
+    # A character takes at most four bytes: short responses need no encoding to be let through.
+    if 4 * len(sample.response) <= limit or len(sample.response.encode()) <= limit:
+        return None
+    message = f"the response has more than {limit} bytes, which this server takes at most"
+    return Score(error=sample_error("response_too_large", message))
+
+
+def _never_got_its_turn(result: SampleResult) -> bool:
+    error = result.error
+    return error is not None and error.code == "deadline_exceeded" and error.retryable
+
+
+def create_engine(profiles: Mapping[str, Profile], settings: Settings, metrics: Metrics) -> Engine:
+    """The engine that `settings` describe, not yet started."""
+    in_workers = {
+        spec.key: spec
+        for profile in profiles.values()
+        for key, spec in profile.specs.items()
+        if profile.scorers[key].runs_in == "worker"
+    }
+    pool = WorkerPool(
+        in_workers,
+        workers=settings.workers,
+        sample_deadline_s=settings.sample_deadline_s,
+        memory_limit_bytes=settings.worker_memory_bytes,
+        recycle_after=settings.worker_max_samples,
+    )
+    limits = Limits(
+        max_samples=settings.max_samples,
+        max_response_bytes=settings.max_response_bytes,
+        max_pending_samples=settings.max_pending_samples,
+        request_deadline_s=settings.request_deadline_s,
+    )
+    metrics.watch_pool(pool)
+    return Engine(profiles, pool, limits, metrics)

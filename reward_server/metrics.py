@@ -1,0 +1,111 @@
+"""What Prometheus sees of one server: counters, histograms and gauges in a registry of its own."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from reward_server.schemas import SampleResult
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class PoolNumbers(Protocol):
+    """What the metrics read of a worker pool."""
+
+    @property
+    def alive(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def restarts(self) -> Mapping[str, int]: ...
+
+
+class Metrics:
+    """One registry: several servers in one process do not mix."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "reward_requests_total", "Requests answered", ["route", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "reward_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=registry
+        )
+        self.samples = Counter(
+            "reward_samples_total",
+            "Samples answered, by profile and by `ok` or the error's code",
+            ["profile", "status"],
+            registry=registry,
+        )
+        self.rewards = Histogram(
+            "reward_reward", "Rewards given", ["profile"], buckets=REWARDS, registry=registry
+        )
+        self.batch_samples = Histogram(
+            "reward_request_samples", "Samples of a request", buckets=SIZES, registry=registry
+        )
+        self.scorer_seconds = Histogram(
+            "reward_scorer_seconds",
+            "Time of one scorer over one request's samples",
+            ["scorer"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    def observe_results(self, profile: str, results: Sequence[SampleResult]) -> None:
+        """Count the verdicts of one request."""
+        self.batch_samples.observe(len(results))
+        tally = Tally(result.error.code if result.error else "ok" for result in results)
+        for status, count in tally.items():
+            self.samples.labels(profile, status).inc(count)
+        observe = self.rewards.labels(profile).observe
+        for result in results:
+            if result.reward is not None:
+                observe(result.reward)
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        self.requests.labels(route, status).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
+    def watch_pool(self, pool: PoolNumbers) -> None:
+        """Read the pool's numbers whenever the metrics are read."""
+        self.registry.register(_PoolCollector(pool))
+
+    def render(self) -> tuple[bytes, str]:
+        """The metrics as text, and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class _PoolCollector(Collector):
+    def __init__(self, pool: PoolNumbers) -> None:
+        self.pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._gauges()
+        restarts = CounterMetricFamily(
+            "reward_worker_restarts", "Workers replaced, by reason", labels=["reason"]
+        )
+        for reason, count in self.pool.restarts.items():
+            restarts.add_metric([reason], count)
+        yield restarts
+
+    def _gauges(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("reward_workers_alive", "Workers that live", value=self.pool.alive)
+        yield GaugeMetricFamily(
+            "reward_worker_pending_samples",
+            "Samples queued for workers or running in them",
+            value=self.pool.pending,
+        )
