@@ -130,7 +130,9 @@ class Engine:
                 for key in profile.scorers
             )
         )
-        scores = [dict(zip(profile.scorers, row, strict=True)) for row in zip(*columns, strict=True)]
+        scores = [
+            dict(zip(profile.scorers, row, strict=True)) for row in zip(*columns, strict=True)
+        ]
         results = [
             combine(profile, sample, row, request.explain)
             for sample, row in zip(request.samples, scores, strict=True)

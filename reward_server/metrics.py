@@ -43,7 +43,11 @@ class Metrics:
             "reward_requests_total", "Requests answered", ["route", "status"], registry=registry
         )
         self.request_seconds = Histogram(
-            "reward_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=registry
+            "reward_request_seconds",
+            "Time to answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
         )
         self.samples = Counter(
             "reward_samples_total",

@@ -73,14 +73,18 @@ class Settings(BaseSettings):
         return [key.get_secret_value() for key in keys]
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    config: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
     """The settings of the file `config` (or `REWARD_CONFIG`), the environment and `overrides`.
 
     Raises:
         ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
     """
     _refuse_unknown_variables(os.environ)
-    path = config or (Path(os.environ["REWARD_CONFIG"]) if os.environ.get("REWARD_CONFIG") else None)
+    path = config or (
+        Path(os.environ["REWARD_CONFIG"]) if os.environ.get("REWARD_CONFIG") else None
+    )
     if path is not None and not path.is_file():
         raise ConfigError(f"config file {path} is not there")
     try:
@@ -88,7 +92,9 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     except ValidationError as error:
         raise ConfigError(f"settings: {describe(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise ConfigError(f"config file {path}: expected a YAML mapping of settings; {error}") from error
+        raise ConfigError(
+            f"config file {path}: expected a YAML mapping of settings; {error}"
+        ) from error
 
 
 def _with_file(path: Path | None) -> type[Settings]:
@@ -110,7 +116,9 @@ def _with_file(path: Path | None) -> type[Settings]:
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
     unknown = sorted(
-        name for name in environment if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
+        name
+        for name in environment
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
     )
     if unknown:
         raise ConfigError(

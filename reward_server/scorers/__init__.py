@@ -28,4 +28,6 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     try:
         return getattr(import_module(module), attribute)(**config)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"scorer {name!r} does not take config {dict(config)!r}: {error}") from error
+        raise ConfigError(
+            f"scorer {name!r} does not take config {dict(config)!r}: {error}"
+        ) from error

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from reward_server.schemas import Sample, SampleError
 
-# inline: linear time, in the event loop. worker: in a killable process. model: in a batching thread.
+# inline: linear time, in the event loop; worker: a killable process; model: a batching thread
 RunsIn = Literal["inline", "worker", "model"]
 
 

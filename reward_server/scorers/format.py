@@ -50,7 +50,7 @@ def r1_zero(response: str) -> tuple[float, str]:
 
     Source: `r1_zero_reward_fn` of understand-r1-zero, as the GSM8K study uses it.
     """
-    head, gap, tail = response.partition("</think> <answer>")
+    _, gap, tail = response.partition("</think> <answer>")
     if not gap:
         return 0.0, "no '</think> <answer>'"
     if "</answer>" not in tail:

@@ -1,0 +1,42 @@
+# Two commands for a fresh machine: `make demo` and `make test`. They need python3 and a registry.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test serve check lint bench openapi clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,train,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## train a small model against a reward server: before and after
+	$(BIN)/python -m trainer demo --output runs/demo
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest
+
+serve: $(INSTALLED) ## start the server on 127.0.0.1:8700
+	$(BIN)/python -m reward_server serve
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+check: lint test ## lint, types, tests: what CI runs
+
+bench: $(INSTALLED) ## run the benchmarks, peers side by side; BENCH=name runs one
+	$(BIN)/python -m benchmarks $(BENCH)
+
+openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
+	$(BIN)/python -m reward_server.openapi > tests/reward_server/openapi.json
+
+clean: ## remove what was installed and made
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,0 +1,49 @@
+"""Benchmarks: ratios against a named peer in one run. `python -m benchmarks [NAME ...]` runs them.
+
+Each module `NAME.py` here has `main() -> None`, prints its table and writes
+`benchmarks/results/NAME.json` through `record`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(name: str, rows: Sequence[dict[str, Any]], **about: Any) -> Path:
+    """Write what a benchmark found.
+
+    Each row says `what`, `ours`, `peer`, `ratio` and, where one is known, the `floor`; units stand
+    in `what` or in further keys. `about` holds what is true of the whole run.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    today = datetime.date.today().isoformat()
+    content = {"benchmark": name, "date": today, "machine": machine(), **about, "rows": list(rows)}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")

@@ -1,0 +1,43 @@
+"""The `reward-server` command: reads its arguments, then imports what the command needs.
+
+Exit status: 0 done, 1 a failed run, 2 bad input (one line on standard error says what to do).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
+COMMANDS = {
+    "serve": ("start the server", "reward_server.commands.serve"),
+    "score": ("score a JSONL file, no server needed", "reward_server.commands.score"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="reward-server", description="Scores what a language model wrote."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (summary, module) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        if words[:1] == [name]:
+            import_module(module).add_arguments(command)
+    arguments = parser.parse_args(words)
+    from reward_server.errors import TouchstoneError
+
+    try:
+        return import_module(COMMANDS[arguments.command][1]).run(arguments)
+    except TouchstoneError as error:
+        print(f"reward-server: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

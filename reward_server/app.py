@@ -1,0 +1,159 @@
+"""The HTTP service: routes over an engine. `create_app(settings)` is all that others need.
+
+In: settings. Out: an ASGI app that speaks the wire of `schemas`. It decides nothing about scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from reward_server import __version__
+from reward_server.auth import KeyRing
+from reward_server.engine import Engine, create_engine
+from reward_server.errors import InvalidRequest, RequestError
+from reward_server.gate import ClientGone, Gate
+from reward_server.metrics import Metrics
+from reward_server.openapi import openapi_document
+from reward_server.profiles import load_profiles
+from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
+from reward_server.settings import Settings
+
+_decode_request = msgspec.json.Decoder(ScoreRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app that `settings` describe. Its workers start with its lifespan.
+
+    Raises:
+        ConfigError: a profile that cannot be loaded.
+    """
+    metrics = Metrics()
+    profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
+    engine = create_engine(profiles, settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        yield
+        await engine.stop()
+
+    app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
+    app.state.engine = engine
+    routes = _routes(engine, metrics)
+    app.router.routes.extend(routes)
+    app.openapi = lambda: openapi_document(app.title, app.version)
+    app.add_exception_handler(HTTPException, _reraise_as_ours)
+    app.add_middleware(
+        Gate,
+        keys=KeyRing(settings.keys),
+        max_body_bytes=settings.max_body_bytes,
+        metrics=metrics,
+        routes=[route.path for route in routes],
+    )
+    return app
+
+
+def _routes(engine: Engine, metrics: Metrics) -> list[Route]:
+    async def health(_: Request) -> Response:
+        return _json(HealthStatus("ok"))
+
+    async def ready(_: Request) -> Response:
+        reason = engine.not_ready_reason
+        if reason is None:
+            return _json(HealthStatus("ok"))
+        return _json(HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"})
+
+    async def profiles(_: Request) -> Response:
+        return _json(ProfileList([profile.info for profile in engine.profiles.values()]))
+
+    async def show_metrics(_: Request) -> Response:
+        text, content_type = metrics.render()
+        return Response(text, headers={"content-type": content_type})
+
+    return [
+        Route("/score", ScoreEndpoint(engine), methods=["POST"]),
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/profiles", profiles),
+        Route("/metrics", show_metrics),
+    ]
+
+
+class ScoreEndpoint:
+    """`POST /score` as a bare ASGI app: bytes in, typed decode, bytes out."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = decode(scope, await read_body(receive))
+        body = _encode(await self.engine.score(request))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body; the gate has bounded it.
+
+    Raises:
+        ClientGone: the caller hung up before its end.
+    """
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def decode(scope: Scope, body: bytes) -> ScoreRequest:
+    """The request in `body`.
+
+    Raises:
+        InvalidRequest: it is not JSON, or does not fit the wire.
+    """
+    encoding = next((v for name, v in scope["headers"] if name == b"content-encoding"), b"identity")
+    if encoding.strip().lower() != b"identity":
+        raise InvalidRequest(
+            f"Content-Encoding {encoding.decode('latin-1')!r} came; send the JSON uncompressed"
+        )
+    try:
+        return _decode_request(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        surrogate = b"\\ud" in body.lower() and not isinstance(error, msgspec.ValidationError)
+        hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
+        raise InvalidRequest(
+            f'the body does not fit: {error}{hint}; expected {{"samples": [{{"id": "…", '
+            '"response": "…", …}], "profile": "…"}, described at /docs'
+        ) from error
+
+
+async def _reraise_as_ours(_: Request, error: Exception) -> Response:
+    """No such route, or not with this method: the same error body as everything else."""
+    assert isinstance(error, HTTPException)
+    ours = RequestError(f"{error.detail}: the routes are described at /docs")
+    ours.status = error.status_code
+    ours.code = error.detail.lower().replace(" ", "_")
+    raise ours
+
+
+def _json(
+    content: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(_encode(content), status, headers, media_type="application/json")

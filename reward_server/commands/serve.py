@@ -1,0 +1,54 @@
+"""`reward-server serve`: the app on uvicorn, drained at the end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from reward_server.app import create_app
+from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
+from reward_server.settings import Settings
+
+add_arguments = add_settings_arguments
+logger = logging.getLogger("reward_server")
+
+# Clients keep connections between training steps; one closed just as a request comes costs a retry
+KEEP_ALIVE_S = 75
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    server = Server(create_app(settings), settings)
+    server.run()
+    return 0 if server.started else 1
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that turns new requests away from the first signal on, while it finishes the old."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_level=settings.log_level,
+                access_log=False,
+                server_header=False,
+                backlog=8192,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+            )
+        )
+        self.engine = app.state.engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.engine.draining = True
+        super().handle_exit(sig, frame)
