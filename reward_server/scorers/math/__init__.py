@@ -1,0 +1,29 @@
+"""Math equivalence: a response in, the verdict on its final answer out.
+
+`extract` finds the answer, `normalize` and `parse` read it, `equal` decides; `scorer` is what the
+server hosts. No text is ever evaluated as code.
+"""
+
+from __future__ import annotations
+
+from reward_server.scorers.math.equal import (
+    UnreadableGroundTruth,
+    Verdict,
+    math_check,
+    math_equal,
+)
+from reward_server.scorers.math.extract import extract_boxed_answer
+from reward_server.scorers.math.normalize import normalize_math_expression
+from reward_server.scorers.math.policy import Policy
+from reward_server.scorers.math.scorer import MathScorer
+
+__all__ = [
+    "MathScorer",
+    "Policy",
+    "UnreadableGroundTruth",
+    "Verdict",
+    "extract_boxed_answer",
+    "math_check",
+    "math_equal",
+    "normalize_math_expression",
+]

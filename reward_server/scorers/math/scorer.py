@@ -1,0 +1,37 @@
+"""Samples in, 1.0 or 0.0 out: is the final answer of the response the ground truth?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import structs
+
+from reward_server.errors import sample_error
+from reward_server.schemas import Sample
+from reward_server.scorers.base import RunsIn, Score
+from reward_server.scorers.math.equal import UnreadableGroundTruth, math_check
+from reward_server.scorers.math.policy import make_policy
+
+
+class MathScorer:
+    """Math equivalence. The config keys are the fields of `policy.Policy`: see docs/math.md."""
+
+    version = "1"
+    range = (0.0, 1.0)
+    runs_in: RunsIn = "worker"
+    reads = ("response", "ground_truth")
+
+    def __init__(self, **config: Any) -> None:
+        self.policy = make_policy(config)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [self._score(sample, explain) for sample in samples]
+
+    def _score(self, sample: Sample, explain: bool) -> Score:
+        try:
+            verdict = math_check(sample.response, sample.ground_truth, self.policy)
+        except UnreadableGroundTruth as error:
+            return Score(None, sample_error("bad_ground_truth", str(error)))
+        explanation = structs.asdict(verdict) if explain else None
+        return Score(1.0 if verdict.equal else 0.0, None, explanation)
