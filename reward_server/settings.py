@@ -9,7 +9,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8700, ge=0, le=65535, description="port to listen on; 0: any free one")
     api_key: SecretStr | None = Field(None, description="the key that callers must send")
-    api_keys: list[SecretStr] = Field([], description="further keys, one a caller")
+    api_keys: list[Annotated[SecretStr, Field(min_length=1)]] = Field(
+        [], description="further keys, one a caller"
+    )
     insecure: bool = Field(False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(None, description="directory of your own profiles (*.yaml)")
     workers: int = Field(

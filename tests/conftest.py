@@ -1,0 +1,42 @@
+"""Real servers on loopback, and where the data beside the checkout lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live_server import ROOT, LiveServer
+
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """`start_server("--option", "value", REWARD_API_KEY="…")` gives a server that is ready."""
+    servers: list[LiveServer] = []
+
+    def start(*options: str, **environment: str) -> LiveServer:
+        servers.append(LiveServer(tmp_path / f"server{len(servers)}.log", *options, **environment))
+        return servers[-1].start()
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server with default settings for all tests that only ask it for scores."""
+    live = LiveServer(tmp_path_factory.mktemp("server") / "log").start()
+    yield live
+    live.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of data sets beside the checkout; without it the test is skipped."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the data folder shared/data beside the checkout is not there")
+    return SHARED_DATA

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reward_server.errors import ConfigError, sample_error
+from reward_server.profiles import Profile, ProfileConfig, load_profile, load_profiles
+from reward_server.scorers.base import Score
+
+FAILED = Score(error=sample_error("scorer_failed", "broken"))
+
+
+def profile(**scorers: dict) -> Profile:
+    return Profile("test", ProfileConfig.model_validate({"scorers": scorers}))
+
+
+def test_the_built_in_profiles_are_there() -> None:
+    profiles = load_profiles()
+    assert {"math", "format", "dummy", "r1_zero"} <= set(profiles)
+    assert profiles["math"].info.ranges == {"math": (0.0, 1.0), "format": (0.0, 1.0)}
+
+
+def test_the_reward_is_the_weighted_sum_of_the_scores() -> None:
+    mixed = profile(dummy={"weight": 2}, format={"weight": -0.5})
+    assert mixed.reward({"dummy": Score(0.25), "format": Score(0.5)}) == (0.25, None)  # .5 - .25
+
+
+def test_a_score_below_its_gate_makes_the_reward_zero() -> None:
+    gated = profile(dummy={}, format={"weight": 0, "gate_below": 1.0})
+    assert gated.reward({"dummy": Score(0.7), "format": Score(1.0)}) == (0.7, None)
+    assert gated.reward({"dummy": Score(0.7), "format": Score(0.5)}) == (0.0, None)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_scorer_that_counts_and_fails_makes_the_reward_null(value: float) -> None:
+    gated = profile(dummy={}, format={"weight": 0, "gate_below": 1.0})
+    assert gated.reward({"dummy": FAILED, "format": Score(value)}) == (None, FAILED.error)
+    assert gated.reward({"dummy": Score(1.0), "format": FAILED}) == (None, FAILED.error)
+
+
+def test_a_scorer_of_weight_zero_that_fails_leaves_the_reward_alone() -> None:
+    reporting = profile(dummy={}, format={"weight": 0})
+    assert reporting.reward({"dummy": Score(0.7), "format": FAILED}) == (0.7, None)
+
+
+def test_one_scorer_may_stand_twice_under_different_keys() -> None:
+    twice = profile(
+        loose={"scorer": "format"}, strict={"scorer": "format", "config": {"style": "r1_zero"}}
+    )
+    assert twice.info.scorers == ["loose", "strict"]
+
+
+def test_the_fingerprint_changes_with_what_changes_rewards_and_with_nothing_else() -> None:
+    def fingerprint(**scorers: dict) -> str:
+        return profile(**scorers).fingerprint
+
+    base = fingerprint(format={"weight": 1})
+    assert base == fingerprint(format={"weight": 1.0})
+    assert len(base) == 12
+    described = {"description": "other words", "scorers": {"format": {"weight": 1}}}
+    assert base == Profile("other", ProfileConfig.model_validate(described)).fingerprint
+    others = [
+        fingerprint(format={"weight": 2}),
+        fingerprint(format={"gate_below": 0.5}),
+        fingerprint(format={"config": {"style": "r1_zero"}}),
+        fingerprint(other={"scorer": "format"}),
+        fingerprint(dummy={}),
+    ]
+    assert len({base, *others}) == 1 + len(others)
+
+
+def test_a_scorers_new_version_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = profile(format={}).fingerprint
+    monkeypatch.setattr("reward_server.scorers.format.FormatScorer.version", "2")
+    assert profile(format={}).fingerprint != before
+
+
+def test_the_operators_profiles_join_the_built_in_ones_and_win(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("scorers: {dummy: {weight: 3}}\n")
+    (tmp_path / "math.yaml").write_text("scorers: {dummy: {}}\n")
+    profiles = load_profiles([tmp_path])
+    assert profiles["mine"].reward({"dummy": Score(0.5)}) == (1.5, None)
+    assert profiles["math"].info.scorers == ["dummy"]
+
+
+def test_a_directory_without_profiles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no profile"):
+        load_profiles([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "the whole"),
+        ("scorers: {}", "scorers"),
+        ("scorers: {grammar: {}}", "unknown scorer 'grammar'; the scorers are"),
+        ("scorers: {format: {wieght: 1}}", r"scorers\.format\.wieght: unknown key"),
+        ("scorers: {format: {weight: .nan}}", r"scorers\.format\.weight"),
+        ("scorers: {format: {config: {stile: x}}}", "stile"),
+        ("scorers: {format: {}}\ncolour: red", "colour: unknown key"),
+        ("scorers: [", "cannot read"),
+    ],
+)
+def test_a_broken_profile_is_refused_with_file_and_place(
+    tmp_path: Path, content: str, complaint: str
+) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=complaint) as refusal:
+        load_profile(path)
+    assert "broken.yaml" in str(refusal.value)

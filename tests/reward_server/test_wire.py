@@ -1,0 +1,296 @@
+"""The wire of `POST /score` and its neighbours, in process and through a real socket alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx2
+import pytest
+
+from reward_server.app import create_app
+from reward_server.settings import Settings
+from tests.live_server import LiveServer
+
+RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
+WRONG = {"id": "b", "response": "So it is \\boxed{45}.", "ground_truth": "46"}
+KEYED = {"api_key": "sesame", "api_keys": ["second"]}
+SMALL = {"max_samples": 3, "max_body_bytes": 2000, "max_response_bytes": 100}
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(params=["in process", "socket"])
+async def connect(
+    request: pytest.FixtureRequest, start_server: Callable[..., LiveServer]
+) -> AsyncIterator[Connect]:
+    """`await connect(**settings)` gives an HTTP client of a fresh server with these settings."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(**settings: Any) -> httpx2.AsyncClient:
+            if request.param == "socket":
+                options, environment = as_options(settings)
+                live = start_server(*options, **environment)
+                client = httpx2.AsyncClient(base_url=live.url, timeout=30)
+            else:
+                app = create_app(Settings(workers=2, **settings))
+                await stack.enter_async_context(app.router.lifespan_context(app))
+                transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+                client = httpx2.AsyncClient(transport=transport, base_url="http://test", timeout=30)
+            return await stack.enter_async_context(client)
+
+        yield connect
+
+
+def as_options(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    secret = {"REWARD_API_KEY": settings["api_key"]} if "api_key" in settings else {}
+    if "api_keys" in settings:
+        secret["REWARD_API_KEYS"] = json.dumps(settings["api_keys"])
+    options = [
+        word
+        for name, value in settings.items()
+        if not name.startswith("api_key")
+        for word in (f"--{name}", str(value))
+    ]
+    return options, secret
+
+
+def refusal(answer: httpx2.Response) -> tuple[int, str]:
+    """Status and code, after checking the body's shape."""
+    assert set(answer.json()) == {"error"}
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message", "request_id"}
+    assert error["request_id"] == answer.headers["x-request-id"]
+    assert error["message"]
+    return answer.status_code, error["code"]
+
+
+async def test_samples_are_scored_in_order(connect: Connect) -> None:
+    client = await connect()
+    answer = await client.post("/score", json={"profile": "math", "samples": [RIGHT, WRONG]})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {"results", "profile", "fingerprint", "elapsed_ms"}
+    assert body["results"] == [
+        {
+            "id": "a",
+            "status": "ok",
+            "reward": 1.0,
+            "scores": {"math": 1.0, "format": 0.0},
+            "error": None,
+            "explanation": None,
+        },
+        {
+            "id": "b",
+            "status": "ok",
+            "reward": 0.0,
+            "scores": {"math": 0.0, "format": 0.0},
+            "error": None,
+            "explanation": None,
+        },
+    ]
+    profiles = (await client.get("/profiles")).json()["profiles"]
+    [math] = [profile for profile in profiles if profile["name"] == "math"]
+    assert math["fingerprint"] == body["fingerprint"]
+    assert math["ranges"] == {"math": [0.0, 1.0], "format": [0.0, 1.0]}
+
+
+async def test_an_empty_list_of_samples_is_an_empty_list_of_results(connect: Connect) -> None:
+    client = await connect()
+    answer = await client.post("/score", json={"samples": []})
+    assert (answer.status_code, answer.json()["results"]) == (200, [])
+
+
+async def test_one_bad_sample_spoils_no_other(connect: Connect) -> None:
+    client = await connect(**SMALL)
+    samples = [{**RIGHT, "ground_truth": None}, {**RIGHT, "response": "x" * 101}, RIGHT]
+    answer = await client.post("/score", json={"samples": samples})
+    results = answer.json()["results"]
+    assert answer.status_code == 200
+    assert [result["status"] for result in results] == ["error", "error", "ok"]
+    assert [result["reward"] for result in results] == [None, None, 1.0]
+    codes = [result["error"]["code"] for result in results[:2]]
+    assert codes == ["bad_ground_truth", "response_too_large"]
+    assert all(set(result["scores"]) == {"math", "format"} for result in results)
+    assert results[0]["scores"] == {"math": None, "format": 0.0}
+    assert results[1]["scores"] == {"math": None, "format": None}
+
+
+async def test_explain_says_how_each_score_came_about(connect: Connect) -> None:
+    client = await connect()
+    missing = {**RIGHT, "ground_truth": None}
+    body = {"samples": [RIGHT, missing], "explain": True}
+    right, failed = (await client.post("/score", json=body)).json()["results"]
+    assert "46" in json.dumps(right["explanation"]["math"])
+    assert right["explanation"]["format"] == {"rule": "no <think>…</think> pair"}
+    assert failed["explanation"]["math"]["error"]["code"] == "bad_ground_truth"
+
+
+async def test_64_concurrent_callers_get_their_own_results_in_order(connect: Connect) -> None:
+    client = await connect()
+
+    async def call(caller: int) -> None:
+        samples = [
+            {"id": f"{caller}/{i}", "response": f"\\boxed{{{i}}}", "ground_truth": str(caller % 7)}
+            for i in range(20)
+        ]
+        results = (await client.post("/score", json={"samples": samples})).json()["results"]
+        assert [result["id"] for result in results] == [sample["id"] for sample in samples]
+        assert [result["reward"] for result in results] == [float(i == caller % 7) for i in range(20)]
+
+    await asyncio.gather(*(call(caller) for caller in range(64)))
+
+
+async def test_401_without_the_key_and_with_a_wrong_one(connect: Connect) -> None:
+    client = await connect(**KEYED)
+    for headers in [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"X-API-Key": "sesam"},
+        {"Authorization": "Basic sesame"},
+        {"X-API-Key": ""},
+    ]:
+        for method, path in [("POST", "/score"), ("GET", "/profiles"), ("GET", "/metrics")]:
+            answer = await client.request(method, path, headers=headers)
+            assert refusal(answer) == (401, "unauthorized"), (path, headers)
+    assert (await client.get("/health")).status_code == 200
+    assert (await client.get("/ready")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer sesame"},
+        {"authorization": "bearer  second"},
+        {"X-API-Key": "sesame"},
+    ],
+)
+async def test_each_key_opens(connect: Connect, headers: dict[str, str]) -> None:
+    client = await connect(**KEYED)
+    answer = await client.post("/score", json={"samples": [RIGHT]}, headers=headers)
+    assert answer.json()["results"][0]["reward"] == 1.0
+
+
+async def test_404_names_the_known_profiles(connect: Connect) -> None:
+    client = await connect()
+    answer = await client.post("/score", json={"profile": "maths", "samples": []})
+    assert refusal(answer) == (404, "unknown_profile")
+    message = answer.json()["error"]["message"]
+    assert all(name in message for name in ("'maths'", "math", "format", "dummy"))
+    assert refusal(await client.get("/nowhere")) == (404, "not_found")
+    assert refusal(await client.get("/score")) == (405, "method_not_allowed")
+
+
+async def test_413_for_too_many_samples_and_too_many_bytes(connect: Connect) -> None:
+    client = await connect(**SMALL)
+    answer = await client.post("/score", json={"samples": [RIGHT] * 4})
+    assert refusal(answer) == (413, "request_too_large")
+    assert "4 samples" in answer.json()["error"]["message"]
+    assert "at most 3" in answer.json()["error"]["message"]
+    answer = await client.post("/score", content=b"x" * 2001)
+    assert refusal(answer) == (413, "request_too_large")
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100
+
+    answer = await client.post("/score", content=unannounced())
+    assert refusal(answer) == (413, "request_too_large")
+    assert (await client.post("/score", json={"samples": [RIGHT] * 3})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"", "truncated"),
+        (b"{", "truncated"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"{}", "`samples`"),
+        (b'{"samples": [{"id": "a"}]}', "`response`"),
+        (b'{"samples": [{"response": "a"}]}', "`id`"),
+        (b'{"samples": [{"id": 1, "response": "a"}]}', "$.samples[0].id"),
+        (b'{"samples": [{"id": "a", "response": null}]}', "$.samples[0].response"),
+        (b'{"samples": [{"id": "a", "response": "", "respons": 1}]}', "`respons`"),
+        (b'{"samples": [], "profil": "math"}', "`profil`"),
+        (b'{"samples": [], "deadline_ms": 0}', "deadline_ms"),
+        (b'{"samples": [], "priority": "urgent"}', "priority"),
+        (b'{"samples": [{"id": "a", "response": "", "ground_truth": NaN}]}', "malformed"),
+        (b'{"samples": [{"id": "a", "response": "", "ground_truth": {}}]}', "ground_truth"),
+        (b'{"samples": [{"id": "a", "response": "\xff"}]}', "utf-8"),
+        (rb'{"samples": [{"id": "a", "response": "\ud800"}]}', "lone surrogate"),
+        (b'{"samples": [], "x": ' + b"[" * 100_000, ""),
+    ],
+)
+async def test_422_says_what_does_not_fit(connect: Connect, body: bytes, complaint: str) -> None:
+    client = await connect()
+    answer = await client.post("/score", content=body)
+    assert refusal(answer) == (422, "invalid_request")
+    assert complaint in answer.json()["error"]["message"]
+    assert "samples" in answer.json()["error"]["message"]
+
+
+async def test_422_for_a_compressed_body(connect: Connect) -> None:
+    client = await connect()
+    headers = {"Content-Encoding": "gzip"}
+    answer = await client.post("/score", content=b"\x1f\x8b", headers=headers)
+    assert refusal(answer) == (422, "invalid_request")
+
+
+async def test_429_with_retry_after_when_too_much_is_in_work(connect: Connect) -> None:
+    client = await connect(max_pending_samples=10)
+    stuck = {"id": "s", "response": "\\boxed{1}", "ground_truth": "1"}
+    answers = await asyncio.gather(
+        *(client.post("/score", json={"samples": [stuck] * 8}) for _ in range(40))
+    )
+    shed = [answer for answer in answers if answer.status_code == 429]
+    assert shed
+    for answer in shed:
+        assert refusal(answer) == (429, "queue_full")
+        assert int(answer.headers["retry-after"]) >= 1
+    scored = [answer for answer in answers if answer.status_code == 200]
+    assert scored
+    assert len(scored) + len(shed) == 40
+    assert all(r["reward"] == 1.0 for answer in scored for r in answer.json()["results"])
+
+
+async def test_504_when_no_sample_gets_its_turn(connect: Connect) -> None:
+    client = await connect()
+    body = {"samples": [RIGHT] * 1000, "deadline_ms": 0.001}
+    answer = await client.post("/score", json=body)
+    assert refusal(answer) == (504, "request_deadline")
+    assert "deadline_ms" in answer.json()["error"]["message"]
+
+
+async def test_a_request_id_is_kept_and_a_bad_one_replaced(connect: Connect) -> None:
+    client = await connect()
+    answer = await client.get("/health", headers={"X-Request-ID": "step-7.rank-0"})
+    assert answer.headers["x-request-id"] == "step-7.rank-0"
+    answer = await client.get("/health", headers={"X-Request-ID": "a b<script>"})
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+async def test_the_metrics_count_what_happened(connect: Connect) -> None:
+    client = await connect()
+    await client.post("/score", json={"samples": [RIGHT, {**RIGHT, "ground_truth": None}]})
+    await client.post("/score", json={"profile": "none", "samples": []})
+    text = (await client.get("/metrics")).text
+    for line in [
+        'reward_requests_total{route="/score",status="200"} 1.0',
+        'reward_requests_total{route="/score",status="404"} 1.0',
+        'reward_samples_total{profile="math",status="ok"} 1.0',
+        'reward_samples_total{profile="math",status="bad_ground_truth"} 1.0',
+        'reward_scorer_seconds_count{scorer="math"} 1.0',
+        "reward_workers_alive 2.0",
+    ]:
+        assert line in text.splitlines()
+
+
+async def test_the_documentation_is_served(connect: Connect) -> None:
+    client = await connect()
+    assert "swagger" in (await client.get("/docs")).text.lower()
+    document = (await client.get("/openapi.json")).json()
+    statuses = set(document["paths"]["/score"]["post"]["responses"])
+    assert statuses == {"200", "401", "404", "413", "422", "429", "500", "503", "504"}
