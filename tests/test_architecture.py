@@ -1,0 +1,119 @@
+"""Who may import whom, what an import pulls in, and how fast the commands answer."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live_server import ROOT
+
+PACKAGES = ("reward_server", "clients", "trainer")
+# A module may import those of its own layer and of the layers before it.
+LAYERS = [
+    ["schemas", "errors"],
+    ["scorers"],
+    ["profiles", "settings", "metrics"],
+    ["fork_server", "worker_process", "workers", "engine"],
+    ["auth", "gate", "openapi", "app"],
+    ["commands", "__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+MAY_IMPORT_CLIENTS = {"trainer.rewards", "trainer.evaluate"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def layer(module: str) -> int:
+    name = [*module.split("."), "schemas"][1]
+    assert name in RANK, f"{module} stands in no layer; give it its place in LAYERS"
+    return RANK[name]
+
+
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value)[-40:])
+def test_imports_go_one_way(module: str, path: Path) -> None:
+    for imported in imports(path):
+        package = imported.split(".")[0]
+        if module.startswith("reward_server"):
+            assert package == "reward_server", f"{module} imports {imported}"
+            assert layer(imported) <= layer(module), f"{module} imports {imported}"
+        elif module.startswith("clients"):
+            allowed = package == "clients" or imported == "reward_server.schemas"
+            assert allowed, f"{module} imports {imported}"
+        else:
+            allowed = package == "trainer" or (
+                package == "clients" and module in MAY_IMPORT_CLIENTS
+            )
+            assert allowed, f"{module} imports {imported}"
+
+
+def test_every_function_fits_on_a_screen_and_nine_in_ten_are_short() -> None:
+    lengths: dict[str, int] = {}
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths[f"{module}:{node.name}:{node.lineno}"] = _code_lines(node)
+    long = {name: lines for name, lines in lengths.items() if lines > 60}
+    assert not long
+    assert sum(lines > 30 for lines in lengths.values()) <= len(lengths) / 10
+
+
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    documented = ast.get_docstring(node, clean=False)
+    assert node.end_lineno is not None
+    return node.end_lineno - node.lineno + 1 - (documented.count("\n") + 1 if documented else 0)
+
+
+def test_every_file_is_under_400_lines() -> None:
+    long = {str(p): n for _, p in modules() if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+@pytest.mark.parametrize("package", ["reward_server", "reward_server.app", "clients"])
+def test_the_server_and_the_clients_need_no_torch(package: str) -> None:
+    heavy = "{'torch', 'transformers'}"
+    code = f"import sys, {package}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", ["clients"])
+def test_the_clients_need_neither_the_servers_libraries_nor_numpy(package: str) -> None:
+    heavy = "{'fastapi', 'pydantic', 'uvicorn', 'numpy', 'yaml', 'rich'}"
+    code = f"import sys, {package}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["reward_server", "trainer"])
+def test_help_needs_no_heavy_import(command: str) -> None:
+    heavy = ["torch", "transformers", "fastapi", "trl", "matplotlib", "numpy"]
+    code = (
+        f"import sys; sys.argv = [{command!r}, '--help']\n"
+        f"import runpy\n"
+        f"try:\n    runpy.run_module({command!r}, run_name='__main__')\n"
+        f"except SystemExit as end:\n    assert not end.code\n"
+        f"sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
