@@ -1,0 +1,1 @@
+"""Other trainers' reward interfaces, one file each."""
