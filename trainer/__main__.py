@@ -1,0 +1,52 @@
+"""The `trainer` command: picks a subcommand, imports only that one, turns errors into exit codes.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from trainer.errors import InputError, RunFailed
+
+COMMANDS: dict[str, str] = {
+    "sft": "supervised fine-tuning on prompt/response pairs",
+    "grpo": "GRPO with rewards from a reward server",
+    "eval": "generate greedily, score through the server, write results and a summary",
+    "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
+}
+MODULES = {"eval": "evaluate"}
+
+
+def usage() -> str:
+    """The text of `trainer --help`."""
+    lines = ["usage: trainer COMMAND [--config FILE.yaml] [--any_field value]", "", "commands:"]
+    lines += [f"  {name:<6}{text}" for name, text in COMMANDS.items()]
+    lines += ["", "`trainer COMMAND --help` lists every field of a command."]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"trainer: no command {command!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        import_module(f"trainer.{MODULES.get(command, command)}").run(rest)
+    except (InputError, RunFailed) as error:
+        print(f"trainer {command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

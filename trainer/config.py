@@ -1,0 +1,106 @@
+"""YAML file and command line -> filled dataclasses; every key checked by TRL's own parser.
+
+In: dataclass types (TRL's configs and ours), arguments. Out: one instance of each. A key of the
+file means what the same flag means on the command line, which overrides it. It decides no default.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Action
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from trl import TrlParser
+from trl.scripts._hf_argparser import string_to_bool
+
+from trainer.errors import InputError
+
+
+class Parser(TrlParser):
+    """TRL's parser, except that it raises one line instead of printing a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def parse_config(types: Sequence[type], argv: Sequence[str], prog: str) -> tuple[Any, ...]:
+    """One instance of each of `types`, from `--config FILE.yaml` and flags.
+
+    Raises:
+        InputError: no such file, an unknown key (named), a value that its field refuses.
+    """
+    parser = Parser(list(types), prog=prog, allow_abbrev=False)
+    path, flags = _take_config_path(list(argv))
+    fields = {action.dest: action for action in parser._actions if action.dest != "help"}
+    from_file = _read_yaml(path) if path else {}
+    for key in from_file:
+        if key not in fields:
+            raise InputError(f"{path}: unknown key {key!r}{_nearest(key, fields)}")
+    parser.set_defaults_with_config(**{k: v for k, v in from_file.items() if v is None or v == []})
+    words = [word for k, v in from_file.items() for word in _as_flag(fields[k], v)]
+    try:
+        *filled, unknown = parser.parse_args_into_dataclasses(
+            [*words, *flags], look_for_args_file=False, return_remaining_strings=True
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if unknown:
+        name = unknown[0].removeprefix("--").partition("=")[0]
+        raise InputError(f"unknown argument {unknown[0]!r}{_nearest(name, fields)}")
+    return tuple(filled)
+
+
+def require(value: Any, flag: str) -> Any:
+    """`value`, or an error that names the missing flag.
+
+    Raises:
+        InputError: the value is empty.
+    """
+    if not value:
+        raise InputError(f"--{flag} is missing: give it on the command line or in the config file")
+    return value
+
+
+def _take_config_path(words: list[str]) -> tuple[str | None, list[str]]:
+    for index, word in enumerate(words):
+        if word.startswith("--config="):
+            return word.partition("=")[2], words[:index] + words[index + 1 :]
+        if word == "--config":
+            if index + 1 == len(words):
+                raise InputError("--config needs the path of a YAML file")
+            return words[index + 1], words[:index] + words[index + 2 :]
+    return None, words
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the config file {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a mapping of fields to values")
+    return {str(key): value for key, value in content.items()}
+
+
+def _as_flag(action: Action, value: Any) -> list[str]:
+    flag = action.option_strings[0]
+    if value is None or value == []:
+        return []
+    if isinstance(value, list):
+        return [flag, *map(str, value)]
+    if isinstance(value, dict):
+        return [f"{flag}={json.dumps(value)}"]
+    if value is False and action.type is not string_to_bool:
+        value = "no"  # YAML reads the word `no` of `save_strategy: no` as false
+    return [f"{flag}={value}"]
+
+
+def _nearest(name: str, known: dict[str, Action]) -> str:
+    matches = get_close_matches(name, known, n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,107 @@
+"""What every training command does around TRL's trainer: check the input, resume, finish.
+
+In: parsed arguments. Out: arguments for TRL's constructors, and at the end a run folder with the
+model, `trainer_state.json`, curves and a report. No training happens here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+from trl import ModelConfig
+
+from trainer.config import require
+from trainer.data import DataArguments, load_rows
+from trainer.errors import InputError, RunFailed
+from trainer.report import write_report
+
+
+def check_model_path(model: ModelConfig) -> str:
+    """The model's name, if it can be one.
+
+    Raises:
+        InputError: none was given, or it looks like a folder that is not there.
+    """
+    name = require(model.model_name_or_path, "model_name_or_path")
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        raise InputError(f"no model folder at {name}")
+    return name
+
+
+def model_init_kwargs(args: Any, model: ModelConfig) -> dict[str, Any]:
+    """What TRL passes to `from_pretrained`: the model fields, overridden by the config's own."""
+    kwargs = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+    return {**kwargs, **(args.model_init_kwargs or {})}
+
+
+def training_rows(data: DataArguments) -> Dataset:
+    """The rows to train on.
+
+    Raises:
+        InputError: no dataset was named, or it cannot be read.
+    """
+    name = require(data.dataset_name, "dataset_name")
+    return load_rows(name, data.dataset_config, data.dataset_train_split)
+
+
+def evaluation_rows(data: DataArguments, args: TrainingArguments) -> Dataset | None:
+    """The rows for `eval_strategy`, None where it is off.
+
+    Raises:
+        InputError: a local training file is the only data named, so there is nothing to measure on.
+    """
+    if args.eval_strategy == "no":
+        return None
+    if data.eval_dataset_name:
+        return load_rows(data.eval_dataset_name, data.dataset_config, data.dataset_test_split)
+    name = require(data.dataset_name, "dataset_name")
+    if Path(name).is_file():
+        raise InputError(f"eval_strategy is {args.eval_strategy}: set eval_dataset_name as well")
+    return load_rows(name, data.dataset_config, data.dataset_test_split)
+
+
+def checkpoint_to_resume(args: TrainingArguments) -> str | None:
+    """The checkpoint that `--resume_from_checkpoint PATH|true` means; None for a run from scratch.
+
+    `true` takes the last one of `output_dir`, or starts from scratch where there is none yet, so
+    that a job that may have been killed at any time is always started by the same command.
+
+    Raises:
+        InputError: no such checkpoint.
+    """
+    wanted = str(args.resume_from_checkpoint or "false")
+    if wanted.lower() == "false":
+        return None
+    if wanted.lower() == "true":
+        folder = args.output_dir or ""
+        return get_last_checkpoint(folder) if Path(folder).is_dir() else None
+    if not (Path(wanted) / "trainer_state.json").is_file():
+        raise InputError(f"no checkpoint at {wanted}")
+    return wanted
+
+
+def step_of(checkpoint: str | None) -> int:
+    """Updates done when a checkpoint was saved; 0 without one."""
+    return int(checkpoint.rstrip("/").rpartition("-")[2]) if checkpoint else 0
+
+
+def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
+    """Train, then save the model, the state, the curves and the report into `output_dir`.
+
+    Raises:
+        RunFailed: a loss or a weight is no longer a number.
+    """
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(trainer.args.output_dir)
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        write_report(Path(trainer.args.output_dir or "."))
+    trainer.accelerator.wait_for_everyone()

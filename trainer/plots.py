@@ -1,0 +1,101 @@
+"""Curves over the steps of a run, drawn from its log history.
+
+In: the log history of `trainer_state.json`. Out: PNG bytes, light or dark. It reads no files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+History = Sequence[Mapping[str, Any]]
+
+
+class Panel(NamedTuple):
+    """One small plot: a line for each key of the history that starts with one of `keys`."""
+
+    title: str
+    keys: tuple[str, ...]
+    is_share: bool = False
+
+
+class Theme(NamedTuple):
+    background: str
+    ink: str
+    grid: str
+    lines: tuple[str, ...]
+
+
+PANELS = (
+    Panel("Reward", ("reward",), is_share=True),
+    Panel("Scores", ("scores/",), is_share=True),
+    Panel("Failed rewards, share", ("rewards_failed_frac",), is_share=True),
+    Panel("Wait for rewards a step, s", ("rewards_wait_s",)),
+    Panel("Response length, tokens", ("completions/mean_length",)),
+    Panel("Loss", ("loss",)),
+    Panel("Entropy", ("entropy",)),
+    Panel("Token accuracy", ("mean_token_accuracy",), is_share=True),
+)
+LIGHT = Theme("#ffffff", "#24292f", "#d8dee4", ("#0969da", "#bc4c00", "#1a7f37", "#8250df"))
+DARK = Theme("#161b22", "#c9d1d9", "#30363d", ("#58a6ff", "#f0883e", "#3fb950", "#bc8cff"))
+COLUMNS = 3
+
+
+def series(history: History, key: str) -> list[tuple[int, float]]:
+    """The (step, value) pairs of one key; steps where it is missing or null are left out."""
+    rows = ((row.get("step"), row.get(key)) for row in history)
+    return [(int(step), float(value)) for step, value in rows if None not in (step, value)]
+
+
+def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
+    """A PNG with one panel for everything the history knows of; panels without data are left out."""
+    drawn = [(panel, keys) for panel in PANELS if (keys := _keys(history, panel))]
+    rows = max(1, -(-len(drawn) // COLUMNS))
+    figure = Figure(figsize=(12, 2.9 * rows), facecolor=theme.background, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (panel, keys) in enumerate(drawn, 1):
+        axes = figure.add_subplot(rows, COLUMNS, place)
+        _draw_panel(axes, panel, keys, history, theme)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _keys(history: History, panel: Panel) -> list[str]:
+    known = {key for row in history for key, value in row.items() if value is not None}
+    return sorted(
+        key
+        for key in known
+        if any(key == name or (name.endswith("/") and key.startswith(name)) for name in panel.keys)
+    )
+
+
+def _draw_panel(
+    axes: Axes, panel: Panel, keys: Sequence[str], history: History, theme: Theme
+) -> None:
+    for number, key in enumerate(keys):
+        points = series(history, key)
+        axes.plot(
+            [step for step, _ in points],
+            [value for _, value in points],
+            color=theme.lines[number % len(theme.lines)],
+            linewidth=1.8,
+            marker="o" if len(points) < 3 else None,
+            label=key.rpartition("/")[2],
+        )
+    if panel.is_share and all(0 <= v <= 1 for key in keys for _, v in series(history, key)):
+        axes.set_ylim(-0.03, 1.03)
+    axes.set_title(panel.title, color=theme.ink, fontsize=10, loc="left")
+    axes.set_xlabel("step", color=theme.ink, fontsize=8)
+    axes.set_facecolor(theme.background)
+    axes.tick_params(colors=theme.ink, labelsize=8)
+    axes.grid(color=theme.grid, linewidth=0.6)
+    for side in axes.spines.values():
+        side.set_color(theme.grid)
+    if len(keys) > 1:
+        axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink)

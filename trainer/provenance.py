@@ -1,0 +1,87 @@
+"""What a run was made with: command, fields, versions, commit, digest of the data.
+
+In: the parsed configs. Out: `run.json` in the run's folder, which the report shows. No secret goes
+in: keys are read from the environment and are no fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "vllm")
+RUN_FILE = "run.json"
+
+
+def write_provenance(folder: Path, command: str, configs: list[Any], **more: Any) -> None:
+    """Write `run.json`: the fields that differ from their defaults, and what they ran on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fields": {key: value for config in configs for key, value in changed(config).items()},
+        "versions": versions(),
+        "commit": commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        **more,
+    }
+    text = json.dumps(content, indent=2, default=str)
+    (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def add_to_provenance(folder: Path, **more: Any) -> None:
+    """Put what only the run itself could tell into `run.json`."""
+    path = folder / RUN_FILE
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps({**content, **more}, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance that are not at their default."""
+    fields = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if field.init and value != default and not field.name.startswith("_"):
+            fields[field.name] = value
+    return fields
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide how a run goes; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, with + where files were changed."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    run = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return " ".join(["trainer", *sys.argv[1:]])

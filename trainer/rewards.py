@@ -1,0 +1,287 @@
+"""Rewards for TRL from a reward server: scored, kept, watched.
+
+In: what TRL hands a reward function. Out: one reward a completion, None where there is none. Every
+scored sample of training goes to the `SampleWriter`; a run whose rewards keep failing is stopped.
+With `evaluate.py` the only file that knows the clients. It retries nothing: the client does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from accelerate.utils import gather_object
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from clients import (
+    RemoteRewardClient,
+    RewardClientError,
+    RewardServerUnavailable,
+    Sample,
+    ScoreResult,
+    Unauthorized,
+)
+from clients.adapters.trl import samples_of
+from trainer.errors import InputError, RunFailed
+from trainer.samples import KeptSample, SampleWriter
+
+logger = logging.getLogger(__name__)
+
+STARTUP_WAIT_S = 10.0
+
+
+@dataclass
+class RewardArguments:
+    """Where the rewards come from, and how many may fail. The key is read from REWARD_API_KEY."""
+
+    reward_url: list[str] | None = field(
+        default=None,
+        metadata={"help": "One reward server, or several. Default: REWARD_URL, else port 8700."},
+    )
+    reward_profile: str = field(
+        default="math", metadata={"help": "The profile whose reward is maximised."}
+    )
+    reward_timeout_s: float = field(
+        default=60.0,
+        metadata={"help": "Longest wait for the rewards of one step, retries included."},
+    )
+    max_failed_frac: float = field(
+        default=0.25,
+        metadata={"help": "Share of a step's rewards that may fail before the step is a bad one."},
+    )
+    failed_steps_patience: int = field(
+        default=3, metadata={"help": "Bad steps in a row after which the run stops."}
+    )
+    ground_truth_column: str = field(
+        default="ground_truth", metadata={"help": "The column with the reference answers."}
+    )
+    metadata_columns: list[str] | None = field(
+        default=None, metadata={"help": "Columns kept with every sample and sent along."}
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_failed_frac <= 1:
+            raise ValueError(f"max_failed_frac is a share, 0 to 1, not {self.max_failed_frac}")
+        if self.failed_steps_patience < 1 or self.reward_timeout_s <= 0:
+            raise ValueError("failed_steps_patience and reward_timeout_s must be positive")
+
+
+def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
+    """A client for these servers.
+
+    Raises:
+        InputError: what was given is no URL.
+    """
+    try:
+        return RemoteRewardClient(url, timeout_s=timeout_s)
+    except ValueError as error:
+        raise InputError(f"reward_url: {error}") from error
+
+
+def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, str]:
+    """The fingerprints of `profiles`, from a server that must be up by now.
+
+    Raises:
+        RunFailed: no server answers within ten seconds.
+        InputError: the server wants another key, or has no such profile.
+    """
+    with connect(url, STARTUP_WAIT_S) as client:
+        try:
+            known = {profile.name: profile.fingerprint for profile in client.profiles()}
+        except RewardServerUnavailable as error:
+            servers = " or ".join(client.urls)
+            raise RunFailed(f"no reward server at {servers}: {error}") from error
+        except Unauthorized as error:
+            raise InputError(f"the reward server wants a key: set REWARD_API_KEY ({error})") from error
+        except RewardClientError as error:
+            raise InputError(f"{client.urls[0]} is no reward server: {error}") from error
+    for profile in profiles:
+        if profile not in known:
+            raise InputError(f"no profile {profile!r} on the server; it has {', '.join(known)}")
+    return {profile: known[profile] for profile in profiles}
+
+
+def score_all(
+    client: RemoteRewardClient, samples: list[Sample], profile: str, **options: Any
+) -> list[ScoreResult | None]:
+    """One result a sample, None for those that a server down beyond the deadline left unanswered."""
+    try:
+        return list(client.score(samples, profile, **options))
+    except RewardServerUnavailable as error:
+        logger.warning("some samples got no reward: %s", error)
+        return list(error.results) or [None] * len(samples)
+
+
+class ServerReward:
+    """A reward function for `GRPOTrainer(reward_funcs=...)`, called on every rank with its own rows.
+
+    `is_training` tells a training batch from an evaluation batch, whose samples are not kept and
+    whose failures stop nothing. `scored_counts` has, for each batch since the last update, how many
+    samples of all ranks got a reward.
+    """
+
+    def __init__(
+        self,
+        client: RemoteRewardClient,
+        arguments: RewardArguments,
+        writer: SampleWriter,
+        *,
+        num_generations: int,
+        is_training: Callable[[], bool],
+    ) -> None:
+        self.client = client
+        self.arguments = arguments
+        self.writer = writer
+        self.num_generations = num_generations
+        self.is_training = is_training
+        self.scored_counts: list[int] = []
+        self.bad_steps = 0
+        self.__name__ = arguments.reward_profile
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        *,
+        trainer_state: TrainerState,
+        log_metric: Callable[[str, float], None],
+        **columns: Any,
+    ) -> list[float | None]:
+        samples = self._samples(prompts, completions, columns)
+        training = self.is_training()
+        started_s = time.monotonic()
+        results = score_all(
+            self.client,
+            samples,
+            self.arguments.reward_profile,
+            priority="train" if training else "eval",
+        )
+        log_metric("rewards_wait_s", time.monotonic() - started_s)
+        log_scores(results, log_metric)
+        if training:
+            kept = [
+                kept_sample(sample, result, trainer_state)
+                for sample, result in zip(samples, results, strict=True)
+            ]
+            self.writer.write_batch(trainer_state.global_step + 1, kept)
+            self._watch(results)
+        return [None if result is None else result.reward for result in results]
+
+    def _samples(
+        self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
+    ) -> list[Sample]:
+        samples = samples_of(
+            prompts,
+            completions,
+            columns,
+            {
+                "ground_truth_column": self.arguments.ground_truth_column,
+                "metadata_columns": self.arguments.metadata_columns or (),
+            },
+        )
+        # A group may lie on several ranks: its samples are numbered over all of them.
+        first = self.writer.rank * len(samples)
+        for place, sample in enumerate(samples, first):
+            sample.id = f"{sample.group_id}/{place % self.num_generations}"
+        return samples
+
+    def _watch(self, results: Sequence[ScoreResult | None]) -> None:
+        """Count the failures of all ranks; every rank comes to the same verdict.
+
+        Raises:
+            RunFailed: too many of them for too many steps.
+        """
+        failures = [failure_of(result) for result in results if _failed(result)]
+        parts = gather_object([(len(results), len(failures), failures[:1])])
+        total, failed = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        self.scored_counts.append(total - failed)
+        bad = failed > self.arguments.max_failed_frac * total
+        self.bad_steps = self.bad_steps + 1 if bad else 0
+        if self.bad_steps >= self.arguments.failed_steps_patience:
+            example = next(reason for part in parts for reason in part[2])
+            raise RunFailed(
+                f"more than {self.arguments.max_failed_frac:.0%} of the rewards failed in "
+                f"{self.bad_steps} steps in a row (last {failed} of {total}: {example}). Mend the "
+                "reward server, then go on with --resume_from_checkpoint true"
+            )
+
+
+class HoldWithoutRewards(TrainerCallback):
+    """Leaves the weights as they are in an update for which not one sample got a reward.
+
+    Zero advantages alone would not: weight decay, momentum and a KL or entropy term still move
+    them. Without gradients the optimizer skips every parameter.
+    """
+
+    def __init__(self, reward: ServerReward) -> None:
+        self.reward = reward
+        self.hold = False
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        # No new batch: this update goes over the samples of the last one again.
+        if self.reward.scored_counts:
+            self.hold = not any(self.reward.scored_counts)
+            self.reward.scored_counts.clear()
+        if self.hold:
+            kwargs["optimizer"].zero_grad(set_to_none=True)
+
+
+def log_scores(
+    results: Sequence[ScoreResult | None], log_metric: Callable[[str, float], None]
+) -> None:
+    """The share of failed rewards and the mean of every score, as TRL metrics."""
+    log_metric("rewards_failed_frac", sum(map(_failed, results)) / max(1, len(results)))
+    columns: dict[str, list[float]] = {}
+    for result in results:
+        for key, value in (result.scores if result else {}).items():
+            if value is not None:
+                columns.setdefault(key, []).append(value)
+    for key, values in columns.items():
+        log_metric(f"scores/{key}", sum(values) / len(values))
+
+
+def kept_sample(sample: Sample, result: ScoreResult | None, state: TrainerState) -> KeptSample:
+    """The line of the store for one sample; without an answer its error code is `unavailable`."""
+    return KeptSample(
+        id=sample.id,
+        prompt=msgspec.to_builtins(sample.prompt),
+        response=sample.response,
+        reward=result.reward if result else None,
+        scores=result.scores if result else {},
+        step=state.global_step + 1,
+        epoch=state.epoch or 0.0,
+        group=sample.group_id or sample.id,
+        fingerprint=result.fingerprint if result else None,
+        ground_truth=sample.ground_truth,
+        status=result.status if result else "error",
+        error=error_of(result),
+        metadata=sample.metadata,
+    )
+
+
+def error_of(result: ScoreResult | None) -> dict[str, Any] | None:
+    """Why a sample has no reward, as data; None where it has one."""
+    if result is None:
+        message = "no reward server answered in time"
+        return {"code": "unavailable", "message": message, "retryable": True}
+    return None if result.error is None else msgspec.to_builtins(result.error)
+
+
+def failure_of(result: ScoreResult | None) -> str:
+    """Why a sample has no reward, in words."""
+    error = error_of(result) or {"code": "no_reward", "message": "the profile gave none"}
+    return f"{error['code']}: {error['message']}"
+
+
+def _failed(result: ScoreResult | None) -> bool:
+    return result is None or result.reward is None

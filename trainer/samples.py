@@ -1,0 +1,122 @@
+"""Every scored sample of a training run, kept as JSON lines: one file a step.
+
+In: the samples of one step, from all ranks. Out: `samples_step_{n}.jsonl`, whole lines only, where
+`n` is the update that the samples go into (1, 2, ...). A resumed run calls `rewind` first: what was
+written after its checkpoint is written again, not twice. It scores nothing and keeps no state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = re.compile(r"samples_step_(\d+)\.jsonl")
+
+
+@dataclass
+class KeptSample:
+    """One line of the store. `group` is the row of the dataset, `id` the sample within it."""
+
+    id: str
+    prompt: Any
+    response: str
+    reward: float | None
+    scores: dict[str, float | None]
+    step: int
+    epoch: float
+    group: str
+    fingerprint: str | None
+    ground_truth: Any = None
+    status: str = "ok"
+    error: dict[str, Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class SampleWriter:
+    """Appends the samples of a step, gathered from all ranks, as rank 0.
+
+    With `distributed`, every rank must call `write_batch` equally often: it is a collective.
+    """
+
+    def __init__(self, save_path: str | Path, distributed: bool = False, rank: int = 0) -> None:
+        self.folder = Path(save_path)
+        self.distributed = distributed
+        self.rank = rank
+        if rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write_batch(self, step: int, samples: Sequence[KeptSample]) -> None:
+        """Append one batch of step `step`; on disk when this returns."""
+        gathered = _gather(list(samples), self.rank) if self.distributed else list(samples)
+        if self.rank != 0 or not gathered:
+            return
+        lines = [json.dumps(asdict(sample), allow_nan=False) + "\n" for sample in gathered]
+        with open(self.folder / f"samples_step_{step}.jsonl", "ab") as file:
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after `step` and cut off torn last lines."""
+        if self.rank != 0:
+            return
+        for number, path in step_files(self.folder):
+            if number > step:
+                path.unlink()
+            else:
+                _cut_torn_line(path)
+
+
+def step_files(folder: str | Path) -> list[tuple[int, Path]]:
+    """The files of a store with their steps, in the order of the steps."""
+    matches = ((FILE_NAME.fullmatch(path.name), path) for path in Path(folder).glob("*.jsonl"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+def read_samples(path: str | Path) -> Iterator[KeptSample]:
+    """Stream a store (a folder, or one of its files) in the order of the steps.
+
+    A last line without its end is still being written, or was torn: it is left out.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: a whole line is not a sample; the message names file and line.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no samples at {path}")
+    for file in [p for _, p in step_files(path)] if path.is_dir() else [path]:
+        yield from _read_file(file)
+
+
+def _read_file(path: Path) -> Iterator[KeptSample]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield KeptSample(**json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: not a sample: {error}") from error
+
+
+def _cut_torn_line(path: Path) -> None:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _gather(samples: list[KeptSample], rank: int) -> list[KeptSample]:
+    from torch import distributed
+
+    parts: list[list[KeptSample]] | None = None
+    if rank == 0:
+        parts = [[] for _ in range(distributed.get_world_size())]
+    distributed.gather_object(samples, parts, dst=0)
+    return [sample for part in parts or [] for sample in part]
