@@ -1,0 +1,93 @@
+"""What the READMEs tell a newcomer to type works, or is marked with what it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live_server import ROOT, LiveServer
+
+MARKED = re.compile(r"(?:<!-- checked: (.+?) -->\n)?```(bash|python)\n(.*?)```", re.DOTALL)
+READMES = ("README.md", "README.zh.md")
+
+
+def blocks(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
+    """(README, what its mark says, the code) of every block of commands."""
+    for name in READMES:
+        for mark, _, code in MARKED.findall((ROOT / name).read_text(encoding="utf-8")):
+            if kind in (None, mark):
+                yield name, mark, code
+
+
+def environment() -> dict[str, str]:
+    """The commands of this virtual environment come first, as after activating it."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path}
+
+
+def test_every_block_of_commands_says_how_it_is_checked() -> None:
+    marks = {mark for _, mark, _ in blocks()}
+    assert marks <= {"run", "python", "make", "needs a hub", "needs a GPU"}
+    assert {"run", "python", "make"} <= marks
+
+
+@pytest.mark.parametrize(("readme", "_mark", "code"), list(blocks("run")))
+def test_commands_run(
+    server: LiveServer, tmp_path: Path, readme: str, _mark: str, code: str
+) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code.replace("http://127.0.0.1:8700", server.url)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{readme}: {done.stderr}"
+    assert '"error": {"code"' not in done.stdout[:10]
+    if "/score" in code:
+        assert re.findall(r'"reward":(\S+?),', done.stdout) == ["1.0", "0.0", "null"]
+
+
+@pytest.mark.parametrize(("readme", "_mark", "code"), list(blocks("python")))
+def test_python_runs(
+    server: LiveServer, tmp_path: Path, readme: str, _mark: str, code: str
+) -> None:
+    code = code.replace("http://127.0.0.1:8700", server.url)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{readme}: {done.stderr}"
+    assert done.stdout.startswith("1.0 {'math': 1.0")
+
+
+@pytest.mark.parametrize(("readme", "_mark", "code"), list(blocks("make")))
+def test_make_targets_exist(readme: str, _mark: str, code: str) -> None:
+    for line in code.strip().splitlines():
+        command = line.split("#")[0].split()
+        assert command[0] == "make", f"{readme}: {line}"
+        subprocess.run(["make", "-n", *command[1:]], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_tree_and_the_links_lead_somewhere(readme: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    tree = re.findall(r"^([a-z_]+/) {2,}\S", text, re.MULTILINE)
+    assert len(tree) >= 6
+    links = re.findall(r"\]\(([^)#:]+?)\)", text)
+    missing = [place for place in [*tree, *links] if not (ROOT / place).exists()]
+    assert not missing
+
+
+def test_both_languages_give_the_same_commands() -> None:
+    code = {name: [block[2] for block in blocks() if block[0] == name] for name in READMES}
+
+    def bare(lines: str) -> str:
+        return re.sub(r"\s*# .*", "", lines)
+
+    assert list(map(bare, code["README.md"])) == list(map(bare, code["README.zh.md"]))
