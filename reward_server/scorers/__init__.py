@@ -19,14 +19,19 @@ SCORERS: dict[str, str] = {
 def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     """The scorer called `name`, set up by `config`.
 
+    A name with a colon is one of your own: `package.module:attribute`.
+
     Raises:
         ConfigError: no such scorer, a key that it does not know, or a value that it refuses.
     """
-    if name not in SCORERS:
+    path = name if ":" in name else SCORERS.get(name)
+    if path is None:
         raise ConfigError(f"unknown scorer {name!r}; the scorers are {', '.join(sorted(SCORERS))}")
-    module, _, attribute = SCORERS[name].partition(":")
+    module, _, attribute = path.partition(":")
     try:
         return getattr(import_module(module), attribute)(**config)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"scorer {name!r} cannot be imported: {error}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"scorer {name!r} does not take config {dict(config)!r}: {error}"

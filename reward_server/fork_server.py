@@ -1,0 +1,195 @@
+"""The fork server: a small process that has built the scorers and forks workers on request.
+
+A new worker is a copy of it: up in milliseconds with everything imported, and free of the server's
+threads, event loop and sockets. It is started by exec, so it may be started at any time.
+
+No worker outlives the server, stuck in C or not: the kernel kills the fork server when the server
+dies, and the workers when the fork server dies. Ctrl-C and SIGTERM to the group end neither: a
+server that drains still needs them. Linux only.
+
+`ForkServer` is the server's end; `main` is the process. Between them: one request a packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from msgspec import Struct, msgpack
+
+from reward_server.errors import ConfigError
+from reward_server.scorers import build_scorer
+from reward_server.scorers.base import Scorer, ScorerSpec
+from reward_server.worker_process import open_board, work
+
+LARGEST_PACKET_BYTES = 1 << 20
+PR_SET_PDEATHSIG = 1
+
+
+class Built(Struct):
+    """Answers a request to build: what each scorer reads beside the id, or why it cannot be."""
+
+    reads: dict[str, tuple[str, ...]] = {}
+    refused: str = ""
+
+
+class ForkServer:
+    """Starts the process and speaks with it. `on_exit` is called once if the process dies."""
+
+    def __init__(self, memory_limit_bytes: int, on_exit: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_exit = on_exit
+        self._answer: asyncio.Future[bytes] | None = None
+        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = _start_process(theirs.fileno(), memory_limit_bytes)
+        self._link.setblocking(False)
+        self._loop.add_reader(self._link, self._read)
+        self.alive = True
+
+    async def build(self, scorers: Mapping[str, ScorerSpec]) -> dict[str, tuple[str, ...]]:
+        """Builds the scorers; workers forked from now on have them. Returns what each reads.
+
+        Raises:
+            ConfigError: a scorer cannot be built, or the process died of it.
+        """
+        self._answer = self._loop.create_future()
+        try:
+            self._link.send(msgpack.encode({key: tuple(spec) for key, spec in scorers.items()}))
+            built = msgpack.decode(await self._answer, type=Built)
+        except OSError as error:
+            raise ConfigError(f"the scorers {sorted(scorers)} cannot be built: {error}") from error
+        finally:
+            self._answer = None
+        if built.refused:
+            raise ConfigError(built.refused)
+        return built.reads
+
+    def fork(self, link_fd: int, board_fd: int) -> None:
+        """Asks for a worker at the other end of `link_fd`, which says so when it is up.
+
+        Raises:
+            OSError: the process is gone.
+        """
+        socket.send_fds(self._link, [b"fork"], [link_fd, board_fd])
+
+    def kill(self) -> None:
+        """Ends the process and with it every worker it forked."""
+        self._loop.remove_reader(self._link)
+        self._link.close()
+        self.alive = False
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1.0)
+
+    def _read(self) -> None:
+        try:
+            packet = self._link.recv(LARGEST_PACKET_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        answer = self._answer
+        if packet and answer and not answer.done():
+            answer.set_result(packet)
+        elif not packet:
+            self.kill()
+            if answer and not answer.done():
+                answer.set_exception(ConnectionResetError("the fork server died"))
+            self._on_exit()
+
+
+def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
+    code = "from reward_server.fork_server import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", code, str(link_fd), str(memory_limit_bytes)],
+        pass_fds=[link_fd],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        # One sample is one thread's work: a pool of BLAS threads a worker would fight for cores.
+        env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def main() -> None:
+    """The fork server itself: builds and forks until the server is gone."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _reap)
+    _die_with_parent()
+    os.dup2(2, 1)
+    link, memory_limit_bytes = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    scorers: dict[str, Scorer] = {}
+    while True:
+        packet, fds, _, _ = socket.recv_fds(link, LARGEST_PACKET_BYTES, 2)
+        if fds:
+            _fork_worker(link, fds, scorers, memory_limit_bytes)
+        elif packet:
+            link.send(msgpack.encode(_build(packet, scorers)))
+        else:
+            return
+
+
+def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
+    try:
+        specs = msgpack.decode(packet, type=dict[str, tuple[str, dict[str, Any]]])
+        built = {key: build_scorer(name, config) for key, (name, config) in specs.items()}
+        reads = {key: tuple({*scorer.reads} - {"id"}) for key, scorer in built.items()}
+    except ConfigError as error:
+        return Built(refused=str(error))
+    # A constructor may raise anything, and the server must say which scorer did.
+    except Exception as error:  # noqa: BLE001
+        traceback.print_exc()
+        return Built(refused=f"a scorer cannot be built: {type(error).__name__}: {error}")
+    scorers.update(built)
+    # What is never collected is never written to, so workers keep sharing it.
+    gc.collect()
+    gc.freeze()
+    return Built(reads)
+
+
+def _fork_worker(
+    link: socket.socket, fds: list[int], scorers: Mapping[str, Scorer], memory_limit_bytes: int
+) -> None:
+    parent = os.getpid()
+    if os.fork():
+        for fd in fds:
+            os.close(fd)
+        return
+    try:
+        link.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _die_with_parent()
+        # A group of its own: whatever the scorer starts is killed with it.
+        os.setpgid(0, 0)
+        if os.getppid() == parent:
+            work(socket.socket(fileno=fds[0]), open_board(fds[1]), scorers, memory_limit_bytes)
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _reap(*_: object) -> None:
+    """Collects dead workers; what they started and left behind dies first."""
+    with suppress(ChildProcessError):
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while dead := os.waitid(os.P_ALL, 0, options):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(dead.si_pid, signal.SIGKILL)
+            os.waitpid(dead.si_pid, 0)

@@ -1,0 +1,72 @@
+"""One call of the worker pool: its samples, what is still to be handed out, the verdicts so far.
+
+Here too are the verdicts that no scorer gives: what a sample gets when its worker or its time is
+lost. No processes and no clocks here: see `workers.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reward_server.errors import sample_error
+from reward_server.schemas import Sample
+from reward_server.scorers.base import Score
+from reward_server.worker_process import Task
+
+
+def lost(message: str, *, retryable: bool) -> Score:
+    return Score(error=sample_error("worker_lost", message, retryable=retryable))
+
+
+def late(message: str, *, retryable: bool) -> Score:
+    return Score(error=sample_error("deadline_exceeded", message, retryable=retryable))
+
+
+DIED = lost("the worker died while it scored this sample", retryable=False)
+NOT_RUNNING = lost("the worker pool is not running", retryable=True)
+NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
+NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
+GAVE_UP = late("the request's deadline passed while it was being scored", retryable=True)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
+    is handed out any more, and this is what they get instead."""
+
+    scorer: str
+    reads: tuple[str, ...]
+    samples: Sequence[Sample]
+    explain: bool
+    chunk: int
+    done: asyncio.Future[None]
+    scores: list[Score | None]
+    unsettled: int
+    waiting: deque[int] = field(default_factory=deque)
+    queued: bool = False
+    over: Score | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    def settle(self, positions: Sequence[int], score: Score) -> None:
+        """The first verdict on a sample stands: it may be scored twice when a worker is lost."""
+        for position in positions:
+            if self.scores[position] is None:
+                self.scores[position] = score
+                self.unsettled -= 1
+        if self.unsettled == 0 and not self.done.done():
+            self.done.set_result(None)
+
+    def open(self, positions: Sequence[int]) -> list[int]:
+        return [position for position in positions if self.scores[position] is None]
+
+    def task(self, number: int, positions: Sequence[int]) -> Task:
+        """The samples at `positions`, with no more fields than the scorer reads."""
+        samples = []
+        for sample in map(self.samples.__getitem__, positions):
+            fields = {name: getattr(sample, name) for name in self.reads}
+            fields.setdefault("response", "")
+            samples.append(Sample(sample.id, **fields))
+        return Task(number, self.scorer, self.explain, samples)
