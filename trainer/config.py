@@ -11,11 +11,11 @@ from argparse import Action
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import yaml
-from trl import TrlParser
 from trl.scripts._hf_argparser import string_to_bool
+from trl.scripts.utils import TrlParser
 
 from trainer.errors import InputError
 
@@ -33,7 +33,7 @@ def parse_config(types: Sequence[type], argv: Sequence[str], prog: str) -> tuple
     Raises:
         InputError: no such file, an unknown key (named), a value that its field refuses.
     """
-    parser = Parser(list(types), prog=prog, allow_abbrev=False)
+    parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False)
     path, flags = _take_config_path(list(argv))
     fields = {action.dest: action for action in parser._actions if action.dest != "help"}
     from_file = _read_yaml(path) if path else {}

@@ -26,7 +26,7 @@ class DataArguments:
 
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "A .jsonl, .json, .parquet or .csv file, a saved dataset, or a hub name."},
+        metadata={"help": "A .jsonl, .json, .parquet or .csv file, a saved folder, a hub name."},
     )
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of a hub dataset."}

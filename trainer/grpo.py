@@ -12,8 +12,10 @@ from typing import Any
 
 from datasets import Dataset
 from torch.utils.data import Sampler
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
-from trl.trainer.utils import RepeatSampler
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.utils import RepeatSampler, get_peft_config, get_quantization_config
 
 from trainer.config import parse_config, require
 from trainer.data import (
@@ -88,7 +90,7 @@ def build_trainer(
         rewards,
         writer,
         num_generations=args.num_generations or 1,
-        is_training=lambda: bool(trainer.model.training),
+        is_training=lambda: trainer.model is not None and trainer.model.training,
     )
     trainer = GrpoTrainer(
         model=require(model.model_name_or_path, "model_name_or_path"),

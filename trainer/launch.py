@@ -12,11 +12,11 @@ from typing import Any
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
-from trl import ModelConfig
+from trl.trainer.model_config import ModelConfig
 
 from trainer.config import require
 from trainer.data import DataArguments, load_rows
-from trainer.errors import InputError, RunFailed
+from trainer.errors import InputError
 from trainer.report import write_report
 
 
@@ -94,11 +94,7 @@ def step_of(checkpoint: str | None) -> int:
 
 
 def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
-    """Train, then save the model, the state, the curves and the report into `output_dir`.
-
-    Raises:
-        RunFailed: a loss or a weight is no longer a number.
-    """
+    """Train, then save the model, the state, the curves and the report into `output_dir`."""
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()

@@ -48,12 +48,15 @@ COLUMNS = 3
 
 def series(history: History, key: str) -> list[tuple[int, float]]:
     """The (step, value) pairs of one key; steps where it is missing or null are left out."""
-    rows = ((row.get("step"), row.get(key)) for row in history)
-    return [(int(step), float(value)) for step, value in rows if None not in (step, value)]
+    return [
+        (int(row["step"]), float(row[key]))
+        for row in history
+        if row.get("step") is not None and row.get(key) is not None
+    ]
 
 
 def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
-    """A PNG with one panel for everything the history knows of; panels without data are left out."""
+    """A PNG with one panel for everything that the history knows of."""
     drawn = [(panel, keys) for panel in PANELS if (keys := _keys(history, panel))]
     rows = max(1, -(-len(drawn) // COLUMNS))
     figure = Figure(figsize=(12, 2.9 * rows), facecolor=theme.background, layout="constrained")

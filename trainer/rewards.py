@@ -96,7 +96,9 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
             servers = " or ".join(client.urls)
             raise RunFailed(f"no reward server at {servers}: {error}") from error
         except Unauthorized as error:
-            raise InputError(f"the reward server wants a key: set REWARD_API_KEY ({error})") from error
+            raise InputError(
+                f"the reward server wants a key: set REWARD_API_KEY ({error})"
+            ) from error
         except RewardClientError as error:
             raise InputError(f"{client.urls[0]} is no reward server: {error}") from error
     for profile in profiles:
@@ -108,7 +110,7 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
 def score_all(
     client: RemoteRewardClient, samples: list[Sample], profile: str, **options: Any
 ) -> list[ScoreResult | None]:
-    """One result a sample, None for those that a server down beyond the deadline left unanswered."""
+    """One result a sample, None for those that got no answer before the client's deadline."""
     try:
         return list(client.score(samples, profile, **options))
     except RewardServerUnavailable as error:
@@ -117,7 +119,7 @@ def score_all(
 
 
 class ServerReward:
-    """A reward function for `GRPOTrainer(reward_funcs=...)`, called on every rank with its own rows.
+    """A reward function for `GRPOTrainer(reward_funcs=...)`; each rank calls its own on its rows.
 
     `is_training` tells a training batch from an evaluation batch, whose samples are not kept and
     whose failures stop nothing. `scored_counts` has, for each batch since the last update, how many

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from trainer.config import parse_config, require
 from trainer.data import DataArguments

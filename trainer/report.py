@@ -1,0 +1,178 @@
+"""One self-contained HTML page a run: curves, measures, samples, what was run.
+
+In: a run folder (`trainer_state.json`, `run.json`, `samples/`) and, if there are any, evaluation
+folders. Out: `curves.png` and `report.html` in the run folder. What is missing is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from trainer.plots import DARK, LIGHT, History, draw_curves, series
+from trainer.provenance import RUN_FILE
+from trainer.samples import read_samples, step_files
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+PAIRS_SHOWN = 8
+KEPT_SHOWN = 4
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str | None = None,
+    story: Sequence[str] = (),
+    evaluations: Mapping[str, Path] | None = None,
+    output: Path | None = None,
+) -> Path:
+    """Draw the curves and write the page; returns the page's path.
+
+    `evaluations`: name to folder of `trainer eval`; the first two are shown side by side. `output`:
+    where the two files go, the run folder if not given.
+    """
+    output = output or folder
+    run = _read_json(folder / RUN_FILE) or {}
+    history: History = (_read_json(folder / "trainer_state.json") or {}).get("log_history", [])
+    curves = {theme: draw_curves(history, theme) for theme in (LIGHT, DARK)} if history else {}
+    if curves:
+        (output / "curves.png").write_bytes(curves[LIGHT])
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        title=title or f"{run.get('command', 'trainer').split(' --')[0]}: {folder.name}",
+        subtitle=" · ".join(filter(None, [run.get("started"), run.get("machine")])),
+        story=story,
+        tiles=tiles(history),
+        measures=measures(evaluations or {}),
+        light=_as_base64(curves.get(LIGHT)),
+        dark=_as_base64(curves.get(DARK)),
+        pairs=pairs(list((evaluations or {}).values())),
+        kept=_first_and_last(folder / "samples"),
+        facts=facts(run),
+        verdict=verdict,
+    )
+    path = output / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def tiles(history: History) -> list[tuple[str, str]]:
+    """The few numbers that say how a run went."""
+    found = []
+    for name, key, form in (("loss", "loss", ".3f"), ("reward", "reward", ".2f")):
+        values = [value for _, value in series(history, key)]
+        if values:
+            found.append((f"{name}, first to last", f"{values[0]:{form}} → {values[-1]:{form}}"))
+    waits, steps = mean_of(history, "rewards_wait_s"), mean_of(history, "step_time")
+    if waits is not None and steps:
+        found.append(("wait for rewards a step", f"{1000 * waits:.0f} ms"))
+        found.append(("of the step's time", f"{waits / (waits + steps):.1%}"))
+    failed = mean_of(history, "rewards_failed_frac")
+    if failed is not None:
+        found.append(("rewards that failed", f"{failed:.1%}"))
+    last = max((int(row.get("step", 0)) for row in history), default=0)
+    return [*found, ("updates", str(last))] if last else found
+
+
+def mean_of(history: History, key: str) -> float | None:
+    """The mean of one key over a run, None where it was never logged."""
+    values = [value for _, value in series(history, key)]
+    return sum(values) / len(values) if values else None
+
+
+def measures(evaluations: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """One row for each model and each thing measured, with its interval."""
+    rows = []
+    for model, folder in evaluations.items():
+        summary = _read_json(folder / "summary.json") or {}
+        name = summary.get("profile", "")
+        wanted = [(summary, "accuracy", f"right, by {name}"), (summary, "format_rate", "formatted")]
+        for other, more in summary.get("also", {}).items():
+            wanted.append((more, "accuracy", f"right, by {other}"))
+        for source, key, what in wanted:
+            interval = source.get(f"{key}_interval")
+            if interval is not None:
+                rows.append(
+                    {
+                        "model": model,
+                        "what": what,
+                        "value": source[key],
+                        "low": interval[0],
+                        "high": interval[1],
+                        "failed": source["num_failed"],
+                        "rows": source["num_examples"],
+                    }
+                )
+    return sorted(rows, key=lambda row: row["what"])
+
+
+def pairs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Rows of the first two evaluations side by side: every kind of change that there is."""
+    if len(folders) < 2:
+        return []
+    before, after = (_read_lines(folder / "results.jsonl") for folder in folders[:2])
+    later = {row["id"]: row for row in after}
+    kinds: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    for old in before:
+        if new := later.get(old["id"]):
+            kinds.setdefault((old["reward"], new["reward"]), []).append(
+                {**old, "before": old, "after": new}
+            )
+    shown = max(1, PAIRS_SHOWN // max(1, len(kinds)))
+    return [pair for kind in kinds.values() for pair in islice(kind, shown)]
+
+
+def verdict(sample: Any) -> Markup:
+    """Reward and scores of a sample as small labels; in a word why, where there is no reward."""
+    row = sample if isinstance(sample, dict) else vars(sample)
+    if row["reward"] is None:
+        code = (row.get("error") or {}).get("code", "no reward")
+        return Markup('<span class="tag bad">not scored: {}</span>').format(code)
+    kind = "good" if row["reward"] >= 1 else "bad"
+    labels = [(kind, f"reward {row['reward']:g}")]
+    labels += [("soft", f"{k} {v:g}") for k, v in row["scores"].items() if v is not None]
+    return Markup("").join(
+        Markup('<span class="tag {}">{}</span>').format(css, text) for css, text in labels
+    )
+
+
+def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """`run.json` as rows of text: nested mappings one line an entry."""
+    return [
+        (
+            name,
+            "\n".join(f"{key}: {item}" for key, item in value.items())
+            if isinstance(value, dict)
+            else str(value),
+        )
+        for name, value in run.items()
+        if value not in (None, {}, "")
+    ]
+
+
+def _first_and_last(folder: Path) -> list[Any]:
+    files = step_files(folder)
+    if not files:
+        return []
+    ends = [files[0], files[-1]] if len(files) > 1 else files
+    return [sample for _, path in ends for sample in islice(read_samples(path), KEPT_SHOWN)]
+
+
+def _as_base64(image: bytes | None) -> str:
+    return base64.b64encode(image).decode() if image else ""
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
