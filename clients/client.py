@@ -11,19 +11,15 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self, TypeVar, Unpack, cast
-
-import httpx2
 
 from clients import protocol
 from clients.adapters.trl import TrlOptions, TrlReward, trl_reward
+from clients.dispatch import Call, Dispatcher, Lane
 from clients.errors import RewardClientError, RewardServerUnavailable
-from clients.protocol import Batch, Encoded, ScoreResult
-from clients.transport import Exchange, Transport
+from clients.protocol import ScoreResult
+from clients.transport import Exchange, Options, Transport, body_of
 from reward_server.schemas import Priority, ProfileInfo, Sample
 
 logger = logging.getLogger(__name__)
@@ -32,27 +28,15 @@ DEFAULT_URL = "http://127.0.0.1:8700"
 T = TypeVar("T")
 
 
-@dataclass
-class _Call:
-    """One `score` on its way: what is to be sent, and what has come back."""
-
-    samples: list[Encoded]
-    profile: str
-    priority: Priority
-    explain: bool
-    gives_up_at_s: float
-    batches: deque[Batch]
-    results: list[ScoreResult | None]
-
-
 class AsyncRemoteRewardClient:
     """Score samples from asyncio code. Safe to share between tasks, threads and event loops.
 
     `url`: one server, or several (a sequence, or separated by commas) taken in turn; else
     REWARD_URL, else http://127.0.0.1:8700. `api_key`: else REWARD_API_KEY. `timeout_s`: for one
-    call as a whole, waits and retries included. `batch_size`: samples in one request.
-    `max_in_flight`: requests at one time, over all calls in an event loop. `max_tries`: of one
-    batch. Proxies of the environment are not used: reward servers are neighbours.
+    call as a whole, waits and retries included. `batch_size`: samples in one request; calls that
+    wait at the same time share requests, with 1 they do not. `max_in_flight`: requests at one time,
+    over all calls in an event loop. `max_tries`: of one request. Proxies of the environment are not
+    used: reward servers are neighbours.
 
     Raises:
         ValueError: a URL that is not http or https, or a number that is not positive.
@@ -76,14 +60,9 @@ class AsyncRemoteRewardClient:
         self.timeout_s = timeout_s
         self.batch_size = batch_size
         self.max_in_flight = max_in_flight
-        self._transport = Transport(
-            self.urls,
-            api_key=api_key or os.environ.get("REWARD_API_KEY"),
-            connect_timeout_s=connect_timeout_s,
-            longest_rest_s=timeout_s,
-            max_in_flight=max_in_flight,
-            max_tries=max_tries,
-        )
+        key = api_key or os.environ.get("REWARD_API_KEY")
+        self._options = Options(self.urls, key, timeout_s, connect_timeout_s, max_tries)
+        self._dispatchers: dict[asyncio.AbstractEventLoop, Dispatcher] = {}
 
     async def score(
         self,
@@ -101,21 +80,15 @@ class AsyncRemoteRewardClient:
             InvalidSample: nothing was sent.
         """
         encoded = protocol.encode(samples)
-        call = _Call(
-            encoded,
-            profile,
-            priority,
-            explain,
-            gives_up_at_s=time.monotonic() + self.timeout_s,
-            batches=deque(protocol.cut([len(each.json) for each in encoded], self.batch_size)),
-            results=[None] * len(encoded),
-        )
+        if not encoded:
+            return []
+        call = Call(len(encoded), gives_up_at_s=time.monotonic() + self.timeout_s)
+        self._dispatcher().submit(Lane(profile, priority, explain), call, encoded)
         try:
-            await self._send_all(call)
-            return self._finished(call)
-        except RewardClientError as error:
-            error.results = call.results
-            raise
+            await asyncio.wait([call.ended], timeout=self.timeout_s)
+        finally:
+            call.ended.cancel()  # what still waits to be sent need not be
+        return self._finished(call)
 
     async def profiles(self) -> list[ProfileInfo]:
         """What the server can score.
@@ -124,14 +97,16 @@ class AsyncRemoteRewardClient:
             RewardServerUnavailable, RequestRefused, MalformedAnswer: as `score` does.
         """
         gives_up_at_s = time.monotonic() + self.timeout_s
-        answer = await self._transport.answer(Exchange("GET", "/profiles"), gives_up_at_s)
+        transport = self._dispatcher().transport
+        answer = await transport.answer(Exchange("GET", "/profiles"), gives_up_at_s)
         if answer is None:
             raise self._unavailable("no list of profiles came")
-        return protocol.parse_profiles(_success(answer))
+        return protocol.parse_profiles(body_of(answer))
 
     async def ready(self) -> bool:
         """Can at least one server score now? Each is asked once; one that is down says no."""
-        return any(await asyncio.gather(*map(self._transport.is_ready, self.urls)))
+        transport = self._dispatcher().transport
+        return any(await asyncio.gather(*map(transport.is_ready, self.urls)))
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
         """A reward function for TRL's trainers; `TrlOptions` says what can be chosen."""
@@ -139,7 +114,13 @@ class AsyncRemoteRewardClient:
 
     async def aclose(self) -> None:
         """Close the connections of every event loop that still runs."""
-        await self._transport.aclose()
+        here = asyncio.get_running_loop()
+        while self._dispatchers:
+            loop, dispatcher = self._dispatchers.popitem()
+            if loop is here:
+                await dispatcher.aclose()
+            elif loop.is_running():
+                asyncio.run_coroutine_threadsafe(dispatcher.aclose(), loop)
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,54 +128,38 @@ class AsyncRemoteRewardClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _send_all(self, call: _Call) -> None:
-        """Send until every sample is answered or given up."""
-        senders = [
-            asyncio.create_task(self._send_batches(call))
-            for _ in range(min(self.max_in_flight, len(call.batches)))
-        ]
-        try:
-            await asyncio.gather(*senders)
-        finally:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
+    def _dispatcher(self) -> Dispatcher:
+        """This event loop's: connections of another loop cannot be used in it."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._dispatchers:
+            for closed in [each for each in list(self._dispatchers) if each.is_closed()]:
+                self._dispatchers.pop(closed, None)
+            self._dispatchers[loop] = Dispatcher(
+                Transport(self._options),
+                batch_size=self.batch_size,
+                max_in_flight=self.max_in_flight,
+            )
+        return self._dispatchers[loop]
 
-    async def _send_batches(self, call: _Call) -> None:
-        while call.batches:
-            batch = call.batches.popleft()
-            samples = [call.samples[place] for place in batch.places]
-            body = partial(protocol.build, samples, call.profile, call.priority, call.explain)
-            exchange = Exchange("POST", "/score", body)
-            answer = await self._transport.answer(exchange, call.gives_up_at_s)
-            if answer is None:
-                continue
-            if answer.status_code != 413:
-                await _keep(call, batch, protocol.parse(_success(answer), samples))
-            elif len(samples) > 1:
-                call.batches.extendleft(protocol.halve(batch))
-            else:
-                call.results[batch.places[0]] = protocol.too_large(samples[0], call.profile)
-
-    def _finished(self, call: _Call) -> list[ScoreResult]:
+    def _finished(self, call: Call) -> list[ScoreResult]:
+        error = None if call.ended.cancelled() else call.ended.exception()
         missing = sum(result is None for result in call.results)
-        if missing:
-            raise self._unavailable(f"{missing} of {len(call.results)} samples got no answer")
+        if error is None and missing:
+            error = self._unavailable(f"{missing} of {len(call.results)} samples got no answer")
+        if isinstance(error, RewardClientError):
+            error.results = call.results
+        if error is not None:
+            raise error
         results = cast("list[ScoreResult]", call.results)
         protocol.complete(results)
-        fingerprints = {result.fingerprint for result in results}
+        fingerprints = sorted({result.fingerprint for result in results})
         if len(fingerprints) > 1:
-            logger.warning(
-                "the rewards of one call come from differing profiles %s of %s: %s",
-                call.profile,
-                self.urls,
-                sorted(fingerprints),
-            )
+            logger.warning("one call, differing fingerprints: %s of %s", fingerprints, self.urls)
         return results
 
     def _unavailable(self, what: str) -> RewardServerUnavailable:
         return RewardServerUnavailable(
-            f"{what} within {self.timeout_s:g} s; {self._transport.failures()}. "
+            f"{what} within {self.timeout_s:g} s; {self._dispatcher().transport.failures()}. "
             "Is the server running (reward-server serve)? If so, raise timeout_s"
         )
 
@@ -286,27 +251,12 @@ class RemoteRewardClient:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
-
-
-async def _keep(call: _Call, batch: Batch, results: list[ScoreResult]) -> None:
-    """Keep the results; what may succeed if sent again goes back to be sent, if time allows."""
-    for place, result in zip(batch.places, results, strict=True):
-        call.results[place] = result
-    again = protocol.retryable(batch, results)
-    delay_s = protocol.full_jitter_s(batch.attempt)
-    if again.places and time.monotonic() + delay_s < call.gives_up_at_s:
-        await asyncio.sleep(delay_s)
-        call.batches.append(again)
-
-
-def _success(answer: httpx2.Response) -> bytes:
-    if answer.status_code != 200:
-        raise protocol.refusal(answer.status_code, answer.content, str(answer.request.url))
-    return answer.content
+    loop.run_forever()
+    unfinished = asyncio.all_tasks(loop)
+    for task in unfinished:
+        task.cancel()  # or a thread that still waits for it would wait forever
+    loop.run_until_complete(asyncio.gather(*unfinished, return_exceptions=True))
+    loop.close()
 
 
 def _urls(url: str | Sequence[str] | None) -> list[str]:

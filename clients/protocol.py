@@ -71,13 +71,6 @@ class Encoded(NamedTuple):
     json: bytes
 
 
-class Batch(NamedTuple):
-    """Places of samples in the call, sent in one body; `attempt` counts how often they were."""
-
-    places: Sequence[int]
-    attempt: int = 0
-
-
 class Failure(NamedTuple):
     """Why a try failed, and how long the server asked to be left alone."""
 
@@ -122,35 +115,6 @@ def _without_lone_surrogates(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_lone_surrogates(entry) for entry in value]
     return value
-
-
-def cut(sizes: Sequence[int], max_samples: int, max_bytes: int = MAX_BATCH_BYTES) -> list[Batch]:
-    """Cut a call into batches of neighbours; a sample beyond `max_bytes` travels alone."""
-    batches: list[Batch] = []
-    start = total = 0
-    for place, size in enumerate(sizes):
-        if place > start and (place - start == max_samples or total + size > max_bytes):
-            batches.append(Batch(range(start, place)))
-            start, total = place, 0
-        total += size
-    return [*batches, Batch(range(start, len(sizes)))] if sizes else []
-
-
-def halve(batch: Batch) -> tuple[Batch, Batch]:
-    middle = len(batch.places) // 2
-    return batch._replace(places=batch.places[:middle]), batch._replace(
-        places=batch.places[middle:]
-    )
-
-
-def retryable(batch: Batch, results: Sequence[SampleResult]) -> Batch:
-    """The samples of `batch` that may succeed if they are sent again; often none."""
-    places = [
-        place
-        for place, result in zip(batch.places, results, strict=True)
-        if result.error is not None and result.error.retryable
-    ]
-    return Batch(places, batch.attempt + 1)
 
 
 def build(
