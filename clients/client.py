@@ -251,12 +251,9 @@ class RemoteRewardClient:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    unfinished = asyncio.all_tasks(loop)
-    for task in unfinished:
-        task.cancel()  # or a thread that still waits for it would wait forever
-    loop.run_until_complete(asyncio.gather(*unfinished, return_exceptions=True))
-    loop.close()
+    # The runner cancels what is left at the end: a thread that waits for it would wait forever.
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()
 
 
 def _urls(url: str | Sequence[str] | None) -> list[str]:
