@@ -35,7 +35,8 @@ def parse_config(types: Sequence[type], argv: Sequence[str], prog: str) -> tuple
     """
     parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False)
     path, flags = _take_config_path(list(argv))
-    fields = {action.dest: action for action in parser._actions if action.dest != "help"}
+    # Reversed: a `--no_x` stands after its `--x`, with the same destination.
+    fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
     from_file = _read_yaml(path) if path else {}
     for key in from_file:
         if key not in fields:

@@ -1,0 +1,68 @@
+"""A reward server of one's own on loopback, as a child process, for as long as a block runs.
+
+In: where its log goes. Out: its URL, once it answers. It knows the server by its command only.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainer.errors import RunFailed
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+
+
+@contextmanager
+def reward_server(log: Path) -> Iterator[str]:
+    """Start `reward_server serve` on a free port, yield its URL, stop it.
+
+    Raises:
+        RunFailed: it ended or did not answer within a minute; its log says why.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "reward_server", "serve", "--host", "127.0.0.1"]
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url, log)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    gives_up_at_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < gives_up_at_s:
+        if process.poll() is not None:
+            raise RunFailed(f"the reward server ended with {process.returncode}: see {log}")
+        try:
+            with opener.open(f"{url}/ready", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise RunFailed(f"the reward server did not answer within {START_TIMEOUT_S:.0f} s: see {log}")
