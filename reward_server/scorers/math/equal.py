@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from zlib import crc32
 
 from msgspec import Struct
 
+from reward_server.scorers.math.compare import Case, same
 from reward_server.scorers.math.extract import find_answer, retracted
 from reward_server.scorers.math.normalize import normalize_math_expression
 from reward_server.scorers.math.policy import DEFAULT, Policy
-
-_NUMBER = re.compile(r"(-?)[\\$]*(\d[\d,]*(?:\.\d*)?|\.\d+)(?:/(\d+))?")
-_FRACTION = re.compile(r"(-?)\\frac\{(-?\d+)\}\{(\d+)\}")
+from reward_server.scorers.math.read import Reading, read, read_ground_truth
+from reward_server.scorers.math.tree import Unreadable
 
 GroundTruth = str | int | float | list[str | int | float]
 
@@ -31,18 +31,6 @@ class Verdict(Struct, frozen=True):
     place: str | None = None
     read_answer: str | None = None
     read_ground_truth: str | None = None
-
-
-def _rational(text: str) -> Fraction | None:
-    if fraction := _FRACTION.fullmatch(text):
-        below = int(fraction[3])
-        value = Fraction(int(fraction[2]), below) if below else None
-        return -value if value is not None and fraction[1] else value
-    if number := _NUMBER.fullmatch(text):
-        below = int(number[3] or 1)
-        value = Fraction(number[2].replace(",", "")) / below if below else None
-        return -value if value is not None and number[1] else value
-    return None
 
 
 def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
@@ -67,12 +55,30 @@ def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
 
 
 def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
-    """The verdict on one answer against one acceptable answer, both without surroundings."""
+    """The verdict on one answer against one acceptable answer, both without surroundings.
+
+    Raises:
+        UnreadableGroundTruth: the acceptable answer cannot be read, and the answer is not the same
+            text.
+    """
+    expected, given = read_ground_truth(truth), read(answer)
+    if expected.node is None:
+        return _as_text(answer, truth, expected, given)
+    if given.node is None:
+        return Verdict(False, "the answer cannot be read", answer, None, str(given), str(expected))
+    case = Case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
+    try:
+        equal = same(expected.node, given.node, case)
+    except Unreadable as unreadable:
+        return Verdict(False, str(unreadable), answer, None, str(given), str(expected))
+    return Verdict(equal, case.method, answer, None, str(given), str(expected))
+
+
+def _as_text(answer: str, truth: str, expected: Reading, given: Reading) -> Verdict:
     left, right = normalize_math_expression(answer), normalize_math_expression(truth)
-    a, b = _rational(left), _rational(right)
-    if a is not None and b is not None:
-        return Verdict(a == b, "rational", answer, None, str(a), str(b))
-    return Verdict(bool(left) and left == right, "text", answer, None, left, right)
+    if not right or left != right:
+        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {expected.reason}")
+    return Verdict(True, "same text", answer, None, str(given), str(expected))
 
 
 def math_check(

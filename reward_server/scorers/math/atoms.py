@@ -1,0 +1,109 @@
+"""The smallest parts of an answer: literals as exact rationals, and LaTeX environments.
+
+A decimal literal keeps its digits beside its value, for rounding to be judged by.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from flint import fmpq, fmpz
+
+from reward_server.scorers.math.tree import Node, Unreadable
+
+if TYPE_CHECKING:
+    from reward_server.scorers.math.parse import Reader
+
+MAX_EXPONENT = 4_000  # beyond it 1e9999 is kept as a power and never written out
+MAX_CELLS = 144
+
+_GROUPING = re.compile(r"\{,\}|\\!|\\,|\\ |[,{} !\\]")
+_MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix array smallmatrix".split())
+_ROWS = frozenset("cases aligned align gathered split eqnarray gather equation".split())
+
+
+@lru_cache(maxsize=8192)
+def number(written: str) -> Node:
+    """A literal such as `1,000`, `.5`, `12{,}345.6` or `3e8`; never through a float."""
+    mantissa, e, exponent = written.lower().partition("e")
+    if not mantissa.isdigit():
+        mantissa = _GROUPING.sub("", mantissa)
+    whole, point, decimals = mantissa.partition(".")
+    value = fmpq(fmpz(whole + decimals), fmpz(10) ** len(decimals))
+    if not e:
+        return Node("num", (), value, mantissa if decimals or mantissa[0] == "0" else None)
+    power = int(exponent)
+    if abs(power) > MAX_EXPONENT:
+        ten = Node("num", value=fmpq(10))
+        raised = Node("pow", (ten, Node("num", value=fmpq(power))))
+        return Node("mul", (Node("num", value=value), raised))
+    scale = fmpq(fmpz(10) ** abs(power))
+    return Node("num", (), value * scale if power >= 0 else value / scale, written)
+
+
+def split_digit(written: str) -> tuple[str, str]:
+    """`12` after `\\frac` is a 1, and a 2 for what comes next."""
+    return written[0], written[1:]
+
+
+def repeating_decimal(written: str) -> Node:
+    """`0.1\\overline{6}` is 1/6."""
+    before, _, after = written.partition("\\")
+    whole, _, fixed = before.partition(".")
+    cycle = re.sub(r"\D", "", after)
+    nines = (fmpz(10) ** len(cycle) - 1) * fmpz(10) ** len(fixed)
+    scale = fmpz(10) ** len(fixed)
+    base = fmpq(fmpz((whole or "0") + fixed), scale)
+    return Node("num", value=base + fmpq(fmpz(cycle), nines))
+
+
+def base_literal(digits: str, base: int) -> Node:
+    """`4210_{7}`: kept with its base, for a number in another base is another answer."""
+    if not 2 <= base <= 36 or not digits.isdigit():
+        raise Unreadable(f"{digits} in base {base}")
+    if any(int(digit) >= base for digit in digits):
+        raise Unreadable(f"{digits} has a digit that base {base} has not")
+    return Node("base", value=(digits.lstrip("0") or "0", base))
+
+
+def read_environment(reader: Reader) -> Node:
+    """`\\begin{…}…\\end{…}`: a matrix, a determinant, cases, or lines of one answer each."""
+    name = reader.values[reader.at]
+    reader.at += 1
+    rows: list[list[Node]] = [[]]
+    while reader.kinds[reader.at] != "end" or not reader.values[reader.at]:
+        kind = reader.kinds[reader.at]
+        if kind == "&":
+            reader.at += 1
+        elif kind == "\\\\":
+            reader.at += 1
+            rows.append([])
+        elif kind == "end":
+            raise reader.fail("an environment that does not end")
+        else:
+            rows[-1].append(reader.cell())
+        if sum(map(len, rows)) > MAX_CELLS:
+            raise Unreadable(f"more than {MAX_CELLS} cells")
+    if reader.values[reader.at] != name:
+        raise reader.fail(f"\\end{{{name}}} expected")
+    reader.at += 1
+    return _made_of(name, [row for row in rows if row])
+
+
+def _made_of(name: str, rows: list[list[Node]]) -> Node:
+    if not rows:
+        raise Unreadable("an empty environment")
+    if name in _MATRICES:
+        if len({len(row) for row in rows}) != 1:
+            raise Unreadable("a matrix with rows of unlike length")
+        cells = tuple(cell for row in rows for cell in row)
+        matrix = Node("matrix", cells, (len(rows), len(rows[0])))
+        return Node("call", (matrix,), "det") if name == "vmatrix" else matrix
+    if name not in _ROWS:
+        raise Unreadable(f"environment {name}")
+    if name == "cases" and all(len(row) == 2 for row in rows):
+        return Node("cases", tuple(cell for row in rows for cell in row))
+    lines = tuple(cell for row in rows for cell in row)
+    return lines[0] if len(lines) == 1 else Node("list", lines, "and")

@@ -1,0 +1,277 @@
+"""Two expressions in, whether they are worth the same out.
+
+Constants: exact rationals, or balls of rising precision until they part or agree to 300 bits.
+Expressions in variables: at random points that the pair itself seeds, so a verdict is the same each
+time; rational functions are exact there. What cannot be decided is not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flint import acb, arb, fmpq
+from msgspec import Struct
+
+from reward_server.scorers.math.tree import Node, Unreadable
+from reward_server.scorers.math.values import (
+    Point,
+    Undefined,
+    Value,
+    ball,
+    evaluate,
+    is_real,
+    precision,
+)
+
+FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, (128, 320), 192
+AGREEING_POINTS = 3
+# A number counts as zero below this share of what it was made from.
+TINY = arb(2) ** -90
+_JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
+_TURNING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "floor", "ceil"])
+WHOLE_LETTERS = frozenset("nkmjNKM")
+
+
+class Features(Struct):
+    """What stands in a tree that decides where it has to be looked at."""
+
+    names: set[str]
+    imaginary: bool = False
+    jagged: bool = False  # abs, roots, rounding: near points do not show everything
+    turning: bool = False  # (-1)^n, \sin n\pi: whole numbers are special
+    logs: bool = False  # a \log without a base
+    series: bool = False  # a sum up to n
+    largest: fmpq = fmpq(1)
+
+
+def features(*nodes: Node) -> Features:
+    """The features of the trees together."""
+    found = Features(set())
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        _note(node, found)
+        pending.extend(node.args)
+    return found
+
+
+def _note(node: Node, found: Features) -> None:
+    op = node.op
+    if op == "num":
+        if node.value > found.largest:
+            found.largest = node.value
+    elif op == "name":
+        found.names.add(node.value)
+    elif op == "const":
+        found.imaginary = found.imaginary or node.value == "i"
+    elif op == "call":
+        found.jagged = found.jagged or node.value in _JAGGED
+        found.turning = found.turning or node.value in _TURNING
+        found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
+    elif op == "pow":
+        exponent = node.args[1]
+        if exponent.op != "num" or exponent.value.q != 1:
+            found.jagged = True
+            found.turning = found.turning or node.args[0].op == "neg"
+    elif op in ("index", "opaque"):
+        found.names.add(f"{node.value}()")
+    elif op in ("sum", "prod"):
+        found.series = True
+    elif op == "mod":
+        found.turning = True
+
+
+def is_constant(node: Node) -> bool:
+    """Has the expression no variable in it?"""
+    return not features(node).names
+
+
+def constant_value(node: Node, bits: int = FIRST_BITS) -> Value | None:
+    """The value of a constant, or None where it has none or a variable."""
+    try:
+        precision(bits)
+        return evaluate(node, Point(0)) if is_constant(node) else None
+    except (Undefined, Unreadable):
+        return None
+
+
+def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
+    """Are the two expressions worth the same, and by which method was it decided?
+
+    Raises:
+        Unreadable: one of them is no expression.
+    """
+    found = features(left, right)
+    equal, method = _same(left, right, seed, found)
+    if not equal and found.logs:
+        common, how = _same(left, right, seed, found, common_logs=True)
+        return (True, f"{how}, log to base 10") if common else (equal, method)
+    return equal, method
+
+
+def _same(
+    left: Node, right: Node, seed: int, found: Features, common_logs: bool = False
+) -> tuple[bool, str]:
+    if not found.names:
+        return _same_constant(left, right, common_logs)
+    equal, method = _same_at_points(left, right, seed, found, common_logs)
+    if not equal and found.turning and found.names <= WHOLE_LETTERS:
+        return _same_at_whole_numbers(left, right, seed, found)
+    return equal, method
+
+
+def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, str]:
+    try:
+        for bits in (FIRST_BITS, *CONSTANT_BITS):
+            precision(bits)
+            point = Point(0)
+            point.common_logs = common_logs
+            a, b = evaluate(left, point), evaluate(right, point)
+            if isinstance(a, fmpq) and isinstance(b, fmpq):
+                return a == b, "exact rationals"
+            if not (ball(a) - ball(b)).contains(0):
+                return False, f"balls apart at {bits} bits"
+    except Undefined as undefined:
+        return False, f"no value: {undefined}"
+    if point.lossy or not _close(a, b):
+        return False, "undecided"
+    return True, f"balls agree at {CONSTANT_BITS[-1]} bits"
+
+
+def _close(a: Value, b: Value) -> bool:
+    """Is the difference, which may be zero, small beside the two, or beside 1?"""
+    a, b = ball(a), ball(b)
+    difference, size = (a - b).abs_upper(), a.abs_upper()
+    if not (difference.is_finite() and size.is_finite()):
+        return False
+    return bool(difference < TINY * (size if size > 1 else arb(1)))
+
+
+def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
+    """Near, farther, negative; where it matters past every constant and with mixed signs."""
+    plans: list[tuple[int, int, str]] = [(1, 0, "+"), (4, 1, "+"), (3, 0, "-")]
+    if found.jagged:
+        far = int(min(found.largest, fmpq(10**9)).ceil())
+        plans.append((far, far + 7, "-"))
+        if len(found.names) > 1:
+            plans.append((3, 0, "*"))
+    plans += [(1, 0, "+"), (9, 1, "+"), (1, 0, "-"), (40, 3, "+"), (30, 2, "-")]
+    for number, (scale, shift, signs) in enumerate(plans):
+        point = Point(seed + number * 7919, scale, shift, signs)
+        point.common_logs = common_logs
+        yield point
+
+
+def _same_at_points(
+    left: Node, right: Node, seed: int, found: Features, common_logs: bool
+) -> tuple[bool, str]:
+    precision(POINT_BITS)
+    wanted = AGREEING_POINTS + (2 if found.jagged else 0)
+    agreed = complex_agreed = complex_apart = 0
+    exact = True
+    for point in _points(seed, found, common_logs):
+        try:
+            a, b = evaluate(left, point), evaluate(right, point)
+        except Undefined:
+            continue
+        real = is_real(a) and is_real(b)
+        agree = _agree(a, b, point)
+        if not real and not found.imaginary:
+            complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
+            continue
+        if not agree:
+            if point.signs == "*" and point.crossed:
+                continue  # a branch cut, not a difference
+            return False, "apart at a point"
+        agreed += 1
+        exact = exact and isinstance(a, fmpq) and isinstance(b, fmpq)
+        if agreed >= wanted:
+            break
+    if agreed == 0:
+        agreed = 0 if complex_apart else complex_agreed
+        exact = False
+    if agreed < 2:
+        return False, "no points to compare at"
+    return True, f"agree at {agreed} points" + (", exactly" if exact else "")
+
+
+def _agree(a: Value, b: Value, point: Point) -> bool:
+    if isinstance(a, fmpq) and isinstance(b, fmpq):
+        return a == b
+    if not (ball(a) - ball(b)).contains(0):
+        return False
+    return not point.lossy and _close(a, b)
+
+
+def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) -> tuple[bool, str]:
+    """For n, k, m: agreement at whole numbers, even and odd ones."""
+    names = sorted(found.names)
+    agreed = 0
+    for step in range(6):
+        point = Point(seed)
+        for place, name in enumerate(names):
+            point.bindings[name] = fmpq(2 + (step * (2 * place + 1) + place * 3) % 11)
+        try:
+            a, b = evaluate(left, point), evaluate(right, point)
+        except Undefined:
+            continue
+        if not _agree(a, b, point):
+            return False, "apart at a whole number"
+        agreed += 1
+    return agreed >= 4, f"agree at {agreed} whole numbers"
+
+
+def proportional(left: Node, right: Node, seed: int) -> int:
+    """1 or -1 where `left` is a positive or negative multiple of `right`, 2 where it is another
+    constant multiple of it, 0 where it is none."""
+    found = features(left, right)
+    precision(POINT_BITS)
+    first: Value | None = None
+    agreed = 0
+    for point in _points(seed, found, False):
+        try:
+            a, b = evaluate(left, point), evaluate(right, point)
+            ratio = _ratio(a, b)
+        except Undefined:
+            continue
+        if ratio is None:
+            return 0
+        if not found.imaginary and not (is_real(a) and is_real(b)):
+            continue
+        if first is None:
+            first = ratio
+        elif not _agree(first, ratio, point):
+            return 0
+        agreed += 1
+        if agreed > AGREEING_POINTS:
+            break
+    if first is None or agreed < AGREEING_POINTS:
+        return 0
+    return _sign(first)
+
+
+def _ratio(a: Value, b: Value) -> Value | None:
+    """a / b, or None where just one of them is zero."""
+    a_zero = a == 0 if isinstance(a, fmpq) else a.contains(0)
+    b_zero = b == 0 if isinstance(b, fmpq) else b.contains(0)
+    if a_zero and b_zero:
+        raise Undefined("0/0")
+    return None if a_zero or b_zero else a / b
+
+
+def _sign(value: Value) -> int:
+    if isinstance(value, fmpq):
+        return 1 if value > 0 else -1
+    if not value.imag.contains(0) or (value.real.contains(0)):
+        return 2
+    return 1 if value.real > 0 else -1
+
+
+def real_value(node: Node) -> arb | None:
+    """A constant as a real ball at 128 bits, or None."""
+    value = constant_value(node, 128)
+    if value is None:
+        return None
+    if isinstance(value, acb):
+        return value.real if value.imag.contains(0) else None
+    return arb(value)

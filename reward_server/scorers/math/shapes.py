@@ -1,0 +1,390 @@
+"""A tree in, the answer it states out: names set aside, signs and sets worked out.
+
+`k = 3` states 3, `x \\le 2` a half line, `1 \\pm \\sqrt2` two numbers. What a name was is kept on
+the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that matters. Further ops:
+
+    assigned   args: the value; value: the name             equation     args: the two sides
+    inequality args: the two sides; value: < <= or !=       every other op is as in `tree`
+"""
+
+from __future__ import annotations
+
+from flint import fmpq
+
+from reward_server.scorers.math import regions
+from reward_server.scorers.math.decide import constant_value, features, same_value
+from reward_server.scorers.math.tree import Node, Unreadable
+
+MAX_SIGNS = 4
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_ORDERINGS = frozenset("< > <= >=".split())
+
+
+def shape(node: Node) -> Node:
+    """The answer that `node` states.
+
+    Raises:
+        Unreadable: it states none: `1 = 1`, a hedge, an operator without a meaning here.
+    """
+    rule = _RULES.get(node.op)
+    if rule is not None:
+        return rule(node)
+    if _has_signs(node):
+        return _sign_choices(node)
+    return node
+
+
+# ---- ± and lists
+
+
+def _has_signs(node: Node) -> bool:
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        if part.op in ("pm", "mp"):
+            return True
+        pending.extend(part.args)
+    return False
+
+
+def _count_signs(node: Node) -> int:
+    return (node.op in ("pm", "mp")) + sum(map(_count_signs, node.args))
+
+
+def _with_signs(node: Node, signs: list[bool]) -> Node:
+    """`node` with its next ± signs taken from `signs`; ∓ goes against the sign before it."""
+    if node.op in ("pm", "mp"):
+        before = [_with_signs(part, signs) for part in node.args[:-1]]
+        positive = signs.pop()
+        last = _with_signs(node.args[-1], signs)
+        last = last if positive else Node("neg", (last,))
+        return Node("add", (*before, last)) if before else last
+    if not node.args:
+        return node
+    return Node(
+        node.op, tuple(_with_signs(part, signs) for part in node.args), node.value, node.note
+    )
+
+
+def _sign_choices(node: Node) -> Node:
+    count = _count_signs(node)
+    if count > MAX_SIGNS:
+        raise Unreadable(f"more than {MAX_SIGNS} ± signs")
+    paired = _has_op(node, "mp") and _has_op(node, "pm")
+    choices: list[Node] = []
+    for number in range(2 if paired else 1 << count):
+        if paired:
+            choices.append(_paired(node, number == 0))
+        else:
+            choices.append(_with_signs(node, [bool(number >> bit & 1) for bit in range(count)]))
+    return Node("list", tuple(shape(choice) for choice in choices), "and")
+
+
+def _has_op(node: Node, op: str) -> bool:
+    return node.op == op or any(_has_op(part, op) for part in node.args)
+
+
+def _paired(node: Node, upper: bool) -> Node:
+    """Where ± and ∓ stand together, all upper or all lower signs."""
+    parts = tuple(_paired(part, upper) for part in node.args)
+    if node.op not in ("pm", "mp"):
+        return Node(node.op, parts, node.value, node.note) if parts else node
+    last = parts[-1] if (node.op == "pm") == upper else Node("neg", (parts[-1],))
+    return Node("add", (*parts[:-1], last)) if len(parts) > 1 else last
+
+
+def _list(node: Node) -> Node:
+    """Items: a name before the first holds for all; inequalities of one variable are one region;
+    items that are lists themselves (±) are spliced in."""
+    items = [shape(item) for item in node.args]
+    if all(item.op == "region" and item.value for item in items):
+        return _combined(items, node.value)
+    flat: list[Node] = []
+    for item in items:
+        flat.extend(item.args if item.op == "list" else (item,))
+    first = flat[0]
+    if first.op == "assigned" and all(item.op != "assigned" for item in flat[1:]):
+        if all(item.op not in ("equation", "inequality", "region", "text") for item in flat[1:]):
+            return Node(
+                "assigned", (Node("list", (first.args[0], *flat[1:]), node.value),), first.value
+            )
+    return Node("list", tuple(flat), node.value)
+
+
+def _combined(items: list[Node], joint: str) -> Node:
+    if len({item.value for item in items}) != 1:
+        return Node("list", tuple(items), joint)
+    combine = regions.intersection if joint == "and" else regions.union
+    if joint == ",":
+        overlap = regions.intersection(items[0], items[1]).args if len(items) == 2 else ()
+        combine = regions.intersection if overlap else regions.union
+    total = items[0]
+    for item in items[1:]:
+        total = combine(total, item)
+    return total
+
+
+# ---- relations
+
+
+def _relation(node: Node) -> Node:
+    sides, operators = list(node.args), list(node.value)
+    if "~" in operators:  # what stands before ≈ is the answer, what follows its size
+        at = operators.index("~")
+        sides, operators = sides[: at + 1], operators[:at]
+        if not operators:
+            return shape(sides[0])
+    if "in" in operators or "notin" in operators:
+        return _membership(sides, operators)
+    if set(operators) == {"="}:
+        return _equations(sides)
+    if set(operators) <= _ORDERINGS | {"="} or operators == ["!="]:
+        return _inequalities(sides, operators)
+    raise Unreadable(f"a relation with {' '.join(operators)}")
+
+
+def _membership(sides: list[Node], operators: list[str]) -> Node:
+    if operators != ["in"] or not name_of(sides[0]):
+        raise Unreadable("a membership of something else")
+    inner = shape(sides[1])
+    name = name_of(sides[0])
+    if inner.op == "bracket" and len(inner.args) == 2:
+        inner = as_region(inner)
+    if inner.op == "region":
+        return regions.region(inner.args, name)
+    return Node("assigned", (inner,), name)
+
+
+def name_of(node: Node) -> str | None:
+    """What `node` names, if it is a name: `x`, `f(x)`, `(p, q)`, `a_3`, `A:B`, `\\angle A`."""
+    if node.op == "name":
+        return node.value
+    if node.op in ("opaque", "index"):
+        return node.value
+    if node.op == "ratio" and all(part.op == "name" for part in node.args):
+        return ":".join(part.value for part in node.args)
+    if node.op in ("bracket", "list") and all(name_of(part) for part in node.args):
+        return ",".join(str(name_of(part)) for part in node.args)
+    if node.op == "mul" and len(node.args) <= 4 and all(part.op == "name" for part in node.args):
+        return "".join(part.value for part in node.args)
+    return None
+
+
+def _equations(sides: list[Node]) -> Node:
+    """`x = 5` assigns; `\\sqrt4 = 2` is a value with its working; `x + y = 1` is an equation."""
+    last = sides[-1]
+    named = [side for side in sides[:-1] if name_of(side)]
+    if len(named) == len(sides) - 1:
+        inner = shape(last)
+        return Node("assigned", (inner,), name_of(sides[0]), sides[0])
+    if name_of(last) and len(sides) == 2:
+        return Node("assigned", (shape(sides[0]),), name_of(last), last)
+    if named and name_of(sides[0]):
+        _check_chain(sides[1:])
+        return Node("assigned", (shape(last),), name_of(sides[0]), sides[0])
+    if not any(features(side).names for side in sides):
+        return _check_chain(sides)
+    if len(sides) == 2:
+        return Node("equation", tuple(sides))
+    raise Unreadable("a chain of equations")
+
+
+def _check_chain(sides: list[Node]) -> Node:
+    """The last of some equal constants; parts that nobody can work out are believed.
+
+    Raises:
+        Unreadable: two of them differ, or all are plain literals: `1 = 1` states nothing.
+    """
+    if all(side.op in ("num", "neg") for side in sides) and len(sides) > 1:
+        raise Unreadable("an identity of numbers")
+    last = sides[-1]
+    for side in sides[:-1]:
+        if constant_value(side) is not None and constant_value(last) is not None:
+            if not same_value(side, last, 1)[0]:
+                raise Unreadable("an equation that does not hold")
+    return shape(last)
+
+
+def _inequalities(sides: list[Node], operators: list[str]) -> Node:
+    """One variable against constants is a region; anything else one inequality."""
+    names = {name for side in sides for name in features(side).names}
+    if len(names) == 1 and (variable := next(iter(names))):
+        parts = [
+            _solved(left, operator, right, variable)
+            for left, operator, right in zip(sides, operators, sides[1:], strict=False)
+        ]
+        if all(part is not None for part in parts):
+            total = parts[0]
+            for part in parts[1:]:
+                total = regions.intersection(total, part) if total and part else None
+            if total is not None:
+                return regions.canonical(total)
+    middle = sides[1] if len(sides) == 3 else None
+    if (
+        middle is not None
+        and (name := name_of(middle))
+        and name not in features(sides[0], sides[2]).names
+    ):
+        return _between(sides, operators, name)
+    if len(sides) == 2:
+        return _inequality(sides[0], operators[0], sides[1])
+    raise Unreadable("a chain of inequalities")
+
+
+def _between(sides: list[Node], operators: list[str], name: str) -> Node:
+    """`a < x < b` with ends that are not numbers."""
+    low, high = sides[0], sides[2]
+    if operators[0] in (">", ">="):
+        low, high = high, low
+        operators = [_FLIPPED[operators[1]], _FLIPPED[operators[0]]]
+    opening = "[" if operators[0] == "<=" else "("
+    closing = "]" if operators[1] == "<=" else ")"
+    return regions.region((regions.piece(low, high, opening + closing),), name)
+
+
+def _inequality(left: Node, operator: str, right: Node) -> Node:
+    if operator in (">", ">="):
+        left, right, operator = right, left, _FLIPPED[operator]
+    name = name_of(left) if name_of(left) and left.op == "name" else None
+    if name and operator != "!=" and name not in features(right).names:
+        return regions.half_line(operator, shape(right), name)
+    if right.op == "name" and operator != "!=" and right.value not in features(left).names:
+        return regions.half_line(_FLIPPED[operator], shape(left), right.value)
+    return Node("inequality", (left, right), operator)
+
+
+def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | None:
+    """The numbers that satisfy a relation that is linear in its only variable, or None."""
+    if left.op == "name" and not features(right).names:
+        return regions.half_line(operator, right, variable)
+    if right.op == "name" and not features(left).names:
+        return regions.half_line(_FLIPPED[operator], left, variable)
+    line = Node("add", (left, Node("neg", (right,))))
+    at = [constant_value(_put(line, variable, fmpq(x))) for x in (0, 1, 2, 5)]
+    if not all(isinstance(value, fmpq) for value in at):
+        return None
+    zero, one, two, five = at
+    slope = one - zero  # pyright: ignore
+    if slope == 0 or two - one != slope or five - zero != 5 * slope:  # pyright: ignore
+        return None
+    end = Node("num", value=-zero / slope)  # pyright: ignore
+    return regions.half_line(operator if slope > 0 else _FLIPPED[operator], end, variable)
+
+
+def _put(node: Node, variable: str, value: fmpq) -> Node:
+    """`node` with a number for its variable."""
+    if node.op == "name":
+        return Node("num", value=value) if node.value == variable else node
+    if not node.args:
+        return node
+    return Node(
+        node.op, tuple(_put(part, variable, value) for part in node.args), node.value, node.note
+    )
+
+
+# ---- sets
+
+
+def as_region(node: Node) -> Node:
+    """A bracket, a set or a number field as a region of the line.
+
+    Raises:
+        Unreadable: it is none of these.
+    """
+    if node.op == "region":
+        return node
+    if node.op == "bracket" and len(node.args) == 2:
+        return regions.region((regions.piece(node.args[0], node.args[1], node.value),))
+    if node.op == "set":
+        return regions.points(node.args)
+    if node.op == "assigned":
+        inner = as_region(node.args[0])
+        return regions.region(inner.args, node.value)
+    if node.op == "name" and node.value == "field R":
+        return regions.WHOLE_LINE
+    raise Unreadable(f"{node.op} is no region")
+
+
+_COMBINE = {
+    "union": regions.union,
+    "intersection": regions.intersection,
+    "difference": regions.difference,
+}
+
+
+def _set_algebra(node: Node) -> Node:
+    left, right = shape(node.args[0]), shape(node.args[1])
+    if left.op == "assigned" and left.args[0].op in ("bracket", "set"):
+        left = as_region(left)
+    combined = _COMBINE[node.op](as_region(left), as_region(right))
+    found = regions.as_points(combined)
+    return Node("set", found) if found is not None and combined.value is None else combined
+
+
+def _set(node: Node) -> Node:
+    items: list[Node] = []
+    for item in node.args:
+        made = shape(item)
+        items.extend(made.args if made.op == "list" else (made,))
+    return Node("set", tuple(items))
+
+
+def _set_builder(node: Node) -> Node:
+    element, condition = node.args
+    inner = shape(condition)
+    if element.op == "relation" and element.value == ("in",):  # {x ∈ R | …}
+        field = element.args[1]
+        if field.value != "field R":
+            raise Unreadable("a set builder over another field")
+        element = element.args[0]
+    if inner.op == "region" and inner.value == name_of(element):
+        return regions.region(inner.args)
+    if inner.op == "assigned" and inner.value == name_of(element):
+        value = inner.args[0]
+        if value.op == "list":
+            return Node("set", value.args)
+        return value if value.op == "set" else Node("set", (value,))
+    return Node("setof", (element, inner))
+
+
+def _bracket(node: Node) -> Node:
+    if _has_signs(node):
+        return _sign_choices(node)
+    return Node("bracket", tuple(map(shape, node.args)), node.value)
+
+
+def _matrix(node: Node) -> Node:
+    return Node("matrix", tuple(map(shape, node.args)), node.value)
+
+
+def _labelled(node: Node) -> Node:
+    return Node("labelled", (shape(node.args[0]),), node.value)
+
+
+def _quantity(node: Node) -> Node:
+    inner = shape(node.args[0])
+    if inner.op == "assigned":
+        return Node(
+            "assigned", (Node("quantity", inner.args, node.value),), inner.value, inner.note
+        )
+    return Node("quantity", (inner,), node.value)
+
+
+def _group(node: Node) -> Node:
+    return shape(node.args[0])
+
+
+_RULES = {
+    "list": _list,
+    "relation": _relation,
+    "union": _set_algebra,
+    "intersection": _set_algebra,
+    "difference": _set_algebra,
+    "set": _set,
+    "setof": _set_builder,
+    "bracket": _bracket,
+    "matrix": _matrix,
+    "labelled": _labelled,
+    "quantity": _quantity,
+    "group": _group,
+}

@@ -1,0 +1,44 @@
+"""What a text is read as: one immutable node type for every answer, and the error of reading.
+
+num       value: fmpq; a decimal literal keeps its digits in `note`
+name      value: a variable or an unknown      index   X_{...} with an expression below
+const     value: pi, e, i, inf                 call    value: function; args
+opaque    value: the name of an unknown function, as f in f(x)
+add mul div neg pow mod fact degree percent    the arithmetic; add and mul take any number
+pm mp     two values in one: a ± b, or ± b with one argument
+sum prod  value: the index; args: from, to, body
+other     value: an operator kept unread (a limit, an integral); args: its parts
+
+list      items with a comma, `and`, `or` between them: value says which
+bracket   (…), […], (…] with two or more items: value is the two brackets
+set       {…}          setof   {x | condition}: args: element, condition
+union intersection difference                  of sets
+relation  sides: args; value: the operators between them
+ratio     a : b        matrix  cells: args; value: (rows, columns)
+cases     value, condition, value, condition, …
+base      value: (digits, base)                quantity  args: one number; value: `Unit`
+labelled  args: one answer; value: the words beside it
+choice    value: the letter; args: what stands beside it, if anything
+region    pieces of the real line: args; value: the variable, if one was named
+piece     from, to: args; value: the two brackets
+text      value: words
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Unreadable(Exception):
+    """This text is not an answer that we can read; the message says at what."""
+
+
+class Node(Struct, frozen=True, gc=False):
+    """One part of an answer; `op` is one of the names in the table above."""
+
+    op: str
+    args: tuple[Node, ...] = ()
+    value: Any = None
+    note: Any = None

@@ -1,0 +1,37 @@
+"""Answers in words: which are the same, and which text is words at all."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_COMMAND = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|hbox|operatorname|emph)(?![a-zA-Z])"
+)
+_WORD = re.compile(r"[^\W_]+")
+_FILLER = frozenset("a an the".split())
+_SYNONYMS = {
+    "true": "yes", "false": "no", "是": "yes", "否": "no", "不是": "no", "对": "yes", "错": "no",
+    "正确": "yes", "错误": "no", "correct": "yes", "incorrect": "no",
+}  # fmt: skip
+
+
+def words_of(text: str) -> str:
+    """The words of `text` in lower case, one space between them, without articles and signs."""
+    plain = unicodedata.normalize("NFKC", _COMMAND.sub(" ", text)).casefold()
+    return " ".join(word for word in _WORD.findall(plain) if word not in _FILLER)
+
+
+def same_words(left: str, right: str) -> bool:
+    """The same words in the same order; yes is true, and no is false."""
+    a, b = words_of(left), words_of(right)
+    return bool(a) and (a == b or _SYNONYMS.get(a, a) == _SYNONYMS.get(b, b))
+
+
+def is_wordy(text: str) -> bool:
+    """Has the text a word of at least two letters, and no more signs than words?"""
+    plain = _COMMAND.sub(" ", text)
+    if "\\" in plain:
+        return False
+    found = re.findall(r"[^\W\d_]{2,}", plain)
+    return bool(found) and len(re.findall(r"[=+*/^<>(){}\[\]@#]", plain)) <= len(found) // 4
