@@ -123,7 +123,8 @@ class Engine:
         deadline_s = self.limits.request_deadline_s
         if request.deadline_ms is not None:
             deadline_s = min(deadline_s, request.deadline_ms / 1e3)
-        give_up_at = asyncio.get_running_loop().time() + deadline_s
+        now_s = asyncio.get_running_loop().time()
+        give_up_at = now_s + deadline_s if math.isfinite(deadline_s) else None
         columns = await asyncio.gather(
             *(
                 self._column(profile, key, request.samples, request.explain, give_up_at)
@@ -150,7 +151,7 @@ class Engine:
         key: str,
         samples: Sequence[Sample],
         explain: bool,
-        give_up_at: float,
+        give_up_at: float | None,
     ) -> list[Score]:
         """One scorer's scores of all samples; a response beyond the limit is not looked at."""
         limit = self.limits.max_response_bytes
@@ -171,7 +172,7 @@ class Engine:
 
 
 async def score_inline(
-    scorer: Scorer, samples: Sequence[Sample], *, explain: bool, give_up_at: float
+    scorer: Scorer, samples: Sequence[Sample], *, explain: bool, give_up_at: float | None
 ) -> list[Score]:
     """Score in the event loop, slice by slice, giving way between slices."""
     loop = asyncio.get_running_loop()
@@ -179,7 +180,7 @@ async def score_inline(
     for part in _slices(samples):
         if scores:
             await asyncio.sleep(0)
-        if loop.time() >= give_up_at:
+        if give_up_at is not None and loop.time() >= give_up_at:
             late = sample_error(
                 "deadline_exceeded", "the request's deadline passed first", retryable=True
             )

@@ -112,6 +112,8 @@ class _Exchange:
         await self._send(message)
 
     async def fail(self, error: RequestError) -> None:
+        # The connection stays open: the server discards what is left of a body that is too large,
+        # where a close would reset it under a client that still sends and never sees the answer.
         if self.status:  # the answer has begun: closing the connection is all that is left
             return
         body = error_body(error, self.request_id)
@@ -121,8 +123,6 @@ class _Exchange:
         ]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", f"{max(1, round(error.retry_after_s))}".encode()))
-        if isinstance(error, RequestTooLarge):  # what is left of the body is not worth reading
-            headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

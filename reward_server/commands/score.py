@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     if not arguments.input.is_file():
         raise ConfigError(f"input {arguments.input} is not a file; give JSONL, one sample a line")
+    engine = _engine(settings, arguments.profile)
     total = _count_lines(arguments.input)
     with ExitStack() as stack:
         source = stack.enter_context(arguments.input.open("rb"))
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             for batch in batches(samples, BATCH_SAMPLES)
         )
         advance = partial(progress.advance, task)
-        tally = asyncio.run(_score_file(settings, requests, target, advance))
+        tally = asyncio.run(_score_file(engine, requests, target, advance))
     print(tally.line(arguments.output))
     return 0
 
@@ -137,16 +138,12 @@ async def score_stream(
 
 
 async def _score_file(
-    settings: Settings,
+    engine: Engine,
     requests: Iterator[ScoreRequest],
     target: BinaryIO,
     advance: Callable[[int], None],
 ) -> Tally:
     tally = Tally()
-    profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
-    # No one waits at the other end: a sample has its deadline, the file has none.
-    settings = settings.model_copy(update={"request_deadline_s": math.inf})
-    engine = create_engine(profiles, settings, Metrics())
     await engine.start()
     try:
         async for results in score_stream(engine, requests):
@@ -156,6 +153,15 @@ async def _score_file(
     finally:
         await engine.stop()
     return tally
+
+
+def _engine(settings: Settings, profile: str) -> Engine:
+    profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
+    if profile not in profiles:
+        raise ConfigError(f"profile {profile!r} is not known; known: {', '.join(profiles)}")
+    # No one waits at the other end: a sample has its deadline, the file has none.
+    settings = settings.model_copy(update={"request_deadline_s": math.inf})
+    return create_engine(profiles, settings, Metrics())
 
 
 def _count_lines(path: Path) -> int:

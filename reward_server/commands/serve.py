@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
+import sys
 from types import FrameType
 
 import uvicorn
@@ -26,7 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     server = Server(create_app(settings), settings)
-    server.run()
+    # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server.run(sockets=[server.config.bind_socket()])
     return 0 if server.started else 1
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -36,7 +37,7 @@ async def connect(
                 live = start_server(*options, **environment)
                 client = httpx2.AsyncClient(base_url=live.url, timeout=30)
             else:
-                app = create_app(Settings(workers=2, **settings))
+                app = create_app(Settings(**{"workers": 2, **settings}))
                 await stack.enter_async_context(app.router.lifespan_context(app))
                 transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
                 client = httpx2.AsyncClient(transport=transport, base_url="http://test", timeout=30)
@@ -139,7 +140,9 @@ async def test_64_concurrent_callers_get_their_own_results_in_order(connect: Con
         ]
         results = (await client.post("/score", json={"samples": samples})).json()["results"]
         assert [result["id"] for result in results] == [sample["id"] for sample in samples]
-        assert [result["reward"] for result in results] == [float(i == caller % 7) for i in range(20)]
+        assert [result["reward"] for result in results] == [
+            float(i == caller % 7) for i in range(20)
+        ]
 
     await asyncio.gather(*(call(caller) for caller in range(64)))
 
@@ -256,12 +259,37 @@ async def test_429_with_retry_after_when_too_much_is_in_work(connect: Connect) -
     assert all(r["reward"] == 1.0 for answer in scored for r in answer.json()["results"])
 
 
-async def test_504_when_no_sample_gets_its_turn(connect: Connect) -> None:
-    client = await connect()
-    body = {"samples": [RIGHT] * 1000, "deadline_ms": 0.001}
+async def test_504_when_no_sample_gets_its_turn(connect: Connect, tmp_path: Path) -> None:
+    slow = "tests.reward_server.hostile_scorers:Hostile"
+    (tmp_path / "slow.yaml").write_text(f"scorers: {{slow: {{scorer: '{slow}'}}}}")
+    client = await connect(profiles_dir=tmp_path, workers=1, sample_deadline_s=20)
+    samples = [{"id": "a", "response": "1.5", "ground_truth": "sleep"}]
+    first = asyncio.create_task(client.post("/score", json={"profile": "slow", "samples": samples}))
+    await asyncio.sleep(0.5)
+    body = {"profile": "slow", "samples": samples, "deadline_ms": 200}
     answer = await client.post("/score", json=body)
     assert refusal(answer) == (504, "request_deadline")
     assert "deadline_ms" in answer.json()["error"]["message"]
+    assert (await first).json()["results"][0]["reward"] == 1.5
+
+
+async def test_the_samples_that_got_their_turn_keep_their_result_when_the_deadline_passes(
+    connect: Connect, tmp_path: Path
+) -> None:
+    slow = "tests.reward_server.hostile_scorers:Hostile"
+    (tmp_path / "slow.yaml").write_text(f"scorers: {{slow: {{scorer: '{slow}'}}}}")
+    client = await connect(profiles_dir=tmp_path, workers=1)
+    samples = [
+        {"id": f"s{i}", "response": seconds, "ground_truth": "sleep"}
+        for i, seconds in enumerate(["0", "5", "5", "5"])
+    ]
+    body = {"profile": "slow", "samples": samples, "deadline_ms": 500}
+    results = (await client.post("/score", json=body)).json()["results"]
+    assert (results[0]["status"], results[0]["reward"]) == ("ok", 0.0)
+    for result in results[1:]:
+        assert (result["status"], result["reward"]) == ("error", None)
+        assert result["error"]["code"] == "deadline_exceeded"
+    assert results[-1]["error"]["retryable"]
 
 
 async def test_a_request_id_is_kept_and_a_bad_one_replaced(connect: Connect) -> None:

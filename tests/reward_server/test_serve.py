@@ -1,0 +1,156 @@
+"""`reward-server serve` as a process: starting, refusing to start, draining, dying."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from tests.live_server import ROOT, LiveServer, clean_environment
+
+HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"
+RIGHT = {"id": "a", "response": "\\boxed{46}", "ground_truth": "46"}
+
+
+def refuse(*options: str, **environment: str) -> str:
+    """What a server that must not start says on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reward_server", "serve", "--port", "0", *options],
+        cwd=ROOT,
+        env={**clean_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_another_host_than_loopback_is_refused_without_a_key() -> None:
+    assert "REWARD_API_KEY" in refuse("--host", "0.0.0.0")
+
+
+def test_unknown_keys_are_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("wrokers: 2\n")
+    assert "wrokers: unknown key" in refuse("--config", str(file))
+    assert "REWARD_WROKERS" in refuse(REWARD_WROKERS="2")
+    assert "--wrokers" in refuse("--wrokers", "2")
+
+
+def test_a_scorer_that_cannot_be_built_in_a_worker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("scorers: {math: {config: {answer_form: [boxed]}}}")
+    message = refuse("--profiles_dir", str(tmp_path))
+    assert "mine.yaml" in message
+    assert "answer_form" in message
+
+
+def test_a_port_that_is_taken_ends_with_a_clear_line(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    first = start_server()
+    done = subprocess.run(
+        [sys.executable, "-m", "reward_server", "serve", "--port", str(first.port)],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "address already in use" in done.stderr
+
+
+def test_a_server_on_another_host_opens_with_the_key(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    live = start_server("--host", "0.0.0.0", REWARD_API_KEY="sesame")
+    assert httpx2.post(f"{live.url}/score", json={"samples": []}).status_code == 401
+    headers = {"X-API-Key": "sesame"}
+    assert httpx2.post(f"{live.url}/score", json={"samples": []}, headers=headers).is_success
+
+
+async def test_sigterm_finishes_what_is_in_flight_and_turns_the_rest_away(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    (tmp_path / "slow.yaml").write_text(HOSTILE)
+    live = start_server("--profiles_dir", str(tmp_path))
+    slow = {"id": "s", "response": "1.5", "ground_truth": "sleep"}
+    body = {"profile": "slow", "samples": [slow]}
+    async with httpx2.AsyncClient(base_url=live.url, timeout=30) as client:
+        await client.get("/health")  # a connection of its own, still open when the signal comes
+        in_flight = [asyncio.create_task(client.post("/score", json=body)) for _ in range(2)]
+        await asyncio.sleep(0.5)
+        stopping = asyncio.create_task(asyncio.to_thread(live.stop))
+        answers = await asyncio.gather(*in_flight)
+        assert await stopping == 0
+    assert [answer.json()["results"][0]["reward"] for answer in answers] == [1.5, 1.5]
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"{live.url}/health")
+
+
+def test_kill_9_leaves_no_process_behind(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    (tmp_path / "slow.yaml").write_text(HOSTILE)
+    live = start_server("--profiles_dir", str(tmp_path))
+    stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.post(f"{live.url}/score", json={"profile": "slow", "samples": [stuck]}, timeout=1)
+    assert live.process is not None
+    family = psutil.Process(live.process.pid).children(recursive=True)
+    assert len(family) >= 3  # two workers and a spare at the least
+    live.kill()
+    gone, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive, alive
+    assert len(gone) == len(family)
+
+
+def test_samples_that_hang_or_kill_their_worker_spoil_no_other(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    (tmp_path / "hostile.yaml").write_text(HOSTILE)
+    limits = ("--sample_deadline_s", "1", "--worker_memory_bytes", str(2**28))
+    live = start_server("--profiles_dir", str(tmp_path), *limits)
+    acts = {"loop": "deadline_exceeded", "stuck_in_c": "deadline_exceeded"}
+    acts |= {"memory": "scorer_failed", "kill": "worker_lost", "raise": "scorer_failed"}
+    samples = [{"id": f"g{i}", "response": str(i)} for i in range(1000)]
+    for place, act in enumerate(acts):
+        samples.insert(190 * place + 7, {"id": act, "response": "1", "ground_truth": act})
+    answer = httpx2.post(
+        f"{live.url}/score", json={"profile": "hostile", "samples": samples}, timeout=60
+    )
+    results = answer.json()["results"]
+    assert [result["id"] for result in results] == [sample["id"] for sample in samples]
+    for result in results:
+        if result["id"] in acts:
+            assert result["reward"] is None
+            assert result["error"]["code"] == acts[result["id"]]
+        else:
+            assert result["reward"] == float(result["id"][1:])
+
+
+def test_the_service_stays_awake_while_workers_are_stuck(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    (tmp_path / "hostile.yaml").write_text(HOSTILE)
+    live = start_server("--profiles_dir", str(tmp_path), "--sample_deadline_s", "3")
+    stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
+    body = {"profile": "hostile", "samples": [stuck] * 4}
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import httpx2; httpx2.post('{live.url}/score', json={body!r})"]
+    ) as caller:
+        time.sleep(0.5)
+        began = time.monotonic()
+        while time.monotonic() < began + 2:
+            assert httpx2.get(f"{live.url}/health", timeout=1).is_success
+            assert httpx2.get(f"{live.url}/ready", timeout=1).is_success
+        caller.kill()
