@@ -44,36 +44,68 @@ class Built(Struct):
 
 
 class ForkServer:
-    """Starts the process and speaks with it. `on_exit` is called once if the process dies."""
+    """Starts the process, starts it again when it is gone, and speaks with it.
 
-    def __init__(self, memory_limit_bytes: int, on_exit: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    `reads`: the fields of a sample that each scorer reads. `generation` counts the sets of
+    scorers: a worker has those of the generation it was forked in. `on_exit` is called when the
+    process dies.
+    """
+
+    def __init__(
+        self,
+        scorers: Mapping[str, ScorerSpec],
+        memory_limit_bytes: int,
+        on_exit: Callable[[], None],
+    ) -> None:
+        self.reads: dict[str, tuple[str, ...]] = {}
+        self.generation = 0
+        self._scorers = dict(scorers)
+        self._memory_limit_bytes = memory_limit_bytes
         self._on_exit = on_exit
+        self._turn = asyncio.Lock()
         self._answer: asyncio.Future[bytes] | None = None
-        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = _start_process(theirs.fileno(), memory_limit_bytes)
-        self._link.setblocking(False)
-        self._loop.add_reader(self._link, self._read)
-        self.alive = True
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: socket.socket | None = None
 
-    async def build(self, scorers: Mapping[str, ScorerSpec]) -> dict[str, tuple[str, ...]]:
-        """Builds the scorers; workers forked from now on have them. Returns what each reads.
+    @property
+    def up(self) -> bool:
+        """Whether it lives and has built its scorers."""
+        return self._link is not None and not self._turn.locked()
+
+    async def ensure(self) -> bool:
+        """Starts the process unless it is up; returns whether that was needed.
 
         Raises:
             ConfigError: a scorer cannot be built, or the process died of it.
+            OSError: the process cannot be started.
         """
-        self._answer = self._loop.create_future()
-        try:
-            self._link.send(msgpack.encode({key: tuple(spec) for key, spec in scorers.items()}))
-            built = msgpack.decode(await self._answer, type=Built)
-        except OSError as error:
-            raise ConfigError(f"the scorers {sorted(scorers)} cannot be built: {error}") from error
-        finally:
-            self._answer = None
-        if built.refused:
-            raise ConfigError(built.refused)
-        return built.reads
+        async with self._turn:
+            if self._link is not None:
+                return False
+            self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = _start_process(theirs.fileno(), self._memory_limit_bytes)
+            self._link.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._link, self._read, self._link)
+            try:
+                self.reads = await self._build(self._link, self._scorers)
+            except BaseException:
+                self.kill()
+                raise
+            return True
+
+    async def add(self, scorers: Mapping[str, ScorerSpec]) -> None:
+        """Builds more scorers, or others by the same names: a new generation.
+
+        Raises:
+            ConfigError: one of them cannot be built; then nothing has changed.
+        """
+        async with self._turn:
+            if self._link is None:
+                raise ConfigError("the worker pool is not running; try again when it is")
+            self.reads |= await self._build(self._link, scorers)
+            self._scorers |= scorers
+            self.generation += 1
 
     def fork(self, link_fd: int, board_fd: int) -> None:
         """Asks for a worker at the other end of `link_fd`, which says so when it is up.
@@ -81,33 +113,52 @@ class ForkServer:
         Raises:
             OSError: the process is gone.
         """
+        if self._link is None:
+            raise ConnectionResetError("the fork server is gone")
         socket.send_fds(self._link, [b"fork"], [link_fd, board_fd])
 
     def kill(self) -> None:
         """Ends the process and with it every worker it forked."""
-        self._loop.remove_reader(self._link)
-        self._link.close()
-        self.alive = False
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1.0)
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link)
+            self._link.close()
+            self._link = None
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1.0)
+            self._process = None
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError("the fork server died"))
 
-    def _read(self) -> None:
+    async def _build(
+        self, link: socket.socket, scorers: Mapping[str, ScorerSpec]
+    ) -> dict[str, tuple[str, ...]]:
+        self._answer = asyncio.get_running_loop().create_future()
         try:
-            packet = self._link.recv(LARGEST_PACKET_BYTES)
+            link.send(msgpack.encode({key: tuple(spec) for key, spec in scorers.items()}))
+            built = msgpack.decode(await self._answer, type=Built)
+        except (OSError, TypeError) as error:
+            raise ConfigError(f"scorers {sorted(scorers)} cannot be built: {error}") from error
+        finally:
+            self._answer = None
+        if built.refused:
+            raise ConfigError(built.refused)
+        return built.reads
+
+    def _read(self, link: socket.socket) -> None:
+        try:
+            packet = link.recv(LARGEST_PACKET_BYTES)
         except BlockingIOError:
             return
         except OSError:
             packet = b""
-        answer = self._answer
-        if packet and answer and not answer.done():
-            answer.set_result(packet)
-        elif not packet:
+        if not packet:
             self.kill()
-            if answer and not answer.done():
-                answer.set_exception(ConnectionResetError("the fork server died"))
             self._on_exit()
+        elif self._answer is not None and not self._answer.done():
+            self._answer.set_result(packet)
 
 
 def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:

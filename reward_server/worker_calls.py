@@ -43,30 +43,50 @@ class Call:
     explain: bool
     chunk: int
     done: asyncio.Future[None]
-    scores: list[Score | None]
-    unsettled: int
+    scores: list[Score | None] = field(init=False)
+    unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
 
-    def settle(self, positions: Sequence[int], score: Score) -> None:
+    def __post_init__(self) -> None:
+        self.unsettled = len(self.samples)
+        self.scores = [None] * self.unsettled
+
+    def settle(self, position: int, score: Score) -> None:
         """The first verdict on a sample stands: it may be scored twice when a worker is lost."""
-        for position in positions:
+        if self.scores[position] is None:
+            self.scores[position] = score
+            self.unsettled -= 1
+            if self.unsettled == 0 and not self.done.done():
+                self.done.set_result(None)
+
+    def end(self, score: Score) -> None:
+        """Nothing more of it is to be handed out: what was going to be gets `score`."""
+        self.over = score
+        while self.waiting:
+            self.settle(self.waiting.popleft(), score)
+
+    def settle_all(self, score: Score) -> None:
+        """Whatever has no verdict gets `score`."""
+        for position in range(len(self.samples)):
+            self.settle(position, score)
+
+    def next_positions(self, count: int) -> list[int]:
+        """Takes up to `count` of the samples that are waiting."""
+        positions = []
+        while self.waiting and len(positions) < count:
+            position = self.waiting.popleft()
             if self.scores[position] is None:
-                self.scores[position] = score
-                self.unsettled -= 1
-        if self.unsettled == 0 and not self.done.done():
-            self.done.set_result(None)
+                positions.append(position)
+        return positions
 
-    def open(self, positions: Sequence[int]) -> list[int]:
-        return [position for position in positions if self.scores[position] is None]
-
-    def task(self, number: int, positions: Sequence[int]) -> Task:
+    def task(self, first: int, positions: Sequence[int]) -> Task:
         """The samples at `positions`, with no more fields than the scorer reads."""
         samples = []
         for sample in map(self.samples.__getitem__, positions):
             fields = {name: getattr(sample, name) for name in self.reads}
             fields.setdefault("response", "")
             samples.append(Sample(sample.id, **fields))
-        return Task(number, self.scorer, self.explain, samples)
+        return Task(first, self.scorer, self.explain, samples)

@@ -1,7 +1,7 @@
-"""The server's end of one worker process: its socket, its board, its death.
+"""The server's end of one worker process: what it has in hand, its socket, its board, its death.
 
-`send` hands out a task; scores arrive by the two callbacks given at the start. What is to become
-of the samples is the pool's business, not this module's.
+`give` and `send` hand it samples, `on_scored` brings what it says of them, `on_lost` the news that
+it died. What becomes of the samples then is the pool's business.
 """
 
 from __future__ import annotations
@@ -10,54 +10,60 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from reward_server.fork_server import ForkServer
+from reward_server.worker_calls import Call
 from reward_server.worker_process import (
     BOARD_BYTES,
     LEAVE,
     NOTHING,
+    READ_BYTES,
     RUNNING,
     STARTED_AT,
     Scored,
-    Task,
     bodies,
     frame,
     open_board,
     read_scored,
 )
 
-READ_BYTES = 1 << 16
+Slot = tuple[Call, int]  # a sample: its call and its position there
+PACE_MEMORY = 0.8
 
 
-class WorkerLink:
-    """`on_scored` gets each message of the worker, `on_lost` the news that it died, once.
-
-    `pid` is 0 until the worker has said that it is up.
-    """
+class Worker:
+    """`pid` is 0 until the process has said that it is up; `pace_s`: seconds a sample, lately."""
 
     def __init__(
         self,
         server: ForkServer,
-        on_scored: Callable[[Scored], None],
-        on_lost: Callable[[], None],
+        on_scored: Callable[[Worker, Scored], None],
+        on_lost: Callable[[Worker], None],
     ) -> None:
-        """Asks `server` for a worker.
+        """Asks `server` for a process.
 
         Raises:
             OSError: the fork server is gone, or there are no file descriptors left.
         """
         self.pid = 0
+        self.served = 0
+        self.pace_s = 0.0
+        self.generation = server.generation
+        self.hand: dict[int, Slot] = {}
+        self.timer: asyncio.TimerHandle | None = None
+        self.nothing_since: float | None = None
+        self._last_serial = 0
         self._on_scored = on_scored
         self._on_lost = on_lost
         self._inbox = bytearray()
+        self._outbox = bytearray()
         self._loop = asyncio.get_running_loop()
         board_fd = os.memfd_create("board")
         try:
             os.truncate(board_fd, BOARD_BYTES)
             self._board = open_board(board_fd)
-            self._board[RUNNING] = NOTHING
             self._socket, theirs = socket.socketpair()
             with theirs:
                 server.fork(theirs.fileno(), board_fd)
@@ -68,28 +74,63 @@ class WorkerLink:
 
     @property
     def running(self) -> int | None:
-        """The index within its task of the sample that the worker is scoring, if it is."""
-        index = int(self._board[RUNNING])
-        return None if index < 0 else index
+        """The serial number of the sample that it is scoring, if that has no score yet."""
+        serial = int(self._board[RUNNING])
+        return serial if serial != NOTHING and serial in self.hand else None
 
     @property
     def started_at(self) -> float:
         """When it began that sample, by `time.monotonic()`."""
         return self._board[STARTED_AT]
 
-    def send(self, task: Task) -> None:
-        """
+    def give(self, call: Call, positions: Sequence[int]) -> None:
+        """Puts samples into its hand; `send` sends them.
+
         Raises:
-            TypeError, ValueError: the task cannot be encoded; nothing was sent.
+            TypeError, ValueError, OverflowError, RecursionError: they cannot be encoded.
         """
-        self._write(memoryview(frame(task)))
+        first = self._last_serial + 1
+        self._outbox += frame(call.task(first, positions))
+        self.hand |= {first + at: (call, position) for at, position in enumerate(positions)}
+        self._last_serial += len(positions)
 
-    def leave(self, task_number: int) -> None:
-        """Asks the worker to begin no further sample of that task."""
-        self._board[LEAVE] = task_number
+    def send(self) -> None:
+        """Sends what was given, now and as the socket takes it."""
+        try:
+            del self._outbox[: self._socket.send(self._outbox)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return  # it is dead, and the reader is about to hear of it
+        if self._outbox:
+            self._loop.add_writer(self._socket, self._resume)
 
-    def kill(self) -> list[Scored]:
-        """Ends the worker and whatever it started; returns what it had still sent."""
+    def take(self, scored: Scored) -> list[Slot]:
+        """Hands the scores to their calls; returns the samples that it left undone."""
+        undone = []
+        for serial, score in scored.scores.items():
+            if (slot := self.hand.pop(serial, None)) is None:
+                continue
+            if score is None:
+                undone.append(slot)
+            else:
+                slot[0].settle(slot[1], score)
+        if count := len(scored.scores):
+            self.served += count
+            pace_s = scored.took_s / count
+            self.pace_s = PACE_MEMORY * self.pace_s + (1 - PACE_MEMORY) * pace_s
+        return undone
+
+    def recall(self) -> list[Slot]:
+        """Takes back all but the sample that is running."""
+        self._board[LEAVE] = self._last_serial
+        running = self.running
+        return [self.hand.pop(serial) for serial in list(self.hand) if serial != running]
+
+    def kill(self) -> list[Slot]:
+        """Ends the process and whatever it started; returns what it had not scored."""
+        if self.timer is not None:
+            self.timer.cancel()
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         if self.pid:
@@ -99,7 +140,10 @@ class WorkerLink:
             while received := self._socket.recv(READ_BYTES):
                 self._inbox += received
         self._socket.close()
-        return [read_scored(body) for body in bodies(self._inbox)]
+        undone = [slot for body in bodies(self._inbox) for slot in self.take(read_scored(body))]
+        undone += self.hand.values()
+        self.hand.clear()
+        return undone
 
     def _read(self) -> None:
         try:
@@ -110,17 +154,10 @@ class WorkerLink:
             received = b""
         self._inbox += received
         for body in bodies(self._inbox):
-            self._on_scored(read_scored(body))
+            self._on_scored(self, read_scored(body))
         if not received:
-            self._on_lost()
+            self._on_lost(self)
 
-    def _write(self, data: memoryview) -> None:
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            return  # it is dead, and the reader is about to hear of it
+    def _resume(self) -> None:
         self._loop.remove_writer(self._socket)
-        if sent < len(data):
-            self._loop.add_writer(self._socket, self._write, data[sent:])
+        self.send()

@@ -1,12 +1,15 @@
 """A worker: the process in which `runs_in == "worker"` scorers meet what a model wrote.
 
-In: `Task` frames on a socket. Out: `Scored` frames on the same socket. Beside the socket lies the
-board, a page of shared memory: the worker notes there which sample it has begun, and when, so that
-the pool can tell a stuck worker from a busy one even while C code holds the interpreter, and the
-pool notes there which task to leave off. A sample costs no message and no wake-up of its own.
+In: `Task` frames on a socket. Out: `Scored` frames on the same socket. The samples that a worker
+is sent bear serial numbers, 1, 2, 3 and so on.
 
-Scores go back when the task is done, and before that once a millisecond of work has gathered: what
-a killed worker takes with it is at most that millisecond, which is scored again elsewhere.
+Beside the socket lies the board, a page of shared memory. The worker notes there which sample it
+has begun and when, so that the pool can tell a stuck worker from a busy one even while C code holds
+the interpreter; the pool notes there which samples not to begin any more. So a sample costs no
+message and no wake-up of its own.
+
+Scores go back when nothing is left to do, and before that once a millisecond of work has gathered:
+what a killed worker takes with it is at most that millisecond, which is scored again elsewhere.
 
 Nothing here enforces a deadline: a process cannot be trusted to interrupt itself. Linux only.
 """
@@ -29,49 +32,46 @@ from reward_server.errors import sample_error
 from reward_server.schemas import Sample
 from reward_server.scorers.base import Score, Scorer
 
-# The board's places. RUNNING: index within the task of the sample being scored, or NOTHING;
-# STARTED_AT: when it began, by time.monotonic(); LEAVE: number of the task to leave off.
+# The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT: when
+# it began, by time.monotonic(); LEAVE: samples up to this serial number are not to be begun.
 RUNNING, STARTED_AT, LEAVE = 0, 1, 2
-NOTHING = -1.0
+NOTHING = 0.0
 BOARD_BYTES = 4096
 
 FLUSH_S = 0.001
+READ_BYTES = 1 << 18
 LARGEST_REPLY_BYTES = 16 * 1024**2
 LENGTH_BYTES = 4
 MESSAGE_CHARS = 200
 
 
 class Task(Struct, array_like=True):
-    """Score these samples, one by one."""
+    """Score these samples, one by one; the first one's serial number is `first`."""
 
-    number: int
+    first: int
     scorer: str
     explain: bool
     samples: list[Sample]
 
 
 class Scored(Struct, array_like=True):
-    """Scores of the task's samples from index `first` on.
+    """Scores by serial number, null for a sample left undone, and the seconds they took.
 
-    `last`: the task is over, whether all of it was begun or not. `retire`: why this worker should
-    take no other task. A message with a `pid` comes once, first: the worker is up.
+    `retire`: why this worker takes no more samples, whatever it was sent. A message with a `pid`
+    comes once, first: the worker is up.
     """
 
-    first: int = 0
-    scores: list[Score] = []
-    last: bool = False
+    scores: dict[int, Score | None] = {}
+    took_s: float = 0.0
     retire: str = ""
     pid: int = 0
 
 
 class Memory(Struct, frozen=True):
-    """What one sample may allocate, and the peak of the process above which it retires."""
+    """What one sample may allocate, and the peak above which the process retires."""
 
     limit_bytes: int
     retire_above_kib: int
-
-    def is_short(self) -> bool:
-        return _peak_kib() > self.retire_above_kib
 
 
 def _peak_kib() -> int:
@@ -127,22 +127,64 @@ def work(
     scorers: Mapping[str, Scorer],
     memory_limit_bytes: int,
 ) -> None:
-    """Scores what comes over `link` until the pool closes it."""
+    """Scores what comes over `link` until the pool closes it or memory runs short."""
     memory = limit_memory(memory_limit_bytes)
     link.sendall(frame(Scored(pid=os.getpid())))
     inbox = bytearray()
-    while received := link.recv(1 << 18):
+    while received := link.recv(READ_BYTES):
         inbox += received
-        for body in bodies(inbox):
-            score_task(link, board, scorers, read_task(body), memory)
+        scores: dict[int, Score | None] = {}
+        since = time.monotonic()
+        for serial, task, sample in begin(inbox, board):
+            if serial <= board[LEAVE]:
+                scores[serial] = None
+                continue
+            score = score_one(scorers[task.scorer], sample, task.explain, memory.limit_bytes)
+            scores[serial] = score
+            if score.error is not None or time.monotonic() - since > FLUSH_S:
+                board[RUNNING] = NOTHING
+                since = report(link, scores, since, memory)
+                scores = {}
+        if scores:
+            report(link, scores, since, memory)
+
+
+def begin(inbox: bytearray, board: memoryview[float]) -> Iterator[tuple[int, Task, Sample]]:
+    """Each sample of the tasks in `inbox`, noted on the board as begun.
+
+    Noted before the look at LEAVE: once the pool has written there, no other sample than the one
+    that it then sees on the board can still be scored.
+    """
+    for body in bodies(inbox):
+        task = read_task(body)
+        for serial, sample in enumerate(task.samples, task.first):
+            board[STARTED_AT] = time.monotonic()
+            board[RUNNING] = serial
+            yield serial, task, sample
+    board[RUNNING] = NOTHING
+
+
+def report(
+    link: socket.socket, scores: dict[int, Score | None], since: float, memory: Memory
+) -> float:
+    """Sends the scores; returns the time, from which the next ones' work counts.
+
+    Ends the process when memory runs short, so that what one sample left behind is never what
+    the next one runs short of.
+    """
+    now = time.monotonic()
+    retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
+    link.sendall(reply(Scored(scores, now - since, retire)))
+    if retire:
+        os._exit(0)
+    return now
 
 
 def limit_memory(limit_bytes: int) -> Memory:
     """From here on this process can map `limit_bytes` more than it has now.
 
     The kernel's limit counts all that is mapped, libraries and what the fork server preloaded
-    included, hence "more". A worker whose peak has passed half of it retires after its task, so
-    that what one sample left behind is never what the next one runs short of.
+    included, hence "more".
     """
     with open("/proc/self/statm") as statm:
         mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
@@ -155,34 +197,6 @@ def limit_memory(limit_bytes: int) -> Memory:
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as oom_score:
         oom_score.write("1000")
     return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
-
-
-def score_task(
-    link: socket.socket,
-    board: memoryview[float],
-    scorers: Mapping[str, Scorer],
-    task: Task,
-    memory: Memory,
-) -> None:
-    """Scores a task's samples in order and sends what came of them."""
-    scorer, scores, first = scorers[task.scorer], [], 0
-    now = flushed_at = time.monotonic()
-    for index, sample in enumerate(task.samples):
-        if board[LEAVE] == task.number:
-            break
-        if now - flushed_at > FLUSH_S:
-            link.sendall(reply(Scored(first, scores)))
-            first, scores, flushed_at = index, [], now
-        board[STARTED_AT] = now
-        board[RUNNING] = index
-        score = score_one(scorer, sample, task.explain, memory.limit_bytes)
-        scores.append(score)
-        now = time.monotonic()
-        if score.error is not None and memory.is_short():
-            break
-    board[RUNNING] = NOTHING
-    retire = "memory" if memory.is_short() else ""
-    link.sendall(reply(Scored(first, scores, last=True, retire=retire)))
 
 
 def score_one(scorer: Scorer, sample: Sample, explain: bool, memory_limit_bytes: int) -> Score:
@@ -219,13 +233,13 @@ def reply(scored: Scored) -> bytes:
         whole = frame(scored)
         if len(whole) <= LARGEST_REPLY_BYTES:
             return whole
-    scored.scores = [_sendable(score) for score in scored.scores]
+    scored.scores = {serial: _sendable(score) for serial, score in scored.scores.items()}
     return frame(scored)
 
 
-def _sendable(score: Score) -> Score:
+def _sendable(score: Score | None) -> Score | None:
     try:
-        size = len(frame(Scored(scores=[score])))
+        size = len(frame(Scored({1: score})))
     except (TypeError, ValueError) as error:
         return failed(f"its explanation cannot be sent: {error}")
     if size > LARGEST_REPLY_BYTES:

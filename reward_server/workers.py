@@ -25,8 +25,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
 
 from reward_server.errors import ConfigError
 from reward_server.fork_server import ForkServer
@@ -41,11 +39,16 @@ from reward_server.worker_calls import (
     Call,
     late,
 )
-from reward_server.worker_link import WorkerLink
+from reward_server.worker_link import Slot, Worker
 from reward_server.worker_process import Scored, failed
 
 GIVE_UP_GRACE_S = 0.05
-# How long a worker may have a task and work on no sample of it before it counts as stuck.
+# The most work, in seconds and in chunks, that a worker may have in hand: enough that it need not
+# wait for more, little enough that another one could not have done it much sooner.
+HAND_S, HAND_CHUNKS, LEAST_HAND = 0.004, 2, 8
+# A sample that takes longer than this keeps no other one waiting: those go to other workers.
+STALL_S = 0.05
+# How long a worker may have samples in hand and work on none before it counts as stuck.
 PICK_UP_S = 1.0
 START_TIMEOUT_S = 120.0
 HELLO_TIMEOUT_S = 30.0
@@ -56,39 +59,13 @@ FAILURES_TOO_MANY = 5
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """One process and what it has to do: the samples of `call` at `positions`."""
-
-    generation: int
-    link: WorkerLink = field(init=False)
-    number: int = 0
-    served: int = 0
-    call: Call | None = None
-    positions: list[int] = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
-    nothing_since: float | None = None
-
-    def running(self) -> int | None:
-        """The position in the call of the sample that it is scoring, if that has no score yet."""
-        if self.call is None or (index := self.link.running) is None:
-            return None
-        position = self.positions[index]
-        return position if self.call.scores[position] is None else None
-
-    def note(self, scored: Scored) -> None:
-        """Hands the scores to the call."""
-        if self.call is not None:
-            for index, score in enumerate(scored.scores, scored.first):
-                self.call.settle(self.positions[index : index + 1], score)
-
-
 class WorkerPool:
     """Runs the scorers in processes; the module's docstring says what it promises.
 
     `workers`: how many samples are scored at a time. `spares`: how many more processes wait.
-    `chunk`: the most samples sent to a worker at once. `recycle_after`: samples after which a
-    worker is replaced. `memory_limit_bytes`: what a sample may allocate.
+    `chunk`: the most samples of one call that are handed out at once. `recycle_after`: samples
+    after which a worker is replaced. `memory_limit_bytes`: what a sample may allocate.
+    `restarts` counts by reason the processes that were replaced.
     """
 
     def __init__(
@@ -103,28 +80,23 @@ class WorkerPool:
         recycle_after: int = 100_000,
     ) -> None:
         self.restarts: Counter[str] = Counter()
-        self._specs = dict(scorers)
-        self._reads: dict[str, tuple[str, ...]] = {}
         self._size = workers
         self._spares = spares
         self._chunk = chunk
         self._deadline_s = sample_deadline_s
-        self._memory_limit_bytes = memory_limit_bytes
         self._recycle_after = recycle_after
         self._too_late = late(f"took more than {sample_deadline_s:g} s", retryable=False)
         self._over: Score | None = NOT_RUNNING
-        self._generation = 0
-        self._server: ForkServer | None = None
-        self._building = asyncio.Lock()
-        self._workers: set[_Worker] = set()
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
-        self._queue: deque[Call] = deque()
-        self._calls: set[Call] = set()
-        self._failures = 0
         self._short = asyncio.Event()
         self._full = asyncio.Event()
+        self._server = ForkServer(scorers, memory_limit_bytes, self._short.set)
         self._keeper: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._workers: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        self._queue: deque[Call] = deque()
+        self._calls: set[Call] = set()
 
     @property
     def alive(self) -> int:
@@ -145,7 +117,7 @@ class WorkerPool:
         self._full.clear()
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await self._start_server()
+                await self._server.ensure()
                 self._keeper = asyncio.create_task(self._keep_full())
                 await self._full.wait()
             self._over = None
@@ -162,13 +134,13 @@ class WorkerPool:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
-        for call in list(self._calls):
-            self._leave(call, self._over)
-            call.settle(range(len(call.samples)), self._over)
+        for call in self._calls:
+            call.end(NOT_RUNNING)
+            call.settle_all(NOT_RUNNING)
+        self._queue.clear()
         for worker in list(self._workers):
             self._end(worker)
-        if self._server is not None and self._server.alive:
-            self._server.kill()
+        self._server.kill()
 
     async def add(self, scorers: Mapping[str, ScorerSpec]) -> None:
         """Adds scorers, or replaces those of the same name. Workers without them are replaced.
@@ -176,12 +148,7 @@ class WorkerPool:
         Raises:
             ConfigError: one of them cannot be built; then nothing has changed.
         """
-        async with self._building:
-            if self._server is None or not self._server.alive:
-                raise ConfigError("the worker pool is not running; try again when it is")
-            self._reads |= await self._server.build(scorers)
-            self._specs |= scorers
-            self._generation += 1
+        await self._server.add(scorers)
         for worker in list(self._idle):
             self._end(worker, "reloaded")
 
@@ -201,223 +168,217 @@ class WorkerPool:
             KeyError: the pool has no such scorer.
         """
         loop = asyncio.get_running_loop()
-        reads, count = self._reads[scorer], len(samples)
         if self._over is not None:
-            return [self._over] * count
+            return [self._over] * len(samples)
         if give_up_at is not None and give_up_at <= loop.time():
-            return [NEVER_BEGUN] * count
-        if not samples:
-            return []
-        call = Call(
-            scorer,
-            reads,
-            samples,
-            explain,
-            self._chunk,
-            loop.create_future(),
-            [None] * count,
-            count,
-        )
+            return [NEVER_BEGUN] * len(samples)
+        reads = self._server.reads[scorer]
+        call = Call(scorer, reads, samples, explain, self._chunk, loop.create_future())
         if give_up_at is not None:
             call.timer = loop.call_at(give_up_at, self._give_up, call)
         self._calls.add(call)
-        self._requeue(call, range(count))
+        self._requeue([(call, position) for position in range(len(samples))])
         self._pump()
         try:
-            await call.done
+            if samples:
+                await call.done
         finally:
             self._calls.discard(call)
             if call.timer is not None:
                 call.timer.cancel()
             if call.unsettled:
-                self._leave(call, NEVER_BEGUN)
+                self._leave(call)
         return [score for score in call.scores if score is not None]
 
-    def _pump(self) -> None:
-        """Hands out chunks, one call after the other, while a worker may take one.
-
-        A call that would leave workers idle is cut into smaller chunks.
-        """
-        while self._queue and self._idle and len(self._busy) < self._size:
-            call = self._queue.popleft()
-            free = max(1, self._size - len(self._busy) - len(self._queue))
-            count = min(call.chunk, -(-len(call.waiting) // free))
-            positions = [call.waiting.popleft() for _ in range(count)]
-            call.queued = bool(call.waiting)
-            if call.queued:
-                self._queue.append(call)
-            if positions:
-                self._send(call, positions)
-
-    def _send(self, call: Call, positions: list[int]) -> None:
-        worker = self._idle[-1]
-        task = call.task(worker.number + 1, positions)
-        try:
-            worker.link.send(task)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            # One of them cannot be sent: one by one it will be found.
-            if len(positions) == 1:
-                call.settle(positions, failed(f"the sample cannot be sent to a worker: {error}"))
-            call.chunk = 1
-            self._requeue(call, positions)
-            return
-        self._busy.add(self._idle.pop())
-        worker.number += 1
-        worker.call, worker.positions, worker.nothing_since = call, positions, None
-        if worker.timer is None:
-            self._set_timer(worker, self._deadline_s)
-
-    def _requeue(self, call: Call, positions: Sequence[int]) -> None:
-        """Puts those without a score before the call's others, unless the call is over."""
-        left = call.open(positions)
-        if call.over is not None:
-            call.settle(left, call.over)
-        elif left:
-            call.waiting.extendleft(reversed(left))
+    def _requeue(self, slots: Sequence[Slot]) -> None:
+        """Puts samples before the others of their call that wait, unless the call is over."""
+        for call, position in reversed(slots):
+            if call.over is not None:
+                call.settle(position, call.over)
+                continue
+            call.waiting.appendleft(position)
             if not call.queued:
                 call.queued = True
                 self._queue.append(call)
 
-    def _on_scored(self, worker: _Worker, scored: Scored) -> None:
+    def _pump(self, worker: Worker | None = None) -> None:
+        """Hands out what waits: to idle workers, then to `worker` (or any) that has some in hand.
+
+        A call that would leave workers idle is cut into smaller chunks.
+        """
+        while self._queue and self._idle and len(self._busy) < self._size:
+            idle = self._idle.pop()
+            self._busy.add(idle)
+            self._hand_out(idle, self._size - len(self._busy) + 1)
+        if self._queue:
+            for busy in list(self._busy) if worker is None else [worker]:
+                if busy in self._busy and not self._worn(busy):
+                    self._hand_out(busy, 0)
+
+    def _hand_out(self, worker: Worker, free: int) -> None:
+        """Gives the worker one chunk while others are `free` too, else as much as it may have."""
+        most = max(LEAST_HAND, HAND_CHUNKS * self._chunk) if worker.pace_s else self._chunk
+        most = min(most, int(HAND_S / (worker.pace_s or HAND_S)) or 1)
+        given = False
+        while self._queue and len(worker.hand) < most and not (given and free):
+            call = self._queue.popleft()
+            share = -(-len(call.waiting) // max(1, free - len(self._queue)))
+            positions = call.next_positions(min(call.chunk, share, most - len(worker.hand)))
+            call.queued = bool(call.waiting)
+            if call.queued:
+                self._queue.append(call)
+            given = self._give(worker, call, positions) or given
+        if given:
+            worker.send()
+            if worker.timer is None:
+                self._set_timer(worker, min(STALL_S, self._deadline_s))
+        self._rest(worker)
+
+    def _give(self, worker: Worker, call: Call, positions: list[int]) -> bool:
+        """Puts them into the worker's hand, unless one of them cannot be sent at all."""
+        try:
+            if positions:
+                worker.give(call, positions)
+            return bool(positions)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            if len(positions) == 1:
+                why = f"the sample cannot be sent to a worker: {error}"
+                call.settle(positions[0], failed(why))
+            else:
+                call.chunk = 1  # one by one the culprit will be found
+                self._requeue([(call, position) for position in positions])
+            return False
+
+    def _rest(self, worker: Worker) -> None:
+        """A worker with nothing in hand is idle."""
+        if not worker.hand and worker in self._workers:
+            self._busy.discard(worker)
+            worker.nothing_since = None
+            if worker not in self._idle:
+                self._idle.append(worker)
+
+    def _worn(self, worker: Worker) -> str:
+        """Why the worker is to be replaced as soon as it has nothing in hand, if it is."""
+        if worker.generation != self._server.generation:
+            return "reloaded"
+        return "recycled" if worker.served >= self._recycle_after else ""
+
+    def _on_scored(self, worker: Worker, scored: Scored) -> None:
+        worker.nothing_since = None
         if scored.pid:
             self._welcome(worker, scored.pid)
-        worker.note(scored)
-        if scored.last:
-            self._finish(worker, scored.retire)
-        self._pump()
+        self._requeue(worker.take(scored))
+        if scored.retire:
+            self._end(worker, scored.retire)
+        elif reason := self._worn(worker):
+            self._requeue(worker.recall())
+            if not worker.hand:
+                self._end(worker, reason)
+        self._rest(worker)
+        self._pump(worker)
 
-    def _on_lost(self, worker: _Worker) -> None:
-        if worker.link.pid == 0:
+    def _on_lost(self, worker: Worker) -> None:
+        if worker.pid == 0:
             self._failures += 1
-        elif (position := worker.running()) is not None and worker.call is not None:
-            sample = worker.call.samples[position]
-            log.warning(
-                "worker %d died while %s scored sample %r",
-                worker.link.pid, worker.call.scorer, sample.id,
-            )  # fmt: skip
         self._end(worker, "crashed", DIED)
         self._pump()
 
-    def _welcome(self, worker: _Worker, pid: int) -> None:
-        worker.link.pid = pid
+    def _welcome(self, worker: Worker, pid: int) -> None:
+        worker.pid = pid
         if worker.timer is not None:
             worker.timer.cancel()
             worker.timer = None
         self._failures = 0
         self._idle.append(worker)
-        if worker.generation != self._generation:
-            self._end(worker, "reloaded")
         if self.alive == self._size:
             self._full.set()
 
-    def _finish(self, worker: _Worker, retire: str) -> None:
-        """The worker's task is over: on to the next one, or to its end."""
-        worker.served += len(worker.positions)
-        if worker.generation != self._generation:
-            retire = "reloaded"
-        elif worker.served >= self._recycle_after:
-            retire = "recycled"
-        self._busy.discard(worker)
-        self._idle.append(worker)
-        call, worker.call = worker.call, None
-        if call is not None:
-            self._requeue(call, worker.positions)
-        if retire:
-            self._end(worker, retire)
-
-    def _end(self, worker: _Worker, reason: str = "", verdict: Score | None = None) -> None:
-        """Kills the worker; the sample it is scoring gets `verdict`, the rest another worker."""
+    def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
+        """Kills the worker. The sample that runs gets `verdict`, the rest another worker."""
         if worker not in self._workers:
             return
-        position = worker.running()
-        for scored in worker.link.kill():
-            worker.note(scored)
-        if worker.timer is not None:
-            worker.timer.cancel()
+        culprit = worker.hand.get(worker.running or 0)
+        left = worker.kill()
         self._workers.discard(worker)
         self._busy.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        if worker.call is not None:
-            if position is not None and verdict is not None:
-                worker.call.settle([position], verdict)
-            self._requeue(worker.call, worker.positions)
+        if culprit in left and verdict is not None and verdict.error is not None:
+            call, position = culprit
+            call.settle(position, verdict)
+            left.remove(culprit)
+            sample_id, message = call.samples[position].id, verdict.error.message
+            log.warning("worker %d, %s, sample %r: %s", worker.pid, call.scorer, sample_id, message)
+        self._requeue(left)
         if reason:
             self.restarts[reason] += 1
         self._short.set()
 
-    def _leave(self, call: Call, over: Score) -> None:
-        """No further sample of the call is begun; those get `over`. What runs may finish."""
-        call.over = over
-        call.settle(call.waiting, over)
-        call.waiting.clear()
-        for worker in self._busy:
-            if worker.call is call:
-                worker.link.leave(worker.number)
-
-    def _give_up(self, call: Call) -> None:
-        self._leave(call, NEVER_BEGUN)
-        if call.unsettled:
-            loop = asyncio.get_running_loop()
-            call.timer = loop.call_later(GIVE_UP_GRACE_S, self._abandon, call)
-
-    def _abandon(self, call: Call) -> None:
-        for worker in [worker for worker in self._busy if worker.call is call]:
-            if worker.running() is not None:
-                self._end(worker, "gave_up", GAVE_UP)
-        call.settle(range(len(call.samples)), NEVER_BEGUN)
+    def _leave(self, call: Call) -> None:
+        """No further sample of the call is begun. What runs may finish."""
+        call.end(NEVER_BEGUN)
+        for worker in list(self._busy):
+            if any(slot[0] is call for slot in worker.hand.values()):
+                self._requeue(worker.recall())
+                self._rest(worker)
         self._pump()
 
-    def _set_timer(self, worker: _Worker, delay_s: float) -> None:
+    def _give_up(self, call: Call) -> None:
+        self._leave(call)
+        loop = asyncio.get_running_loop()
+        call.timer = loop.call_later(GIVE_UP_GRACE_S, self._abandon, call)
+
+    def _abandon(self, call: Call) -> None:
+        for worker in list(self._busy):
+            slot = worker.hand.get(worker.running or 0)
+            if slot is not None and slot[0] is call:
+                self._end(worker, "gave_up", GAVE_UP)
+        call.settle_all(NEVER_BEGUN)
+        self._pump()
+
+    def _set_timer(self, worker: Worker, delay_s: float) -> None:
         worker.timer = asyncio.get_running_loop().call_later(delay_s, self._check, worker)
 
-    def _check(self, worker: _Worker) -> None:
-        """Kills a worker that is late, or comes back when it would be.
+    def _check(self, worker: Worker) -> None:
+        """Kills a worker that is late, takes back what waits behind a slow sample, or comes again.
 
         One timer a worker, not one a sample: it looks at the board, so no sample sets it.
         """
         worker.timer = None
-        if worker.link.pid == 0:
-            self._on_silence(worker)
-        elif worker.call is None:
-            return
-        elif worker.running() is None:
-            self._check_pick_up(worker)
-        elif (left_s := worker.link.started_at + self._deadline_s - time.monotonic()) > 0:
-            self._set_timer(worker, left_s)
-        else:
-            self._end(worker, "deadline", self._too_late)
+        now = time.monotonic()
+        if worker.pid == 0:
+            self._check_start(worker)
+        elif worker.hand and worker.running is None:
+            self._check_pick_up(worker, now)
+        elif worker.hand:
+            took_s = now - worker.started_at
+            if took_s >= self._deadline_s:
+                self._end(worker, "deadline", self._too_late)
+            elif took_s < STALL_S:
+                self._set_timer(worker, min(STALL_S, self._deadline_s) - took_s)
+            else:
+                self._set_timer(worker, self._deadline_s - took_s)
+                self._requeue(worker.recall())
             self._pump()
 
-    def _check_pick_up(self, worker: _Worker) -> None:
-        """Twice seen with a task and at no sample of it: nobody is to blame, but it is stuck."""
-        now = time.monotonic()
+    def _check_pick_up(self, worker: Worker, now: float) -> None:
+        """Twice seen with samples and at none of them: none is to blame, but the worker is stuck."""
         if worker.nothing_since is None:
             worker.nothing_since = now
         if now - worker.nothing_since < PICK_UP_S:
-            self._set_timer(worker, PICK_UP_S)
+            self._set_timer(worker, STALL_S)
             return
         self._end(worker, "stuck")
         self._pump()
 
-    def _on_silence(self, worker: _Worker) -> None:
-        """A worker that does not come up: the fork server builds, or it is stuck."""
-        if self._building.locked() or self._server is None or not self._server.alive:
+    def _check_start(self, worker: Worker) -> None:
+        """A worker that does not come up: the fork server is building, or it is stuck."""
+        if not self._server.up:
             self._set_timer(worker, HELLO_TIMEOUT_S)
             return
         log.error("no worker within %g s; starting the fork server again", HELLO_TIMEOUT_S)
         self._server.kill()
         self._end(worker, "stuck")
-
-    async def _start_server(self) -> None:
-        async with self._building:
-            server = ForkServer(self._memory_limit_bytes, self._short.set)
-            try:
-                self._reads = await server.build(self._specs)
-            except BaseException:
-                server.kill()
-                raise
-            self._server = server
 
     async def _keep_full(self) -> None:
         """Brings up workers whenever there are too few, and the fork server if it is gone."""
@@ -436,20 +397,14 @@ class WorkerPool:
             await self._short.wait()
 
     async def _fill(self) -> None:
-        if self._server is None or not self._server.alive:
+        if await self._server.ensure():
             self.restarts["fork_server"] += 1
-            await self._start_server()
-        while self._server and len(self._workers) < self._size + self._spares:
-            worker = _Worker(self._generation)
-            worker.link = WorkerLink(
-                self._server, partial(self._on_scored, worker), partial(self._on_lost, worker)
-            )
+        while len(self._workers) < self._size + self._spares:
+            worker = Worker(self._server, self._on_scored, self._on_lost)
             self._workers.add(worker)
             self._set_timer(worker, HELLO_TIMEOUT_S)
 
     def _turn_away(self) -> None:
-        for call in self._queue:
-            call.queued = False
-            call.settle(call.waiting, NO_WORKERS)
-            call.waiting.clear()
+        for call in list(self._calls):
+            call.settle_all(NO_WORKERS)
         self._queue.clear()
