@@ -16,9 +16,10 @@ PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own layer and of the layers before it.
 LAYERS = [
     ["schemas", "errors"],
+    ["model_thread", "models"],
     ["scorers"],
     ["profiles", "settings", "metrics"],
-    ["fork_server", "worker_process", "workers", "engine"],
+    ["fork_server", "worker_process", "workers", "batching", "model_host", "engine"],
     ["auth", "gate", "openapi", "app"],
     ["commands", "__main__"],
 ]
