@@ -12,18 +12,31 @@ from importlib import import_module
 from trainer.errors import InputError, RunFailed
 
 COMMANDS: dict[str, str] = {
-    "sft": "supervised fine-tuning on prompt/response pairs",
+    "sft": "supervised fine-tuning on prompts and responses",
+    "rm": "a reward model from preference pairs",
+    "dpo": "direct preference optimization on preference pairs",
     "grpo": "GRPO with rewards from a reward server",
+    "ppo": "PPO with a critic; rewards from a reward server, or by rules in this process",
+    "lim": "select the prompts worth learning from, by the samples a run kept",
+    "limr": "PPO, selection, training on the selection: three stages, resumable",
     "eval": "generate greedily, score through the server, write results and a summary",
+    "convert": "a reward model to the value-head layout, or back",
+    "data pairs": "preference pairs from the samples that a run kept",
     "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
-MODULES = {"eval": "evaluate"}
+MODULES = {
+    "rm": "reward_model",
+    "ppo": "ppo.command",
+    "lim": "lim.command",
+    "eval": "evaluate",
+    "data pairs": "pairs",
+}
 
 
 def usage() -> str:
     """The text of `trainer --help`."""
     lines = ["usage: trainer COMMAND [--config FILE.yaml] [--any_field value]", "", "commands:"]
-    lines += [f"  {name:<6}{text}" for name, text in COMMANDS.items()]
+    lines += [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
     lines += ["", "`trainer COMMAND --help` lists every field of a command."]
     return "\n".join(lines)
 
@@ -34,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
-    command, *rest = arguments
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    command, rest = " ".join(arguments[:words]), arguments[words:]
     if command not in COMMANDS:
         print(f"trainer: no command {command!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2

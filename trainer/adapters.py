@@ -1,0 +1,70 @@
+"""LoRA and quantization around TRL's ModelConfig: what is asked for, whether it can be had.
+
+In: a parsed ModelConfig. Out: the config objects and models that TRL's trainers take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
+from trl import ModelConfig, get_quantization_config
+
+from trainer.errors import InputError
+
+
+@dataclass
+class AdapterArguments:
+    """Going on from a LoRA adapter."""
+
+    adapter_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "A LoRA adapter to go on training, on top of model_name_or_path."},
+    )
+
+
+def quantization_of(model: ModelConfig) -> BitsAndBytesConfig | None:
+    """TRL's quantization config, None where none is asked for.
+
+    Raises:
+        InputError: it is asked for without LoRA, or bitsandbytes is not installed.
+    """
+    if not (model.load_in_4bit or model.load_in_8bit):
+        return None
+    if not model.use_peft:
+        raise InputError("load_in_4bit and load_in_8bit need use_peft: true (QLoRA)")
+    if find_spec("bitsandbytes") is None:
+        raise InputError(
+            "load_in_4bit and load_in_8bit need bitsandbytes, which is not installed here: "
+            "pip install bitsandbytes (with a GPU), or train LoRA on the whole model"
+        )
+    return get_quantization_config(model)
+
+
+def model_with_adapter(
+    name: str,
+    adapter: AdapterArguments,
+    model: ModelConfig,
+    init_kwargs: dict[str, Any],
+    seed: int,
+) -> Any:
+    """What TRL takes as `model`: its name, or a model with the adapter that is gone on from.
+
+    Raises:
+        InputError: there is no adapter where one should be, or a new one is asked for as well.
+    """
+    path = adapter.adapter_name_or_path
+    if not path:
+        return name
+    if model.use_peft:
+        raise InputError("adapter_name_or_path goes on from an adapter: leave out use_peft")
+    if path.startswith((".", "/", "~")) and not (Path(path) / "adapter_config.json").is_file():
+        raise InputError(f"no adapter at {path} (no adapter_config.json)")
+    from peft import PeftModel
+
+    set_seed(seed)
+    base = AutoModelForCausalLM.from_pretrained(name, **init_kwargs)
+    return PeftModel.from_pretrained(base, path, is_trainable=True)

@@ -1,0 +1,133 @@
+"""`trainer dpo`: TRL's DPOTrainer with TRL's own fields and losses, on preference pairs.
+
+In: a model, rows of `prompt`, `chosen`, `rejected` (or `chosen_response`, `rejected_response`).
+Out: a run folder with the model, `run.json`, curves and a report. With LoRA the reference is the
+same model with the adapter switched off. No rewards are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer
+from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
+
+from trainer.adapters import AdapterArguments, model_with_adapter, quantization_of
+from trainer.config import parse_config, require
+from trainer.data import DataArguments
+from trainer.errors import InputError
+from trainer.launch import (
+    check_model_path,
+    checkpoint_to_resume,
+    evaluation_rows,
+    model_init_kwargs,
+    train_and_finish,
+    training_rows,
+)
+from trainer.preference import check_prompts_fit, preference_rows
+from trainer.provenance import command_line, write_provenance
+
+TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
+METRICS_NOTE = (
+    "logps/accuracies: share of pairs whose chosen side the policy itself finds more likely "
+    "(summed log-probabilities, so the shorter side has an advantage). rewards/accuracies: share "
+    "whose chosen side gained more over the reference than the rejected one; it starts at 0."
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, train, save.
+
+    Raises:
+        InputError: what was typed cannot work.
+    """
+    data, adapter, args, model = parse_config(TYPES, argv, "trainer dpo")
+    output = Path(require(args.output_dir, "output_dir"))
+    check_model_path(model)
+    rows = preference_rows(training_rows(data))
+    eval_rows = evaluation_rows(data, args)
+    eval_rows = None if eval_rows is None else preference_rows(eval_rows)
+    checkpoint = checkpoint_to_resume(args)
+    trainer = build_trainer(model, adapter, args, rows, eval_rows)
+    if trainer.is_world_process_zero():
+        print(METRICS_NOTE)
+        configs = [data, adapter, args, model]
+        write_provenance(output, command_line(), configs, data=rows._fingerprint)
+    train_and_finish(trainer, checkpoint)
+
+
+def build_trainer(
+    model: ModelConfig,
+    adapter: AdapterArguments,
+    args: DPOConfig,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+) -> DpoTrainer:
+    """TRL's trainer on checked rows.
+
+    Raises:
+        InputError: a prompt is longer than the model, or leaves no room under max_length.
+    """
+    name = require(model.model_name_or_path, "model_name_or_path")
+    args.model_init_kwargs = model_init_kwargs(args, model)
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+    config = AutoConfig.from_pretrained(name, revision=model.model_revision)
+    for part in filter(None, (rows, eval_rows)):
+        check_prompts_fit(part, tokenizer, config)
+    quantization = quantization_of(model)
+    trainer = DpoTrainer(
+        model=model_with_adapter(name, adapter, model, args.model_init_kwargs, args.seed),
+        args=args,
+        train_dataset=rows,
+        eval_dataset=eval_rows,
+        processing_class=tokenizer,
+        quantization_config=quantization,
+        peft_config=get_peft_config(model),
+    )
+    if len(trainer.train_dataset) == 0:
+        raise InputError(f"no prompt leaves room for a response under max_length {args.max_length}")
+    return trainer
+
+
+class DpoTrainer(DPOTrainer):
+    """TRL's trainer, with the policy's own preference logged beside the implicit reward's."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        seen: list[Tensor] = []
+
+        def watched(**kwargs: Any) -> Any:
+            output = model(**kwargs)
+            if "log_probs" in output:
+                seen.append(output.log_probs.detach())
+            return output
+
+        loss = super().compute_loss(watched, inputs, return_outputs, num_items_in_batch)
+        accuracy = policy_accuracy(seen[0])
+        mode = "train" if self.model.training else "eval"
+        gathered = self.accelerator.gather(accuracy.mean())
+        self._metrics[mode]["logps/accuracies"].append(gathered.mean().item())
+        return loss
+
+
+def policy_accuracy(log_probs: Float[Tensor, "n t"]) -> Float[Tensor, " pairs"]:
+    """1 for each pair whose chosen response has the higher summed log-probability.
+
+    `log_probs` are those of the response tokens, 0 elsewhere; the first half of the batch is
+    chosen, the second rejected.
+
+    Source: wenjia5767/GRPO, the validation metric of its DPO script.
+    """
+    chosen, rejected = log_probs.sum(dim=1).chunk(2)
+    return (chosen > rejected).to(torch.float32)
