@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from flint import fmpq, fmpz
 
 from reward_server.scorers.math.tree import Node, Unreadable
 
-if TYPE_CHECKING:
-    from reward_server.scorers.math.parse import Reader
-
 MAX_EXPONENT = 4_000  # beyond it 1e9999 is kept as a power and never written out
-MAX_CELLS = 144
 
-_GROUPING = re.compile(r"\{,\}|\\!|\\,|\\ |[,{} !\\]")
-_MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix array smallmatrix".split())
-_ROWS = frozenset("cases aligned align gathered split eqnarray gather equation".split())
+_GROUPING = re.compile(r"[\s,{}!\\]")
+_MATRICES = frozenset(
+    ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "array", "smallmatrix"]
+)
+_ROWS = frozenset(
+    ["cases", "aligned", "align", "gathered", "split", "eqnarray", "gather", "equation"]
+)
 
 
 @lru_cache(maxsize=8192)
@@ -30,7 +29,7 @@ def number(written: str) -> Node:
     mantissa, e, exponent = written.lower().partition("e")
     if not mantissa.isdigit():
         mantissa = _GROUPING.sub("", mantissa)
-    whole, point, decimals = mantissa.partition(".")
+    whole, _, decimals = mantissa.partition(".")
     value = fmpq(fmpz(whole + decimals), fmpz(10) ** len(decimals))
     if not e:
         return Node("num", (), value, mantissa if decimals or mantissa[0] == "0" else None)
@@ -68,31 +67,8 @@ def base_literal(digits: str, base: int) -> Node:
     return Node("base", value=(digits.lstrip("0") or "0", base))
 
 
-def read_environment(reader: Reader) -> Node:
-    """`\\begin{…}…\\end{…}`: a matrix, a determinant, cases, or lines of one answer each."""
-    name = reader.values[reader.at]
-    reader.at += 1
-    rows: list[list[Node]] = [[]]
-    while reader.kinds[reader.at] != "end" or not reader.values[reader.at]:
-        kind = reader.kinds[reader.at]
-        if kind == "&":
-            reader.at += 1
-        elif kind == "\\\\":
-            reader.at += 1
-            rows.append([])
-        elif kind == "end":
-            raise reader.fail("an environment that does not end")
-        else:
-            rows[-1].append(reader.cell())
-        if sum(map(len, rows)) > MAX_CELLS:
-            raise Unreadable(f"more than {MAX_CELLS} cells")
-    if reader.values[reader.at] != name:
-        raise reader.fail(f"\\end{{{name}}} expected")
-    reader.at += 1
-    return _made_of(name, [row for row in rows if row])
-
-
-def _made_of(name: str, rows: list[list[Node]]) -> Node:
+def made_environment(name: str, rows: list[list[Node]]) -> Node:
+    """What the rows of the environment `name` make: a matrix, a determinant, cases, or lines."""
     if not rows:
         raise Unreadable("an empty environment")
     if name in _MATRICES:

@@ -14,13 +14,12 @@ from msgspec import Struct
 from reward_server.scorers.math import regions
 from reward_server.scorers.math.decide import (
     constant_value,
-    features,
     proportional,
     same_value,
 )
 from reward_server.scorers.math.policy import Policy
 from reward_server.scorers.math.rounding import rounds_to
-from reward_server.scorers.math.shapes import as_region, name_of, shape
+from reward_server.scorers.math.shapes import as_region, shape
 from reward_server.scorers.math.symbols import TURNING_WORDS
 from reward_server.scorers.math.tree import Node, Unreadable
 from reward_server.scorers.math.units import make_unit
@@ -42,7 +41,26 @@ class Case(Struct):
 
 
 _VALUES = frozenset(
-    "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group".split()
+    [
+        "num",
+        "name",
+        "const",
+        "index",
+        "opaque",
+        "call",
+        "add",
+        "mul",
+        "div",
+        "neg",
+        "pow",
+        "mod",
+        "fact",
+        "degree",
+        "percent",
+        "sum",
+        "prod",
+        "group",
+    ]
 )
 
 
@@ -235,7 +253,17 @@ def _collections(truth: Node, answer: Node, case: Case) -> bool:
         return _in_order(left, right, case)
     if max(len(left), len(right)) > MAX_MATCHING:
         return case.decided("too many items", False)
+    left, right = _without_names(left, right)
     return _matched(_distinct(left, case), _distinct(right, case), case)
+
+
+def _without_names(left: Sequence[Node], right: Sequence[Node]) -> tuple[Sequence[Node], ...]:
+    """Both lists, without their names where only one of them names its items."""
+    named = [all(item.op == "assigned" for item in items) for items in (left, right)]
+    if named[0] == named[1]:
+        return left, right
+    bare = [item.args[0] for item in (left if named[0] else right)]
+    return (bare, right) if named[0] else (left, bare)
 
 
 def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
@@ -350,8 +378,7 @@ def _ratios(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op == answer.op:
         if len(truth.args) != len(answer.args):
             return case.decided("ratios of unlike length", False)
-        first = [constant_value(node.args[0]) for node in (truth, answer)]
-        if None in first or not all(first):
+        if any(constant_value(part) in (None, 0) for part in truth.args + answer.args):
             return _in_order(truth.args, answer.args, case)
         scaled = [
             [Node("div", (part, node.args[0])) for part in node.args] for node in (truth, answer)

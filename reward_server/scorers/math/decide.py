@@ -51,7 +51,8 @@ def features(*nodes: Node) -> Features:
     while pending:
         node = pending.pop()
         _note(node, found)
-        pending.extend(node.args)
+        if node.op != "other":  # what is kept unread binds its own names
+            pending.extend(node.args)
     return found
 
 
@@ -114,6 +115,8 @@ def _same(
 ) -> tuple[bool, str]:
     if not found.names:
         return _same_constant(left, right, common_logs)
+    if found.series:
+        return _same_at_whole_numbers(left, right, seed, found)
     equal, method = _same_at_points(left, right, seed, found, common_logs)
     if not equal and found.turning and found.names <= WHOLE_LETTERS:
         return _same_at_whole_numbers(left, right, seed, found)
@@ -121,6 +124,7 @@ def _same(
 
 
 def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, str]:
+    agree, bits = False, FIRST_BITS
     try:
         for bits in (FIRST_BITS, *CONSTANT_BITS):
             precision(bits)
@@ -131,11 +135,10 @@ def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, st
                 return a == b, "exact rationals"
             if not (ball(a) - ball(b)).contains(0):
                 return False, f"balls apart at {bits} bits"
+            agree = not point.lossy and _close(a, b)
     except Undefined as undefined:
         return False, f"no value: {undefined}"
-    if point.lossy or not _close(a, b):
-        return False, "undecided"
-    return True, f"balls agree at {CONSTANT_BITS[-1]} bits"
+    return agree, f"balls agree at {bits} bits" if agree else "undecided"
 
 
 def _close(a: Value, b: Value) -> bool:
@@ -174,8 +177,10 @@ def _same_at_points(
             a, b = evaluate(left, point), evaluate(right, point)
         except Undefined:
             continue
+        if point.lossy:
+            continue  # too large to show a difference
         real = is_real(a) and is_real(b)
-        agree = _agree(a, b, point)
+        agree = _agree(a, b)
         if not real and not found.imaginary:
             complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
             continue
@@ -195,17 +200,15 @@ def _same_at_points(
     return True, f"agree at {agreed} points" + (", exactly" if exact else "")
 
 
-def _agree(a: Value, b: Value, point: Point) -> bool:
+def _agree(a: Value, b: Value) -> bool:
     if isinstance(a, fmpq) and isinstance(b, fmpq):
         return a == b
-    if not (ball(a) - ball(b)).contains(0):
-        return False
-    return not point.lossy and _close(a, b)
+    return (ball(a) - ball(b)).contains(0) and _close(a, b)
 
 
 def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) -> tuple[bool, str]:
-    """For n, k, m: agreement at whole numbers, even and odd ones."""
-    names = sorted(found.names)
+    """For n, k, m, and sums up to n: agreement at whole numbers, even and odd ones."""
+    names = sorted(name for name in found.names if not name.endswith(")"))
     agreed = 0
     for step in range(6):
         point = Point(seed)
@@ -215,7 +218,7 @@ def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) 
             a, b = evaluate(left, point), evaluate(right, point)
         except Undefined:
             continue
-        if not _agree(a, b, point):
+        if point.lossy or not _agree(a, b):
             return False, "apart at a whole number"
         agreed += 1
     return agreed >= 4, f"agree at {agreed} whole numbers"
@@ -240,7 +243,7 @@ def proportional(left: Node, right: Node, seed: int) -> int:
             continue
         if first is None:
             first = ratio
-        elif not _agree(first, ratio, point):
+        elif not _agree(first, ratio):
             return 0
         agreed += 1
         if agreed > AGREEING_POINTS:

@@ -18,6 +18,7 @@ BOX_MAX_CHARS = 8_000
 BOX_TRIES = 8  # an unclosed box sends us to the one before, this many times
 CHAIN_MAX_BOXES = 64
 TAIL_CHARS = 4_000  # how far back from the end a last value is looked for
+PHRASE_CHARS = 20_000  # and how far a phrase
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])")
 _BARE_BOX = re.compile(r"\s*([^\s{}$\\.,;]+)")
@@ -34,11 +35,13 @@ _PHRASE = re.compile(
     r"|答案\s*(?:是|为|：|:))\s*:?",
     re.IGNORECASE | re.MULTILINE,
 )
+_FINAL = re.compile(r"\bfinal answer\s*(?:is\b|:)\s*:?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\n|<\||(?<=\S)[.。](?=\s|$)(?<!\d\.\d)")
 _MATH_SPAN = re.compile(
     r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]",
     re.DOTALL,
 )
+_DELIMITERS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _MATH_JOINT = re.compile(r"\s*(?:,\s*(?:and|or)\b|,|;|and\b|or\b)\s*(?=\$|\\[(\[])")
 _NUMBER = re.compile(
     r"(?<![\w.])(?:[-+−–]\s?)?(?:\\?[$€£¥]\s?)?"
@@ -186,10 +189,12 @@ def _leading_math(text: str, start: int) -> str | None:
 
 def _phrase(text: str) -> Answer | None:
     """What follows the last "the answer is", "Answer:", "A:" or 答案是, to the sentence's end."""
-    last = _last(_PHRASE, text)
-    if last is None:
-        return None
-    start = last.end()
+    last = _last(_PHRASE, text, max(0, len(text) - PHRASE_CHARS))
+    return None if last is None else _told(text, last.end())
+
+
+def _told(text: str, start: int) -> Answer:
+    """The answer that a phrase ending at `start` announces."""
     while (
         start < len(text)
         and text[start] in ' \t\n*"\\“'
@@ -218,15 +223,29 @@ def _last_value(text: str) -> Answer | None:
     whole = text.strip()
     if len(whole) <= 200 and "\n" not in whole and not _PROSE.search(whole):
         maths = _leading_math(whole, 0)
-        said = whole if maths is None else maths
-        return Answer(said, "last_value", len(text)) if whole else None
+        if maths is not None or not _MATH_SPAN.search(whole):
+            said = whole if maths is None else maths
+            return Answer(said, "last_value", len(text)) if whole else None
     start = max(0, len(text) - TAIL_CHARS)
-    maths, number = _last(_MATH_SPAN, text, start), _last(_NUMBER, text, start)
-    if maths and (number is None or maths.end() >= number.end()):
-        said = next(part for part in maths.groups() if part is not None)
-        if not _PROSE.search(said) or "\\" in said:
-            return Answer(said, "last_value", maths.end())
+    maths, number = _last_math(text, start), _last(_NUMBER, text, start)
+    if maths and (number is None or maths.end >= number.end()):
+        return maths
     return Answer(number[0], "last_value", number.end()) if number else None
+
+
+def _last_math(text: str, start: int) -> Answer | None:
+    """What stands between the last `$…$`, `\\(…\\)` or `\\[…\\]` of the text from `start` on."""
+    close, opening, closing = max((text.rfind(b, start), a, b) for a, b in _DELIMITERS)
+    end = close
+    while closing == "$" and end > start and text[end - 1] == "$":
+        end -= 1
+    begin = text.rfind(opening, start, end) if close >= 0 else -1
+    if begin < 0:
+        return None
+    said = text[begin + len(opening) : end]
+    if _PROSE.search(said) and "\\" not in said:
+        return None
+    return Answer(said, "last_value", close + len(closing))
 
 
 _FINDERS: dict[Place, Callable[[str], Answer | None]] = {
@@ -242,11 +261,14 @@ def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> Answer 
     """The response's answer: from the first place of `answer_from` that the response has.
 
     Thoughts (`<think>…</think>`) are not looked at. A place that is there and empty is the answer:
-    an empty box is no reason to look on.
+    an empty box is no reason to look on. What is called the final answer after a box replaces it.
     """
     said = without_thoughts(response)
     for place in answer_from:
         if answer := _FINDERS[place](said):
+            if place == "boxed" and "phrase" in answer_from:
+                final = _last(_FINAL, said, answer.end)
+                return _told(said, final.end()) if final else answer
             return answer
     return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import gcd, lcm
 
-from flint import acb, fmpq, fmpz, fmpq_mat
+from flint import acb, fmpq, fmpq_mat, fmpz
 
 from reward_server.scorers.math.tree import Node
 from reward_server.scorers.math.values import (
@@ -114,7 +114,7 @@ def _inverse_of(rule: Callable[[acb], acb]) -> Callable[[Value, Point], Value]:
 
 _ONE_VALUE: dict[str, Callable[[Value, Point], Value]] = {
     **{name: _of_ball(getattr(acb, name)) for name in
-       "sin cos tan cot sec csc sinh cosh tanh coth sech csch exp gamma erf zeta".split()},
+       ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "exp", "gamma", "erf", "zeta"]},
     "arcsin": _of_ball(acb.asin), "arccos": _of_ball(acb.acos), "arctan": _of_ball(acb.atan),
     "arcsinh": _of_ball(acb.asinh), "arccosh": _of_ball(acb.acosh), "arctanh": _of_ball(acb.atanh),
     "arcsec": _inverse_of(acb.acos), "arccsc": _inverse_of(acb.asin), "arccot": _inverse_of(acb.atan),

@@ -19,7 +19,9 @@ from reward_server.scorers.math.tokens import MAX_CHARS
 from reward_server.scorers.math.tree import Node, Unreadable
 from reward_server.scorers.math.words import is_wordy
 
-_PLAIN_NUMBER = re.compile(r"\s*\$?\s*(-?)\s*(\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})\.?\s*\$?\s*")
+_PLAIN_NUMBER = re.compile(
+    r"\s*\$?\s*(-?)\s*([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*\$?\s*"
+)
 _CHOICE = re.compile(
     r"\s*(?:\\(?:text|textbf|mathrm|mathbf|boldsymbol|bm)\s*\{\s*)?"
     r"(?:\(\s*([A-Ja-j])\s*\)|([A-J])\s*[.):])\s*\}?[\s~:.,]*(?:\\[ ,;:!]|\\q?quad)*\s*(.*)",

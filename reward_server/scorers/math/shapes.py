@@ -17,7 +17,7 @@ from reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_SIGNS = 4
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-_ORDERINGS = frozenset("< > <= >=".split())
+_ORDERINGS = frozenset(["<", ">", "<=", ">="])
 
 
 def shape(node: Node) -> Node:
@@ -97,6 +97,8 @@ def _list(node: Node) -> Node:
     """Items: a name before the first holds for all; inequalities of one variable are one region;
     items that are lists themselves (±) are spliced in."""
     items = [shape(item) for item in node.args]
+    if any(item.op == "region" for item in items):
+        items = [_point_of(item) for item in items]
     if all(item.op == "region" and item.value for item in items):
         return _combined(items, node.value)
     flat: list[Node] = []
@@ -109,6 +111,13 @@ def _list(node: Node) -> Node:
                 "assigned", (Node("list", (first.args[0], *flat[1:]), node.value),), first.value
             )
     return Node("list", tuple(flat), node.value)
+
+
+def _point_of(item: Node) -> Node:
+    """`a = 1` among inequalities in a: a point of the line."""
+    if item.op != "assigned" or not item.value or constant_value(item.args[0]) is None:
+        return item
+    return regions.region(regions.points(item.args).args, item.value)
 
 
 def _combined(items: list[Node], joint: str) -> Node:
@@ -261,13 +270,14 @@ def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | Non
         return regions.half_line(_FLIPPED[operator], left, variable)
     line = Node("add", (left, Node("neg", (right,))))
     at = [constant_value(_put(line, variable, fmpq(x))) for x in (0, 1, 2, 5)]
-    if not all(isinstance(value, fmpq) for value in at):
+    exact = [value for value in at if isinstance(value, fmpq)]
+    if len(exact) < len(at):
         return None
-    zero, one, two, five = at
-    slope = one - zero  # pyright: ignore
-    if slope == 0 or two - one != slope or five - zero != 5 * slope:  # pyright: ignore
+    zero, one, two, five = exact
+    slope = one - zero
+    if slope == 0 or two - one != slope or five - zero != 5 * slope:
         return None
-    end = Node("num", value=-zero / slope)  # pyright: ignore
+    end = Node("num", value=-zero / slope)
     return regions.half_line(operator if slope > 0 else _FLIPPED[operator], end, variable)
 
 
@@ -298,7 +308,8 @@ def as_region(node: Node) -> Node:
     if node.op == "set":
         return regions.points(node.args)
     if node.op == "assigned":
-        inner = as_region(node.args[0])
+        bare = node.args[0]
+        inner = regions.points((bare,)) if constant_value(bare) is not None else as_region(bare)
         return regions.region(inner.args, node.value)
     if node.op == "name" and node.value == "field R":
         return regions.WHOLE_LINE

@@ -128,11 +128,7 @@ CONSTANTS: dict[str, Token] = {
 
 # Every function the evaluator knows, by all the names people give it.
 FUNCTIONS: dict[str, str] = {
-    **{name: name for name in (
-        "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot arcsec"
-        " arccsc arcsinh arccosh arctanh ln log exp max min gcd lcm sqrt abs floor ceil sign det"
-        " gamma erf zeta binom cbrt"
-    ).split()},
+    **{name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "arcsinh", "arccosh", "arctanh", "ln", "log", "exp", "max", "min", "gcd", "lcm", "sqrt", "abs", "floor", "ceil", "sign", "det", "gamma", "erf", "zeta", "binom", "cbrt"]},
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "acot": "arccot", "asec": "arcsec",
     "acsc": "arccsc", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
     "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "tg": "tan", "ctg": "cot",
@@ -161,13 +157,69 @@ COMMANDS["cbrt"] = ("cbrt", "")
 
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
 IGNORED = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle"
-    " scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf mathit mathsf"
-    " boldsymbol bm text textbf textit textrm mbox hbox phantom mathopen mathclose noindent".split()
+    [
+        "left",
+        "right",
+        "big",
+        "Big",
+        "bigg",
+        "Bigg",
+        "bigl",
+        "bigr",
+        "Bigl",
+        "Bigr",
+        "biggl",
+        "biggr",
+        "Biggl",
+        "Biggr",
+        "displaystyle",
+        "textstyle",
+        "scriptstyle",
+        "limits",
+        "nolimits",
+        "nonumber",
+        "hfill",
+        "rm",
+        "bf",
+        "it",
+        "sf",
+        "tt",
+        "cal",
+        "mathrm",
+        "mathbf",
+        "mathit",
+        "mathsf",
+        "boldsymbol",
+        "bm",
+        "text",
+        "textbf",
+        "textit",
+        "textrm",
+        "mbox",
+        "hbox",
+        "phantom",
+        "mathopen",
+        "mathclose",
+        "noindent",
+    ]
 )
 ACCENTS = frozenset(
-    "vec hat bar overline underline tilde dot ddot widehat widetilde overrightarrow mathcal mathfrak"
-    " mathscr".split()
+    [
+        "vec",
+        "hat",
+        "bar",
+        "overline",
+        "underline",
+        "tilde",
+        "dot",
+        "ddot",
+        "widehat",
+        "widetilde",
+        "overrightarrow",
+        "mathcal",
+        "mathfrak",
+        "mathscr",
+    ]
 )
 
 # ---- words
@@ -179,15 +231,90 @@ JOINTS = {
 NUMBER_WORDS = {
     word: number
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-        " fifteen sixteen seventeen eighteen nineteen twenty".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
     )
 }
 # A word among these beside a number makes it another answer, or no answer.
 TURNING_WORDS = frozenset(
-    "not no never or nor either neither maybe perhaps possibly probably unless except if but"
-    " anything something nothing everything any all none unknown undefined least most about"
-    " approximately around nearly almost more less greater fewer than over under between without"
-    " minus plus times negative half double twice triple dozen hundred thousand million billion"
-    " trillion percent infinity infinite".split()
+    [
+        "not",
+        "no",
+        "never",
+        "or",
+        "nor",
+        "either",
+        "neither",
+        "maybe",
+        "perhaps",
+        "possibly",
+        "probably",
+        "unless",
+        "except",
+        "if",
+        "but",
+        "anything",
+        "something",
+        "nothing",
+        "everything",
+        "any",
+        "all",
+        "none",
+        "unknown",
+        "undefined",
+        "least",
+        "most",
+        "about",
+        "approximately",
+        "around",
+        "nearly",
+        "almost",
+        "more",
+        "less",
+        "greater",
+        "fewer",
+        "than",
+        "over",
+        "under",
+        "between",
+        "without",
+        "minus",
+        "plus",
+        "times",
+        "negative",
+        "half",
+        "double",
+        "twice",
+        "triple",
+        "dozen",
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "trillion",
+        "percent",
+        "infinity",
+        "infinite",
+    ]
 )

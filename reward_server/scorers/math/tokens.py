@@ -29,7 +29,7 @@ _TEXT = "text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit
 _PATTERN = re.compile(
     r"(?P<skip>(?:\s|\\[,;:!> \n]|\$|~|\\left\s*\.|\\right\s*\.|\\[hv]space\*?\{[^{}]*\}|\{\})+)"
     r"|(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d))"
-    r"|(?P<number>(?:\d{1,3}(?:(?:\{,\}|,\\!|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
+    r"|(?P<number>(?:\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
     r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?)"
     rf"|\\(?:{_TEXT}|emph|operatorname\*?|boldsymbol|bm|unit)\s*\{{(?P<text>[^{{}}]*)\}}"
@@ -38,12 +38,18 @@ _PATTERN = re.compile(
     r"|\\(?P<command>[a-zA-Z]+)\*?"
     r"|(?P<word>[a-zA-Z]+)"
     r"|(?P<sign>\*\*|<=|>=|!=|==|<>|->|=>|\.\.\.+|\\\\|\\[{}|%$#&_]|[-+*/^_=<>()\[\]{}|!,;:.'%&#?\"])"
-    r"|(?P<letters>[^\x00-\x7f]+)"
+    r"|(?P<letters>[^\x00-\x7f]+)",
+    re.ASCII,
 )
 _SIGNS: dict[str, str] = {
     "**": "^", "==": "=", "<>": "!=", "\\%": "%", "\\$": "money", "\\|": "norm", "\\&": "and",
     "...": "dots", "\\_": "_", "->": "->",
 }  # fmt: skip
+
+
+# In brackets a comma parts two numbers: (1,234) is a pair. 1,000 is not: nobody writes 000.
+_SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
+_NESTING = {"(": 1, "[": 1, "\\{": 1, ")": -1, "]": -1, "\\}": -1}
 
 
 class Tokens(Struct):
@@ -78,7 +84,7 @@ def split_word(word: str, in_text: bool, after_number: bool) -> tuple[tuple[str,
             length = 1
             tokens.append(_letter(word[at]))
         at += length
-    if len(word) > 3 and not any(kind in ("func", "const") for kind, _ in tokens):
+    if len(word) > 3 and not any(kind == "func" or name == "pi" for kind, name in tokens):
         return (("word", word),)
     return tuple(tokens)
 
@@ -111,8 +117,39 @@ def _whole_word(word: str, in_text: bool, after_number: bool) -> tuple[str, str]
 
 
 _SHORT_WORDS = frozenset(
-    "no yes men day cat dog red odd one two six ten for all are the per nan was has can not but"
-    " hen pig cow kid bus car pen box".split()
+    [
+        "no",
+        "yes",
+        "men",
+        "day",
+        "cat",
+        "dog",
+        "red",
+        "odd",
+        "one",
+        "two",
+        "six",
+        "ten",
+        "for",
+        "all",
+        "are",
+        "the",
+        "per",
+        "nan",
+        "was",
+        "has",
+        "can",
+        "not",
+        "but",
+        "hen",
+        "pig",
+        "cow",
+        "kid",
+        "bus",
+        "car",
+        "pen",
+        "box",
+    ]
 )
 
 
@@ -140,7 +177,7 @@ def tokenize(text: str) -> Tokens:
 def _scan(text: str, tokens: Tokens, *, in_text: bool) -> None:
     kinds, values, gaps, plain = tokens.kinds, tokens.values, tokens.gaps, tokens.plain
     match = _PATTERN.match
-    at, end, gap = 0, len(text), in_text
+    at, end, gap, depth = 0, len(text), in_text, 0
     while at < end:
         found = match(text, at)
         if found is None:
@@ -150,10 +187,14 @@ def _scan(text: str, tokens: Tokens, *, in_text: bool) -> None:
         if group == "skip":
             gap = True
             continue
-        payload = found[group]
+        payload = found[group or ""]
         if group == "number":
+            if depth > 0 and _SEPARATED.match(payload):
+                payload = payload.partition(",")[0]
+                at = found.start() + len(payload)
             made = (("num", payload),)
         elif group == "sign":
+            depth += _NESTING.get(payload, 0)
             made = ((_SIGNS.get(payload, payload), payload),)
         elif group == "command":
             if payload in IGNORED:
@@ -198,7 +239,7 @@ def _special(group: str | None, payload: str, found: re.Match[str]) -> tuple[tup
     if group == "repeating":
         return (("repeating", payload),)
     if group == "envname":
-        return ((found["env"], payload.rstrip("*")),)
+        return (("begin" if found["env"] == "begin" else "end_env", payload.rstrip("*")),)
     if group == "field":
         return (("field", payload),)
     return (("word", payload),)  # letters of another script

@@ -42,3 +42,13 @@ class Node(Struct, frozen=True, gc=False):
     args: tuple[Node, ...] = ()
     value: Any = None
     note: Any = None
+
+
+def product_of(factors: list[Node]) -> Node:
+    """The factors as one node."""
+    return factors[0] if len(factors) == 1 else Node("mul", tuple(factors))
+
+
+def sum_of(parts: list[Node]) -> Node:
+    """The parts as one node."""
+    return parts[0] if len(parts) == 1 else Node("add", tuple(parts))

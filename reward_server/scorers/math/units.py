@@ -58,7 +58,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "rupee": {"rupee rupees": "1"},
 }  # fmt: skip
 # Words that say that there is a unit and not which: `10 units`, `square units`.
-NEUTRAL = frozenset("unit units".split())
+NEUTRAL = frozenset(["unit", "units"])
 _POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3}
 
 

@@ -9,7 +9,7 @@ _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|hbox|operatorname|emph)(?![a-zA-Z])"
 )
 _WORD = re.compile(r"[^\W_]+")
-_FILLER = frozenset("a an the".split())
+_FILLER = frozenset(["a", "an", "the"])
 _SYNONYMS = {
     "true": "yes", "false": "no", "是": "yes", "否": "no", "不是": "no", "对": "yes", "错": "no",
     "正确": "yes", "错误": "no", "correct": "yes", "incorrect": "no",

@@ -1,0 +1,358 @@
+"""What can stand alone in an expression: literals, names, brackets, roots, sums, environments."""
+
+from __future__ import annotations
+
+from reward_server.scorers.math.atoms import (
+    made_environment,
+    number,
+    repeating_decimal,
+    split_digit,
+)
+from reward_server.scorers.math.cursor import THREE, TWO, Cursor
+from reward_server.scorers.math.tree import Node, Unreadable
+
+MAX_CELLS = 144
+# Letters that are functions when a bracket follows: f(x), P(3).
+FUNCTION_LETTERS = frozenset("fghFGHuvwPQ") | {"phi", "psi", "delta", "Phi", "Psi", "Gamma"}
+
+
+def literal(cur: Cursor) -> Node:
+    node = number(cur.values[cur.at])
+    cur.at += 1
+    whole = node.op == "num" and node.value.q == 1 and "." not in (node.note or "")
+    return mixed_number(cur, node) if whole else node
+
+
+def mixed_number(cur: Cursor, whole: Node) -> Node:
+    """`3\\frac{1}{2}` and `3 1/2`: a whole number and a proper fraction of literals."""
+    start, kind = cur.at, cur.kinds[cur.at]
+    part: Node | None = None
+    if kind == "frac":
+        cur.at += 1
+        above, below = argument(cur), argument(cur)
+        part = Node("div", (above, below))
+    elif kind == "num" and cur.kinds[cur.at + 1] == "/" and cur.kinds[cur.at + 2] == "num":
+        above, below = number(cur.values[cur.at]), number(cur.values[cur.at + 2])
+        part = Node("div", (above, below))
+        cur.at += 3
+    if part is not None and _proper(part):
+        return Node("add", (whole, part), None, "mixed")
+    cur.at = start
+    return whole
+
+
+def money_amount(cur: Cursor) -> Node:
+    """`\\$10`: the sign stands before the number."""
+    cur.at += 1
+    amount = cur.rules.primary(cur)
+    return Node("quantity", (amount,), (("dollar", 1),))
+
+
+def repeating_literal(cur: Cursor) -> Node:
+    cur.at += 1
+    return repeating_decimal(cur.values[cur.at - 1])
+
+
+def constant(cur: Cursor) -> Node:
+    value = cur.values[cur.at]
+    if value in cur.bound:
+        return variable(cur)
+    cur.at += 1
+    return Node("const", value=value)
+
+
+def variable(cur: Cursor) -> Node:
+    """A variable with its subscript and primes, or an unknown function and its arguments."""
+    name = cur.values[cur.at]
+    cur.at += 1
+    index: Node | None = None
+    if cur.kinds[cur.at] == "_":
+        start = cur.at = cur.at + 1
+        written = subscript(cur)
+        if written is not None and (
+            written.isdigit() or (written not in cur.bound and not cur.bound)
+        ):
+            name = f"{name}_{written}"
+        else:
+            cur.at = start
+            index = cur.rules.exponent(cur)
+    while cur.kinds[cur.at] == "'":
+        name += "'"
+        cur.at += 1
+    if cur.kinds[cur.at] == "(" and not cur.gaps[cur.at] and is_call(cur, name):
+        return Node("opaque", arguments(cur), name)
+    return Node("name", value=name) if index is None else Node("index", (index,), name)
+
+
+def is_call(cur: Cursor, name: str) -> bool:
+    if name.rstrip("'") in FUNCTION_LETTERS or name.endswith("'"):
+        return True
+    return cur.kinds[cur.at + 1] == "num" and cur.kinds[cur.at + 2] in (")", ",")
+
+
+def subscript(cur: Cursor) -> str | None:
+    """A subscript as written, `max` or `10` or `n`; None where it is an expression."""
+    if cur.kinds[cur.at] == "end":
+        raise cur.fail("a subscript")
+    if cur.kinds[cur.at] != "{":
+        cur.at += 1
+        return cur.values[cur.at - 1] or None
+    end = cur.at + 1
+    parts: list[str] = []
+    while cur.kinds[end] in ("num", "name", "const", "word", "unit", "func", ","):
+        parts.append(cur.values[end])
+        end += 1
+    if cur.kinds[end] != "}" or not parts:
+        return None
+    cur.at = end + 1
+    return "".join(parts)
+
+
+def arguments(cur: Cursor) -> tuple[Node, ...]:
+    """What stands in the brackets that open here."""
+    cur.take("(")
+    inner = inside(cur)
+    cur.take(")")
+    return inner.args if inner.op == "list" else (inner,)
+
+
+def inside(cur: Cursor) -> Node:
+    """Clauses in brackets of their own: bars of the outside do not close here."""
+    bars, cur.bars = cur.bars, False
+    node = cur.rules.clauses(cur)
+    cur.bars = bars
+    return node
+
+
+def bracket(cur: Cursor) -> Node:
+    opening = cur.kinds[cur.at]
+    if opening == "]":
+        opening = "("  # ]a, b[ is the open interval
+    cur.at += 1
+    inner = inside(cur)
+    closing = cur.kinds[cur.at]
+    if closing not in (")", "]", "["):
+        raise cur.fail("expected a closing bracket")
+    cur.at += 1
+    closing = ")" if closing == "[" else closing
+    if inner.op == "list":
+        return Node("bracket", inner.args, opening + closing)
+    if opening + closing not in ("()", "[]"):
+        raise cur.fail("unlike brackets around one value")
+    return inner if inner.op != "relation" else Node("group", (inner,))
+
+
+def braces(cur: Cursor) -> Node:
+    cur.at += 1
+    inner = inside(cur)
+    if cur.kinds[cur.at] in ("|", ":"):
+        return set_builder(cur, inner, "}")
+    cur.take("}")
+    return Node("set", inner.args) if inner.op == "list" else inner
+
+
+def set_braces(cur: Cursor) -> Node:
+    cur.at += 1
+    if cur.kinds[cur.at] == "\\}":
+        cur.at += 1
+        return Node("set")
+    bars, cur.bars = cur.bars, True
+    inner = cur.rules.clauses(cur)
+    cur.bars = bars
+    if inner.op == "ratio" and len(inner.args) == 2:  # {x : condition}
+        raise cur.fail("a set builder with a colon")
+    if cur.kinds[cur.at] in ("|", ":"):
+        return set_builder(cur, inner, "\\}")
+    cur.take("\\}")
+    return Node("set", inner.args if inner.op == "list" else (inner,))
+
+
+def set_builder(cur: Cursor, element: Node, closing: str) -> Node:
+    cur.at += 1
+    condition = inside(cur)
+    cur.take(closing)
+    return Node("setof", (element, condition))
+
+
+def bars_around(cur: Cursor) -> Node:
+    cur.at += 1
+    bars, cur.bars = cur.bars, True
+    cur.deeper()
+    inner = cur.rules.terms(cur)
+    cur.depth -= 1
+    cur.bars = bars
+    cur.take("|")
+    if inner.op == "matrix":
+        return Node("call", (inner,), "det")
+    return Node("call", (inner,), "abs")
+
+
+def norm_bars(cur: Cursor) -> Node:
+    cur.at += 1
+    inner = cur.rules.terms(cur)
+    cur.take("norm")
+    return Node("call", (inner,), "abs")
+
+
+def rounded(cur: Cursor) -> Node:
+    kind = cur.kinds[cur.at]
+    cur.at += 1
+    inner = inside(cur)
+    cur.take("rfloor" if kind == "lfloor" else "rceil")
+    return Node("call", (inner,), "floor" if kind == "lfloor" else "ceil")
+
+
+def argument(cur: Cursor) -> Node:
+    """What a LaTeX command applies to: a group, or one digit, letter or command."""
+    kind = cur.kinds[cur.at]
+    if kind == "{":
+        cur.at += 1
+        inner = inside(cur)
+        cur.take("}")
+        return inner
+    if kind == "num" and len(cur.values[cur.at]) > 1:
+        digit, cur.values[cur.at] = split_digit(cur.values[cur.at])
+        return number(digit)
+    cur.deeper()
+    node = cur.rules.primary(cur)
+    cur.depth -= 1
+    return node
+
+
+def fraction(cur: Cursor) -> Node:
+    cur.at += 1
+    return Node("div", (argument(cur), argument(cur)))
+
+
+def binomial(cur: Cursor) -> Node:
+    cur.at += 1
+    return Node("call", (argument(cur), argument(cur)), "binom")
+
+
+def any_root(cur: Cursor) -> Node:
+    kind = cur.kinds[cur.at]
+    cur.at += 1
+    index = TWO if kind != "cbrt" else THREE
+    if kind == "sqrt" and cur.kinds[cur.at] == "[":
+        cur.at += 1
+        index = inside(cur)
+        cur.take("]")
+    cur.deeper()
+    inner = argument(cur) if cur.kinds[cur.at] == "{" else cur.rules.primary(cur)
+    cur.depth -= 1
+    return Node("call", (inner, index), "root")
+
+
+def accent(cur: Cursor) -> Node:
+    """`\\vec{a}`, `\\overline{AB}`: a name of its own."""
+    accent = cur.values[cur.at]
+    cur.at += 1
+    written = subscript(cur)
+    if not written:
+        raise cur.fail(f"\\{accent} of an expression")
+    return Node("name", value=f"{accent} {written}")
+
+
+def big_operator(cur: Cursor) -> Node:
+    """`\\sum_{k=1}^{n}` and what it runs over; a limit or an integral is kept unread."""
+    kind = cur.kinds[cur.at]
+    cur.at += 1
+    below = above = None
+    while cur.kinds[cur.at] in ("^", "_"):
+        cur.at += 1
+        if cur.kinds[cur.at - 1] == "^":
+            above = cur.rules.exponent(cur)
+        else:
+            below = limits_below(cur)
+    cur.deeper()
+    bound = cur.bound
+    if below is not None and below.op == "relation" and below.args[0].value:
+        cur.bound = (*bound, str(below.args[0].value))
+    body = cur.rules.product(cur)
+    cur.bound = bound
+    cur.depth -= 1
+    if kind in ("sum", "prod") and below is not None and above is not None:
+        if (
+            below.op == "relation"
+            and below.value == ("=",)
+            and below.args[0].op in ("name", "const")
+        ):
+            return Node(kind, (below.args[1], above, body), str(below.args[0].value))
+    parts = tuple(part for part in (below, above, body) if part is not None)
+    return Node("other", parts, kind)
+
+
+def limits_below(cur: Cursor) -> Node:
+    if cur.kinds[cur.at] != "{":
+        return cur.rules.exponent(cur)
+    cur.at += 1
+    if cur.kinds[cur.at] == "const":
+        cur.bound = (*cur.bound, cur.values[cur.at])
+    inner = inside(cur)
+    cur.take("}")
+    return inner
+
+
+def environment(cur: Cursor) -> Node:
+    """`\\begin{…}…\\end{…}`, row by row."""
+    name = cur.values[cur.at]
+    cur.at += 1
+    rows: list[list[Node]] = [[]]
+    while (kind := cur.kinds[cur.at]) != "end_env":
+        if kind == "end":
+            raise cur.fail("an environment that does not end")
+        if kind in ("&", "\\\\"):
+            cur.at += 1
+            if kind != "&":
+                rows.append([])
+            continue
+        rows[-1].append(cell(cur))
+        if sum(map(len, rows)) > MAX_CELLS:
+            raise Unreadable(f"more than {MAX_CELLS} cells")
+    if cur.values[cur.at] != name:
+        raise cur.fail(f"\\end{{{name}}} expected")
+    cur.at += 1
+    return made_environment(name, [row for row in rows if row])
+
+
+def cell(cur: Cursor) -> Node:
+    """One cell of a matrix or line of cases: its bars and separators are its own."""
+    bars, cur.bars = cur.bars, False
+    cur.deeper()
+    items = [cur.rules.clause(cur)]
+    while cur.kinds[cur.at] in (",", ";", "and", "or", "quad"):
+        cur.rules.joint(cur)
+        if cur.kinds[cur.at] in ("&", "\\\\", "end_env"):
+            break
+        items.append(cur.rules.clause(cur))
+    cur.depth -= 1
+    cur.bars = bars
+    return items[0] if len(items) == 1 else Node("list", tuple(items), ",")
+
+
+def empty_set(cur: Cursor) -> Node:
+    cur.at += 1
+    return Node("set")
+
+
+def number_field(cur: Cursor) -> Node:
+    cur.at += 1
+    return Node("name", value=f"field {cur.values[cur.at - 1]}", note="field")
+
+
+def signs(cur: Cursor) -> int:
+    sign = 1
+    while (kind := cur.kinds[cur.at]) in ("+", "-"):
+        if kind == "-":
+            sign = -sign
+        cur.at += 1
+    return sign
+
+
+def _proper(part: Node) -> bool:
+    above, below = part.args
+    return (
+        above.op == below.op == "num"
+        and above.value.q == below.value.q == 1
+        and 0 < above.value < below.value
+    )
