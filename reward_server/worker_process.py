@@ -32,8 +32,8 @@ from reward_server.errors import sample_error
 from reward_server.schemas import Sample
 from reward_server.scorers.base import Score, Scorer
 
-# The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT: when
-# it began, by time.monotonic(); LEAVE: samples up to this serial number are not to be begun.
+# The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT:
+# when it began, by time.monotonic(); LEAVE: up to this serial number none is to be begun.
 RUNNING, STARTED_AT, LEAVE = 0, 1, 2
 NOTHING = 0.0
 BOARD_BYTES = 4096

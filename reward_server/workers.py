@@ -43,9 +43,9 @@ from reward_server.worker_link import Slot, Worker
 from reward_server.worker_process import Scored, failed
 
 GIVE_UP_GRACE_S = 0.05
-# The most work, in seconds and in chunks, that a worker may have in hand: enough that it need not
+# The most work that a worker may have in hand, in seconds and in samples: enough that it need not
 # wait for more, little enough that another one could not have done it much sooner.
-HAND_S, HAND_CHUNKS, LEAST_HAND = 0.004, 2, 8
+HAND_S, HAND_SAMPLES = 0.004, 32
 # A sample that takes longer than this keeps no other one waiting: those go to other workers.
 STALL_S = 0.05
 # How long a worker may have samples in hand and work on none before it counts as stuck.
@@ -217,8 +217,7 @@ class WorkerPool:
 
     def _hand_out(self, worker: Worker, free: int) -> None:
         """Gives the worker one chunk while others are `free` too, else as much as it may have."""
-        most = max(LEAST_HAND, HAND_CHUNKS * self._chunk) if worker.pace_s else self._chunk
-        most = min(most, int(HAND_S / (worker.pace_s or HAND_S)) or 1)
+        most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
         given = False
         while self._queue and len(worker.hand) < most and not (given and free):
             call = self._queue.popleft()
@@ -351,6 +350,7 @@ class WorkerPool:
         elif worker.hand and worker.running is None:
             self._check_pick_up(worker, now)
         elif worker.hand:
+            worker.nothing_since = None
             took_s = now - worker.started_at
             if took_s >= self._deadline_s:
                 self._end(worker, "deadline", self._too_late)
@@ -362,7 +362,7 @@ class WorkerPool:
             self._pump()
 
     def _check_pick_up(self, worker: Worker, now: float) -> None:
-        """Twice seen with samples and at none of them: none is to blame, but the worker is stuck."""
+        """Seen with samples and at none of them for long: none is to blame, the worker is stuck."""
         if worker.nothing_since is None:
             worker.nothing_since = now
         if now - worker.nothing_since < PICK_UP_S:

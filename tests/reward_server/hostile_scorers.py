@@ -1,4 +1,4 @@
-"""Scorers that do what no scorer should, told by the response what to do. Run in workers only."""
+"""Scorers that do what no scorer should, told by the ground truth what. For workers only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
+
+from msgspec.structs import asdict
 
 from reward_server.errors import sample_error
 from reward_server.schemas import Sample
@@ -31,64 +34,77 @@ class Length:
 
 
 class Hostile(Length):
-    """Does what `ground_truth` names, to the number in `response`."""
+    """Does what `ground_truth` names; otherwise the score is the number in `response`."""
 
-    reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth")
+    reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth", "metadata")
 
     def __init__(self, refuse: str = "") -> None:
         if refuse:
             raise ValueError(refuse)
 
-    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
-        return [score for sample in samples for score in self._act(sample, explain)]
-
-    def _act(self, sample: Sample, explain: bool) -> list[Score]:
-        acts: dict[object, Callable[[Sample], Any]] = {
-            "fields": lambda s: [
-                Score(1.0, explanation={"prompt": s.prompt, "signals": s.signals})
-            ],
-            "pid": lambda _: [Score(float(os.getpid()))],
-            "sleep": lambda s: time.sleep(float(s.response)),
-            "loop": lambda _: loop_for_ever(),
-            "stuck_in_c": lambda _: 9**9**9**9,
-            "regex": lambda _: re.match(r"(a+)+$", "a" * 64 + "b"),
-            "memory": lambda _: fill_memory(),
-            "raise": lambda _: {}["no such key"],
-            "exit": lambda _: sys.exit(3),
-            "segfault": lambda _: ctypes.string_at(0),
-            "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
-            "too_many": lambda _: [Score(1.0), Score(1.0)],
-            "too_few": lambda _: [],
-            "nan": lambda _: [Score(math.nan)],
-            "inf": lambda _: [Score(math.inf)],
-            "neither": lambda _: [Score()],
-            "no_list": lambda _: 1.0,
-            "unsendable": lambda _: [Score(1.0, explanation={"what": object()})],
-            "large": lambda _: [Score(1.0, explanation={"what": "x" * (17 * 1024**2)})],
-            "big_int": lambda _: [Score(1.0, explanation={"what": 10**40})],
-            "own_error": lambda _: [Score(error=sample_error("bad_ground_truth", "unreadable"))],
-            "child": lambda s: leave_a_child(s.response),
-        }
-        act = acts.get(sample.ground_truth)
-        done = act(sample) if act else None
-        if isinstance(done, list) or sample.ground_truth == "no_list":
-            return done  # pyright: ignore[reportReturnType]
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> Any:
+        (sample,) = samples
+        act = ACTS.get(sample.ground_truth) if isinstance(sample.ground_truth, str) else None
+        if act is not None and (done := act(sample)) is not None:
+            return done
         return [Score(float(sample.response), explanation={"by": "hostile"} if explain else None)]
 
 
-def loop_for_ever() -> None:
+def loop_for_ever(_: Sample) -> None:
     while True:
         pass
 
 
-def fill_memory() -> None:
+def fill_memory(_: Sample) -> None:
     hoard = []
     while True:
         hoard.append(bytearray(8 * 1024**2))
 
 
-def leave_a_child(pid_file: str) -> None:
+def leave_a_child_and_hang(sample: Sample) -> None:
     child = subprocess.Popen(["sleep", "600"])
-    with open(pid_file, "w") as file:
-        file.write(str(child.pid))
-    loop_for_ever()
+    Path(sample.metadata["file"]).write_text(str(child.pid))
+    time.sleep(600)
+
+
+def note(sample: Sample) -> None:
+    with open(sample.metadata["file"], "a") as file:
+        file.write(f"{sample.id}\n")
+
+
+def note_and_die(sample: Sample) -> None:
+    note(sample)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_and_sleep(sample: Sample) -> None:
+    note(sample)
+    time.sleep(0.1)
+
+
+ACTS: dict[str, Callable[[Sample], Any]] = {
+    "sleep": lambda sample: time.sleep(float(sample.response)),
+    "loop": loop_for_ever,
+    "stuck_in_c": lambda _: 9**9**9**9,
+    "regex": lambda _: re.match(r"(a+)+$", "a" * 64 + "b"),
+    "memory": fill_memory,
+    "segfault": lambda _: ctypes.string_at(0),
+    "die": note_and_die,
+    "child": leave_a_child_and_hang,
+    "note": note_and_sleep,
+    "raise": lambda _: {}["no such key"],
+    "exit": lambda _: sys.exit(3),
+    "too_many": lambda _: [Score(1.0), Score(1.0)],
+    "too_few": lambda _: [],
+    "no_list": lambda _: 1.0,
+    "nan": lambda _: [Score(math.nan)],
+    "inf": lambda _: [Score(math.inf)],
+    "neither": lambda _: [Score()],
+    "unsendable": lambda _: [Score(1.0, explanation={"what": object()})],
+    "large": lambda _: [Score(1.0, explanation={"what": "x" * (17 * 1024**2)})],
+    "big_int": lambda _: [Score(1.0, explanation={"what": 10**40})],
+    "own_error": lambda _: [Score(error=sample_error("bad_ground_truth", "unreadable"))],
+    "fields": lambda sample: [Score(1.0, explanation=asdict(sample))],
+    "pid": lambda _: [Score(float(os.getpid()))],
+    "clock": lambda _: [Score(time.monotonic())],
+}
