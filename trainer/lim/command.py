@@ -1,0 +1,206 @@
+"""`trainer lim`: from kept samples to the prompts that were worth learning from.
+
+In: a folder of samples, or scores already given; optionally the dataset they came from. Out, in one
+folder: `selected.jsonl` (what `trainer ppo`, `grpo` and `sft` take by path), `scores.jsonl`,
+`README.md` (which makes the folder itself a dataset), `report.html` and `run.json`. No training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+
+from trainer.config import parse_config, require
+from trainer.errors import InputError
+from trainer.lim.methods import METHODS, Fill, Trajectories, coverage, filled, kept
+from trainer.lim.output import Selection, write_selection
+from trainer.lim.page import write_page
+from trainer.lim.table import NoEpochs, RewardTable, read_table
+from trainer.provenance import command_line, write_provenance
+
+FILLS = get_args(Fill)
+
+
+@dataclass
+class LimArguments:
+    """Which samples, how a prompt is scored, how many are kept."""
+
+    samples: str | None = field(
+        default=None, metadata={"help": "A folder of kept samples (or LIMR's step_*.json)."}
+    )
+    scores: str | None = field(
+        default=None,
+        metadata={"help": "Scores already given: rows of prompt (or id) and score."},
+    )
+    dataset: str | None = field(
+        default=None, metadata={"help": "The rows that trained: the selection keeps their columns."}
+    )
+    output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    method: str = field(default="lim", metadata={"help": f"One of {', '.join(METHODS)}."})
+    threshold: float | None = field(
+        default=None, metadata={"help": "Least score that is kept. Default: the method's own."}
+    )
+    keep: int | None = field(default=None, metadata={"help": "At most so many: the best."})
+    value: str = field(
+        default="accuracy",
+        metadata={"help": "accuracy (share of full rewards) or reward (mean): what moves."},
+    )
+    full_reward: float = field(default=1.0, metadata={"help": "The reward of a right answer."})
+    steps_per_epoch: int | None = field(
+        default=None, metadata={"help": "Cut the epochs by steps, not by the trainer's state."}
+    )
+    max_epochs: int | None = field(default=None, metadata={"help": "Leave out later epochs."})
+    fill: str = field(default="none", metadata={"help": f"Missing epochs: {', '.join(FILLS)}."})
+    min_coverage: float = field(
+        default=0.5, metadata={"help": "Least share of epochs, after filling, that gets a score."}
+    )
+    band_low: float = field(default=0.2, metadata={"help": "band: least mean accuracy."})
+    band_high: float = field(default=0.8, metadata={"help": "band: greatest mean accuracy."})
+    seed: int = field(default=0, metadata={"help": "random: which ones."})
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("method", self.method, tuple(METHODS)),
+            ("value", self.value, ("accuracy", "reward")),
+            ("fill", self.fill, FILLS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"min_coverage is a share, 0 to 1, not {self.min_coverage}")
+        if self.threshold is None and self.keep is None and METHODS[self.method].threshold is None:
+            raise ValueError(f"{self.method} has no threshold of its own: give threshold or keep")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, select, write.
+
+    Raises:
+        InputError: what was typed cannot work.
+    """
+    (arguments,) = parse_config((LimArguments,), argv, "trainer lim")
+    require(arguments.output, "output")
+    selection = select(arguments)
+    print(selection.line())
+
+
+def select(arguments: LimArguments) -> Selection:
+    """Score the prompts and write what is kept of them.
+
+    Raises:
+        InputError: no samples or scores, not readable, or nothing is kept.
+    """
+    if (arguments.samples is None) == (arguments.scores is None):
+        raise InputError("give --samples (a folder) or --scores (a file): one of them")
+    if arguments.scores is not None:
+        return _from_scores(arguments, arguments.scores)
+    table = _read(arguments)
+    t = _trajectories(arguments, table)
+    scores = METHODS[arguments.method].score(t)
+    scores[coverage(t.value) < max(arguments.min_coverage, 1e-9)] = np.nan
+    rows = kept(scores, threshold=_threshold(arguments), at_most=arguments.keep)
+    facts = {
+        "samples": table.samples,
+        "samples without a reward": table.unrewarded,
+        "epochs": t.value.shape[1],
+        "rewards by (fingerprints)": ", ".join(table.fingerprints),
+    }
+    selection = Selection(table.prompts, scores, rows, table.facts, t.value)
+    return _write(arguments, selection, facts)
+
+
+def _read(arguments: LimArguments) -> RewardTable:
+    try:
+        return read_table(
+            Path(require(arguments.samples, "samples")),
+            steps_per_epoch=arguments.steps_per_epoch,
+            max_epochs=arguments.max_epochs,
+            full_reward=arguments.full_reward,
+        )
+    except (FileNotFoundError, NoEpochs, ValueError) as error:
+        raise InputError(str(error)) from error
+
+
+def _trajectories(arguments: LimArguments, table: RewardTable) -> Trajectories:
+    """The matrices filled; only prompts with enough epochs have a say in the mean of all.
+
+    A prompt that will get no score is left out of the mean by making all its epochs missing.
+    """
+    fill = cast(Fill, arguments.fill)
+    accuracy, reward = filled(table.accuracy, fill), filled(table.reward, fill)
+    short = coverage(accuracy) < arguments.min_coverage
+    accuracy[short] = reward[short] = np.nan
+    by_accuracy = arguments.value == "accuracy"
+    return Trajectories(
+        value=accuracy if by_accuracy else reward,
+        accuracy=accuracy,
+        reward=reward,
+        full=1.0 if by_accuracy else arguments.full_reward,
+        band=(arguments.band_low, arguments.band_high),
+        seed=arguments.seed,
+    )
+
+
+def _threshold(arguments: LimArguments) -> float | None:
+    if arguments.threshold is not None or arguments.keep is not None:
+        return arguments.threshold
+    return METHODS[arguments.method].threshold
+
+
+def _from_scores(arguments: LimArguments, name: str) -> Selection:
+    """A selection by scores that somebody else computed, as LIMR's released ones."""
+    path = Path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
+        named = {str(line.get("id", line.get("prompt"))).strip(): line["score"] for line in lines}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{name}: not rows of prompt (or id) and score: {error!r}") from error
+    scores = np.array([np.nan if s is None else s for s in named.values()], dtype=float)
+    threshold = _threshold(arguments)
+    rows = kept(scores, threshold=threshold, at_most=arguments.keep)
+    nothing = np.full((len(scores), 0), np.nan)
+    selection = Selection(list(named), scores, rows, {}, nothing)
+    return _write(arguments, selection, {"scores from": name})
+
+
+def _json_lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _write(arguments: LimArguments, selection: Selection, facts: dict[str, Any]) -> Selection:
+    if not len(selection.rows):
+        scored = int((~np.isnan(selection.scores)).sum())
+        raise InputError(
+            f"nothing is kept: {scored} of {len(selection.prompts)} prompts have a score"
+            + (f", the best {np.nanmax(selection.scores):.3f}" if scored else "")
+            + f"; threshold {_threshold(arguments)}"
+        )
+    output = Path(require(arguments.output, "output"))
+    output.mkdir(parents=True, exist_ok=True)
+    about = {
+        "method": f"{arguments.method}: {METHODS[arguments.method].meaning}",
+        "threshold": _threshold(arguments),
+        "at most": arguments.keep,
+        "prompts": len(selection.prompts),
+        "prompts with a score": int((~np.isnan(selection.scores)).sum()),
+        "kept": len(selection.rows),
+        **facts,
+    }
+    about = {name: value for name, value in about.items() if value not in (None, "")}
+    write_provenance(output, command_line(), [arguments], selection=about)
+    write_page(
+        output,
+        selection.matrix,
+        selection.scores,
+        selection.rows,
+        threshold=_threshold(arguments),
+        facts=about,
+    )
+    write_selection(output, selection, arguments.dataset, arguments.method, about)
+    return selection

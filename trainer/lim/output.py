@@ -1,0 +1,130 @@
+"""A selection on disk: rows to train on, every prompt's score, and a dataset card.
+
+In: prompts, scores, which are kept, and what the samples tell of them. Out: `selected.jsonl`,
+`sft.jsonl`, `scores.jsonl`, `README.md`. The card makes the folder a dataset with two
+configurations: `default`, prompts for RL, and `sft`, prompts with a response that was right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from trainer.data import ensure_sample_ids, load_rows
+from trainer.errors import InputError
+from trainer.lim.table import Facts
+
+SELECTED, SFT, SCORES = "selected.jsonl", "sft.jsonl", "scores.jsonl"
+
+
+@dataclass
+class Selection:
+    """`rows` are the places of the kept prompts in `prompts`, which are ids (or LIMR's texts)."""
+
+    prompts: list[str]
+    scores: Float[np.ndarray, " prompts"]
+    rows: Int[np.ndarray, " kept"]
+    facts: dict[str, Facts]
+    matrix: Float[np.ndarray, "prompts epochs"]
+
+    def line(self) -> str:
+        """What came of it, in words."""
+        scored = int((~np.isnan(self.scores)).sum())
+        return f"kept {len(self.rows)} of {scored} scored prompts ({len(self.prompts)} seen)"
+
+
+def write_selection(
+    folder: Path, selection: Selection, dataset: str | None, method: str, about: dict[str, Any]
+) -> None:
+    """Write the four files; `selected.jsonl` last, so that where it stands all stand.
+
+    Raises:
+        InputError: kept prompts that the dataset does not have.
+    """
+    rows = list(_dataset_rows(selection, dataset) if dataset else _sample_rows(selection))
+    marked = [{**row, "selected_by": method} for row in rows]
+    taught = [
+        {"id": row["id"], "prompt": row["prompt"], "response": row["response"]}
+        for row in marked
+        if row.get("response") is not None and row.get("prompt") is not None
+    ]
+    _write(folder / SCORES, _score_rows(selection))
+    if taught:
+        _write(folder / SFT, taught)
+    (folder / "README.md").write_text(card(about, bool(taught)), encoding="utf-8")
+    _write(folder / SELECTED, marked)
+
+
+def card(about: dict[str, Any], has_sft: bool) -> str:
+    """The dataset card: which file is which configuration, and where the rows come from."""
+    configs = [("default", SELECTED)] + ([("sft", SFT)] if has_sft else [])
+    lines = ["---", "configs:"]
+    for name, file in configs:
+        lines += [f"- config_name: {name}", f"  data_files: {file}"]
+    lines += ["---", "", "# Selected prompts", ""]
+    lines += [f"- {name}: {value}" for name, value in about.items()]
+    lines += [
+        "",
+        f"`{SCORES}` has the score of every prompt. Made by `trainer lim`; see `run.json`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _score_rows(selection: Selection) -> Iterator[dict[str, Any]]:
+    places = set(selection.rows.tolist())
+    for place, prompt in enumerate(selection.prompts):
+        score = float(selection.scores[place])
+        row = {"id": prompt, "score": None if np.isnan(score) else score, "kept": place in places}
+        values = selection.matrix[place]
+        yield {**row, "epochs": [None if np.isnan(v) else round(float(v), 6) for v in values]}
+
+
+def _sample_rows(selection: Selection) -> Iterator[dict[str, Any]]:
+    """The kept prompts as the samples show them."""
+    for place in selection.rows:
+        prompt = selection.prompts[place]
+        facts = selection.facts.get(prompt, Facts(json.dumps(prompt).encode()))
+        yield {
+            "id": prompt,
+            "prompt": json.loads(facts.prompt),
+            "ground_truth": json.loads(facts.ground_truth),
+            "response": None if facts.response is None else json.loads(facts.response),
+            "score": float(selection.scores[place]),
+        }
+
+
+def _dataset_rows(selection: Selection, name: str) -> Iterator[dict[str, Any]]:
+    """The kept rows of the dataset that was trained on, known by their ids or their prompts."""
+    source = ensure_sample_ids(load_rows(name))
+    wanted = {selection.prompts[place]: place for place in selection.rows}
+    column = "id" if wanted.keys() & set(source["id"]) else "prompt"
+    if column not in source.column_names:
+        raise InputError(f"no id of the samples is one of {name}, which has no column 'prompt'")
+    found: set[str] = set()
+    for row in source:
+        key = str(row[column]).strip()  # type: ignore[index]
+        place = wanted.get(key)
+        if place is None or key in found:
+            continue
+        found.add(key)
+        facts = selection.facts.get(key)
+        response = json.loads(facts.response) if facts and facts.response else None
+        extra = {"response": response} if response is not None else {}
+        yield {**row, **extra, "score": float(selection.scores[place])}  # type: ignore[dict-item]
+    if len(found) < len(wanted):
+        lost = next(iter(wanted.keys() - found))
+        raise InputError(
+            f"{len(wanted) - len(found)} kept prompts are not in {name}, such as {lost[:80]!r}"
+        )
+
+
+def _write(path: Path, rows: Any) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, default=str) + "\n")
