@@ -10,12 +10,11 @@ Source: `GRPOTrainer._calculate_rewards` in trl 1.16, trl/trainer/grpo_trainer.p
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
-
-import msgspec
 
 from clients.errors import RewardServerUnavailable
 from clients.protocol import ScoreResult
@@ -88,6 +87,8 @@ def trl_reward(score: Score, profile: str, **options: Unpack[TrlOptions]) -> Trl
             results = list(error.results)
         if on_results is not None:
             on_results(samples, results)
+        if "log_metric" in columns:
+            log_scores(results, profile, columns["log_metric"])
         return [None if result is None else result.reward for result in results]
 
     reward.__name__ = reward.__qualname__ = profile
@@ -125,9 +126,23 @@ def samples_of(
     return samples
 
 
+def log_scores(
+    results: Sequence[ScoreResult | None], profile: str, log: Callable[[str, float], None]
+) -> None:
+    """Log each scorer's mean score, and the share of completions without a reward."""
+    scored = [result for result in results if result is not None]
+    for name in scored[0].scores if scored else ():
+        values = [value for each in scored if (value := each.scores.get(name)) is not None]
+        if values:
+            log(f"{profile}/{name}", sum(values) / len(values))
+    if results:
+        missing = sum(result is None or result.reward is None for result in results)
+        log(f"{profile}/no_reward", missing / len(results))
+
+
 def prompt_id(prompt: Text) -> str:
     """An id that is the same for the same prompt in every run: 16 hex digits of its SHA-256."""
-    return hashlib.sha256(msgspec.json.encode(prompt)).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def text_of(completion: Text) -> str:

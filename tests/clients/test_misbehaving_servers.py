@@ -163,9 +163,7 @@ async def test_a_server_that_stalls_holds_nobody_beyond_the_deadline(
 ) -> None:
     peer = await start_peer(lambda _: stall)
     started = time.monotonic()
-    with pytest.raises(
-        RewardServerUnavailable, match=r"2 of 2 samples got no answer within 0\.3 s"
-    ):
+    with pytest.raises(RewardServerUnavailable, match=r"2 of 2 samples .* 0\.3 s"):
         await score(peer.url, 2, timeout_s=0.3)
     assert time.monotonic() - started < 5
 

@@ -1,0 +1,167 @@
+"""Importing, opening, closing, forking: what surrounds the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import clients
+from clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
+from tests.clients.conftest import StartPeer
+from tests.clients.peers import Hang, scored
+from tests.live_server import ROOT, LiveServer, clean_environment
+
+ONE = [Sample("a", "x")]
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=clean_environment(),
+        timeout=60,
+    )
+
+
+def test_the_import_is_quick() -> None:
+    code = "import time; t = time.perf_counter(); import clients; print(time.perf_counter() - t)"
+    assert min(float(run(code).stdout) for _ in range(5)) < 0.3
+
+
+def test_the_import_pulls_in_of_the_server_only_the_wire() -> None:
+    code = "import sys, clients; print(*(m for m in sys.modules if m.startswith('reward_server')))"
+    assert set(run(code).stdout.split()) == {"reward_server", "reward_server.schemas"}
+
+
+def test_all_that_is_public_can_be_imported() -> None:
+    for name in clients.__all__:
+        assert getattr(clients, name).__module__.startswith(("clients", "reward_server.schemas"))
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8700", "ftp://host", "", ["http://a", "b"], "http://a,"]
+)
+def test_what_is_no_url_is_refused_at_once(
+    url: str | list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REWARD_URL", "nowhere")
+    with pytest.raises(ValueError, match="http://"):
+        RemoteRewardClient(url)
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "batch_size", "max_in_flight", "max_tries"])
+def test_a_limit_that_is_not_positive_is_refused_at_once(name: str) -> None:
+    options = {name: 0}
+    with pytest.raises(ValueError, match="positive"):
+        AsyncRemoteRewardClient("http://127.0.0.1:1", **options)  # type: ignore[arg-type]
+
+
+def test_urls_may_be_one_several_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RemoteRewardClient().urls == ["http://127.0.0.1:8700"]
+    assert RemoteRewardClient("http://a/").urls == ["http://a"]
+    monkeypatch.setenv("REWARD_URL", "http://a:1, https://b")
+    assert RemoteRewardClient().urls == ["http://a:1", "https://b"]
+    assert RemoteRewardClient(["http://c"]).urls == ["http://c"]
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    start_peer: StartPeer, dead_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", dead_url)
+    monkeypatch.setenv("all_proxy", dead_url)
+    peer = await start_peer(scored)
+    async with AsyncRemoteRewardClient(peer.url, timeout_s=5) as client:
+        assert len(await client.score(ONE)) == 1
+
+
+def test_one_asyncio_client_serves_one_event_loop_after_another(server: LiveServer) -> None:
+    client = AsyncRemoteRewardClient(server.url)
+    for _ in range(3):
+        assert len(asyncio.run(client.score(ONE, "dummy"))) == 1
+    assert len(client._dispatchers) == 1, "those of closed loops are let go"
+
+
+def test_one_asyncio_client_serves_several_event_loops_at_a_time(server: LiveServer) -> None:
+    client = AsyncRemoteRewardClient(server.url)
+
+    def call(caller: int) -> list[str]:
+        async def calls() -> list[str]:
+            own = ([Sample(f"{caller}/{i}", "x")] for i in range(20))
+            found = await asyncio.gather(*(client.score(each, "dummy") for each in own))
+            return [results[0].id for results in found]
+
+        return asyncio.run(calls())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(call, range(8)))
+    assert found == [[f"{caller}/{i}" for i in range(20)] for caller in range(8)]
+
+
+async def test_the_blocking_client_works_where_an_event_loop_runs(server: LiveServer) -> None:
+    with RemoteRewardClient(server.url) as client:
+        assert len(client.score(ONE, "dummy")) == 1
+
+
+def test_a_closed_client_opens_again(server: LiveServer) -> None:
+    before = threading.active_count()
+    client = RemoteRewardClient(server.url)
+    for _ in range(2):
+        assert client.ready()
+        client.close()
+        client.close()
+    until = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
+    peer = await start_peer(lambda _: Hang())
+    client = RemoteRewardClient(peer.url)
+    waiting = asyncio.create_task(asyncio.to_thread(client.score, ONE))
+    while not peer.seen:
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(client.close)
+    with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
+        async with asyncio.timeout(10):
+            await waiting
+
+
+def test_a_forked_child_scores_with_its_parents_client(server: LiveServer) -> None:
+    code = """
+import os, sys
+from clients import RemoteRewardClient, Sample
+client = RemoteRewardClient(sys.argv[1])
+assert len(client.score([Sample("parent", "x")], "dummy")) == 1
+pid = os.fork()
+assert [each.id for each in client.score([Sample(str(pid), "x")], "dummy")] == [str(pid)]
+client.close()
+if pid:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = run(code, server.url)
+    assert done.returncode == 0, done.stderr
+
+
+async def test_an_interrupt_ends_the_wait(start_peer: StartPeer) -> None:
+    peer = await start_peer(lambda _: Hang())
+    code = "import sys, clients; s = [clients.Sample('a', 'x')]\n"
+    code += "clients.RemoteRewardClient(sys.argv[1]).score(s)"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, peer.url, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    while not peer.seen:
+        await asyncio.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert said.decode().strip().endswith("KeyboardInterrupt")
