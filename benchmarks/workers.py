@@ -1,0 +1,315 @@
+"""The worker pool against concurrent.futures.ProcessPoolExecutor and pebble's ProcessPool.
+
+Overhead: microseconds a sample of 2 KB with a trivial scorer, 2 workers, rounds of all contenders
+in turn, medians. Deadlines: milliseconds after a deadline of 300 ms until the failure is reported
+and until the next sample is done; the executor has no deadlines. Kills: 60 random `kill -9` over
+1,500 samples of 4 ms. All pools fork from a server; ours runs on asyncio's own loop.
+
+The floor of a sample sent alone: one round trip of 2 KB as msgpack over a socket pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, wait
+from typing import Any, ClassVar
+
+import psutil
+from msgspec import msgpack
+
+from benchmarks import record
+from reward_server.schemas import Sample
+from reward_server.scorers.base import RunsIn, Score, ScorerSpec
+from reward_server.workers import WorkerPool
+
+SAMPLES, ROUNDS, CHUNKS, TEXT_BYTES = 4000, 11, (1, 8), 2048
+DEADLINE_S, OUR_TRIALS, PEER_TRIALS = 0.3, 40, 3
+KILLS, KILL_EVERY_S, KILL_SAMPLES, KILL_SAMPLE_S, KILL_WAIT_S = 60, 0.03, 1500, 0.004, 20.0
+HANGS = ("loop", "regex", "stuck_in_c")
+Rows = list[dict[str, Any]]
+
+
+def act(text: str) -> float:
+    """What a worker does with a text: hangs if it names how, sleeps, or takes its length."""
+    if text == "loop":
+        while True:
+            pass
+    if text == "regex":
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    if text == "stuck_in_c":
+        _ = 9**9**9**9
+    if text == "sleep":
+        time.sleep(KILL_SAMPLE_S)
+    return float(len(text))
+
+
+class Act:
+    """`act` as a scorer."""
+
+    version: ClassVar[str] = "1"
+    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    runs_in: ClassVar[RunsIn] = "worker"
+    reads: ClassVar[tuple[str, ...]] = ("response",)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [Score(act(sample.response)) for sample in samples]
+
+
+def main() -> None:
+    rows = [*overhead(), *deadlines(), *kills()]
+    for row in rows:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    record("workers", rows, load_average=os.getloadavg()[0])
+
+
+def our_pool(**options: Any) -> WorkerPool:
+    return WorkerPool({"act": ScorerSpec("benchmarks.workers:Act", {})}, **options)
+
+
+def samples_of(texts: Sequence[str]) -> list[Sample]:
+    return [Sample(id=str(at), response=text) for at, text in enumerate(texts)]
+
+
+def peers(workers: int) -> dict[str, Any]:
+    """The peers' pools by name; pebble is left out, with a word, where it is not installed."""
+    context = multiprocessing.get_context("forkserver")
+    found: dict[str, Any] = {"ProcessPoolExecutor": ProcessPoolExecutor(workers, context)}
+    try:
+        from pebble import ProcessPool
+
+        found["pebble"] = ProcessPool(workers, context=context)
+    except ImportError:
+        print("pebble is not installed (pip install pebble): not compared")
+    return found
+
+
+def rounded(ours: float, peer: float | None, floor: float | None = None) -> dict[str, Any]:
+    figures = {"ours": round(ours, 1), "peer": None if peer is None else round(peer, 1)}
+    ratio = None if peer is None else round(peer / ours, 2)
+    return {**figures, "ratio": ratio, "floor": None if floor is None else round(floor, 1)}
+
+
+def overhead() -> Rows:
+    texts = ["x" * TEXT_BYTES] * SAMPLES
+    others = peers(2)
+    for pool in others.values():
+        peer_us(pool, texts, 8)
+    rows: Rows = []
+    floor_us = round_trip_us()
+    for chunk in CHUNKS:
+        ours, theirs = asyncio.run(overhead_rounds(chunk, texts, others))
+        for name, times in theirs.items():
+            what = f"microseconds a sample, chunks of {chunk}"
+            figures = rounded(
+                statistics.median(ours), statistics.median(times), floor_us if chunk == 1 else None
+            )
+            rows.append({"what": what, "peer_name": name, **figures})
+    for pool in others.values():
+        close(pool)
+    return rows
+
+
+async def overhead_rounds(
+    chunk: int, texts: list[str], others: dict[str, Any]
+) -> tuple[list[float], dict[str, list[float]]]:
+    pool, samples = our_pool(workers=2, chunk=chunk), samples_of(texts)
+    await pool.start()
+    await pool.score("act", samples)
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {name: [] for name in others}
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        await pool.score("act", samples)
+        ours.append((time.perf_counter() - began) / len(samples) * 1e6)
+        for name, peer in others.items():
+            theirs[name].append(peer_us(peer, texts, chunk))
+    await pool.stop()
+    return ours, theirs
+
+
+def peer_us(pool: Any, texts: list[str], chunk: int) -> float:
+    began = time.perf_counter()
+    mapped = pool.map(act, texts, chunksize=chunk)
+    done = list(mapped if isinstance(pool, Executor) else mapped.result())
+    assert len(done) == len(texts)
+    return (time.perf_counter() - began) / len(texts) * 1e6
+
+
+def close(pool: Any) -> None:
+    if isinstance(pool, Executor):
+        pool.shutdown()
+    else:
+        pool.stop()
+        pool.join()
+
+
+def round_trip_us(trips: int = 5000) -> float:
+    """Median microseconds of a sample to another process and its score back, nothing else."""
+    near, far = socket.socketpair()
+    if os.fork() == 0:
+        near.close()
+        while data := far.recv(1 << 16):
+            msgpack.decode(data, type=list[Sample])
+            far.send(msgpack.encode([Score(1.0)]))
+        os._exit(0)
+    far.close()
+    sample, times = samples_of(["x" * TEXT_BYTES]), []
+    for _ in range(trips):
+        began = time.perf_counter()
+        near.send(msgpack.encode(sample))
+        msgpack.decode(near.recv(1 << 16), type=list[Score])
+        times.append((time.perf_counter() - began) * 1e6)
+    near.close()
+    os.wait()
+    return statistics.median(times)
+
+
+def deadlines() -> Rows:
+    rows: Rows = []
+    for hang in HANGS:
+        ours = asyncio.run(our_overshoots(hang, OUR_TRIALS))
+        theirs = pebble_overshoots(hang, PEER_TRIALS)
+        for part, what in enumerate(("the failure is reported", "the next sample is done")):
+            ms = [trial[part] for trial in ours]
+            peer = statistics.median(trial[part] for trial in theirs) if theirs else None
+            row = {"what": f"ms after the deadline until {what}, {hang}", "peer_name": "pebble"}
+            ours_p99 = round(statistics.quantiles(ms, n=100)[98], 1)
+            rows.append(row | rounded(statistics.median(ms), peer) | {"ours_p99": ours_p99})
+    return rows
+
+
+async def our_overshoots(hang: str, trials: int) -> list[tuple[float, float]]:
+    """For each trial the ms after the deadline until the failure, and until the next score."""
+    pool = our_pool(workers=1, spares=1, sample_deadline_s=DEADLINE_S)
+    await pool.start()
+    found = []
+    for _ in range(trials):
+        began = time.perf_counter()
+        hanging = asyncio.create_task(pool.score("act", samples_of([hang])))
+        await asyncio.sleep(DEADLINE_S / 10)
+        following = asyncio.create_task(pool.score("act", samples_of(["next"])))
+        (failure,) = await hanging
+        failed_s = time.perf_counter() - began
+        await following
+        assert failure.error is not None
+        assert failure.error.code == "deadline_exceeded"
+        found.append(after_deadline_ms(failed_s, time.perf_counter() - began))
+        await asyncio.sleep(0.05)
+    await pool.stop()
+    return found
+
+
+def pebble_overshoots(hang: str, trials: int) -> list[tuple[float, float]]:
+    pool = peers(1).get("pebble")
+    if pool is None:
+        return []
+    pool.schedule(act, args=["warm"]).result()
+    found = []
+    for _ in range(trials):
+        began = time.perf_counter()
+        hanging = pool.schedule(act, args=[hang], timeout=DEADLINE_S)
+        following = pool.schedule(act, args=["next"])
+        assert hanging.exception() is not None
+        failed_s = time.perf_counter() - began
+        following.result()
+        found.append(after_deadline_ms(failed_s, time.perf_counter() - began))
+    close(pool)
+    return found
+
+
+def after_deadline_ms(failed_s: float, next_s: float) -> tuple[float, float]:
+    return (failed_s - DEADLINE_S) * 1e3, (next_s - DEADLINE_S) * 1e3
+
+
+def kills() -> Rows:
+    """Each pool in a process of its own: a peer that never comes back is left behind there."""
+    outcomes = {name: storm_in_subprocess(name) for name in ("ours", *peers(1))}
+    rows: Rows = []
+    for name, outcome in outcomes.items():
+        row = {"what": f"of {KILL_SAMPLES} samples under random kill -9", "pool": name}
+        rows.append(row | outcome)
+    return rows
+
+
+def storm_in_subprocess(name: str) -> dict[str, int]:
+    code = f"from benchmarks.workers import storm; storm({name!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def storm(name: str) -> None:
+    """Prints how many samples were scored, failed, or had no verdict when we stopped waiting."""
+    outcome = asyncio.run(our_storm()) if name == "ours" else peer_storm(peers(2)[name])
+    print(json.dumps(outcome), flush=True)
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(0)
+
+
+async def our_storm() -> dict[str, int]:
+    pool = our_pool(workers=2)
+    await pool.start()
+    call = asyncio.create_task(pool.score("act", samples_of(["sleep"] * KILL_SAMPLES)))
+    killed = 0
+    while killed < KILLS and not call.done():
+        killed += kill_one(random.Random(killed))
+        await asyncio.sleep(KILL_EVERY_S)
+    await asyncio.wait([call], timeout=KILL_WAIT_S)
+    scores = call.result() if call.done() else []
+    scored = sum(score.value is not None for score in scores)
+    missing = KILL_SAMPLES - len(scores)
+    return {
+        "kills": killed,
+        "scored": scored,
+        "failed": len(scores) - scored,
+        "never_answered": missing,
+    }
+
+
+def peer_storm(pool: Any) -> dict[str, int]:
+    submit: Callable[..., Any] = getattr(pool, "submit", None) or (
+        lambda function, text: pool.schedule(function, args=[text])
+    )
+    submit(act, "warm").result()
+    futures, killed = [], 0
+    for _ in range(KILL_SAMPLES):
+        try:
+            futures.append(submit(act, "sleep"))
+        except Exception as error:  # noqa: BLE001
+            print(f"refused: {error!r}")
+    while killed < KILLS and not all(future.done() for future in futures):
+        killed += kill_one(random.Random(killed))
+        time.sleep(KILL_EVERY_S)
+    wait(futures, timeout=KILL_WAIT_S)
+    done = [future for future in futures if future.done()]
+    scored = sum(future.exception() is None for future in done)
+    return {
+        "kills": killed,
+        "scored": scored,
+        "failed": len(done) - scored,
+        "never_answered": KILL_SAMPLES - len(done),
+    }
+
+
+def kill_one(dice: random.Random) -> int:
+    """Kills one of the workers, that is: of the fork server's children."""
+    here = psutil.Process()
+    workers = [child for child in here.children(recursive=True) if child.ppid() != here.pid]
+    if workers:
+        dice.choice(workers).kill()
+    return len(workers[:1])
+
+
+if __name__ == "__main__":
+    main()
