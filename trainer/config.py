@@ -43,16 +43,14 @@ def parse_config(types: Sequence[type], argv: Sequence[str], prog: str) -> tuple
             raise InputError(f"{path}: unknown key {key!r}{_nearest(key, fields)}")
     parser.set_defaults_with_config(**{k: v for k, v in from_file.items() if v is None or v == []})
     words = [word for k, v in from_file.items() for word in _as_flag(fields[k], v)]
-    try:
-        *filled, unknown = parser.parse_args_into_dataclasses(
-            [*words, *flags], look_for_args_file=False, return_remaining_strings=True
-        )
-    except (ValueError, TypeError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+    _, unknown = parser.parse_known_args([*words, *flags])
     if unknown:
         name = unknown[0].removeprefix("--").partition("=")[0]
         raise InputError(f"unknown argument {unknown[0]!r}{_nearest(name, fields)}")
-    return tuple(filled)
+    try:
+        return parser.parse_args_into_dataclasses([*words, *flags], look_for_args_file=False)
+    except (ValueError, TypeError) as error:
+        raise InputError(" ".join(str(error).split())) from error
 
 
 def require(value: Any, flag: str) -> Any:

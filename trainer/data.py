@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset, load_from_disk
+from datasets.exceptions import DatasetsError
 
 from trainer.errors import InputError
 
@@ -75,9 +76,11 @@ def load_rows(name: str, config: str | None = None, split: str = "train") -> Dat
         raise InputError(f"no dataset at {name}")
     if path.is_file() and path.suffix not in FILE_FORMATS:
         raise InputError(f"{name}: rows come as {', '.join(FILE_FORMATS)}, not {path.suffix!r}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"the dataset {name} is empty")
     try:
         rows = _load(path, name, config, split)
-    except (OSError, ValueError, ConnectionError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"cannot read the dataset {name}: {reason}") from error
     if len(rows) == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: the reward made nothing better, or a part failed.
     """
     (arguments,) = parse_config((DemoArguments,), argv, "trainer demo")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
     started_s = time.monotonic()
     console = Console()
     torch.set_num_threads(1)  # two threads gain little at this size, and lose on a busy machine

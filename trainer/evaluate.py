@@ -82,7 +82,7 @@ def run(argv: Sequence[str]) -> None:
     require_column(rows, arguments.ground_truth_column, "ground_truth_column")
     check_server(arguments.reward_url, [arguments.profile, *(arguments.also_profile or ())])
     responses = generate(model, rows["prompt"], generation)
-    Console().print(as_table({model: score_and_write(arguments, rows, list(responses))}))
+    Console().print(as_table({Path(model).name: score_and_write(arguments, rows, responses)}))
 
 
 def score_and_write(
@@ -152,8 +152,9 @@ def summarize(results: Sequence[ScoreResult | None]) -> dict[str, Any]:
 def as_table(summaries: dict[str, dict[str, Any]]) -> Table:
     """One row a summary, and one more for each profile that scored beside it."""
     table = Table(title="share and 95% interval")
-    for name in ("", "profile", "accuracy", "format", "mean reward", "rows", "not scored"):
-        table.add_column(name, justify="left" if name in ("", "profile") else "right")
+    for name in ("", "profile", "right", "formatted"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("scored", no_wrap=True, justify="right")
     for name, summary in summaries.items():
         for profile, row in {summary["profile"]: summary, **summary["also"]}.items():
             table.add_row(
@@ -161,9 +162,7 @@ def as_table(summaries: dict[str, dict[str, Any]]) -> Table:
                 profile,
                 _with_interval(row, "accuracy"),
                 _with_interval(row, "format_rate"),
-                _with_interval(row, "mean_reward"),
-                str(row["num_examples"]),
-                str(row["num_failed"]),
+                f"{row['num_examples'] - row['num_failed']} of {row['num_examples']}",
             )
     return table
 
@@ -172,7 +171,9 @@ def _with_interval(row: dict[str, Any], key: str) -> str:
     value, interval = row[key], row[f"{key}_interval"]
     if value is None:
         return "-"
-    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    return f"{value:.1%}" + (
+        f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+    )
 
 
 def _line(sample: Sample, results: list[ScoreResult | None], profiles: list[str]) -> str:

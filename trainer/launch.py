@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import get_last_checkpoint
 from trl.trainer.model_config import ModelConfig
 
@@ -18,6 +25,24 @@ from trainer.config import require
 from trainer.data import DataArguments, load_rows
 from trainer.errors import InputError
 from trainer.report import write_report
+
+SHOWN = ("loss", "reward", "rewards_failed_frac", "rewards_wait_s", "entropy", "eval_reward")
+
+
+class ShortProgress(ProgressCallback):
+    """The progress bar, with the few metrics that one watches; the rest is in the state file."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        shown = {key: logs[key] for key in SHOWN if logs and logs.get(key) is not None}
+        if state.is_world_process_zero and self.training_bar is not None and shown:
+            self.training_bar.set_postfix({key: f"{value:.3g}" for key, value in shown.items()})
 
 
 def check_model_path(model: ModelConfig) -> str:
@@ -95,6 +120,10 @@ def step_of(checkpoint: str | None) -> int:
 
 def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
     """Train, then save the model, the state, the curves and the report into `output_dir`."""
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    if not trainer.args.disable_tqdm:
+        trainer.add_callback(ShortProgress())
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()

@@ -23,21 +23,15 @@ STOP_TIMEOUT_S = 15.0
 
 @contextmanager
 def reward_server(log: Path) -> Iterator[str]:
-    """Start `reward_server serve` on a free port, yield its URL, stop it.
+    """Start a server on a free port, yield its URL, stop it.
 
     Raises:
         RunFailed: it ended or did not answer within a minute; its log says why.
     """
     port = free_port()
-    command = [sys.executable, "-m", "reward_server", "serve", "--host", "127.0.0.1"]
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
-        )
+    process = start_server(log, port)
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(process, url, log)
-        yield url
+        yield wait_until_ready(process, port, log)
     finally:
         process.terminate()
         try:
@@ -54,7 +48,22 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def start_server(log: Path, port: int) -> subprocess.Popen[bytes]:
+    """`reward_server serve` on a port of 127.0.0.1, its output appended to `log`."""
+    command = [sys.executable, "-m", "reward_server", "serve", "--host", "127.0.0.1"]
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
+    """The URL of the server, once it can score.
+
+    Raises:
+        RunFailed: it ended or did not answer within a minute; its log says why.
+    """
+    url = f"http://127.0.0.1:{port}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     gives_up_at_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < gives_up_at_s:
@@ -62,7 +71,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
             raise RunFailed(f"the reward server ended with {process.returncode}: see {log}")
         try:
             with opener.open(f"{url}/ready", timeout=5):
-                return
+                return url
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise RunFailed(f"the reward server did not answer within {START_TIMEOUT_S:.0f} s: see {log}")

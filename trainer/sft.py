@@ -28,6 +28,8 @@ from trainer.launch import (
 )
 from trainer.provenance import command_line, write_provenance
 
+TYPES = (DataArguments, SFTConfig, ModelConfig)
+
 
 def run(argv: Sequence[str]) -> None:
     """Parse, train, save.
@@ -35,7 +37,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    data, args, model = parse_config((DataArguments, SFTConfig, ModelConfig), argv, "trainer sft")
+    data, args, model = parse_config(TYPES, argv, "trainer sft")
     output = Path(require(args.output_dir, "output_dir"))
     name = check_model_path(model)
     rows = _as_trl_names(training_rows(data))
