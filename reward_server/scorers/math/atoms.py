@@ -42,11 +42,6 @@ def number(written: str) -> Node:
     return Node("num", (), value * scale if power >= 0 else value / scale, written)
 
 
-def split_digit(written: str) -> tuple[str, str]:
-    """`12` after `\\frac` is a 1, and a 2 for what comes next."""
-    return written[0], written[1:]
-
-
 def repeating_decimal(written: str) -> Node:
     """`0.1\\overline{6}` is 1/6."""
     before, _, after = written.partition("\\")
@@ -60,9 +55,10 @@ def repeating_decimal(written: str) -> Node:
 
 def base_literal(digits: str, base: int) -> Node:
     """`4210_{7}`: kept with its base, for a number in another base is another answer."""
-    if not 2 <= base <= 36 or not digits.isdigit():
+    plain = digits.replace(".", "", 1)
+    if not 2 <= base <= 36 or not plain.isdigit():
         raise Unreadable(f"{digits} in base {base}")
-    if any(int(digit) >= base for digit in digits):
+    if any(int(digit) >= base for digit in plain):
         raise Unreadable(f"{digits} has a digit that base {base} has not")
     return Node("base", value=(digits.lstrip("0") or "0", base))
 

@@ -13,7 +13,8 @@ from reward_server.scorers.math.tree import Node, product_of, sum_of
 # What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
 FACTOR_STARTS = frozenset(
     ["num", "repeating", "name", "const", "func", "(", "[", "frac", "sqrt", "surd", "cbrt", "{",
-     "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field"]
+     "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field",
+     "dots"]
 )  # fmt: skip
 _ORDINALS = frozenset(["th", "st", "nd", "rd"])
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
@@ -187,4 +188,5 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "begin": primaries.environment,
     "empty": primaries.empty_set,
     "field": primaries.number_field,
+    "dots": primaries.dots,
 }

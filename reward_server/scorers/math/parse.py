@@ -23,11 +23,14 @@ RELATIONS = frozenset(
     ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "subset", "->"]
 )
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
+UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
 CLOSERS = frozenset(["end", ")", "]", "}", "\\}", "&", "rfloor", "rceil"])
 
 
 def answer(cur: Cursor) -> Node:
-    """All tokens as one answer."""
+    """All tokens as one answer; a sign of equality that leads in is no part of it."""
+    if cur.kinds[cur.at] in ("=", "~"):
+        cur.at += 1
     node = clauses(cur)
     while cur.kinds[cur.at] in (".", "?", "!", '"'):
         cur.at += 1
@@ -37,22 +40,32 @@ def answer(cur: Cursor) -> Node:
 
 
 def clauses(cur: Cursor) -> Node:
-    """Items with separators between them; one item alone is itcur."""
+    """Items with separators between them; one item alone is itself."""
     cur.deeper()
     items = [clause(cur)]
-    joints: set[str] = set()
+    joints: list[set[str]] = []
     while cur.kinds[cur.at] in SEPARATORS:
-        joints |= joint(cur)
+        between = joint(cur)
         if cur.kinds[cur.at] in CLOSERS or cur.kinds[cur.at] == ".":
             break
+        joints.append(between)
         items.append(clause(cur))
     cur.depth -= 1
-    if len(items) == 1:
-        return items[0]
-    joints -= {"quad"} if len(joints) > 1 else set()
-    if joints >= {",", ";"}:
-        raise cur.fail("both , and ; separate")
-    return Node("list", tuple(items), "or" if "or" in joints else "and" if "and" in joints else ",")
+    return items[0] if len(items) == 1 else joined(items, joints)
+
+
+def joined(items: list[Node], joints: list[set[str]]) -> Node:
+    """The items as one list; where both , and ; stand between them, as a list of tuples."""
+    kinds = set().union(*joints)
+    if kinds >= {",", ";"}:
+        rows: list[list[Node]] = [[items[0]]]
+        for between, item in zip(joints, items[1:], strict=True):
+            if ";" in between:
+                rows.append([item])
+            else:
+                rows[-1].append(item)
+        items = [row[0] if len(row) == 1 else Node("bracket", tuple(row), "()") for row in rows]
+    return Node("list", tuple(items), "or" if "or" in kinds else "and" if "and" in kinds else ",")
 
 
 def joint(cur: Cursor) -> set[str]:
@@ -68,10 +81,12 @@ def joint(cur: Cursor) -> set[str]:
 
 def clause(cur: Cursor) -> Node:
     """An expression or a chain of relations, with a unit or a label behind it."""
-    if cur.kinds[cur.at] == "word":
+    kind = cur.kinds[cur.at]
+    if kind == "word":
         return worded(cur)
-    if cur.kinds[cur.at] == "choice":
-        raise cur.fail("a choice")
+    if kind == "quantifier":
+        cur.at += 1
+        return Node("quantified", (clause(cur),), cur.values[cur.at - 1])
     first = with_label(cur, set_terms(cur))
     if cur.kinds[cur.at] not in RELATIONS and cur.kinds[cur.at] != ":":
         return first
@@ -127,6 +142,9 @@ def take_words(cur: Cursor) -> str:
 def with_label(cur: Cursor, node: Node) -> Node:
     """`node` with the unit or the words that stand behind it."""
     kind = cur.kinds[cur.at]
+    if kind == "word" and cur.values[cur.at].lower() in UNIT_WORDS:
+        parts = unit_parts(cur)
+        return Node("quantity", (node,), parts) if parts else node
     if kind == "unit" or (kind == "*" and cur.kinds[cur.at + 1] == "unit"):
         if kind == "*":
             cur.at += 1
@@ -145,18 +163,13 @@ def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
     sign = 1
     while (kind := cur.kinds[cur.at]) in ("unit", "/", "*", "word"):
         word = cur.values[cur.at]
-        if kind == "word" and word.lower() not in (
-            "per",
-            "square",
-            "cubic",
-            "squared",
-            "cubed",
-            "sq",
-        ):
+        if kind == "word" and word.lower() not in UNIT_WORDS:
             break
         if kind in ("/", "*") and cur.kinds[cur.at + 1] != "unit":
             break
         cur.at += 1
+        if cur.kinds[cur.at] == "." and cur.kinds[cur.at + 1] != "end":
+            cur.at += 1  # sq. ft.
         if kind == "/" or word.lower() == "per":
             sign = -1
         elif kind != "*":

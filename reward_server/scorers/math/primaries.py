@@ -6,7 +6,6 @@ from reward_server.scorers.math.atoms import (
     made_environment,
     number,
     repeating_decimal,
-    split_digit,
 )
 from reward_server.scorers.math.cursor import THREE, TWO, Cursor
 from reward_server.scorers.math.tree import Node, Unreadable
@@ -210,9 +209,6 @@ def argument(cur: Cursor) -> Node:
         inner = inside(cur)
         cur.take("}")
         return inner
-    if kind == "num" and len(cur.values[cur.at]) > 1:
-        digit, cur.values[cur.at] = split_digit(cur.values[cur.at])
-        return number(digit)
     cur.deeper()
     node = cur.rules.primary(cur)
     cur.depth -= 1
@@ -333,6 +329,12 @@ def cell(cur: Cursor) -> Node:
 def empty_set(cur: Cursor) -> Node:
     cur.at += 1
     return Node("set")
+
+
+def dots(cur: Cursor) -> Node:
+    """`\\ldots` stands for what nobody wrote: it is the same as itself only."""
+    cur.at += 1
+    return Node("name", value="…")
 
 
 def number_field(cur: Cursor) -> Node:

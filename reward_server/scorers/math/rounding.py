@@ -53,7 +53,7 @@ def _power_of_ten(node: Node) -> fmpq | None:
     sign = 1
     if exponent.op == "neg":
         exponent, sign = exponent.args[0], -1
-    if exponent.op != "num" or exponent.value.q != 1 or exponent.value.p > 4000:
+    if exponent.op != "num" or exponent.value.q != 1 or abs(exponent.value.p) > 4000:
         return None
     return fmpq(10) ** (sign * int(exponent.value.p))
 

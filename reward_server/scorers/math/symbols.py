@@ -5,6 +5,12 @@ To teach the reader a new symbol, add a line here.
 
 from __future__ import annotations
 
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # ---- Unicode: what a character is written as in LaTeX or ASCII
 
 _CHARACTERS = {
@@ -111,8 +117,9 @@ _COMMANDS: dict[str, str] = {
     "prod": "prod",
     "lim": "lim",
     "int iint iiint oint": "int",
-    "forall exists": "quantifier",
-    "angle triangle square perp parallel sim cong": "geometry",
+    "perp": "perp",
+    "parallel": "parallel",
+    "sim cong": "similar",
     "over": "over",
 }
 
@@ -128,7 +135,11 @@ CONSTANTS: dict[str, Token] = {
 
 # Every function the evaluator knows, by all the names people give it.
 FUNCTIONS: dict[str, str] = {
-    **{name: name for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "arcsinh", "arccosh", "arctanh", "ln", "log", "exp", "max", "min", "gcd", "lcm", "sqrt", "abs", "floor", "ceil", "sign", "det", "gamma", "erf", "zeta", "binom", "cbrt"]},
+    **{name: name for name in _set(
+        "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot "
+        "arcsec arccsc arcsinh arccosh arctanh ln log exp max min gcd lcm sqrt abs floor ceil "
+        "sign det gamma erf zeta binom cbrt"
+    )},
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "acot": "arccot", "asec": "arcsec",
     "acsc": "arccsc", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
     "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "tg": "tan", "ctg": "cot",
@@ -154,72 +165,18 @@ COMMANDS: dict[str, Token] = {
     **CONSTANTS,
 }
 COMMANDS["cbrt"] = ("cbrt", "")
+COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
 
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
-IGNORED = frozenset(
-    [
-        "left",
-        "right",
-        "big",
-        "Big",
-        "bigg",
-        "Bigg",
-        "bigl",
-        "bigr",
-        "Bigl",
-        "Bigr",
-        "biggl",
-        "biggr",
-        "Biggl",
-        "Biggr",
-        "displaystyle",
-        "textstyle",
-        "scriptstyle",
-        "limits",
-        "nolimits",
-        "nonumber",
-        "hfill",
-        "rm",
-        "bf",
-        "it",
-        "sf",
-        "tt",
-        "cal",
-        "mathrm",
-        "mathbf",
-        "mathit",
-        "mathsf",
-        "boldsymbol",
-        "bm",
-        "text",
-        "textbf",
-        "textit",
-        "textrm",
-        "mbox",
-        "hbox",
-        "phantom",
-        "mathopen",
-        "mathclose",
-        "noindent",
-    ]
+IGNORED = _set(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
+    "textstyle scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf "
+    "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom mathopen "
+    "mathclose noindent"
 )
-ACCENTS = frozenset(
-    [
-        "vec",
-        "hat",
-        "bar",
-        "overline",
-        "underline",
-        "tilde",
-        "dot",
-        "ddot",
-        "widehat",
-        "widetilde",
-        "overrightarrow",
-        "mathcal",
-        "mathfrak",
-        "mathscr",
-    ]
+ACCENTS = _set(
+    "vec hat bar overline underline tilde dot ddot widehat widetilde overrightarrow mathcal "
+    "mathfrak mathscr"
 )
 
 # ---- words
@@ -228,93 +185,16 @@ JOINTS = {
     "and": "and", "or": "or", "&": "and", "和": "and", "与": "and", "及": "and", "或": "or",
     "或者": "or", "und": "and", "et": "and", "plus": "plus",
 }  # fmt: skip
-NUMBER_WORDS = {
-    word: number
-    for number, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
-    )
-}
+_COUNTING = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
+NUMBER_WORDS = {word: number for number, word in enumerate(_COUNTING.split())}
 # A word among these beside a number makes it another answer, or no answer.
-TURNING_WORDS = frozenset(
-    [
-        "not",
-        "no",
-        "never",
-        "or",
-        "nor",
-        "either",
-        "neither",
-        "maybe",
-        "perhaps",
-        "possibly",
-        "probably",
-        "unless",
-        "except",
-        "if",
-        "but",
-        "anything",
-        "something",
-        "nothing",
-        "everything",
-        "any",
-        "all",
-        "none",
-        "unknown",
-        "undefined",
-        "least",
-        "most",
-        "about",
-        "approximately",
-        "around",
-        "nearly",
-        "almost",
-        "more",
-        "less",
-        "greater",
-        "fewer",
-        "than",
-        "over",
-        "under",
-        "between",
-        "without",
-        "minus",
-        "plus",
-        "times",
-        "negative",
-        "half",
-        "double",
-        "twice",
-        "triple",
-        "dozen",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "trillion",
-        "percent",
-        "infinity",
-        "infinite",
-    ]
+TURNING_WORDS = _set(
+    "not no never or nor either neither maybe perhaps possibly probably unless except if "
+    "but anything something nothing everything any all none unknown undefined least most "
+    "about approximately around nearly almost more less greater fewer than over under "
+    "between without minus plus times negative half double twice triple dozen hundred "
+    "thousand million billion trillion percent infinity infinite"
 )

@@ -29,7 +29,7 @@ _TEXT = "text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit
 _PATTERN = re.compile(
     r"(?P<skip>(?:\s|\\[,;:!> \n]|\$|~|\\left\s*\.|\\right\s*\.|\\[hv]space\*?\{[^{}]*\}|\{\})+)"
     r"|(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d))"
-    r"|(?P<number>(?:\d{1,3}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
+    r"|(?P<number>(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
     r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?)"
     rf"|\\(?:{_TEXT}|emph|operatorname\*?|boldsymbol|bm|unit)\s*\{{(?P<text>[^{{}}]*)\}}"
@@ -99,6 +99,8 @@ def _whole_word(word: str, in_text: bool, after_number: bool) -> tuple[str, str]
         return ("unit", word) if in_text and after_number and is_unit(word) else _letter(word)
     if lower in JOINTS:
         return (JOINTS[lower], "")
+    if lower in ("degree", "degrees", "deg"):
+        return ("degree", "")
     if lower in ("infinity", "inf", "infty", "oo"):
         return ("const", "inf")
     if word in FUNCTIONS and not (after_number and is_unit(word)):
@@ -193,6 +195,8 @@ def _scan(text: str, tokens: Tokens, *, in_text: bool) -> None:
                 payload = payload.partition(",")[0]
                 at = found.start() + len(payload)
             made = (("num", payload),)
+            if kinds and kinds[-1] == "frac" and payload.isdigit() and len(payload) > 1:
+                made = tuple(("num", digits) for digits in (*payload[:2], payload[2:]) if digits)
         elif group == "sign":
             depth += _NESTING.get(payload, 0)
             made = ((_SIGNS.get(payload, payload), payload),)

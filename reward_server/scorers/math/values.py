@@ -18,7 +18,7 @@ Value = fmpq | acb
 MAX_BITS = 1 << 16  # of an exact power; beyond it a ball of the same number
 MAX_TERMS = 400  # of a sum or product that is written out
 MAX_FACTORIAL = 3_000
-_PRIMES = (16381, 16369, 16363, 16361, 16349, 16339, 16333, 16319)
+_PARTS = 1 << 14  # drawn values are odd 16384ths: as an exponent never an odd root
 _ZERO, _ONE, _HALF = fmpq(0), fmpq(1), fmpq(1, 2)
 
 
@@ -45,8 +45,7 @@ class Point:
         value = self.bindings.get(name)
         if value is None:
             drawn = crc32(name.encode("utf-8", "replace"), self.seed)
-            prime = _PRIMES[drawn & 7]
-            value = fmpq((drawn >> 3) % (prime - 1) + 1, prime) * self.scale + self.shift
+            value = fmpq((drawn >> 4) % _PARTS | 1, _PARTS) * self.scale + self.shift
             if self.signs == "-" or (self.signs == "*" and drawn & 8):
                 value = -value
             self.bindings[name] = value
