@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -20,6 +21,7 @@ logger = logging.getLogger("reward_server")
 
 # Clients keep connections between training steps; one closed just as a request comes costs a retry
 KEEP_ALIVE_S = 75
+BACKLOG = 8192
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,8 +32,23 @@ def run(arguments: argparse.Namespace) -> int:
     server = Server(create_app(settings), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(sockets=[server.config.bind_socket()])
+    try:
+        listening = listen(settings.host, settings.port)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        return 1
+    server.run(sockets=[listening])
     return 0 if server.started else 1
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there, by IPv6 where the host is an IPv6 address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    shown = f"[{host}]" if ":" in host else host
+    logger.info("listening on http://%s:%d", shown, listening.getsockname()[1])
+    return listening
 
 
 class Server(uvicorn.Server):
@@ -46,7 +63,7 @@ class Server(uvicorn.Server):
                 log_level=settings.log_level,
                 access_log=False,
                 server_header=False,
-                backlog=8192,
+                backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             )

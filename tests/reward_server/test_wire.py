@@ -281,11 +281,11 @@ async def test_the_samples_that_got_their_turn_keep_their_result_when_the_deadli
     client = await connect(profiles_dir=tmp_path, workers=1)
     samples = [
         {"id": f"s{i}", "response": seconds, "ground_truth": "sleep"}
-        for i, seconds in enumerate(["0", "5", "5", "5"])
+        for i, seconds in enumerate(["0.05", "5", "5", "5"])
     ]
     body = {"profile": "slow", "samples": samples, "deadline_ms": 500}
     results = (await client.post("/score", json=body)).json()["results"]
-    assert (results[0]["status"], results[0]["reward"]) == ("ok", 0.0)
+    assert (results[0]["status"], results[0]["reward"]) == ("ok", 0.05)
     for result in results[1:]:
         assert (result["status"], result["reward"]) == ("error", None)
         assert result["error"]["code"] == "deadline_exceeded"
