@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
-from trl import ModelConfig, get_quantization_config
+from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trainer.errors import InputError
 
@@ -42,6 +42,15 @@ def quantization_of(model: ModelConfig) -> BitsAndBytesConfig | None:
             "pip install bitsandbytes (with a GPU), or train LoRA on the whole model"
         )
     return get_quantization_config(model)
+
+
+def peft_of(model: ModelConfig) -> Any:
+    """TRL's LoRA config, None where none is asked for."""
+    modules = model.lora_target_modules
+    # TRL takes a list of one for a pattern, which must match the whole path of a module.
+    if isinstance(modules, str) and modules.isidentifier():
+        model.lora_target_modules = [modules]
+    return get_peft_config(model)
 
 
 def model_with_adapter(

@@ -16,9 +16,9 @@ from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
+from trl import DPOConfig, DPOTrainer, ModelConfig
 
-from trainer.adapters import AdapterArguments, model_with_adapter, quantization_of
+from trainer.adapters import AdapterArguments, model_with_adapter, peft_of, quantization_of
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
@@ -88,7 +88,7 @@ def build_trainer(
         eval_dataset=eval_rows,
         processing_class=tokenizer,
         quantization_config=quantization,
-        peft_config=get_peft_config(model),
+        peft_config=peft_of(model),
     )
     if len(trainer.train_dataset) == 0:
         raise InputError(f"no prompt leaves room for a response under max_length {args.max_length}")

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel
-from trl import ModelConfig, RewardConfig, RewardTrainer, get_peft_config
+from trl import ModelConfig, RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
-from trainer.adapters import quantization_of
+from trainer.adapters import peft_of, quantization_of
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
@@ -133,7 +133,7 @@ def build_trainer(
         train_dataset=rows,
         eval_dataset=eval_rows,
         processing_class=tokenizer,
-        peft_config=get_peft_config(model),
+        peft_config=peft_of(model),
     )
     report_dropped(len(rows), trainer, args.max_length)
     return trainer
