@@ -26,15 +26,18 @@ Connect = Callable[..., Any]
 
 @pytest.fixture(params=["in process", "socket"])
 async def connect(
-    request: pytest.FixtureRequest, start_server: Callable[..., LiveServer]
+    request: pytest.FixtureRequest, server: LiveServer, start_server: Callable[..., LiveServer]
 ) -> AsyncIterator[Connect]:
-    """`await connect(**settings)` gives an HTTP client of a fresh server with these settings."""
+    """`await connect(**settings)` gives an HTTP client of a server with these settings.
+
+    Without settings the server is one that other tests use as well.
+    """
     async with AsyncExitStack() as stack:
 
         async def connect(**settings: Any) -> httpx2.AsyncClient:
             if request.param == "socket":
                 options, environment = as_options(settings)
-                live = start_server(*options, **environment)
+                live = start_server(*options, **environment) if settings else server
                 client = httpx2.AsyncClient(base_url=live.url, timeout=30)
             else:
                 app = create_app(Settings(**{"workers": 2, **settings}))
@@ -301,7 +304,7 @@ async def test_a_request_id_is_kept_and_a_bad_one_replaced(connect: Connect) -> 
 
 
 async def test_the_metrics_count_what_happened(connect: Connect) -> None:
-    client = await connect()
+    client = await connect(workers=2)
     await client.post("/score", json={"samples": [RIGHT, {**RIGHT, "ground_truth": None}]})
     await client.post("/score", json={"profile": "none", "samples": []})
     text = (await client.get("/metrics")).text
