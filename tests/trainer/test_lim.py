@@ -319,7 +319,7 @@ def test_what_cannot_work_is_refused_in_one_line(
     store: Path, tmp_path: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.jsonl"
-    other.write_text('{"id": "elsewhere"}\n')
+    other.write_text('{"id": "elsewhere", "question": "?"}\n')
     flags = [flag.replace("{rows}", str(other)) for flag in flags]
     assert main(["lim", f"--samples={store}", f"--output={tmp_path / 'out'}", *flags]) == 2
     assert message in capsys.readouterr().err

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainer.conftest import write_rows
+from trainer.__main__ import main
+from trainer.arithmetic import Problem, plain_response
+from trainer.generation import Generation, generate
+from trainer.provenance import changed, versions
+
+
+@pytest.fixture
+def sft_flags(tiny_model: Path, problems: list[Problem], tmp_path: Path) -> list[str]:
+    rows = [{"prompt": each.prompt, "response": plain_response(each)} for each in problems]
+    fields: dict[str, Any] = {
+        "model_name_or_path": tiny_model,
+        "dataset_name": write_rows(tmp_path / "lessons.jsonl", rows),
+        "output_dir": tmp_path / "sft",
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return [f"--{name}={value}" for name, value in fields.items()]
+
+
+def test_a_few_steps_teach_the_form_of_an_answer(sft_flags: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "sft.yaml"
+    config.write_text("learning_rate: 2e-2\nmax_steps: 1\nper_device_train_batch_size: 16\n")
+    assert main(["sft", "--config", str(config), *sft_flags, "--max_steps=60"]) == 0
+    prompt = (
+        "User: Tom has 3 pens and gets 2 more. How many pens are there now?\nAssistant: <think>"
+    )
+    [response] = generate(str(tmp_path / "sft"), [prompt], Generation(max_new_tokens=24))
+    assert "answer is" in response
+    assert (tmp_path / "sft" / "report.html").is_file()
+
+
+def test_an_adapter_is_trained_by_config_and_can_be_evaluated(
+    sft_flags: list[str], tmp_path: Path
+) -> None:
+    lora = ["--use_peft=true", "--lora_r=4", "--lora_target_modules", "q_proj", "v_proj"]
+    assert main(["sft", *sft_flags, *lora, "--max_steps=2"]) == 0
+    files = {path.name for path in (tmp_path / "sft").iterdir()}
+    assert "adapter_model.safetensors" in files
+    assert "model.safetensors" not in files
+    assert len(generate(str(tmp_path / "sft"), ["1+1="], Generation(max_new_tokens=2))) == 1
+
+
+def test_rows_that_are_no_lessons_are_refused(
+    sft_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path / "other.jsonl", [{"question": "1+1?", "answer": "2"}])
+    assert main(["sft", *sft_flags, f"--dataset_name={data}"]) == 2
+    assert "prompt and response" in capsys.readouterr().err
+
+
+def test_only_fields_that_were_changed_are_written_down(tmp_path: Path) -> None:
+    assert changed(Generation(max_new_tokens=7)) == {"max_new_tokens": 7}
+    assert "torch" in versions()

@@ -1,0 +1,81 @@
+"""What is leaned on inside TRL and transformers: if one of these fails, read the file it names."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+
+import torch
+from transformers import Trainer, TrainerCallback
+from trl.scripts.utils import TrlParser
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
+
+from trainer.grpo import SeededEachEpoch
+
+
+def parameters(function: object) -> list[str]:
+    return list(inspect.signature(function).parameters)  # pyright: ignore[reportArgumentType]
+
+
+def test_trl_is_of_the_version_that_this_was_written_for() -> None:
+    assert version("trl").startswith("1.16.")
+
+
+def test_the_sampler_hook_of_grpo_is_where_it_was() -> None:
+    assert parameters(GRPOTrainer._get_train_sampler) == ["self", "dataset"]
+    assert "RepeatSampler" in inspect.getsource(GRPOTrainer._get_train_sampler)
+
+
+def test_reward_functions_are_given_the_columns_the_state_and_the_metric_logger() -> None:
+    source = inspect.getsource(GRPOTrainer._calculate_rewards)
+    for name in ("trainer_state", "log_metric", "prompts=prompts", "completions=completions"):
+        assert name in source
+
+
+def test_a_reward_of_none_gives_no_advantage() -> None:
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    assert "unscorable_mask" in source
+    assert "torch.nan_to_num(advantages, nan=0.0)" in source
+
+
+def test_the_callback_between_gradients_and_optimizer_exists_and_knows_the_optimizer() -> None:
+    assert "on_pre_optimizer_step" in dir(TrainerCallback)
+    assert "on_pre_optimizer_step" in inspect.getsource(Trainer._run_epoch)
+
+
+def test_an_optimizer_step_without_gradients_changes_nothing() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, weight_decay=0.5)
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    before = weight.detach().clone()
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.step()
+    assert torch.equal(weight, before)
+
+
+def test_the_parser_takes_what_the_config_passes() -> None:
+    assert "kwargs" in parameters(TrlParser.__init__)
+    assert "look_for_args_file" in parameters(TrlParser.parse_args_into_dataclasses)
+
+
+def test_the_fields_that_decide_when_a_checkpoint_can_be_resumed_exist() -> None:
+    fields = set(GRPOConfig.__dataclass_fields__)
+    assert {"steps_per_generation", "num_iterations", "gradient_accumulation_steps"} <= fields
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    epoch = 0
+
+    def sampler() -> SeededEachEpoch:
+        return SeededEachEpoch(RepeatSampler(range(20), 2, seed=1), 1, lambda: epoch)
+
+    went_on = sampler()
+    first = list(went_on)
+    epoch = 1
+    second = list(went_on)
+    assert second == list(sampler())
+    assert first != second
+    assert sorted(first) == sorted(second) == sorted([*range(20), *range(20)])
