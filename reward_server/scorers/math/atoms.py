@@ -44,13 +44,27 @@ def number(written: str) -> Node:
 
 def repeating_decimal(written: str) -> Node:
     """`0.1\\overline{6}` is 1/6."""
-    before, _, after = written.partition("\\")
+    before, _, after = written.replace("(", "\\").partition("\\")
     whole, _, fixed = before.partition(".")
     cycle = re.sub(r"\D", "", after)
     nines = (fmpz(10) ** len(cycle) - 1) * fmpz(10) ** len(fixed)
     scale = fmpz(10) ** len(fixed)
     base = fmpq(fmpz((whole or "0") + fixed), scale)
     return Node("num", value=base + fmpq(fmpz(cycle), nines))
+
+
+def endless_decimal(node: Node) -> Node:
+    """`0.1666...`: the digits at the end that repeat go on for ever.
+
+    Raises:
+        Unreadable: none do.
+    """
+    digits = node.note.partition(".")[2]
+    for length in range(1, min(len(digits), 24) // 2 + 1):
+        cycle = digits[-length:]
+        if digits.endswith(cycle * (3 if length == 1 else 2)):
+            return repeating_decimal(f"{node.note}\\overline{{{cycle}}}")
+    raise Unreadable("a decimal that goes on, nobody knows how")
 
 
 def base_literal(digits: str, base: int) -> Node:

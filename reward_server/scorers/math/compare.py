@@ -13,7 +13,9 @@ from msgspec import Struct
 
 from reward_server.scorers.math import regions
 from reward_server.scorers.math.decide import (
+    WHOLE_LETTERS,
     constant_value,
+    features,
     proportional,
     same_value,
 )
@@ -23,7 +25,7 @@ from reward_server.scorers.math.shapes import as_region, shape
 from reward_server.scorers.math.symbols import TURNING_WORDS
 from reward_server.scorers.math.tree import Node, Unreadable
 from reward_server.scorers.math.units import make_unit
-from reward_server.scorers.math.words import same_words
+from reward_server.scorers.math.words import same_words, words_of
 
 MAX_MATCHING = 400  # items in lists that are matched without an order
 
@@ -97,9 +99,23 @@ def _values(truth: Node, answer: Node, case: Case) -> bool:
         bare = [node.args[0] if node.op == "degree" else node for node in (truth, answer)]
         if same_value(bare[0], bare[1], case.seed)[0]:
             return case.decided("a degree sign set aside", True)
+    if _same_family(truth, answer, case):
+        return case.decided("another name for a whole number", True)
     if rounds_to(truth, answer, case.policy.rounding):
         return case.decided("rounding", True)
     return case.decided(method, False)
+
+
+def _same_family(truth: Node, answer: Node, case: Case) -> bool:
+    """`2k\\pi` and `2n\\pi`: angles, with another letter for any whole number."""
+    found = [features(node) for node in (truth, answer)]
+    names = [one.names for one in found]
+    if any(len(n) != 1 or not n <= WHOLE_LETTERS for n in names) or names[0] == names[1]:
+        return False
+    if not (found[0].angles and found[1].angles):
+        return False
+    other = Node("name", value=next(iter(names[0])))
+    return same_value(truth, _replace(answer, {next(iter(names[1])): other}), case.seed)[0]
 
 
 # ---- words
@@ -108,7 +124,19 @@ def _values(truth: Node, answer: Node, case: Case) -> bool:
 def _texts(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op == "text" and answer.op == "text":
         return case.decided("words", same_words(truth.value, answer.value))
-    return case.decided("words against a value", False)
+    text, other = (truth, answer) if truth.op == "text" else (answer, truth)
+    letters = letters_of(other)
+    return case.decided("letters", letters is not None and letters == words_of(text.value))
+
+
+def letters_of(node: Node) -> str | None:
+    """`D*N*E`, read as a product of letters, as the word `dne`."""
+    if node.op in ("name", "const"):
+        return str(node.value).casefold()
+    if node.op != "mul":
+        return None
+    letters = [letters_of(part) for part in node.args]
+    return "".join(map(str, letters)) if None not in letters else None
 
 
 def _choices(truth: Node, answer: Node, case: Case) -> bool:
@@ -145,6 +173,8 @@ def _quantities(truth: Node, answer: Node, case: Case) -> bool:
         return same(bare[0], bare[1], case)
     units = [make_unit(node.value) if node.op == "quantity" else None for node in (truth, answer)]
     if truth.op != answer.op:
+        if {"degree", "percent"} & {truth.op, answer.op}:
+            return _unlike(case)
         if case.policy.units == "required":
             return case.decided("a unit is missing", False)
         return same(bare[0], bare[1], case)
@@ -193,11 +223,11 @@ def _rename(truth: Node, answer: Node) -> Node:
     value = answer.args[0]
     if left is None or right is None or left.op != "opaque" or right.op != "opaque":
         return value
-    names = {
-        other.value: own
-        for own, other in zip(left.args, right.args, strict=False)
-        if own.op == other.op == "name" and own != other
-    }
+    names: dict[str, Node] = {}
+    for own, other in zip(left.args, right.args, strict=False):
+        if own.op == other.op == "name" and own != other:
+            names[other.value] = own
+            names.setdefault(own.value, Node("name", value=f"{own.value} of the other"))
     return _replace(value, names) if names else value
 
 
@@ -259,11 +289,18 @@ def _collections(truth: Node, answer: Node, case: Case) -> bool:
 
 def _without_names(left: Sequence[Node], right: Sequence[Node]) -> tuple[Sequence[Node], ...]:
     """Both lists, without their names where only one of them names its items."""
-    named = [all(item.op == "assigned" for item in items) for items in (left, right)]
-    if named[0] == named[1]:
-        return left, right
-    bare = [item.args[0] for item in (left if named[0] else right)]
-    return (bare, right) if named[0] else (left, bare)
+    names = [[item.value for item in items if item.op == "assigned"] for items in (left, right)]
+    named = [
+        bool(found) and len(found) == len(i) for found, i in zip(names, (left, right), strict=True)
+    ]
+    if named == [True, True]:
+        if min(len(set(names[0])), len(set(names[1]))) > 1:
+            return left, right
+        named = [True, True]  # x = 2 or x = 3: one name for all is no name
+    return tuple(
+        [item.args[0] for item in items] if strip else items
+        for items, strip in zip((left, right), named, strict=True)
+    )
 
 
 def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
@@ -287,8 +324,10 @@ def _distinct(items: Sequence[Node], case: Case) -> list[Node]:
     exact: set[fmpq] = set()
     for item in items:
         if item.op == "num":
-            if item.value not in exact:
-                exact.add(item.value)
+            if item.value in exact:
+                continue
+            exact.add(item.value)
+            if not any(k.op != "num" and _same_quietly(k, item, case) for k in kept):
                 kept.append(item)
         elif not any(_same_quietly(other, item, case) for other in kept):
             kept.append(item)
@@ -326,7 +365,7 @@ def _matched(left: list[Node], right: list[Node], case: Case) -> bool:
 
 def _brackets(truth: Node, answer: Node, case: Case) -> bool:
     """Points, intervals and vectors, item by item; open and closed ends are not the same."""
-    if "region" in (truth.op, answer.op):
+    if any(node.op == "region" or node.note == "field" for node in (truth, answer)):
         return _regions(truth, answer, case)
     if "matrix" in (truth.op, answer.op):
         return _vectors(truth, answer, case)
@@ -344,9 +383,22 @@ def _vectors(truth: Node, answer: Node, case: Case) -> bool:
             return case.decided("matrices of unlike size", False)
         return _in_order(truth.args, answer.args, case)
     matrix, other = (truth, answer) if truth.op == "matrix" else (answer, truth)
+    if (rows := _rows(other)) is not None:
+        pair = (truth, rows) if matrix is truth else (rows, answer)
+        return _vectors(pair[0], pair[1], case)
     if other.op not in ("bracket", "list") or 1 not in matrix.value:
         return case.decided(f"{truth.op} against {answer.op}", False)
     return _in_order(truth.args, answer.args, case)
+
+
+def _rows(node: Node) -> Node | None:
+    """`[[1, 2], [3, 4]]` as a matrix."""
+    if node.op != "bracket" or any(row.op != "bracket" for row in node.args):
+        return None
+    width = len(node.args[0].args)
+    if any(len(row.args) != width for row in node.args):
+        return None
+    return Node("matrix", tuple(c for row in node.args for c in row.args), (len(node.args), width))
 
 
 def _regions(truth: Node, answer: Node, case: Case) -> bool:
@@ -421,14 +473,31 @@ def _same_case(left: Node, right: Node, case: Case) -> bool:
 
 
 def _builders(truth: Node, answer: Node, case: Case) -> bool:
-    if truth.op != answer.op:
+    """What is only ever the same as its own kind: part by part, under one value; but a family may
+    leave out that its parameter is whole."""
+    if truth.op != answer.op and "family" in (truth.op, answer.op):
+        return _family_against(truth, answer, case)
+    if truth.op != answer.op or truth.value != answer.value:
         return case.decided(f"{truth.op} against {answer.op}", False)
     return _in_order(truth.args, answer.args, case)
+
+
+def _family_against(truth: Node, answer: Node, case: Case) -> bool:
+    bare = [
+        _replace(node.args[0], {"parameter": Node("name", value=node.note)})
+        if node.op == "family" and len(node.args) == 1
+        else node
+        for node in (truth, answer)
+    ]
+    if "family" in (bare[0].op, bare[1].op):
+        return case.decided("a family against something else", False)
+    return same(bare[0], bare[1], case)
 
 
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), _choices),
+    (frozenset(["setof", "quantified", "family", "time"]), _builders),
     (frozenset(["labelled"]), _labels),
     (frozenset(["text"]), _texts),
     (frozenset(["assigned"]), _assignments),
@@ -441,5 +510,4 @@ _RULES = (
     (frozenset(["ratio"]), _ratios),
     (frozenset(["base"]), _bases),
     (frozenset(["cases"]), _cases),
-    (frozenset(["setof"]), _builders),
 )

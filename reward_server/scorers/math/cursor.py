@@ -35,16 +35,27 @@ class Rules(Struct, frozen=True):
 
 class Cursor:
     """A place in the tokens. `bars`: are we inside |…|, where the next bar closes? `bound`: the
-    indices of the sums around us."""
+    indices of the sums around us. `braced`: directly inside {…}, where a colon is no ratio?"""
 
-    __slots__ = ("at", "bars", "bound", "depth", "gaps", "kinds", "plain", "rules", "values")
+    __slots__ = (
+        "at",
+        "bars",
+        "bound",
+        "braced",
+        "depth",
+        "gaps",
+        "kinds",
+        "plain",
+        "rules",
+        "values",
+    )
 
     def __init__(self, tokens: Tokens, rules: Rules) -> None:
         self.kinds, self.values = tokens.kinds, tokens.values
         self.gaps, self.plain = tokens.gaps, tokens.plain
         self.rules = rules
         self.at = self.depth = 0
-        self.bars = False
+        self.bars = self.braced = False
         self.bound: tuple[str, ...] = ()
 
     def fail(self, what: str) -> Unreadable:

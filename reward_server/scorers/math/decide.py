@@ -41,6 +41,7 @@ class Features(Struct):
     turning: bool = False  # (-1)^n, \sin n\pi: whole numbers are special
     logs: bool = False  # a \log without a base
     series: bool = False  # a sum up to n
+    angles: bool = False  # π
     largest: fmpq = fmpq(1)
 
 
@@ -65,6 +66,7 @@ def _note(node: Node, found: Features) -> None:
         found.names.add(node.value)
     elif op == "const":
         found.imaginary = found.imaginary or node.value == "i"
+        found.angles = found.angles or node.value == "pi"
     elif op == "call":
         found.jagged = found.jagged or node.value in _JAGGED
         found.turning = found.turning or node.value in _TURNING
@@ -179,14 +181,12 @@ def _same_at_points(
             continue
         if point.lossy:
             continue  # too large to show a difference
-        real = is_real(a) and is_real(b)
+        real = is_real(a) and is_real(b) and not point.crossed
         agree = _agree(a, b)
-        if not real and not found.imaginary:
+        if not real and not found.imaginary:  # outside of where the two are real
             complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
             continue
         if not agree:
-            if point.signs == "*" and point.crossed:
-                continue  # a branch cut, not a difference
             return False, "apart at a point"
         agreed += 1
         exact = exact and isinstance(a, fmpq) and isinstance(b, fmpq)

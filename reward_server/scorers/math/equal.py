@@ -14,6 +14,8 @@ from reward_server.scorers.math.policy import DEFAULT, Policy
 from reward_server.scorers.math.read import Reading, read, read_ground_truth
 from reward_server.scorers.math.tree import Unreadable
 
+_COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
+
 GroundTruth = str | int | float | list[str | int | float]
 
 
@@ -71,7 +73,20 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         equal = same(expected.node, given.node, case)
     except Unreadable as unreadable:
         return Verdict(False, str(unreadable), answer, None, str(given), str(expected))
+    if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
+        return Verdict(True, "decimal comma", answer, None, str(given), str(expected))
     return Verdict(equal, case.method, answer, None, str(given), str(expected))
+
+
+def _decimal_comma(answer: str, truth: str) -> bool:
+    """Is one `1,22` and the other 1.22? Only a decimal with the same digits is meant by it."""
+    for comma, point in ((answer, truth), (truth, answer)):
+        written = comma.strip().strip("$")
+        if _COMMA.fullmatch(written):
+            return written.replace(",", ".").replace("{", "").replace(
+                "}", ""
+            ) == point.strip().strip("$")
+    return False
 
 
 def _as_text(answer: str, truth: str, expected: Reading, given: Reading) -> Verdict:

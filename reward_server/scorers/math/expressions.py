@@ -8,6 +8,7 @@ from reward_server.scorers.math import calls, primaries
 from reward_server.scorers.math.atoms import base_literal
 from reward_server.scorers.math.cursor import Cursor
 from reward_server.scorers.math.primaries import signs, subscript
+from reward_server.scorers.math.symbols import NUMBER_WORDS
 from reward_server.scorers.math.tree import Node, product_of, sum_of
 
 # What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
@@ -68,6 +69,9 @@ def product(cur: Cursor) -> Node:
         elif kind == "over":
             cur.at += 1
             return Node("div", (product_of(factors), product(cur)))
+        elif kind == "choose":
+            cur.at += 1
+            return Node("call", (product_of(factors), product(cur)), "binom")
         else:
             return product_of(factors)
 
@@ -146,9 +150,10 @@ def in_base(cur: Cursor, node: Node) -> Node:
     digits = node.note or str(node.value)
     below = cur.kinds[cur.at]
     written = subscript(cur)
-    if written is None or not written.isdigit() or below == "end":
+    base = written and NUMBER_WORDS.get(written.lower(), written)
+    if below == "end" or not str(base).isdigit():
         raise cur.fail("base of a number")
-    return base_literal(digits, int(written))
+    return base_literal(digits, int(base or 0))
 
 
 def primary(cur: Cursor) -> Node:

@@ -7,6 +7,8 @@ answers: lists, relations, words and units; `cursor` says where the rest of the 
 
 from __future__ import annotations
 
+from flint import fmpq
+
 from reward_server.scorers.math.cursor import Cursor, Rules
 from reward_server.scorers.math.expressions import (
     exponent,
@@ -16,8 +18,10 @@ from reward_server.scorers.math.expressions import (
     set_terms,
     terms,
 )
+from reward_server.scorers.math.symbols import SCALES
 from reward_server.scorers.math.tokens import tokenize
 from reward_server.scorers.math.tree import Node
+from reward_server.scorers.math.units import is_unit
 
 RELATIONS = frozenset(
     ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "subset", "->"]
@@ -88,14 +92,19 @@ def clause(cur: Cursor) -> Node:
         cur.at += 1
         return Node("quantified", (clause(cur),), cur.values[cur.at - 1])
     first = with_label(cur, set_terms(cur))
-    if cur.kinds[cur.at] not in RELATIONS and cur.kinds[cur.at] != ":":
+    if not _relates(cur):
         return first
     return relation_chain(cur, first)
 
 
+def _relates(cur: Cursor) -> bool:
+    kind = cur.kinds[cur.at]
+    return kind in RELATIONS or (kind == ":" and not cur.braced)
+
+
 def relation_chain(cur: Cursor, first: Node) -> Node:
     sides, operators = [first], []
-    while cur.kinds[cur.at] in RELATIONS or cur.kinds[cur.at] == ":":
+    while _relates(cur):
         operators.append(cur.kinds[cur.at])
         cur.at += 1
         sides.append(with_label(cur, set_terms(cur)))
@@ -123,8 +132,9 @@ def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node
 def worded(cur: Cursor) -> Node:
     """Words first: `Area = 6`, `Maximum: 2` and `Sequence 1` name what follows, else text."""
     words = take_words(cur)
-    if cur.kinds[cur.at] in ("=", ":", "~") and cur.kinds[cur.at + 1] != "end":
-        cur.at += 1
+    says = words.rpartition(" ")[2].lower() in ("is", "are", "equals")
+    if (says or cur.kinds[cur.at] in ("=", ":", "~")) and cur.kinds[cur.at + 1] != "end":
+        cur.at += not says
         return Node("labelled", (clause(cur),), words)
     return Node("text", value=words)
 
@@ -151,7 +161,14 @@ def with_label(cur: Cursor, node: Node) -> Node:
         parts = unit_parts(cur)
         if cur.kinds[cur.at] == "word":
             take_words(cur)
-        return Node("quantity", (node,), parts)
+        made = Node("quantity", (node,), parts)
+        if cur.kinds[cur.at] == "num":  # 1 hour 30 minutes
+            return Node("compound", (made, with_label(cur, factor(cur))))
+        return made
+    if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
+        cur.at += 1
+        scale = Node("num", value=fmpq(10) ** power)
+        return with_label(cur, Node("mul", (node, scale)))
     if kind == "word":
         return Node("labelled", (node,), take_words(cur))
     return node
@@ -165,8 +182,10 @@ def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
         word = cur.values[cur.at]
         if kind == "word" and word.lower() not in UNIT_WORDS:
             break
-        if kind in ("/", "*") and cur.kinds[cur.at + 1] != "unit":
+        if kind in ("/", "*") and not _unit_at(cur, cur.at + 1):
             break
+        if kind == "/" and cur.kinds[cur.at + 1] == "name":
+            cur.kinds[cur.at + 1] = "unit"
         cur.at += 1
         if cur.kinds[cur.at] == "." and cur.kinds[cur.at + 1] != "end":
             cur.at += 1  # sq. ft.
@@ -175,6 +194,10 @@ def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
         elif kind != "*":
             parts.append((word, sign * unit_power(cur)))
     return tuple(parts)
+
+
+def _unit_at(cur: Cursor, at: int) -> bool:
+    return cur.kinds[at] == "unit" or (cur.kinds[at] == "name" and is_unit(cur.values[at]))
 
 
 def unit_power(cur: Cursor) -> int:

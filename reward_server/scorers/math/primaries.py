@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reward_server.scorers.math.atoms import (
+    endless_decimal,
     made_environment,
     number,
     repeating_decimal,
@@ -11,6 +12,7 @@ from reward_server.scorers.math.cursor import THREE, TWO, Cursor
 from reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_CELLS = 144
+_INVERSE_MARK = ["^", "{", "-", "num", "}", "("]
 # Letters that are functions when a bracket follows: f(x), P(3).
 FUNCTION_LETTERS = frozenset("fghFGHuvwPQ") | {"phi", "psi", "delta", "Phi", "Psi", "Gamma"}
 
@@ -18,6 +20,9 @@ FUNCTION_LETTERS = frozenset("fghFGHuvwPQ") | {"phi", "psi", "delta", "Phi", "Ps
 def literal(cur: Cursor) -> Node:
     node = number(cur.values[cur.at])
     cur.at += 1
+    if cur.kinds[cur.at] == "dots" and "." in (node.note or ""):
+        cur.at += 1
+        return endless_decimal(node)
     whole = node.op == "num" and node.value.q == 1 and "." not in (node.note or "")
     return mixed_number(cur, node) if whole else node
 
@@ -78,6 +83,11 @@ def variable(cur: Cursor) -> Node:
     while cur.kinds[cur.at] == "'":
         name += "'"
         cur.at += 1
+    if name in FUNCTION_LETTERS and cur.kinds[cur.at : cur.at + 6] == _INVERSE_MARK:
+        if cur.values[cur.at + 3] == "1":
+            name += "^-1"
+            cur.at += 5
+            return Node("opaque", arguments(cur), name)
     if cur.kinds[cur.at] == "(" and not cur.gaps[cur.at] and is_call(cur, name):
         return Node("opaque", arguments(cur), name)
     return Node("name", value=name) if index is None else Node("index", (index,), name)
@@ -117,9 +127,10 @@ def arguments(cur: Cursor) -> tuple[Node, ...]:
 
 def inside(cur: Cursor) -> Node:
     """Clauses in brackets of their own: bars of the outside do not close here."""
-    bars, cur.bars = cur.bars, False
+    bars, braced = cur.bars, cur.braced
+    cur.bars = cur.braced = False
     node = cur.rules.clauses(cur)
-    cur.bars = bars
+    cur.bars, cur.braced = bars, braced
     return node
 
 
@@ -155,11 +166,10 @@ def set_braces(cur: Cursor) -> Node:
     if cur.kinds[cur.at] == "\\}":
         cur.at += 1
         return Node("set")
-    bars, cur.bars = cur.bars, True
+    bars, braced = cur.bars, cur.braced
+    cur.bars = cur.braced = True
     inner = cur.rules.clauses(cur)
-    cur.bars = bars
-    if inner.op == "ratio" and len(inner.args) == 2:  # {x : condition}
-        raise cur.fail("a set builder with a colon")
+    cur.bars, cur.braced = bars, braced
     if cur.kinds[cur.at] in ("|", ":"):
         return set_builder(cur, inner, "\\}")
     cur.take("\\}")

@@ -11,6 +11,7 @@ from flint import arb, fmpq
 from reward_server.scorers.math.decide import real_value
 from reward_server.scorers.math.tree import Node, Unreadable
 
+ZERO = Node("num", value=fmpq(0))
 INFINITY = Node("const", value="inf")
 MINUS_INFINITY = Node("neg", (INFINITY,))
 MAX_PIECES = 64
@@ -157,6 +158,36 @@ def difference(left: Node, right: Node) -> Node:
     return intersection(left, complement(right))
 
 
+def whole_numbers(node: Node, positive: bool) -> tuple[Node, ...]:
+    """The whole numbers in a bounded region, as numbers.
+
+    Raises:
+        Unreadable: it has no bounds, or too many whole numbers in them.
+    """
+    if positive:
+        node = intersection(node, half_line(">", ZERO, None))
+    found: list[Node] = []
+    for part in canonical(node).args:
+        span = _span(part)
+        if span is None or not (span.low[0].is_finite() and span.high[0].is_finite()):
+            raise Unreadable("whole numbers without bounds")
+        number, end = _integer(span.low[0].ceil()), _integer(span.high[0].floor())
+        if end - number > MAX_PIECES:
+            raise Unreadable("too many whole numbers")
+        for value in range(number, end + 1):
+            cut = (arb(value), 0)
+            if _order(span.low, cut) <= 0 <= _order(span.high, cut):
+                found.append(Node("num", value=fmpq(value)))
+    return tuple(found)
+
+
+def _integer(value: arb) -> int:
+    whole = value.unique_fmpz()
+    if whole is None:
+        raise Unreadable("a bound that may or may not be whole")
+    return int(whole)
+
+
 def half_line(operator: str, end: Node, variable: str | None) -> Node:
     """The numbers that stand in `operator` to `end`."""
     match operator:
@@ -181,6 +212,3 @@ def as_points(node: Node) -> tuple[Node, ...] | None:
     if all(part.args[0] == part.args[1] and part.value == "[]" for part in node.args):
         return tuple(part.args[0] for part in node.args)
     return None
-
-
-ZERO = Node("num", value=fmpq(0))

@@ -16,6 +16,7 @@ from reward_server.scorers.math.policy import Rounding
 from reward_server.scorers.math.tree import Node
 
 FLOAT_DIGITS = 12
+DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's
 _DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([-+]?\d+))?")
 
 
@@ -78,4 +79,6 @@ def _within(decimal: Decimal, node: Node) -> bool:
     if exact is None:
         return False
     apart = abs(exact - arb(decimal.value))
+    if decimal.digits >= DOUBLE_DIGITS and not apart > abs(exact) * 2.0**-52:
+        return True
     return not apart > arb(decimal.last) / 2

@@ -13,7 +13,8 @@ from flint import fmpq
 
 from reward_server.scorers.math import regions
 from reward_server.scorers.math.decide import constant_value, features, same_value
-from reward_server.scorers.math.tree import Node, Unreadable
+from reward_server.scorers.math.tree import Node, Unreadable, sum_of
+from reward_server.scorers.math.units import make_unit
 
 MAX_SIGNS = 4
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
@@ -104,6 +105,8 @@ def _list(node: Node) -> Node:
     flat: list[Node] = []
     for item in items:
         flat.extend(item.args if item.op == "list" else (item,))
+    if (family := _family(flat)) is not None:
+        return family
     first = flat[0]
     if first.op == "assigned" and all(item.op != "assigned" for item in flat[1:]):
         if all(item.op not in ("equation", "inequality", "region", "text") for item in flat[1:]):
@@ -111,6 +114,18 @@ def _list(node: Node) -> Node:
                 "assigned", (Node("list", (first.args[0], *flat[1:]), node.value),), first.value
             )
     return Node("list", tuple(flat), node.value)
+
+
+def _family(items: list[Node]) -> Node | None:
+    """`k\\pi, k \\in \\mathbb{Z}`: the items before a field's membership, with the parameter's
+    name set aside; None where the last item is no such membership."""
+    last = items[-1]
+    if last.op != "assigned" or last.args[0].note != "field" or len(items) < 2:
+        return None
+    parameter = Node("name", value="parameter")
+    renamed = tuple(_put(item, last.value, parameter) for item in items[:-1])
+    bare = tuple(item.args[0] if item.op == "assigned" else item for item in renamed)
+    return Node("family", bare, last.args[0].value, last.value)
 
 
 def _point_of(item: Node) -> Node:
@@ -155,8 +170,10 @@ def _relation(node: Node) -> Node:
 def _membership(sides: list[Node], operators: list[str]) -> Node:
     if operators != ["in"] or not name_of(sides[0]):
         raise Unreadable("a membership of something else")
-    inner = shape(sides[1])
     name = name_of(sides[0])
+    if sides[1].op == "name" and sides[1].value in ("Z", "N", "Q", "R"):
+        sides[1] = Node("name", value=f"field {sides[1].value}", note="field")
+    inner = shape(sides[1])
     if inner.op == "bracket" and len(inner.args) == 2:
         inner = as_region(inner)
     if inner.op == "region":
@@ -174,6 +191,8 @@ def name_of(node: Node) -> str | None:
         return ":".join(part.value for part in node.args)
     if node.op in ("bracket", "list") and all(name_of(part) for part in node.args):
         return ",".join(str(name_of(part)) for part in node.args)
+    if node.op == "div" and all((name_of(part) or "").startswith("d") for part in node.args):
+        return f"{name_of(node.args[0])}/{name_of(node.args[1])}"
     if node.op == "mul" and len(node.args) <= 4 and all(part.op == "name" for part in node.args):
         return "".join(part.value for part in node.args)
     return None
@@ -268,23 +287,39 @@ def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | Non
         return regions.half_line(operator, right, variable)
     if right.op == "name" and not features(left).names:
         return regions.half_line(_FLIPPED[operator], left, variable)
+    if left.op == "call" and left.value == "abs" and not features(right).names:
+        return _absolute(left.args[0], operator, right, variable)
     line = Node("add", (left, Node("neg", (right,))))
-    at = [constant_value(_put(line, variable, fmpq(x))) for x in (0, 1, 2, 5)]
+    at = [constant_value(_put(line, variable, place)) for place in _PLACES]
     exact = [value for value in at if isinstance(value, fmpq)]
     if len(exact) < len(at):
         return None
-    zero, one, two, five = exact
-    slope = one - zero
-    if slope == 0 or two - one != slope or five - zero != 5 * slope:
+    zero, slope = exact[0], exact[1] - exact[0]
+    straight = (zero + slope * place.value for place in _PLACES)
+    if slope == 0 or any(a != b for a, b in zip(straight, exact, strict=True)):
         return None
     end = Node("num", value=-zero / slope)
     return regions.half_line(operator if slope > 0 else _FLIPPED[operator], end, variable)
 
 
-def _put(node: Node, variable: str, value: fmpq) -> Node:
-    """`node` with a number for its variable."""
+def _absolute(inner: Node, operator: str, size: Node, variable: str) -> Node | None:
+    """|u| < c as -c < u < c, and |u| > c as what lies outside."""
+    below = "<" if operator in ("<", ">=") else "<="
+    low = _solved(inner, ">" if below == "<" else ">=", Node("neg", (size,)), variable)
+    high = _solved(inner, below, size, variable)
+    if low is None or high is None or operator not in _ORDERINGS:
+        return None
+    between = regions.intersection(low, high)
+    return between if operator in ("<", "<=") else regions.complement(between)
+
+
+_PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
+
+
+def _put(node: Node, variable: str, value: Node) -> Node:
+    """`node` with something else for its variable."""
     if node.op == "name":
-        return Node("num", value=value) if node.value == variable else node
+        return value if node.value == variable else node
     if not node.args:
         return node
     return Node(
@@ -344,10 +379,11 @@ def _set_builder(node: Node) -> Node:
     element, condition = node.args
     inner = shape(condition)
     if element.op == "relation" and element.value == ("in",):  # {x ∈ R | …}
-        field = element.args[1]
-        if field.value != "field R":
+        field, element = element.args[1], element.args[0]
+        if field.value in ("field Z", "field N", "Z", "N") and inner.op == "region":
+            return Node("set", regions.whole_numbers(inner, str(field.value)[-1] == "N"))
+        if field.value not in ("field R", "R"):
             raise Unreadable("a set builder over another field")
-        element = element.args[0]
     if inner.op == "region" and inner.value == name_of(element):
         return regions.region(inner.args)
     if inner.op == "assigned" and inner.value == name_of(element):
@@ -385,7 +421,33 @@ def _group(node: Node) -> Node:
     return shape(node.args[0])
 
 
+def _compound(node: Node) -> Node:
+    """`1 hour 30 minutes`: the sum, in the first unit."""
+    first, second = node.args
+    if second.op not in ("quantity", "compound"):
+        raise Unreadable("two numbers side by side")
+    rest = second if second.op == "quantity" else _compound(second)
+    units = [make_unit(first.value), make_unit(rest.value)]
+    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+        raise Unreadable("two quantities side by side")
+    ratio = Node("num", value=units[1].factor / units[0].factor)
+    return Node(
+        "quantity", (sum_of([first.args[0], Node("mul", (ratio, rest.args[0]))]),), first.value
+    )
+
+
+def _sum(node: Node) -> Node:
+    """A sum of values; `\\mathbb{R} - \\{0\\}` is a difference of sets."""
+    if node.args[0].op in ("set", "union") or node.args[0].note == "field":
+        minus = node.args[1]
+        if len(node.args) == 2 and minus.op == "neg":
+            return _set_algebra(Node("difference", (node.args[0], minus.args[0])))
+    return _sign_choices(node) if _has_signs(node) else node
+
+
 _RULES = {
+    "add": _sum,
+    "compound": _compound,
     "list": _list,
     "relation": _relation,
     "union": _set_algebra,

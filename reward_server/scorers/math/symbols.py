@@ -6,7 +6,6 @@ To teach the reader a new symbol, add a line here.
 from __future__ import annotations
 
 
-
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
@@ -69,7 +68,8 @@ Token = tuple[str, str]
 
 _COMMANDS: dict[str, str] = {
     "frac dfrac tfrac cfrac": "frac",
-    "binom dbinom tbinom choose": "binom",
+    "binom dbinom tbinom": "binom",
+    "choose": "choose",
     "sqrt": "sqrt",
     "surd": "surd",
     "cbrt": "cbrt",
@@ -190,11 +190,11 @@ _COUNTING = (
     "fifteen sixteen seventeen eighteen nineteen twenty"
 )
 NUMBER_WORDS = {word: number for number, word in enumerate(_COUNTING.split())}
+SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 # A word among these beside a number makes it another answer, or no answer.
 TURNING_WORDS = _set(
     "not no never or nor either neither maybe perhaps possibly probably unless except if "
     "but anything something nothing everything any all none unknown undefined least most "
     "about approximately around nearly almost more less greater fewer than over under "
-    "between without minus plus times negative half double twice triple dozen hundred "
-    "thousand million billion trillion percent infinity infinite"
+    "between without minus plus times negative half double twice triple dozen percent infinity infinite"
 )

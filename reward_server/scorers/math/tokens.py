@@ -26,9 +26,10 @@ MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
 
 _TEXT = "text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
+_RATES = "m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W"
 _PATTERN = re.compile(
     r"(?P<skip>(?:\s|\\[,;:!> \n]|\$|~|\\left\s*\.|\\right\s*\.|\\[hv]space\*?\{[^{}]*\}|\{\})+)"
-    r"|(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d))"
+    r"|(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
     r"|(?P<number>(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
     r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?)"
@@ -36,9 +37,10 @@ _PATTERN = re.compile(
     r"|\\(?P<env>begin|end)\s*\{(?P<envname>\w*\*?)\}(?:\s*\{[lcr|@{} ]*\})?"
     r"|\\(?:mathbb|mathbf|Bbb)\s*\{?(?P<field>[RZNQCP])\}?(?![a-zA-Z])"
     r"|\\(?P<command>[a-zA-Z]+)\*?"
+    rf"|(?<=[\d}})\s])(?P<rate>(?:{_RATES})\s?/\s?(?:s|h|hr|sec|min)(?![a-zA-Z]))"
     r"|(?P<word>[a-zA-Z]+)"
     r"|(?P<sign>\*\*|<=|>=|!=|==|<>|->|=>|\.\.\.+|\\\\|\\[{}|%$#&_]|[-+*/^_=<>()\[\]{}|!,;:.'%&#?\"])"
-    r"|(?P<letters>[^\x00-\x7f]+)",
+    r"|(?P<letters>[和与及或]|[^\x00-\x7f和与及或]+)",
     re.ASCII,
 )
 _SIGNS: dict[str, str] = {
@@ -190,6 +192,9 @@ def _scan(text: str, tokens: Tokens, *, in_text: bool) -> None:
             gap = True
             continue
         payload = found[group or ""]
+        if group == "rate" and (not kinds or kinds[-1] not in ("num", "}")):
+            payload = payload.partition("/")[0].strip()  # m/s of two variables
+            at, group = found.start() + len(payload), "word"
         if group == "number":
             if depth > 0 and _SEPARATED.match(payload):
                 payload = payload.partition(",")[0]
@@ -244,6 +249,9 @@ def _special(group: str | None, payload: str, found: re.Match[str]) -> tuple[tup
         return (("repeating", payload),)
     if group == "envname":
         return (("begin" if found["env"] == "begin" else "end_env", payload.rstrip("*")),)
+    if group == "rate":
+        above, _, below = payload.partition("/")
+        return (("unit", above.strip()), ("/", "/"), ("unit", below.strip()))
     if group == "field":
         return (("field", payload),)
-    return (("word", payload),)  # letters of another script
+    return ((JOINTS.get(payload, "word"), payload),)  # letters of another script

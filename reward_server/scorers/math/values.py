@@ -189,10 +189,10 @@ def _rational_power(base: fmpq, exponent: fmpq, point: Point) -> Value:
     if exponent == _HALF and base > 0 and (root := _exact_root(base)) is not None:
         return root
     if base < 0:
-        point.crossed = True
         if exponent.q % 2:  # an odd root: the real one
             magnitude = _finite(acb(-base).pow(acb(exponent)))
             return -magnitude if exponent.p % 2 else magnitude
+        point.crossed = True
     return _finite(acb(base).pow(acb(exponent)))
 
 

@@ -9,6 +9,19 @@ _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|hbox|operatorname|emph)(?![a-zA-Z])"
 )
 _WORD = re.compile(r"[^\W_]+")
+# Words that state a set: what they are read as.
+NO_SOLUTION = frozenset(
+    [
+        "no solution", "no solutions", "no real solution", "no real solutions", "empty set",
+        "null set", "there is no solution", "there are no solutions", "no real roots", "无解",
+    ]
+)  # fmt: skip
+ALL_REALS = frozenset(
+    [
+        "all real numbers", "all reals", "all real values", "real numbers", "set of all real numbers",
+        "set of real numbers", "any real number", "全体实数", "一切实数",
+    ]
+)  # fmt: skip
 _FILLER = frozenset(["a", "an", "the"])
 _SYNONYMS = {
     "true": "yes", "false": "no", "是": "yes", "否": "no", "不是": "no", "对": "yes", "错": "no",
@@ -22,10 +35,16 @@ def words_of(text: str) -> str:
     return " ".join(word for word in _WORD.findall(plain) if word not in _FILLER)
 
 
+def _singular(words: str) -> str:
+    return " ".join(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words.split())
+
+
 def same_words(left: str, right: str) -> bool:
     """The same words in the same order; yes is true, and no is false."""
     a, b = words_of(left), words_of(right)
-    return bool(a) and (a == b or _SYNONYMS.get(a, a) == _SYNONYMS.get(b, b))
+    if not a or not b:
+        return False
+    return _SYNONYMS.get(a, a) == _SYNONYMS.get(b, b) or _singular(a) == _singular(b)
 
 
 def is_wordy(text: str) -> bool:
