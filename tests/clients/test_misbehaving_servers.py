@@ -306,6 +306,18 @@ async def test_a_server_that_hangs_is_left_for_one_that_answers(
     assert hanging.seen
 
 
+async def test_a_server_known_to_hang_holds_one_request_at_a_time(start_peer: StartPeer) -> None:
+    hanging, peer = await start_peer(lambda _: Hang()), await start_peer(scored)
+    urls = [hanging.url, peer.url]
+    async with AsyncRemoteRewardClient(urls, batch_size=1, timeout_s=1.0) as client:
+        await client.score(samples(8))
+        held = len(hanging.seen)
+        await asyncio.sleep(0.2)
+        await client.score(samples(40))
+    assert held > 1
+    assert len(hanging.seen) == held + 1
+
+
 async def test_a_server_that_came_back_is_used_again(start_peer: StartPeer) -> None:
     returning = await start_peer(first(Reset()))
     steady = await start_peer(scored)

@@ -1,0 +1,42 @@
+"""What docs/client.md shows runs, and what it names exists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import clients
+from tests.live_server import ROOT, LiveServer, clean_environment
+
+PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+EXAMPLES = [
+    code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "trl" not in code
+]
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=["sync", "async"])
+def test_the_examples_run(code: str, server: LiveServer) -> None:
+    environment = {**clean_environment(), "REWARD_URL": server.url}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(("1.0 {'math': 1.0", "["))
+
+
+@pytest.mark.parametrize("client", [clients.AsyncRemoteRewardClient, clients.RemoteRewardClient])
+def test_the_page_names_every_parameter_and_its_default(client: type) -> None:
+    for name, parameter in inspect.signature(client).parameters.items():
+        row = next((line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")), None)
+        assert row is not None, name
+        assert parameter.default is None or f"| {parameter.default:g} |" in row
+
+
+def test_the_page_names_every_error() -> None:
+    for name in clients.__all__:
+        if issubclass(getattr(clients, name), Exception):
+            assert name in PAGE
