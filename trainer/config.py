@@ -6,9 +6,10 @@ file means what the same flag means on the command line, which overrides it. It 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from argparse import Action
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -27,30 +28,81 @@ class Parser(TrlParser):
         raise InputError(message)
 
 
-def parse_config(types: Sequence[type], argv: Sequence[str], prog: str) -> tuple[Any, ...]:
+def parse_config(
+    types: Sequence[type],
+    argv: Sequence[str],
+    prog: str,
+    sections: Mapping[str, type] | None = None,
+) -> tuple[Any, ...]:
     """One instance of each of `types`, from `--config FILE.yaml` and flags.
+
+    `sections` are nested: `limr: {enabled: true}` in the file, `--limr.enabled true` as a flag.
+    Their instances come last.
 
     Raises:
         InputError: no such file, an unknown key (named), a value that its field refuses.
     """
-    parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False)
     path, flags = _take_config_path(list(argv))
+    content = _read_yaml(path) if path else {}
+    nested = []
+    for name, kind in (sections or {}).items():
+        own = content.pop(name, None) or {}
+        if not isinstance(own, dict):
+            raise InputError(f"{path}: {name} must hold a mapping of fields to values")
+        own_flags, flags = _take_section_flags(name, flags)
+        nested.append((kind, own, own_flags, f"{path}: {name}"))
+    epilog = "\n".join(_section_help(name, kind) for name, kind in (sections or {}).items())
+    filled = _fill(types, content, flags, prog, str(path), epilog)
+    for kind, own, own_flags, where in nested:
+        filled += _fill([kind], own, own_flags, prog, where)
+    return filled
+
+
+def _fill(
+    types: Sequence[type],
+    content: dict[str, Any],
+    flags: list[str],
+    prog: str,
+    where: str,
+    epilog: str | None = None,
+) -> tuple[Any, ...]:
+    parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, epilog=epilog)
     # Reversed: a `--no_x` stands after its `--x`, with the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
-    from_file = _read_yaml(path) if path else {}
-    for key in from_file:
+    for key in content:
         if key not in fields:
-            raise InputError(f"{path}: unknown key {key!r}{_nearest(key, fields)}")
-    parser.set_defaults_with_config(**{k: v for k, v in from_file.items() if v is None or v == []})
-    words = [word for k, v in from_file.items() for word in _as_flag(fields[k], v)]
-    _, unknown = parser.parse_known_args([*words, *flags])
+            raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
+    parser.set_defaults_with_config(**{k: v for k, v in content.items() if v is None or v == []})
+    words = [word for k, v in content.items() for word in _as_flag(fields[k], v)]
+    try:
+        *filled, unknown = parser.parse_args_into_dataclasses(
+            [*words, *flags], look_for_args_file=False, return_remaining_strings=True
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(" ".join(str(error).split())) from error
     if unknown:
         name = unknown[0].removeprefix("--").partition("=")[0]
         raise InputError(f"unknown argument {unknown[0]!r}{_nearest(name, fields)}")
-    try:
-        return parser.parse_args_into_dataclasses([*words, *flags], look_for_args_file=False)
-    except (ValueError, TypeError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+    return tuple(filled)
+
+
+def _take_section_flags(section: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """The flags `--section.key`, without the section, with what follows them; and the others."""
+    prefix, own, others = f"--{section}.", [], []
+    target = others
+    for word in words:
+        if word.startswith("--"):
+            target = own if word.startswith(prefix) else others
+        target.append("--" + word.removeprefix(prefix) if word.startswith(prefix) else word)
+    return own, others
+
+
+def _section_help(section: str, kind: type) -> str:
+    lines = [
+        f"--{section}.{each.name}: {each.metadata.get('help', '')}"
+        for each in dataclasses.fields(kind)
+    ]
+    return "  ".join([f"{section}: a mapping in the config file, or flags:", *lines])
 
 
 def require(value: Any, flag: str) -> Any:

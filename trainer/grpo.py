@@ -61,12 +61,12 @@ def run(argv: Sequence[str]) -> None:
     check_model_path(model)
     check_save_steps(args)
     checkpoint = checkpoint_to_resume(args)
-    rows = _prepare(training_rows(data), prompts, rewards)
+    rows = prepare_rows(training_rows(data), prompts, rewards)
     eval_rows = evaluation_rows(data, args)
     fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
-    writer = open_samples(output, args, checkpoint)
+    writer = open_samples(output / SAMPLES, args, checkpoint)
     trainer = build_trainer(
-        model, args, rewards, writer, rows, eval_rows and _prepare(eval_rows, prompts, rewards)
+        model, args, rewards, writer, rows, eval_rows and prepare_rows(eval_rows, prompts, rewards)
     )
     if trainer.is_world_process_zero():
         configs = [data, prompts, rewards, args, model]
@@ -151,25 +151,31 @@ def check_save_steps(args: GRPOConfig) -> None:
         )
 
 
-def open_samples(output: Path, args: GRPOConfig, checkpoint: str | None) -> SampleWriter:
-    """The store of the run, wound back to the checkpoint it goes on from.
+def open_samples(
+    folder: Path, args: GRPOConfig, checkpoint: str | None, save_every_n_steps: int = 1
+) -> SampleWriter:
+    """The store of the run in `folder`, wound back to the checkpoint it goes on from.
 
     Raises:
         InputError: a run from scratch into a folder that has samples already.
     """
-    folder = output / SAMPLES
     resuming = str(args.resume_from_checkpoint or "false").lower() != "false"
     if step_files(folder) and not resuming:
         raise InputError(
             f"{folder} holds the samples of an earlier run: go on with it by "
             "--resume_from_checkpoint true, or choose another output_dir"
         )
-    writer = SampleWriter(folder, args.world_size > 1, args.process_index)
+    writer = SampleWriter(folder, args.world_size > 1, args.process_index, save_every_n_steps)
     writer.rewind(step_of(checkpoint))
     return writer
 
 
-def _prepare(rows: Dataset, prompts: PromptArguments, rewards: RewardArguments) -> Dataset:
+def prepare_rows(rows: Dataset, prompts: PromptArguments, rewards: RewardArguments) -> Dataset:
+    """The columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
+
+    Raises:
+        InputError: a column that was asked for is not there.
+    """
     require_column(rows, rewards.ground_truth_column, "ground_truth_column")
     for column in rewards.metadata_columns or ():
         require_column(rows, column, "metadata_columns")

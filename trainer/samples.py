@@ -43,15 +43,27 @@ class SampleWriter:
     With `distributed`, every rank must call `write_batch` equally often: it is a collective.
     """
 
-    def __init__(self, save_path: str | Path, distributed: bool = False, rank: int = 0) -> None:
+    def __init__(
+        self,
+        save_path: str | Path,
+        distributed: bool = False,
+        rank: int = 0,
+        save_every_n_steps: int = 1,
+    ) -> None:
         self.folder = Path(save_path)
         self.distributed = distributed
         self.rank = rank
+        self.save_every_n_steps = save_every_n_steps
         if rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def write_batch(self, step: int, samples: Sequence[KeptSample]) -> None:
-        """Append one batch of step `step`; on disk when this returns."""
+        """Append one batch of step `step`; on disk when this returns.
+
+        Steps that `save_every_n_steps` passes over are not written.
+        """
+        if step % self.save_every_n_steps:
+            return
         gathered = _gather(list(samples), self.rank) if self.distributed else list(samples)
         if self.rank != 0 or not gathered:
             return
