@@ -5,7 +5,11 @@ threads, event loop and sockets. It is started by exec, so it may be started at 
 
 No worker outlives the server, stuck in C or not: the kernel kills the fork server when the server
 dies, and the workers when the fork server dies. Ctrl-C and SIGTERM to the group end neither: a
-server that drains still needs them. Linux only.
+server that drains still needs them. Linux only. (To the kernel, "the server" is the thread that
+started the process.)
+
+A scorer is built once, in the fork server, and must survive being forked: no threads, no open
+connections. What it imports lazily, every worker imports again, at the expense of a sample.
 
 `ForkServer` is the server's end; `main` is the process. Between them: one request a packet.
 """
@@ -21,13 +25,15 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from msgspec import Struct, msgpack
+from msgspec import MsgspecError, Struct, msgpack
 
 from reward_server.errors import ConfigError
+from reward_server.schemas import Sample
 from reward_server.scorers import build_scorer
 from reward_server.scorers.base import Scorer, ScorerSpec
 from reward_server.worker_process import open_board, work
@@ -63,7 +69,7 @@ class ForkServer:
         self._memory_limit_bytes = memory_limit_bytes
         self._on_exit = on_exit
         self._turn = asyncio.Lock()
-        self._answer: asyncio.Future[bytes] | None = None
+        self._answers: deque[asyncio.Future[bytes]] = deque()
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
 
@@ -129,20 +135,20 @@ class ForkServer:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1.0)
             self._process = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError("the fork server died"))
+        while self._answers:
+            if not (answer := self._answers.popleft()).done():
+                answer.set_exception(ConnectionResetError("the fork server died"))
 
     async def _build(
         self, link: socket.socket, scorers: Mapping[str, ScorerSpec]
     ) -> dict[str, tuple[str, ...]]:
-        self._answer = asyncio.get_running_loop().create_future()
+        answer = asyncio.get_running_loop().create_future()
         try:
             link.send(msgpack.encode({key: tuple(spec) for key, spec in scorers.items()}))
-            built = msgpack.decode(await self._answer, type=Built)
-        except (OSError, TypeError) as error:
+            self._answers.append(answer)
+            built = msgpack.decode(await answer, type=Built)
+        except (OSError, TypeError, MsgspecError) as error:
             raise ConfigError(f"scorers {sorted(scorers)} cannot be built: {error}") from error
-        finally:
-            self._answer = None
         if built.refused:
             raise ConfigError(built.refused)
         return built.reads
@@ -157,8 +163,8 @@ class ForkServer:
         if not packet:
             self.kill()
             self._on_exit()
-        elif self._answer is not None and not self._answer.done():
-            self._answer.set_result(packet)
+        elif self._answers and not (answer := self._answers.popleft()).done():
+            answer.set_result(packet)
 
 
 def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
@@ -196,7 +202,7 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     try:
         specs = msgpack.decode(packet, type=dict[str, tuple[str, dict[str, Any]]])
         built = {key: build_scorer(name, config) for key, (name, config) in specs.items()}
-        reads = {key: tuple({*scorer.reads} - {"id"}) for key, scorer in built.items()}
+        reads = {key: _reads(key, scorer) for key, scorer in built.items()}
     except ConfigError as error:
         return Built(refused=str(error))
     # A constructor may raise anything, and the server must say which scorer did.
@@ -208,6 +214,12 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     gc.collect()
     gc.freeze()
     return Built(reads)
+
+
+def _reads(key: str, scorer: Scorer) -> tuple[str, ...]:
+    if unknown := {*scorer.reads} - {*Sample.__struct_fields__}:
+        raise ConfigError(f"scorer {key!r} reads {sorted(unknown)}, which no sample has")
+    return tuple({*scorer.reads} - {"id"})
 
 
 def _fork_worker(

@@ -13,6 +13,8 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from msgspec import DecodeError
+
 from reward_server.fork_server import ForkServer
 from reward_server.worker_calls import Call
 from reward_server.worker_process import (
@@ -34,15 +36,19 @@ PACE_MEMORY = 0.8
 
 
 class Worker:
-    """`pid` is 0 until the process has said that it is up; `pace_s`: seconds a sample, lately."""
+    """`pid` is 0 until the process has said that it is up; `pace_s`: seconds a sample, lately.
+
+    `stalled`: the sample that runs is slow, so nothing should be made to wait behind it.
+    """
 
     def __init__(
         self,
         server: ForkServer,
         on_scored: Callable[[Worker, Scored], None],
         on_lost: Callable[[Worker], None],
+        on_check: Callable[[Worker], None],
     ) -> None:
-        """Asks `server` for a process.
+        """Asks `server` for a process. `on_check` is called when `check_in` said.
 
         Raises:
             OSError: the fork server is gone, or there are no file descriptors left.
@@ -52,11 +58,13 @@ class Worker:
         self.pace_s = 0.0
         self.generation = server.generation
         self.hand: dict[int, Slot] = {}
-        self.timer: asyncio.TimerHandle | None = None
+        self.stalled = False
         self.nothing_since: float | None = None
         self._last_serial = 0
         self._on_scored = on_scored
         self._on_lost = on_lost
+        self._on_check = on_check
+        self._timer: asyncio.TimerHandle | None = None
         self._inbox = bytearray()
         self._outbox = bytearray()
         self._loop = asyncio.get_running_loop()
@@ -82,6 +90,19 @@ class Worker:
     def started_at(self) -> float:
         """When it began that sample, by `time.monotonic()`."""
         return self._board[STARTED_AT]
+
+    def check_in(self, delay_s: float | None) -> None:
+        """Has `on_check` called after so many seconds, or not at all, in place of what was set."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if delay_s is not None:
+            self._timer = self._loop.call_later(delay_s, self._check)
+
+    @property
+    def watched(self) -> bool:
+        """Whether `on_check` is going to be called."""
+        return self._timer is not None
 
     def give(self, call: Call, positions: Sequence[int]) -> None:
         """Puts samples into its hand; `send` sends them.
@@ -115,9 +136,12 @@ class Worker:
                 undone.append(slot)
             else:
                 slot[0].settle(slot[1], score)
-        if count := len(scored.scores):
-            self.served += count
-            pace_s = scored.took_s / count
+        if scored.scores:
+            if self.stalled:
+                self.stalled = False
+                self.check_in(None)
+            self.served += len(scored.scores)
+            pace_s = scored.took_s / len(scored.scores)
             self.pace_s = PACE_MEMORY * self.pace_s + (1 - PACE_MEMORY) * pace_s
         return undone
 
@@ -129,8 +153,7 @@ class Worker:
 
     def kill(self) -> list[Slot]:
         """Ends the process and whatever it started; returns what it had not scored."""
-        if self.timer is not None:
-            self.timer.cancel()
+        self.check_in(None)
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         if self.pid:
@@ -140,7 +163,10 @@ class Worker:
             while received := self._socket.recv(READ_BYTES):
                 self._inbox += received
         self._socket.close()
-        undone = [slot for body in bodies(self._inbox) for slot in self.take(read_scored(body))]
+        undone = []
+        with suppress(DecodeError):
+            for body in bodies(self._inbox):
+                undone += self.take(read_scored(body))
         undone += self.hand.values()
         self.hand.clear()
         return undone
@@ -153,10 +179,17 @@ class Worker:
         except OSError:
             received = b""
         self._inbox += received
-        for body in bodies(self._inbox):
-            self._on_scored(self, read_scored(body))
+        try:
+            for body in bodies(self._inbox):
+                self._on_scored(self, read_scored(body))
+        except DecodeError:
+            received = b""  # it is out of its mind
         if not received:
             self._on_lost(self)
+
+    def _check(self) -> None:
+        self._timer = None
+        self._on_check(self)
 
     def _resume(self) -> None:
         self._loop.remove_writer(self._socket)

@@ -27,6 +27,7 @@ from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct, json, msgpack
+from msgspec.structs import replace
 
 from reward_server.errors import sample_error
 from reward_server.schemas import Sample
@@ -224,7 +225,8 @@ def checked(scores: Any) -> Score:
         return score if score.error else failed("the scorer returned neither a value nor an error")
     if not math.isfinite(score.value):
         return failed(f"the scorer returned {score.value}, which is no score")
-    return score
+    # A subclass of float, such as NumPy's, cannot be sent.
+    return score if type(score.value) is float else replace(score, value=float(score.value))
 
 
 def reply(scored: Scored) -> bytes:
@@ -241,9 +243,11 @@ def _sendable(score: Score | None) -> Score | None:
     try:
         size = len(frame(Scored({1: score})))
     except (TypeError, ValueError) as error:
-        return failed(f"its explanation cannot be sent: {error}")
+        return failed(f"its score cannot be sent: {error}")
     if size > LARGEST_REPLY_BYTES:
-        return failed(f"its explanation takes {size} bytes, {LARGEST_REPLY_BYTES} are allowed")
+        return failed(
+            f"its score with explanation takes {size} bytes; {LARGEST_REPLY_BYTES} are allowed"
+        )
     return score
 
 

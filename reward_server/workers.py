@@ -52,7 +52,7 @@ STALL_S = 0.05
 PICK_UP_S = 1.0
 START_TIMEOUT_S = 120.0
 HELLO_TIMEOUT_S = 30.0
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.05, 5.0
+FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 # Failures in a row to bring up a worker after which waiting samples are not kept waiting.
 FAILURES_TOO_MANY = 5
 
@@ -80,9 +80,7 @@ class WorkerPool:
         recycle_after: int = 100_000,
     ) -> None:
         self.restarts: Counter[str] = Counter()
-        self._size = workers
-        self._spares = spares
-        self._chunk = chunk
+        self._size, self._spares, self._chunk = workers, spares, chunk
         self._deadline_s = sample_deadline_s
         self._recycle_after = recycle_after
         self._too_late = late(f"took more than {sample_deadline_s:g} s", retryable=False)
@@ -177,9 +175,9 @@ class WorkerPool:
         if give_up_at is not None:
             call.timer = loop.call_at(give_up_at, self._give_up, call)
         self._calls.add(call)
-        self._requeue([(call, position) for position in range(len(samples))])
-        self._pump()
         try:
+            self._requeue([(call, position) for position in range(len(samples))])
+            self._pump()
             if samples:
                 await call.done
         finally:
@@ -212,7 +210,7 @@ class WorkerPool:
             self._hand_out(idle, self._size - len(self._busy) + 1)
         if self._queue:
             for busy in list(self._busy) if worker is None else [worker]:
-                if busy in self._busy and not self._worn(busy):
+                if busy in self._busy and not busy.stalled and not self._worn(busy):
                     self._hand_out(busy, 0)
 
     def _hand_out(self, worker: Worker, free: int) -> None:
@@ -229,23 +227,23 @@ class WorkerPool:
             given = self._give(worker, call, positions) or given
         if given:
             worker.send()
-            if worker.timer is None:
-                self._set_timer(worker, min(STALL_S, self._deadline_s))
+            if not worker.watched:
+                worker.check_in(min(STALL_S, self._deadline_s))
         self._rest(worker)
 
     def _give(self, worker: Worker, call: Call, positions: list[int]) -> bool:
-        """Puts them into the worker's hand, unless one of them cannot be sent at all."""
+        """Puts them into the worker's hand, unless there are none or one cannot be sent at all."""
+        if not positions:
+            return False
         try:
-            if positions:
-                worker.give(call, positions)
-            return bool(positions)
+            worker.give(call, positions)
+            return True
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             if len(positions) == 1:
                 why = f"the sample cannot be sent to a worker: {error}"
                 call.settle(positions[0], failed(why))
-            else:
-                call.chunk = 1  # one by one the culprit will be found
-                self._requeue([(call, position) for position in positions])
+            call.chunk = 1  # one by one the culprit will be found
+            self._requeue([(call, at) for at in positions if call.scores[at] is None])
             return False
 
     def _rest(self, worker: Worker) -> None:
@@ -284,9 +282,7 @@ class WorkerPool:
 
     def _welcome(self, worker: Worker, pid: int) -> None:
         worker.pid = pid
-        if worker.timer is not None:
-            worker.timer.cancel()
-            worker.timer = None
+        worker.check_in(None)
         self._failures = 0
         self._idle.append(worker)
         if self.alive == self._size:
@@ -306,8 +302,8 @@ class WorkerPool:
             call, position = culprit
             call.settle(position, verdict)
             left.remove(culprit)
-            sample_id, message = call.samples[position].id, verdict.error.message
-            log.warning("worker %d, %s, sample %r: %s", worker.pid, call.scorer, sample_id, message)
+            about = worker.pid, call.scorer, call.samples[position].id, verdict.error.message
+            log.warning("worker %d, %s, sample %r: %s", *about)
         self._requeue(left)
         if reason:
             self.restarts[reason] += 1
@@ -324,49 +320,45 @@ class WorkerPool:
 
     def _give_up(self, call: Call) -> None:
         self._leave(call)
-        loop = asyncio.get_running_loop()
-        call.timer = loop.call_later(GIVE_UP_GRACE_S, self._abandon, call)
+        later = asyncio.get_running_loop().call_later
+        call.timer = later(GIVE_UP_GRACE_S, self._abandon, call)
 
     def _abandon(self, call: Call) -> None:
         for worker in list(self._busy):
-            slot = worker.hand.get(worker.running or 0)
-            if slot is not None and slot[0] is call:
+            running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
+            if running_call is call:
                 self._end(worker, "gave_up", GAVE_UP)
         call.settle_all(NEVER_BEGUN)
         self._pump()
-
-    def _set_timer(self, worker: Worker, delay_s: float) -> None:
-        worker.timer = asyncio.get_running_loop().call_later(delay_s, self._check, worker)
 
     def _check(self, worker: Worker) -> None:
         """Kills a worker that is late, takes back what waits behind a slow sample, or comes again.
 
         One timer a worker, not one a sample: it looks at the board, so no sample sets it.
         """
-        worker.timer = None
-        now = time.monotonic()
         if worker.pid == 0:
             self._check_start(worker)
         elif worker.hand and worker.running is None:
-            self._check_pick_up(worker, now)
+            self._check_pick_up(worker)
         elif worker.hand:
             worker.nothing_since = None
-            took_s = now - worker.started_at
+            took_s = time.monotonic() - worker.started_at
             if took_s >= self._deadline_s:
                 self._end(worker, "deadline", self._too_late)
             elif took_s < STALL_S:
-                self._set_timer(worker, min(STALL_S, self._deadline_s) - took_s)
+                worker.check_in(min(STALL_S, self._deadline_s) - took_s)
             else:
-                self._set_timer(worker, self._deadline_s - took_s)
+                worker.check_in(self._deadline_s - took_s)
+                worker.stalled = True
                 self._requeue(worker.recall())
             self._pump()
 
-    def _check_pick_up(self, worker: Worker, now: float) -> None:
+    def _check_pick_up(self, worker: Worker) -> None:
         """Seen with samples and at none of them for long: none is to blame, the worker is stuck."""
-        if worker.nothing_since is None:
-            worker.nothing_since = now
+        now = time.monotonic()
+        worker.nothing_since = worker.nothing_since or now
         if now - worker.nothing_since < PICK_UP_S:
-            self._set_timer(worker, STALL_S)
+            worker.check_in(STALL_S)
             return
         self._end(worker, "stuck")
         self._pump()
@@ -374,7 +366,7 @@ class WorkerPool:
     def _check_start(self, worker: Worker) -> None:
         """A worker that does not come up: the fork server is building, or it is stuck."""
         if not self._server.up:
-            self._set_timer(worker, HELLO_TIMEOUT_S)
+            worker.check_in(HELLO_TIMEOUT_S)
             return
         log.error("no worker within %g s; starting the fork server again", HELLO_TIMEOUT_S)
         self._server.kill()
@@ -392,19 +384,16 @@ class WorkerPool:
                 self._short.set()
             if self._failures:
                 if self._failures >= FAILURES_TOO_MANY and not self.alive:
-                    self._turn_away()
-                await asyncio.sleep(min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**self._failures))
+                    self._queue.clear()
+                    for call in self._calls:
+                        call.settle_all(NO_WORKERS)
+                await asyncio.sleep(FIRST_BACKOFF_S * 2 ** min(self._failures, MOST_DOUBLINGS))
             await self._short.wait()
 
     async def _fill(self) -> None:
         if await self._server.ensure():
             self.restarts["fork_server"] += 1
         while len(self._workers) < self._size + self._spares:
-            worker = Worker(self._server, self._on_scored, self._on_lost)
+            worker = Worker(self._server, self._on_scored, self._on_lost, self._check)
             self._workers.add(worker)
-            self._set_timer(worker, HELLO_TIMEOUT_S)
-
-    def _turn_away(self) -> None:
-        for call in list(self._calls):
-            call.settle_all(NO_WORKERS)
-        self._queue.clear()
+            worker.check_in(HELLO_TIMEOUT_S)

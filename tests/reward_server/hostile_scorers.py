@@ -50,6 +50,12 @@ class Hostile(Length):
         return [Score(float(sample.response), explanation={"by": "hostile"} if explain else None)]
 
 
+class Astray(Length):
+    """Reads a field that samples do not have."""
+
+    reads: ClassVar[tuple[str, ...]] = ("response", "answer")
+
+
 def loop_for_ever(_: Sample) -> None:
     while True:
         pass
@@ -82,12 +88,15 @@ def note_and_sleep(sample: Sample) -> None:
     time.sleep(0.1)
 
 
+LEAKED: list[bytearray] = []
+
 ACTS: dict[str, Callable[[Sample], Any]] = {
     "sleep": lambda sample: time.sleep(float(sample.response)),
     "loop": loop_for_ever,
     "stuck_in_c": lambda _: 9**9**9**9,
     "regex": lambda _: re.match(r"(a+)+$", "a" * 64 + "b"),
     "memory": fill_memory,
+    "leak": lambda _: LEAKED.append(bytearray(b"x") * (40 * 1024**2)),
     "segfault": lambda _: ctypes.string_at(0),
     "die": note_and_die,
     "child": leave_a_child_and_hang,
@@ -99,6 +108,8 @@ ACTS: dict[str, Callable[[Sample], Any]] = {
     "no_list": lambda _: 1.0,
     "nan": lambda _: [Score(math.nan)],
     "inf": lambda _: [Score(math.inf)],
+    "int": lambda _: [Score(7)],
+    "text": lambda _: [Score("7")],  # pyright: ignore[reportArgumentType]
     "neither": lambda _: [Score()],
     "unsendable": lambda _: [Score(1.0, explanation={"what": object()})],
     "large": lambda _: [Score(1.0, explanation={"what": "x" * (17 * 1024**2)})],

@@ -139,10 +139,8 @@ async def test_large_samples_and_integers_beyond_64_bits_pass(start_pool: StartP
     large = [Sample(id="a", response="x" * length) for length in lengths]
     assert [score.value for score in await pool.score("length", large)] == lengths
     big = Sample(id="a", response="7", ground_truth=10**40)
-    assert [score.value for score in await pool.score("hostile", [big, acting("big_int")])] == [
-        7,
-        1,
-    ]
+    odd = [big, acting("big_int"), acting("int")]
+    assert [score.value for score in await pool.score("hostile", odd)] == [7.0, 1.0, 7.0]
 
 
 async def test_64_calls_at_once_each_get_their_own_scores(start_pool: StartPool) -> None:
@@ -212,6 +210,16 @@ async def test_a_memory_bomb_is_told_the_limit_and_no_other_notices(start_pool: 
     scores = await pool.score("hostile", samples)
     assert_only(dict.fromkeys((5, 6, 500), "scorer_failed"), scores, 1000)
     assert "256 MiB" in message(scores[5])
+    assert set(pool.restarts) == {"memory"}
+
+
+async def test_what_a_scorer_hoards_is_never_what_a_later_sample_lacks(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool(memory_limit_bytes=256 * 1024**2, sample_deadline_s=30.0)
+    scores = await pool.score("hostile", [acting("leak") for _ in range(30)])
+    assert [score.value for score in scores] == [0.0] * 30
+    assert set(pool.restarts) == {"memory"}
 
 
 @pytest.mark.parametrize(
@@ -222,6 +230,7 @@ async def test_a_memory_bomb_is_told_the_limit_and_no_other_notices(start_pool: 
         ("too_many", "expected a list of 1 Score"),
         ("too_few", "expected a list of 1 Score"),
         ("no_list", "expected a list of 1 Score"),
+        ("text", "TypeError"),
         ("nan", "nan"),
         ("inf", "inf"),
         ("neither", "neither a value nor an error"),
@@ -266,6 +275,18 @@ async def test_a_slow_sample_keeps_no_other_one_waiting(start_pool: StartPool) -
     assert scores[0].value == 3
     assert all(score.value is not None for score in scores)
     assert max(score.value - began for score in scores[1:] if score.value) < 2
+
+
+async def test_a_call_that_comes_while_a_sample_stalls_does_not_wait_for_it(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool(sample_deadline_s=20.0)
+    slow = asyncio.create_task(pool.score("hostile", [*numbers(200), acting("sleep", "10")]))
+    await asyncio.sleep(0.3)
+    for _ in range(20):
+        assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(200)), 5), 200)
+    assert not slow.done()
+    slow.cancel()
 
 
 # What happens to workers
@@ -490,6 +511,7 @@ async def test_stopping_fails_what_is_pending_and_leaves_no_process(start_pool: 
         (ScorerSpec("no_such_module:Scorer", {}), "no_such_module"),
         (ScorerSpec("hostile_scorers:NoSuchScorer", {}), "NoSuchScorer"),
         (ScorerSpec("hostile_scorers:Hostile", {"no_such_key": 1}), "no_such_key"),
+        (ScorerSpec("hostile_scorers:Astray", {}), "answer"),
         (ScorerSpec("hostile_scorers:Hostile", {"refuse": "I will not"}), "I will not"),
     ],
 )
