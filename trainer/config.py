@@ -74,16 +74,14 @@ def _fill(
             raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
     parser.set_defaults_with_config(**{k: v for k, v in content.items() if v is None or v == []})
     words = [word for k, v in content.items() for word in _as_flag(fields[k], v)]
-    try:
-        *filled, unknown = parser.parse_args_into_dataclasses(
-            [*words, *flags], look_for_args_file=False, return_remaining_strings=True
-        )
-    except (ValueError, TypeError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+    _, unknown = parser.parse_known_args([*words, *flags])
     if unknown:
         name = unknown[0].removeprefix("--").partition("=")[0]
         raise InputError(f"unknown argument {unknown[0]!r}{_nearest(name, fields)}")
-    return tuple(filled)
+    try:
+        return parser.parse_args_into_dataclasses([*words, *flags], look_for_args_file=False)
+    except (ValueError, TypeError) as error:
+        raise InputError(" ".join(str(error).split())) from error
 
 
 def _take_section_flags(section: str, words: list[str]) -> tuple[list[str], list[str]]:
