@@ -145,14 +145,23 @@ def measure(folder: Path, model: str, name: str, url: str) -> dict[str, Any]:
 
 
 def conclusion(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What was learnt, in one or two sentences with the numbers."""
-    forms = [f"{summary['format_rate']:.1%}" for summary in (before, after)]
-    right = [f"{summary['accuracy']:.1%}" for summary in (before, after)]
-    anyway = [f"{summary['also']['math']['accuracy']:.1%}" for summary in (before, after)]
-    return (
-        f"Right and in tags: {right[0]} before, {right[1]} after. In tags: {forms[0]} before, "
-        f"{forms[1]} after. Right in any form: {anyway[0]} before, {anyway[1]} after."
-    )
+    """What was learnt and what was not, with the numbers."""
+    rows = {
+        "Right and in tags": [summary["accuracy"] for summary in (before, after)],
+        "in tags": [summary["format_rate"] for summary in (before, after)],
+        "right in any form": [summary["also"]["math"]["accuracy"] for summary in (before, after)],
+    }
+    numbers = "; ".join(f"{name} {old:.1%} → {new:.1%}" for name, (old, new) in rows.items())
+    old, new = (summary["also"]["math"]["accuracy_interval"] for summary in (before, after))
+    if new[0] > old[1]:
+        verdict = "The form was learnt, and the arithmetic got better with it."
+    elif new[1] < old[0]:
+        verdict = "All of the gain is form; the arithmetic itself got somewhat worse."
+    else:
+        verdict = (
+            "All of the gain is form: the arithmetic is as good as before, within its interval."
+        )
+    return f"{numbers}. {verdict}"
 
 
 def check_gain(before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -66,10 +66,11 @@ def write_report(
 def tiles(history: History) -> list[tuple[str, str]]:
     """The few numbers that say how a run went."""
     found = []
-    for name, key, form in (("loss", "loss", ".3f"), ("reward", "reward", ".2f")):
-        values = [value for _, value in series(history, key)]
-        if values:
-            found.append((f"{name}, first to last", f"{values[0]:{form}} → {values[-1]:{form}}"))
+    # The loss of a policy gradient says nothing by its size: where there is a reward, it is shown.
+    key = "reward" if series(history, "reward") else "loss"
+    values = [value for _, value in series(history, key)]
+    if values:
+        found.append((f"{key}, first to last", f"{values[0]:.2f} → {values[-1]:.2f}"))
     waits, steps = mean_of(history, "rewards_wait_s"), mean_of(history, "step_time")
     if waits is not None and steps:
         found.append(("wait for rewards a step", f"{1000 * waits:.0f} ms"))
@@ -88,29 +89,21 @@ def mean_of(history: History, key: str) -> float | None:
 
 
 def measures(evaluations: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """One row for each model and each thing measured, with its interval."""
-    rows = []
+    """One row for each thing measured and each model, with its interval."""
+    rows: dict[str, list[dict[str, Any]]] = {}
     for model, folder in evaluations.items():
         summary = _read_json(folder / "summary.json") or {}
-        name = summary.get("profile", "")
-        wanted = [(summary, "accuracy", f"right, by {name}"), (summary, "format_rate", "formatted")]
+        wanted = [(summary, "accuracy", f"right, by {summary.get('profile')}")]
+        wanted.append((summary, "format_rate", "formatted"))
         for other, more in summary.get("also", {}).items():
             wanted.append((more, "accuracy", f"right, by {other}"))
         for source, key, what in wanted:
-            interval = source.get(f"{key}_interval")
-            if interval is not None:
-                rows.append(
-                    {
-                        "model": model,
-                        "what": what,
-                        "value": source[key],
-                        "low": interval[0],
-                        "high": interval[1],
-                        "failed": source["num_failed"],
-                        "rows": source["num_examples"],
-                    }
-                )
-    return sorted(rows, key=lambda row: row["what"])
+            if interval := source.get(f"{key}_interval"):
+                row = {"model": model, "what": what, "value": source[key]}
+                row |= {"low": interval[0], "high": interval[1]}
+                row |= {"failed": source["num_failed"], "rows": source["num_examples"]}
+                rows.setdefault(what, []).append(row)
+    return [row for what in rows.values() for row in what]
 
 
 def pairs(folders: Sequence[Path]) -> list[dict[str, Any]]:
