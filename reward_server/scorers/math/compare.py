@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flint import fmpq
 from msgspec import Struct
 
 from reward_server.scorers.math import regions
@@ -321,17 +320,25 @@ def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
 
 def _distinct(items: Sequence[Node], case: Case) -> list[Node]:
     kept: list[Node] = []
-    exact: set[fmpq] = set()
+    others: list[Node] = []
+    exact: set[tuple[int, int]] = set()
     for item in items:
-        if item.op == "num":
-            if item.value in exact:
-                continue
-            exact.add(item.value)
-            if not any(k.op != "num" and _same_quietly(k, item, case) for k in kept):
-                kept.append(item)
-        elif not any(_same_quietly(other, item, case) for other in kept):
-            kept.append(item)
+        plain = _exact(item)
+        if plain is not None and plain in exact:
+            continue
+        if any(_same_quietly(other, item, case) for other in (kept if plain is None else others)):
+            continue
+        kept.append(item)
+        if plain is None:
+            others.append(item)
+        else:
+            exact.add(plain)
     return kept
+
+
+def _exact(node: Node) -> tuple[int, int] | None:
+    """A plain number as a key."""
+    return (int(node.value.p), int(node.value.q)) if node.op == "num" else None
 
 
 def _same_quietly(left: Node, right: Node, case: Case) -> bool:
@@ -352,9 +359,10 @@ def _matched(left: list[Node], right: list[Node], case: Case) -> bool:
     """Is there a partner for each? Plain numbers first, by value; then one by one."""
     if len(left) != len(right):
         return case.decided("unlike numbers of items", False)
-    shared = {n.value for n in left if n.op == "num"} & {n.value for n in right if n.op == "num"}
-    rest = [n for n in left if n.op != "num" or n.value not in shared]
-    open_right = [n for n in right if n.op != "num" or n.value not in shared]
+    keys = [[_exact(node) for node in nodes] for nodes in (left, right)]
+    shared = set(keys[0]) & set(keys[1]) - {None}
+    rest = [node for node, key in zip(left, keys[0], strict=True) if key not in shared]
+    open_right = [node for node, key in zip(right, keys[1], strict=True) if key not in shared]
     for item in rest:
         at = next((i for i, b in enumerate(open_right) if _same_quietly(item, b, case)), None)
         if at is None:

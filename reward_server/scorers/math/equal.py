@@ -1,22 +1,31 @@
-"""Two answers in, the verdict on whether they are the same out, with the method that decided."""
+"""A response or an answer and a ground truth in, the verdict out: the public side of the engine.
+
+`math_check` finds the answer of a response first; `math_equal` is given an answer. What is and is
+not the same is decided in `compare`; a ground truth that cannot be read is an error, never a no.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from reward_server.scorers.math.compare import Case, same
-from reward_server.scorers.math.extract import find_answer, retracted
+from reward_server.scorers.math.extract import find_answer, find_boxes, retracted
 from reward_server.scorers.math.normalize import normalize_math_expression
 from reward_server.scorers.math.policy import DEFAULT, Policy
 from reward_server.scorers.math.read import Reading, read, read_ground_truth
 from reward_server.scorers.math.tree import Unreadable
 
-_COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
+MAX_BOXES = 64
 
-GroundTruth = str | int | float | list[str | int | float]
+_COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
+_SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
+
+GroundTruth = str | int | float | Sequence[str | int | float]
 
 
 class UnreadableGroundTruth(ValueError):
@@ -24,15 +33,26 @@ class UnreadableGroundTruth(ValueError):
 
 
 class Verdict(Struct, frozen=True):
-    """Is the answer right, and why. `answer` is what was found in the response, and `place` where;
-    `read_answer` and `read_ground_truth` are what the two were read as."""
+    """Is the answer right, and which method decided. `answer` is what was found in the response,
+    `place` where; `given` and `expected` are what the two were read as."""
 
     equal: bool
     method: str
     answer: str | None = None
     place: str | None = None
-    read_answer: str | None = None
-    read_ground_truth: str | None = None
+    given: Reading | None = None
+    expected: Reading | None = None
+
+    def explain(self) -> dict[str, str | bool | None]:
+        """The verdict in plain words, for people."""
+        return {
+            "equal": self.equal,
+            "method": self.method,
+            "answer": self.answer,
+            "place": self.place,
+            "read_answer": None if self.given is None else str(self.given),
+            "read_ground_truth": None if self.expected is None else str(self.expected),
+        }
 
 
 def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
@@ -41,19 +61,24 @@ def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
     Raises:
         UnreadableGroundTruth: there is none, or one of them is empty.
     """
-    if isinstance(ground_truth, list):
-        if not ground_truth:
-            raise UnreadableGroundTruth("the ground truth is an empty list")
+    if isinstance(ground_truth, str):
+        return [_answer_of(ground_truth)]
+    if isinstance(ground_truth, int | float) and not isinstance(ground_truth, bool):
+        return [_answer_of(repr(ground_truth))]
+    if isinstance(ground_truth, Sequence) and ground_truth:
         return [text for one in ground_truth for text in ground_truth_texts(one)]
-    if ground_truth is None or isinstance(ground_truth, bool):
-        raise UnreadableGroundTruth(f"the ground truth is {ground_truth!r}")
-    text = ground_truth if isinstance(ground_truth, str) else repr(ground_truth)
-    if re.search(r"\\boxed|\\fbox|####|^A:", text, re.MULTILINE):
-        found = find_answer(text, ("boxed", "hashes", "phrase"))
-        text = found.text if found else text
-    if not normalize_math_expression(text) or text.strip().lower() in ("nan", "none", "null"):
-        raise UnreadableGroundTruth(f"the ground truth {text[:80]!r} has nothing to read")
-    return [text]
+    raise UnreadableGroundTruth(f"the ground truth is {ground_truth!r}; expected an answer")
+
+
+@lru_cache(maxsize=8192)
+def _answer_of(truth: str) -> str:
+    """The answer in a ground truth that is a box, a GSM8K solution, or the answer itself."""
+    text = truth
+    if _SURROUNDED.search(truth) and (found := find_answer(truth, ("boxed", "hashes", "phrase"))):
+        text = found.text
+    if not normalize_math_expression(text):
+        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has nothing to read")
+    return text
 
 
 def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
@@ -65,35 +90,54 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     """
     expected, given = read_ground_truth(truth), read(answer)
     if expected.node is None:
-        return _as_text(answer, truth, expected, given)
+        return _as_text(answer, truth, given, expected)
     if given.node is None:
-        return Verdict(False, "the answer cannot be read", answer, None, str(given), str(expected))
+        return Verdict(False, "the answer cannot be read", answer, None, given, expected)
     case = Case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
         equal = same(expected.node, given.node, case)
     except Unreadable as unreadable:
-        return Verdict(False, str(unreadable), answer, None, str(given), str(expected))
+        return Verdict(False, str(unreadable), answer, None, given, expected)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
-        return Verdict(True, "decimal comma", answer, None, str(given), str(expected))
-    return Verdict(equal, case.method, answer, None, str(given), str(expected))
+        return Verdict(True, "decimal comma", answer, None, given, expected)
+    return Verdict(equal, case.method, answer, None, given, expected)
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:
     """Is one `1,22` and the other 1.22? Only a decimal with the same digits is meant by it."""
-    for comma, point in ((answer, truth), (truth, answer)):
-        written = comma.strip().strip("$")
-        if _COMMA.fullmatch(written):
-            return written.replace(",", ".").replace("{", "").replace(
-                "}", ""
-            ) == point.strip().strip("$")
+    for written, decimal in ((answer, truth), (truth, answer)):
+        if _COMMA.fullmatch(written.strip(" $")):
+            pointed = re.sub(r"\{?,\}?", ".", written.strip(" $"))
+            return pointed == decimal.strip(" $")
     return False
 
 
-def _as_text(answer: str, truth: str, expected: Reading, given: Reading) -> Verdict:
+def _as_text(answer: str, truth: str, given: Reading, expected: Reading) -> Verdict:
     left, right = normalize_math_expression(answer), normalize_math_expression(truth)
-    if not right or left != right:
+    if left != right:
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {expected.reason}")
-    return Verdict(True, "same text", answer, None, str(given), str(expected))
+    return Verdict(True, "same text", answer, None, given, expected)
+
+
+def _best(answer: str, truths: list[str], policy: Policy) -> Verdict:
+    """The verdict against any of the acceptable answers.
+
+    Raises:
+        UnreadableGroundTruth: it is none of those that can be read, and one cannot.
+    """
+    unreadable: UnreadableGroundTruth | None = None
+    verdict: Verdict | None = None
+    for truth in truths:
+        try:
+            verdict = compare(answer, truth, policy)
+        except UnreadableGroundTruth as error:
+            unreadable = error
+        else:
+            if verdict.equal:
+                return verdict
+    if unreadable is not None or verdict is None:
+        raise unreadable or UnreadableGroundTruth("there is no ground truth")
+    return verdict
 
 
 def math_check(
@@ -110,19 +154,19 @@ def math_check(
         return Verdict(False, "no answer found")
     if policy.retractions == "refuse" and (taken_back := retracted(response, answer)):
         return Verdict(False, f"taken back: {taken_back!r}", answer.text, answer.place)
-    verdict = Verdict(False, "no answer found")
-    for truth in truths:
-        verdict = compare(answer.text, truth, policy)
-        if verdict.equal:
-            break
-    return Verdict(
-        verdict.equal,
-        verdict.method,
-        answer.text,
-        answer.place,
-        verdict.read_answer,
-        verdict.read_ground_truth,
-    )
+    verdict = _best(answer.text, truths, policy)
+    if verdict.equal and policy.boxes == "all_agree" and answer.place == "boxed":
+        verdict = _all_agree(response, verdict, lambda box: _best(box, truths, policy))
+    return structs.replace(verdict, answer=answer.text, place=answer.place)
+
+
+def _all_agree(response: str, verdict: Verdict, judge: Callable[[str], Verdict]) -> Verdict:
+    """`verdict`, if every box of the response is judged the same."""
+    for box in find_boxes(response, MAX_BOXES):
+        other = judge(box)
+        if not other.equal:
+            return structs.replace(other, method=f"another box holds {box!r}")
+    return verdict
 
 
 def math_equal(prediction: str, ground_truth: GroundTruth | None, policy: Policy = DEFAULT) -> bool:
@@ -131,6 +175,4 @@ def math_equal(prediction: str, ground_truth: GroundTruth | None, policy: Policy
     Raises:
         UnreadableGroundTruth: the ground truth is missing or cannot be read.
     """
-    return any(
-        compare(prediction, truth, policy).equal for truth in ground_truth_texts(ground_truth)
-    )
+    return _best(prediction, ground_truth_texts(ground_truth), policy).equal

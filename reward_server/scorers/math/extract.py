@@ -274,9 +274,11 @@ def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> Answer 
 
 
 def retracted(response: str, answer: Answer) -> str | None:
-    """What the response says after its answer that takes it back, or None."""
-    said = without_thoughts(response)[answer.end :][:TAIL_CHARS]
-    taken_back = _RETRACTION.search(said)
+    """What the response says that takes its answer back, or None: anything after the answer; where
+    the answer is only the last value of the text, also just before it."""
+    said = without_thoughts(response)
+    start = answer.end if answer.place != "last_value" else answer.end - 200
+    taken_back = _RETRACTION.search(said, max(0, start), answer.end + TAIL_CHARS)
     return taken_back[0] if taken_back else None
 
 

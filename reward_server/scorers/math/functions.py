@@ -19,6 +19,7 @@ from reward_server.scorers.math.values import (
     divide,
     evaluate,
     factorial,
+    noted,
     power,
 )
 
@@ -47,9 +48,7 @@ def call(node: Node, point: Point) -> Value:
     if rule is None:
         raise Undefined(f"no rule for {name}")
     result = rule(values[0], point)
-    if isinstance(result, acb) and not result.is_finite():
-        raise Undefined(f"{name} is not finite here")
-    return result
+    return noted(result, point) if isinstance(result, acb) else result
 
 
 def _root(node: Node, point: Point) -> Value:
@@ -168,7 +167,7 @@ def _binomial(values: list[Value], point: Point) -> Value:
         if not 0 <= k <= n:
             return fmpq(0)
         return fmpq(fmpz.bin_uiui(int(n.p), int(k.p)))
-    return divide(factorial(n), factorial(k) * factorial(n - k))
+    return divide(factorial(n, point), factorial(k, point) * factorial(n - k, point))
 
 
 _SEVERAL: dict[str, Callable[[list[Value], Point], Value]] = {

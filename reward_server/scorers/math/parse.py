@@ -133,8 +133,10 @@ def worded(cur: Cursor) -> Node:
     """Words first: `Area = 6`, `Maximum: 2` and `Sequence 1` name what follows, else text."""
     words = take_words(cur)
     says = words.rpartition(" ")[2].lower() in ("is", "are", "equals")
-    if (says or cur.kinds[cur.at] in ("=", ":", "~")) and cur.kinds[cur.at + 1] != "end":
-        cur.at += not says
+    if not says and cur.kinds[cur.at] in ("=", ":", "~"):
+        cur.at += 1
+        says = True
+    if says and cur.kinds[cur.at] != "end":
         return Node("labelled", (clause(cur),), words)
     return Node("text", value=words)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import structs
 
 from reward_server.errors import sample_error
 from reward_server.schemas import Sample
@@ -33,5 +32,5 @@ class MathScorer:
             verdict = math_check(sample.response, sample.ground_truth, self.policy)
         except UnreadableGroundTruth as error:
             return Score(None, sample_error("bad_ground_truth", str(error)))
-        explanation = structs.asdict(verdict) if explain else None
+        explanation = dict(verdict.explain()) if explain else None
         return Score(1.0 if verdict.equal else 0.0, None, explanation)

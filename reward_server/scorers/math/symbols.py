@@ -191,6 +191,11 @@ _COUNTING = (
 )
 NUMBER_WORDS = {word: number for number, word in enumerate(_COUNTING.split())}
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+# Short runs of letters that are words all the same, not products.
+SHORT_WORDS = _set(
+    "no yes men day cat dog red odd one two six ten for all are the per nan was has can not but "
+    "hen pig cow kid bus car pen box"
+)
 # A word among these beside a number makes it another answer, or no answer.
 TURNING_WORDS = _set(
     "not no never or nor either neither maybe perhaps possibly probably unless except if "

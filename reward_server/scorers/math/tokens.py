@@ -1,257 +1,232 @@
-"""An answer's text in, its tokens out: three parallel lists, made by one compiled pattern.
+"""An answer's text in, its tokens out, in one pass that looks at each character once.
 
 A token has a kind (what the grammar asks for) and a payload. It knows no grammar: whether `|`
-opens or closes is for `parse` to say.
+opens or closes is for the reader to say.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
-from msgspec import Struct
-
-from reward_server.scorers.math.symbols import (
-    ACCENTS,
-    COMMANDS,
-    FUNCTIONS,
-    GREEK,
-    IGNORED,
-    JOINTS,
-)
+from reward_server.scorers.math.letters import split_word
+from reward_server.scorers.math.symbols import ACCENTS, COMMANDS, IGNORED, JOINTS, Token
 from reward_server.scorers.math.tree import Unreadable
-from reward_server.scorers.math.units import is_unit
 
 MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
 
-_TEXT = "text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
-_RATES = "m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W"
-_PATTERN = re.compile(
-    r"(?P<skip>(?:\s|\\[,;:!> \n]|\$|~|\\left\s*\.|\\right\s*\.|\\[hv]space\*?\{[^{}]*\}|\{\})+)"
-    r"|(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
-    r"|(?P<number>(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
+# Signs that are one token by themselves, whatever follows.
+_SINGLE = {sign: sign for sign in "+/^_()[]}|,;:'%&#?\""}
+_SIGNS = re.compile(r"\*\*|<=|>=|!=|==|<>|->|=>|[-*<>=!]")
+_SIGN_KINDS = {"**": "^", "==": "=", "<>": "!="}
+_NESTING = {"(": 1, "[": 1, ")": -1, "]": -1}
+_NUMBER = re.compile(
+    r"(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
+    r"|(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
     r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|\d+)(?:\.\d+|\.(?![.\d]))?"
-    r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?)"
-    rf"|\\(?:{_TEXT}|emph|operatorname\*?|boldsymbol|bm|unit)\s*\{{(?P<text>[^{{}}]*)\}}"
-    r"|\\(?P<env>begin|end)\s*\{(?P<envname>\w*\*?)\}(?:\s*\{[lcr|@{} ]*\})?"
-    r"|\\(?:mathbb|mathbf|Bbb)\s*\{?(?P<field>[RZNQCP])\}?(?![a-zA-Z])"
-    r"|\\(?P<command>[a-zA-Z]+)\*?"
-    rf"|(?<=[\d}})\s])(?P<rate>(?:{_RATES})\s?/\s?(?:s|h|hr|sec|min)(?![a-zA-Z]))"
-    r"|(?P<word>[a-zA-Z]+)"
-    r"|(?P<sign>\*\*|<=|>=|!=|==|<>|->|=>|\.\.\.+|\\\\|\\[{}|%$#&_]|[-+*/^_=<>()\[\]{}|!,;:.'%&#?\"])"
-    r"|(?P<letters>[和与及或]|[^\x00-\x7f和与及或]+)",
+    r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?",
     re.ASCII,
 )
-_SIGNS: dict[str, str] = {
-    "**": "^", "==": "=", "<>": "!=", "\\%": "%", "\\$": "money", "\\|": "norm", "\\&": "and",
-    "...": "dots", "\\_": "_", "->": "->",
-}  # fmt: skip
-
-
+_DOTS = re.compile(r"\.\.\.+")
 # In brackets a comma parts two numbers: (1,234) is a pair. 1,000 is not: nobody writes 000.
 _SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
-_NESTING = {"(": 1, "[": 1, "\\{": 1, ")": -1, "]": -1, "\\}": -1}
-
-
-class Tokens(Struct):
-    """`gaps[i]`: was there white space before token i? `plain[i]`: does it stand in `\\text{}`?"""
-
-    kinds: list[str]
-    values: list[str]
-    gaps: list[bool]
-    plain: list[bool]
-
-
-@lru_cache(maxsize=4096)
-def split_word(word: str, in_text: bool, after_number: bool) -> tuple[tuple[str, str], ...]:
-    """A run of letters as tokens: a function, a constant, a unit, a word, or one-letter names.
-
-    `abc` is a product of three; `Even` and `metres` are words; `xsin` is `x` and a function.
-    """
-    if (known := _whole_word(word, in_text, after_number)) is not None:
-        return (known,)
-    tokens: list[tuple[str, str]] = []
-    at = 0
-    while at < len(word):
-        for length in range(min(len(word) - at, 9), 1, -1):
-            part = word[at : at + length]
-            if length > 2 and part in FUNCTIONS:
-                tokens.append(("func", FUNCTIONS[part]))
-                break
-            if part == "pi" or (length > 3 and part in GREEK):
-                tokens.append(("const", "pi") if part == "pi" else ("name", part))
-                break
-        else:
-            length = 1
-            tokens.append(_letter(word[at]))
-        at += length
-    if len(word) > 3 and not any(kind == "func" or name == "pi" for kind, name in tokens):
-        return (("word", word),)
-    return tuple(tokens)
-
-
-def _letter(letter: str) -> tuple[str, str]:
-    return ("const", letter) if letter in "ei" else ("name", letter)
-
-
-def _whole_word(word: str, in_text: bool, after_number: bool) -> tuple[str, str] | None:
-    lower = word.lower()
-    if len(word) == 1:
-        return ("unit", word) if in_text and after_number and is_unit(word) else _letter(word)
-    if lower in JOINTS:
-        return (JOINTS[lower], "")
-    if lower in ("degree", "degrees", "deg"):
-        return ("degree", "")
-    if lower in ("infinity", "inf", "infty", "oo"):
-        return ("const", "inf")
-    if word in FUNCTIONS and not (after_number and is_unit(word)):
-        return ("func", FUNCTIONS[word])
-    if word in GREEK:
-        return ("name", word)
-    if word == "pi":
-        return ("const", "pi")
-    if is_unit(word) and (after_number or len(word) > 3):
-        return ("unit", word)
-    if in_text and len(word) > 1:
-        return ("word", word)
-    if lower in _SHORT_WORDS:
-        return ("word", word)
-    return None
-
-
-_SHORT_WORDS = frozenset(
-    [
-        "no",
-        "yes",
-        "men",
-        "day",
-        "cat",
-        "dog",
-        "red",
-        "odd",
-        "one",
-        "two",
-        "six",
-        "ten",
-        "for",
-        "all",
-        "are",
-        "the",
-        "per",
-        "nan",
-        "was",
-        "has",
-        "can",
-        "not",
-        "but",
-        "hen",
-        "pig",
-        "cow",
-        "kid",
-        "bus",
-        "car",
-        "pen",
-        "box",
-    ]
+_RATE = re.compile(r"(m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W) ?/ ?(s|h|hr|sec|min)(?![a-zA-Z])")
+_WORD = re.compile(r"[a-zA-Z]+")
+_COMMAND = re.compile(r"\\([a-zA-Z]+)\*?")
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
+    r"|emph|operatorname\*?|boldsymbol|bm|unit)\s*\{([^{}]*)\}"
 )
+_ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
+_FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
+_EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
+_ESCAPED = {
+    "\\{": "\\{", "\\}": "\\}", "\\|": "norm", "\\%": "%", "\\$": "money", "\\#": "#", "\\&": "and",
+    "\\_": "_", "\\\\": "\\\\",
+}  # fmt: skip
+_OTHER_SCRIPT = re.compile(r"[和与及或]|[^\x00-\x7f和与及或]+")
+# A run of letters behind one of these may be a unit: 5 cm, 3^2 m.
+_BEFORE_UNIT = frozenset(
+    ["num", "repeating", "}", ")", "unit", "/", "word", "%", "*", "const", "^"]
+)
+
+
+class Tokens:
+    """Parallel lists, one entry a token, ending with one of kind `end`.
+
+    `gaps[i]`: was there white space before token i? `plain[i]`: does it stand in `\\text{}`?
+    """
+
+    __slots__ = ("depth", "gap", "gaps", "kinds", "plain", "values")
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.values: list[str] = []
+        self.gaps: list[bool] = []
+        self.plain: list[bool] = []
+        self.gap = False
+        self.depth = 0
+
+    def add(self, kind: str, value: str, in_text: bool) -> None:
+        self.kinds.append(kind)
+        self.values.append(value)
+        self.gaps.append(self.gap)
+        self.plain.append(in_text)
+        self.gap = False
+
+    def add_all(self, tokens: tuple[Token, ...], in_text: bool) -> None:
+        for kind, value in tokens:
+            self.add(kind, value, in_text)
+
+    def last(self) -> str:
+        return self.kinds[-1] if self.kinds else ""
 
 
 def tokenize(text: str) -> Tokens:
-    """The tokens of `text`, ending with one of kind `end`.
+    """The tokens of `text`.
 
     Raises:
         Unreadable: too long, too many tokens, or a character that no answer has.
     """
     if len(text) > MAX_CHARS:
         raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
-    tokens = Tokens([], [], [], [])
-    _scan(text, tokens, in_text=False)
+    tokens = Tokens()
+    _scan(text, tokens, False)
     if len(tokens.kinds) > MAX_TOKENS:
         raise Unreadable(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
-    for column, last in zip(
-        (tokens.kinds, tokens.values, tokens.gaps, tokens.plain),
-        ("end", "", True, False),
-        strict=True,
-    ):
-        column.append(last)
+    tokens.add("end", "", False)
     return tokens
 
 
-def _scan(text: str, tokens: Tokens, *, in_text: bool) -> None:
-    kinds, values, gaps, plain = tokens.kinds, tokens.values, tokens.gaps, tokens.plain
-    match = _PATTERN.match
-    at, end, gap, depth = 0, len(text), in_text, 0
+def _scan(text: str, tokens: Tokens, in_text: bool) -> None:
+    at, end, single = 0, len(text), _SINGLE
     while at < end:
-        found = match(text, at)
-        if found is None:
-            raise Unreadable(f"character {text[at]!r}")
-        at = found.end()
-        group = found.lastgroup
-        if group == "skip":
-            gap = True
-            continue
-        payload = found[group or ""]
-        if group == "rate" and (not kinds or kinds[-1] not in ("num", "}")):
-            payload = payload.partition("/")[0].strip()  # m/s of two variables
-            at, group = found.start() + len(payload), "word"
-        if group == "number":
-            if depth > 0 and _SEPARATED.match(payload):
-                payload = payload.partition(",")[0]
-                at = found.start() + len(payload)
-            made = (("num", payload),)
-            if kinds and kinds[-1] == "frac" and payload.isdigit() and len(payload) > 1:
-                made = tuple(("num", digits) for digits in (*payload[:2], payload[2:]) if digits)
-        elif group == "sign":
-            depth += _NESTING.get(payload, 0)
-            made = ((_SIGNS.get(payload, payload), payload),)
-        elif group == "command":
-            if payload in IGNORED:
-                continue
-            made = (COMMANDS.get(payload) or _unknown_command(payload),)
-        elif group == "word":
-            after = bool(kinds) and kinds[-1] in _BEFORE_UNIT
-            made = split_word(payload, in_text, after)
-        elif group == "text":
-            if in_text:
-                raise Unreadable("text in text")
-            before = len(kinds)
-            _scan(payload, tokens, in_text=True)
-            if len(kinds) > before:
-                gaps[before] = True
-            gap = True
-            continue
+        first = text[at]
+        if first in single:
+            tokens.depth += _NESTING.get(first, 0)
+            tokens.add(first, first, in_text)
+            at += 1
+        elif first.isspace() or first in "$~":
+            tokens.gap = True
+            at += 1
+        elif first == "{":
+            empty = text.startswith("{}", at)
+            if not empty:
+                tokens.add("{", "{", in_text)
+            at += 1 + empty
+        elif first == "\\":
+            at = _backslash(text, at, tokens, in_text)
+        elif not first.isascii():
+            at = _other_script(text, at, tokens)
+        elif first.isalpha():
+            at = _letters(text, at, tokens, in_text)
+        elif first.isdigit() or first == ".":
+            at = _number(text, at, tokens, in_text)
         else:
-            made = _special(group, payload, found)
-        for kind, value in made:
-            kinds.append(kind)
-            values.append(value)
-            gaps.append(gap)
-            plain.append(in_text)
-            gap = False
+            at = _sign(text, at, tokens, in_text)
 
 
-_BEFORE_UNIT = frozenset(
-    ["num", "repeating", "}", ")", "unit", "/", "word", "%", "*", "const", "^"]
-)
+def _sign(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
+    found = _SIGNS.match(text, at)
+    if found is None:
+        raise Unreadable(f"character {text[at]!r}")
+    tokens.add(_SIGN_KINDS.get(found[0], found[0]), found[0], in_text)
+    return found.end()
 
 
-def _unknown_command(name: str) -> tuple[str, str]:
+def _other_script(text: str, at: int, tokens: Tokens) -> int:
+    found = _OTHER_SCRIPT.match(text, at)
+    assert found is not None
+    tokens.add(JOINTS.get(found[0], "word"), found[0], True)
+    return found.end()
+
+
+def _number(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
+    found = _NUMBER.match(text, at)
+    if found is None:
+        dots = _DOTS.match(text, at)
+        tokens.add("dots" if dots else ".", dots[0] if dots else ".", in_text)
+        return dots.end() if dots else at + 1
+    written = found[0]
+    if found.lastgroup == "repeating":
+        tokens.add("repeating", written, in_text)
+        return found.end()
+    if tokens.depth > 0 and _SEPARATED.match(written):
+        written = written.partition(",")[0]
+    if tokens.last() == "frac" and len(written) > 1 and written.isdigit():
+        for digits in filter(None, (written[0], written[1], written[2:])):
+            tokens.add("num", digits, in_text)
+    else:
+        tokens.add("num", written, in_text)
+    return at + len(written)
+
+
+def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
+    last = tokens.last()
+    if last in ("num", "}") and (rate := _RATE.match(text, at)):
+        tokens.add_all((("unit", rate[1]), ("/", "/"), ("unit", rate[2])), in_text)
+        return rate.end()
+    found = _WORD.match(text, at)
+    assert found is not None
+    tokens.add_all(split_word(found[0], in_text, last in _BEFORE_UNIT), in_text)
+    return found.end()
+
+
+def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
+    command = _COMMAND.match(text, at)
+    if command is None:
+        return _escaped(text, at, tokens, in_text)
+    name = command[1]
+    known = COMMANDS.get(name)
+    if known is not None:
+        tokens.add(known[0], known[1], in_text)
+        return command.end()
+    for pattern, rule in _LONG_COMMANDS:
+        if found := pattern.match(text, at):
+            rule(found, tokens, in_text)
+            return found.end()
     if name in ACCENTS:
-        return ("accent", name)
-    if name == "operatorname":
-        return ("word", name)
-    raise Unreadable(f"command \\{name}")
+        tokens.add("accent", name, in_text)
+    elif name not in IGNORED:
+        raise Unreadable(f"command \\{name}")
+    return command.end()
 
 
-def _special(group: str | None, payload: str, found: re.Match[str]) -> tuple[tuple[str, str], ...]:
-    if group == "repeating":
-        return (("repeating", payload),)
-    if group == "envname":
-        return (("begin" if found["env"] == "begin" else "end_env", payload.rstrip("*")),)
-    if group == "rate":
-        above, _, below = payload.partition("/")
-        return (("unit", above.strip()), ("/", "/"), ("unit", below.strip()))
-    if group == "field":
-        return (("field", payload),)
-    return ((JOINTS.get(payload, "word"), payload),)  # letters of another script
+def _escaped(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
+    pair = text[at : at + 2]
+    if (kind := _ESCAPED.get(pair)) is not None:
+        tokens.depth += (pair == "\\{") - (pair == "\\}")
+        tokens.add(kind, pair, in_text)
+        return at + 2
+    if found := _EMPTY_SPACE.match(text, at):
+        tokens.gap = True
+        return found.end()
+    raise Unreadable("a lone backslash")
+
+
+def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    if in_text:
+        raise Unreadable("text in text")
+    tokens.gap = True
+    _scan(found[1], tokens, True)
+    tokens.gap = True
+
+
+def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    tokens.add("begin" if found[1] == "begin" else "end_env", found[2], in_text)
+
+
+def _field(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    tokens.add("field", found[1], in_text)
+
+
+def _space(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    tokens.gap = True
+
+
+_LONG_COMMANDS = (
+    (_FIELD, _field),
+    (_TEXT, _text),
+    (_ENVIRONMENT, _environment),
+    (_EMPTY_SPACE, _space),
+)

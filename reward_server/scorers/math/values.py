@@ -34,12 +34,22 @@ class Point:
     and `lossy` that something was added to a number too large to show it.
     """
 
-    __slots__ = ("bindings", "common_logs", "crossed", "lossy", "scale", "seed", "shift", "signs")
+    __slots__ = (
+        "bindings",
+        "common_logs",
+        "crossed",
+        "huge",
+        "lossy",
+        "scale",
+        "seed",
+        "shift",
+        "signs",
+    )
 
     def __init__(self, seed: int, scale: int = 1, shift: int = 0, signs: str = "+") -> None:
         self.seed, self.scale, self.shift, self.signs = seed, scale, shift, signs
         self.bindings: dict[str, fmpq] = {}
-        self.crossed = self.lossy = self.common_logs = False
+        self.crossed = self.huge = self.lossy = self.common_logs = False
 
     def __getitem__(self, name: str) -> fmpq:
         value = self.bindings.get(name)
@@ -81,6 +91,17 @@ def _finite(value: acb) -> acb:
     return value
 
 
+def noted(value: acb, point: Point) -> acb:
+    """`value`; the point remembers where it is too large for a sum to show its other terms.
+
+    Raises:
+        Undefined: it is not finite.
+    """
+    if not _finite(value).abs_upper() < _HUGE:
+        point.huge = True
+    return value
+
+
 def _name(node: Node, point: Point) -> Value:
     if node.note:
         raise Unreadable("a number field has no value")
@@ -103,13 +124,9 @@ def _add(node: Node, point: Point) -> Value:
     total = values[0]
     for value in values[1:]:
         total = total + value
-    if isinstance(total, acb) and _is_huge(total):
+    if point.huge and isinstance(total, acb):
         point.lossy = True
     return total
-
-
-def _is_huge(value: acb) -> bool:
-    return not abs(value).mid() < _HUGE
 
 
 def _mul(node: Node, point: Point) -> Value:
@@ -149,20 +166,20 @@ def power(base: Value, exponent: Value, point: Point) -> Value:
     """The power: exact while small, real where an odd root of a negative number is asked for."""
     if isinstance(exponent, fmpq):
         if exponent.q == 1:
-            return _integer_power(base, exponent.p)
+            return _integer_power(base, exponent.p, point)
         if isinstance(base, fmpq):
             return _rational_power(base, exponent, point)
     elif not isinstance(base, acb) and base == 0:
         raise Undefined("a power of zero")
     _note_crossing(base, point)
-    return _finite(ball(base).pow(ball(exponent)))
+    return noted(ball(base).pow(ball(exponent)), point)
 
 
-def _integer_power(base: Value, exponent: fmpz) -> Value:
+def _integer_power(base: Value, exponent: fmpz, point: Point) -> Value:
     if isinstance(base, acb):
         if exponent < 0 and base.contains(0):
             raise Undefined("division by zero")
-        return _finite(base.pow(acb(exponent)))
+        return noted(base.pow(acb(exponent)), point)
     if base == 0:
         if exponent < 0:
             raise Undefined("division by zero")
@@ -174,7 +191,7 @@ def _integer_power(base: Value, exponent: fmpz) -> Value:
             if bits > 1 or exponent < MAX_BITS
             else _sign_power(base, exponent)
         )
-    return _finite(acb(base).pow(acb(exponent)))
+    return noted(acb(base).pow(acb(exponent)), point)
 
 
 def _sign_power(base: fmpq, exponent: fmpz) -> fmpq:
@@ -193,7 +210,7 @@ def _rational_power(base: fmpq, exponent: fmpq, point: Point) -> Value:
             magnitude = _finite(acb(-base).pow(acb(exponent)))
             return -magnitude if exponent.p % 2 else magnitude
         point.crossed = True
-    return _finite(acb(base).pow(acb(exponent)))
+    return noted(acb(base).pow(acb(exponent)), point)
 
 
 def _exact_root(value: fmpq) -> fmpq | None:
@@ -214,17 +231,17 @@ def _mod(node: Node, point: Point) -> Value:
 
 
 def _fact(node: Node, point: Point) -> Value:
-    return factorial(evaluate(node.args[0], point))
+    return factorial(evaluate(node.args[0], point), point)
 
 
-def factorial(value: Value) -> Value:
+def factorial(value: Value, point: Point) -> Value:
     """The factorial, exact for small whole numbers, else by the gamma function."""
     if isinstance(value, fmpq) and value.q == 1:
         if value < 0:
             raise Undefined("factorial of a negative number")
         if value <= MAX_FACTORIAL:
             return fmpq(fmpz.fac_ui(int(value.p)))
-    return _finite((ball(value) + 1).gamma())
+    return noted((ball(value) + 1).gamma(), point)
 
 
 def _degree(node: Node, point: Point) -> Value:
@@ -309,7 +326,7 @@ _RULES: dict[str, Callable[[Node, Point], Value]] = {
     "group": _inner,
     "quantity": _inner,
 }
-_HUGE = arb(2) ** 60_000
+_HUGE = arb(2) ** 4_000
 
 
 def precision(bits: int) -> None:
