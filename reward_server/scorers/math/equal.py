@@ -13,7 +13,7 @@ from zlib import crc32
 
 from msgspec import Struct, structs
 
-from reward_server.scorers.math.compare import Case, same
+from reward_server.scorers.math.compare import new_case, same
 from reward_server.scorers.math.extract import find_answer, find_boxes, retracted
 from reward_server.scorers.math.normalize import normalize_math_expression
 from reward_server.scorers.math.policy import DEFAULT, Policy
@@ -93,7 +93,7 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         return _as_text(answer, truth, given, expected)
     if given.node is None:
         return Verdict(False, "the answer cannot be read", answer, None, given, expected)
-    case = Case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
+    case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
         equal = same(expected.node, given.node, case)
     except Unreadable as unreadable:

@@ -111,17 +111,26 @@ def _inverse_of(rule: Callable[[acb], acb]) -> Callable[[Value, Point], Value]:
     return lambda value, point: rule(ball(divide(fmpq(1), value)))
 
 
+_DIRECT = (
+    "sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan asinh acosh atanh exp "
+    "gamma erf zeta"
+)
+_DIRECT_RULES = {name: _of_ball(getattr(acb, name)) for name in _DIRECT.split()}
 _ONE_VALUE: dict[str, Callable[[Value, Point], Value]] = {
-    **{name: _of_ball(getattr(acb, name)) for name in
-       ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch", "exp", "gamma", "erf", "zeta"]},
-    "arcsin": _of_ball(acb.asin), "arccos": _of_ball(acb.acos), "arctan": _of_ball(acb.atan),
-    "arcsinh": _of_ball(acb.asinh), "arccosh": _of_ball(acb.acosh), "arctanh": _of_ball(acb.atanh),
-    "arcsec": _inverse_of(acb.acos), "arccsc": _inverse_of(acb.asin), "arccot": _inverse_of(acb.atan),
-    "ln": _log, "log": _plain_log, "abs": _abs, "floor": _rounding(True), "ceil": _rounding(False),
-    "sign": _sign,
+    **_DIRECT_RULES,
+    **{f"arc{name[1:]}": rule for name, rule in _DIRECT_RULES.items() if name[0] == "a"},
+    "arcsec": _inverse_of(acb.acos),
+    "arccsc": _inverse_of(acb.asin),
+    "arccot": _inverse_of(acb.atan),
+    "ln": _log,
+    "log": _plain_log,
     "lg": lambda value, point: divide(_log(value, point), _log(fmpq(10), point)),
     "lb": lambda value, point: divide(_log(value, point), _log(fmpq(2), point)),
-}  # fmt: skip
+    "abs": _abs,
+    "floor": _rounding(True),
+    "ceil": _rounding(False),
+    "sign": _sign,
+}
 
 
 def _extreme(largest: bool) -> Callable[[list[Value], Point], Value]:

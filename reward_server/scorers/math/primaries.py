@@ -83,14 +83,18 @@ def variable(cur: Cursor) -> Node:
     while cur.kinds[cur.at] == "'":
         name += "'"
         cur.at += 1
-    if name in FUNCTION_LETTERS and cur.kinds[cur.at : cur.at + 6] == _INVERSE_MARK:
-        if cur.values[cur.at + 3] == "1":
-            name += "^-1"
-            cur.at += 5
-            return Node("opaque", arguments(cur), name)
+    if name in FUNCTION_LETTERS and is_inverse(cur):
+        cur.at += 5
+        return Node("opaque", arguments(cur), f"{name}^-1")
     if cur.kinds[cur.at] == "(" and not cur.gaps[cur.at] and is_call(cur, name):
         return Node("opaque", arguments(cur), name)
     return Node("name", value=name) if index is None else Node("index", (index,), name)
+
+
+def is_inverse(cur: Cursor) -> bool:
+    """Does `^{-1}(` stand here?"""
+    marked = cur.kinds[cur.at : cur.at + 6] == _INVERSE_MARK
+    return marked and cur.values[cur.at + 3] == "1"
 
 
 def is_call(cur: Cursor, name: str) -> bool:
@@ -277,15 +281,17 @@ def big_operator(cur: Cursor) -> Node:
     body = cur.rules.product(cur)
     cur.bound = bound
     cur.depth -= 1
-    if kind in ("sum", "prod") and below is not None and above is not None:
-        if (
-            below.op == "relation"
-            and below.value == ("=",)
-            and below.args[0].op in ("name", "const")
-        ):
-            return Node(kind, (below.args[1], above, body), str(below.args[0].value))
+    if kind in ("sum", "prod") and above is not None and below is not None and _starts(below):
+        return Node(kind, (below.args[1], above, body), str(below.args[0].value))
     parts = tuple(part for part in (below, above, body) if part is not None)
     return Node("other", parts, kind)
+
+
+def _starts(below: Node) -> bool:
+    """`k = 1`: where an index starts."""
+    return (
+        below.op == "relation" and below.value == ("=",) and below.args[0].op in ("name", "const")
+    )
 
 
 def limits_below(cur: Cursor) -> Node:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flint import arb, fmpq
 
-from reward_server.scorers.math.decide import real_value
+from reward_server.scorers.math.decide import constant_value, real_value
 from reward_server.scorers.math.tree import Node, Unreadable
 
 ZERO = Node("num", value=fmpq(0))
@@ -17,7 +17,7 @@ MINUS_INFINITY = Node("neg", (INFINITY,))
 MAX_PIECES = 64
 _POSITIVE, _NEGATIVE = arb("inf"), arb("-inf")
 
-# An end on the line: its place, and how far past it the piece reaches: -1 just before, 0 at, 1 past.
+# An end on the line: its place, and where the piece stops: -1 just before it, 0 at it, 1 past it.
 Cut = tuple[arb, int]
 
 
@@ -186,6 +186,27 @@ def _integer(value: arb) -> int:
     if whole is None:
         raise Unreadable("a bound that may or may not be whole")
     return int(whole)
+
+
+def as_region(node: Node) -> Node:
+    """A bracket, a set or a number field as a region of the line.
+
+    Raises:
+        Unreadable: it is none of these.
+    """
+    if node.op == "region":
+        return node
+    if node.op == "bracket" and len(node.args) == 2:
+        return region((piece(node.args[0], node.args[1], node.value),))
+    if node.op == "set":
+        return points(node.args)
+    if node.op == "assigned":
+        bare = node.args[0]
+        inner = points((bare,)) if constant_value(bare) is not None else as_region(bare)
+        return region(inner.args, node.value)
+    if node.op == "name" and node.value == "field R":
+        return WHOLE_LINE
+    raise Unreadable(f"{node.op} is no region")
 
 
 def half_line(operator: str, end: Node, variable: str | None) -> Node:

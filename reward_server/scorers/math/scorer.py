@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 from reward_server.errors import sample_error
 from reward_server.schemas import Sample
 from reward_server.scorers.base import RunsIn, Score

@@ -21,9 +21,9 @@ _CHARACTERS = {
     "∞": r"\infty ", "π": r"\pi ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∉": r"\notin ",
     "⊂": r"\subset ", "⊆": r"\subseteq ", "∅": r"\emptyset ", "≤": r"\le ", "≦": r"\le ",
     "⩽": r"\le ", "≥": r"\ge ", "≧": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
-    "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ", "°": r"\degree ", "º": r"\degree ", "˚": r"\degree ",
-    "℃": r"\degree C", "′": "'", "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"', "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
+    "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ", "°": r"\degree ", "º": r"\degree ",
+    "˚": r"\degree ", "℃": r"\degree C", "′": "'", "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"',
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}",
     "…": r"\ldots ", "⋯": r"\cdots ", "∧": r"\land ", "∨": r"\lor ", "→": r"\to ",
     "⇒": r"\Rightarrow ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
     "∣": "|", "｜": "|", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∀": r"\forall ",
@@ -171,8 +171,8 @@ COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
 IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
     "textstyle scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf "
-    "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom mathopen "
-    "mathclose noindent"
+    "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom "
+    "mathopen mathclose noindent"
 )
 ACCENTS = _set(
     "vec hat bar overline underline tilde dot ddot widehat widetilde overrightarrow mathcal "
@@ -201,5 +201,6 @@ TURNING_WORDS = _set(
     "not no never or nor either neither maybe perhaps possibly probably unless except if "
     "but anything something nothing everything any all none unknown undefined least most "
     "about approximately around nearly almost more less greater fewer than over under "
-    "between without minus plus times negative half double twice triple dozen percent infinity infinite"
+    "between without minus plus times negative half double twice triple dozen percent "
+    "infinity infinite"
 )

@@ -44,6 +44,13 @@ class Node(Struct, frozen=True, gc=False):
     note: Any = None
 
 
+# The ops that are worth a number, or one at each point.
+_VALUES = (
+    "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group"
+)
+VALUES = frozenset(_VALUES.split())
+
+
 def product_of(factors: list[Node]) -> Node:
     """The factors as one node."""
     return factors[0] if len(factors) == 1 else Node("mul", tuple(factors))

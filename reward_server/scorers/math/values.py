@@ -240,7 +240,7 @@ def factorial(value: Value, point: Point) -> Value:
         if value < 0:
             raise Undefined("factorial of a negative number")
         if value <= MAX_FACTORIAL:
-            return fmpq(fmpz.fac_ui(int(value.p)))
+            return fmpq(fmpz.fac_ui(value.p))
     return noted((ball(value) + 1).gamma(), point)
 
 

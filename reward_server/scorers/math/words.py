@@ -18,8 +18,8 @@ NO_SOLUTION = frozenset(
 )  # fmt: skip
 ALL_REALS = frozenset(
     [
-        "all real numbers", "all reals", "all real values", "real numbers", "set of all real numbers",
-        "set of real numbers", "any real number", "全体实数", "一切实数",
+        "all real numbers", "all reals", "all real values", "real numbers",
+        "set of all real numbers", "set of real numbers", "any real number", "全体实数", "一切实数",
     ]
 )  # fmt: skip
 _FILLER = frozenset(["a", "an", "the"])

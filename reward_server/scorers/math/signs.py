@@ -1,0 +1,64 @@
+"""± and ∓: one expression in, the expressions that it is short for out."""
+
+from __future__ import annotations
+
+from reward_server.scorers.math.tree import Node, Unreadable
+
+MAX_SIGNS = 4
+
+
+def has_signs(node: Node) -> bool:
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        if part.op in ("pm", "mp"):
+            return True
+        pending.extend(part.args)
+    return False
+
+
+def _count_signs(node: Node) -> int:
+    return (node.op in ("pm", "mp")) + sum(map(_count_signs, node.args))
+
+
+def _with_signs(node: Node, signs: list[bool]) -> Node:
+    """`node` with its next ± signs taken from `signs`; ∓ goes against the sign before it."""
+    if node.op in ("pm", "mp"):
+        before = [_with_signs(part, signs) for part in node.args[:-1]]
+        positive = signs.pop()
+        last = _with_signs(node.args[-1], signs)
+        last = last if positive else Node("neg", (last,))
+        return Node("add", (*before, last)) if before else last
+    if not node.args:
+        return node
+    return Node(
+        node.op, tuple(_with_signs(part, signs) for part in node.args), node.value, node.note
+    )
+
+
+def sign_choices(node: Node) -> list[Node]:
+    """The expressions that `node` is short for: one for each choice of its signs."""
+    count = _count_signs(node)
+    if count > MAX_SIGNS:
+        raise Unreadable(f"more than {MAX_SIGNS} ± signs")
+    paired = _has_op(node, "mp") and _has_op(node, "pm")
+    choices: list[Node] = []
+    for number in range(2 if paired else 1 << count):
+        if paired:
+            choices.append(_paired(node, number == 0))
+        else:
+            choices.append(_with_signs(node, [bool(number >> bit & 1) for bit in range(count)]))
+    return choices
+
+
+def _has_op(node: Node, op: str) -> bool:
+    return node.op == op or any(_has_op(part, op) for part in node.args)
+
+
+def _paired(node: Node, upper: bool) -> Node:
+    """Where ± and ∓ stand together, all upper or all lower signs."""
+    parts = tuple(_paired(part, upper) for part in node.args)
+    if node.op not in ("pm", "mp"):
+        return Node(node.op, parts, node.value, node.note) if parts else node
+    last = parts[-1] if (node.op == "pm") == upper else Node("neg", (parts[-1],))
+    return Node("add", (*parts[:-1], last)) if len(parts) > 1 else last

@@ -1,0 +1,106 @@
+"""Single values against single values: numbers, expressions, quantities, words, choices."""
+
+from __future__ import annotations
+
+from reward_server.scorers.math.case import Case
+from reward_server.scorers.math.decide import same_value
+from reward_server.scorers.math.named import same_family
+from reward_server.scorers.math.rounding import rounds_to
+from reward_server.scorers.math.symbols import TURNING_WORDS
+from reward_server.scorers.math.tree import Node
+from reward_server.scorers.math.units import make_unit
+from reward_server.scorers.math.words import same_words, words_of
+
+
+def values(truth: Node, answer: Node, case: Case) -> bool:
+    equal, method = same_value(truth, answer, case.seed)
+    if equal:
+        return case.decided(method, True)
+    if "percent" in (truth.op, answer.op) and case.policy.percent == "either":
+        bare = [node.args[0] if node.op == "percent" else node for node in (truth, answer)]
+        if same_value(bare[0], bare[1], case.seed)[0]:
+            return case.decided("a percent sign set aside", True)
+    if (truth.op == "degree") != (
+        answer.op == "degree"
+    ) and case.policy.angles == "degrees_optional":
+        bare = [node.args[0] if node.op == "degree" else node for node in (truth, answer)]
+        if same_value(bare[0], bare[1], case.seed)[0]:
+            return case.decided("a degree sign set aside", True)
+    if same_family(truth, answer, case):
+        return case.decided("another name for a whole number", True)
+    if rounds_to(truth, answer, case.policy.rounding):
+        return case.decided("rounding", True)
+    return case.decided(method, False)
+
+
+def texts(truth: Node, answer: Node, case: Case) -> bool:
+    if truth.op == "text" and answer.op == "text":
+        return case.decided("words", same_words(truth.value, answer.value))
+    text, other = (truth, answer) if truth.op == "text" else (answer, truth)
+    letters = letters_of(other)
+    return case.decided("letters", letters is not None and letters == words_of(text.value))
+
+
+def letters_of(node: Node) -> str | None:
+    """`D*N*E`, read as a product of letters, as the word `dne`."""
+    if node.op in ("name", "const"):
+        return str(node.value).casefold()
+    if node.op != "mul":
+        return None
+    letters = [letters_of(part) for part in node.args]
+    return "".join(map(str, letters)) if None not in letters else None
+
+
+def choices(truth: Node, answer: Node, case: Case) -> bool:
+    """A letter with its text against the letter, the text, or both."""
+    if truth.op == "choice" and answer.op == "choice":
+        return case.decided("choice letters", truth.value == answer.value)
+    with_text, other = (truth, answer) if truth.op == "choice" else (answer, truth)
+    if other.op == "name" and len(other.value) == 1:
+        return case.decided("choice letter", with_text.value == other.value)
+    if not with_text.args:
+        return case.decided("choice letter", False)
+    pair = (with_text.args[0], other) if truth.op == "choice" else (other, with_text.args[0])
+    return case.same(pair[0], pair[1])
+
+
+def labels(truth: Node, answer: Node, case: Case) -> bool:
+    """Words beside a value are set aside, unless they turn it into something else."""
+    for node in (truth, answer):
+        if node.op == "labelled" and _turns(node.value):
+            return case.decided("words that turn the value", truth == answer)
+    bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
+    return case.same(bare[0], bare[1])
+
+
+def _turns(words: str) -> bool:
+    found = words.lower().split()
+    return len(found) > 4 or any(word in TURNING_WORDS for word in found)
+
+
+def quantities(truth: Node, answer: Node, case: Case) -> bool:
+    """The same unit, one that converts, or none on one side, as the policy has it."""
+    bare = [node.args[0] if node.op == "quantity" else node for node in (truth, answer)]
+    if case.policy.units == "ignored":
+        return case.same(bare[0], bare[1])
+    units = [make_unit(node.value) if node.op == "quantity" else None for node in (truth, answer)]
+    if truth.op != answer.op:
+        if {"degree", "percent"} & {truth.op, answer.op}:
+            return _unlike(case)
+        if case.policy.units == "required":
+            return case.decided("a unit is missing", False)
+        return case.same(bare[0], bare[1])
+    if units[0] is None or units[1] is None:
+        return case.same(bare[0], bare[1]) if truth.value == answer.value else _unlike(case)
+    if not units[0].dimensions or not units[1].dimensions:
+        return case.same(bare[0], bare[1])
+    if units[0].dimensions != units[1].dimensions:
+        return _unlike(case)
+    ratio = units[1].factor / units[0].factor
+    if ratio == 1:
+        return case.same(bare[0], bare[1])
+    return case.same(bare[0], Node("mul", (Node("num", value=ratio), bare[1])))
+
+
+def _unlike(case: Case) -> bool:
+    return case.decided("unlike units", False)
