@@ -1,0 +1,147 @@
+"""`trainer ppo`: PPO with TRL's own fields and PPO's; rewards from a server, or by rule.
+
+In: a model, rows with a prompt (or a question and a template) and a ground truth. Out: a run folder
+with the model, the critic, every scored sample, `run.json`, curves and a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from datasets import Dataset
+from trl.trainer.model_config import ModelConfig
+
+from trainer.adapters import peft_of, quantization_of
+from trainer.config import parse_config, require
+from trainer.data import DataArguments, PromptArguments, ensure_sample_ids
+from trainer.errors import InputError
+from trainer.grpo import SAMPLES, check_save_steps, open_samples, prepare_rows
+from trainer.launch import (
+    check_model_path,
+    checkpoint_to_resume,
+    evaluation_rows,
+    model_init_kwargs,
+    train_and_finish,
+    training_rows,
+)
+from trainer.limr.arguments import LimrArguments
+from trainer.ppo.config import PPOConfig
+from trainer.ppo.trainer import PPOTrainer
+from trainer.provenance import command_line, write_provenance
+from trainer.rewards import (
+    HoldWithoutRewards,
+    RewardArguments,
+    ServerReward,
+    check_server,
+    connect,
+)
+from trainer.samples import SampleWriter
+
+TYPES = (DataArguments, PromptArguments, RewardArguments, PPOConfig, ModelConfig)
+SECTIONS = {"limr": LimrArguments}
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, train, save.
+
+    Raises:
+        InputError: what was typed cannot work.
+        RunFailed: no reward server at the start, or too many failed rewards.
+    """
+    data, prompts, rewards, args, model, limr = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
+    output = Path(require(args.output_dir, "output_dir"))
+    check_model_path(model)
+    check_save_steps(args)
+    limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
+    if limr.enabled and limr.reward_type == "remote":
+        rewards.reward_url = [limr.reward_url]
+    checkpoint = checkpoint_to_resume(args)
+    rows, eval_rows = training_rows(data), evaluation_rows(data, args)
+    if limr.enabled and limr.reward_type == "rule":
+        scoring, fingerprint = rule_scoring(limr, rewards.reward_profile)
+        rows = with_ground_truths(rows, scoring.truths, rewards)
+    else:
+        fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
+        scoring, fingerprint = connect_server(rewards), fingerprints[rewards.reward_profile]
+    rows = prepare_rows(rows, prompts, rewards)
+    folder = Path(limr.save_samples_path or output / SAMPLES)
+    writer = open_samples(folder, args, checkpoint, limr.save_every_n_steps)
+    eval_rows = eval_rows and prepare_rows(eval_rows, prompts, rewards)
+    trainer = build_trainer(model, args, rewards, scoring, writer, rows, eval_rows)
+    if trainer.is_world_process_zero():
+        configs = [data, prompts, rewards, args, model, limr]
+        facts = {"fingerprints": {rewards.reward_profile: fingerprint}, "data": rows._fingerprint}
+        write_provenance(output, command_line(), configs, **facts)
+    train_and_finish(trainer, checkpoint)
+
+
+def build_trainer(
+    model: ModelConfig,
+    args: PPOConfig,
+    rewards: RewardArguments,
+    scoring: Any,
+    writer: SampleWriter,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+) -> PPOTrainer:
+    """The trainer with its reward function. `scoring` has a client's `score`."""
+    args.model_init_kwargs = model_init_kwargs(args, model)
+    reward = ServerReward(
+        scoring,
+        rewards,
+        writer,
+        num_generations=args.num_generations or 1,
+        is_training=lambda: bool(cast(Any, trainer.model).training),
+    )
+    trainer = PPOTrainer(
+        model=require(model.model_name_or_path, "model_name_or_path"),
+        reward_funcs=reward,
+        args=args,
+        train_dataset=rows,
+        eval_dataset=eval_rows,
+        quantization_config=quantization_of(model),
+        peft_config=peft_of(model),
+        callbacks=[HoldWithoutRewards(reward)],
+    )
+    return trainer
+
+
+def connect_server(rewards: RewardArguments) -> Any:
+    """A client of the servers that the config names."""
+    return connect(rewards.reward_url, rewards.reward_timeout_s)
+
+
+def rule_scoring(limr: LimrArguments, profile: str) -> tuple[Any, str]:
+    """The rules of the section `limr`, and their fingerprint."""
+    # Here, because a run that asks a server needs none of the server's libraries.
+    from trainer.rule_reward import RuleBasedRewardModel
+
+    model = RuleBasedRewardModel(
+        require(limr.ground_truth_dataset, "limr.ground_truth_dataset"),
+        profile=profile,
+        reward_correct=limr.reward_correct,
+        reward_incorrect=limr.reward_incorrect,
+        math_equal_normalize=limr.math_equal_normalize,
+    )
+    return model, model.fingerprint
+
+
+def with_ground_truths(rows: Dataset, truths: dict[str, Any], rewards: RewardArguments) -> Dataset:
+    """The rows with the ground truth of their id.
+
+    Raises:
+        InputError: a row whose id has none; it is named.
+    """
+    rows = ensure_sample_ids(rows)
+    unknown = [name for name in rows["id"] if name not in truths]
+    if unknown:
+        raise InputError(
+            f"limr.ground_truth_dataset has no answer for {len(unknown)} of {len(rows)} training "
+            f"rows, such as id {unknown[0]!r}"
+        )
+    column = rewards.ground_truth_column
+    if column in rows.column_names:
+        rows = rows.remove_columns(column)
+    return rows.add_column(column, [truths[name] for name in rows["id"]])  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,242 @@
+"""PPO: TRL's GRPO trainer with a critic, and advantages by GAE instead of by group.
+
+In: what `GrpoTrainer` takes, with a `PPOConfig`. Rollout, vLLM, ratio clipping, LoRA, logging and
+checkpoints are TRL's; this changes the rewards into token-wise advantages and returns, and adds the
+value loss. A sample without a reward is masked out: it moves neither the policy nor the critic.
+
+Source: `GRPOTrainer` of trl 1.16, whose `_compute_loss` takes token-wise advantages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from peft import PeftModel
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from trainer.errors import InputError
+from trainer.grpo import GrpoTrainer
+from trainer.ppo import core
+from trainer.ppo.config import PPOConfig
+from trainer.ppo.value_head import (
+    CriticKind,
+    attach_critic,
+    is_critics,
+    load_critic,
+    save_critic,
+    train_adapter,
+    without_critic,
+)
+
+STATE_FILE = "ppo_state.json"
+
+
+class PPOTrainer(GrpoTrainer):
+    """`GrpoTrainer` with a critic; `args` is a `PPOConfig`."""
+
+    args: PPOConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self, *, args: PPOConfig, callbacks: Sequence[TrainerCallback] = (), **kwargs: Any
+    ) -> None:
+        if args.critic == "separate" and kwargs.get("peft_config") and args.gradient_checkpointing:
+            raise InputError(
+                "critic: separate with LoRA needs gradient_checkpointing: false; the second pass "
+                "of checkpointing would run the critic with the policy's adapter"
+            )
+        # TRL makes a reference and measures it where beta is not 0; `_compute_loss` uses none.
+        args.beta = args.kl_coef
+        super().__init__(args=args, callbacks=[*callbacks, HoldPolicy()], **kwargs)
+        self.kl_coef = args.kl_coef
+        self.critic = attach_critic(cast(Any, self.model), cast(CriticKind, args.critic))
+        self._scores: Float[Tensor, " batch"] = torch.zeros(0)
+        if self.use_vllm:
+            generation: Any = self.vllm_generation
+            generation._iter_named_params = without_critic(generation._iter_named_params)
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        """TRL's, whose answer is of all ranks; the local rows are kept, NaN without a reward."""
+        rewards: Any = super()._calculate_rewards(*args, **kwargs)
+        scores = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+        scores[rewards.isnan().all(dim=1)] = torch.nan
+        rows = len(scores) // self.accelerator.num_processes
+        rank = self.accelerator.process_index
+        self._scores = scores[rank * rows : (rank + 1) * rows]
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        if not cast(Any, self.model).training:
+            return batch
+        if "tool_mask" in batch:
+            raise InputError("PPO knows no tools: a response must be one stretch of tokens")
+        rewarded = ~self._scores.isnan()
+        mask = batch["completion_mask"] * rewarded[:, None]
+        batch["completion_mask"] = mask
+        batch["num_items_in_batch"] = cast(Tensor, self.accelerator.gather(mask.sum())).sum()
+        logps, values = self._logps_and_values(batch)
+        return batch | self._targets(
+            self._scores.nan_to_num(), logps, batch.get("ref_per_token_logps"), values, mask
+        )
+
+    @torch.no_grad()
+    def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.Tokens, core.Tokens]:
+        """Of the policy that drew the samples: the value of a token is that of the state before."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        tokens = batch["completion_ids"].shape[1]
+        with self.critic.listening() as heard:
+            logps, _, _ = self._get_per_token_logps_and_entropies(
+                self.model, ids, attention, tokens, self.args.per_device_train_batch_size
+            )
+        return logps, torch.cat(heard)[:, -tokens - 1 : -1]
+
+    def _targets(
+        self,
+        scores: Float[Tensor, " batch"],
+        logps: core.Tokens,
+        ref_logps: core.Tokens | None,
+        values: core.Tokens,
+        mask: core.Mask,
+    ) -> dict[str, Tensor]:
+        args = self.args
+        estimator = cast(core.Estimator, args.kl_estimator)
+        rewards = core.shaped_rewards(
+            scores, logps, ref_logps, mask, kl_coef=self.kl_coef, estimator=estimator
+        )
+        advantages, returns = core.gae(rewards, values, mask, gamma=args.gamma, lam=args.gae_lambda)
+        explained = core.explained_variance(values, returns, mask, self._sum)
+        self._log("value/explained_variance", explained)
+        self._log("value/mean", core.moments(values, mask, self._sum)[0])
+        self._log("value/return", core.moments(returns, mask, self._sum)[0])
+        if ref_logps is not None:
+            self._follow_kl(core.token_kl(logps, ref_logps, "k1"), mask)
+        if args.whiten_advantages:
+            advantages = core.whitened(advantages, mask, self._sum)
+        return {"advantages": advantages, "returns": returns, "old_values": values}
+
+    def _follow_kl(self, kl: core.Tokens, mask: core.Mask) -> None:
+        """Log the KL of a response, and adapt the coefficient to it where a target is set."""
+        responses = cast(Tensor, mask).sum(dim=1).clamp(max=1).sum()
+        total, count = self._sum(torch.stack([(kl * mask).sum(), responses.to(kl.dtype)])).tolist()
+        mean = total / max(count, 1)
+        self._metrics["train"]["kl"].append(mean)
+        self._metrics["train"]["kl_coef"].append(self.kl_coef)
+        if self.args.kl_target is not None and count:
+            self.kl_coef = core.adapted_kl_coef(
+                self.kl_coef,
+                mean,
+                target=self.args.kl_target,
+                samples=int(count),
+                horizon=self.args.kl_horizon,
+            )
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        with self.critic.listening() as heard, self._kl_stays_out_of_the_loss():
+            loss = super()._compute_loss(model, inputs)
+        if "old_values" not in inputs:  # an evaluation batch
+            return loss
+        tokens = inputs["completion_ids"].shape[1]
+        return loss + self.args.vf_coef * self._value_loss(heard[0][:, -tokens - 1 : -1], inputs)
+
+    def _value_loss(self, values: core.Tokens, inputs: dict[str, Any]) -> Tensor:
+        """A mean over the tokens of the update on all ranks, as TRL's `dapo` loss is one."""
+        mask = inputs["completion_mask"]
+        loss, clipped = core.value_loss(
+            values, inputs["old_values"], inputs["returns"], self.args.value_clip
+        )
+        total, clips, tokens = (loss * mask).sum(), (clipped * mask).sum(), mask.sum()
+        sums = self._sum(torch.stack([total.detach(), clips.float(), tokens.float()]))
+        self._log("value/loss", sums[0] / sums[2].clamp(min=1))
+        self._log("value/clip_frac", sums[1] / sums[2].clamp(min=1))
+        share = self.current_gradient_accumulation_steps / cast(int, self.args.steps_per_generation)
+        normalizer = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+        return total / (normalizer * share)
+
+    @contextmanager
+    def _kl_stays_out_of_the_loss(self) -> Any:
+        beta, self.beta = self.beta, 0.0
+        try:
+            yield
+        finally:
+            self.beta = beta
+
+    def _sum(self, total: Tensor) -> Tensor:
+        return cast(Tensor, self.accelerator.reduce(total, reduction="sum"))
+
+    def _log(self, name: str, value: Tensor) -> None:
+        self._metrics["train"][name].append(float(value))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """TRL's, with the critic's parameters in a group of their own learning rate."""
+        if self.optimizer is None:
+            optimizer = super().create_optimizer(model)
+            named = cast(Any, model or self.model).named_parameters()
+            own = {id(each): each for name, each in named if is_critics(name)}
+            for group in optimizer.param_groups:
+                group["params"] = [each for each in group["params"] if id(each) not in own]
+            rate = self.args.critic_learning_rate
+            group = {"params": list(own.values()), "lr": rate, "weight_decay": 0.0, "critic": True}
+            optimizer.add_param_group(group)
+        return cast(torch.optim.Optimizer, self.optimizer)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Each clipped by its own norm: a large error of the critic must not shrink the policy's
+        step. Where gradients are sharded or scaled, together, as TRL does it."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.accelerator.scaler is not None:
+            return super()._clip_grad_norm(model)
+        critics = [each for name, each in model.named_parameters() if is_critics(name)]
+        others = [each for name, each in model.named_parameters() if not is_critics(name)]
+        self.accelerator.clip_grad_norm_(critics, self.args.max_grad_norm)
+        return self.accelerator.clip_grad_norm_(others, self.args.max_grad_norm)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            save_critic(self.critic, output_dir or cast(str, self.args.output_dir))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial))
+            checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            state = json.dumps({"kl_coef": self.kl_coef})
+            (checkpoint / STATE_FILE).write_text(state + "\n", encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_critic(self.critic, resume_from_checkpoint)
+        if isinstance(self.model, PeftModel):
+            train_adapter(self.model)
+        state = Path(resume_from_checkpoint) / STATE_FILE
+        if state.is_file():
+            self.kl_coef = json.loads(state.read_text(encoding="utf-8"))["kl_coef"]
+
+
+class HoldPolicy(TrainerCallback):
+    """In the first `value_warmup_steps` updates the critic learns alone.
+
+    The policy's gradients are dropped, not multiplied by 0: momentum and weight decay rest as well.
+    """
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        if state.global_step >= cast(PPOConfig, args).value_warmup_steps:
+            return
+        for group in kwargs["optimizer"].param_groups:
+            if not group.get("critic"):
+                for parameter in group["params"]:
+                    parameter.grad = None

@@ -1,0 +1,164 @@
+"""Rewards by rule, without a server: the server's own engine, run by this process.
+
+In: a file of ground truths, ids, responses. Out: one reward a response, None where there is none,
+from the same profiles, scorers, worker processes and deadlines as the server's, so that both agree
+on every sample. An id that is not in the file is an error, never a wrong answer.
+
+The one module of the trainer that imports `reward_server`; it needs the `server` extra.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datasets import Dataset
+from msgspec import structs
+
+from reward_server.engine import Engine, create_engine
+from reward_server.metrics import Metrics
+from reward_server.profiles import load_profiles
+from reward_server.schemas import Sample, SampleResult, ScoreRequest
+from reward_server.settings import load_settings
+from trainer.data import ensure_sample_ids, load_rows
+from trainer.errors import InputError
+
+ANSWER_COLUMNS = ("ground_truth", "answer", "solution", "target", "completion")
+ROWS_A_REQUEST = 1024
+SCORING_TIMEOUT_S = 600.0
+
+T = TypeVar("T")
+
+
+class UnknownSampleId(KeyError):
+    """A response was to be scored whose id is not in the ground truths."""
+
+
+class RuleResult(SampleResult, kw_only=True):
+    """A result as the client gives it: with the fingerprint of the profile."""
+
+    fingerprint: str | None = None
+
+
+class RuleBasedRewardModel:
+    """Scores responses against a file of ground truths.
+
+    A profile's score from 0 to 1 becomes a reward from `reward_incorrect` to `reward_correct`. With
+    `math_equal_normalize` off, an answer is right only if it is the ground truth letter by letter.
+    """
+
+    def __init__(
+        self,
+        ground_truth_dataset: str | Path,
+        *,
+        profile: str = "math",
+        reward_correct: float = 1.0,
+        reward_incorrect: float = -1.0,
+        math_equal_normalize: bool = True,
+    ) -> None:
+        profiles = load_profiles()
+        if profile not in profiles:
+            raise InputError(f"no profile {profile!r}; the built-in ones are {', '.join(profiles)}")
+        self.profile = profile
+        self.fingerprint = profiles[profile].fingerprint
+        self.reward_correct = reward_correct
+        self.reward_incorrect = reward_incorrect
+        self.math_equal_normalize = math_equal_normalize
+        self.truths = read_ground_truths(ground_truth_dataset)
+        self._source = ground_truth_dataset
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._engine: Engine | None = None
+
+    def get_rewards(self, ids: Sequence[str], responses: Sequence[str]) -> list[float | None]:
+        """One reward a response, in order; None where its ground truth could not be read or its
+        scoring did not end.
+
+        Raises:
+            UnknownSampleId: an id that the ground truths do not have; nothing was scored.
+        """
+        samples = [
+            Sample(id=str(name), response=response, ground_truth=self.ground_truth(name))
+            for name, response in zip(ids, responses, strict=True)
+        ]
+        return [result.reward for result in self.score(samples)]
+
+    def ground_truth(self, name: str) -> Any:
+        """The ground truth of a row.
+
+        Raises:
+            UnknownSampleId: there is none of this id.
+        """
+        try:
+            return self.truths[str(name)]
+        except KeyError:
+            raise UnknownSampleId(f"no ground truth for id {name!r} in {self._source}") from None
+
+    def score(
+        self, samples: list[Sample], profile: str | None = None, **options: Any
+    ) -> list[RuleResult]:
+        """What a client's `score` gives, without a server. The options of a request do nothing."""
+        explain = not self.math_equal_normalize
+        results: list[RuleResult] = []
+        for start in range(0, len(samples), ROWS_A_REQUEST):
+            part = samples[start : start + ROWS_A_REQUEST]
+            request = ScoreRequest(part, profile=profile or self.profile, explain=explain)
+            answer = self._run(self._started_engine().score(request))
+            for sample, result in zip(part, answer.results, strict=True):
+                results.append(self._as_reward(sample, result))
+        return results
+
+    def _as_reward(self, sample: Sample, result: SampleResult) -> RuleResult:
+        reward = result.reward
+        if reward is not None:
+            if not (self.math_equal_normalize or _same_letters(sample, result)):
+                reward = 0.0
+            reward = self.reward_incorrect + reward * (self.reward_correct - self.reward_incorrect)
+        fields = {**structs.asdict(result), "reward": reward, "explanation": None}
+        return RuleResult(**fields, fingerprint=self.fingerprint)
+
+    def close(self) -> None:
+        """Stop the worker processes; the next call of `score` starts new ones."""
+        if self._engine is not None and self._loop is not None:
+            self._run(self._engine.stop())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._engine = self._loop = None
+
+    def _started_engine(self) -> Engine:
+        """The engine, its workers up. Not before the first score: a trainer that stops at its
+        arguments starts no process."""
+        if self._engine is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True, name="rules").start()
+            self._engine = create_engine(load_profiles(), load_settings(), Metrics())
+            self._run(self._engine.start())
+        return self._engine
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SCORING_TIMEOUT_S)
+
+
+def read_ground_truths(name: str | Path) -> dict[str, Any]:
+    """Id to ground truth, from rows with an id column and an answer column of a known name.
+
+    Raises:
+        InputError: no such file, or no column of such a name.
+    """
+    rows: Dataset = load_rows(str(name))
+    column = next((each for each in ANSWER_COLUMNS if each in rows.column_names), None)
+    if column is None:
+        raise InputError(
+            f"{name} has no ground truths: no column {', '.join(ANSWER_COLUMNS)} among "
+            f"{rows.column_names}"
+        )
+    rows = ensure_sample_ids(rows)
+    return dict(zip(rows["id"], rows[column], strict=True))
+
+
+def _same_letters(sample: Sample, result: SampleResult) -> bool:
+    found = ((result.explanation or {}).get("math") or {}).get("answer")
+    truths = sample.ground_truth if isinstance(sample.ground_truth, list) else [sample.ground_truth]
+    return found is not None and found.strip() in {str(each).strip() for each in truths}
