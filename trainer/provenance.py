@@ -1,7 +1,7 @@
 """What a run was made with: command, fields, versions, commit, digest of the data.
 
 In: the parsed configs. Out: `run.json` in the run's folder, which the report shows. No secret goes
-in: keys are read from the environment and are no fields.
+in: TRL's token fields are left out, and the reward server's key is no field at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "vllm")
 RUN_FILE = "run.json"
+SECRETS = {"hub_token", "push_to_hub_token"}
 
 
 def write_provenance(folder: Path, command: str, configs: list[Any], **more: Any) -> None:
@@ -37,21 +38,14 @@ def write_provenance(folder: Path, command: str, configs: list[Any], **more: Any
     (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def add_to_provenance(folder: Path, **more: Any) -> None:
-    """Put what only the run itself could tell into `run.json`."""
-    path = folder / RUN_FILE
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    path.write_text(json.dumps({**content, **more}, indent=2, default=str) + "\n", encoding="utf-8")
-
-
 def changed(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass instance that are not at their default."""
+    """The fields of a dataclass instance that are not at their default, without secrets."""
     fields = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
-        if field.init and value != default and not field.name.startswith("_"):
+        if field.init and value != default and field.name not in SECRETS:
             fields[field.name] = value
     return fields
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.trainer.conftest import write_rows
 from trainer.__main__ import main
 from trainer.arithmetic import Problem
 from trainer.data import load_rows
-from trainer.errors import RunFailed
+from trainer.errors import InputError, RunFailed
 from trainer.evaluate import EvalArguments, score_and_write, summarize
 from trainer.generation import Generation, generate
 
@@ -100,3 +101,9 @@ def test_batching_and_padding_change_no_response(tiny_model: Path, problems: lis
     many = generate(str(tiny_model), prompts, Generation(max_new_tokens=6, batch_size=4))
     assert one == many
     assert len(set(one)) > 1
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_vllm_that_is_not_installed_is_named(tiny_model: Path) -> None:
+    with pytest.raises(InputError, match="vLLM is not installed"):
+        generate(str(tiny_model), ["1+1="], Generation(use_vllm=True))

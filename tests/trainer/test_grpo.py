@@ -192,3 +192,12 @@ def test_a_second_run_into_the_same_folder_does_not_mix_with_the_first(
     assert main(["grpo", *flags]) == 0
     assert main(["grpo", *flags]) == 2
     assert "holds the samples of an earlier run" in capsys.readouterr().err
+
+
+def test_an_adapter_is_trained_by_config(
+    server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
+) -> None:
+    flags = grpo_flags(server.url, max_steps=1, use_peft=True, lora_r=4, beta=0.1)
+    assert main(["grpo", *flags, "--lora_target_modules", "q_proj", "v_proj"]) == 0
+    assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
+    assert len(kept(tmp_path / "run")) == 8

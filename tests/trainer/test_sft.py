@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.trainer.conftest import write_rows
+from trainer import sft
 from trainer.__main__ import main
 from trainer.arithmetic import Problem, plain_response
+from trainer.config import parse_config
 from trainer.generation import Generation, generate
-from trainer.provenance import changed, versions
+from trainer.provenance import write_provenance
 
 
 @pytest.fixture
@@ -60,6 +63,12 @@ def test_rows_that_are_no_lessons_are_refused(
     assert "prompt and response" in capsys.readouterr().err
 
 
-def test_only_fields_that_were_changed_are_written_down(tmp_path: Path) -> None:
-    assert changed(Generation(max_new_tokens=7)) == {"max_new_tokens": 7}
-    assert "torch" in versions()
+def test_only_fields_that_were_changed_are_written_down_and_no_token(tmp_path: Path) -> None:
+    flags = ["--bf16=false", f"--output_dir={tmp_path}", "--learning_rate=7", "--hub_token=secret"]
+    _, args, _ = parse_config(sft.TYPES, flags, "trainer sft")
+    write_provenance(tmp_path, "trainer sft", [args])
+    content = (tmp_path / "run.json").read_text()
+    fields = json.loads(content)["fields"]
+    assert fields["learning_rate"] == 7
+    assert "max_length" not in fields
+    assert "secret" not in content
