@@ -18,10 +18,11 @@ from reward_server.scorers.math.extract import find_answer, find_boxes, retracte
 from reward_server.scorers.math.normalize import normalize_math_expression
 from reward_server.scorers.math.policy import DEFAULT, Policy
 from reward_server.scorers.math.read import Reading, read, read_ground_truth
-from reward_server.scorers.math.tree import Unreadable
+from reward_server.scorers.math.tree import Unreadable, contains
 
 MAX_BOXES = 64
 
+_UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
 _COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
 _SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
 
@@ -97,9 +98,11 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     try:
         equal = same(expected.node, given.node, case)
     except Unreadable as unreadable:
-        return Verdict(False, str(unreadable), answer, None, given, expected)
+        equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, given, expected)
+    if not equal and contains(expected.node, _UNDECIDED):
+        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part kept unread")
     return Verdict(equal, case.method, answer, None, given, expected)
 
 

@@ -16,11 +16,12 @@ _WHOLE: dict[str, Token] = {
 
 
 @lru_cache(maxsize=4096)
-def split_word(word: str, in_text: bool, after_number: bool) -> tuple[Token, ...]:
+def split_word(word: str, in_text: bool, after_number: bool, joined: bool) -> tuple[Token, ...]:
     """The tokens that a run of letters makes.
 
     `abc` is a product of three; `Even` and `metres` are words; `xsin` is `x` and a function.
-    `in_text`: does it stand in `\\text{}`; `after_number`: does a value stand before it?
+    `in_text`: does it stand in `\\text{}`; `after_number`: does a value stand before it, and with
+    no space between, `joined`, so that `2abcd` is a product and `2 apples` is not?
     """
     if (known := _whole_word(word, in_text, after_number)) is not None:
         return (known,)
@@ -30,7 +31,11 @@ def split_word(word: str, in_text: bool, after_number: bool) -> tuple[Token, ...
         token, length = _longest_name(word, at)
         tokens.append(token)
         at += length
-    if len(word) > 3 and not any(kind == "func" or name == "pi" for kind, name in tokens):
+    if (
+        len(word) > 3
+        and not joined
+        and not any(kind == "func" or name == "pi" for kind, name in tokens)
+    ):
         return (("word", word),)
     return tuple(tokens)
 

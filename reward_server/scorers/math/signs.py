@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.tree import Node, Unreadable
+from reward_server.scorers.math.tree import Node, Unreadable, contains
 
 MAX_SIGNS = 4
+_SIGNS = frozenset(["pm", "mp"])
 
 
 def has_signs(node: Node) -> bool:
-    pending = [node]
-    while pending:
-        part = pending.pop()
-        if part.op in ("pm", "mp"):
-            return True
-        pending.extend(part.args)
-    return False
+    return contains(node, _SIGNS)
 
 
 def _count_signs(node: Node) -> int:
@@ -41,7 +36,7 @@ def sign_choices(node: Node) -> list[Node]:
     count = _count_signs(node)
     if count > MAX_SIGNS:
         raise Unreadable(f"more than {MAX_SIGNS} ± signs")
-    paired = _has_op(node, "mp") and _has_op(node, "pm")
+    paired = contains(node, frozenset(["mp"])) and contains(node, frozenset(["pm"]))
     choices: list[Node] = []
     for number in range(2 if paired else 1 << count):
         if paired:
@@ -49,10 +44,6 @@ def sign_choices(node: Node) -> list[Node]:
         else:
             choices.append(_with_signs(node, [bool(number >> bit & 1) for bit in range(count)]))
     return choices
-
-
-def _has_op(node: Node, op: str) -> bool:
-    return node.op == op or any(_has_op(part, op) for part in node.args)
 
 
 def _paired(node: Node, upper: bool) -> Node:

@@ -168,7 +168,8 @@ def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return rate.end()
     found = _WORD.match(text, at)
     assert found is not None
-    tokens.add_all(split_word(found[0], in_text, last in _BEFORE_UNIT), in_text)
+    joined = last == "num" and not tokens.gap
+    tokens.add_all(split_word(found[0], in_text, last in _BEFORE_UNIT, joined), in_text)
     return found.end()
 
 

@@ -51,6 +51,17 @@ _VALUES = (
 VALUES = frozenset(_VALUES.split())
 
 
+def contains(node: Node, ops: frozenset[str]) -> bool:
+    """Has the tree a node of one of these ops?"""
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        if part.op in ops:
+            return True
+        pending.extend(part.args)
+    return False
+
+
 def product_of(factors: list[Node]) -> Node:
     """The factors as one node."""
     return factors[0] if len(factors) == 1 else Node("mul", tuple(factors))
