@@ -118,6 +118,7 @@ def build_trainer(
         "loss": head.loss,
         "seed": args.seed,
         "max_length": args.max_length,
+        **how_texts_are_read(rows),
         **({"variance_floor": head.variance_floor} if head.loss == "disco" else {}),
     }
     score_at_last_token(network)
@@ -137,6 +138,12 @@ def build_trainer(
     )
     report_dropped(len(rows), trainer, args.max_length)
     return trainer
+
+
+def how_texts_are_read(rows: Dataset) -> dict[str, Any]:
+    """What a server must do to see the same tokens: TRL joins prompt and response in two ways."""
+    chat = isinstance(rows[0]["chosen"], list)
+    return {"template": "chat" if chat else "plain", "append_eos": not chat}
 
 
 class PairwiseTrainer(RewardTrainer):

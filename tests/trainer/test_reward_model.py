@@ -105,7 +105,13 @@ def test_the_folder_is_a_plain_classifier_with_the_same_scores(
 @pytest.mark.slow
 def test_the_folder_says_how_its_head_was_made(trained: Path) -> None:
     config = json.loads((trained / "config.json").read_text())
-    assert config["reward_head"] == {"loss": "pairwise", "seed": 42, "max_length": 1024}
+    assert config["reward_head"] == {
+        "loss": "pairwise",
+        "seed": 42,
+        "max_length": 1024,
+        "template": "plain",
+        "append_eos": True,
+    }
     assert config["dtype"] == "float32"
     assert config["architectures"] == ["Qwen2ForSequenceClassification"]
     assert config["pad_token_id"] == 0
@@ -290,3 +296,5 @@ def test_a_chat_goes_through_the_template_which_stays_with_the_model(
     with torch.no_grad():
         score = model(**ids).logits.item()
     assert predicted(tmp_path / "run")[0]["chosen"] == pytest.approx(score, abs=1e-5)
+    assert model.config.reward_head["template"] == "chat"
+    assert not model.config.reward_head["append_eos"]
