@@ -1,9 +1,9 @@
 """Our asyncio client against plain `httpx2.AsyncClient`, same server (profile dummy), same run.
 
-The peers are what one writes first: one post a sample, all gathered, default limits (but no
-timeout: with the default of 5 s most of 20,000 posts fail); and the same behind a semaphore of 32.
-Samples of 2 KB. Rounds of all contenders in turn, medians; some five minutes. The floor posts bodies encoded before,
-256 samples each, 8 at a time: no client does with less than sending the bytes and waiting.
+The peers are what one writes first: one post a sample, all gathered, default limits (but without
+httpx2's default timeout of 5 s, in which 20,000 posts fail); and the same behind a semaphore of 32.
+Samples of 2 KB, all contenders in turn, medians, some five minutes. The floor posts bodies encoded
+before, 256 samples each, 8 at a time: no client does with less than sending the bytes.
 """
 
 from __future__ import annotations

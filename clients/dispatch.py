@@ -82,7 +82,11 @@ class Dispatcher:
 
     def _queue(self, lane: Lane, entries: Sequence[Entry]) -> None:
         self._waiting.setdefault(lane, deque()).extend(entries)
-        for _ in range(min(len(entries), self._max_in_flight - len(self._senders))):
+        self._wake(len(entries))
+
+    def _wake(self, wanted: int) -> None:
+        """As many more senders as are wanted and allowed; one that finds nothing to do ends."""
+        for _ in range(min(wanted, self._max_in_flight - len(self._senders))):
             self._senders.add(asyncio.create_task(self._send_waiting()))
 
     async def _send_waiting(self) -> None:
@@ -136,6 +140,7 @@ class Dispatcher:
         if len(entries) > 1:
             middle = len(entries) // 2
             self._apart.extendleft([(lane, entries[middle:]), (lane, entries[:middle])])
+            self._wake(1)
             return
         [entry] = entries
         entry.call.results[entry.place] = protocol.too_large(entry.sample, lane.profile)
@@ -148,6 +153,7 @@ class Dispatcher:
             by_call.setdefault(entry.call, []).append(entry)
         if len(by_call) > 1:
             self._apart.extend((lane, own) for own in by_call.values())
+            self._wake(len(by_call))
         else:
             entries[0].call.fail(error)
 
