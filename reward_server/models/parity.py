@@ -1,0 +1,91 @@
+"""Does a model score in batches as it does one by one? Known inputs, run both ways, before serving.
+
+In: a way to run a batch and a way to run one alone. Out: the largest difference and the time taken.
+What differs more than the tolerance is refused: padding, position or mask is then handled wrongly.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from reward_server.errors import ConfigError
+
+# Largest difference between batched and alone, as a share of the scores' size where that is over 1.
+# In half precision the order of sums alone changes the last bits of every layer.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+CLEARLY_SLOWER = 1.25
+
+_SENTENCE = "the reward of a story is what it leaves with whoever reads it to its end"
+_WORDS = _SENTENCE.split() * 10
+# Of very different lengths, so that whatever depends on padding, position or order shows.
+KNOWN_TEXTS = [
+    " ".join(_WORDS[start : start + count])
+    for start, count in ((0, 3), (5, 120), (2, 1), (9, 40), (1, 77), (3, 12), (8, 28))
+]
+
+
+class Parity(NamedTuple):
+    """`drift`: the largest difference found; `tolerance`: the largest that is let through."""
+
+    layout: str
+    drift: float
+    tolerance: float
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        return self.drift <= self.tolerance
+
+
+def choose_layout(
+    candidates: Mapping[str, Callable[[], torch.Tensor]],
+    alone: Sequence[torch.Tensor],
+    dtype: torch.dtype,
+) -> tuple[Parity, list[str]]:
+    """The fastest layout whose outputs are those of each input alone, and why others were left.
+
+    `candidates` run all known inputs as one batch, in the order of `alone`.
+
+    Raises:
+        ConfigError: none holds.
+    """
+    expected = torch.stack(list(alone)).float()
+    if not bool(torch.isfinite(expected).all()):
+        raise ConfigError("known samples get scores that are not finite: the weights are broken")
+    tried: list[Parity] = []
+    rejected: list[str] = []
+    for layout, run in candidates.items():
+        try:
+            tried.append(_measure(layout, run, expected, dtype))
+        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            rejected.append(f"{layout}: {type(error).__name__}: {error}"[:200])
+    rejected += [f"{p.layout}: off by {p.drift:.2g}" for p in tried if not p.holds]
+    holding = [parity for parity in tried if parity.holds]
+    if not holding:
+        raise ConfigError(
+            "parity self-test: scores in a batch differ from scores one by one "
+            f"({'; '.join(rejected)}); refusing to serve them"
+        )
+    fastest = min(parity.seconds for parity in holding)
+    # The first is the one wanted: a short measurement must be clear to overrule it.
+    return next(p for p in holding if p.seconds <= CLEARLY_SLOWER * fastest), rejected
+
+
+def _measure(
+    layout: str, run: Callable[[], torch.Tensor], expected: torch.Tensor, dtype: torch.dtype
+) -> Parity:
+    seconds, found = math.inf, expected
+    for _ in range(3):
+        began = time.perf_counter()
+        found = run().float().cpu()
+        seconds = min(seconds, time.perf_counter() - began)
+    drift = float((found - expected.cpu()).abs().max())
+    size = max(1.0, float(expected.abs().max()))
+    return Parity(
+        layout, math.inf if math.isnan(drift) else drift, TOLERANCE[dtype] * size, seconds
+    )

@@ -1,0 +1,211 @@
+"""A reward model: prompt and response in, one score out, many at a time.
+
+The backbone runs in the dtype asked for, the head always in fp32, without an activation, at the
+last token that counts. Nothing is served before the parity self-test has passed.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from msgspec import Struct
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from reward_server.errors import ConfigError
+from reward_server.model_thread import Prepared
+from reward_server.models.checkpoint import (
+    Checkpoint,
+    baked_normalization,
+    context_tokens,
+    read_checkpoint,
+    read_tokenizer,
+)
+from reward_server.models.config import RewardModelConfig
+from reward_server.models.hardware import keep_freed_memory, memory_errors, pick_device, pick_dtype
+from reward_server.models.packed import LAYOUTS, Ids, layouts_for, pad
+from reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
+from reward_server.models.text import Text, TextReader, Tokens
+
+DEFAULT_MAX_TOKENS = 32_768
+
+log = logging.getLogger(__name__)
+
+
+class RewardOutput(Struct):
+    """What the model says of one text. `cut`: tokens that truncation left out."""
+
+    score: float
+    tokens: int
+    cut: int
+
+
+class RewardModel:
+    """A loaded reward model; `parity` says how it batches and what its self-test found."""
+
+    parity: Parity
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        reader: TextReader,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        normalization: tuple[float, float] | None = None,
+    ) -> None:
+        self.reader = reader
+        self.device = device
+        self.dtype = dtype
+        self.checkpoint = checkpoint
+        self.normalization = normalization
+        torch.nn.Module.to(checkpoint.whole, device=device, dtype=dtype)
+        checkpoint.head.to(device=device)
+        if not checkpoint.own_forward:
+            checkpoint.head.float()
+        pad_id = checkpoint.whole.config.get_text_config().pad_token_id
+        self._pad_id: int = cast(int, reader.tokenizer.pad_token_id if pad_id is None else pad_id)
+        self._skipped_id = pad_id if checkpoint.skips_pad else None
+
+    @property
+    def pads(self) -> bool:
+        return self.parity.layout == "padded"
+
+    def prepare(self, inputs: Sequence[Text]) -> list[Any]:
+        return [
+            Prepared(len(one.ids), one, truncated=one.cut > 0) if isinstance(one, Tokens) else one
+            for one in self.reader.read(inputs)
+        ]
+
+    def run(self, batch: Sequence[Prepared]) -> list[RewardOutput]:
+        tokens: list[Tokens] = [one.content for one in batch]
+        with torch.inference_mode(), memory_errors():
+            scores = self.scores([one.ids for one in tokens], self.parity.layout).tolist()
+        return [
+            RewardOutput(self._normalized(score), len(one.ids), one.cut)
+            for score, one in zip(scores, tokens, strict=True)
+        ]
+
+    def scores(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
+        """Raw scores (sequences,) in fp32 of the sequences, run as one batch."""
+        if self.checkpoint.own_forward:
+            padded, mask = pad(ids, self._pad_id, self.device)
+            return self.checkpoint.whole(padded, attention_mask=mask).logits[:, 0].float()
+        hidden = LAYOUTS[layout](self.checkpoint.backbone, ids, self._pad_id)
+        ends = torch.tensor(_scored_positions(ids, self._skipped_id), device=self.device)
+        return self.checkpoint.head(hidden[ends].float())[:, 0]
+
+    def score_alone(self, ids: Ids) -> torch.Tensor:
+        """The raw score of one sequence by transformers' own forward: no batch, no mask, no
+        padding. What every other way is held against."""
+        row = torch.tensor([list(ids)], device=self.device)
+        if self.checkpoint.own_forward:
+            return self.checkpoint.whole(row).logits[0, 0].float()
+        hidden = self.checkpoint.backbone(row).last_hidden_state
+        end = _scored_positions([ids], self._skipped_id)[0]
+        return self.checkpoint.head(hidden[0, end].float())[0]
+
+    def check_parity(self, layouts: Sequence[str]) -> None:
+        """Hold the layouts against one by one; keep the fastest that agrees.
+
+        Raises:
+            ConfigError: none does.
+        """
+        known = [Text("Tell me a story.", text) for text in KNOWN_TEXTS]
+        ids = [one.ids for one in self.reader.read(known) if isinstance(one, Tokens)]
+        if not ids:
+            raise ConfigError("max_tokens is too small for any known sample")
+        with torch.inference_mode():
+            alone = [self.score_alone(one) for one in ids]
+            candidates = {name: lambda name=name: self.scores(ids, name) for name in layouts}
+            self.parity, rejected = choose_layout(candidates, alone, self.dtype)
+        for reason in rejected:
+            log.warning("reward model: layout not used: %s", reason)
+
+    def close(self) -> None:
+        del self.checkpoint
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _normalized(self, score: float) -> float:
+        if self.normalization is None:
+            return score
+        mean, std = self.normalization
+        return (score - mean) / std
+
+
+def _scored_positions(ids: Sequence[Ids], skipped_id: int | None) -> list[int]:
+    """Where in the packed row each sequence's score is read: at its last token, or, as
+    transformers' classification models do it, at the last that is not `skipped_id`."""
+    positions: list[int] = []
+    start = 0
+    for one in ids:
+        end = len(one) - 1
+        while end > 0 and one[end] == skipped_id:
+            end -= 1
+        positions.append(start + end)
+        start += len(one)
+    return positions
+
+
+def load_reward_model(config: RewardModelConfig) -> RewardModel:
+    """The reward model that `config` describes, in this thread, checked.
+
+    Raises:
+        ConfigError: it cannot be served; the message says why and what to do.
+    """
+    _quiet()
+    keep_freed_memory()
+    torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    folder = config.folder()
+    normalization = baked_normalization(folder) if config.normalize else None
+    remote = {"trust_remote_code": config.trust_remote_code}
+    checkpoint = read_checkpoint(folder, base_model=config.base_model, **remote)
+    tokenizer = read_tokenizer(folder, config.base_model, pad_token=config.pad_token, **remote)
+    reader = TextReader(
+        tokenizer,
+        template=config.template,
+        max_tokens=_max_tokens(config, checkpoint, tokenizer),
+        truncation=config.truncation,
+        append_eos=config.append_eos,
+    )
+    dtype = pick_dtype(config.dtype, device)
+    with memory_errors():
+        model = RewardModel(
+            checkpoint, reader, device=device, dtype=dtype, normalization=normalization
+        )
+        model.check_parity(_layouts(config, model))
+    log.info("%s: %s on %s, %s", config.label, dtype, device, model.parity)
+    return model
+
+
+def _layouts(config: RewardModelConfig, model: RewardModel) -> list[str]:
+    if config.layout != "auto":
+        return [config.layout]
+    if model.checkpoint.own_forward:
+        return ["padded"]
+    return layouts_for(model.device, model.dtype)
+
+
+def _max_tokens(
+    config: RewardModelConfig, checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase
+) -> int:
+    context = context_tokens(checkpoint.backbone.config) or DEFAULT_MAX_TOKENS
+    context = min(context, tokenizer.model_max_length)
+    if config.max_tokens is not None and config.max_tokens > context:
+        raise ConfigError(
+            f"max_tokens is {config.max_tokens}, but model {config.label} reads {context} tokens"
+        )
+    return config.max_tokens or context
+
+
+def _quiet() -> None:
+    """Progress bars and load reports do not belong into a server's log."""
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()

@@ -1,0 +1,148 @@
+"""From a prompt and a response to the token ids that a reward model reads.
+
+Pure but for the tokenizer. What cannot be read is that sample's error; what is cut off is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
+from transformers import PreTrainedTokenizerBase
+
+from reward_server.errors import ConfigError, sample_error
+from reward_server.schemas import Message, SampleError
+
+Prompt = str | list[Message] | None
+
+
+class Text(NamedTuple):
+    """What a reward model is asked to score."""
+
+    prompt: Prompt
+    response: str
+
+
+class Tokens(Struct):
+    """The ids of one text, and how many the limit cost."""
+
+    ids: list[int]
+    cut: int = 0
+
+
+class TextReader:
+    """Makes texts into tokens: by the tokenizer's chat template or by plain concatenation.
+
+    `max_tokens` is the most that the model reads; `truncation` says what becomes of more.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        template: Literal["chat", "plain"],
+        max_tokens: int,
+        truncation: Literal["refuse", "left", "right"],
+        append_eos: bool = False,
+    ) -> None:
+        if template == "chat" and not tokenizer.chat_template:
+            raise ConfigError(
+                "the tokenizer has no chat template; say `template: plain` to score prompt and "
+                "response as they stand, or add chat_template.jinja to the model's folder"
+            )
+        if append_eos and tokenizer.eos_token_id is None:
+            raise ConfigError("append_eos is set, but the tokenizer has no EOS token")
+        self.tokenizer = tokenizer
+        self.template = template
+        self.max_tokens = max_tokens
+        self.truncation = truncation
+        self.append_eos = append_eos
+
+    def read(self, texts: Sequence[Text]) -> list[Tokens | SampleError]:
+        """The tokens of each text, or why there are none.
+
+        Raises:
+            Exception: what a chat template raises on a prompt that it does not take.
+        """
+        plain = self.template == "plain"
+        rendered = [_concatenated(text) if plain else self._chat(text) for text in texts]
+        strings = [string for string in rendered if isinstance(string, str)]
+        # A chat template writes the special tokens itself.
+        ids = iter(self._encode(strings, special=plain) if strings else [])
+        return [
+            self._within_limit(next(ids)) if isinstance(string, str) else string
+            for string in rendered
+        ]
+
+    def _encode(self, strings: list[str], *, special: bool) -> list[list[int]]:
+        encoded = self.tokenizer(
+            strings,
+            add_special_tokens=special,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return encoded["input_ids"]  # type: ignore[return-value]
+
+    def _chat(self, text: Text) -> str | SampleError:
+        if text.prompt is None:
+            return sample_error("missing_field", "the chat template needs a prompt; none came")
+        turns: list[dict[str, Any]] = (
+            [{"role": "user", "content": text.prompt}]
+            if isinstance(text.prompt, str)
+            else [{"role": turn.role, "content": turn.content} for turn in text.prompt]
+        )
+        turns.append({"role": "assistant", "content": text.response})
+        rendered = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        assert isinstance(rendered, str)
+        return rendered
+
+    def _within_limit(self, ids: list[int]) -> Tokens | SampleError:
+        ids = self._one_bos(ids)
+        eos = self.tokenizer.eos_token_id
+        if self.append_eos and (not ids or ids[-1] != eos):
+            ids = [*ids, eos]  # type: ignore[list-item]
+        if not ids:
+            return sample_error("missing_field", "prompt and response are empty: nothing to score")
+        over = len(ids) - self.max_tokens
+        if over <= 0:
+            return Tokens(ids)
+        if self.truncation == "refuse":
+            return sample_error(
+                "response_too_large",
+                f"the sample has {len(ids)} tokens, the model reads {self.max_tokens}; set "
+                "`truncation: left` or `right` in the profile to score a part of it",
+            )
+        return Tokens(self._cut(ids, over), over)
+
+    def _one_bos(self, ids: list[int]) -> list[int]:
+        """A text that brings its own BOS must not get a second one: it would change the score."""
+        bos = self.tokenizer.bos_token_id
+        if bos is None or len(ids) < 2 or ids[0] != bos or ids[1] != bos:
+            return ids
+        return self._one_bos(ids[1:])
+
+    def _cut(self, ids: list[int], over: int) -> list[int]:
+        """Cut at the side asked for, keeping a BOS and an appended EOS where they stand."""
+        if self.truncation == "left":
+            keep = 1 if ids[0] == self.tokenizer.bos_token_id else 0
+            return ids[:keep] + ids[keep + over :]
+        keep = 1 if self.append_eos else 0
+        return ids[: len(ids) - over - keep] + ids[len(ids) - keep :]
+
+
+def _concatenated(text: Text) -> str:
+    return plain_text(text.prompt) + text.response
+
+
+def plain_text(prompt: Prompt) -> str:
+    """A prompt as one string; the turns of a chat are joined by line ends."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(_content(turn) for turn in prompt or ())
+
+
+def _content(turn: Message) -> str:
+    if isinstance(turn.content, list):
+        return "".join(part.get("text", "") for part in turn.content if isinstance(part, dict))
+    return turn.content or ""

@@ -1,0 +1,155 @@
+"""Tiny reward models and their tokenizer, made on the spot: random weights, real formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    MistralConfig,
+    MistralForSequenceClassification,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+)
+
+_TEXT = (
+    "the reward of a story is what it leaves with whoever reads to its end Tell me one two three "
+    "four five six seven eight nine ten . user assistant system"
+)
+WORDS = _TEXT.split()
+SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>"]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for turn in messages %}"
+    "{% if turn['role'] == 'refused' %}{{ raise_exception('no such role') }}{% endif %}"
+    " {{ turn['role'] }} {{ turn['content'] }} {{ eos_token }}{% endfor %}"
+)
+CONTEXT = 512
+
+
+def tokenizer(**changes: Any) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer that puts a BOS before every text, as many models' do."""
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*SPECIAL, *WORDS]))}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
+    settings = {
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "chat_template": CHAT_TEMPLATE,
+    } | changes
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **settings)
+
+
+def config(kind: type = Qwen2Config, **changes: Any) -> Any:
+    sizes: dict[str, Any] = {
+        "vocab_size": len(dict.fromkeys([*SPECIAL, *WORDS])),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if kind is not BertConfig:
+        sizes["num_key_value_heads"] = 2
+    return kind(**(sizes | changes))
+
+
+def classifier(folder: Path, *, labels: int = 1, **changes: Any) -> Path:
+    """A sequence classification model, as TRL's and others' trainers save it."""
+    torch.manual_seed(0)
+    model = Qwen2ForSequenceClassification(config(num_labels=labels, **changes))
+    torch.nn.init.normal_(model.score.weight)
+    return _save(model, folder)
+
+
+def windowed(folder: Path) -> Path:
+    """A model whose tokens look back at most 8 tokens."""
+    torch.manual_seed(0)
+    return _save(
+        MistralForSequenceClassification(config(MistralConfig, sliding_window=8, num_labels=1)),
+        folder,
+    )
+
+
+def encoder(folder: Path) -> Path:
+    """A bidirectional model with a classification head of its own."""
+    torch.manual_seed(0)
+    return _save(
+        BertForSequenceClassification(config(BertConfig, num_labels=1, initializer_range=0.5)),
+        folder,
+    )
+
+
+def language_model(folder: Path) -> Path:
+    """No reward model at all."""
+    torch.manual_seed(0)
+    return _save(Qwen2ForCausalLM(config()), folder)
+
+
+def _save(model: Any, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def value_head(seed: int = 1) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return {"v_head.summary.weight": torch.randn(1, 32), "v_head.summary.bias": torch.randn(1)}
+
+
+def llama_factory(folder: Path) -> Path:
+    """A causal model with its value head in a file of its own."""
+    language_model(folder)
+    save_file(value_head(), folder / "value_head.safetensors", {"format": "pt"})
+    return folder
+
+
+def trl(folder: Path) -> Path:
+    """A causal model with its value head among its weights."""
+    language_model(folder)
+    weights = load_file(folder / "model.safetensors") | value_head()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def _lora(model: Any, folder: Path, **options: Any) -> None:
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, **options)
+    get_peft_model(model, lora).save_pretrained(str(folder))
+
+
+def value_head_adapter(folder: Path, base: Path) -> Path:
+    """A LoRA adapter of a causal model, with its value head beside it."""
+    language_model(base)
+    torch.manual_seed(2)
+    _lora(Qwen2ForCausalLM.from_pretrained(base), folder, task_type="CAUSAL_LM")
+    save_file(value_head(), folder / "value_head.safetensors", {"format": "pt"})
+    return folder
+
+
+def classifier_adapter(folder: Path, base: Path) -> Path:
+    """A LoRA adapter of a classification model, with its head among the saved modules."""
+    language_model(base)
+    torch.manual_seed(2)
+    model = Qwen2ForSequenceClassification.from_pretrained(base, num_labels=1)
+    _lora(model, folder, task_type="SEQ_CLS")
+    return folder
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
