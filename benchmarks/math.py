@@ -1,0 +1,268 @@
+"""The math engine against Math-Verify, Qwen2.5-Math's grader and PRM800K's, same cases, same run.
+
+Accuracy and speed on labelled pairs in one process each, our worst cases on hostile inputs, the
+pairs of unlike ground truths that we accept, and the way through the command and the server. The
+data lies beside the checkout, the peers in the folder that MATH_PEERS names:
+
+    python -m venv $MATH_PEERS/math_verify   && …/bin/pip install 'math-verify[antlr4_13_2]'
+    python -m venv $MATH_PEERS/qwen          && …/bin/pip install antlr4-python3-runtime==4.11.1 \\
+        sympy==1.12 regex word2number pylatexenc 'numpy<2' python-dateutil
+    git clone … $MATH_PEERS/Qwen2.5-Math     git clone … $MATH_PEERS/prm800k
+
+In one process seconds are of processor time, so that a busy machine favours nobody; through the
+command and the server they are of the clock. A peer that is not there is left out. A pair on which a peer is silent for 30 s is killed and wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import selectors
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from benchmarks import record
+from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
+from reward_server.scorers.math.equal import compare, ground_truth_texts
+from reward_server.scorers.math.read import read_ground_truth
+from tests.live_server import LiveServer
+
+DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+SILENCE_S = 30
+ROUNDS = 5
+BATCH, COPIES = 512, 20
+# Peer: the virtual environment and the checkout that it runs with, in the folder of the peers.
+PEERS = {
+    "math_verify": ("math_verify", ""),
+    "qwen": ("qwen", "Qwen2.5-Math/evaluation"),
+    "prm800k": ("qwen", "prm800k/prm800k"),
+}
+
+Judged = list[tuple[bool | None, float]]
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
+def cases() -> list[dict[str, Any]]:
+    """The labelled pairs that people agree on."""
+    return [
+        {
+            "kind": row["kind"],
+            "prediction": row["pred"],
+            "truth": row["ground_truth"],
+            "equal": row["equal"],
+        }
+        for row in rows_of("math_cases.jsonl")
+        if "debatable" not in row["tags"]
+    ]
+
+
+def verdict(kind: str, prediction: str, truth: str) -> bool | None:
+    try:
+        if kind == "extract":
+            return math_check(prediction, truth).equal
+        return math_equal(prediction, truth)
+    except UnreadableGroundTruth:
+        return None
+
+
+def ours(pairs: list[dict[str, Any]]) -> Judged:
+    """Our verdicts, nothing remembered of an earlier round."""
+    read_ground_truth.cache_clear()
+    judged: Judged = []
+    for pair in pairs:
+        started = time.process_time()
+        found = verdict(pair["kind"], pair["prediction"], pair["truth"])
+        judged.append((found, time.process_time() - started))
+    return judged
+
+
+def of_peer(peer: str, pairs: list[dict[str, Any]], folder: Path) -> Judged:
+    """A peer's verdicts, started again behind each pair that it is silent on."""
+    environment, checkout = PEERS[peer]
+    python = folder / environment / "bin" / "python"
+    judged: Judged = []
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as listed:
+        listed.writelines(json.dumps(pair) + "\n" for pair in pairs)
+        listed.flush()
+        script = str(Path(__file__).parent / "_math_peers.py")
+        while len(judged) < len(pairs):
+            command = [str(python), script, peer, listed.name, str(len(judged))]
+            judged.extend(_lines([*command, str(folder / checkout)]))
+            if len(judged) < len(pairs):
+                judged.append((None, float(SILENCE_S)))
+    return judged
+
+
+def _lines(command: list[str]) -> Iterator[tuple[bool | None, float]]:
+    """What the command prints, until it ends or is silent for too long; then it is killed."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as waiting, process:
+        waiting.register(process.stdout, selectors.EVENT_READ)
+        while waiting.select(SILENCE_S) and (line := process.stdout.readline()):
+            found, seconds = json.loads(line)
+            yield found, seconds
+        process.kill()
+
+
+def summary(name: str, pairs: list[dict[str, Any]], judged: Judged) -> dict[str, Any]:
+    seconds = sorted(taken for _, taken in judged)
+    right = [bool(found) == pair["equal"] for (found, _), pair in zip(judged, pairs, strict=True)]
+    accepted = [bool(found) and not p["equal"] for (found, _), p in zip(judged, pairs, strict=True)]
+    return {
+        "grader": name,
+        "accuracy_percent": round(100 * sum(right) / len(pairs), 2),
+        "false_positives": sum(accepted),
+        "false_negatives": len(pairs) - sum(right) - sum(accepted),
+        "pairs_per_s": round(len(pairs) / sum(seconds), 1),
+        "median_ms": round(1e3 * statistics.median(seconds), 3),
+        "p99_ms": round(1e3 * seconds[int(0.99 * len(seconds))], 3),
+    }
+
+
+def hostile() -> dict[str, Any]:
+    """Our slowest hostile input, by the best of some rounds, and what was decided wrongly."""
+    slowest, wrong = 0.0, 0
+    for row in rows_of("math_hostile.jsonl"):
+        parts = row.get("pred_parts") or [[row["pred"], 1]]
+        prediction = "".join(piece * times for piece, times in parts)
+        taken: list[float] = []
+        found: bool | None = None
+        for _ in range(ROUNDS):
+            started = time.process_time()
+            found = verdict(row["kind"], prediction, row["ground_truth"])
+            taken.append(time.process_time() - started)
+        slowest = max(slowest, min(taken))
+        wrong += row["expect"] is not None and bool(found) != row["expect"]
+    return {"slowest_ms": round(1e3 * slowest, 2), "wrong_verdicts": wrong}
+
+
+def accepted_pairs(truths: list[str]) -> list[tuple[str, str]]:
+    """The pairs of unlike ground truths that are judged the same, either way round."""
+    found: list[tuple[str, str]] = []
+    for one, other in itertools.combinations(truths, 2):
+        if compare(one, other).equal or compare(other, one).equal:
+            found.append((one, other))
+    return found
+
+
+def ground_truths() -> dict[str, list[tuple[str, str]]]:
+    math500 = sorted({row["answer"] for row in rows_of("math500.jsonl")})
+    gsm8k = sorted({ground_truth_texts(row["answer"])[0] for row in rows_of("gsm8k_test.jsonl")})
+    return {"MATH-500": accepted_pairs(math500), "GSM8K": accepted_pairs(gsm8k)}
+
+
+def samples(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pairs as samples, some copies of each: a group of responses has one ground truth."""
+    boxed: Callable[[dict[str, Any]], str] = lambda pair: (  # noqa: E731
+        pair["prediction"] if pair["kind"] == "extract" else f"\\boxed{{{pair['prediction']}}}"
+    )
+    return [
+        {"id": f"{number}/{copy}", "response": boxed(pair), "ground_truth": pair["truth"]}
+        for number, pair in enumerate(pairs)
+        for copy in range(COPIES)
+    ]
+
+
+def through_command(made: list[dict[str, Any]]) -> float:
+    """Samples a second through `reward-server score`, its start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "samples.jsonl"), Path(folder, "results.jsonl")
+        source.write_text("".join(json.dumps(sample) + "\n" for sample in made), encoding="utf-8")
+        command = [sys.executable, "-m", "reward_server", "score", "--profile", "math"]
+        started = time.perf_counter()
+        subprocess.run(
+            [*command, "--input", str(source), "--output", str(target)],
+            check=True,
+            capture_output=True,
+        )
+        taken = time.perf_counter() - started
+        assert len(target.read_text(encoding="utf-8").splitlines()) == len(made)
+    return len(made) / taken
+
+
+def through_server(made: list[dict[str, Any]]) -> float:
+    """Samples a second through `POST /score`, four batches in flight."""
+    batches = [made[at : at + BATCH] for at in range(0, len(made), BATCH)]
+    with tempfile.TemporaryDirectory() as folder:
+        server = LiveServer(Path(folder, "server.log")).start()
+        try:
+            return _posted(server.url, batches) * len(made)
+        finally:
+            server.stop()
+
+
+def _posted(url: str, batches: list[list[dict[str, Any]]]) -> float:
+    """How often a second all of the batches go through."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    bodies = [json.dumps({"profile": "math", "samples": batch}) for batch in batches]
+    with httpx2.Client(timeout=600) as client, ThreadPoolExecutor(4) as pool:
+
+        def post(body: str) -> None:
+            client.post(f"{url}/score", content=body).raise_for_status()
+
+        post(bodies[0])
+        started = time.perf_counter()
+        list(pool.map(post, bodies))
+        return 1 / (time.perf_counter() - started)
+
+
+def _print(row: dict[str, Any]) -> None:
+    print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+def main() -> None:
+    if not (DATA / "math_cases.jsonl").exists():
+        print(f"no labelled pairs in {DATA}")
+        return
+    pairs = cases()
+    rounds = [summary("ours", pairs, ours(pairs)) for _ in range(ROUNDS)]
+    mine = sorted(rounds, key=lambda row: row["pairs_per_s"])[ROUNDS // 2]
+    _print(mine)
+    graders = [mine]
+    folder = Path(os.environ.get("MATH_PEERS", "no folder of peers"))
+    for peer, (environment, _) in PEERS.items():
+        if not (folder / environment).exists():
+            print(f"{peer}: not in {folder} (MATH_PEERS)")
+            continue
+        graders.append(summary(peer, pairs, of_peer(peer, pairs, folder)))
+        _print(graders[-1])
+    worst = hostile()
+    _print(worst)
+    accepted = ground_truths()
+    _print({name: len(found) for name, found in accepted.items()})
+    made = samples(pairs)
+    speeds = {
+        "in one process": mine["pairs_per_s"],
+        "through reward-server score": round(through_command(made), 1),
+        "through /score, batches of 512": round(through_server(made), 1),
+    }
+    peer = next((row for row in graders if row["grader"] == "math_verify"), None)
+    rows = [
+        {
+            "what": f"pairs per second, {how}",
+            "ours": speed,
+            "peer": peer and peer["pairs_per_s"],
+            "ratio": peer and round(speed / peer["pairs_per_s"], 1),
+            "floor": None,
+        }
+        for how, speed in speeds.items()
+    ]
+    for row in rows:
+        _print(row)
+    record("math", rows, graders=graders, hostile=worst, accepted_unlike_truths=accepted)
