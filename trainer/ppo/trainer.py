@@ -74,6 +74,7 @@ class PPOTrainer(GrpoTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
+        self._thaw_critic()
         if not cast(Any, self.model).training:
             return batch
         if "tool_mask" in batch:
@@ -86,6 +87,12 @@ class PPOTrainer(GrpoTrainer):
         return batch | self._targets(
             self._scores.nan_to_num(), logps, batch.get("ref_per_token_logps"), values, mask
         )
+
+    def _thaw_critic(self) -> None:
+        """PEFT freezes every adapter but the policy's when it loads one, and when it switches the
+        policy's off and on to measure the reference."""
+        if isinstance(self.model, PeftModel):
+            train_adapter(self.model)
 
     @torch.no_grad()
     def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.Tokens, core.Tokens]:
@@ -214,8 +221,7 @@ class PPOTrainer(GrpoTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         load_critic(self.critic, resume_from_checkpoint)
-        if isinstance(self.model, PeftModel):
-            train_adapter(self.model)
+        self._thaw_critic()
         state = Path(resume_from_checkpoint) / STATE_FILE
         if state.is_file():
             self.kl_coef = json.loads(state.read_text(encoding="utf-8"))["kl_coef"]

@@ -155,7 +155,7 @@ def _adapter_trunk(policy: PeftModel, base: Any) -> Trunk:
 def train_adapter(policy: nn.Module) -> None:
     """Let the critic's adapter learn; PEFT freezes all but the active one."""
     for name, parameter in policy.named_parameters():
-        if f".{NAME}." in name:
+        if is_critics(name):
             parameter.requires_grad_(True)
 
 

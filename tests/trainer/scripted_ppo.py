@@ -1,0 +1,112 @@
+"""A PPO trainer whose responses are scripted: what follows from them can then be compared.
+
+`python -m tests.trainer.scripted_ppo OUTPUT MODEL FIELD=VALUE ...` trains and writes, after every
+update, gradients and weights; two processes of it share the batch of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import TrainerCallback
+
+from trainer.ppo.config import PPOConfig
+from trainer.ppo.trainer import PPOTrainer
+
+PROMPTS = [f"{a} plus {b} is" for a, b in ((1, 2), (3, 4), (5, 6), (7, 8))]
+LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+
+
+def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
+    """Responses of 3 to 7 tokens that depend on the prompt and on the place in its group alone."""
+    tokenizer = trainer._tokenizer
+    responses = []
+    for place, prompt in enumerate(prompts):
+        digest = hashlib.sha256(f"{prompt} {place % trainer.num_generations}".encode()).digest()
+        tokens = [2 + byte for byte in digest[1 : 4 + digest[0] % 5]]
+        responses.append([*tokens[:-1], tokenizer.eos_token_id])
+    ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    return {"prompt_ids": ids, "completion_ids": responses, "logprobs": None}
+
+
+def reward(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+    """A number of each response; none at all for every fifth kind."""
+    return [None if sum(ids) % 5 == 0 else (sum(ids) % 7) / 7 for ids in completion_ids]
+
+
+class Recorder(TrainerCallback):
+    """Keeps the gradients before and the weights after every update."""
+
+    def __init__(self) -> None:
+        self.gradients: list[dict[str, torch.Tensor]] = []
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        named = kwargs["model"].named_parameters()
+        self.gradients.append(
+            {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        named = kwargs["model"].named_parameters()
+        self.weights.append({name: p.detach().clone() for name, p in named})
+
+
+def build(
+    output: Path, model: Path, reward_func: Any = reward, scripted: bool = True, **fields: Any
+) -> tuple[PPOTrainer, Recorder]:
+    """A trainer on four prompts of four responses each, all in one update."""
+    chosen = {
+        "output_dir": str(output),
+        "per_device_train_batch_size": 16,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "max_steps": 3,
+        "learning_rate": 1e-2,
+        "critic_learning_rate": 5e-2,
+        "lr_scheduler_type": "constant",
+        "vf_coef": 0.5,
+        "kl_coef": 0.05,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    lora = fields.pop("lora", False)
+    rows = Dataset.from_dict({"prompt": PROMPTS, "id": [f"p{n}" for n in range(len(PROMPTS))]})
+    recorder = Recorder()
+    trainer = PPOTrainer(
+        model=str(model),
+        reward_funcs=reward_func,
+        args=PPOConfig(**{**chosen, **fields}),
+        train_dataset=rows,
+        peft_config=LoraConfig(task_type="CAUSAL_LM", **LORA) if lora else None,
+        rollout_func=rollout if scripted else None,
+        callbacks=[recorder],
+    )
+    return trainer, recorder
+
+
+def main() -> None:
+    output, model, *words = sys.argv[1:]
+    fields = {name: json.loads(value) for name, _, value in (w.partition("=") for w in words)}
+    torch.set_num_threads(1)
+    trainer, recorder = build(Path(output), Path(model), **fields)
+    trainer.train()
+    if trainer.is_world_process_zero():
+        history = {"gradients": recorder.gradients, "weights": recorder.weights}
+        torch.save({**history, "log": trainer.state.log_history}, f"{output}.pt")
+
+
+if __name__ == "__main__":
+    main()
