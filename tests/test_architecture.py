@@ -19,12 +19,18 @@ LAYERS = [
     ["model_thread", "models"],
     ["scorers"],
     ["profiles", "settings", "metrics"],
-    ["fork_server", "worker_process", "workers", "batching", "model_host", "engine"],
+    ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
+    ["batching", "model_host", "engine"],
     ["auth", "gate", "openapi", "app"],
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_CLIENTS = {"trainer.rewards", "trainer.evaluate"}
+# Which other packages a module of the trainer may import; all others import the trainer alone.
+TRAINER_ALLOWS = {
+    "trainer.rewards": "clients",
+    "trainer.evaluate": "clients",
+    "trainer.rule_reward": "reward_server",  # rewards without a server: the same engine in-process
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -61,9 +67,7 @@ def test_imports_go_one_way(module: str, path: Path) -> None:
             allowed = package == "clients" or imported == "reward_server.schemas"
             assert allowed, f"{module} imports {imported}"
         else:
-            allowed = package == "trainer" or (
-                package == "clients" and module in MAY_IMPORT_CLIENTS
-            )
+            allowed = package in ("trainer", TRAINER_ALLOWS.get(module))
             assert allowed, f"{module} imports {imported}"
 
 
