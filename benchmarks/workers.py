@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -21,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, wait
 from typing import Any, ClassVar
 
@@ -67,6 +68,7 @@ class Act:
 
 
 def main() -> None:
+    logging.disable(logging.WARNING)
     rows = [*overhead(), *deadlines(), *kills()]
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
@@ -261,9 +263,9 @@ async def our_storm() -> dict[str, int]:
     pool = our_pool(workers=2)
     await pool.start()
     call = asyncio.create_task(pool.score("act", samples_of(["sleep"] * KILL_SAMPLES)))
-    killed = 0
-    while killed < KILLS and not call.done():
-        killed += kill_one(random.Random(killed))
+    dice, killed = random.Random(1), 0
+    for _ in range(KILLS):
+        killed += not call.done() and await asyncio.to_thread(kill_one, dice)
         await asyncio.sleep(KILL_EVERY_S)
     await asyncio.wait([call], timeout=KILL_WAIT_S)
     scores = call.result() if call.done() else []
@@ -278,22 +280,20 @@ async def our_storm() -> dict[str, int]:
 
 
 def peer_storm(pool: Any) -> dict[str, int]:
-    submit: Callable[..., Any] = getattr(pool, "submit", None) or (
-        lambda function, text: pool.schedule(function, args=[text])
-    )
-    submit(act, "warm").result()
-    futures, killed = [], 0
-    for _ in range(KILL_SAMPLES):
-        try:
-            futures.append(submit(act, "sleep"))
-        except Exception as error:  # noqa: BLE001
-            print(f"refused: {error!r}")
-    while killed < KILLS and not all(future.done() for future in futures):
-        killed += kill_one(random.Random(killed))
+    def submit(text: str) -> Any:
+        if isinstance(pool, Executor):
+            return pool.submit(act, text)
+        return pool.schedule(act, args=[text])
+
+    submit("warm").result()
+    futures = [submit("sleep") for _ in range(KILL_SAMPLES)]
+    dice, killed = random.Random(1), 0
+    for _ in range(KILLS):
+        killed += not all(future.done() for future in futures) and kill_one(dice)
         time.sleep(KILL_EVERY_S)
     wait(futures, timeout=KILL_WAIT_S)
     done = [future for future in futures if future.done()]
-    scored = sum(future.exception() is None for future in done)
+    scored = sum(not future.cancelled() and future.exception() is None for future in done)
     return {
         "kills": killed,
         "scored": scored,
