@@ -1,7 +1,8 @@
 """A PPO trainer whose responses are scripted: what follows from them can then be compared.
 
-`python -m tests.trainer.scripted_ppo OUTPUT MODEL FIELD=VALUE ...` trains and writes, after every
-update, gradients and weights; two processes of it share the batch of one.
+`python -m tests.trainer.scripted_ppo FOLDER MODEL RUNS`, RUNS a JSON object of names and fields,
+trains each and writes what `Recorder` kept to FOLDER/NAME.pt: two processes of it share the batch
+that one has.
 """
 
 from __future__ import annotations
@@ -98,14 +99,13 @@ def build(
 
 
 def main() -> None:
-    output, model, *words = sys.argv[1:]
-    fields = {name: json.loads(value) for name, _, value in (w.partition("=") for w in words)}
+    folder, model, runs = sys.argv[1:]
     torch.set_num_threads(1)
-    trainer, recorder = build(Path(output), Path(model), **fields)
-    trainer.train()
-    if trainer.is_world_process_zero():
-        history = {"gradients": recorder.gradients, "weights": recorder.weights}
-        torch.save({**history, "log": trainer.state.log_history}, f"{output}.pt")
+    for name, fields in json.loads(runs).items():
+        trainer, recorder = build(Path(folder) / name, Path(model), **fields)
+        trainer.train()
+        if trainer.is_world_process_zero():
+            torch.save(vars(recorder), Path(folder) / f"{name}.pt")
 
 
 if __name__ == "__main__":

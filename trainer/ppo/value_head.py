@@ -16,6 +16,7 @@ import functools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from trl.trainer.utils import FusedCausalLMOutput
 
 from trainer.errors import InputError
 
@@ -34,6 +36,13 @@ NAME = "critic"
 FILE = "critic.safetensors"
 
 Trunk = Callable[..., Float[Tensor, "batch positions hidden"]]
+
+
+@dataclass
+class ScoredOutput(FusedCausalLMOutput):
+    """What TRL's fused forward gives, and the value of each position."""
+
+    state_values: Float[Tensor, "batch positions"] | None = None
 
 
 class Critic(nn.Module):
@@ -113,9 +122,9 @@ def _listen(base: Any, critic: Critic, trunk: Trunk | None) -> None:
         with _last_hidden_states(self.base_model) as hidden:
             output = call()
         seen = hidden[0] if trunk is None else trunk(input_ids, attention_mask)
-        output["state_values"] = critic(seen)
-        critic.heard.append(output["state_values"])
-        return output
+        values = critic(seen)
+        critic.heard.append(values)
+        return ScoredOutput(**output, state_values=values)
 
     base.forward = types.MethodType(forward, base)
 
