@@ -7,6 +7,7 @@ adapters of each. Nothing but safetensors is opened.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def read_checkpoint(
         checkpoint = _classifier(folder, base, shapes, remote)
     checkpoint.whole.eval()
     checkpoint.head.eval()
-    _refuse_non_finite(folder, checkpoint)
+    refuse_non_finite(folder, _parameters(checkpoint))
     return checkpoint
 
 
@@ -120,7 +121,7 @@ def _with_value_head(
     folder: Path, base: str | None, shapes: dict[str, tuple[int, ...]], remote: dict[str, Any]
 ) -> Checkpoint:
     if base is None:
-        whole = _read(AutoModel, folder, remote)
+        whole = read_model(AutoModel, folder, remote)
     else:
         causal = _adapted(AutoModelForCausalLM, folder, base, remote)
         whole = getattr(causal, causal.base_model_prefix)
@@ -173,7 +174,9 @@ def _classifier(
         raise ConfigError(f"{heads[0]} in {folder} has {outputs} outputs; a reward model has one")
     remote = {**remote, "num_labels": 1}
     auto = AutoModelForSequenceClassification
-    whole = _read(auto, folder, remote) if base is None else _adapted(auto, folder, base, remote)
+    whole = (
+        read_model(auto, folder, remote) if base is None else _adapted(auto, folder, base, remote)
+    )
     backbone = getattr(whole, whole.base_model_prefix)
     head = getattr(whole, "score", None)
     if isinstance(head, torch.nn.Linear):
@@ -181,18 +184,27 @@ def _classifier(
     return Checkpoint(whole, backbone, whole, own_forward=True, skips_pad=False)
 
 
-def _read(auto: Any, folder: Path, options: dict[str, Any]) -> PreTrainedModel:
+def read_model(
+    auto: Any, folder: Path, options: dict[str, Any], unused: tuple[str, ...] = ()
+) -> PreTrainedModel:
+    """The model in `folder` in fp32 on the CPU; weights whose name begins with one of `unused` may
+    be missing.
+
+    Raises:
+        ConfigError: it cannot be read, or weights are missing.
+    """
     try:
         model, about = auto.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ConfigError(f"model folder {folder} cannot be read: {error}") from error
-    if about["missing_keys"] or about.get("mismatched_keys"):
-        missing = sorted(map(str, about["missing_keys"] or about["mismatched_keys"]))[:3]
+    lacking = [*about["missing_keys"], *about.get("mismatched_keys", ())]
+    missing = sorted(name for name in map(str, lacking) if not name.startswith(unused))
+    if missing:
         raise ConfigError(
             f"model folder {folder} lacks weights that {type(model).__name__} needs: "
-            f"{', '.join(missing)}; a score from random weights is no score"
+            f"{', '.join(missing[:3])}; a score from random weights is no score"
         )
     return model
 
@@ -213,9 +225,13 @@ def _adapted(auto: Any, folder: Path, base: str, options: dict[str, Any]) -> Pre
         raise ConfigError(f"adapter {folder} does not fit base {source}: {error}") from error
 
 
-def _refuse_non_finite(folder: Path, checkpoint: Checkpoint) -> None:
-    named = {**dict(checkpoint.whole.named_parameters()), **_prefixed(checkpoint.head)}
-    bad = [name for name, weight in named.items() if not bool(torch.isfinite(weight).all())]
+def refuse_non_finite(folder: Path, named: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Weights with NaN or infinity make every score NaN.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    bad = [name for name, weight in named if not bool(torch.isfinite(weight).all())]
     if bad:
         raise ConfigError(
             f"model folder {folder}: {len(bad)} weights hold NaN or infinity, "
@@ -223,8 +239,10 @@ def _refuse_non_finite(folder: Path, checkpoint: Checkpoint) -> None:
         )
 
 
-def _prefixed(head: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {f"head.{name}": weight for name, weight in head.named_parameters()}
+def _parameters(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from checkpoint.whole.named_parameters()
+    if not checkpoint.own_forward and not checkpoint.skips_pad:  # a head that stands apart
+        yield from checkpoint.head.named_parameters(prefix="v_head")
 
 
 def baked_normalization(folder: Path) -> tuple[float, float]:

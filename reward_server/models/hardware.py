@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from reward_server.errors import ConfigError
 from reward_server.model_thread import OutOfMemory
@@ -78,6 +79,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def prepare_thread(threads: int) -> None:
+    """What a model's thread sets before it loads: torch's threads, memory, and no chatter."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    # Progress bars and load reports do not belong into a server's log.
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
 
 
 def keep_freed_memory() -> None:

@@ -99,7 +99,8 @@ def _forward_row(backbone: PreTrainedModel, ids: Sequence[Ids], varlen: bool) ->
     lengths = [len(one) for one in ids]
     starts = [0, *accumulate(lengths)]
     row = torch.tensor([token for one in ids for token in one], device=device)[None]
-    positions = torch.cat([torch.arange(n, device=device) for n in lengths])[None]
+    first = _first_position(backbone)
+    positions = torch.cat([torch.arange(first, first + n, device=device) for n in lengths])[None]
     on_device = torch.tensor(starts, device=device, dtype=torch.int32)
     normal = backbone.config._attn_implementation
     _current.row = _Row(starts, max(lengths), on_device, varlen)
@@ -109,6 +110,13 @@ def _forward_row(backbone: PreTrainedModel, ids: Sequence[Ids], varlen: bool) ->
     finally:
         backbone.config._attn_implementation = normal
         _current.row = None
+
+
+def _first_position(backbone: PreTrainedModel) -> int:
+    """RoBERTa and its kin count positions from behind the padding token's."""
+    table = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else padding + 1
 
 
 def _hidden(backbone: PreTrainedModel, **inputs: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,6 @@ from typing import Any, cast
 import torch
 from msgspec import Struct
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from reward_server.errors import ConfigError
 from reward_server.model_thread import Prepared
@@ -26,7 +25,7 @@ from reward_server.models.checkpoint import (
     read_tokenizer,
 )
 from reward_server.models.config import RewardModelConfig
-from reward_server.models.hardware import keep_freed_memory, memory_errors, pick_device, pick_dtype
+from reward_server.models.hardware import memory_errors, pick_device, pick_dtype, prepare_thread
 from reward_server.models.packed import LAYOUTS, Ids, layouts_for, pad
 from reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from reward_server.models.text import Text, TextReader, Tokens
@@ -129,8 +128,7 @@ class RewardModel:
     def close(self) -> None:
         del self.checkpoint
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
 
     def _normalized(self, score: float) -> float:
         if self.normalization is None:
@@ -159,9 +157,7 @@ def load_reward_model(config: RewardModelConfig) -> RewardModel:
     Raises:
         ConfigError: it cannot be served; the message says why and what to do.
     """
-    _quiet()
-    keep_freed_memory()
-    torch.set_num_threads(config.threads)
+    prepare_thread(config.threads)
     device = pick_device(config.device)
     folder = config.folder()
     normalization = baked_normalization(folder) if config.normalize else None
@@ -203,9 +199,3 @@ def _max_tokens(
             f"max_tokens is {config.max_tokens}, but model {config.label} reads {context} tokens"
         )
     return config.max_tokens or context
-
-
-def _quiet() -> None:
-    """Progress bars and load reports do not belong into a server's log."""
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()

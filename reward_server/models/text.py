@@ -1,4 +1,4 @@
-"""From a prompt and a response to the token ids that a reward model reads.
+"""From texts, or a prompt and a response, to the token ids that a model reads.
 
 Pure but for the tokenizer. What cannot be read is that sample's error; what is cut off is counted.
 """
@@ -18,7 +18,7 @@ Prompt = str | list[Message] | None
 
 
 class Text(NamedTuple):
-    """What a reward model is asked to score."""
+    """What a model is asked to read; an embedding model gets no prompt."""
 
     prompt: Prompt
     response: str
@@ -58,6 +58,7 @@ class TextReader:
         self.max_tokens = max_tokens
         self.truncation = truncation
         self.append_eos = append_eos
+        self._special = frozenset(tokenizer.all_special_ids)
 
     def read(self, texts: Sequence[Text]) -> list[Tokens | SampleError]:
         """The tokens of each text, or why there are none.
@@ -123,11 +124,11 @@ class TextReader:
         return self._one_bos(ids[1:])
 
     def _cut(self, ids: list[int], over: int) -> list[int]:
-        """Cut at the side asked for, keeping a BOS and an appended EOS where they stand."""
+        """Cut at the side asked for, but keep the special token that stands there."""
         if self.truncation == "left":
-            keep = 1 if ids[0] == self.tokenizer.bos_token_id else 0
+            keep = int(ids[0] in self._special)
             return ids[:keep] + ids[keep + over :]
-        keep = 1 if self.append_eos else 0
+        keep = int(ids[-1] in self._special)
         return ids[: len(ids) - over - keep] + ids[len(ids) - keep :]
 
 

@@ -1,0 +1,185 @@
+"""An embedding model: texts in, one vector each out; a text seen before is not computed again.
+
+The transformer runs in the dtype asked for, what makes a vector of its tokens in fp32. Nothing is
+served before the parity self-test has passed.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+
+from reward_server.errors import ConfigError
+from reward_server.model_thread import Prepared
+from reward_server.models.checkpoint import (
+    context_tokens,
+    read_model,
+    read_tokenizer,
+    refuse_non_finite,
+)
+from reward_server.models.config import EmbeddingConfig
+from reward_server.models.files import read_json, weight_shapes
+from reward_server.models.hardware import memory_errors, pick_device, pick_dtype, prepare_thread
+from reward_server.models.packed import LAYOUTS, Ids, layouts_for
+from reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
+from reward_server.models.sentence import Pooling, Step, read_pooling
+from reward_server.models.text import Text, TextReader, Tokens
+from reward_server.models.vector_cache import Embedding, VectorCache
+
+log = logging.getLogger(__name__)
+
+
+class _Content(NamedTuple):
+    key: bytes
+    tokens: Tokens
+
+
+class Embedder:
+    """A loaded embedding model; `parity` says how it batches and what its self-test found."""
+
+    parity: Parity
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        reader: TextReader,
+        pooling: tuple[Pooling, list[Step]],
+        cache: VectorCache,
+        *,
+        prefix: str = "",
+    ) -> None:
+        self.backbone = backbone
+        self.reader = reader
+        self.cache = cache
+        self.prefix = prefix
+        self._pool, self._steps = pooling
+        pad_id = reader.tokenizer.pad_token_id
+        assert isinstance(pad_id, int)
+        self._pad_id = pad_id
+
+    @property
+    def pads(self) -> bool:
+        return self.parity.layout == "padded"
+
+    def prepare(self, inputs: Sequence[str]) -> list[Any]:
+        keys = [self.cache.key(text) for text in inputs]
+        answers: list[Any] = [self.cache.get(key) for key in keys]
+        unknown = [i for i, answer in enumerate(answers) if answer is None]
+        read = self.reader.read([Text(None, self.prefix + inputs[i]) for i in unknown])
+        for i, one in zip(unknown, read, strict=True):
+            answers[i] = (
+                Prepared(len(one.ids), _Content(keys[i], one), truncated=one.cut > 0)
+                if isinstance(one, Tokens)
+                else one
+            )
+        return answers
+
+    def run(self, batch: Sequence[Prepared]) -> list[Embedding]:
+        # The same text may wait several times, or have been computed since it began to wait.
+        todo: dict[bytes, Tokens] = {
+            one.content.key: one.content.tokens
+            for one in batch
+            if self.cache.get(one.content.key) is None
+        }
+        found: dict[bytes, Embedding] = {}
+        if todo:
+            with torch.inference_mode(), memory_errors():
+                vectors = self.vectors([one.ids for one in todo.values()], self.parity.layout)
+            rows = vectors.cpu().numpy()
+            for (key, tokens), row in zip(todo.items(), rows, strict=True):
+                found[key] = Embedding(row.copy(), len(tokens.ids), tokens.cut)
+        answers = [found.get(p.content.key) or self.cache.get(p.content.key) for p in batch]
+        for key, embedding in found.items():
+            self.cache.put(key, embedding)
+        return [answer for answer in answers if answer is not None]
+
+    def vectors(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
+        """Vectors (sequences, dimensions) in fp32 of the sequences, run as one batch."""
+        hidden = LAYOUTS[layout](self.backbone, ids, self._pad_id)
+        return self._pooled(hidden, [len(one) for one in ids])
+
+    def vector_alone(self, ids: Ids) -> torch.Tensor:
+        """The vector of one sequence by transformers' own forward: no batch, no padding."""
+        row = torch.tensor([list(ids)], device=self.backbone.device)
+        return self._pooled(self.backbone(row).last_hidden_state[0], [len(ids)])[0]
+
+    def check_parity(self, layouts: Sequence[str]) -> None:
+        """Hold the layouts against one by one; keep the fastest that agrees.
+
+        Raises:
+            ConfigError: none does.
+        """
+        read = self.reader.read([Text(None, self.prefix + text) for text in KNOWN_TEXTS])
+        ids = [one.ids for one in read if isinstance(one, Tokens)]
+        with torch.inference_mode():
+            alone = [self.vector_alone(one) for one in ids]
+            candidates = {name: lambda name=name: self.vectors(ids, name) for name in layouts}
+            self.parity, rejected = choose_layout(candidates, alone, self.backbone.dtype)
+        for reason in rejected:
+            log.warning("embedding model: layout not used: %s", reason)
+
+    def close(self) -> None:
+        del self.backbone
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def _pooled(self, hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        vectors = self._pool(hidden, lengths)
+        for step in self._steps:
+            vectors = step(vectors)
+        return vectors
+
+
+def load_embedder(config: EmbeddingConfig) -> Embedder:
+    """The embedding model that `config` describes, in this thread, checked.
+
+    Raises:
+        ConfigError: it cannot be served; the message says why and what to do.
+    """
+    prepare_thread(config.threads)
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    folder = config.folder()
+    remote = {"trust_remote_code": config.trust_remote_code}
+    weight_shapes(folder)
+    tokenizer = read_tokenizer(folder, None, pad_token=None, **remote)
+    with memory_errors():
+        backbone = read_model(AutoModel, folder, remote, unused=("pooler.",))
+        refuse_non_finite(folder, backbone.named_parameters())
+        torch.nn.Module.to(backbone.eval(), device=device, dtype=dtype)
+        reader = TextReader(
+            tokenizer,
+            template="plain",
+            max_tokens=_max_tokens(config, folder, backbone, tokenizer),
+            truncation=config.truncation,
+        )
+        cache = VectorCache(config.digest(), config.cache_bytes)
+        pooling = read_pooling(folder, device)
+        model = Embedder(backbone, reader, pooling, cache, prefix=config.prefix)
+        model.check_parity(
+            layouts_for(device, dtype) if config.layout == "auto" else [config.layout]
+        )
+    log.info("%s: %s on %s, %s", config.label, dtype, device, model.parity)
+    return model
+
+
+def _max_tokens(
+    config: EmbeddingConfig,
+    folder: Path,
+    backbone: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> int:
+    said = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    limits = [said, context_tokens(backbone.config), tokenizer.model_max_length]
+    most = min(int(limit) for limit in limits if limit)
+    if config.max_tokens is not None and config.max_tokens > most:
+        raise ConfigError(
+            f"max_tokens is {config.max_tokens}, but model {config.label} reads {most} tokens"
+        )
+    return config.max_tokens or most

@@ -1,0 +1,51 @@
+"""Vectors of texts seen before: prompts and histories recur in every group. Bounded, oldest out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from hashlib import blake2b
+
+import numpy as np
+from msgspec import Struct
+
+# What an entry takes beside its numbers: two objects, the key and its place in the order.
+ENTRY_BYTES = 350
+
+
+class Embedding(Struct):
+    """The vector of one text, in fp32. `cut`: tokens that truncation left out."""
+
+    vector: np.ndarray
+    tokens: int
+    cut: int
+
+
+class VectorCache:
+    """Keyed by text and model digest, in the hands of one thread. `max_bytes` 0 keeps nothing."""
+
+    def __init__(self, digest: str, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._digest = digest.encode()
+        self._kept: OrderedDict[bytes, Embedding] = OrderedDict()
+
+    def key(self, text: str) -> bytes:
+        """What the vector of `text` is kept under."""
+        return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=self._digest).digest()
+
+    def get(self, key: bytes) -> Embedding | None:
+        embedding = self._kept.get(key)
+        if embedding is not None:
+            self._kept.move_to_end(key)
+        return embedding
+
+    def put(self, key: bytes, embedding: Embedding) -> None:
+        if key not in self._kept:
+            self.bytes += embedding.vector.nbytes + ENTRY_BYTES
+        self._kept[key] = embedding
+        while self.bytes > self.max_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self.bytes -= oldest.vector.nbytes + ENTRY_BYTES
+
+    def __len__(self) -> int:
+        return len(self._kept)
