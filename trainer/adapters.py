@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
-from trl import ModelConfig, get_peft_config, get_quantization_config
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from trainer.errors import InputError
 

@@ -1,7 +1,8 @@
 """YAML file and command line -> filled dataclasses; every key checked by TRL's own parser.
 
 In: dataclass types (TRL's configs and ours), arguments. Out: one instance of each. A key of the
-file means what the same flag means on the command line, which overrides it. It decides no default.
+file means what the same flag means on the command line, which overrides it. It decides one default:
+`report_to: tensorboard`, where that is installed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from argparse import Action
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -72,6 +74,8 @@ def _fill(
     for key in content:
         if key not in fields:
             raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
+    if "report_to" in fields and find_spec("tensorboard"):
+        parser.set_defaults_with_config(report_to="tensorboard")
     parser.set_defaults_with_config(**{k: v for k, v in content.items() if v is None or v == []})
     words = [word for k, v in content.items() for word in _as_flag(fields[k], v)]
     _, unknown = parser.parse_known_args([*words, *flags])

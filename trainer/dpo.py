@@ -16,7 +16,9 @@ from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
-from trl import DPOConfig, DPOTrainer, ModelConfig
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.model_config import ModelConfig
 
 from trainer.adapters import AdapterArguments, model_with_adapter, peft_of, quantization_of
 from trainer.config import parse_config, require
@@ -113,10 +115,11 @@ class DpoTrainer(DPOTrainer):
                 seen.append(output.log_probs.detach())
             return output
 
-        loss = super().compute_loss(watched, inputs, return_outputs, num_items_in_batch)
-        accuracy = policy_accuracy(seen[0])
-        mode = "train" if self.model.training else "eval"
-        gathered = self.accelerator.gather(accuracy.mean())
+        # TRL only calls the model that it is given, and keeps no log-probability of a single pair.
+        policy: Any = watched
+        loss = super().compute_loss(policy, inputs, return_outputs, num_items_in_batch)
+        mode = "train" if model.training else "eval"
+        gathered: Any = self.accelerator.gather(policy_accuracy(seen[0]).mean())
         self._metrics[mode]["logps/accuracies"].append(gathered.mean().item())
         return loss
 

@@ -53,7 +53,7 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: Any) -> 
     return model
 
 
-def _check_outputs(name: str, has: int, wanted: int) -> None:
+def _check_outputs(name: str, has: int | None, wanted: int) -> None:
     if has != wanted:
         raise InputError(
             f"{name} has a head with {has} outputs, the loss asked for needs {wanted}: start from "
@@ -152,7 +152,7 @@ def _merged(adapter: Path) -> Any:
     from peft import PeftConfig, PeftModel
 
     base_path = str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path)
-    config = AutoConfig.from_pretrained(adapter)
+    config: Any = AutoConfig.from_pretrained(adapter)
     base: Any = load_reward_model(base_path, config.num_labels, dtype=config.dtype)
     if base.config.vocab_size != config.vocab_size:
         base.resize_token_embeddings(config.vocab_size)

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedModel
-from trl import ModelConfig, RewardConfig, RewardTrainer
-from trl.trainer.reward_trainer import DataCollatorForPreference
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from trainer.adapters import peft_of, quantization_of
 from trainer.config import parse_config, require
@@ -163,17 +164,21 @@ class PairwiseTrainer(RewardTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
+        both: Any = super().compute_loss(model, inputs, True, num_items_in_batch)
+        loss, output = both
         if output.variance is not None:
-            loss = disco_loss(output, inputs.get("margin"), self.args.center_rewards_coefficient)
-            std = self.accelerator.gather(output.variance.detach().sqrt().mean()).mean()
-            self._metrics["train" if self.model.training else "eval"]["std"].append(std.item())
+            args: Any = self.args
+            loss = disco_loss(output, inputs.get("margin"), args.center_rewards_coefficient)
+            std: Any = self.accelerator.gather(output.variance.detach().sqrt().mean())
+            mode = "train" if model.training else "eval"
+            self._metrics[mode]["std"].append(std.mean().item())
         return (loss, output) if return_outputs else loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # An adapter alone does not tell what its head was: the config goes with it.
         super()._save(output_dir, state_dict)
-        self.model.config.save_pretrained(output_dir or self.args.output_dir)
+        model: Any = self.model
+        model.config.save_pretrained(output_dir or self.args.output_dir)
 
 
 def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None) -> None:
@@ -182,7 +187,8 @@ def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None)
     Raises:
         InputError: all of them.
     """
-    kept = len(trainer.train_dataset)
+    rows: Any = trainer.train_dataset
+    kept = len(rows)
     if kept == 0:
         raise InputError(f"every pair is longer than max_length ({max_length} tokens): raise it")
     if kept < given and trainer.is_world_process_zero():
@@ -208,7 +214,7 @@ def predictions(
 
     It is the saved model that scores, in its own dtype: what a server will give, too.
     """
-    model: Any = _saved_model(folder).to(device).eval()
+    model = _saved_model(folder).to(device).eval()
     collate = DataCollatorForPreference(pad_token_id=0)
     for first in range(0, len(rows), batch_size):
         batch = [rows[place] for place in range(first, min(first + batch_size, len(rows)))]
@@ -219,10 +225,8 @@ def predictions(
         yield from _prediction_lines([row["id"] for row in batch], output)
 
 
-def _saved_model(folder: Path) -> PreTrainedModel:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
+def _saved_model(folder: Path) -> Any:
+    config: Any = AutoConfig.from_pretrained(folder)
     model = load_reward_model(str(folder), config.num_labels, dtype="auto")
     score_at_last_token(model)
     return model

@@ -1,20 +1,22 @@
-"""`trainer sft`: TRL's SFTTrainer with TRL's own fields, on prompt/response rows.
+"""`trainer sft`: TRL's SFTTrainer with TRL's own fields, on prompts and responses.
 
-In: a model, rows of `prompt` and `response` (or whatever else TRL's SFT reads: `completion`,
-`messages`, `text`). Out: a run folder with the model, `run.json`, curves and a report. No rewards.
+In: a model, rows in one of the shapes of `shapes.py`. Out: a run folder with the model, `run.json`,
+curves and a report. The loss goes over responses only, unless the fields say otherwise. No rewards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
-from trl.trainer.utils import get_peft_config, get_quantization_config
 
+from trainer.adapters import AdapterArguments, model_with_adapter, peft_of, quantization_of
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
@@ -26,9 +28,11 @@ from trainer.launch import (
     train_and_finish,
     training_rows,
 )
+from trainer.preference import check_prompts_fit
 from trainer.provenance import command_line, write_provenance
+from trainer.shapes import Scope, sft_rows
 
-TYPES = (DataArguments, SFTConfig, ModelConfig)
+TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -37,38 +41,71 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    data, args, model = parse_config(TYPES, argv, "trainer sft")
+    data, adapter, args, model = parse_config(TYPES, argv, "trainer sft")
     output = Path(require(args.output_dir, "output_dir"))
-    name = check_model_path(model)
-    rows = _as_trl_names(training_rows(data))
-    eval_rows = evaluation_rows(data, args)
+    check_model_path(model)
+    rows, eval_rows = training_rows(data), evaluation_rows(data, args)
     checkpoint = checkpoint_to_resume(args)
-    args.model_init_kwargs = model_init_kwargs(args, model)
-    trainer = SFTTrainer(
-        model=name,
-        args=args,
-        train_dataset=rows,
-        eval_dataset=None if eval_rows is None else _as_trl_names(eval_rows),
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
+    trainer = build_trainer(model, adapter, args, rows, eval_rows)
     if trainer.is_world_process_zero():
-        write_provenance(output, command_line(), [data, args, model], data=rows._fingerprint)
+        configs = [data, adapter, args, model]
+        write_provenance(output, command_line(), configs, data=rows._fingerprint)
     train_and_finish(trainer, checkpoint)
 
 
-def _as_trl_names(rows: Dataset) -> Dataset:
-    """`response` becomes TRL's `completion`; rows in a form that TRL knows are left alone.
+def build_trainer(
+    model: ModelConfig,
+    adapter: AdapterArguments,
+    args: SFTConfig,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+) -> SFTTrainer:
+    """TRL's trainer on rows whose shape was recognised.
 
     Raises:
-        InputError: nothing in the rows can be trained on.
+        InputError: the rows cannot be trained on.
     """
-    names = set(rows.column_names)
-    if {"prompt", "response"} <= names and "completion" not in names:
-        return rows.select_columns(["prompt", "response"]).rename_column("response", "completion")
-    if {"prompt", "completion"} <= names or names & {"messages", "text"}:
-        return rows
-    raise InputError(
-        "SFT needs the columns prompt and response (or messages, or text); "
-        f"the data has {rows.column_names}"
+    name = require(model.model_name_or_path, "model_name_or_path")
+    args.model_init_kwargs = model_init_kwargs(args, model)
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+    config = AutoConfig.from_pretrained(name, revision=model.model_revision)
+    has_template = bool(tokenizer.chat_template or args.chat_template_path)
+    made = {}
+    for part, given in (("train", rows), ("eval", eval_rows)):
+        if given is not None:
+            made[part], seen = sft_rows(given, has_template=has_template, scope=scope_of(args))
+            check_prompts_fit(made[part], tokenizer, config)
+            if args.process_index == 0:
+                print(seen)
+    trainer = SFTTrainer(
+        model=model_with_adapter(name, adapter, model, args.model_init_kwargs, args.seed),
+        args=args,
+        train_dataset=made["train"],
+        eval_dataset=made.get("eval"),
+        processing_class=tokenizer,
+        quantization_config=quantization_of(model),
+        peft_config=peft_of(model),
     )
+    check_kept(len(made["train"]), trainer, args)
+    return trainer
+
+
+def scope_of(args: SFTConfig) -> Scope:
+    """Which tokens the loss goes over, by TRL's two fields."""
+    if args.assistant_only_loss:
+        return "marked"
+    return "all" if args.completion_only_loss is False else "responses"
+
+
+def check_kept(given: int, trainer: SFTTrainer, args: SFTConfig) -> None:
+    """Say how many rows have no response left under `max_length`.
+
+    Raises:
+        InputError: all of them.
+    """
+    rows: Any = trainer.train_dataset
+    kept = len(rows)
+    if kept == 0:
+        raise InputError(f"no prompt leaves room for a response under max_length {args.max_length}")
+    if kept < given and not args.packing and args.process_index == 0:
+        print(f"{given - kept} of {given} prompts fill max_length and are left out")

@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl.trainer.dpo_config import DPOConfig
 
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
@@ -158,6 +159,4 @@ def test_every_loss_of_trl_runs_and_the_other_names_of_the_sides_are_read(
 
 
 def test_beta_is_a_tenth_unless_it_is_said_otherwise() -> None:
-    from trl import DPOConfig
-
     assert DPOConfig.beta == 0.1

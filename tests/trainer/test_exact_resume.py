@@ -181,7 +181,7 @@ def test_the_shipped_accelerate_files_are_understood(name: str, kind: str) -> No
     from accelerate.commands.config.config_args import load_config_from_file
 
     path = ROOT / "trainer" / "configs" / "accelerate" / f"{name}.yaml"
-    config = load_config_from_file(str(path))
+    config: Any = load_config_from_file(str(path))
     assert str(config.distributed_type).endswith(kind)
     assert config.num_processes == 2
     whole = {**config.fsdp_config, **config.deepspeed_config}

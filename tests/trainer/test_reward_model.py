@@ -13,14 +13,15 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from trl import ModelConfig, RewardConfig
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.reward_config import RewardConfig
 
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import TREES, Sorting, make_sorting
 from trainer.__main__ import main
 from trainer.reward_folder import load_reward_model
 from trainer.reward_head import RewardOutput, disco_loss, last_positions, score_at_last_token
-from trainer.reward_model import HeadArguments, PairwiseTrainer, build_trainer, predictions
+from trainer.reward_model import HeadArguments, build_trainer, predictions
 
 MEASURED = {"eval_strategy": "steps", "eval_steps": 50, "save_predictions": True}
 
@@ -118,7 +119,8 @@ def test_the_folder_says_how_its_head_was_made(trained: Path) -> None:
 
 
 def test_the_same_seed_draws_the_same_head_and_another_seed_another(sorting: Sorting) -> None:
-    heads = [load_reward_model(str(sorting.base), 1, seed).score.weight for seed in (1, 1, 2)]
+    models: list[Any] = [load_reward_model(str(sorting.base), 1, seed) for seed in (1, 1, 2)]
+    heads = [model.score.weight for model in models]
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
 
@@ -198,7 +200,7 @@ def test_a_variance_never_falls_below_its_floor(sorting: Sorting) -> None:
     assert output.variance.min().item() == pytest.approx(0.25)
 
 
-def trainer_for(sorting: Sorting, output: Path, **fields: Any) -> PairwiseTrainer:
+def trainer_for(sorting: Sorting, output: Path, **fields: Any) -> Any:
     rows = Dataset.from_list([{"id": str(n), **row} for n, row in enumerate(sorting.pairs[:8])])
     margin = fields.pop("margin", None)
     if margin is not None:
