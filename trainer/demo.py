@@ -12,12 +12,15 @@ import random
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
+import transformers
 from rich.console import Console
 
 from trainer import evaluate, grpo, sft
@@ -62,6 +65,7 @@ def run(argv: Sequence[str]) -> None:
     """
     (arguments,) = parse_config((DemoArguments,), argv, "trainer demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
+    _quiet()
     started_s = time.monotonic()
     console = Console()
     torch.set_num_threads(1)  # two threads gain little at this size, and lose on a busy machine
@@ -173,6 +177,13 @@ def check_gain(before: dict[str, Any], after: dict[str, Any]) -> None:
     apart = after["accuracy_interval"][0] > before["accuracy_interval"][1]
     if not apart or after["accuracy"] < 2 * before["accuracy"]:
         raise RunFailed("accuracy did not double with intervals apart: see the report")
+
+
+def _quiet() -> None:
+    # Bars of a tenth of a second and warnings to TRL's authors would bury what there is to see.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
 
 
 def _empty_folder(folder: Path) -> Path:
