@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reward_server.scorers.math.cursor import ONE, TWO, Cursor
-from reward_server.scorers.math.primaries import argument, bracket, signs
+from reward_server.scorers.math.primaries import argument, bracket, set_braces, signs
 from reward_server.scorers.math.symbols import INVERSE
 from reward_server.scorers.math.tree import Node, product_of
 
@@ -44,6 +44,8 @@ def applied(cur: Cursor, name: str, base: Node | None) -> Node:
     if kind == "(" or (kind == "[" and not cur.gaps[cur.at]):
         inner = bracket(cur)
         arguments = inner.args if inner.op == "bracket" else (inner,)
+    elif kind == "\\{":
+        arguments = set_braces(cur).args
     elif kind == "{":
         arguments = (argument(cur),)
         if name == "binom":

@@ -23,13 +23,21 @@ from reward_server.scorers.math.values import (
     precision,
 )
 
-FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, (128, 320), 192
+FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
 AGREEING_POINTS = 3
 # A number counts as zero below this share of what it was made from.
-TINY = arb(2) ** -90
+TINY, _ONE = arb(2) ** -90, arb(1)
 _JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
+_COMPLEX = frozenset(["Re", "Im", "arg", "cis", "conj"])
 _TURNING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "floor", "ceil"])
 WHOLE_LETTERS = frozenset("nkmjNKM")
+
+
+# Scale, shift and signs of the points that are looked at, one after the other.
+_PLANS: tuple[tuple[int, int, str], ...] = (
+    (1, 0, "+"), (4, 1, "+"), (3, 0, "-"), (1, 0, "+"), (9, 1, "+"), (1, 0, "-"), (40, 3, "+"),
+    (30, 2, "-"),
+)  # fmt: skip
 
 
 class Features(Struct):
@@ -70,6 +78,7 @@ def _note(node: Node, found: Features) -> None:
     elif op == "call":
         found.jagged = found.jagged or node.value in _JAGGED
         found.turning = found.turning or node.value in _TURNING
+        found.imaginary = found.imaginary or node.value in _COMPLEX
         found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
     elif op == "pow":
         exponent = node.args[1]
@@ -126,41 +135,37 @@ def _same(
 
 
 def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, str]:
-    agree, bits = False, FIRST_BITS
+    agree, bits, point = None, FIRST_BITS, Point(0)
     try:
-        for bits in (FIRST_BITS, *CONSTANT_BITS):
+        for bits in (FIRST_BITS, CONSTANT_BITS):
             precision(bits)
             point = Point(0)
             point.common_logs = common_logs
             a, b = evaluate(left, point), evaluate(right, point)
             if isinstance(a, fmpq) and isinstance(b, fmpq):
                 return a == b, "exact rationals"
-            if not (ball(a) - ball(b)).contains(0):
+            agree = _agree(a, b)
+            if agree is False:
                 return False, f"balls apart at {bits} bits"
-            agree = not point.lossy and _close(a, b)
     except Undefined as undefined:
         return False, f"no value: {undefined}"
-    return agree, f"balls agree at {bits} bits" if agree else "undecided"
+    if not agree or point.lossy:
+        return False, "undecided"
+    return True, f"balls agree at {bits} bits"
 
 
-def _close(a: Value, b: Value) -> bool:
-    """Is the difference, which may be zero, small beside the two, or beside 1?"""
-    a, b = ball(a), ball(b)
-    difference, size = (a - b).abs_upper(), a.abs_upper()
-    if not (difference.is_finite() and size.is_finite()):
-        return False
-    return bool(difference < TINY * (size if size > 1 else arb(1)))
+def _small(difference: acb, beside: Value) -> bool:
+    """Is the difference, which may be zero, small beside the value, or beside 1?"""
+    size = ball(beside).abs_upper()
+    return bool(difference.abs_upper() < TINY * (size if size > 1 else _ONE))
 
 
 def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
     """Near, farther, negative; where it matters past every constant and with mixed signs."""
-    plans: list[tuple[int, int, str]] = [(1, 0, "+"), (4, 1, "+"), (3, 0, "-")]
+    plans = _PLANS
     if found.jagged:
         far = int(min(found.largest, fmpq(10**9)).ceil())
-        plans.append((far, far + 7, "-"))
-        if len(found.names) > 1:
-            plans.append((3, 0, "*"))
-    plans += [(1, 0, "+"), (9, 1, "+"), (1, 0, "-"), (40, 3, "+"), (30, 2, "-")]
+        plans = (*_PLANS[:3], (far, far + 7, "-"), (far, far + 7, "+"), (3, 0, "*"), *_PLANS[3:])
     for number, (scale, shift, signs) in enumerate(plans):
         point = Point(seed + number * 7919, scale, shift, signs)
         point.common_logs = common_logs
@@ -171,7 +176,7 @@ def _same_at_points(
     left: Node, right: Node, seed: int, found: Features, common_logs: bool
 ) -> tuple[bool, str]:
     precision(POINT_BITS)
-    wanted = AGREEING_POINTS + (2 if found.jagged else 0)
+    wanted = AGREEING_POINTS + (3 if found.jagged else 0)
     agreed = complex_agreed = complex_apart = 0
     exact = True
     for point in _points(seed, found, common_logs):
@@ -179,10 +184,10 @@ def _same_at_points(
             a, b = evaluate(left, point), evaluate(right, point)
         except Undefined:
             continue
-        if point.lossy:
-            continue  # too large to show a difference
-        real = is_real(a) and is_real(b) and not point.crossed
-        agree = _agree(a, b)
+        agree = None if point.lossy else _agree(a, b)
+        if agree is None:
+            continue  # too large, or too little known, to show a difference
+        real = not point.crossed and is_real(a) and is_real(b)
         if not real and not found.imaginary:  # outside of where the two are real
             complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
             continue
@@ -200,10 +205,14 @@ def _same_at_points(
     return True, f"agree at {agreed} points" + (", exactly" if exact else "")
 
 
-def _agree(a: Value, b: Value) -> bool:
+def _agree(a: Value, b: Value) -> bool | None:
+    """Are the two the same? None where the balls meet and are too wide to tell."""
     if isinstance(a, fmpq) and isinstance(b, fmpq):
         return a == b
-    return (ball(a) - ball(b)).contains(0) and _close(a, b)
+    difference = ball(a) - ball(b)
+    if not difference.contains(0):
+        return False
+    return True if _small(difference, a) else None
 
 
 def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) -> tuple[bool, str]:

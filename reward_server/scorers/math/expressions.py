@@ -94,11 +94,19 @@ def factor(cur: Cursor) -> Node:
             node = Node("fact", (node,))
         elif kind in ("%", "degree"):
             cur.at += 1
-            node = Node("percent" if kind == "%" else "degree", (node,))
+            node = Node("percent", (node,)) if kind == "%" else degrees(cur, node)
         elif kind == "_" and node.op == "num":
             node = in_base(cur, node)
         else:
             return node
+
+
+def degrees(cur: Cursor, node: Node) -> Node:
+    """Degrees of an angle, or of Celsius or Fahrenheit where such a letter follows."""
+    if cur.kinds[cur.at] in ("name", "unit") and cur.values[cur.at] in ("C", "F"):
+        cur.at += 1
+        return Node("quantity", (node,), (("°" + cur.values[cur.at - 1], 1),))
+    return Node("degree", (node,))
 
 
 def raised(cur: Cursor, node: Node) -> Node:
@@ -107,9 +115,24 @@ def raised(cur: Cursor, node: Node) -> Node:
     kind = cur.kinds[cur.at]
     braces = kind == "{"
     inner = cur.kinds[cur.at + 1] if braces else kind
-    if inner in ("degree", "'") or cur.values[cur.at + braces] in _ORDINALS:
+    if inner in ("degree", "'"):
         return raised_mark(cur, node, braces)
+    if node.op == "num" and _ordinal(cur):
+        return node
     return Node("pow", (node, exponent(cur)))
+
+
+def _ordinal(cur: Cursor) -> bool:
+    """Is `th`, `{th}` or `\\text{th}` raised here? Then it is passed over."""
+    at, braces = cur.at, cur.kinds[cur.at] == "{"
+    at += braces
+    for length in (1, 2):
+        if "".join(cur.values[at : at + length]) in _ORDINALS:
+            cur.at = at + length
+            if braces:
+                cur.take("}")
+            return True
+    return False
 
 
 def raised_mark(cur: Cursor, node: Node, braces: bool) -> Node:
@@ -123,11 +146,9 @@ def raised_mark(cur: Cursor, node: Node, braces: bool) -> Node:
     if braces:
         cur.take("}")
     if kind == "degree":
-        return Node("degree", (node,))
+        return degrees(cur, node)
     if kind == "'" and node.op == "name":
         return Node("name", value=node.value + "'" * max(1, len(value)))
-    if value in _ORDINALS:
-        return node
     raise cur.fail("what is raised here")
 
 

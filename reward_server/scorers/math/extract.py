@@ -32,6 +32,7 @@ _JOINT = re.compile(
 )
 _PHRASE = re.compile(
     r"(?:\banswer\s*(?:is|are|was|=)\b|\banswer\s*:|^\s*A\s*:|\bresult\s*(?:is\b|:)"
+    r"|\bcorrect\s+(?:option|choice)\s+is\b"
     r"|答案\s*(?:是|为|：|:))\s*:?",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -41,6 +42,8 @@ _MATH_SPAN = re.compile(
     r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]",
     re.DOTALL,
 )
+_OPENING = {"$": "$", "\\)": "\\(", "\\]": "\\["}
+_JOINED_TO_NEXT = re.compile(r"(\$|\\\)|\\\])\s*(,?\s*\b(?:and|or)\b|,)\s*$")
 _DELIMITERS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _MATH_JOINT = re.compile(r"\s*(?:,\s*(?:and|or)\b|,|;|and\b|or\b)\s*(?=\$|\\[(\[])")
 _NUMBER = re.compile(
@@ -243,9 +246,27 @@ def _last_math(text: str, start: int) -> Answer | None:
     if begin < 0:
         return None
     said = text[begin + len(opening) : end]
+    said = _with_earlier(text, start, begin, said)
     if _PROSE.search(said) and "\\" not in said:
         return None
     return Answer(said, "last_value", close + len(closing))
+
+
+def _with_earlier(text: str, start: int, begin: int, said: str) -> str:
+    """`said` and the mathematics before it that *and*, *or* or a comma join to it."""
+    for _ in range(CHAIN_MAX_BOXES):
+        joint = _JOINED_TO_NEXT.search(text, max(start, begin - 24), begin)
+        if joint is None:
+            break
+        closing = joint[1]
+        opening = _OPENING[closing]
+        end = joint.start(1)
+        begin = text.rfind(opening, start, end)
+        if begin < 0:
+            break
+        separator = r" \text{ or } " if "or" in joint[2] else ", "
+        said = f"{text[begin + len(opening) : end]}{separator}{said}"
+    return said
 
 
 _FINDERS: dict[Place, Callable[[str], Answer | None]] = {

@@ -130,6 +130,11 @@ _ONE_VALUE: dict[str, Callable[[Value, Point], Value]] = {
     "floor": _rounding(True),
     "ceil": _rounding(False),
     "sign": _sign,
+    "Re": lambda value, point: value if isinstance(value, fmpq) else acb(value.real),
+    "Im": lambda value, point: fmpq(0) if isinstance(value, fmpq) else acb(value.imag),
+    "arg": lambda value, point: acb(ball(value).arg()),
+    "conj": lambda value, point: value if isinstance(value, fmpq) else value.conjugate(),
+    "cis": lambda value, point: (ball(value) * acb(0, 1)).exp(),
 }
 
 

@@ -9,6 +9,7 @@ from reward_server.scorers.math.units import is_unit
 
 _LONGEST_NAME = max(map(len, (*FUNCTIONS, *GREEK)))
 _WHOLE: dict[str, Token] = {
+    "percent": ("%", ""),
     **dict.fromkeys(("degree", "degrees", "deg"), ("degree", "")),
     **dict.fromkeys(("infinity", "inf", "infty", "oo"), ("const", "inf")),
     **{word: (joint, "") for word, joint in JOINTS.items()},

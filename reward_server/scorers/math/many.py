@@ -9,6 +9,7 @@ from reward_server.scorers.math.case import Case
 from reward_server.scorers.math.decide import constant_value
 from reward_server.scorers.math.shapes import shape
 from reward_server.scorers.math.tree import VALUES, Node, Unreadable
+from reward_server.scorers.math.words import letters_of
 
 MAX_MATCHING = 400  # items in lists that are matched without an order
 
@@ -57,11 +58,21 @@ def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
     if one.op == "assigned":
         bare = [node.args[0] if node.op == "assigned" else node for node in (truth, answer)]
         return case.same(bare[0], bare[1])
+    if _same_letters(many, one):
+        return case.decided("several letters", True)
     distinct = _distinct(many.args, case)
     if len(distinct) != 1:
         return case.decided("several values against one", False)
     pair = (distinct[0], one) if many is truth else (one, distinct[0])
     return case.same(pair[0], pair[1])
+
+
+def _same_letters(many: Node, one: Node) -> bool:
+    """`A, C` and `AC`: several choices."""
+    letters = letters_of(one)
+    if not letters or any(n.op != "name" or not n.value.isupper() for n in many.args):
+        return False
+    return sorted(letters) == sorted(node.value.casefold() for node in many.args)
 
 
 def _distinct(items: Sequence[Node], case: Case) -> list[Node]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reward_server.scorers.math.case import Case
 from reward_server.scorers.math.decide import WHOLE_LETTERS, features, proportional, same_value
 from reward_server.scorers.math.many import in_order, regions_of
+from reward_server.scorers.math.regions import INFINITY, MINUS_INFINITY
 from reward_server.scorers.math.tree import VALUES, Node
 
 
@@ -75,8 +76,22 @@ def _difference(node: Node) -> Node | None:
     return Node("add", (left, Node("neg", (right,))))
 
 
+def _as_inequality(node: Node) -> Node:
+    """A half line of a named variable as the inequality that it was."""
+    if node.op != "region" or not node.value or len(node.args) != 1:
+        return node
+    (low, high), brackets = node.args[0].args, node.args[0].value
+    name = Node("name", value=node.value)
+    if low == MINUS_INFINITY and high != INFINITY:
+        return Node("inequality", (name, high), "<=" if brackets[1] == "]" else "<")
+    if high == INFINITY and low != MINUS_INFINITY:
+        return Node("inequality", (low, name), "<=" if brackets[0] == "[" else "<")
+    return node
+
+
 def equations(truth: Node, answer: Node, case: Case) -> bool:
     """Equal up to a constant factor; an inequality up to a positive one."""
+    truth, answer = _as_inequality(truth), _as_inequality(answer)
     if (truth.op == "inequality") != (answer.op == "inequality"):
         return case.decided("an equation against an inequality", False)
     left, right = _difference(truth), _difference(answer)

@@ -18,6 +18,7 @@ from reward_server.scorers.math.expressions import (
     set_terms,
     terms,
 )
+from reward_server.scorers.math.primaries import argument
 from reward_server.scorers.math.symbols import SCALES
 from reward_server.scorers.math.tokens import tokenize
 from reward_server.scorers.math.tree import Node
@@ -108,6 +109,9 @@ def relation_chain(cur: Cursor, first: Node) -> Node:
         operators.append(cur.kinds[cur.at])
         cur.at += 1
         sides.append(with_label(cur, set_terms(cur)))
+    if cur.kinds[cur.at] == "pmod" and operators == ["equiv"]:
+        cur.at += 1
+        return Node("congruence", (*sides, argument(cur)))
     if operators.count(":") == len(operators):
         return Node("ratio", tuple(sides))
     if ":" in operators:

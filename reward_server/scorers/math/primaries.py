@@ -9,6 +9,7 @@ from reward_server.scorers.math.atoms import (
     repeating_decimal,
 )
 from reward_server.scorers.math.cursor import THREE, TWO, Cursor
+from reward_server.scorers.math.symbols import SAME_ACCENT
 from reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_CELLS = 144
@@ -255,10 +256,14 @@ def any_root(cur: Cursor) -> Node:
 
 def accent(cur: Cursor) -> Node:
     """`\\vec{a}`, `\\overline{AB}`: a name of its own."""
-    accent = cur.values[cur.at]
+    accent = SAME_ACCENT.get(cur.values[cur.at], cur.values[cur.at])
     cur.at += 1
+    start = cur.at
     written = subscript(cur)
-    if not written:
+    if written is None and accent == "overline":
+        cur.at = start
+        return Node("call", (argument(cur),), "conj")
+    if written is None:
         raise cur.fail(f"\\{accent} of an expression")
     return Node("name", value=f"{accent} {written}")
 
@@ -281,7 +286,8 @@ def big_operator(cur: Cursor) -> Node:
     body = cur.rules.product(cur)
     cur.bound = bound
     cur.depth -= 1
-    if kind in ("sum", "prod") and above is not None and below is not None and _starts(below):
+    bounded = above is not None and not (above.op == "const" and above.value == "inf")
+    if kind in ("sum", "prod") and bounded and above and below and _starts(below):
         return Node(kind, (below.args[1], above, body), str(below.args[0].value))
     parts = tuple(part for part in (below, above, body) if part is not None)
     return Node("other", parts, kind)

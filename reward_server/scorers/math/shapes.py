@@ -13,11 +13,14 @@ from reward_server.scorers.math import regions
 from reward_server.scorers.math.decide import constant_value
 from reward_server.scorers.math.relations import name_of, put, relation
 from reward_server.scorers.math.signs import has_signs, sign_choices
-from reward_server.scorers.math.tree import Node, Unreadable, sum_of
+from reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
 from reward_server.scorers.math.units import make_unit
+from reward_server.scorers.math.vectors import folded
 
 # Items that say what they are about: no name before the first holds for them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
+
+_WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket"])
 
 
 def shape(node: Node) -> Node:
@@ -26,12 +29,19 @@ def shape(node: Node) -> Node:
     Raises:
         Unreadable: it states none: `1 = 1`, a hedge, an operator without a meaning here.
     """
-    rule = _RULES.get(node.op)
-    if rule is not None:
-        return rule(node)
-    if has_signs(node):
-        return _choices(node)
-    return node
+    return _RULES.get(node.op, _other)(node)
+
+
+def _other(node: Node) -> Node:
+    """An expression: itself, unless it has ± signs or arrays to be worked out."""
+    if not contains(node, _WORKED_OUT):
+        return node
+    return _choices(node) if has_signs(node) else _array(node)
+
+
+def _array(node: Node) -> Node:
+    made = folded(node)
+    return shape(made) if made.op in ("matrix", "bracket") else made
 
 
 def _choices(node: Node) -> Node:
@@ -49,6 +59,8 @@ def _list(node: Node) -> Node:
     flat: list[Node] = []
     for item in items:
         flat.extend(item.args if item.op == "list" else (item,))
+    if node.value == "and" and (compound := _one_quantity(flat)) is not None:
+        return compound
     if (family := _family(flat)) is not None:
         return family
     if flat[0].op == "assigned" and all(item.op not in _NAMING for item in flat[1:]):
@@ -57,6 +69,16 @@ def _list(node: Node) -> Node:
             "assigned", (Node("list", (named.args[0], *flat[1:]), node.value),), named.value
         )
     return Node("list", tuple(flat), node.value)
+
+
+def _one_quantity(items: list[Node]) -> Node | None:
+    """`3 hours and 30 minutes`: one quantity in two units, or None."""
+    if len(items) != 2 or any(item.op != "quantity" for item in items):
+        return None
+    units = [make_unit(item.value) for item in items]
+    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+        return None
+    return _compound(Node("compound", tuple(items))) if units[0].factor > units[1].factor else None
 
 
 def _family(items: list[Node]) -> Node | None:
@@ -182,7 +204,7 @@ def _sum(node: Node) -> Node:
         minus = node.args[1]
         if len(node.args) == 2 and minus.op == "neg":
             return _set_algebra(Node("difference", (node.args[0], minus.args[0])))
-    return _choices(node) if has_signs(node) else node
+    return _other(node)
 
 
 _RULES = {

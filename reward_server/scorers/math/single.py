@@ -9,7 +9,7 @@ from reward_server.scorers.math.rounding import rounds_to
 from reward_server.scorers.math.symbols import TURNING_WORDS
 from reward_server.scorers.math.tree import Node
 from reward_server.scorers.math.units import make_unit
-from reward_server.scorers.math.words import same_words, words_of
+from reward_server.scorers.math.words import letters_of, same_words, words_of
 
 
 def values(truth: Node, answer: Node, case: Case) -> bool:
@@ -39,16 +39,6 @@ def texts(truth: Node, answer: Node, case: Case) -> bool:
     text, other = (truth, answer) if truth.op == "text" else (answer, truth)
     letters = letters_of(other)
     return case.decided("letters", letters is not None and letters == words_of(text.value))
-
-
-def letters_of(node: Node) -> str | None:
-    """`D*N*E`, read as a product of letters, as the word `dne`."""
-    if node.op in ("name", "const"):
-        return str(node.value).casefold()
-    if node.op != "mul":
-        return None
-    letters = [letters_of(part) for part in node.args]
-    return "".join(map(str, letters)) if None not in letters else None
 
 
 def choices(truth: Node, answer: Node, case: Case) -> bool:

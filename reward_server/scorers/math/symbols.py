@@ -139,13 +139,13 @@ FUNCTIONS: dict[str, str] = {
     **{name: name for name in _set(
         "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot "
         "arcsec arccsc arcsinh arccosh arctanh ln log exp max min gcd lcm sqrt abs floor ceil "
-        "sign det gamma erf zeta binom cbrt"
+        "sign det gamma erf zeta binom cbrt Re Im arg cis conj"
     )},
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "acot": "arccot", "asec": "arcsec",
     "acsc": "arccsc", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
     "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "tg": "tan", "ctg": "cot",
     "cosec": "csc", "arctg": "arctan", "lg": "lg", "lb": "lb", "sgn": "sign", "ceiling": "ceil",
-    "nCr": "binom",
+    "nCr": "binom", "conjugate": "conj",
 }  # fmt: skip
 # Commands that are letters as LaTeX but functions as plain words.
 _LETTER_COMMANDS = {"gamma", "zeta"}
@@ -175,6 +175,8 @@ IGNORED = _set(
     "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom "
     "mathopen mathclose noindent"
 )
+# Accents that mean the same.
+SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}
 ACCENTS = _set(
     "vec hat bar overline underline tilde dot ddot widehat widetilde overrightarrow mathcal "
     "mathfrak mathscr"
@@ -195,6 +197,7 @@ SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 1
 # Short runs of letters that are words all the same, not products.
 SHORT_WORDS = _set(
     "no yes men day cat dog red odd one two six ten for all are the per nan was has can not but "
+    "jan feb mar apr may jun jul aug sep oct nov dec mon tue wed thu fri sat sun "
     "hen pig cow kid bus car pen box"
 )
 # A word among these beside a number makes it another answer, or no answer.

@@ -49,6 +49,8 @@ _TABLE: dict[str, dict[str, str]] = {
     "voltage": {"V volt volts": "1"},
     "resistance": {"ohm ohms": "1"},
     "temperature": {"K kelvin kelvins": "1"},
+    "celsius": {"°C": "1"},
+    "fahrenheit": {"°F": "1"},
     "angle": {"rad radian radians": "1"},
     "dollar": {"dollar dollars usd bucks": "1", "cent cents": "1/100"},
     "euro": {"euro euros eur": "1"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from reward_server.scorers.math.tree import Node
+
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|hbox|operatorname|emph)(?![a-zA-Z])"
 )
@@ -47,9 +49,19 @@ def same_words(left: str, right: str) -> bool:
     return _SYNONYMS.get(a, a) == _SYNONYMS.get(b, b) or _singular(a) == _singular(b)
 
 
+def letters_of(node: Node) -> str | None:
+    """`D*N*E`, read as a product of letters, as the word `dne`."""
+    if node.op in ("name", "const"):
+        return str(node.value).casefold()
+    if node.op != "mul":
+        return None
+    letters = [letters_of(part) for part in node.args]
+    return "".join(map(str, letters)) if None not in letters else None
+
+
 def is_wordy(text: str) -> bool:
     """Has the text a word of at least two letters, and no more signs than words?"""
-    plain = _COMMAND.sub(" ", text)
+    plain = _COMMAND.sub(" ", text).translate({ord("{"): " ", ord("}"): " ", ord("$"): " "})
     if "\\" in plain:
         return False
     found = re.findall(r"[^\W\d_]{2,}", plain)

@@ -1,0 +1,55 @@
+"""A tree in, a short plain spelling of it out: for explanations, never for comparing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reward_server.scorers.math.tree import Node
+
+MAX_DEPTH = 8
+
+_Spelling = Callable[[Node, list[str]], str]
+
+
+def spell(node: Node, depth: int = 0) -> str:
+    """A plain spelling of `node`, cut short where it is nested deeply."""
+    if depth > MAX_DEPTH:
+        return "…"
+    parts = [spell(part, depth + 1) for part in node.args]
+    if (rule := _SPELLINGS.get(node.op)) is not None:
+        return rule(node, parts)
+    shown = "" if node.value is None else f"[{node.value}]"
+    return f"{node.op}{shown}({', '.join(parts)})"
+
+
+def _value(node: Node, parts: list[str]) -> str:
+    return str(node.value)
+
+
+def _call(node: Node, parts: list[str]) -> str:
+    return f"{node.value}({', '.join(parts)})"
+
+
+def _bracketed(node: Node, parts: list[str]) -> str:
+    return node.value[0] + ", ".join(parts) + node.value[1]
+
+
+_SPELLINGS: dict[str, _Spelling] = {
+    "num": _value,
+    "name": _value,
+    "const": _value,
+    "text": _value,
+    "add": lambda node, parts: f"({' + '.join(parts)})",
+    "mul": lambda node, parts: "*".join(parts),
+    "neg": lambda node, parts: f"-{parts[0]}",
+    "div": lambda node, parts: f"({parts[0]}/{parts[1]})",
+    "pow": lambda node, parts: f"{parts[0]}^({parts[1]})",
+    "call": _call,
+    "opaque": _call,
+    "list": lambda node, parts: ", ".join(parts),
+    "set": lambda node, parts: f"{{{', '.join(parts)}}}",
+    "bracket": _bracketed,
+    "piece": _bracketed,
+    "region": lambda node, parts: " ∪ ".join(parts) or "∅",
+    "assigned": lambda node, parts: f"{node.value} = {parts[0]}",
+}
