@@ -168,14 +168,15 @@ class ForkServer:
 
 
 def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
-    code = "from reward_server.fork_server import main; main()"
+    # Not by PYTHONPATH: there, a file of the user's could stand in for one of Python's own.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
     return subprocess.Popen(
         [sys.executable, "-u", "-c", code, str(link_fd), str(memory_limit_bytes)],
         pass_fds=[link_fd],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         # One sample is one thread's work: a pool of BLAS threads a worker would fight for cores.
-        env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={"OMP_NUM_THREADS": "1", **os.environ},
     )
 
 

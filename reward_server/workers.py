@@ -45,7 +45,7 @@ from reward_server.worker_process import Scored, failed
 GIVE_UP_GRACE_S = 0.05
 # The most work that a worker may have in hand, in seconds and in samples: enough that it need not
 # wait for more, little enough that another one could not have done it much sooner.
-HAND_S, HAND_SAMPLES = 0.004, 32
+HAND_S, HAND_SAMPLES = 0.004, 128
 # A sample that takes longer than this keeps no other one waiting: those go to other workers.
 STALL_S = 0.05
 # How long a worker may have samples in hand and work on none before it counts as stuck.
