@@ -6,6 +6,7 @@ model, `trainer_state.json`, curves and a report. No training happens here.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.model_config import ModelConfig
 
 from trainer.config import require
@@ -96,8 +97,8 @@ def evaluation_rows(data: DataArguments, args: TrainingArguments) -> Dataset | N
 def checkpoint_to_resume(args: TrainingArguments) -> str | None:
     """The checkpoint that `--resume_from_checkpoint PATH|true` means; None for a run from scratch.
 
-    `true` takes the last one of `output_dir`, or starts from scratch where there is none yet, so
-    that a job that may have been killed at any time is always started by the same command.
+    `true` takes the last whole one of `output_dir`, or starts from scratch where there is none yet,
+    so that a job that may have been killed at any time is always started by the same command.
 
     Raises:
         InputError: no such checkpoint.
@@ -106,11 +107,21 @@ def checkpoint_to_resume(args: TrainingArguments) -> str | None:
     if wanted.lower() == "false":
         return None
     if wanted.lower() == "true":
-        folder = args.output_dir or ""
-        return get_last_checkpoint(folder) if Path(folder).is_dir() else None
-    if not (Path(wanted) / "trainer_state.json").is_file():
+        whole = [
+            path for path in Path(args.output_dir or "").glob("checkpoint-*") if _is_whole(path)
+        ]
+        return max(map(str, whole), key=step_of, default=None)
+    if not _is_whole(Path(wanted)):
         raise InputError(f"no checkpoint at {wanted}")
     return wanted
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """The state is written last: a run killed while it saved has left none, or half of one."""
+    try:
+        return "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def step_of(checkpoint: str | None) -> int:
@@ -124,7 +135,12 @@ def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
         trainer.remove_callback(callback)
     if not trainer.args.disable_tqdm:
         trainer.add_callback(ShortProgress())
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if checkpoint is not None and 0 < trainer.args.max_steps <= step_of(checkpoint):
+        # Killed after its last update: transformers would make one more of it inside an epoch.
+        trainer._load_from_checkpoint(checkpoint)
+        trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
     if trainer.is_world_process_zero():
