@@ -41,7 +41,7 @@ def plain_root(cur: Cursor) -> Node:
 
 def applied(cur: Cursor, name: str, base: Node | None) -> Node:
     kind = cur.kinds[cur.at]
-    if kind == "(" or (kind == "[" and not cur.gaps[cur.at]):
+    if kind == "(" or (kind == "[" and cur.at not in cur.gaps):
         inner = bracket(cur)
         arguments = inner.args if inner.op == "bracket" else (inner,)
     elif kind == "\\{":

@@ -7,7 +7,7 @@ time; rational functions are exact there. What cannot be decided is not the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flint import acb, arb, fmpq
 from msgspec import Struct
@@ -25,6 +25,7 @@ from reward_server.scorers.math.values import (
 
 FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
 AGREEING_POINTS = 3
+APART = "apart at a point"
 # A number counts as zero below this share of what it was made from.
 TINY, _ONE = arb(2) ** -90, arb(1)
 _JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
@@ -57,40 +58,62 @@ def features(*nodes: Node) -> Features:
     """The features of the trees together."""
     found = Features(set())
     pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        _note(node, found)
-        if node.op != "other":  # what is kept unread binds its own names
-            pending.extend(node.args)
+    for node in pending:  # grows while it is walked
+        op = node.op
+        if op == "num":
+            if node.value > found.largest:
+                found.largest = node.value
+        elif op == "name":
+            found.names.add(node.value)
+        else:
+            if (note := _NOTES.get(op)) is not None:
+                note(node, found)
+            if op != "other":  # what is kept unread binds its own names
+                pending += node.args
     return found
 
 
-def _note(node: Node, found: Features) -> None:
-    op = node.op
-    if op == "num":
-        if node.value > found.largest:
-            found.largest = node.value
-    elif op == "name":
-        found.names.add(node.value)
-    elif op == "const":
-        found.imaginary = found.imaginary or node.value == "i"
-        found.angles = found.angles or node.value == "pi"
-    elif op == "call":
-        found.jagged = found.jagged or node.value in _JAGGED
-        found.turning = found.turning or node.value in _TURNING
-        found.imaginary = found.imaginary or node.value in _COMPLEX
-        found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
-    elif op == "pow":
-        exponent = node.args[1]
-        if exponent.op != "num" or exponent.value.q != 1:
-            found.jagged = True
-            found.turning = found.turning or node.args[0].op == "neg"
-    elif op in ("index", "opaque"):
-        found.names.add(f"{node.value}()")
-    elif op in ("sum", "prod"):
-        found.series = True
-    elif op == "mod":
-        found.turning = True
+def _note_constant(node: Node, found: Features) -> None:
+    found.imaginary = found.imaginary or node.value == "i"
+    found.angles = found.angles or node.value == "pi"
+
+
+def _note_call(node: Node, found: Features) -> None:
+    found.jagged = found.jagged or node.value in _JAGGED
+    found.turning = found.turning or node.value in _TURNING
+    found.imaginary = found.imaginary or node.value in _COMPLEX
+    found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
+
+
+def _note_power(node: Node, found: Features) -> None:
+    exponent = node.args[1]
+    if exponent.op != "num" or exponent.value.q != 1:
+        found.jagged = True
+        found.turning = found.turning or node.args[0].op == "neg"
+
+
+def _note_unknown(node: Node, found: Features) -> None:
+    found.names.add(f"{node.value}()")
+
+
+def _note_series(node: Node, found: Features) -> None:
+    found.series = True
+
+
+def _note_mod(node: Node, found: Features) -> None:
+    found.turning = True
+
+
+_NOTES: dict[str, Callable[[Node, Features], None]] = {
+    "const": _note_constant,
+    "call": _note_call,
+    "pow": _note_power,
+    "index": _note_unknown,
+    "opaque": _note_unknown,
+    "sum": _note_series,
+    "prod": _note_series,
+    "mod": _note_mod,
+}
 
 
 def is_constant(node: Node) -> bool:
@@ -113,6 +136,8 @@ def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
     Raises:
         Unreadable: one of them is no expression.
     """
+    if left.op == right.op == "num":
+        return left.value == right.value, "exact rationals"
     found = features(left, right)
     equal, method = _same(left, right, seed, found)
     if not equal and found.logs:
@@ -192,7 +217,7 @@ def _same_at_points(
             complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
             continue
         if not agree:
-            return False, "apart at a point"
+            return False, APART
         agreed += 1
         exact = exact and isinstance(a, fmpq) and isinstance(b, fmpq)
         if agreed >= wanted:

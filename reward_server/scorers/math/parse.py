@@ -148,7 +148,7 @@ def worded(cur: Cursor) -> Node:
 def take_words(cur: Cursor) -> str:
     found: list[str] = []
     while cur.kinds[cur.at] in ("word", "unit") or (
-        found and cur.plain[cur.at] and cur.kinds[cur.at] in ("name", "const", "'", "for")
+        found and cur.at in cur.plain and cur.kinds[cur.at] in ("name", "const", "'", "for")
     ):
         found.append(cur.values[cur.at] or cur.kinds[cur.at])
         cur.at += 1

@@ -87,7 +87,7 @@ def variable(cur: Cursor) -> Node:
     if name in FUNCTION_LETTERS and is_inverse(cur):
         cur.at += 5
         return Node("opaque", arguments(cur), f"{name}^-1")
-    if cur.kinds[cur.at] == "(" and not cur.gaps[cur.at] and is_call(cur, name):
+    if cur.kinds[cur.at] == "(" and cur.at not in cur.gaps and is_call(cur, name):
         return Node("opaque", arguments(cur), name)
     return Node("name", value=name) if index is None else Node("index", (index,), name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reward_server.scorers.math.case import Case
-from reward_server.scorers.math.decide import same_value
+from reward_server.scorers.math.decide import APART, same_value
 from reward_server.scorers.math.named import same_family
 from reward_server.scorers.math.rounding import rounds_to
 from reward_server.scorers.math.symbols import TURNING_WORDS
@@ -11,22 +11,21 @@ from reward_server.scorers.math.tree import Node
 from reward_server.scorers.math.units import make_unit
 from reward_server.scorers.math.words import letters_of, same_words, words_of
 
+# A sign on one side only that a policy sets aside: its op, the policy's key and value.
+_SIGNS = (("percent", "percent", "either"), ("degree", "angles", "degrees_optional"))
+
 
 def values(truth: Node, answer: Node, case: Case) -> bool:
+    """Worth the same; or the same with a sign, a parameter's name or a rounding set aside."""
     equal, method = same_value(truth, answer, case.seed)
     if equal:
         return case.decided(method, True)
-    if "percent" in (truth.op, answer.op) and case.policy.percent == "either":
-        bare = [node.args[0] if node.op == "percent" else node for node in (truth, answer)]
-        if same_value(bare[0], bare[1], case.seed)[0]:
-            return case.decided("a percent sign set aside", True)
-    if (truth.op == "degree") != (
-        answer.op == "degree"
-    ) and case.policy.angles == "degrees_optional":
-        bare = [node.args[0] if node.op == "degree" else node for node in (truth, answer)]
-        if same_value(bare[0], bare[1], case.seed)[0]:
-            return case.decided("a degree sign set aside", True)
-    if same_family(truth, answer, case):
+    for op, key, lenient in _SIGNS:
+        if (truth.op == op) != (answer.op == op) and getattr(case.policy, key) == lenient:
+            bare = [node.args[0] if node.op == op else node for node in (truth, answer)]
+            if same_value(bare[0], bare[1], case.seed)[0]:
+                return case.decided(f"a {op} sign set aside", True)
+    if method == APART and same_family(truth, answer, case):
         return case.decided("another name for a whole number", True)
     if rounds_to(truth, answer, case.policy.rounding):
         return case.decided("rounding", True)

@@ -54,7 +54,7 @@ _BEFORE_UNIT = frozenset(
 class Tokens:
     """Parallel lists, one entry a token, ending with one of kind `end`.
 
-    `gaps[i]`: was there white space before token i? `plain[i]`: does it stand in `\\text{}`?
+    `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`.
     """
 
     __slots__ = ("depth", "gap", "gaps", "kinds", "plain", "values")
@@ -62,17 +62,19 @@ class Tokens:
     def __init__(self) -> None:
         self.kinds: list[str] = []
         self.values: list[str] = []
-        self.gaps: list[bool] = []
-        self.plain: list[bool] = []
+        self.gaps: set[int] = set()
+        self.plain: set[int] = set()
         self.gap = False
         self.depth = 0
 
     def add(self, kind: str, value: str, in_text: bool) -> None:
+        if self.gap:
+            self.gaps.add(len(self.kinds))
+            self.gap = False
+        if in_text:
+            self.plain.add(len(self.kinds))
         self.kinds.append(kind)
         self.values.append(value)
-        self.gaps.append(self.gap)
-        self.plain.append(in_text)
-        self.gap = False
 
     def add_all(self, tokens: tuple[Token, ...], in_text: bool) -> None:
         for kind, value in tokens:
