@@ -45,7 +45,9 @@ def test_a_wrong_config_is_refused_and_named(config: dict) -> None:
         build_scorer("format", config)
 
 
-@pytest.mark.parametrize("piece", ["<answer>", "</answer>", "<think>", r"\boxed{", "</think> ", "{"])
+@pytest.mark.parametrize(
+    "piece", ["<answer>", "</answer>", "<think>", r"\boxed{", "</think> ", "{"]
+)
 def test_a_megabyte_of_one_tag_is_read_in_linear_time(piece: str) -> None:
     response = piece * (2**20 // len(piece))
     for style in ("think_answer", "r1_zero"):
