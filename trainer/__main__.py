@@ -28,6 +28,7 @@ MODULES = {
     "rm": "reward_model",
     "ppo": "ppo.command",
     "lim": "lim.command",
+    "limr": "limr.command",
     "eval": "evaluate",
     "data pairs": "pairs",
 }

@@ -39,7 +39,7 @@ def parse_config(
     """One instance of each of `types`, from `--config FILE.yaml` and flags.
 
     `sections` are nested: `limr: {enabled: true}` in the file, `--limr.enabled true` as a flag.
-    Their instances come last.
+    Their instances come last. A section of type `dict` is handed on as it stands.
 
     Raises:
         InputError: no such file, an unknown key (named), a value that its field refuses.
@@ -53,11 +53,33 @@ def parse_config(
             raise InputError(f"{path}: {name} must hold a mapping of fields to values")
         own_flags, flags = _take_section_flags(name, flags)
         nested.append((kind, own, own_flags, f"{path}: {name}"))
-    epilog = "\n".join(_section_help(name, kind) for name, kind in (sections or {}).items())
+    epilog = "\n".join(
+        _section_help(name, kind) for name, kind in (sections or {}).items() if kind is not dict
+    )
     filled = _fill(types, content, flags, prog, str(path), epilog)
     for kind, own, own_flags, where in nested:
-        filled += _fill([kind], own, own_flags, prog, where)
+        if kind is dict:
+            filled += ({**own, **_pairs(own_flags)},)
+        else:
+            filled += _fill([kind], own, own_flags, prog, where)
     return filled
+
+
+def _pairs(flags: list[str]) -> dict[str, Any]:
+    """`--key value` and `--key=value` as a mapping; the values as YAML reads them.
+
+    Raises:
+        InputError: something that is neither.
+    """
+    pairs: dict[str, Any] = {}
+    words = iter(flags)
+    for word in words:
+        key, equals, value = word.removeprefix("--").partition("=")
+        value = value if equals else next(words, None)
+        if not word.startswith("--") or value is None or value.startswith("--"):
+            raise InputError(f"expected --section.key value, got {' '.join(flags)!r}")
+        pairs[key] = yaml.safe_load(value)
+    return pairs
 
 
 def _fill(

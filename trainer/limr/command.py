@@ -1,0 +1,227 @@
+"""`trainer limr`: PPO that keeps its samples, selection, training on the selection, comparison.
+
+In: one YAML file. Out: a folder with one folder a stage and, if there is something to measure on, a
+table. Each stage is a `trainer` command; a complete one is skipped, a killed one resumed.
+
+1_ppo      PPO on all prompts, every scored sample kept
+2_*        selections by those samples: `lim`, and what it is compared with
+3_*        training on each selection: `rl` as the paper has it, or `sft`
+4_*        every model on held-out rows
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from trainer.config import parse_config, require
+from trainer.errors import InputError
+from trainer.evaluate import SUMMARY, as_table
+from trainer.limr.stages import Stage, only_one, run_stage
+from trainer.limr.word_problems import make_word_problems
+from trainer.local_server import reward_server
+
+THIRD_STAGES = ("rl", "sft")
+# A selection to compare with: the fields of `trainer lim` that differ from those of the chosen one.
+COMPARED: dict[str, dict[str, Any]] = {
+    "random": {"method": "random"},
+    "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
+}
+MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
+
+
+@dataclass
+class WorkflowArguments:
+    """The workflow's own choices. The sections `ppo`, `lim`, `third` and `eval` are the fields of
+    `trainer ppo`, `lim`, `ppo` or `sft` again, and `eval`; {output} and {seed} stand for these."""
+
+    output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    third_stage: str = field(
+        default="rl", metadata={"help": "rl (PPO on the selection) or sft (on its responses)."}
+    )
+    compare: list[str] | None = field(
+        default=None, metadata={"help": f"Also train on: {', '.join(COMPARED)}."}
+    )
+    num_devices: int | None = field(
+        default=None, metadata={"help": "Processes to train on. Default: the GPUs there are."}
+    )
+    word_problems: bool = field(
+        default=False, metadata={"help": "First make word problems and a small model."}
+    )
+    seed: int = field(default=0, metadata={"help": "Of data, weights, order and sampling."})
+
+    def __post_init__(self) -> None:
+        if self.third_stage not in THIRD_STAGES:
+            raise ValueError(f"third_stage is {self.third_stage!r}, not rl or sft")
+        for name in self.compare or ():
+            if name not in COMPARED:
+                raise ValueError(f"compare has {name!r}; it knows {', '.join(COMPARED)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments with every section filled in."""
+
+    arguments: WorkflowArguments
+    output: Path
+    ppo: dict[str, Any]
+    lim: dict[str, Any]
+    third: dict[str, Any]
+    eval: dict[str, Any]
+
+    @property
+    def devices(self) -> int:
+        if self.arguments.num_devices is not None:
+            return self.arguments.num_devices
+        import torch
+
+        return max(1, torch.cuda.device_count())
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, run the stages, print the table.
+
+    Raises:
+        InputError: what was typed cannot work.
+        RunFailed: a stage failed.
+    """
+    arguments, *sections = parse_config((WorkflowArguments,), argv, "trainer limr", SECTIONS)
+    output = Path(require(arguments.output, "output"))
+    names = {"{output}": str(output), "{seed}": str(arguments.seed)}
+    plan = Plan(arguments, output, *(_named(section, names) for section in sections))
+    if not plan.ppo:
+        raise InputError("the config has no section ppo: the fields of trainer ppo")
+    with only_one(output):
+        if arguments.word_problems:
+            make_word_problems(output / "0_start", arguments.seed)
+        models = train(plan)
+        if plan.eval:
+            summaries = measure(plan, models)
+            table = {name: {**summary, "also": {}} for name, summary in summaries.items()}
+            Console().print(as_table(table))
+            text = json.dumps(summaries, indent=2) + "\n"
+            (output / "table.json").write_text(text, encoding="utf-8")
+
+
+def train(plan: Plan) -> dict[str, Path]:
+    """The stages that train; returns the model of all data and that of each selection."""
+    first = run_stage(plan.output, ppo_stage(plan))
+    models = {"full": first}
+    chosen = run_stage(plan.output, selection_stage(plan, "lim", {}))
+    size = sum(1 for _ in (chosen / "selected.jsonl").open(encoding="utf-8"))
+    selections = {"lim": chosen}
+    for name in plan.arguments.compare or ():
+        stage = selection_stage(plan, name, {**COMPARED[name], "keep": size})
+        selections[name] = run_stage(plan.output, stage)
+    for name, selection in selections.items():
+        models[name] = run_stage(plan.output, third_stage(plan, name, selection))
+    return models
+
+
+def ppo_stage(plan: Plan) -> Stage:
+    """Stage 1: PPO on all prompts."""
+    fields = {**plan.ppo, "output_dir": str(plan.output / "1_ppo")}
+    return Stage(
+        "1_ppo",
+        "ppo",
+        fields,
+        makes=MODEL_FILES,
+        devices=plan.devices,
+        hidden={"resume_from_checkpoint": True},
+    )
+
+
+def selection_stage(plan: Plan, name: str, fields: dict[str, Any]) -> Stage:
+    """Stage 2: a selection by the samples of stage 1."""
+    limr = plan.ppo.get("limr") or {}
+    samples = limr.get("save_samples_path") or plan.output / "1_ppo" / "samples"
+    folder = f"2_{name}"
+    chosen = {
+        "samples": str(samples),
+        "full_reward": limr.get("reward_correct", 1.0),
+        "seed": plan.arguments.seed,
+        **plan.lim,
+        **fields,
+        "output": str(plan.output / folder),
+    }
+    done = plan.output / "1_ppo" / "done.json"
+    return Stage(folder, "lim", chosen, reads=(done,), makes=("selected.jsonl",))
+
+
+def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
+    """Stage 3: training on a selection, from the model that stage 1 began with."""
+    sft = plan.arguments.third_stage == "sft"
+    folder, rows = f"3_{name}", selection / ("sft.jsonl" if sft else "selected.jsonl")
+    base = sft_fields(plan.ppo) if sft else {**plan.ppo, "limr": _limr_again(plan, folder)}
+    fields = {
+        **base,
+        **plan.third,
+        "dataset_name": str(rows),
+        "output_dir": str(plan.output / folder),
+    }
+    return Stage(
+        folder,
+        "sft" if sft else "ppo",
+        fields,
+        reads=(rows,),
+        makes=MODEL_FILES,
+        devices=plan.devices,
+        hidden={"resume_from_checkpoint": True},
+    )
+
+
+def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the `ppo` section that mean the same to `trainer sft`: model and machine."""
+    shared = ("model_name_or_path", "use_cpu", "bf16", "gradient_checkpointing", "report_to")
+    return {name: ppo[name] for name in (*shared, "seed", "disable_tqdm") if name in ppo}
+
+
+def _limr_again(plan: Plan, folder: str) -> dict[str, Any]:
+    """The `limr` section for stage 3, which keeps its samples in a folder of its own."""
+    limr = dict(plan.ppo.get("limr") or {})
+    if limr.get("save_samples_path"):
+        limr["save_samples_path"] = str(plan.output / folder / "samples")
+    return limr
+
+
+def measure(plan: Plan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """Every model on the held-out rows, through a reward server of its own if none is named."""
+    start = plan.ppo.get("model_name_or_path")
+    everything = {"start": Path(str(start)), **models} if start else dict(models)
+    if plan.eval.get("reward_url"):
+        return {name: _measure(plan, name, each, []) for name, each in everything.items()}
+    with reward_server(plan.output / "server.log") as url:
+        return {name: _measure(plan, name, each, [url]) for name, each in everything.items()}
+
+
+def _measure(plan: Plan, name: str, model: Path, url: list[str]) -> dict[str, Any]:
+    folder = f"4_{name}"
+    done = model / "done.json"
+    stage = Stage(
+        folder,
+        "eval",
+        {**plan.eval, "model": str(model), "output": str(plan.output / folder)},
+        reads=(done,) if done.is_file() else (),
+        makes=(SUMMARY,),
+        hidden={"reward_url": url} if url else {},
+    )
+    return json.loads((run_stage(plan.output, stage) / SUMMARY).read_text(encoding="utf-8"))
+
+
+def _named(content: Any, names: dict[str, str]) -> Any:
+    """The section with {output} and {seed} filled in; a number again where that is what it is."""
+    if isinstance(content, dict):
+        return {key: _named(value, names) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_named(value, names) for value in content]
+    if not isinstance(content, str):
+        return content
+    for name, value in names.items():
+        content = content.replace(name, value)
+    return content
