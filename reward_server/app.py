@@ -18,17 +18,19 @@ from starlette.types import Receive, Scope, Send
 
 from reward_server import __version__
 from reward_server.auth import KeyRing
+from reward_server.body import decode, encode, read_body, send_json, unless_gone
 from reward_server.engine import Engine, create_engine
-from reward_server.errors import InvalidRequest, RequestError
-from reward_server.gate import ClientGone, Gate
+from reward_server.errors import RequestError
+from reward_server.gate import Gate
 from reward_server.metrics import Metrics
+from reward_server.model_routes import model_routes
 from reward_server.openapi import openapi_document
 from reward_server.profiles import load_profiles
 from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
 from reward_server.settings import Settings
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
-_encode = msgspec.json.Encoder().encode
+EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -49,13 +51,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
     app.state.engine = engine
-    routes = _routes(engine, metrics)
+    keys = KeyRing(settings.keys)
+    routes = [*_routes(engine, metrics), *model_routes(engine, keys)]
     app.router.routes.extend(routes)
     app.openapi = lambda: openapi_document(app.title, app.version)
     app.add_exception_handler(HTTPException, _reraise_as_ours)
     app.add_middleware(
         Gate,
-        keys=KeyRing(settings.keys),
+        keys=keys,
         max_body_bytes=settings.max_body_bytes,
         metrics=metrics,
         routes=[route.path for route in routes],
@@ -96,52 +99,11 @@ class ScoreEndpoint:
         self.engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = decode(scope, await read_body(receive))
-        body = _encode(await self.engine.score(request))
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole body; the gate has bounded it.
-
-    Raises:
-        ClientGone: the caller hung up before its end.
-    """
-    chunks: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def decode(scope: Scope, body: bytes) -> ScoreRequest:
-    """The request in `body`.
-
-    Raises:
-        InvalidRequest: it is not JSON, or does not fit the wire.
-    """
-    encoding = next((v for name, v in scope["headers"] if name == b"content-encoding"), b"identity")
-    if encoding.strip().lower() != b"identity":
-        raise InvalidRequest(
-            f"Content-Encoding {encoding.decode('latin-1')!r} came; send the JSON uncompressed"
-        )
-    try:
-        return _decode_request(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        surrogate = b"\\ud" in body.lower() and not isinstance(error, msgspec.ValidationError)
-        hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
-        raise InvalidRequest(
-            f'the body does not fit: {error}{hint}; expected {{"samples": [{{"id": "…", '
-            '"response": "…", …}], "profile": "…"}, described at /docs'
-        ) from error
+        request = decode(scope, await read_body(receive), _decode_request, EXPECTED)
+        scoring = self.engine.score(request)
+        if self.engine.waits(request.profile):
+            scoring = unless_gone(receive, scoring)
+        await send_json(send, encode(await scoring))
 
 
 async def _reraise_as_ours(_: Request, error: Exception) -> Response:
@@ -156,4 +118,4 @@ async def _reraise_as_ours(_: Request, error: Exception) -> Response:
 def _json(
     content: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    return Response(_encode(content), status, headers, media_type="application/json")
+    return Response(encode(content), status, headers, media_type="application/json")

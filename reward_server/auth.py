@@ -16,6 +16,10 @@ class KeyRing:
         # Digests have one length, so a comparison tells nothing of a key's length either.
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
+    def __bool__(self) -> bool:
+        """Is a key asked for at all?"""
+        return bool(self._digests)
+
     def opens(self, headers: Headers) -> bool:
         """Do these headers carry one of the keys?"""
         if not self._digests:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -71,7 +70,7 @@ class Batcher:
         self.pending = 0
         self.model: Model | None = None
         self._down_reason: str | None = f"model {name} is not loaded"
-        self._load = load
+        self.load = load
         self._inbox = Inbox()
         self._waiting: list[Item] = []
         self._thread: ModelThread | None = None
@@ -110,11 +109,12 @@ class Batcher:
         self._thread = self._restart = None
 
     async def run(
-        self, inputs: Sequence[Any], *, give_up_at: float, priority: Priority = "train"
+        self, inputs: Sequence[Any], *, give_up_at: float | None, priority: Priority = "train"
     ) -> list[Any]:
         """The model's outputs, each a `SampleError` where there is none, in the order of `inputs`.
 
-        `give_up_at`: in the loop's time; what has no answer by then gets `deadline_exceeded`.
+        `give_up_at`: in the loop's time, None for never; what has no answer by then gets
+        `deadline_exceeded`.
 
         Raises:
             NotReady: the model is not loaded.
@@ -127,7 +127,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         due = time.monotonic() + HANDICAP_S[priority]
         call = Call(inputs, due, loop.create_future(), [_UNANSWERED] * count, count)
-        timer = loop.call_at(give_up_at, call.close) if math.isfinite(give_up_at) else None
+        timer = loop.call_at(give_up_at, call.close) if give_up_at is not None else None
         self.pending += count
         self._inbox.put(call)
         try:
@@ -175,7 +175,7 @@ class Batcher:
             target=run_thread,
             args=(
                 self._thread,
-                self._load,
+                self.load,
                 partial(tell, self._on_loaded),
                 partial(tell, self._on_end),
             ),

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from reward_server.errors import (
     NotReady,
@@ -22,6 +23,8 @@ from reward_server.errors import (
     sample_error,
 )
 from reward_server.metrics import Metrics
+from reward_server.model_host import ModelHost, ModelScorer
+from reward_server.models.config import EmbeddingConfig
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
 from reward_server.scorers.base import Score, Scorer
@@ -48,10 +51,16 @@ class Engine:
     """Profiles and the workers behind them. `start` before the first request, `stop` at the end."""
 
     def __init__(
-        self, profiles: Mapping[str, Profile], pool: WorkerPool, limits: Limits, metrics: Metrics
+        self,
+        profiles: Mapping[str, Profile],
+        pool: WorkerPool,
+        models: ModelHost,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self.profiles = profiles
         self.pool = pool
+        self.models = models
         self.limits = limits
         self.metrics = metrics
         self.pending_samples = 0
@@ -59,16 +68,22 @@ class Engine:
         self._started = False
 
     async def start(self) -> None:
-        """Start the workers.
+        """Start the workers, load the models.
 
         Raises:
-            ConfigError: a scorer cannot be built in a worker.
+            ConfigError: a scorer cannot be built in a worker, or a model cannot be served.
         """
         await self.pool.start()
+        try:
+            await self.models.start()
+        except BaseException:
+            await self.pool.stop()
+            raise
         self._started = True
 
     async def stop(self) -> None:
         self._started = False
+        await self.models.stop()
         await self.pool.stop()
 
     @property
@@ -80,7 +95,7 @@ class Engine:
             return "draining: the server is going down"
         if self.pool.alive == 0:
             return "no worker is alive; new ones are being started"
-        return None
+        return self.models.not_ready_reason
 
     async def score(self, request: ScoreRequest) -> ScoreResponse:
         """Score every sample of the request.
@@ -91,6 +106,7 @@ class Engine:
         """
         started = time.perf_counter()
         profile = self._admit(request)
+        fingerprint = profile.fingerprint
         self.pending_samples += len(request.samples)
         try:
             results = await self._results(profile, request)
@@ -98,7 +114,12 @@ class Engine:
             self.pending_samples -= len(request.samples)
         self.metrics.observe_results(profile.name, results)
         elapsed_ms = (time.perf_counter() - started) * 1e3
-        return ScoreResponse(results, profile.name, profile.fingerprint, round(elapsed_ms, 3))
+        return ScoreResponse(results, profile.name, fingerprint, round(elapsed_ms, 3))
+
+    def waits(self, profile: str) -> bool:
+        """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
+        known = self.profiles.get(profile)
+        return known is not None and any(s.runs_in != "inline" for s in known.scorers.values())
 
     def _admit(self, request: ScoreRequest) -> Profile:
         profile = self.profiles.get(request.profile)
@@ -120,16 +141,9 @@ class Engine:
         return profile
 
     async def _results(self, profile: Profile, request: ScoreRequest) -> list[SampleResult]:
-        deadline_s = self.limits.request_deadline_s
-        if request.deadline_ms is not None:
-            deadline_s = min(deadline_s, request.deadline_ms / 1e3)
-        now_s = asyncio.get_running_loop().time()
-        give_up_at = now_s + deadline_s if math.isfinite(deadline_s) else None
-        columns = await asyncio.gather(
-            *(
-                self._column(profile, key, request.samples, request.explain, give_up_at)
-                for key in profile.scorers
-            )
+        give_up_at = self.give_up_at(request.deadline_ms)
+        columns = await _together(
+            [self._column(profile, key, request, give_up_at) for key in profile.scorers]
         )
         scores = [
             dict(zip(profile.scorers, row, strict=True)) for row in zip(*columns, strict=True)
@@ -140,20 +154,24 @@ class Engine:
         ]
         if results and all(_never_got_its_turn(result) for result in results):
             raise RequestDeadline(
-                f"none of {len(results)} samples got its turn within {deadline_s * 1e3:.0f} ms; "
-                "send fewer samples or a longer deadline_ms"
+                f"none of {len(results)} samples got its turn before the deadline; send fewer "
+                "samples or a longer deadline_ms"
             )
         return results
 
+    def give_up_at(self, deadline_ms: float | None) -> float | None:
+        """When a request with this deadline, or with none, gets its answer at the latest."""
+        deadline_s = self.limits.request_deadline_s
+        if deadline_ms is not None:
+            deadline_s = min(deadline_s, deadline_ms / 1e3)
+        now_s = asyncio.get_running_loop().time()
+        return now_s + deadline_s if math.isfinite(deadline_s) else None
+
     async def _column(
-        self,
-        profile: Profile,
-        key: str,
-        samples: Sequence[Sample],
-        explain: bool,
-        give_up_at: float | None,
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
         """One scorer's scores of all samples; a response beyond the limit is not looked at."""
+        samples, explain = request.samples, request.explain
         limit = self.limits.max_response_bytes
         scores: list[Score | None] = [_too_large(sample, limit) for sample in samples]
         todo = [i for i, score in enumerate(scores) if score is None]
@@ -164,11 +182,31 @@ class Engine:
                 found = await self.pool.score(
                     profile.specs[key].key, chosen, explain=explain, give_up_at=give_up_at
                 )
+            elif scorer.runs_in == "model":
+                found = await self.models.score(
+                    cast(ModelScorer, scorer),
+                    chosen,
+                    explain=explain,
+                    give_up_at=give_up_at,
+                    priority=request.priority,
+                )
             else:
                 found = await score_inline(scorer, chosen, explain=explain, give_up_at=give_up_at)
         for i, score in zip(todo, found, strict=True):
             scores[i] = score
         return [score for score in scores if score is not None]
+
+
+async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:
+    """All of them at once; when one raises, the others are no longer wanted."""
+    if len(columns) == 1:
+        return [await columns[0]]
+    tasks = [asyncio.ensure_future(column) for column in columns]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def score_inline(
@@ -275,5 +313,8 @@ def create_engine(profiles: Mapping[str, Profile], settings: Settings, metrics: 
         max_pending_samples=settings.max_pending_samples,
         request_deadline_s=settings.request_deadline_s,
     )
+    others = [EmbeddingConfig(model=settings.embedding_model)] if settings.embedding_model else []
+    models = ModelHost(profiles, others)
     metrics.watch_pool(pool)
-    return Engine(profiles, pool, limits, metrics)
+    metrics.watch_models(models.batchers)
+    return Engine(profiles, pool, models, limits, metrics)

@@ -5,6 +5,7 @@
     └── RequestError           the HTTP status speaks for the request
         ├── Unauthorized       401
         ├── UnknownProfile     404
+        ├── UnknownModel       404
         ├── RequestTooLarge    413
         ├── InvalidRequest     422
         ├── QueueFull          429  carries Retry-After
@@ -47,6 +48,10 @@ class Unauthorized(RequestError):
 
 class UnknownProfile(RequestError):
     status, code = 404, "unknown_profile"
+
+
+class UnknownModel(RequestError):
+    status, code = 404, "unknown_model"
 
 
 class RequestTooLarge(RequestError):

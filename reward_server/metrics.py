@@ -34,6 +34,31 @@ class PoolNumbers(Protocol):
     def restarts(self) -> Mapping[str, int]: ...
 
 
+class ModelNumbers(Protocol):
+    """What the metrics read of a model's batcher."""
+
+    @property
+    def not_ready_reason(self) -> str | None: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def stats(self) -> object: ...
+
+
+# The fields of `model_thread.BatchStats`, and what they count.
+MODEL_COUNTERS = {
+    "batches": "Forwards of the model",
+    "inputs": "Inputs run",
+    "tokens": "Tokens of the inputs run",
+    "computed_tokens": "Tokens computed, padding included",
+    "cached": "Inputs answered from the cache",
+    "truncated": "Inputs that truncation shortened",
+    "dropped": "Inputs dropped because no one waited any more",
+    "failed_batches": "Forwards that failed or ran out of memory",
+    "restarts": "Times the model was loaded again after its thread ended",
+}
+
+
 class Metrics:
     """One registry: several servers in one process do not mix."""
 
@@ -88,6 +113,10 @@ class Metrics:
         """Read the pool's numbers whenever the metrics are read."""
         self.registry.register(_PoolCollector(pool))
 
+    def watch_models(self, models: Mapping[str, ModelNumbers]) -> None:
+        """Read the models' numbers whenever the metrics are read."""
+        self.registry.register(_ModelCollector(models))
+
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
@@ -113,3 +142,24 @@ class _PoolCollector(Collector):
             "Samples queued for workers or running in them",
             value=self.pool.pending,
         )
+
+
+class _ModelCollector(Collector):
+    def __init__(self, models: Mapping[str, ModelNumbers]) -> None:
+        self.models = models
+
+    def collect(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("reward_model_ready", "Model is served", labels=["model"])
+        pending = GaugeMetricFamily(
+            "reward_model_pending_inputs", "Inputs waiting for the model", labels=["model"]
+        )
+        for name, model in self.models.items():
+            ready.add_metric([name], float(model.not_ready_reason is None))
+            pending.add_metric([name], model.pending)
+        yield ready
+        yield pending
+        for field, text in MODEL_COUNTERS.items():
+            counter = CounterMetricFamily(f"reward_model_{field}", text, labels=["model"])
+            for name, model in self.models.items():
+                counter.add_metric([name], getattr(model.stats, field))
+            yield counter

@@ -71,6 +71,7 @@ class BatchStats:
     tokens: int = 0
     computed_tokens: int = 0
     truncated: int = 0
+    cached: int = 0
     dropped: int = 0
     failed_batches: int = 0
     restarts: int = 0
@@ -213,6 +214,7 @@ class ModelThread:
                 self.stats.truncated += one.truncated
                 insort(self.waiting, Item(call, i, one), key=lambda item: item.call.due)
             else:
+                self.stats.cached += not isinstance(one, SampleError)
                 at_once.append(Item(call, i, Prepared(0, None)))
                 answers.append(one)
         if at_once:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +18,21 @@ from reward_server.errors import (
     RequestError,
     RequestTooLarge,
     Unauthorized,
+    UnknownModel,
     UnknownProfile,
 )
-from reward_server.schemas import ErrorBody, HealthStatus, ProfileList, ScoreRequest, ScoreResponse
+from reward_server.schemas import (
+    EmbedRequest,
+    EmbedResponse,
+    ErrorBody,
+    HealthStatus,
+    LoadRequest,
+    ModelInfo,
+    ModelList,
+    ProfileList,
+    ScoreRequest,
+    ScoreResponse,
+)
 
 JSON = "application/json"
 SCORE_ERRORS: list[type[RequestError]] = [
@@ -32,6 +45,25 @@ SCORE_ERRORS: list[type[RequestError]] = [
     NotReady,
     RequestDeadline,
 ]
+CHANGE_ERRORS = [
+    Unauthorized,
+    UnknownModel,
+    RequestTooLarge,
+    InvalidRequest,
+    InternalError,
+]
+TYPES = [
+    ScoreRequest,
+    ScoreResponse,
+    EmbedRequest,
+    EmbedResponse,
+    LoadRequest,
+    ModelInfo,
+    ModelList,
+    ErrorBody,
+    ProfileList,
+    HealthStatus,
+]
 EXAMPLE = {
     "profile": "math",
     "samples": [{"id": "gsm8k-12/3", "response": "So it is \\boxed{46}.", "ground_truth": "46"}],
@@ -40,9 +72,8 @@ EXAMPLE = {
 
 def openapi_document(title: str, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 for every route of the wire."""
-    types = [ScoreRequest, ScoreResponse, ErrorBody, ProfileList, HealthStatus]
     _, components = msgspec.json.schema_components(
-        types, ref_template="#/components/schemas/{name}"
+        TYPES, ref_template="#/components/schemas/{name}"
     )
     return {
         "openapi": "3.1.0",
@@ -54,6 +85,10 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
                 "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
             },
             "/profiles": {"get": _guarded(_get("What can be asked for", ProfileList))},
+            "/embed": {"post": _embed()},
+            "/models": {"get": _guarded(_get("The models held, and how they do", ModelList))},
+            "/models/load": {"post": _change("load_model", "Load a model, perhaps another one")},
+            "/models/unload": {"post": _change("unload_model", "Give a model's memory back")},
             "/metrics": {"get": _guarded(_get("Prometheus metrics", None))},
         },
         "components": {
@@ -67,15 +102,37 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
 
 
 def _score() -> dict[str, Any]:
-    body = {"schema": _ref(ScoreRequest), "example": EXAMPLE}
+    operation = _post("score", ScoreRequest, ScoreResponse, EXAMPLE, SCORE_ERRORS)
+    return {"summary": "Score samples: one result each, in their order", **operation}
+
+
+def _embed() -> dict[str, Any]:
+    errors = [UnknownModel if error is UnknownProfile else error for error in SCORE_ERRORS]
+    errors.remove(RequestDeadline)
+    operation = _post("embed", EmbedRequest, EmbedResponse, {"texts": ["A story."]}, errors)
+    return {"summary": "Embed texts: one vector each, in their order", **operation}
+
+
+def _change(operation_id: str, summary: str) -> dict[str, Any]:
+    operation = _post(operation_id, LoadRequest, ModelInfo, {"name": "judge"}, CHANGE_ERRORS)
+    return {"summary": summary, **operation}
+
+
+def _post(
+    operation_id: str,
+    request: type,
+    answer: type,
+    example: dict[str, Any],
+    errors: Sequence[type[RequestError]],
+) -> dict[str, Any]:
+    body = {"schema": _ref(request), "example": example}
     return _guarded(
         {
-            "summary": "Score samples: one result each, in their order",
-            "operationId": "score",
+            "operationId": operation_id,
             "requestBody": {"required": True, "content": {JSON: body}},
             "responses": {
-                "200": _answer("One result a sample, same order, same ids", ScoreResponse),
-                **dict(_failure(error) for error in SCORE_ERRORS),
+                "200": _answer("Done; in the order of what was sent", answer),
+                **dict(_failure(error) for error in errors),
             },
         }
     )

@@ -57,6 +57,7 @@ class Profile:
 
     def __init__(self, name: str, config: ProfileConfig) -> None:
         self.name = name
+        self.config = config
         self.entries = dict(config.scorers)
         self.specs = {
             key: ScorerSpec(entry.scorer or key, entry.config)
@@ -73,6 +74,11 @@ class Profile:
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
         )
+
+    def refresh(self) -> None:
+        """The fingerprint again, after the model behind a scorer was exchanged."""
+        self.fingerprint = _fingerprint(self.config, self.specs, self.scorers)
+        self.info.fingerprint = self.fingerprint
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
         """The weighted sum of the scores, 0 behind a closed gate; null with the error of the

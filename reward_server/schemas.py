@@ -93,17 +93,60 @@ class ErrorBody(Struct):
 
 
 class ProfileInfo(Struct):
-    """One entry of `GET /profiles`. `ranges`: scorer key to the least and greatest score."""
+    """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
+    where there is no bound."""
 
     name: str
     description: str
     scorers: list[str]
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, tuple[float | None, float | None]]
     fingerprint: str
 
 
 class ProfileList(Struct):
     profiles: list[ProfileInfo]
+
+
+class EmbedRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of `POST /embed`. Without `model`, the first that the server holds."""
+
+    texts: list[str]
+    model: str | None = None
+    deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+    priority: Priority = "train"
+
+
+class EmbedResponse(Struct):
+    """The answer to `POST /embed`, in the order of the texts: a vector, or null and the error."""
+
+    embeddings: list[list[float] | None]
+    errors: list[SampleError | None]
+    model: str
+    elapsed_ms: float
+
+
+class LoadRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of `POST /models/load` and `/models/unload`. `config` changes what the profile says
+    of the model: `{"model": "/path/of/another/checkpoint"}`."""
+
+    name: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class ModelInfo(Struct):
+    """One model that the server holds. `about`: dtype, device, layout and parity, once loaded."""
+
+    name: str
+    kind: str
+    model: str
+    ready: bool
+    reason: str | None
+    profiles: list[str]
+    about: dict[str, Any]
+
+
+class ModelList(Struct):
+    models: list[ModelInfo]
 
 
 class HealthStatus(Struct):

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     )
     insecure: bool = Field(False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(None, description="directory of your own profiles (*.yaml)")
+    embedding_model: str | None = Field(
+        None, description="model that POST /embed serves though no profile uses it"
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
     )

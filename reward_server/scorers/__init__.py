@@ -12,6 +12,8 @@ from reward_server.scorers.base import Scorer
 SCORERS: dict[str, str] = {
     "format": "reward_server.scorers.format:FormatScorer",
     "math": "reward_server.scorers.math:MathScorer",
+    "reward_model": "reward_server.scorers.reward_model:RewardModelScorer",
+    "similarity": "reward_server.scorers.similarity:SimilarityScorer",
     "dummy": "reward_server.scorers.dummy:DummyScorer",
 }
 

@@ -1,0 +1,81 @@
+"""How near the response is to a reference in meaning: the cosine of their embeddings, clipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from reward_server.errors import sample_error
+from reward_server.models.config import EmbeddingConfig, ModelConfig
+from reward_server.schemas import Message, Sample, SampleError
+from reward_server.scorers.base import RunsIn, Score
+
+METADATA = "metadata."
+
+
+class SimilarityScorer:
+    """`against`: `ground_truth`, `prompt`, or `metadata.NAME`; of several references the nearest
+    counts. `clip`: the least and the greatest score. The other keys are the embedding model's."""
+
+    runs_in: RunsIn = "model"
+
+    def __init__(
+        self, against: str = "ground_truth", clip: Sequence[float] = (0.0, 1.0), **config: Any
+    ) -> None:
+        if against not in ("ground_truth", "prompt") and not against[len(METADATA) :]:
+            raise ValueError(f"against is {against!r}; say ground_truth, prompt or metadata.NAME")
+        if len(clip) != 2 or not all(map(math.isfinite, clip)) or clip[0] >= clip[1]:
+            raise ValueError(f"clip is {clip!r}; expected the least and the greatest score")
+        self.against = against
+        self.range = (float(clip[0]), float(clip[1]))
+        self.reads = ("response", against.split(".")[0])
+        model = EmbeddingConfig(**config)
+        self.use(model, model.digest())
+
+    def use(self, model: ModelConfig, digest: str) -> None:
+        self.model = model
+        self.version = f"1 {digest}"
+
+    def inputs(self, sample: Sample) -> Sequence[str] | SampleError:
+        references = _texts(self._reference(sample))
+        if not references:
+            return sample_error("missing_field", f"no text to compare with in {self.against}")
+        return [sample.response, *references]
+
+    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
+        response, *references = (output.vector for output in outputs)
+        cosines = [_cosine(response, reference) for reference in references]
+        least, greatest = self.range
+        value = min(max(max(cosines), least), greatest)
+        return Score(value, None, self._explained(outputs, cosines) if explain else None)
+
+    def _reference(self, sample: Sample) -> Any:
+        if self.against.startswith(METADATA):
+            return sample.metadata.get(self.against.removeprefix(METADATA))
+        return getattr(sample, self.against)
+
+    def _explained(self, outputs: Sequence[Any], cosines: list[float]) -> dict[str, Any]:
+        return {
+            "against": self.against,
+            "cosines": [round(cosine, 6) for cosine in cosines],
+            "tokens": [output.tokens for output in outputs],
+            "tokens_cut": [output.cut for output in outputs],
+        }
+
+
+def _texts(reference: Any) -> list[str]:
+    """The texts in a field: one, several, or the turns of a chat as one."""
+    if reference is None or isinstance(reference, dict):
+        return []
+    if not isinstance(reference, list):
+        return [str(reference)]
+    turns = [one for one in reference if isinstance(one, Message)]
+    if turns:
+        return ["\n".join(turn.content for turn in turns if isinstance(turn.content, str))]
+    return [str(one) for one in reference if one is not None]
+
+
+def _cosine(one: Any, other: Any) -> float:
+    size = math.sqrt(float(one @ one) * float(other @ other))
+    return float(one @ other) / size if size else math.nan
