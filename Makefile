@@ -13,7 +13,7 @@ help: ## what can be made
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,neural,train,dev]'
 	@touch $@
 
 demo: $(INSTALLED) ## train a small model against a reward server: before and after
