@@ -72,7 +72,8 @@ def main() -> None:
     logging.disable(logging.WARNING)
     rows = [*overhead(), *deadlines(), *kills()]
     for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+        figures = {key: value for key, value in row.items() if key != "what" and value is not None}
+        print(f"{row['what']:66}", *(f"{key} {value}" for key, value in figures.items()), sep="  ")
     record("workers", rows, load_average=os.getloadavg()[0])
 
 
