@@ -258,9 +258,8 @@ def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) 
     return agreed >= 4, f"agree at {agreed} whole numbers"
 
 
-def proportional(left: Node, right: Node, seed: int) -> int:
-    """1 or -1 where `left` is a positive or negative multiple of `right`, 2 where it is another
-    constant multiple of it, 0 where it is none."""
+def constant_ratio(left: Node, right: Node, seed: int) -> Value | None:
+    """The constant that `left` is `right` times, or None where it is no constant multiple."""
     found = features(left, right)
     precision(POINT_BITS)
     first: Value | None = None
@@ -272,19 +271,17 @@ def proportional(left: Node, right: Node, seed: int) -> int:
         except Undefined:
             continue
         if ratio is None:
-            return 0
+            return None
         if not found.imaginary and not (is_real(a) and is_real(b)):
             continue
         if first is None:
             first = ratio
         elif not _agree(first, ratio):
-            return 0
+            return None
         agreed += 1
         if agreed > AGREEING_POINTS:
             break
-    if first is None or agreed < AGREEING_POINTS:
-        return 0
-    return _sign(first)
+    return first if agreed >= AGREEING_POINTS else None
 
 
 def _ratio(a: Value, b: Value) -> Value | None:
@@ -296,12 +293,10 @@ def _ratio(a: Value, b: Value) -> Value | None:
     return None if a_zero or b_zero else a / b
 
 
-def _sign(value: Value) -> int:
+def is_positive(value: Value) -> bool:
     if isinstance(value, fmpq):
-        return 1 if value > 0 else -1
-    if not value.imag.contains(0) or (value.real.contains(0)):
-        return 2
-    return 1 if value.real > 0 else -1
+        return value > 0
+    return value.imag.contains(0) and bool(value.real > 0)
 
 
 def real_value(node: Node) -> arb | None:

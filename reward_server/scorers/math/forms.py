@@ -20,7 +20,7 @@ MAX_PARAMETER_CHARS = 600
 
 _CHOICE = re.compile(
     r"\s*(?:\\(?:text|textbf|mathrm|mathbf|boldsymbol|bm)\s*\{\s*)?"
-    r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*)?(?:\(\s*([A-Ja-j])\s*\)|([A-J])\s*[.):])\s*\}?"
+    r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s*)?(?:\(\s*([A-Ja-j])\s*\)|([A-J])\s*(?:[.)]|:\s))\s*\}?"
     r"[\s~:.]*(?:\\[ ,;:!]|\\q?quad)*\s*(.*)",
     re.DOTALL,
 )

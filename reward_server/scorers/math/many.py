@@ -166,6 +166,8 @@ def regions_of(truth: Node, answer: Node, case: Case) -> bool:
     except Unreadable:
         return case.unlike(truth, answer)
     left, right = regions.canonical(left), regions.canonical(right)
+    if left.value and right.value and left.value != right.value:
+        return case.decided("unlike names", False)
     if len(left.args) != len(right.args):
         return case.decided("unlike numbers of pieces", False)
     open_right = list(right.args)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from reward_server.scorers.math.case import Case
-from reward_server.scorers.math.decide import WHOLE_LETTERS, features, proportional, same_value
+from reward_server.scorers.math.decide import (
+    WHOLE_LETTERS,
+    constant_ratio,
+    features,
+    is_positive,
+    same_value,
+)
 from reward_server.scorers.math.many import in_order, regions_of
 from reward_server.scorers.math.regions import INFINITY, MINUS_INFINITY
 from reward_server.scorers.math.tree import VALUES, Node
@@ -99,9 +105,19 @@ def equations(truth: Node, answer: Node, case: Case) -> bool:
         return case.decided("an equation against something else", False)
     if truth.op == "inequality" and truth.value != answer.value:
         return case.decided("unlike relations", False)
-    factor = proportional(left, right, case.seed)
-    wanted = (1,) if truth.op == "inequality" and truth.value != "!=" else (1, -1, 2)
-    return case.decided("sides equal up to a factor", factor in wanted)
+    ratio = constant_ratio(left, right, case.seed)
+    if ratio is None:
+        return case.decided("sides of unlike shape", False)
+    if truth.op == "inequality" and truth.value != "!=":
+        return case.decided("sides equal up to a positive factor", is_positive(ratio))
+    if _is_solved(truth) != _is_solved(answer):
+        return case.decided("an equation rearranged", ratio in (1, -1))
+    return case.decided("sides equal up to a factor", True)
+
+
+def _is_solved(node: Node) -> bool:
+    """Does it say what a name is worth? `2x = 4` does not."""
+    return node.op == "assigned" and not features(node.args[0]).names
 
 
 def families(truth: Node, answer: Node, case: Case) -> bool:

@@ -48,6 +48,14 @@ def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
     return Node("assigned", (inner,), name)
 
 
+def _is_figure(node: Node) -> bool:
+    """`AB` and `dx` are names; `ab` is a product."""
+    letters = [part.value for part in node.args if part.op == "name"]
+    if len(letters) < len(node.args) or len(letters) > 4:
+        return False
+    return letters[0] == "d" or all(letter.isupper() for letter in letters)
+
+
 def name_of(node: Node) -> str | None:
     """What `node` names, if it is a name: `x`, `f(x)`, `(p, q)`, `a_3`, `A:B`, `\\angle A`."""
     if node.op == "name":
@@ -60,7 +68,7 @@ def name_of(node: Node) -> str | None:
         return ",".join(str(name_of(part)) for part in node.args)
     if node.op == "div" and all((name_of(part) or "").startswith("d") for part in node.args):
         return f"{name_of(node.args[0])}/{name_of(node.args[1])}"
-    if node.op == "mul" and len(node.args) <= 4 and all(part.op == "name" for part in node.args):
+    if node.op == "mul" and _is_figure(node):
         return "".join(part.value for part in node.args)
     return None
 
