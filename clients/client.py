@@ -147,7 +147,7 @@ class AsyncRemoteRewardClient:
         if error is None and missing:
             error = self._unavailable(f"{missing} of {len(call.results)} samples got no answer")
         if isinstance(error, RewardClientError):
-            error.results = call.results
+            error.results = list(call.results)  # a copy: late answers must not change it
         if error is not None:
             raise error
         results = cast("list[ScoreResult]", call.results)

@@ -1,7 +1,7 @@
 """The client's half of the wire, pure: samples to bodies, answers to results, failures to delays.
 
-In: samples, bytes, status codes, clocks as arguments. Out: batches, bodies, checked results, and
-what to do next. It opens no connection, sleeps for nothing and reads no clock.
+In: samples, bytes, status codes, clocks as arguments. Out: bodies, checked results, and what to do
+next. It opens no connection, sleeps for nothing and reads no clock.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from reward_server.schemas import (
 MAX_BATCH_BYTES = 4 * 2**20
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 5.0
+# A server that failed gets one request in this time until it has answered one.
 TRIAL_S = 5.0
 # The server is to answer with what it has before the client stops listening.
 ANSWER_MARGIN_FRACTION = 0.1

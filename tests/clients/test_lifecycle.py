@@ -155,8 +155,11 @@ if pid:
 
 async def test_an_interrupt_ends_the_wait(start_peer: StartPeer) -> None:
     peer = await start_peer(lambda _: Hang())
-    code = "import sys, clients; s = [clients.Sample('a', 'x')]\n"
-    code += "clients.RemoteRewardClient(sys.argv[1]).score(s)"
+    code = """
+import clients, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+clients.RemoteRewardClient(sys.argv[1]).score([clients.Sample("a", "x")])
+"""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, peer.url, cwd=ROOT, stderr=asyncio.subprocess.PIPE
     )
