@@ -37,7 +37,19 @@ PANELS = (
     Panel("Failed rewards, share", ("rewards_failed_frac",), is_share=True),
     Panel("Wait for rewards a step, s", ("rewards_wait_s",)),
     Panel("Response length, tokens", ("completions/mean_length",)),
-    Panel("Loss", ("loss",)),
+    Panel("Loss", ("loss", "eval_loss")),
+    Panel("Pairs ranked right", ("accuracy", "eval_accuracy"), is_share=True),
+    Panel("Margin of the scores", ("margin", "eval_margin")),
+    Panel(
+        "Chosen preferred by the policy",
+        ("logps/accuracies", "eval_logps/accuracies"),
+        is_share=True,
+    ),
+    Panel(
+        "Chosen gained over the reference",
+        ("rewards/accuracies", "eval_rewards/accuracies"),
+        is_share=True,
+    ),
     Panel("Entropy", ("entropy",)),
     Panel("Token accuracy", ("mean_token_accuracy",), is_share=True),
 )
@@ -89,7 +101,7 @@ def _draw_panel(
             color=theme.lines[number % len(theme.lines)],
             linewidth=1.8,
             marker="o" if len(points) < 3 else None,
-            label=key.rpartition("/")[2],
+            label=key.rpartition("/")[2] if panel.keys[0].endswith("/") else key,
         )
     if panel.is_share and all(0 <= v <= 1 for key in keys for _, v in series(history, key)):
         axes.set_ylim(-0.03, 1.03)

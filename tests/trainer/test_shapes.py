@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -148,8 +148,7 @@ def labels_of(model: Path, rows: list[dict[str, Any]], output: Path, **fields: A
     args = SFTConfig(str(output), use_cpu=True, bf16=False, gradient_checkpointing=False, **fields)
     config = ModelConfig(str(model))
     trainer = build_trainer(config, AdapterArguments(), args, Dataset.from_list(rows), None)
-    tokenizer, kept = AutoTokenizer.from_pretrained(model), trainer.train_dataset
-    assert kept is not None
+    tokenizer, kept = AutoTokenizer.from_pretrained(model), cast(Any, trainer.train_dataset)
     return [tokenizer.decode([label for label in row["labels"] if label >= 0]) for row in kept]
 
 
