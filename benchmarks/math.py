@@ -6,11 +6,12 @@ data lies beside the checkout, the peers in the folder that MATH_PEERS names:
 
     python -m venv $MATH_PEERS/math_verify   && …/bin/pip install 'math-verify[antlr4_13_2]'
     python -m venv $MATH_PEERS/qwen          && …/bin/pip install antlr4-python3-runtime==4.11.1 \\
-        sympy==1.12 regex word2number pylatexenc 'numpy<2' python-dateutil
+        sympy==1.12 regex word2number pylatexenc mpmath==1.3.0 'numpy<2' python-dateutil
     git clone … $MATH_PEERS/Qwen2.5-Math     git clone … $MATH_PEERS/prm800k
 
 In one process seconds are of processor time, so that a busy machine favours nobody; through the
-command and the server they are of the clock. A peer that is not there is left out. A pair on which a peer is silent for 30 s is killed and wrong.
+command and the server they are of the clock. A peer that is not there is left out. A pair on which
+a peer is silent for 30 s is killed and counts as refused.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def of_peer(peer: str, pairs: list[dict[str, Any]], folder: Path) -> Judged:
         listed.flush()
         script = str(Path(__file__).parent / "_math_peers.py")
         while len(judged) < len(pairs):
-            command = [str(python), script, peer, listed.name, str(len(judged))]
+            command = [str(python), "-P", script, peer, listed.name, str(len(judged))]
             judged.extend(_lines([*command, str(folder / checkout)]))
             if len(judged) < len(pairs):
                 judged.append((None, float(SILENCE_S)))
