@@ -19,6 +19,7 @@ from reward_server.scorers.math.normalize import normalize_math_expression
 from reward_server.scorers.math.policy import DEFAULT, Policy
 from reward_server.scorers.math.read import Reading, read, read_ground_truth
 from reward_server.scorers.math.tree import Unreadable, contains
+from reward_server.scorers.math.work import TooMuchWork, refill
 
 MAX_BOXES = 64
 
@@ -97,10 +98,11 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         return _as_text(answer, truth, given, expected)
     if given.node is None:
         return Verdict(False, "the answer cannot be read", answer, None, given, expected)
+    refill()
     case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
         equal = same(expected.node, given.node, case)
-    except Unreadable as unreadable:
+    except (Unreadable, TooMuchWork) as unreadable:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, given, expected)

@@ -21,9 +21,13 @@ from reward_server.scorers.math.values import (
     factorial,
     noted,
     power,
+    watched,
 )
+from reward_server.scorers.math.work import spend
 
 MAX_BINOMIAL = 5_000
+FUNCTION_WORK = 4
+COSTLY = {"gamma": 60, "zeta": 200, "erf": 60}
 
 
 def call(node: Node, point: Point) -> Value:
@@ -37,6 +41,7 @@ def call(node: Node, point: Point) -> Value:
         return _root(node, point)
     if name == "det":
         return _determinant(node.args[0], point)
+    spend(COSTLY.get(name, FUNCTION_WORK))
     values = [evaluate(part, point) for part in node.args]
     if (several := _SEVERAL.get(name)) is not None:
         return several(values, point)
@@ -180,7 +185,7 @@ def _binomial(values: list[Value], point: Point) -> Value:
     if isinstance(n, fmpq) and isinstance(k, fmpq) and n.q == k.q == 1 and 0 <= n <= MAX_BINOMIAL:
         if not 0 <= k <= n:
             return fmpq(0)
-        return fmpq(fmpz.bin_uiui(int(n.p), int(k.p)))
+        return watched(fmpq(fmpz.bin_uiui(int(n.p), int(k.p))), point)
     return divide(factorial(n, point), factorial(k, point) * factorial(n - k, point))
 
 

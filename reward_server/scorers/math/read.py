@@ -20,6 +20,7 @@ from reward_server.scorers.math.spell import spell
 from reward_server.scorers.math.tokens import MAX_CHARS
 from reward_server.scorers.math.tree import Node, Unreadable
 from reward_server.scorers.math.words import is_wordy
+from reward_server.scorers.math.work import TooMuchWork, refill
 
 _PLAIN_NUMBER = re.compile(
     r"\s*\$?\s*(-?)\s*([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*\$?\s*"
@@ -48,9 +49,10 @@ def read(text: str) -> Reading:
     if plain:
         node = number(plain[2])
         return Reading(text, Node("neg", (node,)) if plain[1] else node)
+    refill()
     try:
         return _read(text)
-    except Unreadable as unreadable:
+    except (Unreadable, TooMuchWork) as unreadable:
         return Reading(text, None, str(unreadable))
 
 

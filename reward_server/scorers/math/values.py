@@ -12,12 +12,16 @@ from zlib import crc32
 from flint import acb, arb, ctx, fmpq, fmpz
 
 from reward_server.scorers.math.tree import Node, Unreadable
+from reward_server.scorers.math.work import METER, TooMuchWork, spend
 
 Value = fmpq | acb
 
 MAX_BITS = 1 << 16  # of an exact power; beyond it a ball of the same number
+MAX_EXACT_BITS = 1 << 17  # of an exact sum or product
+BIG_BITS = 512  # from here on sizes are watched
 MAX_TERMS = 400  # of a sum or product that is written out
 MAX_FACTORIAL = 3_000
+GAMMA_WORK, GENERIC_WORK, POWER_WORK = 60, 8, 3
 _PARTS = 1 << 14  # drawn values are odd 16384ths: as an exponent never an odd root
 _ZERO, _ONE, _HALF = fmpq(0), fmpq(1), fmpq(1, 2)
 
@@ -35,6 +39,7 @@ class Point:
     """
 
     __slots__ = (
+        "big",
         "bindings",
         "common_logs",
         "crossed",
@@ -49,7 +54,7 @@ class Point:
     def __init__(self, seed: int, scale: int = 1, shift: int = 0, signs: str = "+") -> None:
         self.seed, self.scale, self.shift, self.signs = seed, scale, shift, signs
         self.bindings: dict[str, fmpq] = {}
-        self.crossed = self.huge = self.lossy = self.common_logs = False
+        self.big = self.crossed = self.huge = self.lossy = self.common_logs = False
 
     def __getitem__(self, name: str) -> fmpq:
         value = self.bindings.get(name)
@@ -78,7 +83,11 @@ def evaluate(node: Node, point: Point) -> Value:
     Raises:
         Undefined: there is none here.
         Unreadable: the node is no expression: a set, an interval, words.
+        TooMuchWork: the verdict's meter is empty.
     """
+    METER.left -= 1
+    if METER.left < 0:
+        raise TooMuchWork("too much work to decide")
     rule = _RULES.get(node.op)
     if rule is None:
         raise Unreadable(f"{node.op} has no value")
@@ -123,7 +132,7 @@ def _add(node: Node, point: Point) -> Value:
     values = [evaluate(part, point) for part in node.args]
     total = values[0]
     for value in values[1:]:
-        total = total + value
+        total = bounded(total + value, point) if point.big else total + value
     if point.huge and isinstance(total, acb):
         point.lossy = True
     return total
@@ -133,6 +142,26 @@ def _mul(node: Node, point: Point) -> Value:
     value = evaluate(node.args[0], point)
     for part in node.args[1:]:
         value = value * evaluate(part, point)
+        if point.big:
+            value = bounded(value, point)
+    return value
+
+
+def bounded(value: Value, point: Point) -> Value:
+    """An exact number as it is while it is small enough, else as a ball."""
+    if isinstance(value, acb) or _bits(value) <= MAX_EXACT_BITS:
+        return value
+    return noted(acb(value), point)
+
+
+def _bits(value: fmpq) -> int:
+    return value.p.bit_length() + value.q.bit_length()
+
+
+def watched(value: fmpq, point: Point) -> fmpq:
+    """`value`; from here on the point watches sizes if it is big."""
+    if _bits(value) > BIG_BITS:
+        point.big = True
     return value
 
 
@@ -172,6 +201,7 @@ def power(base: Value, exponent: Value, point: Point) -> Value:
     elif not isinstance(base, acb) and base == 0:
         raise Undefined("a power of zero")
     _note_crossing(base, point)
+    spend(POWER_WORK)
     return noted(ball(base).pow(ball(exponent)), point)
 
 
@@ -185,17 +215,11 @@ def _integer_power(base: Value, exponent: fmpz, point: Point) -> Value:
             raise Undefined("division by zero")
         return _ONE if exponent == 0 else _ZERO
     bits = max(base.p.bit_length(), base.q.bit_length())
-    if bits <= 1 or bits * abs(exponent) <= MAX_BITS:
-        return (
-            base ** int(exponent)
-            if bits > 1 or exponent < MAX_BITS
-            else _sign_power(base, exponent)
-        )
+    if bits == 1:  # 1 or -1
+        return base if exponent % 2 else base * base
+    if bits * abs(exponent) <= MAX_BITS:
+        return watched(base ** int(exponent), point)
     return noted(acb(base).pow(acb(exponent)), point)
-
-
-def _sign_power(base: fmpq, exponent: fmpz) -> fmpq:
-    return base if exponent % 2 else base * base
 
 
 def _rational_power(base: fmpq, exponent: fmpq, point: Point) -> Value:
@@ -240,7 +264,8 @@ def factorial(value: Value, point: Point) -> Value:
         if value < 0:
             raise Undefined("factorial of a negative number")
         if value <= MAX_FACTORIAL:
-            return fmpq(fmpz.fac_ui(value.p))
+            return watched(fmpq(fmpz.fac_ui(value.p)), point)
+    spend(GAMMA_WORK)
     return noted((ball(value) + 1).gamma(), point)
 
 
@@ -270,6 +295,7 @@ def _opaque(node: Node, point: Point) -> Value:
 
 def generic(name: str, arguments: tuple[Value, ...], point: Point) -> Value:
     """The value of a function that nobody knows: some smooth one, the same for the same name."""
+    spend(GENERIC_WORK)
     total = ball(point[f"{name}()"])
     for place, argument in enumerate(arguments):
         near, far = point[f"{name}({place}"], point[f"{name}){place}"]
@@ -284,13 +310,14 @@ def _series(node: Node, point: Point) -> Value:
         raise Undefined("bounds that are no whole numbers")
     if last - first > MAX_TERMS:
         raise Undefined("too many terms")
+    point.big = True  # small terms make large sums
     outer = point.bindings.get(node.value)
     total: Value = _ZERO if node.op == "sum" else _ONE
     index = first
     while index <= last:
         point.bindings[node.value] = index
         term = evaluate(node.args[2], point)
-        total = total + term if node.op == "sum" else total * term
+        total = bounded(total + term if node.op == "sum" else total * term, point)
         index += 1
     if outer is None:
         point.bindings.pop(node.value, None)
