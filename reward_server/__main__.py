@@ -13,6 +13,7 @@ from importlib import import_module
 # name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
 COMMANDS = {
     "serve": ("start the server", "reward_server.commands.serve"),
+    "check": ("load all, score known samples, exit 0 or 1", "reward_server.commands.check"),
     "score": ("score a JSONL file, no server needed", "reward_server.commands.score"),
 }
 

@@ -67,6 +67,11 @@ class Embedder:
     def pads(self) -> bool:
         return self.parity.layout == "padded"
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """How it runs, for those who look."""
+        return self.parity.about(self.backbone.device, self.backbone.dtype)
+
     def prepare(self, inputs: Sequence[str]) -> list[Any]:
         keys = [self.cache.key(text) for text in inputs]
         answers: list[Any] = [self.cache.get(key) for key in keys]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -36,6 +36,16 @@ class Parity(NamedTuple):
     drift: float
     tolerance: float
     seconds: float
+
+    def about(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+        """What is told of a model that runs so."""
+        return {
+            "device": str(device),
+            "dtype": str(dtype).removeprefix("torch."),
+            "layout": self.layout,
+            "parity_drift": self.drift,
+            "parity_tolerance": self.tolerance,
+        }
 
     @property
     def holds(self) -> bool:

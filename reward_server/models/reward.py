@@ -74,6 +74,11 @@ class RewardModel:
     def pads(self) -> bool:
         return self.parity.layout == "padded"
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """How it runs, for those who look."""
+        return self.parity.about(self.device, self.dtype)
+
     def prepare(self, inputs: Sequence[Text]) -> list[Any]:
         return [
             Prepared(len(one.ids), one, truncated=one.cut > 0) if isinstance(one, Tokens) else one

@@ -6,13 +6,15 @@ Pure but for the tokenizer. What cannot be read is that sample's error; what is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
-from transformers import PreTrainedTokenizerBase
 
 from reward_server.errors import ConfigError, sample_error
 from reward_server.schemas import Message, SampleError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Prompt = str | list[Message] | None
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from reward_server.models.config import ModelConfig, RewardModelConfig
+from reward_server.models.text import Text
 from reward_server.schemas import Sample
 from reward_server.scorers.base import RunsIn, Score
-
-Text = tuple[Any, str]
 
 
 class RewardModelScorer:
@@ -28,7 +27,7 @@ class RewardModelScorer:
         self.version = f"1 {digest}"
 
     def inputs(self, sample: Sample) -> Sequence[Text]:
-        return [(sample.prompt, sample.response)]
+        return [Text(sample.prompt, sample.response)]
 
     def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
         [output] = outputs

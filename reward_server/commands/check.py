@@ -1,0 +1,130 @@
+"""`reward-server check`: load everything the settings name, score known samples, exit 0 or 1.
+
+Each sample is scored alone and in one request with all others; a reward that differs, or that could
+not be given, fails the check. Models hold their batches against one by one while they load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from reward_server.commands.score import read_samples
+from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
+from reward_server.engine import Engine, create_engine
+from reward_server.errors import ConfigError, RequestError
+from reward_server.metrics import Metrics
+from reward_server.profiles import load_profiles
+from reward_server.schemas import Sample, SampleResult, ScoreRequest
+from reward_server.settings import Settings
+
+# Scores of one sample alone and among others may differ in their last bits only.
+TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 2e-2
+
+
+class Finding(NamedTuple):
+    """What one profile or model came to."""
+
+    what: str
+    good: bool
+    said: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input", type=Path, metavar="FILE", help="samples of your own to score, JSONL"
+    )
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    findings = asyncio.run(check(settings, _samples(arguments.input)))
+    table = Table("", "what", "found", box=None)
+    for finding in findings:
+        table.add_row("ok" if finding.good else "FAILED", finding.what, finding.said)
+    Console(soft_wrap=True).print(table)
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+async def check(settings: Settings, samples: Sequence[Sample]) -> list[Finding]:
+    """Everything that `settings` name, tried out on `samples`."""
+    try:
+        profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
+        engine = create_engine(profiles, settings, Metrics())
+        await engine.start()
+    except ConfigError as error:
+        return [Finding("loading", False, str(error))]
+    try:
+        models = [
+            Finding(f"model {model.name}", model.ready, model.reason or _about(model.about))
+            for model in engine.models.info()
+        ]
+        return models + [await _check_profile(engine, name, samples) for name in profiles]
+    finally:
+        await engine.stop()
+
+
+async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -> Finding:
+    try:
+        together = (await engine.score(ScoreRequest(list(samples), profile=name))).results
+        alone = [
+            (await engine.score(ScoreRequest([sample], profile=name))).results[0]
+            for sample in reversed(samples)
+        ]
+    except RequestError as error:
+        return Finding(f"profile {name}", False, str(error))
+    failed = next((result for result in together if result.reward is None), None)
+    if failed is not None:
+        return Finding(f"profile {name}", False, f"sample {failed.id}: {failed.error}")
+    drift = _largest_difference(together, alone[::-1])
+    rewards = ", ".join(f"{result.reward:.4g}" for result in together)
+    said = f"rewards {rewards}; alone and together differ by {drift:.2g}"
+    return Finding(f"profile {name}", drift <= _tolerance(engine, name, together), said)
+
+
+def _largest_difference(one: Sequence[SampleResult], other: Sequence[SampleResult]) -> float:
+    return max(
+        abs(a.reward - b.reward) if a.reward is not None and b.reward is not None else float("inf")
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _tolerance(engine: Engine, profile: str, results: Sequence[SampleResult]) -> float:
+    dtypes = {m.about.get("dtype") for m in engine.models.info() if profile in m.profiles}
+    half = dtypes & {"bfloat16", "float16"}
+    size = max(1.0, *(abs(result.reward or 0.0) for result in results))
+    return size * (HALF_PRECISION_TOLERANCE if half else TOLERANCE)
+
+
+def _about(about: dict[str, object]) -> str:
+    return ", ".join(
+        f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in about.items()
+    )
+
+
+def _samples(path: Path | None) -> list[Sample]:
+    if path is None:
+        return KNOWN_SAMPLES
+    if not path.is_file():
+        raise ConfigError(f"input {path} is not a file; give JSONL, one sample a line")
+    with path.open("rb") as source:
+        samples = list(read_samples(source, path))
+    if not samples:
+        raise ConfigError(f"input {path} holds no samples")
+    return samples
+
+
+_ANSWER = "<think>Forty and six make {0}.</think>\n<answer>\\boxed{{{0}}}</answer>"
+KNOWN_SAMPLES = [
+    Sample("right", _ANSWER.format(46), prompt="What is 40 + 6?", ground_truth="46"),
+    Sample("wrong", _ANSWER.format(47), prompt="What is 40 + 6?", ground_truth="46"),
+    Sample("long", "So it goes on. " * 40, prompt="Tell me a story.", ground_truth="46"),
+]

@@ -1,0 +1,63 @@
+"""`reward-server check`: what is configured works, or the exit status says that it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reward_server.__main__ import main
+from tests.reward_server.models import tiny
+
+
+def profiles(folder: Path, text: str) -> list[str]:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "mine.yaml").write_text(text)
+    return ["--profiles_dir", str(folder / "mine"), "--workers", "1"]
+
+
+def test_the_built_in_profiles_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "profile math" in said
+    assert "rewards 1, 0, 0" in said
+
+
+def test_a_reward_model_is_held_against_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.classifier(tmp_path / "judge")
+    options = profiles(
+        tmp_path, f"scorers: {{reward_model: {{config: {{model: {tmp_path}/judge}}}}}}"
+    )
+    assert main(["check", *options]) == 0
+    said = capsys.readouterr().out
+    assert "model judge" in said
+    assert "parity_drift" in said
+
+
+def test_a_model_that_cannot_be_served_fails_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.language_model(tmp_path / "judge")
+    options = profiles(
+        tmp_path, f"scorers: {{reward_model: {{config: {{model: {tmp_path}/judge}}}}}}"
+    )
+    assert main(["check", *options]) == 1
+    assert "has no head" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_samples_of_ones_own_can_be_checked_and_a_failure_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text('{"id": "good", "response": "46", "ground_truth": "46"}\n')
+    assert main(["check", "--workers", "1", "--input", str(samples)]) == 0
+    samples.write_text('{"id": "unreadable", "response": "46"}\n')
+    assert main(["check", "--workers", "1", "--input", str(samples)]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_input_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--input", "/nowhere.jsonl"]) == 2
+    assert "is not a file" in capsys.readouterr().err
