@@ -190,7 +190,7 @@ def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
     plans = _PLANS
     if found.jagged:
         far = int(min(found.largest, fmpq(10**9)).ceil())
-        plans = (*_PLANS[:3], (far, far + 7, "-"), (far, far + 7, "+"), (3, 0, "*"), *_PLANS[3:])
+        plans = (_PLANS[0], (far, far + 7, "-"), (far, far + 7, "+"), (3, 0, "*"), *_PLANS[1:])
     for number, (scale, shift, signs) in enumerate(plans):
         point = Point(seed + number * 7919, scale, shift, signs)
         point.common_logs = common_logs
@@ -201,7 +201,7 @@ def _same_at_points(
     left: Node, right: Node, seed: int, found: Features, common_logs: bool
 ) -> tuple[bool, str]:
     precision(POINT_BITS)
-    wanted = AGREEING_POINTS + (3 if found.jagged else 0)
+    wanted = AGREEING_POINTS + 2 * found.jagged
     agreed = complex_agreed = complex_apart = 0
     exact = True
     for point in _points(seed, found, common_logs):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from reward_server.scorers.math import calls, primaries
 from reward_server.scorers.math.atoms import base_literal
 from reward_server.scorers.math.cursor import Cursor
-from reward_server.scorers.math.primaries import signs, subscript
+from reward_server.scorers.math.primaries import bare_number, signs, subscript
 from reward_server.scorers.math.symbols import NUMBER_WORDS
 from reward_server.scorers.math.tree import Node, product_of, sum_of
 
@@ -156,7 +156,7 @@ def exponent(cur: Cursor) -> Node:
     """One group, number, name or call, with its sign and its own power."""
     cur.deeper()
     sign = signs(cur)
-    node = primary(cur)
+    node = bare_number(cur) if cur.kinds[cur.at] == "num" else primary(cur)
     if cur.kinds[cur.at] == "!":
         cur.at += 1
         node = Node("fact", (node,))

@@ -13,6 +13,7 @@ from reward_server.scorers.math.symbols import SAME_ACCENT
 from reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_CELLS = 144
+_ALONE = frozenset(["num", "name", "const"])
 _INVERSE_MARK = ["^", "{", "-", "num", "}", "("]
 # Letters that are functions when a bracket follows: f(x), P(3).
 FUNCTION_LETTERS = frozenset("fghFGHuvwPQ") | {"phi", "psi", "delta", "Phi", "Psi", "Gamma"}
@@ -158,6 +159,8 @@ def bracket(cur: Cursor) -> Node:
 
 
 def braces(cur: Cursor) -> Node:
+    if (node := small_group(cur)) is not None:
+        return node
     cur.at += 1
     inner = inside(cur)
     if cur.kinds[cur.at] in ("|", ":"):
@@ -216,14 +219,34 @@ def rounded(cur: Cursor) -> Node:
     return Node("call", (inner,), "floor" if kind == "lfloor" else "ceil")
 
 
+def bare_number(cur: Cursor) -> Node:
+    """A literal that no fraction behind it makes a mixed number: `\\frac12\\frac34`."""
+    cur.at += 1
+    return number(cur.values[cur.at - 1])
+
+
+def small_group(cur: Cursor) -> Node | None:
+    """`{2}` and `{x}`, the short way; None for a group of more than one token."""
+    if cur.kinds[cur.at + 1] not in _ALONE or cur.kinds[cur.at + 2] != "}":
+        return None
+    cur.at += 1
+    node = cur.rules.primary(cur)
+    cur.at += 1
+    return node
+
+
 def argument(cur: Cursor) -> Node:
     """What a LaTeX command applies to: a group, or one digit, letter or command."""
     kind = cur.kinds[cur.at]
     if kind == "{":
+        if (node := small_group(cur)) is not None:
+            return node
         cur.at += 1
         inner = inside(cur)
         cur.take("}")
         return inner
+    if kind == "num":
+        return bare_number(cur)
     cur.deeper()
     node = cur.rules.primary(cur)
     cur.depth -= 1

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reward_server.scorers.math import math_check, math_equal
+from reward_server.scorers.math.policy import DEFAULT, make_policy
 
 PAGE = Path(__file__).parents[4] / "docs" / "math.md"
 
@@ -55,3 +57,23 @@ def test_the_example_holds_and_the_near_miss_does_not(row: list[str]) -> None:
 def test_a_response_is_judged_as_the_page_says(row: list[str]) -> None:
     response, truth, holds = row
     assert math_check(_code(response), _code(truth)).equal == (holds == "yes")
+
+
+def test_the_strict_and_the_lenient_profile_are_those_of_the_page() -> None:
+    profiles = PAGE.parents[1] / "reward_server" / "profiles"
+    for column, name in ((2, "math_strict"), (4, "math_lenient")):
+        content = yaml.safe_load((profiles / f"{name}.yaml").read_text(encoding="utf-8"))
+        policy = make_policy(content["scorers"]["math"]["config"])
+        for row in _rows("| key |"):
+            key, value = _code(row[0]), row[column]
+            if key == "answer_from":
+                assert (len(policy.answer_from) == 5) == (value == "all five")
+            else:
+                assert str(getattr(policy, key)).lower() == _code(value), key
+
+
+def test_the_default_column_is_the_default_policy() -> None:
+    for row in _rows("| key |"):
+        key, value = _code(row[0]), row[3]
+        if key != "answer_from":
+            assert str(getattr(DEFAULT, key)).lower() == _code(value), key
