@@ -34,7 +34,8 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_import_is_quick() -> None:
-    code = "import time; t = time.perf_counter(); import clients; print(time.perf_counter() - t)"
+    # Seconds of the processor, since those of the clock tell of the machine's other work too.
+    code = "import time; t = time.process_time(); import clients; print(time.process_time() - t)"
     assert min(float(run(code).stdout) for _ in range(5)) < 0.3
 
 
@@ -157,7 +158,7 @@ async def test_an_interrupt_ends_the_wait(start_peer: StartPeer) -> None:
     peer = await start_peer(lambda _: Hang())
     code = """
 import clients, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 clients.RemoteRewardClient(sys.argv[1]).score([clients.Sample("a", "x")])
 """
     process = await asyncio.create_subprocess_exec(
