@@ -16,7 +16,7 @@ import time
 
 import atheris  # pyright: ignore[reportMissingImports]
 
-with atheris.instrument_imports(include=["reward_server.scorers.math"]):
+with atheris.instrument_imports(include=["reward_server.scorers.math"]):  # pyright: ignore
     from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
 
 MAX_PAIR_S = 1.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reward_server.scorers.math import calls, primaries
+from reward_server.scorers.math import blocks, calls, primaries
 from reward_server.scorers.math.atoms import base_literal
 from reward_server.scorers.math.cursor import Cursor
 from reward_server.scorers.math.primaries import bare_number, signs, subscript
@@ -207,11 +207,11 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "surd": primaries.any_root,
     "cbrt": primaries.any_root,
     "accent": primaries.accent,
-    "sum": primaries.big_operator,
-    "prod": primaries.big_operator,
-    "int": primaries.big_operator,
-    "lim": primaries.big_operator,
-    "begin": primaries.environment,
+    "sum": blocks.big_operator,
+    "prod": blocks.big_operator,
+    "int": blocks.big_operator,
+    "lim": blocks.big_operator,
+    "begin": blocks.environment,
     "empty": primaries.empty_set,
     "field": primaries.number_field,
     "dots": primaries.dots,
