@@ -143,11 +143,10 @@ def work(
             score = score_one(scorers[task.scorer], sample, task.explain, memory.limit_bytes)
             scores[serial] = score
             if score.error is not None or time.monotonic() - since > FLUSH_S:
-                board[RUNNING] = NOTHING
-                since = report(link, scores, since, memory)
+                since = report(link, board, scores, since, memory)
                 scores = {}
         if scores:
-            report(link, scores, since, memory)
+            report(link, board, scores, since, memory)
 
 
 def begin(inbox: bytearray, board: memoryview[float]) -> Iterator[tuple[int, Task, Sample]]:
@@ -162,11 +161,14 @@ def begin(inbox: bytearray, board: memoryview[float]) -> Iterator[tuple[int, Tas
             board[STARTED_AT] = time.monotonic()
             board[RUNNING] = serial
             yield serial, task, sample
-    board[RUNNING] = NOTHING
 
 
 def report(
-    link: socket.socket, scores: dict[int, Score | None], since: float, memory: Memory
+    link: socket.socket,
+    board: memoryview[float],
+    scores: dict[int, Score | None],
+    since: float,
+    memory: Memory,
 ) -> float:
     """Sends the scores; returns the time, from which the next ones' work counts.
 
@@ -175,7 +177,10 @@ def report(
     """
     now = time.monotonic()
     retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
-    link.sendall(reply(Scored(scores, now - since, retire)))
+    data = reply(Scored(scores, now - since, retire))
+    # Not sooner: were the encoding to kill the process, a sample must answer for it.
+    board[RUNNING] = NOTHING
+    link.sendall(data)
     if retire:
         os._exit(0)
     return now
@@ -231,7 +236,7 @@ def checked(scores: Any) -> Score:
 
 def reply(scored: Scored) -> bytes:
     """The frame of `scored`; a score that cannot be sent gives way to an error in its place."""
-    with suppress(TypeError, ValueError):
+    with suppress(Exception):
         whole = frame(scored)
         if len(whole) <= LARGEST_REPLY_BYTES:
             return whole
@@ -242,7 +247,7 @@ def reply(scored: Scored) -> bytes:
 def _sendable(score: Score | None) -> Score | None:
     try:
         size = len(frame(Scored({1: score})))
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001, an explanation may hold anything
         return failed(f"its score cannot be sent: {error}")
     if size > LARGEST_REPLY_BYTES:
         return failed(

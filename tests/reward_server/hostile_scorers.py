@@ -88,6 +88,13 @@ def note_and_sleep(sample: Sample) -> None:
     time.sleep(0.1)
 
 
+def nested(depth: int) -> list[Any]:
+    nest: list[Any] = []
+    for _ in range(depth):
+        nest = [nest]
+    return nest
+
+
 LEAKED: list[bytearray] = []
 
 ACTS: dict[str, Callable[[Sample], Any]] = {
@@ -112,6 +119,7 @@ ACTS: dict[str, Callable[[Sample], Any]] = {
     "text": lambda _: [Score("7")],  # pyright: ignore[reportArgumentType]
     "neither": lambda _: [Score()],
     "unsendable": lambda _: [Score(1.0, explanation={"what": object()})],
+    "deep": lambda _: [Score(1.0, explanation={"what": nested(100_000)})],
     "large": lambda _: [Score(1.0, explanation={"what": "x" * (17 * 1024**2)})],
     "big_int": lambda _: [Score(1.0, explanation={"what": 10**40})],
     "own_error": lambda _: [Score(error=sample_error("bad_ground_truth", "unreadable"))],

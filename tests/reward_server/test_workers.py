@@ -22,6 +22,7 @@ from reward_server.errors import ConfigError
 from reward_server.schemas import Sample
 from reward_server.scorers.base import Score, ScorerSpec
 from reward_server.workers import WorkerPool
+from tests.reward_server.hostile_scorers import nested
 
 HERE = Path(__file__).parent
 LENGTH = ScorerSpec("hostile_scorers:Length", {})
@@ -235,6 +236,7 @@ async def test_what_a_scorer_hoards_is_never_what_a_later_sample_lacks(
         ("inf", "inf"),
         ("neither", "neither a value nor an error"),
         ("unsendable", "cannot be sent"),
+        ("deep", "cannot be sent"),
         ("large", "17825"),
     ],
 )
@@ -261,8 +263,9 @@ async def test_text_that_cannot_be_sent_fails_alone(start_pool: StartPool) -> No
     samples = numbers(40)
     samples[13] = Sample(id="surrogate", response="\ud800")
     samples[14] = acting("none", what=object())
+    samples[15] = acting("none", what=nested(100_000))
     scores = await pool.score("hostile", samples)
-    assert_only({13: "scorer_failed", 14: "scorer_failed"}, scores, 40)
+    assert_only(dict.fromkeys((13, 14, 15), "scorer_failed"), scores, 40)
     assert "cannot be sent" in message(scores[13])
 
 
