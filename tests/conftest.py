@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.live_server import ROOT, LiveServer
+
+# Read when the libraries are imported: no test asks a host outside for anything.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 

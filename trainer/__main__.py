@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -42,6 +43,16 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+def environment(command: str) -> dict[str, str]:
+    """What the libraries read when they are imported; a setting of the user's own wins.
+
+    They would report every load to hosts outside, and wait for the answer: on a machine without
+    a network that is seconds each time. The demo needs nothing from a hub at all.
+    """
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    return quiet | ({"HF_HUB_OFFLINE": "1"} if command == "demo" else {})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -53,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"trainer: no command {command!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    os.environ.update(environment(command) | os.environ)
     try:
         import_module(f"trainer.{MODULES.get(command, command)}").run(rest)
     except (InputError, RunFailed) as error:

@@ -162,9 +162,7 @@ def conclusion(before: dict[str, Any], after: dict[str, Any]) -> str:
     elif new[1] < old[0]:
         verdict = "All of the gain is form; the arithmetic itself got somewhat worse."
     else:
-        verdict = (
-            "All of the gain is form: the arithmetic is as good as before, within its interval."
-        )
+        verdict = "All of the gain is form: the arithmetic did not get better."
     return f"{numbers}. {verdict}"
 
 
