@@ -1,7 +1,7 @@
 """Where the reader stands: the tokens, a place in them, and how deep it is nested.
 
-The grammar is five rooms of functions over one cursor: `parse` (answers: lists, relations, words),
-`expressions` (sums down to powers), `calls` (named functions), `blocks` (sums with bounds, matrices),
+The grammar is five rooms of functions over one cursor: `parse` (answers, lists, relations, words),
+`expressions` (sums down to powers), `calls` (named functions), `blocks` (bounded sums, matrices),
 `primaries` (what stands alone).
 Rooms call the ones before them by name and the ones after them through `Rules`.
 """

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import gcd, lcm
 
-from flint import acb, fmpq, fmpq_mat, fmpz
+from flint import acb, fmpq, fmpz
 
-from reward_server.scorers.math.tree import Node
-from reward_server.scorers.math.values import (
+from reward_server.scorers.math.arithmetic import (
     Point,
     Undefined,
     Value,
     ball,
     divide,
-    evaluate,
     factorial,
     noted,
     power,
@@ -30,19 +28,14 @@ FUNCTION_WORK = 4
 COSTLY = {"gamma": 60, "zeta": 200, "erf": 60}
 
 
-def call(node: Node, point: Point) -> Value:
-    """The value of a call node.
+def apply(name: str, values: list[Value], point: Point) -> Value:
+    """The value of the function called `name`.
 
     Raises:
         Undefined: there is none here.
+        TooMuchWork: the verdict's meter is empty.
     """
-    name = node.value
-    if name == "root":
-        return _root(node, point)
-    if name == "det":
-        return _determinant(node.args[0], point)
     spend(COSTLY.get(name, FUNCTION_WORK))
-    values = [evaluate(part, point) for part in node.args]
     if (several := _SEVERAL.get(name)) is not None:
         return several(values, point)
     if len(values) == 2 and name == "log":
@@ -56,9 +49,8 @@ def call(node: Node, point: Point) -> Value:
     return noted(result, point) if isinstance(result, acb) else result
 
 
-def _root(node: Node, point: Point) -> Value:
-    base, index = evaluate(node.args[0], point), evaluate(node.args[1], point)
-    return power(base, divide(fmpq(1), index), point)
+def _root(values: list[Value], point: Point) -> Value:
+    return power(values[0], divide(fmpq(1), values[1]), point)
 
 
 def _log(value: Value, point: Point) -> Value:
@@ -190,20 +182,10 @@ def _binomial(values: list[Value], point: Point) -> Value:
 
 
 _SEVERAL: dict[str, Callable[[list[Value], Point], Value]] = {
+    "root": _root,
     "max": _extreme(True),
     "min": _extreme(False),
     "gcd": _whole_numbers(gcd),
     "lcm": _whole_numbers(lcm),
     "binom": _binomial,
 }
-
-
-def _determinant(matrix: Node, point: Point) -> Value:
-    if matrix.op != "matrix" or matrix.value[0] != matrix.value[1]:
-        raise Undefined("the determinant of this")
-    size = matrix.value[0]
-    values = [evaluate(cell, point) for cell in matrix.args]
-    exact = [value for value in values if isinstance(value, fmpq)]
-    if len(exact) < len(values):
-        raise Undefined("a determinant with irrational entries")
-    return fmpq_mat(size, size, exact).det()
