@@ -8,7 +8,7 @@ adapters of each. Nothing but safetensors is opened.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from reward_server.errors import ConfigError
-from reward_server.models.files import read_json, resolve, weight_shapes
+from reward_server.models.files import how_made, read_json, resolve, weight_shapes
 
 ADAPTER_FILE = "adapter_config.json"
 HEAD_PREFIX = "v_head."
@@ -40,7 +40,8 @@ class Checkpoint:
 
     `own_forward`: its head is of a kind of its own, so that scores come from the whole model;
     elsewhere from `head` over one hidden state of `backbone`. `skips_pad`: the score is read at the
-    last token that is not the pad token, as transformers' classifiers do.
+    last token that is not the pad token, as transformers' classifiers do. `made`: how our trainer
+    made the head; empty where it did not.
     """
 
     whole: PreTrainedModel
@@ -48,6 +49,7 @@ class Checkpoint:
     head: torch.nn.Module
     own_forward: bool
     skips_pad: bool
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 def adapter_base(folder: Path, base_model: str | None) -> str | None:
@@ -170,9 +172,13 @@ def _classifier(
             "among its weights, so it is a language model, not a reward model"
         )
     outputs = shapes[heads[0]][0]
-    if outputs != 1:
-        raise ConfigError(f"{heads[0]} in {folder} has {outputs} outputs; a reward model has one")
-    remote = {**remote, "num_labels": 1}
+    made = how_made(folder)
+    if outputs != (2 if made.get("loss") == "disco" else 1):
+        raise ConfigError(
+            f"{heads[0]} in {folder} has {outputs} outputs; a reward model has one, or a mean and "
+            "a variance if its config.json says `reward_head: {loss: disco}`"
+        )
+    remote = {**remote, "num_labels": outputs}
     auto = AutoModelForSequenceClassification
     whole = (
         read_model(auto, folder, remote) if base is None else _adapted(auto, folder, base, remote)
@@ -180,7 +186,9 @@ def _classifier(
     backbone = getattr(whole, whole.base_model_prefix)
     head = getattr(whole, "score", None)
     if isinstance(head, torch.nn.Linear):
-        return Checkpoint(whole, backbone, head.float(), own_forward=False, skips_pad=True)
+        # Transformers' classifiers skip trailing padding; our trainer reads at the last token.
+        skips_pad = not made
+        return Checkpoint(whole, backbone, head.float(), False, skips_pad=skips_pad, made=made)
     return Checkpoint(whole, backbone, whole, own_forward=True, skips_pad=False)
 
 

@@ -128,6 +128,15 @@ def _json(path: Path, kind: type) -> Any:
     return content
 
 
+def how_made(folder: Path) -> dict[str, Any]:
+    """What `trainer rm` wrote of the head it trained into config.json; empty for other models.
+
+    Raises:
+        ConfigError: the config is no JSON.
+    """
+    return read_json(folder / "config.json").get("reward_head") or {}
+
+
 def folder_digest(folder: Path) -> str:
     """A hash of names and contents of the files that a model is read from."""
     hasher = hashlib.sha256()

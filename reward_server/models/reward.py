@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -36,11 +37,13 @@ log = logging.getLogger(__name__)
 
 
 class RewardOutput(Struct):
-    """What the model says of one text. `cut`: tokens that truncation left out."""
+    """What the model says of one text. `cut`: tokens that truncation left out. `std`: how unsure a
+    distributional model is of `score`, its mean."""
 
     score: float
     tokens: int
     cut: int
+    std: float | None = None
 
 
 class RewardModel:
@@ -88,30 +91,27 @@ class RewardModel:
     def run(self, batch: Sequence[Prepared]) -> list[RewardOutput]:
         tokens: list[Tokens] = [one.content for one in batch]
         with torch.inference_mode(), memory_errors():
-            scores = self.scores([one.ids for one in tokens], self.parity.layout).tolist()
-        return [
-            RewardOutput(self._normalized(score), len(one.ids), one.cut)
-            for score, one in zip(scores, tokens, strict=True)
-        ]
+            rows = self.scores([one.ids for one in tokens], self.parity.layout).tolist()
+        return [self._output(row, one) for row, one in zip(rows, tokens, strict=True)]
 
     def scores(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
-        """Raw scores (sequences,) in fp32 of the sequences, run as one batch."""
+        """What the head gives (sequences, outputs), in fp32, for the sequences run as one batch."""
         if self.checkpoint.own_forward:
             padded, mask = pad(ids, self._pad_id, self.device)
-            return self.checkpoint.whole(padded, attention_mask=mask).logits[:, 0].float()
+            return self.checkpoint.whole(padded, attention_mask=mask).logits.float()
         hidden = LAYOUTS[layout](self.checkpoint.backbone, ids, self._pad_id)
         ends = torch.tensor(_scored_positions(ids, self._skipped_id), device=self.device)
-        return self.checkpoint.head(hidden[ends].float())[:, 0]
+        return self.checkpoint.head(hidden[ends].float())
 
     def score_alone(self, ids: Ids) -> torch.Tensor:
-        """The raw score of one sequence by transformers' own forward: no batch, no mask, no
-        padding. What every other way is held against."""
+        """What the head gives (outputs,) for one sequence by transformers' own forward: no batch,
+        no mask, no padding. What every other way is held against."""
         row = torch.tensor([list(ids)], device=self.device)
         if self.checkpoint.own_forward:
-            return self.checkpoint.whole(row).logits[0, 0].float()
+            return self.checkpoint.whole(row).logits[0].float()
         hidden = self.checkpoint.backbone(row).last_hidden_state
         end = _scored_positions([ids], self._skipped_id)[0]
-        return self.checkpoint.head(hidden[0, end].float())[0]
+        return self.checkpoint.head(hidden[0, end].float())
 
     def check_parity(self, layouts: Sequence[str]) -> None:
         """Hold the layouts against one by one; keep the fastest that agrees.
@@ -135,11 +135,15 @@ class RewardModel:
         gc.collect()
         torch.cuda.empty_cache()
 
-    def _normalized(self, score: float) -> float:
-        if self.normalization is None:
-            return score
-        mean, std = self.normalization
-        return (score - mean) / std
+    def _output(self, row: Sequence[float], tokens: Tokens) -> RewardOutput:
+        made = self.checkpoint.made
+        mean, scale = self.normalization or (0.0, 1.0)
+        score = (row[0] + made.get("bias", 0.0) - mean) / scale
+        std = None
+        if len(row) == 2:
+            variance = math.log1p(math.exp(-abs(row[1]))) + max(row[1], 0.0)  # softplus
+            std = math.sqrt(variance + made["variance_floor"]) / scale
+        return RewardOutput(score, len(tokens.ids), tokens.cut, std)
 
 
 def _scored_positions(ids: Sequence[Ids], skipped_id: int | None) -> list[int]:
@@ -168,6 +172,7 @@ def load_reward_model(config: RewardModelConfig) -> RewardModel:
     normalization = baked_normalization(folder) if config.normalize else None
     remote = {"trust_remote_code": config.trust_remote_code}
     checkpoint = read_checkpoint(folder, base_model=config.base_model, **remote)
+    _check_reading(config, checkpoint.made)
     tokenizer = read_tokenizer(folder, config.base_model, pad_token=config.pad_token, **remote)
     reader = TextReader(
         tokenizer,
@@ -184,6 +189,16 @@ def load_reward_model(config: RewardModelConfig) -> RewardModel:
         model.check_parity(_layouts(config, model))
     log.info("%s: %s on %s, %s", config.label, dtype, device, model.parity)
     return model
+
+
+def _check_reading(config: RewardModelConfig, made: Mapping[str, Any]) -> None:
+    """A model that is asked about other tokens than it was trained on gives other scores."""
+    wanted = {name: made[name] for name in ("template", "append_eos") if name in made}
+    if any(getattr(config, name) != value for name, value in wanted.items()):
+        words = ", ".join(f"{name}: {str(value).lower()}" for name, value in wanted.items())
+        raise ConfigError(
+            f"model {config.label} was trained with {words}; set it so in the profile"
+        )
 
 
 def _layouts(config: RewardModelConfig, model: RewardModel) -> list[str]:

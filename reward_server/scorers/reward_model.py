@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from reward_server.errors import ConfigError
 from reward_server.models.config import ModelConfig, RewardModelConfig
+from reward_server.models.files import how_made
 from reward_server.models.text import Text
 from reward_server.schemas import Sample
 from reward_server.scorers.base import RunsIn, Score
 
 
 class RewardModelScorer:
-    """The config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md."""
+    """The config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md.
+
+    `lower_bound_stds`, for models that give a mean and a standard deviation: the score is the mean
+    less so many of them.
+    """
 
     range = (None, None)
     runs_in: RunsIn = "model"
     reads = ("prompt", "response")
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, *, lower_bound_stds: float = 0.0, **config: Any) -> None:
         model = RewardModelConfig(**config)
+        self.lower_bound_stds = float(lower_bound_stds)
         self.use(model, model.digest())
 
     def use(self, model: ModelConfig, digest: str) -> None:
+        if self.lower_bound_stds and how_made(model.folder()).get("loss") != "disco":
+            raise ConfigError(
+                f"lower_bound_stds is set, but model {model.label} gives no standard deviation: "
+                "train one with `loss: disco`"
+            )
         self.model = model
         self.version = f"1 {digest}"
 
@@ -31,8 +43,10 @@ class RewardModelScorer:
 
     def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
         [output] = outputs
-        return Score(output.score, None, _explained(output) if explain else None)
+        score = output.score - self.lower_bound_stds * (output.std or 0.0)
+        return Score(score, None, _explained(output) if explain else None)
 
 
 def _explained(output: Any) -> dict[str, Any]:
-    return {"tokens": output.tokens, "tokens_cut": output.cut}
+    told = {"tokens": output.tokens, "tokens_cut": output.cut}
+    return told if output.std is None else told | {"mean": output.score, "std": output.std}

@@ -1,0 +1,151 @@
+"""Reward models from `trainer rm` behind a real server: the scores of training, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from reward_server.errors import ConfigError
+from reward_server.models.config import RewardModelConfig
+from reward_server.scorers.reward_model import RewardModelScorer
+from tests.live_server import LiveServer
+from tests.trainer.conftest import write_rows
+from tests.trainer.sorting import Sorting, make_sorting
+from trainer.__main__ import main
+
+TESTED = 60
+PROFILES = {
+    "pairwise": "model: {folder}/pairwise",
+    "value_head": "model: {folder}/value_head",
+    "adapter": "model: {folder}/lora/checkpoint-10, name: adapter",
+    "merged": "model: {folder}/lora",
+    "disco": "model: {folder}/disco",
+    "careful": "model: {folder}/disco, lower_bound_stds: 2.0",
+}
+TEXT = """
+scorers:
+  preference:
+    scorer: reward_model
+    config: {{{model}, template: plain, append_eos: true, dtype: float32, device: cpu}}
+"""
+LORA = {"use_peft": True, "lora_target_modules": "q_proj", "save_strategy": "steps"}
+RUNS: dict[str, dict[str, Any]] = {
+    "pairwise": {},
+    "disco": {"loss": "disco"},
+    "lora": {**LORA, "save_steps": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
+    return make_sorting(tmp_path_factory.mktemp("sorting"))
+
+
+def held_out(sorting: Sorting, folder: Path) -> Path:
+    return write_rows(folder / "test.jsonl", [dict(row) for row in sorting.held_out[:TESTED]])
+
+
+@pytest.fixture(scope="module")
+def folder(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three reward models after ten updates, one of them also in the value-head layout."""
+    folder = tmp_path_factory.mktemp("served")
+    common = {"learning_rate": 1e-3, "max_steps": 10, "save_predictions": True}
+    common |= {"eval_strategy": "steps", "eval_dataset_name": held_out(sorting, folder)}
+    common["dataset_name"] = write_rows(
+        folder / "train.jsonl", [dict(r) for r in sorting.pairs[:99]]
+    )
+    for name, fields in RUNS.items():
+        assert main(["rm", *sorting.flags(folder / name, **common, **fields)]) == 0
+    words = [f"--model={folder / 'pairwise'}", f"--output={folder / 'value_head'}"]
+    assert main(["convert", *words]) == 0
+    (folder / "profiles").mkdir()
+    for name, model in PROFILES.items():
+        text = TEXT.format(model=model.format(folder=folder))
+        (folder / "profiles" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def live(folder: Path) -> Iterator[LiveServer]:
+    server = LiveServer(folder / "log", "--profiles_dir", str(folder / "profiles")).start()
+    yield server
+    server.kill()
+
+
+def ask(live: LiveServer, sorting: Sorting, profile: str, side: str) -> list[Any]:
+    samples = [
+        {"id": str(number), "prompt": row["prompt"], "response": row[side]}
+        for number, row in enumerate(sorting.held_out[:TESTED])
+    ]
+    body = {"profile": profile, "samples": samples, "explain": True}
+    answer = httpx2.post(f"{live.url}/score", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["results"]
+
+
+def predicted(folder: Path, run: str) -> list[dict[str, float]]:
+    lines = (folder / run / "predictions.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["chosen", "rejected"])
+@pytest.mark.parametrize(
+    ("profile", "run"),
+    [
+        ("pairwise", "pairwise"),
+        ("value_head", "pairwise"),
+        ("merged", "lora"),
+        ("adapter", "lora"),
+        ("disco", "disco"),
+    ],
+)
+def test_a_served_score_is_the_score_of_training(
+    live: LiveServer, sorting: Sorting, folder: Path, profile: str, run: str, side: str
+) -> None:
+    results = ask(live, sorting, profile, side)
+    expected = [line[side] for line in predicted(folder, run)]
+    assert len(expected) == TESTED
+    assert len(set(expected)) > TESTED / 3
+    assert [result["reward"] for result in results] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_distributional_model_says_how_sure_it_is_and_can_be_asked_for_a_lower_bound(
+    live: LiveServer, sorting: Sorting, folder: Path
+) -> None:
+    expected = predicted(folder, "disco")
+    for result, line in zip(ask(live, sorting, "disco", "chosen"), expected, strict=True):
+        told = result["explanation"]["preference"]
+        assert told["std"] == pytest.approx(line["chosen_std"], abs=1e-5)
+        assert told["mean"] == pytest.approx(line["chosen"], abs=1e-5)
+    for result, line in zip(ask(live, sorting, "careful", "chosen"), expected, strict=True):
+        bound = line["chosen"] - 2 * line["chosen_std"]
+        assert result["reward"] == pytest.approx(bound, abs=1e-5)
+        assert result["explanation"]["preference"]["mean"] == pytest.approx(
+            line["chosen"], abs=1e-5
+        )
+    plain = ask(live, sorting, "pairwise", "chosen")[0]["explanation"]["preference"]
+    assert "std" not in plain
+
+
+@pytest.mark.slow
+def test_a_model_that_is_asked_about_other_tokens_than_it_was_trained_on_is_refused(
+    folder: Path,
+) -> None:
+    said = "was trained with template: plain, append_eos: true"
+    config = RewardModelConfig(model=str(folder / "pairwise"), dtype="float32", template="plain")
+    with pytest.raises(ConfigError, match=said):
+        config.load()
+
+
+@pytest.mark.slow
+def test_a_lower_bound_needs_a_model_that_says_how_sure_it_is(folder: Path) -> None:
+    model = str(folder / "pairwise")
+    with pytest.raises(ConfigError, match="gives no standard deviation"):
+        RewardModelScorer(model=model, lower_bound_stds=1.0)
