@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
+from reward_server.scorers.math.symbols import TURNING_WORDS
+
 Place = Literal["boxed", "answer_tag", "hashes", "phrase", "last_value"]
 PLACES: tuple[Place, ...] = get_args(Place)
 
@@ -47,11 +49,13 @@ _JOINED_TO_NEXT = re.compile(r"(\$|\\\)|\\\])\s*(,?\s*\b(?:and|or)\b|,)\s*$")
 _DELIMITERS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _MATH_JOINT = re.compile(r"\s*(?:,\s*(?:and|or)\b|,|;|and\b|or\b)\s*(?=\$|\\[(\[])")
 _NUMBER = re.compile(
-    r"(?<![\w.])(?:[-+−–]\s?)?(?:\\?[$€£¥]\s?)?"
+    r"(?<![A-Za-z0-9_.])(?:[-+−–]\s?)?(?:\\?[$€£¥]\s?)?"
     r"(?:\d{1,3}(?:[, ]\d{3})+(?!\d)|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+|(?<=\d))"
     r"(?:[eE][-+]?\d+)?(?:\s?/\s?\d+(?:\.\d+)?)?(?:\s?\\?%)?"
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[\s,:]+(?:[A-Za-z]{2,}|[-$\d])")
+_OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff]{3}")
+_DIGIT = re.compile(r"\d")
 _RETRACTION = re.compile(
     r"\bI\s+(?:refuse|give up|cannot|can't|can not|do not know|don't know)\b"
     r"|\bI(?:'m| am) (?:not sure|unsure|guessing)\b|\bno,? wait\b|\bjust kidding\b"
@@ -218,13 +222,21 @@ def _told(text: str, start: int) -> Answer:
     if verb:
         inner = _leading_math(told, 0)
         said = inner if inner is not None else told
-    return Answer(said[:BOX_MAX_CHARS], "phrase", start + len(said))
+    return Answer(_only_number(said) or said[:BOX_MAX_CHARS], "phrase", start + len(said))
+
+
+def _only_number(said: str) -> str | None:
+    """The number of a sentence that has just one, and no word that turns it: `the total of 42`."""
+    if len(said) > 400 or not _is_prose(said) or TURNING_WORDS & set(said.lower().split()):
+        return None
+    numbers = [found[0] for found in _NUMBER.finditer(said)]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _last_value(text: str) -> Answer | None:
     """The last mathematics or number of the text; all of it where it is one short answer."""
     whole = text.strip()
-    if len(whole) <= 200 and "\n" not in whole and not _PROSE.search(whole):
+    if len(whole) <= 200 and "\n" not in whole and not _is_prose(whole):
         maths = _leading_math(whole, 0)
         if maths is not None or not _MATH_SPAN.search(whole):
             said = whole if maths is None else maths
@@ -234,6 +246,13 @@ def _last_value(text: str) -> Answer | None:
     if maths and (number is None or maths.end >= number.end()):
         return maths
     return Answer(number[0], "last_value", number.end()) if number else None
+
+
+def _is_prose(text: str) -> bool:
+    """Words beside each other, or a run of another script's letters beside digits."""
+    if _PROSE.search(text):
+        return True
+    return not text.isascii() and bool(_OTHER_SCRIPT.search(text) and _DIGIT.search(text))
 
 
 def _last_math(text: str, start: int) -> Answer | None:
