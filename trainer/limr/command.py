@@ -29,7 +29,7 @@ from trainer.local_server import reward_server
 THIRD_STAGES = ("rl", "sft")
 # A selection to compare with: the fields of `trainer lim` that differ from those of the chosen one.
 COMPARED: dict[str, dict[str, Any]] = {
-    "random": {"method": "random"},
+    "random": {"method": "random", "threshold": None},
     "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
 }
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
@@ -132,6 +132,7 @@ def ppo_stage(plan: Plan) -> Stage:
         "ppo",
         fields,
         makes=MODEL_FILES,
+        trains=True,
         devices=plan.devices,
         hidden={"resume_from_checkpoint": True},
     )
@@ -171,6 +172,7 @@ def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
         fields,
         reads=(rows,),
         makes=MODEL_FILES,
+        trains=True,
         devices=plan.devices,
         hidden={"resume_from_checkpoint": True},
     )

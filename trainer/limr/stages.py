@@ -18,12 +18,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
 
+from trainer.__main__ import MODULES
 from trainer.errors import InputError, RunFailed
 
 DONE = "done.json"
@@ -36,7 +38,7 @@ class Stage:
     """`trainer COMMAND` with `fields`, into the folder `name`, from the files `reads`.
 
     `makes`: what has to be there when it is complete; one of them is enough.
-    `devices`: processes to launch it on, for commands that train.
+    `trains`: it runs in processes of its own, as many as `devices`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Stage:
     fields: Mapping[str, Any]
     reads: tuple[Path, ...] = ()
     makes: tuple[str, ...] = ()
+    trains: bool = False
     devices: int = 1
     hidden: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,13 +79,24 @@ def run_stage(output: Path, stage: Stage) -> Path:
     config = output / f"{stage.name}.yaml"
     content = yaml.safe_dump({**stage.fields, **stage.hidden}, sort_keys=False)
     config.write_text(content, encoding="utf-8")
-    code = run_command([*launcher(stage.devices), stage.command, "--config", str(config)])
+    code = (run_apart if stage.trains else run_here)(stage, ["--config", str(config)])
     if code != 0:
         raise RunFailed(f"{stage.name} ended with exit code {code}; run again to go on from there")
     if not any((folder / name).exists() for name in stage.makes):
         raise RunFailed(f"{stage.name} left none of {', '.join(stage.makes)} in {folder}")
     mark_done(folder, stage.digest())
     return folder
+
+
+def run_here(stage: Stage, words: list[str]) -> int:
+    """Run a stage that is no training in this process; its error is this command's own."""
+    import_module(f"trainer.{MODULES.get(stage.command, stage.command)}").run(words)
+    return 0
+
+
+def run_apart(stage: Stage, words: list[str]) -> int:
+    """Train in a process of its own, or several: what it holds of a device ends with it."""
+    return run_command([*launcher(stage.devices), stage.command, *words])
 
 
 def launcher(devices: int) -> list[str]:

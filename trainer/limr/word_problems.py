@@ -16,7 +16,7 @@ from trainer import demo
 from trainer.limr.stages import DONE, mark_done
 
 # So few that each is seen in several epochs of a short run: LIM compares epochs.
-RL_PROMPTS = 80
+RL_PROMPTS = 48
 
 
 def make_word_problems(folder: Path, seed: int) -> None:
