@@ -17,7 +17,8 @@ CONFIGS = Path(__file__).parents[2] / "trainer" / "configs"
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = [each for each in capsys.readouterr().err.splitlines() if "examples" not in each]
+    written = capsys.readouterr().err.splitlines()
+    captured = [each for each in written if each and "examples" not in each]  # less the bars
     assert len(captured) == 1, captured
     return captured[0]
 
