@@ -34,7 +34,7 @@ import httpx2
 from benchmarks import record
 from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
 from reward_server.scorers.math.equal import compare, ground_truth_texts
-from reward_server.scorers.math.read import read_ground_truth
+from reward_server.scorers.math.read import remembered
 from tests.live_server import LiveServer
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -80,7 +80,7 @@ def verdict(kind: str, prediction: str, truth: str) -> bool | None:
 
 def ours(pairs: list[dict[str, Any]]) -> Judged:
     """Our verdicts, nothing remembered of an earlier round."""
-    read_ground_truth.cache_clear()
+    remembered.cache_clear()
     judged: Judged = []
     for pair in pairs:
         started = time.process_time()

@@ -12,6 +12,7 @@ from flint import fmpq, fmpz
 
 from reward_server.scorers.math.tree import Node, Unreadable
 
+SHORT_CHARS = 40
 MAX_EXPONENT = 4_000  # beyond it 1e9999 is kept as a power and never written out
 
 _GROUPING = re.compile(r"[\s,{}!\\]")
@@ -23,9 +24,12 @@ _ROWS = frozenset(
 )
 
 
-@lru_cache(maxsize=8192)
 def number(written: str) -> Node:
     """A literal such as `1,000`, `.5`, `12{,}345.6` or `3e8`; never through a float."""
+    return _short_number(written) if len(written) <= SHORT_CHARS else _number(written)
+
+
+def _number(written: str) -> Node:
     mantissa, e, exponent = written.lower().partition("e")
     if not mantissa.isdigit():
         mantissa = _GROUPING.sub("", mantissa)
@@ -51,6 +55,9 @@ def repeating_decimal(written: str) -> Node:
     scale = fmpz(10) ** len(fixed)
     base = fmpq(fmpz((whole or "0") + fixed), scale)
     return Node("num", value=base + fmpq(fmpz(cycle), nines))
+
+
+_short_number = lru_cache(maxsize=4096)(_number)  # long ones would fill the memory
 
 
 def endless_decimal(node: Node) -> Node:

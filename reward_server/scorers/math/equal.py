@@ -22,6 +22,7 @@ from reward_server.scorers.math.tree import Unreadable, contains
 from reward_server.scorers.math.work import TooMuchWork, refill
 
 MAX_BOXES = 64
+REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
 _COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
@@ -64,7 +65,9 @@ def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
         UnreadableGroundTruth: there is none, or one of them is empty.
     """
     if isinstance(ground_truth, str):
-        return [_answer_of(ground_truth)]
+        return [
+            _answer_of(ground_truth) if len(ground_truth) <= 2_000 else _answer_in(ground_truth)
+        ]
     if isinstance(ground_truth, int | float) and not isinstance(ground_truth, bool):
         return [_answer_of(repr(ground_truth))]
     if isinstance(ground_truth, Sequence) and ground_truth:
@@ -72,8 +75,7 @@ def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
     raise UnreadableGroundTruth(f"the ground truth is {ground_truth!r}; expected an answer")
 
 
-@lru_cache(maxsize=8192)
-def _answer_of(truth: str) -> str:
+def _answer_in(truth: str) -> str:
     """The answer in a ground truth that is a box, a GSM8K solution, or the answer itself."""
     text = truth
     if _SURROUNDED.search(truth) and (found := find_answer(truth, ("boxed", "hashes", "phrase"))):
@@ -81,6 +83,13 @@ def _answer_of(truth: str) -> str:
     if not normalize_math_expression(text):
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has nothing to read")
     return text
+
+
+def _answer_of(truth: str) -> str:
+    return _remembered(truth) if len(truth) <= REMEMBERED_CHARS else _answer_in(truth)
+
+
+_remembered = lru_cache(maxsize=4096)(_answer_in)
 
 
 def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from reward_server.scorers.math.symbols import FUNCTIONS, GREEK, JOINTS, SHORT_WORDS, Token
 from reward_server.scorers.math.units import is_unit
 
+SHORT_CHARS = 40
 _LONGEST_NAME = max(map(len, (*FUNCTIONS, *GREEK)))
 _WHOLE: dict[str, Token] = {
     "percent": ("%", ""),
@@ -16,7 +17,6 @@ _WHOLE: dict[str, Token] = {
 }
 
 
-@lru_cache(maxsize=4096)
 def split_word(word: str, in_text: bool, after_number: bool, joined: bool) -> tuple[Token, ...]:
     """The tokens that a run of letters makes.
 
@@ -24,6 +24,11 @@ def split_word(word: str, in_text: bool, after_number: bool, joined: bool) -> tu
     `in_text`: does it stand in `\\text{}`; `after_number`: does a value stand before it, and with
     no space between, `joined`, so that `2abcd` is a product and `2 apples` is not?
     """
+    split = _remembered if len(word) <= SHORT_CHARS else _split
+    return split(word, in_text, after_number, joined)
+
+
+def _split(word: str, in_text: bool, after_number: bool, joined: bool) -> tuple[Token, ...]:
     if (known := _whole_word(word, in_text, after_number)) is not None:
         return (known,)
     tokens: list[Token] = []
@@ -39,6 +44,9 @@ def split_word(word: str, in_text: bool, after_number: bool, joined: bool) -> tu
     ):
         return (("word", word),)
     return tuple(tokens)
+
+
+_remembered = lru_cache(maxsize=4096)(_split)  # long ones would fill the memory
 
 
 def _whole_word(word: str, in_text: bool, after_number: bool) -> Token | None:

@@ -28,6 +28,7 @@ _PLAIN_NUMBER = re.compile(
 _WRAPPING = re.compile(
     r"\\(?:boxed|fbox)\s*\{(.+)\}|\*\*(.+)\*\*|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL
 )
+REMEMBERED_CHARS = 500  # of a ground truth; longer ones would fill the memory
 _TRAILING = " \t\n.;,。"
 _NOTHING = frozenset(["nan", "none", "null", "n/a", "inf", "-inf"])
 
@@ -56,10 +57,12 @@ def read(text: str) -> Reading:
         return Reading(text, None, str(unreadable))
 
 
-@lru_cache(maxsize=8192)
 def read_ground_truth(text: str) -> Reading:
     """`read`, remembered: the samples of a group have one ground truth."""
-    return read(text)
+    return remembered(text) if len(text) <= REMEMBERED_CHARS else read(text)
+
+
+remembered = lru_cache(maxsize=4096)(read)
 
 
 def _read(text: str) -> Reading:
