@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
+from transformers import AutoModelForCausalLM, set_seed
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
@@ -27,7 +27,7 @@ class AdapterArguments:
     )
 
 
-def quantization_of(model: ModelConfig) -> BitsAndBytesConfig | None:
+def quantization_of(model: ModelConfig, adapter: AdapterArguments | None = None) -> Any:
     """TRL's quantization config, None where none is asked for.
 
     Raises:
@@ -35,7 +35,7 @@ def quantization_of(model: ModelConfig) -> BitsAndBytesConfig | None:
     """
     if not (model.load_in_4bit or model.load_in_8bit):
         return None
-    if not model.use_peft:
+    if not (model.use_peft or (adapter and adapter.adapter_name_or_path)):
         raise InputError("load_in_4bit and load_in_8bit need use_peft: true (QLoRA)")
     if find_spec("bitsandbytes") is None:
         raise InputError(
@@ -54,27 +54,32 @@ def peft_of(model: ModelConfig) -> Any:
     return get_peft_config(model)
 
 
-def model_with_adapter(
-    name: str,
-    adapter: AdapterArguments,
-    model: ModelConfig,
-    init_kwargs: dict[str, Any],
-    seed: int,
-) -> Any:
-    """What TRL takes as `model`: its name, or a model with the adapter that is gone on from.
+def model_for_trl(
+    name: str, adapter: AdapterArguments, model: ModelConfig, args: Any
+) -> dict[str, Any]:
+    """The arguments of TRL's trainers that say what is trained: a model's name and, with LoRA, a
+    new adapter; or a model with the adapter that is gone on from.
 
     Raises:
         InputError: there is no adapter where one should be, or a new one is asked for as well.
     """
+    quantization = quantization_of(model, adapter)
     path = adapter.adapter_name_or_path
     if not path:
-        return name
+        return {
+            "model": name,
+            "quantization_config": quantization,
+            "peft_config": peft_of(model),
+        }
     if model.use_peft:
         raise InputError("adapter_name_or_path goes on from an adapter: leave out use_peft")
     if path.startswith((".", "/", "~")) and not (Path(path) / "adapter_config.json").is_file():
         raise InputError(f"no adapter at {path} (no adapter_config.json)")
     from peft import PeftModel
 
-    set_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(name, **init_kwargs)
-    return PeftModel.from_pretrained(base, path, is_trainable=True)
+    set_seed(args.seed)
+    kwargs = {**args.model_init_kwargs, "quantization_config": quantization}
+    base = AutoModelForCausalLM.from_pretrained(name, **kwargs)
+    # TRL would only warn that a model that is there already takes none.
+    args.model_init_kwargs = None
+    return {"model": PeftModel.from_pretrained(base, path, is_trainable=True)}

@@ -20,7 +20,7 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.model_config import ModelConfig
 
-from trainer.adapters import AdapterArguments, model_with_adapter, peft_of, quantization_of
+from trainer.adapters import AdapterArguments, model_for_trl
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
@@ -82,15 +82,12 @@ def build_trainer(
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     for part in filter(None, (rows, eval_rows)):
         check_prompts_fit(part, tokenizer, config)
-    quantization = quantization_of(model)
     trainer = DpoTrainer(
-        model=model_with_adapter(name, adapter, model, args.model_init_kwargs, args.seed),
+        **model_for_trl(name, adapter, model, args),
         args=args,
         train_dataset=rows,
         eval_dataset=eval_rows,
         processing_class=tokenizer,
-        quantization_config=quantization,
-        peft_config=peft_of(model),
     )
     if len(trainer.train_dataset) == 0:
         raise InputError(f"no prompt leaves room for a response under max_length {args.max_length}")

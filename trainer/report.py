@@ -23,6 +23,10 @@ from trainer.samples import read_samples, step_files
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 PAIRS_SHOWN = 8
 KEPT_SHOWN = 4
+HELD_OUT = {
+    "eval_accuracy": "held-out pairs ranked right",
+    "eval_logps/accuracies": "held-out pairs, chosen preferred",
+}
 
 
 def write_report(
@@ -71,6 +75,9 @@ def tiles(history: History) -> list[tuple[str, str]]:
     values = [value for _, value in series(history, key)]
     if values:
         found.append((f"{key}, first to last", f"{values[0]:.2f} → {values[-1]:.2f}"))
+    for key, name in HELD_OUT.items():
+        if measured := series(history, key):
+            found.append((name, f"{measured[-1][1]:.1%}"))
     waits, steps = mean_of(history, "rewards_wait_s"), mean_of(history, "step_time")
     if waits is not None and steps:
         found.append(("wait for rewards a step", f"{1000 * waits:.0f} ms"))

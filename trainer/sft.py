@@ -16,7 +16,7 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trainer.adapters import AdapterArguments, model_with_adapter, peft_of, quantization_of
+from trainer.adapters import AdapterArguments, model_for_trl
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
@@ -78,13 +78,11 @@ def build_trainer(
             if args.process_index == 0:
                 print(seen)
     trainer = SFTTrainer(
-        model=model_with_adapter(name, adapter, model, args.model_init_kwargs, args.seed),
+        **model_for_trl(name, adapter, model, args),
         args=args,
         train_dataset=made["train"],
         eval_dataset=made.get("eval"),
         processing_class=tokenizer,
-        quantization_config=quantization_of(model),
-        peft_config=peft_of(model),
     )
     check_kept(len(made["train"]), trainer, args)
     return trainer

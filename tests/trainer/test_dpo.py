@@ -160,3 +160,22 @@ def test_every_loss_of_trl_runs_and_the_other_names_of_the_sides_are_read(
 
 def test_beta_is_a_tenth_unless_it_is_said_otherwise() -> None:
     assert DPOConfig.beta == 0.1
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_an_adapter_whose_reference_is_the_adapter_as_it_was(
+    sorting: Sorting, undecided: Path, tmp_path: Path
+) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", [dict(row) for row in sorting.pairs[:64]])
+    fields = {"model_name_or_path": undecided, "dataset_name": rows, "learning_rate": 5e-3}
+    lora = {"use_peft": True, "lora_target_modules": "v_proj"}
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["dpo", *sorting.flags(first, **fields, **lora, max_steps=10)]) == 0
+    going_on = sorting.flags(second, **fields, max_steps=1, logging_steps=1)
+    assert main(["dpo", *going_on, f"--adapter_name_or_path={first}"]) == 0
+    assert history(first)[0]["logps/accuracies"] != history(second)[0]["logps/accuracies"]
+    # The first batch, before any update: nothing is gained over the adapter that was gone on from.
+    assert history(second)[0]["rewards/margins"] == pytest.approx(0, abs=1e-6)
+    weights = [load_file(folder / "adapter_model.safetensors") for folder in (first, second)]
+    assert weights[0].keys() == weights[1].keys()
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
