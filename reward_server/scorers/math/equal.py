@@ -17,7 +17,7 @@ from reward_server.scorers.math.compare import new_case, same
 from reward_server.scorers.math.extract import find_answer, find_boxes, retracted
 from reward_server.scorers.math.normalize import normalize_math_expression
 from reward_server.scorers.math.policy import DEFAULT, Policy
-from reward_server.scorers.math.read import Reading, read, read_ground_truth
+from reward_server.scorers.math.read import Reading, read
 from reward_server.scorers.math.tree import Unreadable, contains
 from reward_server.scorers.math.work import TooMuchWork, refill
 
@@ -99,7 +99,7 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         UnreadableGroundTruth: the acceptable answer cannot be read, and the answer is not the same
             text.
     """
-    expected = read_ground_truth(truth)
+    expected = read(truth)
     if expected.node is not None and answer.strip() == truth.strip():
         return Verdict(True, "same text", answer, None, expected, expected)
     given = read(answer)

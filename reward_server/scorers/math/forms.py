@@ -43,6 +43,7 @@ _TIME = re.compile(
     r"(?:([ap])\.?\s?m\b\.?)?\s*\}?",
     re.IGNORECASE | re.ASCII,
 )
+_CHOICE_WORDS = ("Option", "option", "Choice", "choice", "Answer", "answer")
 _NO_WORDS = re.compile(r"[0-9=^_+*/<>|,()]")
 
 
@@ -56,7 +57,7 @@ def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
         if " to" in text and (ratio := _RATIO_WORDS.fullmatch(text)):
             return Node("ratio", (number(ratio[1]), number(ratio[2])))
         return None
-    if first in "(\\ABCDEFGHIJOoCca":
+    if _may_be_choice(text, first):
         if option := _OPTION.fullmatch(text):
             return Node("choice", value=option[1])
         if (choice := _CHOICE.fullmatch(text)) and (found := _choice(choice, read)):
@@ -64,6 +65,16 @@ def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
     if len(text) < MAX_WORDS_CHARS and not _NO_WORDS.search(text):
         return _in_words(words_of(text))
     return None
+
+
+def _may_be_choice(text: str, first: str) -> bool:
+    if first == "(":
+        return ")" in text[:6]
+    if first == "\\":
+        return text.startswith(("\\text", "\\math", "\\bold", "\\bm"))
+    if first in "ABCDEFGHIJ" and text[1:2] in (".", ")", ":", " "):
+        return True
+    return first in "OoCcAa" and text.startswith(_CHOICE_WORDS)
 
 
 def without_lead(text: str) -> str:

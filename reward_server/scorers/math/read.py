@@ -28,7 +28,7 @@ _PLAIN_NUMBER = re.compile(
 _WRAPPING = re.compile(
     r"\\(?:boxed|fbox)\s*\{(.+)\}|\*\*(.+)\*\*|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL
 )
-REMEMBERED_CHARS = 500  # of a ground truth; longer ones would fill the memory
+REMEMBERED_CHARS = 200  # longer ones would fill the memory
 _TRAILING = " \t\n.;,。"
 _NOTHING = frozenset(["nan", "none", "null", "n/a", "inf", "-inf"])
 
@@ -45,7 +45,14 @@ class Reading(Struct):
 
 
 def read(text: str) -> Reading:
-    """What `text` states. Never raises: text that states nothing is a Reading that says so."""
+    """What `text` states. Never raises: text that states nothing is a Reading that says so.
+
+    Short texts are remembered: the samples of a group have one ground truth and few answers.
+    """
+    return remembered(text) if len(text) <= REMEMBERED_CHARS else _read_once(text)
+
+
+def _read_once(text: str) -> Reading:
     plain = _PLAIN_NUMBER.fullmatch(text)
     if plain:
         node = number(plain[2])
@@ -57,12 +64,7 @@ def read(text: str) -> Reading:
         return Reading(text, None, str(unreadable))
 
 
-def read_ground_truth(text: str) -> Reading:
-    """`read`, remembered: the samples of a group have one ground truth."""
-    return remembered(text) if len(text) <= REMEMBERED_CHARS else read(text)
-
-
-remembered = lru_cache(maxsize=4096)(read)
+remembered = lru_cache(maxsize=4096)(_read_once)
 
 
 def _read(text: str) -> Reading:

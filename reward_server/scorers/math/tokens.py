@@ -16,7 +16,7 @@ MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
 
 # Signs that are one token by themselves, whatever follows.
-_SINGLE = {sign: sign for sign in "+/^_()[]}|,;:'%&#?\""}
+_SINGLE = frozenset("+/^_}|,;:'%&#?\"")
 _SIGNS = re.compile(r"\*\*|<=|>=|!=|==|<>|->|=>|[-*<>=!]")
 _SIGN_KINDS = {"**": "^", "==": "=", "<>": "!="}
 _NESTING = {"(": 1, "[": 1, ")": -1, "]": -1}
@@ -101,11 +101,14 @@ def tokenize(text: str) -> Tokens:
 
 
 def _scan(text: str, tokens: Tokens, in_text: bool) -> None:
-    at, end, single = 0, len(text), _SINGLE
+    at, end = 0, len(text)
     while at < end:
         first = text[at]
-        if first in single:
-            tokens.depth += _NESTING.get(first, 0)
+        if first in _SINGLE:
+            tokens.add(first, first, in_text)
+            at += 1
+        elif first in _NESTING:
+            tokens.depth += _NESTING[first]
             tokens.add(first, first, in_text)
             at += 1
         elif first.isspace() or first in "$~":

@@ -65,19 +65,22 @@ def _const(node: Node, point: Point) -> Value:
 
 
 def _add(node: Node, point: Point) -> Value:
-    values = [evaluate(part, point) for part in node.args]
-    total = values[0]
-    for value in values[1:]:
-        total = bounded(total + value, point) if point.big else total + value
+    first, *rest = node.args
+    total: Value = first.value if first.op == "num" else evaluate(first, point)
+    for part in rest:
+        total = total + (part.value if part.op == "num" else evaluate(part, point))
+        if point.big:
+            total = bounded(total, point)
     if point.huge and isinstance(total, acb):
         point.lossy = True
     return total
 
 
 def _mul(node: Node, point: Point) -> Value:
-    value = evaluate(node.args[0], point)
-    for part in node.args[1:]:
-        value = value * evaluate(part, point)
+    first, *rest = node.args
+    value: Value = first.value if first.op == "num" else evaluate(first, point)
+    for part in rest:
+        value = value * (part.value if part.op == "num" else evaluate(part, point))
         if point.big:
             value = bounded(value, point)
     return value
@@ -92,7 +95,9 @@ def _div(node: Node, point: Point) -> Value:
 
 
 def _pow(node: Node, point: Point) -> Value:
-    return power(evaluate(node.args[0], point), evaluate(node.args[1], point), point)
+    base, exponent = node.args
+    raised = exponent.value if exponent.op == "num" else evaluate(exponent, point)
+    return power(evaluate(base, point), raised, point)
 
 
 def _mod(node: Node, point: Point) -> Value:
