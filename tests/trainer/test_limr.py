@@ -19,6 +19,7 @@ from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
 from trainer.__main__ import main
 from trainer.arithmetic import Problem
+from trainer.limr.stages import Stage, run_stage
 from trainer.samples import read_samples
 
 TIMEOUT_S = 240
@@ -210,6 +211,20 @@ def test_the_third_stage_may_be_sft_on_the_right_responses(
     assert taught
     assert taught[0].keys() == {"id", "prompt", "response"}
     assert (output / "3_lim" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_all(
+    workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    """Two processes of one prompt each; a process counts as a device."""
+    fields = {**workflow["ppo"], "per_device_train_batch_size": 4, "max_steps": 2}
+    fields |= {"output_dir": str(tmp_path / "1_ppo"), "save_strategy": "no"}
+    made = ("model.safetensors",)
+    run_stage(tmp_path, Stage("1_ppo", "ppo", fields, makes=made, trains=True, devices=2))
+    samples = list(read_samples(tmp_path / "1_ppo" / "samples"))
+    assert Counter(sample.step for sample in samples) == {1: 8, 2: 8}
+    assert len({(sample.step, sample.id) for sample in samples}) == 16
 
 
 def test_a_stage_of_other_settings_is_not_taken_for_this_one(

@@ -27,6 +27,7 @@ from rich.console import Console
 
 from trainer.__main__ import MODULES
 from trainer.errors import InputError, RunFailed
+from trainer.local_server import free_port
 
 DONE = "done.json"
 LOCK = "lock"
@@ -105,7 +106,9 @@ def launcher(devices: int) -> list[str]:
         return [sys.executable, "-m", "trainer"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += [f"--num_processes={devices}", "--num_machines=1", "--mixed_precision=no"]
-    return [*launch, "--dynamo_backend=no", "-m", "trainer"]
+    # A port of its own: two workflows may run on one machine.
+    launch += ["--dynamo_backend=no", f"--main_process_port={free_port()}"]
+    return [*launch, "-m", "trainer"]
 
 
 def run_command(words: list[str]) -> int:
