@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.cursor import ONE, TWO, Cursor
+from reward_server.scorers.math.cursor import MINUS_ONE, TWO, Cursor
 from reward_server.scorers.math.primaries import argument, bracket, set_braces, signs
 from reward_server.scorers.math.symbols import INVERSE
-from reward_server.scorers.math.tree import Node, product_of
+from reward_server.scorers.math.tree import Node, negative, product_of
 
 _BARE_FACTORS = frozenset(["num", "name", "const", "frac", "sqrt", "surd", "*", "{"])
 
@@ -27,7 +27,7 @@ def named_function(cur: Cursor) -> Node:
     node = applied(cur, name, base)
     if power is None:
         return node
-    if power == Node("neg", (ONE,)) and name in INVERSE:
+    if power == MINUS_ONE and name in INVERSE:
         return Node("call", node.args, INVERSE[name])
     return Node("pow", (node, power))
 
@@ -73,4 +73,4 @@ def bare_argument(cur: Cursor) -> Node:
         factors = [Node("div", (factors[0], cur.rules.factor(cur)))]
     cur.depth -= 1
     node = product_of(factors)
-    return Node("neg", (node,)) if sign < 0 else node
+    return negative(node) if sign < 0 else node

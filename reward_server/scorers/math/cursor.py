@@ -18,7 +18,7 @@ from reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_DEPTH = 48
 
-ONE, TWO, THREE = (Node("num", value=fmpq(number)) for number in (1, 2, 3))
+MINUS_ONE, TWO, THREE = (Node("num", value=fmpq(number)) for number in (-1, 2, 3))
 
 
 class Rules(Struct, frozen=True):

@@ -61,8 +61,8 @@ def features(*nodes: Node) -> Features:
     for node in pending:  # grows while it is walked
         op = node.op
         if op == "num":
-            if node.value > found.largest:
-                found.largest = node.value
+            if abs(node.value) > found.largest:
+                found.largest = abs(node.value)
         elif op == "name":
             found.names.add(node.value)
         else:
@@ -89,7 +89,8 @@ def _note_power(node: Node, found: Features) -> None:
     exponent = node.args[1]
     if exponent.op != "num" or exponent.value.q != 1:
         found.jagged = True
-        found.turning = found.turning or node.args[0].op == "neg"
+        base = node.args[0]
+        found.turning = found.turning or base.op == "neg" or (base.op == "num" and base.value < 0)
 
 
 def _note_unknown(node: Node, found: Features) -> None:

@@ -9,7 +9,7 @@ from reward_server.scorers.math.atoms import base_literal
 from reward_server.scorers.math.cursor import Cursor
 from reward_server.scorers.math.primaries import bare_number, signs, subscript
 from reward_server.scorers.math.symbols import NUMBER_WORDS
-from reward_server.scorers.math.tree import Node, product_of, sum_of
+from reward_server.scorers.math.tree import Node, negative, product_of, sum_of
 
 # What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
 FACTOR_STARTS = frozenset(
@@ -37,7 +37,7 @@ def terms(cur: Cursor) -> Node:
         if kind in ("+", "-"):
             sign = signs(cur)
             term = product(cur)
-            parts.append(Node("neg", (term,)) if sign < 0 else term)
+            parts.append(negative(term) if sign < 0 else term)
         elif kind in ("pm", "mp"):
             cur.at += 1
             before = (sum_of(parts),) if parts else ()
@@ -79,7 +79,7 @@ def product(cur: Cursor) -> Node:
 def signed_factor(cur: Cursor) -> Node:
     sign = signs(cur)
     node = factor(cur)
-    return Node("neg", (node,)) if sign < 0 else node
+    return negative(node) if sign < 0 else node
 
 
 def factor(cur: Cursor) -> Node:
@@ -163,7 +163,7 @@ def exponent(cur: Cursor) -> Node:
     if cur.kinds[cur.at] == "^":
         node = raised(cur, node)
     cur.depth -= 1
-    return Node("neg", (node,)) if sign < 0 else node
+    return negative(node) if sign < 0 else node
 
 
 def in_base(cur: Cursor, node: Node) -> Node:

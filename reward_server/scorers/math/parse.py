@@ -211,9 +211,7 @@ def unit_power(cur: Cursor) -> int:
         return 1
     cur.at += 1
     power = exponent(cur)
-    if power.op == "neg" and power.args[0].op == "num":
-        return -int(power.args[0].value.p)
-    if power.op != "num" or power.value.q != 1 or power.value.p > 9:
+    if power.op != "num" or power.value.q != 1 or abs(power.value.p) > 9:
         raise cur.fail("power of a unit")
     return int(power.value.p)
 

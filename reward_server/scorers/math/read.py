@@ -18,7 +18,7 @@ from reward_server.scorers.math.parse import parse
 from reward_server.scorers.math.shapes import shape
 from reward_server.scorers.math.spell import spell
 from reward_server.scorers.math.tokens import MAX_CHARS
-from reward_server.scorers.math.tree import Node, Unreadable
+from reward_server.scorers.math.tree import Node, Unreadable, negative
 from reward_server.scorers.math.words import is_wordy
 from reward_server.scorers.math.work import TooMuchWork, refill
 
@@ -56,7 +56,7 @@ def _read_once(text: str) -> Reading:
     plain = _PLAIN_NUMBER.fullmatch(text)
     if plain:
         node = number(plain[2])
-        return Reading(text, Node("neg", (node,)) if plain[1] else node)
+        return Reading(text, negative(node) if plain[1] else node)
     refill()
     try:
         return _read(text)

@@ -8,7 +8,7 @@ from flint import fmpq
 
 from reward_server.scorers.math import regions
 from reward_server.scorers.math.decide import constant_value, features, same_value
-from reward_server.scorers.math.tree import Node, Unreadable
+from reward_server.scorers.math.tree import Node, Unreadable, negative
 
 Shaper = Callable[[Node], Node]
 
@@ -98,7 +98,7 @@ def _check_chain(sides: list[Node], shape: Shaper) -> Node:
     Raises:
         Unreadable: two of them differ, or all are plain literals: `1 = 1` states nothing.
     """
-    if all(side.op in ("num", "neg") for side in sides) and len(sides) > 1:
+    if all(side.op == "num" for side in sides) and len(sides) > 1:
         raise Unreadable("an identity of numbers")
     last = sides[-1]
     for side in sides[:-1]:
@@ -180,7 +180,7 @@ def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | Non
 def _absolute(inner: Node, operator: str, size: Node, variable: str) -> Node | None:
     """|u| < c as -c < u < c, and |u| > c as what lies outside."""
     below = "<" if operator in ("<", ">=") else "<="
-    low = _solved(inner, ">" if below == "<" else ">=", Node("neg", (size,)), variable)
+    low = _solved(inner, ">" if below == "<" else ">=", negative(size), variable)
     high = _solved(inner, below, size, variable)
     if low is None or high is None or operator not in _ORDERINGS:
         return None

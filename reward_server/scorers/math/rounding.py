@@ -51,12 +51,9 @@ def _power_of_ten(node: Node) -> fmpq | None:
     if node.op != "pow" or node.args[0].op != "num" or node.args[0].value != 10:
         return None
     exponent = node.args[1]
-    sign = 1
-    if exponent.op == "neg":
-        exponent, sign = exponent.args[0], -1
     if exponent.op != "num" or exponent.value.q != 1 or abs(exponent.value.p) > 4000:
         return None
-    return fmpq(10) ** (sign * int(exponent.value.p))
+    return fmpq(10) ** int(exponent.value.p)
 
 
 def rounds_to(truth: Node, answer: Node, rounding: Rounding) -> bool:

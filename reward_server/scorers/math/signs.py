@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.tree import Node, Unreadable, contains
+from reward_server.scorers.math.tree import Node, Unreadable, contains, negative
 
 MAX_SIGNS = 4
 _SIGNS = frozenset(["pm", "mp"])
@@ -22,7 +22,7 @@ def _with_signs(node: Node, signs: list[bool]) -> Node:
         before = [_with_signs(part, signs) for part in node.args[:-1]]
         positive = signs.pop()
         last = _with_signs(node.args[-1], signs)
-        last = last if positive else Node("neg", (last,))
+        last = last if positive else negative(last)
         return Node("add", (*before, last)) if before else last
     if not node.args:
         return node
@@ -51,5 +51,5 @@ def _paired(node: Node, upper: bool) -> Node:
     parts = tuple(_paired(part, upper) for part in node.args)
     if node.op not in ("pm", "mp"):
         return Node(node.op, parts, node.value, node.note) if parts else node
-    last = parts[-1] if (node.op == "pm") == upper else Node("neg", (parts[-1],))
+    last = parts[-1] if (node.op == "pm") == upper else negative(parts[-1])
     return Node("add", (*parts[:-1], last)) if len(parts) > 1 else last

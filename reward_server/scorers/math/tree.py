@@ -62,6 +62,13 @@ def contains(node: Node, ops: frozenset[str]) -> bool:
     return False
 
 
+def negative(node: Node) -> Node:
+    """Minus `node`; a literal stays one node."""
+    if node.op == "num":
+        return Node("num", (), -node.value, node.note)
+    return Node("neg", (node,))
+
+
 def product_of(factors: list[Node]) -> Node:
     """The factors as one node."""
     return factors[0] if len(factors) == 1 else Node("mul", tuple(factors))
