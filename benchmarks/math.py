@@ -40,7 +40,7 @@ from tests.live_server import LiveServer
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SILENCE_S = 30
 ROUNDS = 5
-BATCH, COPIES = 512, 20
+BATCH, COPIES = 512, 60
 # Peer: the virtual environment and the checkout that it runs with, in the folder of the peers.
 PEERS = {
     "math_verify": ("math_verify", ""),
