@@ -3,7 +3,7 @@
 Trainers send one sample at a time by the thousand; a model is near the machine's limit only when
 it gets them together. Its thread takes whatever waits as soon as the model is free, cut to a budget
 of tokens. There is no timer: only right after a batch, when the callers just answered are about to
-send their next, does it wait `linger_s` for as many as it answered.
+send their next, does it wait, `linger_s` at the longest, for as many as it answered.
 
 What happens to an input:
 - Its caller goes away or its deadline passes: its work is dropped, if it has not begun.

@@ -26,6 +26,10 @@ from reward_server.schemas import SampleError
 # Padding to the longest may cost this much of a batch; beyond it two batches are cheaper than one.
 MAX_PADDING_FRAC = 0.125
 
+# After a batch as many inputs are awaited as it had, or this share of those awaited before it:
+# callers that straggle must not cut all later batches small.
+EXPECTATION_KEPT = 0.75
+
 log = logging.getLogger(__name__)
 
 
@@ -178,7 +182,7 @@ class ModelThread:
         self._linger_s = linger_s
         self._on_answers = on_answers
         self._last_end = -math.inf
-        self._last_size = 0
+        self._expected = 0.0
         self._does_not_fit: OutOfMemory | None = None
 
     def serve(self, model: Model) -> None:
@@ -201,8 +205,8 @@ class ModelThread:
         if not self.waiting:
             self.inbox.wait_for(1, math.inf)
         # Those just answered are about to send their next.
-        expected = self._last_size - len(self.waiting)
-        self.inbox.wait_for(expected, self._last_end + self._linger_s)
+        missing = int(self._expected) - len(self.waiting)
+        self.inbox.wait_for(missing, self._last_end + self._linger_s)
 
     def _prepare(self, model: Model, calls: Sequence[Call]) -> None:
         places = [(call, i) for call in calls if not call.closed for i in range(len(call.inputs))]
@@ -244,7 +248,8 @@ class ModelThread:
         self.batch_began = time.monotonic()
         answers = self._answers(model, self.batch)
         items, self.batch, self.batch_began = self.batch, [], None
-        self._last_end, self._last_size = time.monotonic(), len(items)
+        self._last_end = time.monotonic()
+        self._expected = max(len(items), EXPECTATION_KEPT * self._expected)
         self._on_answers(items, answers)
         if self._does_not_fit is not None:
             raise self._does_not_fit

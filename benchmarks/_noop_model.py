@@ -1,0 +1,53 @@
+"""A scorer whose model does nothing: what is left is the server, its queue and its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reward_server.model_thread import Prepared
+from reward_server.models.config import ModelConfig
+from reward_server.schemas import Sample
+from reward_server.scorers.base import RunsIn, Score
+
+
+class Noop:
+    pads = False
+
+    def prepare(self, inputs: Sequence[str]) -> list[Prepared]:
+        return [Prepared(1, text) for text in inputs]
+
+    def run(self, batch: Sequence[Prepared]) -> list[float]:
+        return [float(len(one.content)) for one in batch]
+
+    def close(self) -> None:
+        return
+
+
+class NoopConfig(ModelConfig):
+    kind = "noop"
+    model: str = "noop"
+
+    def digest(self) -> str:
+        return "noop"
+
+    def load(self) -> Noop:
+        return Noop()
+
+
+class NoopScorer:
+    range = (0.0, None)
+    runs_in: RunsIn = "model"
+    reads = ("response",)
+
+    def __init__(self) -> None:
+        self.use(NoopConfig(), "noop")
+
+    def use(self, model: ModelConfig, digest: str) -> None:
+        self.model, self.version = model, digest
+
+    def inputs(self, sample: Sample) -> Sequence[str]:
+        return [sample.response]
+
+    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
+        return Score(outputs[0])
