@@ -37,22 +37,24 @@ class UnreadableGroundTruth(ValueError):
 
 class Verdict(Struct, frozen=True):
     """Is the answer right, and which method decided. `answer` is what was found in the response,
-    `place` where; `given` and `expected` are what the two were read as."""
+    `place` and `span` where; `given` and `expected` are what the two were read as."""
 
     equal: bool
     method: str
     answer: str | None = None
     place: str | None = None
+    span: tuple[int, int] | None = None
     given: Reading | None = None
     expected: Reading | None = None
 
-    def explain(self) -> dict[str, str | bool | None]:
+    def explain(self) -> dict[str, str | bool | list[int] | None]:
         """The verdict in plain words, for people."""
         return {
             "equal": self.equal,
             "method": self.method,
             "answer": self.answer,
             "place": self.place,
+            "span": None if self.span is None else list(self.span),
             "read_answer": None if self.given is None else str(self.given),
             "read_ground_truth": None if self.expected is None else str(self.expected),
         }
@@ -101,12 +103,12 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     """
     expected = read(truth)
     if expected.node is not None and answer.strip() == truth.strip():
-        return Verdict(True, "same text", answer, None, expected, expected)
+        return Verdict(True, "same text", answer, None, None, expected, expected)
     given = read(answer)
     if expected.node is None:
         return _as_text(answer, truth, given, expected)
     if given.node is None:
-        return Verdict(False, "the answer cannot be read", answer, None, given, expected)
+        return Verdict(False, "the answer cannot be read", answer, None, None, given, expected)
     refill()
     case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
@@ -114,10 +116,10 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     except (Unreadable, TooMuchWork) as unreadable:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
-        return Verdict(True, "decimal comma", answer, None, given, expected)
+        return Verdict(True, "decimal comma", answer, None, None, given, expected)
     if not equal and contains(expected.node, _UNDECIDED):
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part kept unread")
-    return Verdict(equal, case.method, answer, None, given, expected)
+    return Verdict(equal, case.method, answer, None, None, given, expected)
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:
@@ -133,7 +135,7 @@ def _as_text(answer: str, truth: str, given: Reading, expected: Reading) -> Verd
     left, right = normalize_math_expression(answer), normalize_math_expression(truth)
     if left != right:
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {expected.reason}")
-    return Verdict(True, "same text", answer, None, given, expected)
+    return Verdict(True, "same text", answer, None, None, given, expected)
 
 
 def _best(answer: str, truths: list[str], policy: Policy) -> Verdict:
@@ -170,11 +172,13 @@ def math_check(
     if answer is None:
         return Verdict(False, "no answer found")
     if policy.retractions == "refuse" and (taken_back := retracted(response, answer)):
-        return Verdict(False, f"taken back: {taken_back!r}", answer.text, answer.place)
+        method = f"taken back: {taken_back!r}"
+        return Verdict(False, method, answer.text, answer.place, (answer.start, answer.end))
     verdict = _best(answer.text, truths, policy)
     if verdict.equal and policy.boxes == "all_agree" and answer.place == "boxed":
         verdict = _all_agree(response, verdict, lambda box: _best(box, truths, policy))
-    return structs.replace(verdict, answer=answer.text, place=answer.place)
+    span = (answer.start, answer.end)
+    return structs.replace(verdict, answer=answer.text, place=answer.place, span=span)
 
 
 def _all_agree(response: str, verdict: Verdict, judge: Callable[[str], Verdict]) -> Verdict:

@@ -38,6 +38,7 @@ _PHRASE = re.compile(
     r"|答案\s*(?:是|为|：|:))\s*:?",
     re.IGNORECASE | re.MULTILINE,
 )
+_LEADING = frozenset(' \t\n*"“')
 _FINAL = re.compile(r"\bfinal answer\s*(?:is\b|:)\s*:?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\n|<\||(?<=\S)[.。](?=\s|$)(?<!\d\.\d)")
 _MATH_SPAN = re.compile(
@@ -66,10 +67,11 @@ _RETRACTION = re.compile(
 
 
 class Answer(NamedTuple):
-    """The text of an answer, the place that had it, and the end of it in the response."""
+    """The text of an answer, the place that had it, and where it stands in the response."""
 
     text: str
     place: Place
+    start: int
     end: int
 
 
@@ -153,7 +155,7 @@ def _boxed(text: str) -> Answer | None:
         either = "or" in joint["joint"] or "或" in joint["joint"]
         parts += [r" \text{ or } " if either else ", ", before.text]
         first = before
-    return Answer("".join(reversed(parts)), "boxed", last.end)
+    return Answer("".join(reversed(parts)), "boxed", first.start, last.end)
 
 
 def _answer_tag(text: str) -> Answer | None:
@@ -165,7 +167,7 @@ def _answer_tag(text: str) -> Answer | None:
     if "\\boxed" in inner or "\\fbox" in inner:
         box = _boxed(inner)
         inner = box.text if box else ""
-    return Answer(inner.strip(), "answer_tag", end)
+    return Answer(inner.strip(), "answer_tag", start, end)
 
 
 def _hashes(text: str) -> Answer | None:
@@ -173,7 +175,7 @@ def _hashes(text: str) -> Answer | None:
     if at < 0:
         return None
     line, _, _ = text[at:].lstrip("#").lstrip().partition("\n")
-    return Answer(line.strip(), "hashes", at + 4 + len(line))
+    return Answer(line.strip(), "hashes", at, at + 4 + len(line))
 
 
 def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:
@@ -202,27 +204,18 @@ def _phrase(text: str) -> Answer | None:
 
 def _told(text: str, start: int) -> Answer:
     """The answer that a phrase ending at `start` announces."""
-    while (
-        start < len(text)
-        and text[start] in ' \t\n*"\\“'
-        and text[start : start + 2]
-        not in (
-            "\\(",
-            "\\[",
-        )
-    ):
-        if text[start] == "\\" and text[start + 1 : start + 2] != '"':
-            break
+    while text[start : start + 1] in _LEADING or text.startswith('\\"', start):
         start += 1
     if (maths := _leading_math(text, start)) is not None:
-        return Answer(maths, "phrase", start + len(maths))
+        return Answer(maths, "phrase", start, start + len(maths))
     stop = _SENTENCE_END.search(text, start)
     said = text[start : stop.start() if stop else len(text)].strip().rstrip(".").strip("*")
     _, verb, told = said.rpartition(" is ")
     if verb:
         inner = _leading_math(told, 0)
         said = inner if inner is not None else told
-    return Answer(_only_number(said) or said[:BOX_MAX_CHARS], "phrase", start + len(said))
+    end = stop.start() if stop else len(text)
+    return Answer(_only_number(said) or said[:BOX_MAX_CHARS], "phrase", start, end)
 
 
 def _only_number(said: str) -> str | None:
@@ -240,12 +233,12 @@ def _last_value(text: str) -> Answer | None:
         maths = _leading_math(whole, 0)
         if maths is not None or not _MATH_SPAN.search(whole):
             said = whole if maths is None else maths
-            return Answer(said, "last_value", len(text)) if whole else None
+            return Answer(said, "last_value", 0, len(text)) if whole else None
     start = max(0, len(text) - TAIL_CHARS)
     maths, number = _last_math(text, start), _last(_NUMBER, text, start)
     if maths and (number is None or maths.end >= number.end()):
         return maths
-    return Answer(number[0], "last_value", number.end()) if number else None
+    return Answer(number[0], "last_value", *number.span()) if number else None
 
 
 def _is_prose(text: str) -> bool:
@@ -268,7 +261,7 @@ def _last_math(text: str, start: int) -> Answer | None:
     said = _with_earlier(text, start, begin, said)
     if _PROSE.search(said) and "\\" not in said:
         return None
-    return Answer(said, "last_value", close + len(closing))
+    return Answer(said, "last_value", begin, close + len(closing))
 
 
 def _with_earlier(text: str, start: int, begin: int, said: str) -> str:
@@ -304,21 +297,21 @@ def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> Answer 
     an empty box is no reason to look on. What is called the final answer after a box replaces it.
     """
     said = without_thoughts(response)
+    before = len(response) - len(said) if response.endswith(said) else 0
     for place in answer_from:
         if answer := _FINDERS[place](said):
             if place == "boxed" and "phrase" in answer_from:
                 final = _last(_FINAL, said, answer.end)
-                return _told(said, final.end()) if final else answer
-            return answer
+                answer = _told(said, final.end()) if final else answer
+            return answer._replace(start=before + answer.start, end=before + answer.end)
     return None
 
 
 def retracted(response: str, answer: Answer) -> str | None:
     """What the response says that takes its answer back, or None: anything after the answer; where
     the answer is only the last value of the text, also just before it."""
-    said = without_thoughts(response)
     start = answer.end if answer.place != "last_value" else answer.end - 200
-    taken_back = _RETRACTION.search(said, max(0, start), answer.end + TAIL_CHARS)
+    taken_back = _RETRACTION.search(response, max(0, start), answer.end + TAIL_CHARS)
     return taken_back[0] if taken_back else None
 
 

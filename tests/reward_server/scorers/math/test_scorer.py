@@ -63,6 +63,7 @@ def test_the_explanation_says_what_was_found_and_what_decided() -> None:
         "method": "exact rationals",
         "answer": "\\frac{1}{2}",
         "place": "boxed",
+        "span": [4, 23],
         "read_answer": "(1/2)",
         "read_ground_truth": "1/2",
     }
