@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.model_config import ModelConfig
@@ -29,6 +29,7 @@ from trainer.launch import (
     checkpoint_to_resume,
     evaluation_rows,
     model_init_kwargs,
+    tokenizer_of,
     train_and_finish,
     training_rows,
 )
@@ -78,7 +79,7 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+    tokenizer = tokenizer_of(model)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     for part in filter(None, (rows, eval_rows)):
         check_prompts_fit(part, tokenizer, config)

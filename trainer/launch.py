@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import (
+    AutoTokenizer,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -56,6 +57,27 @@ def check_model_path(model: ModelConfig) -> str:
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
         raise InputError(f"no model folder at {name}")
     return name
+
+
+def tokenizer_of(model: ModelConfig, chat_template_path: str | None = None) -> Any:
+    """The model's tokenizer, with the chat template of a .jinja file or of another model.
+
+    Raises:
+        InputError: there is no tokenizer, or no such template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model.model_name_or_path, revision=model.model_revision
+        )
+        if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
+            tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
+        elif chat_template_path:
+            other = AutoTokenizer.from_pretrained(chat_template_path)
+            tokenizer.chat_template = other.chat_template
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"cannot read the tokenizer or its chat template: {reason}") from error
+    return tokenizer
 
 
 def model_init_kwargs(args: Any, model: ModelConfig) -> dict[str, Any]:

@@ -83,11 +83,12 @@ def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
 
 def _keys(history: History, panel: Panel) -> list[str]:
     known = {key for row in history for key, value in row.items() if value is not None}
-    return sorted(
+    return [
         key
-        for key in known
-        if any(key == name or (name.endswith("/") and key.startswith(name)) for name in panel.keys)
-    )
+        for name in panel.keys
+        for key in sorted(known)
+        if key == name or (name.endswith("/") and key.startswith(name))
+    ]
 
 
 def _draw_panel(

@@ -111,11 +111,18 @@ def is_empty(response: Any) -> bool:
 
 
 def check_prompts_fit(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
-    """Nothing, if every prompt leaves the model room for a response.
+    """Nothing, if the tokenizer can read the rows and every prompt leaves room for a response.
 
     Raises:
-        InputError: a prompt has as many tokens as the model has positions, or more.
+        InputError: a prompt has as many tokens as the model has positions, or more; or the rows are
+            chats, and there is no chat template.
     """
+    chats = any(isinstance(value, list) for value in rows[0].values())
+    if chats and not tokenizer.chat_template:
+        raise InputError(
+            "the data are chats, but the tokenizer has no chat template: add chat_template.jinja "
+            "to the model's folder (or set chat_template_path, for sft and rm)"
+        )
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is None or "prompt" not in rows.column_names:
         return

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
@@ -29,6 +29,7 @@ from trainer.launch import (
     checkpoint_to_resume,
     evaluation_rows,
     model_init_kwargs,
+    tokenizer_of,
     train_and_finish,
     training_rows,
 )
@@ -112,6 +113,7 @@ def build_trainer(
         InputError: a prompt is longer than the model, or no pair is short enough to be kept.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
+    tokenizer = tokenizer_of(model, args.chat_template_path)
     kwargs = {**model_init_kwargs(args, model), "quantization_config": quantization_of(model)}
     network = load_reward_model(name, OUTPUTS[head.loss], args.seed, **kwargs)
     network.config.reward_head = {
@@ -123,7 +125,6 @@ def build_trainer(
         **({"variance_floor": head.variance_floor} if head.loss == "disco" else {}),
     }
     score_at_last_token(network)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
     for part in filter(None, (rows, eval_rows)):
         check_prompts_fit(part, tokenizer, network.config)
     model.lora_task_type = "SEQ_CLS"

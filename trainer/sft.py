@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -25,6 +25,7 @@ from trainer.launch import (
     checkpoint_to_resume,
     evaluation_rows,
     model_init_kwargs,
+    tokenizer_of,
     train_and_finish,
     training_rows,
 )
@@ -67,9 +68,9 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+    tokenizer = tokenizer_of(model, args.chat_template_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    has_template = bool(tokenizer.chat_template or args.chat_template_path)
+    has_template = bool(tokenizer.chat_template)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:

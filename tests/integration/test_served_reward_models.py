@@ -20,25 +20,29 @@ from trainer.__main__ import main
 
 TESTED = 60
 PROFILES = {
-    "pairwise": "model: {folder}/pairwise",
-    "value_head": "model: {folder}/value_head",
-    "adapter": "model: {folder}/lora/checkpoint-10, name: adapter",
-    "merged": "model: {folder}/lora",
-    "disco": "model: {folder}/disco",
-    "careful": "model: {folder}/disco, lower_bound_stds: 2.0",
+    "pairwise": "pairwise, template: plain, append_eos: true",
+    "value_head": "value_head, template: plain, append_eos: true",
+    "adapter": "lora/checkpoint-10, name: adapter, template: plain, append_eos: true",
+    "merged": "lora, template: plain, append_eos: true",
+    "disco": "disco, template: plain, append_eos: true",
+    "careful": "disco, template: plain, append_eos: true, lower_bound_stds: 2.0",
+    "chat": "chat, template: chat",
 }
 TEXT = """
 scorers:
   preference:
     scorer: reward_model
-    config: {{{model}, template: plain, append_eos: true, dtype: float32, device: cpu}}
+    config: {{model: {folder}/{model}, dtype: float32, device: cpu}}
 """
 LORA = {"use_peft": True, "lora_target_modules": "q_proj", "save_strategy": "steps"}
 RUNS: dict[str, dict[str, Any]] = {
     "pairwise": {},
-    "disco": {"loss": "disco"},
+    # Many tokenizers pad with the token that ends every text: the score must stay at that end.
+    "disco": {"loss": "disco", "pad_token": "<|end|>"},
     "lora": {**LORA, "save_steps": 10},
+    "chat": {},
 }
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|end|>{% endfor %}"
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +50,36 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
     return make_sorting(tmp_path_factory.mktemp("sorting"))
 
 
-def held_out(sorting: Sorting, folder: Path) -> Path:
-    return write_rows(folder / "test.jsonl", [dict(row) for row in sorting.held_out[:TESTED]])
+def data(sorting: Sorting, folder: Path, *, chat: bool) -> dict[str, Path]:
+    """A file to train on and one to measure on, with prompts as texts or as chats."""
+    files = {}
+    for name, rows in (("dataset_name", sorting.pairs), ("eval_dataset_name", sorting.held_out)):
+        made = [{**row, "prompt": prompt_of(row, chat)} for row in rows[:TESTED]]
+        files[name] = write_rows(folder / f"{name}_{chat}.jsonl", made)
+    return files
+
+
+def prompt_of(row: dict[str, str], chat: bool) -> Any:
+    return [{"role": "user", "content": row["prompt"]}] if chat else row["prompt"]
 
 
 @pytest.fixture(scope="module")
 def folder(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three reward models after ten updates, one of them also in the value-head layout."""
+    """Four reward models after ten updates, one of them also in the value-head layout."""
     folder = tmp_path_factory.mktemp("served")
+    (folder / "chat.jinja").write_text(TEMPLATE)
     common = {"learning_rate": 1e-3, "max_steps": 10, "save_predictions": True}
-    common |= {"eval_strategy": "steps", "eval_dataset_name": held_out(sorting, folder)}
-    common["dataset_name"] = write_rows(
-        folder / "train.jsonl", [dict(r) for r in sorting.pairs[:99]]
-    )
     for name, fields in RUNS.items():
-        assert main(["rm", *sorting.flags(folder / name, **common, **fields)]) == 0
+        fields = {**common, **fields, "eval_strategy": "steps"}
+        if name == "chat":
+            fields["chat_template_path"] = folder / "chat.jinja"
+        fields |= data(sorting, folder, chat=name == "chat")
+        assert main(["rm", *sorting.flags(folder / name, **fields)]) == 0
     words = [f"--model={folder / 'pairwise'}", f"--output={folder / 'value_head'}"]
     assert main(["convert", *words]) == 0
     (folder / "profiles").mkdir()
     for name, model in PROFILES.items():
-        text = TEXT.format(model=model.format(folder=folder))
+        text = TEXT.format(folder=folder, model=model)
         (folder / "profiles" / f"{name}.yaml").write_text(text)
     return folder
 
@@ -79,7 +93,7 @@ def live(folder: Path) -> Iterator[LiveServer]:
 
 def ask(live: LiveServer, sorting: Sorting, profile: str, side: str) -> list[Any]:
     samples = [
-        {"id": str(number), "prompt": row["prompt"], "response": row[side]}
+        {"id": str(number), "prompt": prompt_of(row, profile == "chat"), "response": row[side]}
         for number, row in enumerate(sorting.held_out[:TESTED])
     ]
     body = {"profile": profile, "samples": samples, "explain": True}
@@ -103,6 +117,7 @@ def predicted(folder: Path, run: str) -> list[dict[str, float]]:
         ("merged", "lora"),
         ("adapter", "lora"),
         ("disco", "disco"),
+        ("chat", "chat"),
     ],
 )
 def test_a_served_score_is_the_score_of_training(

@@ -82,6 +82,7 @@ def test_a_pair_that_teaches_nothing_has_a_fault(pair: dict[str, Any], fault: st
             [{**PAIR, "chosen": [{"role": "assistant", "content": "x"}]}],
             "must both be texts, or both lists",
         ),
+        ([{**PAIR, "prompt": [{"role": "user", "content": "p"}]}], "no chat template: add"),
         ([{**PAIR, "prompt": "tree " * 600}], "positions: shorten it or take it out"),
         ([{**PAIR, "prompt": "tree " * 300}], "max_length"),
     ],
