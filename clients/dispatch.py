@@ -8,7 +8,6 @@ out with the next one.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -158,18 +157,16 @@ class Dispatcher:
             entries[0].call.fail(error)
 
     def _keep(self, lane: Lane, entries: list[Entry], results: list[ScoreResult]) -> None:
-        """Keep the results; what may succeed if sent again is sent again, if time allows."""
-        delay_s = protocol.full_jitter_s(max(entry.attempt for entry in entries))
-        sent_again_at_s = time.monotonic() + delay_s
+        """Keep the results; what may succeed if sent again is, while its call waits."""
         again: list[Entry] = []
         for entry, result in zip(entries, results, strict=True):
             entry.call.results[entry.place] = result
-            retryable = result.error is not None and result.error.retryable
-            if retryable and sent_again_at_s < entry.call.gives_up_at_s:
+            if result.error is not None and result.error.retryable:
                 again.append(entry._replace(attempt=entry.attempt + 1))
             else:
                 entry.call.close_one()
         if again:
+            delay_s = protocol.full_jitter_s(max(entry.attempt for entry in entries))
             asyncio.get_running_loop().call_later(delay_s, self._queue, lane, again)
 
 
