@@ -19,6 +19,7 @@ from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
 from trainer.__main__ import main
 from trainer.arithmetic import Problem
+from trainer.limr.command import Plan, WorkflowArguments, third_stage
 from trainer.limr.stages import Stage, run_stage
 from trainer.samples import read_samples
 
@@ -54,6 +55,31 @@ def test_samples_go_where_it_says_and_every_second_step_only(
     more = [f"--limr.save_samples_path={store}", "--limr.save_every_n_steps=2", "--max_steps=4"]
     assert main(["ppo", *limr_flags, *more]) == 0
     assert {sample.step for sample in read_samples(store)} == {2, 4}
+
+
+def test_a_run_killed_after_its_last_update_makes_no_update_more(
+    limr_flags: list[str], tmp_path: Path
+) -> None:
+    """Two of the three updates of an epoch: transformers would go on with the third."""
+    flags = [*limr_flags, "--max_steps=2", "--save_strategy=steps", "--save_steps=2"]
+    assert main(["ppo", *flags]) == 0
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert main(["ppo", *flags, "--resume_from_checkpoint=true"]) == 0
+    assert {sample.step for sample in read_samples(tmp_path / "run" / "samples")} == {1, 2}
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert state["global_step"] == 2
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_checkpoint_that_was_only_half_written_is_not_resumed_from(
+    limr_flags: list[str], tmp_path: Path
+) -> None:
+    flags = [*limr_flags, "--save_strategy=steps", "--save_steps=1"]
+    assert main(["ppo", *flags, "--max_steps=2"]) == 0
+    (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").write_text('{"global_st')
+    assert main(["ppo", *flags, "--max_steps=3", "--resume_from_checkpoint=true"]) == 0
+    steps = Counter(sample.step for sample in read_samples(tmp_path / "run" / "samples"))
+    assert steps == {1: 8, 2: 8, 3: 8}
 
 
 def test_remote_rewards_come_from_the_url_of_the_section(
@@ -199,18 +225,26 @@ def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
 def test_the_third_stage_may_be_sft_on_the_right_responses(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Full rewards are rare for dummy numbers: here a reward of a half is full."""
-    workflow |= {"third_stage": "sft", "compare": None, "eval": None}
-    workflow["lim"] |= {"full_reward": 0.5}
-    workflow["third"] |= {"max_length": 64, "per_device_train_batch_size": 2}
-    config = tmp_path / "limr.yaml"
-    config.write_text(yaml.safe_dump({k: v for k, v in workflow.items() if v is not None}))
-    assert main(["limr", "--config", str(config)]) == 0
-    output = Path(workflow["output"])
-    taught = [json.loads(line) for line in (output / "2_lim" / "sft.jsonl").open()]
-    assert taught
-    assert taught[0].keys() == {"id", "prompt", "response"}
-    assert (output / "3_lim" / "model.safetensors").is_file()
+    chosen = tmp_path / "2_lim"
+    chosen.mkdir()
+    rows = [{"id": "a0", "prompt": "1 plus 1 is", "response": " 2."}] * 4
+    write_rows(chosen / "sft.jsonl", rows)
+    third = {"max_steps": 2, "learning_rate": 1e-3, "max_length": 32, "save_strategy": "no"}
+    plan = Plan(
+        WorkflowArguments(output=str(tmp_path), third_stage="sft", num_devices=1),
+        tmp_path,
+        workflow["ppo"],
+        {},
+        {**third, "per_device_train_batch_size": 2},
+        {},
+    )
+    stage = third_stage(plan, "lim", chosen)
+    assert stage.command == "sft"
+    folder = run_stage(tmp_path, stage)
+    assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 2
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["fields"]["dataset_name"] == str(chosen / "sft.jsonl")
+    assert facts["fields"]["model_name_or_path"] == workflow["ppo"]["model_name_or_path"]
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ from jaxtyping import Float
 from peft import PeftModel
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from trainer.errors import InputError
 from trainer.grpo import GrpoTrainer
@@ -206,17 +205,14 @@ class PPOTrainer(GrpoTrainer):
         return self.accelerator.clip_grad_norm_(others, self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """TRL's, and beside it the critic and the coefficient of the KL: before the trainer's own
+        state, whose being there says that a checkpoint is whole."""
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            save_critic(self.critic, output_dir or cast(str, self.args.output_dir))
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial))
-            checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            folder = Path(output_dir or cast(str, self.args.output_dir))
+            save_critic(self.critic, folder)
             state = json.dumps({"kl_coef": self.kl_coef})
-            (checkpoint / STATE_FILE).write_text(state + "\n", encoding="utf-8")
+            (folder / STATE_FILE).write_text(state + "\n", encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
