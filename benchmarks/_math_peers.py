@@ -3,7 +3,7 @@
     python _math_peers.py PEER CASES FIRST [CHECKOUT]
 
 CASES is JSONL with kind, prediction, truth. Prints one JSON line a case from number FIRST on:
-the verdict (null after an error) and the seconds it took. PEER is math_verify, qwen or prm800k.
+the verdict (null after an error), the seconds of processor time and of the clock that it took. PEER is math_verify, qwen or prm800k.
 """
 
 from __future__ import annotations
@@ -82,12 +82,13 @@ def main(peer: str, cases: str, first: str, checkout: str = "") -> None:
     with open(cases, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     for row in rows[int(first) :]:
-        started = time.process_time()
+        started, clock = time.process_time(), time.perf_counter()
         verdict: bool | None = None
         # A peer may print, raise what it likes, or exit: it is one case, not the run.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(BaseException):
             verdict = judge(row["kind"], row["prediction"], row["truth"])
-        print(json.dumps([verdict, time.process_time() - started]), file=out, flush=True)
+        taken = [time.process_time() - started, time.perf_counter() - clock]
+        print(json.dumps([verdict, *taken]), file=out, flush=True)
 
 
 if __name__ == "__main__":
