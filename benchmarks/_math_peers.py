@@ -3,7 +3,8 @@
     python _math_peers.py PEER CASES FIRST [CHECKOUT]
 
 CASES is JSONL with kind, prediction, truth. Prints one JSON line a case from number FIRST on:
-the verdict (null after an error), the seconds of processor time and of the clock that it took. PEER is math_verify, qwen or prm800k.
+the verdict (null after an error), the seconds of processor time and those of the clock that it
+took. PEER is math_verify, qwen or prm800k.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ data lies beside the checkout, the peers in the folder that MATH_PEERS names:
     git clone … $MATH_PEERS/Qwen2.5-Math     git clone … $MATH_PEERS/prm800k
 
 In one process seconds are of processor time, so that a busy machine favours nobody; through the
-command and the server they are of the clock, for the peer as well. A peer that is not there is left out. A pair on which
-a peer is silent for 30 s is killed and counts as refused.
+command and the server they are of the clock, for the peer as well. A peer that is not there is left
+out. A pair on which a peer is silent for 30 s is killed and counts as refused.
 """
 
 from __future__ import annotations
