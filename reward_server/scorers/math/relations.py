@@ -162,6 +162,8 @@ def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | Non
         return regions.half_line(operator, right, variable)
     if right.op == "name" and not features(left).names:
         return regions.half_line(_FLIPPED[operator], left, variable)
+    if right.op == "call" and right.value == "abs":
+        left, right, operator = right, left, _FLIPPED[operator]
     if left.op == "call" and left.value == "abs" and not features(right).names:
         return _absolute(left.args[0], operator, right, variable)
     line = Node("add", (left, Node("neg", (right,))))
