@@ -13,6 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+try:
+    import litserve  # pyright: ignore[reportMissingImports]
+except ImportError:
+    litserve = None
+
 BATCH, WAIT_S = 32, 0.005
 
 
@@ -42,32 +47,32 @@ def make_predict(folder: str, dtype: str) -> Any:
 
 
 def serve_litserve(folder: str, dtype: str, port: int) -> None:
-    import litserve
-
-    class Scores(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.predict_scores = make_predict(folder, dtype)
-
-        def decode_request(self, request: Any, **_: Any) -> str:
-            return request["text"]
-
-        def predict(self, texts: Any, **_: Any) -> Any:
-            return self.predict_scores(texts)
-
-        def encode_response(self, output: float, **_: Any) -> dict[str, float]:
-            return {"score": output}
-
-    api = Scores(max_batch_size=BATCH, batch_timeout=WAIT_S)
+    assert litserve is not None
+    api = LitScores(max_batch_size=BATCH, batch_timeout=WAIT_S)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")
+
+
+class LitScores(litserve.LitAPI if litserve else object):  # pickled into its worker process
+    def setup(self, device: str) -> None:
+        self.predict_scores = make_predict(*sys.argv[2:4])
+
+    def decode_request(self, request: Any, **_: Any) -> str:
+        return request["text"]
+
+    def predict(self, texts: Any, **_: Any) -> Any:
+        return self.predict_scores(texts)
+
+    def encode_response(self, output: float, **_: Any) -> dict[str, float]:
+        return {"score": output}
 
 
 def serve_ray(folder: str, dtype: str, port: int) -> None:
     import time
 
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
     from fastapi import FastAPI
-    from ray import serve
+    from ray import serve  # pyright: ignore[reportMissingImports]
 
     ray.init(include_dashboard=False, num_cpus=4, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
@@ -85,7 +90,8 @@ def serve_ray(folder: str, dtype: str, port: int) -> None:
 
         @app.post("/predict")
         async def score(self, body: dict[str, Any]) -> dict[str, float]:
-            return {"score": await self.batched(body["text"])}
+            score: Any = await self.batched(body["text"])
+            return {"score": score}
 
     serve.run(Scores.bind())  # type: ignore[attr-defined]
     while True:

@@ -32,6 +32,8 @@ def value_head_model(folder: Path, *, layers: int, hidden: int, context: int = 4
     """A Qwen2-like model with a value head, random weights, in LLaMA-Factory's layout."""
     torch.manual_seed(0)
     words = tokenizer()
+    pad_id = words.pad_token_id
+    assert isinstance(pad_id, int)
     config = Qwen2Config(
         vocab_size=len(words),
         hidden_size=hidden,
@@ -40,7 +42,7 @@ def value_head_model(folder: Path, *, layers: int, hidden: int, context: int = 4
         num_attention_heads=hidden // 32,
         num_key_value_heads=hidden // 64,
         max_position_embeddings=context,
-        pad_token_id=words.pad_token_id,
+        pad_token_id=pad_id,
         tie_word_embeddings=True,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)

@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import socket
 import statistics
 import sys
@@ -86,6 +87,8 @@ class Server:
         return total
 
     def stop(self) -> None:
+        if not self.process.is_running():
+            return
         family = [*self.process.children(recursive=True), self.process]
         for process in family:
             try:
@@ -183,10 +186,15 @@ def peer_python() -> str | None:
     return str(python)
 
 
-def peer_server(python: str, kind: str, model: str, dtype: str) -> tuple[str, list[str], int, Body]:
-    script = str(Path(__file__).with_name("_batching_peers.py"))
+def peer_server(
+    folder: Path, python: str, kind: str, model: str, dtype: str
+) -> tuple[str, list[str], int, Body]:
+    # In a folder of its own: beside it, a benchmark called math would be taken for Python's.
+    script = folder / "peers" / "serve.py"
+    script.parent.mkdir(exist_ok=True)
+    shutil.copy(Path(__file__).with_name("_batching_peers.py"), script)
     port = free_port()
-    return kind, [python, script, kind, model, dtype, str(port)], port, peer_body
+    return kind, [python, str(script), kind, model, dtype, str(port)], port, peer_body
 
 
 def cpu_ms(servers: Sequence[Server], kind: str, texts: Sequence[str]) -> dict[str, float]:
@@ -218,7 +226,7 @@ def measured(folder: Path, dtype: str) -> dict[str, dict[str, float]]:
         found["noop"] = cpu_ms([ours], "noop", ["a text"] * REQUESTS["noop"])
         servers = [ours]
         for kind in PEERS if python else ():
-            command = peer_server(str(python), kind, str(model), dtype)
+            command = peer_server(folder, str(python), kind, str(model), dtype)
             servers.append(stack.enter_context(running(*command, ["short"])))
         for kind, each in texts.items():
             found[kind] = cpu_ms(servers, kind, each)

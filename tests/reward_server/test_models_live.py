@@ -40,8 +40,11 @@ scorers:
     "story": """
 description: nearness to the reference, and a format rule that runs in the event loop
 scorers:
-  near: {{scorer: similarity, config: {{dtype: float32, clip: [-1, 1]}}}}
-  near_note: {{scorer: similarity, weight: 0, config: {{dtype: float32, against: metadata.note}}}}
+  near: {{scorer: similarity, config: {{dtype: float32, layout: packed, clip: [-1, 1]}}}}
+  near_note:
+    scorer: similarity
+    weight: 0
+    config: {{dtype: float32, layout: packed, against: metadata.note}}
   dummy: {{weight: 0}}
 """,
     "slow": """

@@ -27,7 +27,7 @@ WORDS = _TEXT.split()
 
 
 def load(**changes: Any) -> Embedder:
-    settings: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
+    settings: dict[str, Any] = {"dtype": "float32", "device": "cpu", "layout": "packed"}
     model = EmbeddingConfig(**settings | changes).load()
     assert isinstance(model, Embedder)
     return model
@@ -64,6 +64,22 @@ def test_vectors_are_those_of_sentence_transformers(
     texts = [*random_texts(12), "", "A lone word.", "é — ünïcode 龍"]
     expected = reference.encode(texts)
     assert embed(load(layout=layout), texts) == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_other_engines_give_the_same_vectors(backend: Any, reference: SentenceTransformer) -> None:
+    pytest.importorskip(backend, reason=f"the extra {backend} is not installed")
+    texts = random_texts(6)
+    model = load(layout=backend)
+    assert model.pads
+    assert embed(model, texts) == pytest.approx(reference.encode(texts), abs=1e-5)
+
+
+def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reward_server.models.backends.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="openvino is not installed"):
+        load(layout="openvino")
+    assert load(layout="auto").parity.layout in ("packed", "padded")
 
 
 def test_long_texts_are_cut_as_sentence_transformers_does_and_counted(
