@@ -6,8 +6,6 @@ serve_rm; MODEL_FOLDER "noop" has no model at all. All run one torch thread over
 padded to the longest of a batch, as their documentation has it.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
@@ -57,13 +55,13 @@ class LitScores(litserve.LitAPI if litserve else object):  # pickled into its wo
     def setup(self, device: str) -> None:
         self.predict_scores = make_predict(*sys.argv[2:4])
 
-    def decode_request(self, request: Any, **_: Any) -> str:
+    def decode_request(self, request):  # litserve reads annotations: none means the body
         return request["text"]
 
-    def predict(self, texts: Any, **_: Any) -> Any:
+    def predict(self, texts):
         return self.predict_scores(texts)
 
-    def encode_response(self, output: float, **_: Any) -> dict[str, float]:
+    def encode_response(self, output):
         return {"score": output}
 
 
