@@ -19,6 +19,7 @@ from datasets import Dataset
 from msgspec import structs
 
 from reward_server.engine import Engine, create_engine
+from reward_server.errors import ConfigError
 from reward_server.metrics import Metrics
 from reward_server.profiles import load_profiles
 from reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -59,9 +60,13 @@ class RuleBasedRewardModel:
         reward_incorrect: float = -1.0,
         math_equal_normalize: bool = True,
     ) -> None:
-        profiles = load_profiles()
+        try:
+            profiles, self._settings = load_profiles(), load_settings()
+        except ConfigError as error:
+            raise InputError(f"rewards by rule use the server's settings: {error}") from error
         if profile not in profiles:
             raise InputError(f"no profile {profile!r}; the built-in ones are {', '.join(profiles)}")
+        self._profiles = profiles
         self.profile = profile
         self.fingerprint = profiles[profile].fingerprint
         self.reward_correct = reward_correct
@@ -132,7 +137,7 @@ class RuleBasedRewardModel:
         if self._engine is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, daemon=True, name="rules").start()
-            self._engine = create_engine(load_profiles(), load_settings(), Metrics())
+            self._engine = create_engine(self._profiles, self._settings, Metrics())
             self._run(self._engine.start())
         return self._engine
 

@@ -19,7 +19,13 @@ from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
 from trainer.__main__ import main
 from trainer.arithmetic import Problem
-from trainer.limr.command import Plan, WorkflowArguments, third_stage
+from trainer.limr.command import (
+    COMPARED,
+    Plan,
+    WorkflowArguments,
+    selection_stage,
+    third_stage,
+)
 from trainer.limr.stages import Stage, run_stage
 from trainer.samples import read_samples
 
@@ -143,7 +149,6 @@ def workflow(tmp_path: Path, tiny_model: Path, problems: list[Problem]) -> dict[
     data = str(write_rows(tmp_path / "train.jsonl", rows))
     return {
         "output": str(tmp_path / "limr"),
-        "compare": ["random"],
         "num_devices": 1,
         "ppo": {
             "model_name_or_path": str(tiny_model),
@@ -211,14 +216,32 @@ def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     state = json.loads((output / "1_ppo" / "trainer_state.json").read_text())
     assert state["global_step"] == 7
     table = json.loads((output / "table.json").read_text())
-    assert table.keys() == {"start", "full", "lim", "random"}
-    for name in ("lim", "random"):
-        kept = (output / f"2_{name}" / "selected.jsonl").read_text().splitlines()
-        assert len(kept) == 4
-        used = {sample.group for sample in read_samples(output / f"3_{name}" / "samples")}
-        assert used <= {json.loads(line)["id"] for line in kept}
+    assert table.keys() == {"start", "full", "lim"}
+    kept = (output / "2_lim" / "selected.jsonl").read_text().splitlines()
+    assert len(kept) == 4
+    used = {sample.group for sample in read_samples(output / "3_lim" / "samples")}
+    assert used <= {json.loads(line)["id"] for line in kept}
     assert main(["limr", "--config", str(config)]) == 0
-    assert capfd.readouterr().out.count("complete, skipped") == 9
+    assert capfd.readouterr().out.count("complete, skipped") == 6
+
+
+@pytest.mark.parametrize("name", ["random", "linear"])
+def test_what_a_selection_is_compared_with_has_its_size(
+    workflow: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    store = tmp_path / "1_ppo" / "samples"
+    store.mkdir(parents=True)
+    (tmp_path / "1_ppo" / "done.json").write_text("{}")
+    lines = [
+        {"id": f"a{n}/0", "group": f"a{n}", "reward": float(n > 3 - e), "step": 1, "epoch": e}
+        for n in range(8)
+        for e in range(4)
+    ]
+    write_rows(store / "samples_step_1.jsonl", lines)
+    lim = {"threshold": 0.9, "method": "lim"}
+    plan = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
+    folder = run_stage(tmp_path, selection_stage(plan, name, {**COMPARED[name], "keep": 3}))
+    assert len((folder / "selected.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.slow

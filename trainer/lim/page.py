@@ -16,6 +16,7 @@ from jinja2 import Environment
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from trainer.plots import DARK, LIGHT, Theme
 
@@ -66,6 +67,7 @@ def draw(
         panel.set_facecolor(theme.background)
         panel.tick_params(colors=theme.ink, labelsize=8)
         panel.grid(color=theme.grid, linewidth=0.6)
+        panel.set_axisbelow(True)
         for side in panel.spines.values():
             side.set_color(theme.grid)
     buffer = io.BytesIO()
@@ -86,6 +88,7 @@ def _draw_lines(
         axes.plot(epochs, total / count, color=theme.ink, linewidth=2.4, label="mean of all")
     axes.set_title(title, color=theme.ink, fontsize=10, loc="left")
     axes.set_xlabel("epoch", color=theme.ink, fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink)
 
 

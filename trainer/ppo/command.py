@@ -74,7 +74,10 @@ def run(argv: Sequence[str]) -> None:
         configs = [data, prompts, rewards, args, model, limr]
         facts = {"fingerprints": {rewards.reward_profile: fingerprint}, "data": rows._fingerprint}
         write_provenance(output, command_line(), configs, **facts)
-    train_and_finish(trainer, checkpoint)
+    try:
+        train_and_finish(trainer, checkpoint)
+    finally:
+        scoring.close()
 
 
 def build_trainer(
