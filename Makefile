@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test serve check lint bench openapi clean
+.PHONY: help demo test serve check lint bench limr openapi clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## train a small model against a reward server: before and after
 	$(BIN)/python -m trainer demo --output runs/demo
+
+limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the small task
+	$(BIN)/python -m trainer limr --config trainer/configs/limr_tiny.yaml
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
