@@ -105,7 +105,9 @@ class Batcher:
         for call in self._inbox.take():
             call.answers[:] = [_STOPPED] * len(call.inputs)
             call.close()
+        # A thread that did not end in time finds nothing more to do, and is not listened to.
         self._waiting.clear()
+        self._waiting = []
         self._thread = self._restart = None
 
     async def run(
@@ -163,7 +165,7 @@ class Batcher:
         self._restart = None
         self._ended.clear()
         tell = partial(_tell, asyncio.get_running_loop())
-        self._thread = ModelThread(
+        thread = self._thread = ModelThread(
             self._inbox,
             self._waiting,
             self.stats,
@@ -174,16 +176,18 @@ class Batcher:
         threading.Thread(
             target=run_thread,
             args=(
-                self._thread,
+                thread,
                 self.load,
-                partial(tell, self._on_loaded),
-                partial(tell, self._on_end),
+                partial(tell, self._on_loaded, thread),
+                partial(tell, self._on_end, thread),
             ),
             name=f"model {self.name}",
             daemon=True,
         ).start()
 
-    def _on_loaded(self, model: Model) -> None:
+    def _on_loaded(self, thread: ModelThread, model: Model) -> None:
+        if thread is not self._thread:
+            return
         self.model = model
         if not self._inbox.closing:
             self._down_reason = None
@@ -195,12 +199,13 @@ class Batcher:
         for item, answer in zip(items, answers, strict=True):
             item.call.settle(item.position, answer)
 
-    def _on_end(self, error: BaseException | None) -> None:
-        assert self._thread is not None
+    def _on_end(self, thread: ModelThread, error: BaseException | None) -> None:
+        if thread is not self._thread:
+            return
         assert self._loaded is not None
         self.model = None
-        self._settle(self._thread.batch, _LOST)
-        self._thread.batch_began = None
+        self._settle(thread.batch, _LOST)
+        thread.batch_began = None
         if error is not None and not self._loaded.done():
             self._loaded.set_exception(error)
         elif error is not None and not self._inbox.closing:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from reward_server.batching import Batcher, BatchLimits
 from reward_server.errors import ConfigError, InvalidRequest, UnknownModel, sample_error
+from reward_server.model_thread import OutOfMemory
 from reward_server.models.config import EmbeddingConfig, ModelConfig
 from reward_server.profiles import Profile, describe
 from reward_server.schemas import ModelInfo, Priority, Sample, SampleError
@@ -182,7 +183,7 @@ class ModelHost:
                 await batcher.stop()
                 batcher.load = config.load
                 await batcher.start()
-            except (ConfigError, ValidationError) as error:
+            except (ConfigError, ValidationError, OutOfMemory) as error:
                 said = describe(error) if isinstance(error, ValidationError) else error
                 raise InvalidRequest(f"model {name}: {said}") from error
             self._put_away.discard(name)

@@ -351,6 +351,25 @@ async def test_stopping_answers_what_waits_and_closes_the_model() -> None:
         assert await batcher.run(["y"], give_up_at=never()) == [1]
 
 
+async def test_a_model_that_hangs_is_left_behind_and_another_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "STOP_TIMEOUT_S", 0.05)
+    blocker = Blocker()
+    async with serving(lambda: Lengths(blocker)) as batcher:
+        hanging = await blocked(batcher, blocker)
+        waiting = asyncio.create_task(batcher.run(["waits"], give_up_at=never()))
+        await until(lambda: batcher.pending == 2)
+        await batcher.stop()
+        for [error] in (await hanging, await waiting):
+            assert (error.code, error.retryable) == ("worker_lost", True)
+        batcher.load = Lengths
+        await batcher.start()
+        blocker.release.set()  # the old thread ends now; its end must not be the new one's
+        await asyncio.sleep(0.1)
+        assert await batcher.run(["four"], give_up_at=never()) == [4]
+
+
 async def test_the_event_loop_is_free_while_the_model_works() -> None:
     async with serving(lambda: Lengths(lambda batch: time.sleep(0.5))) as batcher:
         busy = asyncio.create_task(batcher.run(["x"], give_up_at=never()))
