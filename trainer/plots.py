@@ -50,6 +50,9 @@ PANELS = (
         ("rewards/accuracies", "eval_rewards/accuracies"),
         is_share=True,
     ),
+    Panel("KL to the reference", ("kl",)),
+    Panel("Critic: explained variance", ("value/explained_variance",)),
+    Panel("Critic: loss", ("value/loss",)),
     Panel("Entropy", ("entropy",)),
     Panel("Token accuracy", ("mean_token_accuracy",), is_share=True),
 )

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
@@ -61,6 +63,23 @@ def test_samples_go_where_it_says_and_every_second_step_only(
     more = [f"--limr.save_samples_path={store}", "--limr.save_every_n_steps=2", "--max_steps=4"]
     assert main(["ppo", *limr_flags, *more]) == 0
     assert {sample.step for sample in read_samples(store)} == {2, 4}
+
+
+def test_where_nothing_could_be_scored_policy_and_critic_stay_as_they_are(
+    limr_flags: list[str], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Not one ground truth can be read: two updates with weight decay, and not a bit moves."""
+    truths = write_rows(tmp_path / "t.jsonl", [{"id": f"a{n}", "answer": ""} for n in range(6)])
+    flags = [f"--limr.ground_truth_dataset={truths}", "--reward_profile=math", "--max_steps=2"]
+    assert main(["ppo", *limr_flags, *flags, "--weight_decay=0.5"]) == 0
+    samples = list(read_samples(tmp_path / "run" / "samples"))
+    assert {sample.reward for sample in samples} == {None}
+    assert {(sample.error or {})["code"] for sample in samples} == {"bad_ground_truth"}
+    before = load_file(tiny_model / "model.safetensors")
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    critic = load_file(tmp_path / "run" / "critic.safetensors")
+    assert all(float(each.abs().max()) == 0 for each in critic.values())
 
 
 def test_a_run_killed_after_its_last_update_makes_no_update_more(
