@@ -28,7 +28,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_file=str(path), **named)
 
 
-def value_head_model(folder: Path, *, layers: int, hidden: int, context: int = 4096) -> Path:
+def value_head_model(folder: Path, *, layers: int, hidden: int, inner: int) -> Path:
     """A Qwen2-like model with a value head, random weights, in LLaMA-Factory's layout."""
     torch.manual_seed(0)
     words = tokenizer()
@@ -37,11 +37,11 @@ def value_head_model(folder: Path, *, layers: int, hidden: int, context: int = 4
     config = Qwen2Config(
         vocab_size=len(words),
         hidden_size=hidden,
-        intermediate_size=4 * hidden,
+        intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 32,
         num_key_value_heads=hidden // 64,
-        max_position_embeddings=context,
+        max_position_embeddings=4096,
         pad_token_id=pad_id,
         tie_word_embeddings=True,
     )

@@ -1,7 +1,7 @@
 """32 callers with one sample each, against LitServe, Ray Serve and one forward a request.
 
 CPU milliseconds a request of the server's whole process tree, servers in turn, medians of rounds:
-a busy neighbour does not change the verdict. The same model (6 layers of 384, a value head), texts
+a busy neighbour does not change the verdict. The same model (MiniLM's size, a value head), texts
 and cores for all; one torch thread each. `TOUCHSTONE_PEERS=/path/to/venv` names a virtual
 environment with litserve, ray[serve], fastapi, torch and transformers; without it only our side is
 measured.
@@ -213,7 +213,7 @@ def cpu_ms(servers: Sequence[Server], kind: str, texts: Sequence[str]) -> dict[s
 
 def measured(folder: Path, dtype: str) -> dict[str, dict[str, float]]:
     """CPU milliseconds a request: kind of texts -> server -> number."""
-    model = value_head_model(folder / "model", layers=6, hidden=384)
+    model = value_head_model(folder / "model", layers=6, hidden=384, inner=1024)
     draw = random.Random(0)
     texts = {
         "short": texts_of([16] * REQUESTS["short"]),

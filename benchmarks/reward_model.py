@@ -114,7 +114,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rates = matmul_rates(device)
     with tempfile.TemporaryDirectory() as folder:
-        path = value_head_model(Path(folder) / "model", layers=4, hidden=256)
+        path = value_head_model(Path(folder) / "model", layers=4, hidden=256, inner=1024)
         rows = [row for dtype in ("float32", "bfloat16") for row in measure(path, dtype, rates)]
     rows_line(rows)
     record("reward_model", rows, device=str(device), matmul_rates=rates, rounds=ROUNDS)
