@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from typing import Any
 
 import pytest
@@ -154,6 +155,31 @@ def test_whitening_by_hand() -> None:
     # of 1, 3: mean 2, variance 1
     white = whitened(tensor([[1.0, 50.0], [3.0, 70.0]]), mask_of([1, 1], 2))
     assert white.tolist() == [pytest.approx([-1.0, 0.0]), pytest.approx([1.0, 0.0])]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whitening_and_explained_variance_are_those_of_the_slow_reference(seed: int) -> None:
+    lengths, (values, returns, _, _) = random_batch(seed)
+    flat = [number for row in returns for number in row]
+    mean, deviation = statistics.fmean(flat), statistics.pstdev(flat)
+    white = whitened(padded(returns), mask_of(lengths))
+    for row, n in enumerate(lengths):
+        expected = [(number - mean) / deviation for number in returns[row]]
+        assert white[row].tolist() == pytest.approx(expected + [0.0] * (9 - n))
+    guesses = [number for row in values for number in row]
+    errors = [each - guess for each, guess in zip(flat, guesses, strict=True)]
+    explained = explained_variance(padded(values), padded(returns), mask_of(lengths))
+    assert float(explained) == pytest.approx(1 - statistics.pvariance(errors) / deviation**2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_adapted_coefficient_is_that_of_the_slow_reference(seed: int) -> None:
+    rng = random.Random(seed)
+    coef, kl, target = rng.random(), 10 * rng.random(), 1 + 5 * rng.random()
+    error = (kl - target) / target
+    error = -0.2 if error < -0.2 else 0.2 if error > 0.2 else error
+    adapted = adapted_kl_coef(coef, kl, target=target, samples=64, horizon=1000)
+    assert adapted == pytest.approx(coef + coef * error * 64 / 1000)
 
 
 def test_whitening_in_two_parts_is_whitening_of_the_whole() -> None:
