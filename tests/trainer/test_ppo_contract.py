@@ -15,6 +15,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from tests.live_server import ROOT
+from trainer.__main__ import main
 from trainer.config import parse_config
 from trainer.lim.command import LimArguments
 from trainer.limr.command import SECTIONS, WorkflowArguments
@@ -125,3 +126,11 @@ def test_every_stage_of_the_workflow_examples_takes_its_fields(path: Path, tmp_p
     limr.check(None, validation=False)
     assert limr.enabled
     LimArguments(**lim)
+
+
+@pytest.mark.parametrize(("name", "field"), [("ppo", "limr.reward_type"), ("lim", "threshold")])
+def test_help_lists_the_fields(name: str, field: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert not end.value.code
+    assert f"--{field}" in capsys.readouterr().out

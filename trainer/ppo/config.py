@@ -33,7 +33,7 @@ class PPOConfig(GRPOConfig):
         metadata={"help": "Nats a response: adapts kl_coef to it. Default: kl_coef stays."},
     )
     kl_horizon: int = field(
-        default=10_000, metadata={"help": "Samples over which kl_coef moves by up to 20%."}
+        default=10_000, metadata={"help": "Samples over which kl_coef moves by a fifth at most."}
     )
     critic: str = field(
         default="shared", metadata={"help": "shared (a head on the policy) or separate."}
