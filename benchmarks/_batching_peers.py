@@ -51,7 +51,8 @@ def serve_litserve(folder: str, dtype: str, port: int) -> None:
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")
 
 
-class LitScores(litserve.LitAPI if litserve else object):  # pickled into its worker process
+# Pickled into its worker process.
+class LitScores(litserve.LitAPI if litserve else object):  # pyright: ignore[reportGeneralTypeIssues]
     def setup(self, device: str) -> None:
         self.predict_scores = make_predict(*sys.argv[2:4])
 

@@ -90,7 +90,7 @@ def peers(workers: int) -> dict[str, Any]:
     context = multiprocessing.get_context("forkserver")
     found: dict[str, Any] = {"ProcessPoolExecutor": ProcessPoolExecutor(workers, context)}
     try:
-        from pebble import ProcessPool
+        from pebble import ProcessPool  # pyright: ignore[reportMissingImports]
 
         found["pebble"] = ProcessPool(workers, context=context)
     except ImportError:

@@ -33,33 +33,49 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", env_ignore_empty=True)
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8700, ge=0, le=65535, description="port to listen on; 0: any free one")
-    api_key: SecretStr | None = Field(None, description="the key that callers must send")
-    api_keys: list[Annotated[SecretStr, Field(min_length=1)]] = Field(
-        [], description="further keys, one a caller"
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(
+        default=8700, ge=0, le=65535, description="port to listen on; 0: any free one"
     )
-    insecure: bool = Field(False, description="listen beyond loopback without a key")
-    profiles_dir: Path | None = Field(None, description="directory of your own profiles (*.yaml)")
+    api_key: SecretStr | None = Field(default=None, description="the key that callers must send")
+    api_keys: list[Annotated[SecretStr, Field(min_length=1)]] = Field(
+        default=[], description="further keys, one a caller"
+    )
+    insecure: bool = Field(default=False, description="listen beyond loopback without a key")
+    profiles_dir: Path | None = Field(
+        default=None, description="directory of your own profiles (*.yaml)"
+    )
     embedding_model: str | None = Field(
-        None, description="model that POST /embed serves though no profile uses it"
+        default=None, description="model that POST /embed serves though no profile uses it"
     )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
     )
-    sample_deadline_s: float = Field(5.0, gt=0, description="deadline of one sample in a worker")
-    request_deadline_s: float = Field(60.0, gt=0, description="deadline of a request without one")
-    worker_memory_bytes: int = Field(2 * 2**30, ge=2**27, description="memory limit of a worker")
-    worker_max_samples: int = Field(
-        100_000, ge=1, description="samples after which a worker is replaced"
+    sample_deadline_s: float = Field(
+        default=5.0, gt=0, description="deadline of one sample in a worker"
     )
-    max_samples: int = Field(4096, ge=1, description="samples of one request")
-    max_body_bytes: int = Field(64 * 2**20, ge=1, description="bytes of one request's body")
-    max_response_bytes: int = Field(2**20, ge=1, description="bytes of one sample's response")
-    max_pending_samples: int = Field(65_536, ge=1, description="samples in work; beyond it, 429")
-    drain_s: float = Field(30.0, ge=0, description="time to finish what is in flight at the end")
+    request_deadline_s: float = Field(
+        default=60.0, gt=0, description="deadline of a request without one"
+    )
+    worker_memory_bytes: int = Field(
+        default=2 * 2**30, ge=2**27, description="memory limit of a worker"
+    )
+    worker_max_samples: int = Field(
+        default=100_000, ge=1, description="samples after which a worker is replaced"
+    )
+    max_samples: int = Field(default=4096, ge=1, description="samples of one request")
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes of one request's body")
+    max_response_bytes: int = Field(
+        default=2**20, ge=1, description="bytes of one sample's response"
+    )
+    max_pending_samples: int = Field(
+        default=65_536, ge=1, description="samples in work; beyond it, 429"
+    )
+    drain_s: float = Field(
+        default=30.0, ge=0, description="time to finish what is in flight at the end"
+    )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        "info", description="how much the server says"
+        default="info", description="how much the server says"
     )
 
     @model_validator(mode="after")

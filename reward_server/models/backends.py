@@ -75,7 +75,7 @@ def _example() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports]
 
     ids, mask = _example()
     example = dict(zip(_NAMES, (ids, mask), strict=True))
@@ -90,7 +90,7 @@ def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
 
 
 def _onnxruntime(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
-    import onnxruntime
+    import onnxruntime  # pyright: ignore[reportMissingImports]
 
     axes = {name: {0: "sequences", 1: "tokens"} for name in _NAMES}
     file: Any = io.BytesIO()
