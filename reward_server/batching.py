@@ -53,7 +53,7 @@ class BatchLimits:
 
     batch_tokens: int = 4096
     max_waiting: int = 16_384
-    linger_s: float = 0.003
+    linger_s: float = 0.005
     stuck_s: float = 120.0
 
 

@@ -26,8 +26,8 @@ from reward_server.schemas import SampleError
 # Padding to the longest may cost this much of a batch; beyond it two batches are cheaper than one.
 MAX_PADDING_FRAC = 0.125
 
-# After a batch as many inputs are awaited as it had, or this share of those awaited before it:
-# callers that straggle must not cut all later batches small.
+# After a batch as many inputs are awaited as it had and waited behind it, or this share of those
+# awaited before it: callers that straggle must not cut all later batches small.
 EXPECTATION_KEPT = 0.75
 
 log = logging.getLogger(__name__)
@@ -122,15 +122,15 @@ class Inbox:
     def __init__(self) -> None:
         self._arrival = threading.Condition()
         self._calls: list[Call] = []
-        self._inputs = 0
+        self.inputs = 0
         self._wanted: float = math.inf
         self.closing = False
 
     def put(self, call: Call) -> None:
         with self._arrival:
             self._calls.append(call)
-            self._inputs += len(call.inputs)
-            if self._inputs >= self._wanted:
+            self.inputs += len(call.inputs)
+            if self.inputs >= self._wanted:
                 self._arrival.notify()
 
     def close(self) -> None:
@@ -142,14 +142,14 @@ class Inbox:
     def take(self) -> list[Call]:
         """What came, without waiting."""
         with self._arrival:
-            calls, self._calls, self._inputs = self._calls, [], 0
+            calls, self._calls, self.inputs = self._calls, [], 0
             return calls
 
     def wait_for(self, inputs: int, until: float) -> None:
         """Wait for so many inputs, until a `time.monotonic()` time or the close at the longest."""
         with self._arrival:
             self._wanted = inputs
-            while self._inputs < inputs and not self.closing:
+            while self.inputs < inputs and not self.closing:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
@@ -205,8 +205,9 @@ class ModelThread:
         if not self.waiting:
             self.inbox.wait_for(1, math.inf)
         # Those just answered are about to send their next.
-        missing = int(self._expected) - len(self.waiting)
-        self.inbox.wait_for(missing, self._last_end + self._linger_s)
+        if sum(item.prepared.tokens for item in self.waiting) < self._batch_tokens:
+            missing = int(self._expected) - len(self.waiting)
+            self.inbox.wait_for(missing, self._last_end + self._linger_s)
 
     def _prepare(self, model: Model, calls: Sequence[Call]) -> None:
         places = [(call, i) for call in calls if not call.closed for i in range(len(call.inputs))]
@@ -249,7 +250,8 @@ class ModelThread:
         answers = self._answers(model, self.batch)
         items, self.batch, self.batch_began = self.batch, [], None
         self._last_end = time.monotonic()
-        self._expected = max(len(items), EXPECTATION_KEPT * self._expected)
+        callers = len(items) + len(self.waiting) + self.inbox.inputs
+        self._expected = max(callers, EXPECTATION_KEPT * self._expected)
         self._on_answers(items, answers)
         if self._does_not_fit is not None:
             raise self._does_not_fit
