@@ -53,7 +53,16 @@ async def start_pool() -> AsyncIterator[StartPool]:
 
 
 def processes() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """The pools' processes: other tests' servers may run beside them."""
+    servers = [child for child in psutil.Process().children() if is_fork_server(child)]
+    return [each for server in servers for each in (server, *server.children(recursive=True))]
+
+
+def is_fork_server(process: psutil.Process) -> bool:
+    try:
+        return any("reward_server.fork_server" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def worker_processes() -> list[psutil.Process]:
