@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from reward_server.errors import ConfigError
 from reward_server.schemas import ProfileInfo, SampleError
@@ -130,15 +131,17 @@ def load_profile(path: Path) -> Profile:
 
 def describe(error: ValidationError) -> str:
     """Pydantic's complaints on one line: where, what came, what was expected."""
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: "
-        + (
-            "unknown key"
-            if problem["type"] == "extra_forbidden"
-            else f"{problem['msg']} (got {str(problem['input'])[:80]!r})"
-        )
-        for problem in error.errors(include_url=False)
-    )
+    return "; ".join(_complaint(problem) for problem in error.errors(include_url=False))
+
+
+def _complaint(problem: ErrorDetails) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "value_error":  # a check of ours, which says all that is to be said
+        what = problem["msg"].removeprefix("Value error, ")
+        return f"{place}: {what}" if place else what
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key"
+    return f"{place or 'the whole'}: {problem['msg']} (got {str(problem['input'])[:80]!r})"
 
 
 def _fingerprint(
