@@ -35,8 +35,9 @@ class AsyncRemoteRewardClient:
     REWARD_URL, else http://127.0.0.1:8700. `api_key`: else REWARD_API_KEY. `timeout_s`: for one
     call as a whole, waits and retries included. `batch_size`: samples in one request; calls that
     wait at the same time share requests, with 1 they do not. `max_in_flight`: requests at one time,
-    over all calls in an event loop. `max_tries`: of one request. Proxies of the environment are not
-    used: reward servers are neighbours.
+    over all calls in an event loop. `max_tries`: of one request. `ca_file`: certificates (PEM) to
+    trust in place of the system's, else REWARD_CA_FILE. Proxies of the environment are not used:
+    reward servers are neighbours.
 
     Raises:
         ValueError: a URL that is not http or https, or a number that is not positive.
@@ -52,6 +53,7 @@ class AsyncRemoteRewardClient:
         batch_size: int = 256,
         max_in_flight: int = 8,
         max_tries: int = 100,
+        ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
         numbers = (timeout_s, connect_timeout_s, batch_size, max_in_flight, max_tries)
         if min(numbers) <= 0:
@@ -61,7 +63,10 @@ class AsyncRemoteRewardClient:
         self.batch_size = batch_size
         self.max_in_flight = max_in_flight
         key = api_key or os.environ.get("REWARD_API_KEY")
-        self._options = Options(self.urls, key, timeout_s, connect_timeout_s, max_tries)
+        trusted = ca_file or os.environ.get("REWARD_CA_FILE")
+        self._options = Options(
+            self.urls, key, timeout_s, connect_timeout_s, max_tries, ca_file=trusted
+        )
         self._dispatchers: dict[asyncio.AbstractEventLoop, Dispatcher] = {}
 
     async def score(
@@ -181,6 +186,7 @@ class RemoteRewardClient:
         batch_size: int = 256,
         max_in_flight: int = 8,
         max_tries: int = 100,
+        ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self._remote = AsyncRemoteRewardClient(
             url,
@@ -190,6 +196,7 @@ class RemoteRewardClient:
             batch_size=batch_size,
             max_in_flight=max_in_flight,
             max_tries=max_tries,
+            ca_file=ca_file,
         )
         self.urls = self._remote.urls
         self._starting = threading.Lock()

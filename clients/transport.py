@@ -7,6 +7,8 @@ not mend, or None. It reads no bodies but those of failures; what they mean is `
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +29,7 @@ class Options:
     timeout_s: float
     connect_timeout_s: float
     max_tries: int
+    ca_file: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Transport:
             timeout=httpx2.Timeout(None, connect=options.connect_timeout_s),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
             trust_env=False,
+            verify=ssl.create_default_context(cafile=options.ca_file) if options.ca_file else True,
         )
 
     async def answer(self, exchange: Exchange, gives_up_at_s: float) -> httpx2.Response | None:

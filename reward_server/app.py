@@ -5,6 +5,7 @@ In: settings. Out: an ASGI app that speaks the wire of `schemas`. It decides not
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -33,8 +34,11 @@ _decode_request = msgspec.json.Decoder(ScoreRequest).decode
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, load_in_background: bool = False) -> FastAPI:
     """The app that `settings` describe. Its workers start with its lifespan.
+
+    With `load_in_background` it answers while it loads: `/health` with 200, `/ready` and `/score`
+    with 503. What comes of the loading is then in the task `app.state.loading`.
 
     Raises:
         ConfigError: a profile that cannot be loaded.
@@ -45,8 +49,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
+        loading = app.state.loading = asyncio.create_task(engine.start())
+        if not load_in_background:
+            await loading
         yield
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
         await engine.stop()
 
     app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)

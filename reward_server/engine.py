@@ -89,10 +89,11 @@ class Engine:
     @property
     def not_ready_reason(self) -> str | None:
         """Why requests are turned away now, or None."""
-        if not self._started:
-            return "starting: workers are not up yet"
         if self.draining:
             return "draining: the server is going down"
+        if not self._started:
+            loading = self.models.not_ready_reason if self.pool.alive else None
+            return f"starting: {loading or 'workers are not up yet'}"
         if self.pool.alive == 0:
             return "no worker is alive; new ones are being started"
         return self.models.not_ready_reason

@@ -25,7 +25,7 @@ from reward_server.profiles import describe
 
 ENV_PREFIX = "REWARD_"
 # Read by the clients and by this module; they may stand in the same environment as the settings.
-OTHER_VARIABLES = {"REWARD_URL", "REWARD_CONFIG"}
+OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 
 
 class Settings(BaseSettings):
@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     max_pending_samples: int = Field(
         default=65_536, ge=1, description="samples in work; beyond it, 429"
     )
+    receive_timeout_s: float = Field(
+        default=8.0, gt=0, description="silence in the middle of a request after which it is closed"
+    )
+    tls_cert: Path | None = Field(default=None, description="PEM certificate chain: HTTPS with it")
+    tls_key: Path | None = Field(default=None, description="PEM key of the certificate")
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )
@@ -85,6 +90,12 @@ class Settings(BaseSettings):
                 f"host {self.host!r} can be reached from other machines and no API key is set; "
                 "set REWARD_API_KEY, listen on 127.0.0.1, or say --insecure"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_half_of_tls(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together; one of them is missing")
         return self
 
     @property

@@ -21,7 +21,7 @@ LAYERS = [
     ["profiles", "settings", "metrics"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["batching", "model_host", "engine"],
-    ["auth", "gate", "body", "openapi", "model_routes", "app"],
+    ["auth", "gate", "body", "connections", "openapi", "model_routes", "app"],
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

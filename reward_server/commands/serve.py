@@ -1,11 +1,13 @@
-"""`reward-server serve`: the app on uvicorn, drained at the end."""
+"""`reward-server serve`: the app on uvicorn, listening before it has loaded, drained at the end."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import signal
 import socket
+import ssl
 import sys
 from types import FrameType
 
@@ -14,6 +16,8 @@ from fastapi import FastAPI
 
 from reward_server.app import create_app
 from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
+from reward_server.connections import Connection, close_silent
+from reward_server.errors import ConfigError, TouchstoneError
 from reward_server.settings import Settings
 
 add_arguments = add_settings_arguments
@@ -22,6 +26,8 @@ logger = logging.getLogger("reward_server")
 # Clients keep connections between training steps; one closed just as a request comes costs a retry
 KEEP_ALIVE_S = 75
 BACKLOG = 8192
+# Requests on their way when the end begins still get an answer that sends them elsewhere.
+LINGER_S = 0.3
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    server = Server(create_app(settings), settings)
+    server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -39,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
         return 1
     server.run(sockets=[listening])
-    return 0 if server.started else 1
+    return server.exit_status()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -47,17 +53,21 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     shown = f"[{host}]" if ":" in host else host
-    logger.info("listening on http://%s:%d", shown, listening.getsockname()[1])
+    logger.info("listening on %s port %d", shown, listening.getsockname()[1])
     return listening
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that turns new requests away from the first signal on, while it finishes the old."""
+    """Uvicorn that turns new requests away from the first signal on, while it finishes the old.
+
+    It ends when the app's loading fails.
+    """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Connection,
                 host=settings.host,
                 port=settings.port,
                 log_level=settings.log_level,
@@ -66,10 +76,58 @@ class Server(uvicorn.Server):
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
             )
         )
-        self.engine = app.state.engine
+        self.app_state = app.state
+        self.receive_timeout_s = settings.receive_timeout_s
+        self.failure: BaseException | None = None
+        _check_tls(self.config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.app_state.loading.add_done_callback(self._on_loaded)
+        connections = self.server_state.connections
+        self._sweeper = asyncio.create_task(close_silent(connections, self.receive_timeout_s))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.failure is None:
+            await asyncio.sleep(LINGER_S)
+        await super().shutdown(sockets)
+        self._sweeper.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.engine.draining = True
+        self.app_state.engine.draining = True
         super().handle_exit(sig, frame)
+
+    def exit_status(self) -> int:
+        """0 after a clean end; else the reason is said on one line."""
+        if self.failure is None:
+            return 0 if self.started else 1
+        said = str(self.failure).strip() or type(self.failure).__name__
+        if not isinstance(self.failure, TouchstoneError):
+            said = f"cannot load: {type(self.failure).__name__}: {said}"
+        print(f"reward-server: {' '.join(said.split())}", file=sys.stderr)
+        return 2 if isinstance(self.failure, TouchstoneError) else 1
+
+    def _on_loaded(self, loading: asyncio.Task[None]) -> None:
+        if not loading.cancelled() and (error := loading.exception()) is not None:
+            self.failure, self.should_exit = error, True
+
+
+def _check_tls(config: uvicorn.Config) -> None:
+    """Reads certificate and key once before anything starts.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    if not config.ssl_certfile:
+        return
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"tls_cert {config.ssl_certfile} and tls_key {config.ssl_keyfile} cannot be used: "
+            f"{error}; both are PEM files, the key without a passphrase"
+        ) from error

@@ -1,7 +1,8 @@
-"""A scorer whose model's thread ends when it is asked to score "poison"."""
+"""Scorers whose model loads slowly, not at all, or dies when it is asked to score "poison"."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,3 +57,24 @@ class DyingScorer:
 
     def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
         return Score(outputs[0])
+
+
+class SlowConfig(DyingConfig):
+    def load(self) -> Dying:
+        time.sleep(3)
+        return Dying()
+
+
+class SlowToLoad(DyingScorer):
+    def __init__(self) -> None:
+        self.use(SlowConfig(), "slow")
+
+
+class BrokenConfig(DyingConfig):
+    def load(self) -> Dying:
+        raise RuntimeError("the weights\nare not there")
+
+
+class CannotBeLoaded(DyingScorer):
+    def __init__(self) -> None:
+        self.use(BrokenConfig(), "broken")

@@ -1,0 +1,65 @@
+"""Connections that do not wait for ever: one whose request does not come is closed.
+
+Uvicorn closes connections that idle between requests, but waits without end for the rest of a
+request. Here each connection notes since when it has heard nothing that it is waiting for, and
+`close_silent` looks at all of them: a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+SWEEP_S = 1.0
+
+
+class Connection(HttpToolsProtocol):
+    """`waits_since`: when the client was last heard of, in the loop's time, while a request of its
+    is incomplete; None while nothing is awaited of it.
+
+    Headers must be there as a whole within the timeout, so a trickle of them does not help; a body
+    may take as long as it keeps coming.
+    """
+
+    waits_since: float | None = None
+    _in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.waits_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_body:
+            self.waits_since = self.loop.time()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self.waits_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body, self.waits_since = False, None
+        super().on_message_complete()
+
+    def close_if_silent(self, since: float) -> None:
+        """Close it if the client was last heard of before `since`, though it owes something."""
+        if self.waits_since is None or self.waits_since > since or self.flow.read_paused:
+            return
+        self.transport.close()
+
+
+async def close_silent(connections: Iterable[object], timeout_s: float) -> None:
+    """Runs until cancelled: closes each connection that owes bytes and sent none for so long."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        since = loop.time() - timeout_s
+        for connection in list(connections):
+            cast(Connection, connection).close_if_silent(since)

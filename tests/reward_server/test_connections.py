@@ -1,0 +1,127 @@
+"""Connections at their worst: half-open, too large, encrypted. Real sockets all."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from clients import AsyncRemoteRewardClient, RemoteRewardClient, RewardServerUnavailable
+from reward_server.errors import ConfigError
+from reward_server.settings import load_settings
+from tests.live_server import ROOT, LiveServer, clean_environment
+
+StartServer = Callable[..., LiveServer]
+HEAD = b"POST /score HTTP/1.1\r\nhost: x\r\n"
+BODY = b'{"profile": "dummy", "samples": []}'
+SAMPLE = {"id": "a", "response": "x"}
+
+
+async def until_closed(port: int, *parts: bytes, pause_s: float = 0.0) -> tuple[float, bytes]:
+    """Send the parts, then nothing: seconds until the server closes, and what it said."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await asyncio.sleep(pause_s)
+    began = time.monotonic()
+    said = await asyncio.wait_for(reader.read(), 60)
+    writer.close()
+    return time.monotonic() - began, said
+
+
+async def test_half_open_connections_are_closed_and_slow_ones_are_not(
+    start_server: StartServer,
+) -> None:
+    live = start_server("--receive_timeout_s", "2")
+    length = f"content-length: {len(BODY)}\r\n\r\n".encode()
+    closed = await asyncio.gather(
+        until_closed(live.port),
+        until_closed(live.port, HEAD),
+        until_closed(live.port, HEAD + length + BODY[:10]),
+        until_closed(live.port, HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nab"),
+        # A request that was answered does not excuse the next one.
+        until_closed(live.port, HEAD + length + BODY, HEAD, pause_s=0.5),
+    )
+    for seconds, _ in closed:
+        assert 1 < seconds < 10
+    assert [said[:12] for _, said in closed] == [b""] * 4 + [b"HTTP/1.1 200"]
+    slowly = [BODY[i : i + 6] for i in range(0, len(BODY), 6)]
+    ending = HEAD + b"connection: close\r\n" + length
+    assert len(slowly) * 1.0 > 2
+    _, said = await until_closed(live.port, ending, *slowly, pause_s=1.0)
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+def test_413_before_a_body_is_sent_at_all(server: LiveServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(HEAD + b"content-length: 200000000\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not there to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    subject = ["-subj", "/CN=reward", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*words.split(), *subject, *files], check=True, capture_output=True)
+    return cert, key
+
+
+async def test_https_with_a_certificate_that_the_client_is_told_to_trust(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = certificate
+    live = LiveServer(tmp_path / "log", "--tls_cert", str(cert), "--tls_key", str(key))
+    live.start(wait=False)
+    url = f"https://127.0.0.1:{live.port}"
+    try:
+        async with AsyncRemoteRewardClient(url, ca_file=cert) as trusting:
+            [result] = await trusting.score([SAMPLE], "dummy")
+        assert result.reward is not None
+        async with AsyncRemoteRewardClient(url, timeout_s=1) as careful:
+            with pytest.raises(RewardServerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                await careful.score([SAMPLE], "dummy")
+        monkeypatch.setenv("REWARD_CA_FILE", str(cert))
+        with RemoteRewardClient(url) as told:
+            assert await asyncio.to_thread(told.ready)
+        with pytest.raises(httpx2.TransportError):
+            httpx2.get(f"http://127.0.0.1:{live.port}/health")
+    finally:
+        live.kill()
+
+
+def test_half_of_a_tls_setting_is_refused(certificate: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match="tls_cert and tls_key go together"):
+        load_settings(None, {"tls_cert": certificate[0]})
+
+
+def test_a_certificate_that_cannot_be_used_ends_with_a_clear_line(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    options = ["--port", "0", "--tls_cert", str(junk), "--tls_key", str(certificate[1])]
+    done = subprocess.run(
+        [sys.executable, "-m", "reward_server", "serve", *options],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert f"tls_cert {junk} and tls_key" in done.stderr
+    assert "Traceback" not in done.stderr
