@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "eval": "generate greedily, score through the server, write results and a summary",
     "convert": "a reward model to the value-head layout, or back",
     "data pairs": "preference pairs from the samples that a run kept",
+    "data story": "rows for training on stories from conversations in ShareGPT's form",
+    "data show": "one row of a data file, readably",
     "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
 MODULES = {
@@ -32,6 +34,8 @@ MODULES = {
     "limr": "limr.command",
     "eval": "evaluate",
     "data pairs": "pairs",
+    "data story": "story.convert",
+    "data show": "show",
 }
 
 

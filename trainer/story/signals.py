@@ -1,0 +1,146 @@
+"""What the history told the model: numbers of one response, from log-probs with and without it.
+
+In: per-token log-probs, entropies and information flow of the same response tokens, once after the
+whole prompt and once after the prompt without the conversation history; a mask of the response's
+tokens. Out: the signals that a `story` profile combines. It runs no model and knows no trainer.
+Padding anywhere in the tensors changes nothing: every sum runs over response tokens only.
+
+Source: the story-generation fork of EasyR1 that the formulas of `docs/story.md` come from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Tokens = Float[Tensor, "batch tokens"]
+Mask = Bool[Tensor, "batch tokens"]
+Rows = Float[Tensor, " batch"]
+D_LIMIT = 10.0
+
+
+@dataclass
+class SignalArguments:
+    """Whether signals are measured, and the constants of CRE; the defaults are the source's."""
+
+    enabled: bool = field(
+        default=False, metadata={"help": "Measure them, and send them with every sample."}
+    )
+    beta: float = field(default=1.0, metadata={"help": "Weight of d_i, the change of entropy."})
+    gamma: float = field(default=1.0, metadata={"help": "Weight of f_i, the information flow."})
+    eps: float = field(default=1e-8, metadata={"help": "Keeps the divisions finite."})
+    rho: float = field(
+        default=0.2,
+        metadata={"help": "CRE looks at this share of the tokens: the most open without history."},
+    )
+    d_sign: int = field(
+        default=1,
+        metadata={"help": "1: d_i = (H_with - H_without)/H_without, as it ran; -1: its first form"},
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho <= 1:
+            raise ValueError(f"rho is a share of the tokens, above 0 and at most 1, not {self.rho}")
+        if self.d_sign not in (1, -1):
+            raise ValueError(f"d_sign is 1 or -1, not {self.d_sign}")
+        if self.eps <= 0:
+            raise ValueError(f"eps must be positive, not {self.eps}")
+
+
+class Measured(NamedTuple):
+    """What one forced pass says of each response token, in nats; `flow` is f_i."""
+
+    logps: Tokens
+    entropies: Tokens
+    flow: Tokens
+
+
+def information_flow(hidden: Float[Tensor, "batch tokens size"], mask: Mask) -> Tokens:
+    """f_i = max(0, mean over the earlier response tokens j of cos(h_i, h_j)); 0 for the first one.
+
+    By a running sum of unit vectors: no matrix of all pairs is made.
+    """
+    unit = torch.nn.functional.normalize(hidden.float(), dim=-1) * mask[..., None]
+    before = unit.cumsum(dim=1) - unit
+    earlier = mask.cumsum(dim=1) - mask.long()
+    return ((unit * before).sum(-1) / earlier.clamp(min=1)).clamp(min=0)
+
+
+def entropy_change(with_history: Tokens, without: Tokens, constants: SignalArguments) -> Tokens:
+    """d_i = (H_with - H_without) / (H_without + eps), between -10 and 10, times `d_sign`."""
+    change = (with_history - without) / (without + constants.eps)
+    return constants.d_sign * change.clamp(-D_LIMIT, D_LIMIT)
+
+
+def most_open(without: Tokens, mask: Mask, rho: float) -> Mask:
+    """The ceil(rho T) response tokens of highest entropy without history; of equals the first."""
+    order = without.masked_fill(~mask, -math.inf).argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    # In double precision 0.2 * 15 is 3.0000000000000004: without the rounding that would be 4.
+    kept = (rho * mask.sum(dim=1, keepdim=True).double()).round(decimals=6).ceil()
+    return mask & (rank < kept)
+
+
+def token_weights(change: Tokens, flow: Tokens, chosen: Mask, constants: SignalArguments) -> Tokens:
+    """alpha'_i: 1 + beta d_i + gamma f_i over the chosen tokens, at least 0, summing to 1.
+
+    Uniform where they sum to less than eps. A negative weight, which the source allows where
+    beta d_i < -1, would pay for being unlikely: here it is 0. At the defaults there is none.
+    """
+    raw = (1 + constants.beta * change + constants.gamma * flow).clamp(min=0)
+    raw = raw.masked_fill(~chosen, 0)
+    total = raw.sum(dim=1, keepdim=True)
+    uniform = chosen / chosen.sum(dim=1, keepdim=True).clamp(min=1)
+    return torch.where(total < constants.eps, uniform, raw / total.clamp(min=constants.eps))
+
+
+def cre(with_history: Measured, without: Measured, mask: Mask, constants: SignalArguments) -> Rows:
+    """CRE = -sum_i alpha'_i log p_i, in nats a token: the log-probs with the history, weighted."""
+    change = entropy_change(with_history.entropies, without.entropies, constants)
+    chosen = most_open(without.entropies, mask, constants.rho)
+    weights = token_weights(change, with_history.flow, chosen, constants)
+    return -(weights * with_history.logps.masked_fill(~mask, 0)).sum(dim=1)
+
+
+def signals_of(
+    with_history: Measured,
+    without: Measured,
+    mask: Mask,
+    history_tokens: list[int],
+    constants: SignalArguments,
+) -> list[dict[str, float]]:
+    """The signals of each row; none for a row without response tokens, or where one is not finite.
+
+    A row without history has `history_tokens` 0: both its passes are the same one.
+    """
+    told = torch.tensor(history_tokens, device=mask.device)[:, None] > 0
+    without = Measured(
+        *(torch.where(told, b, a) for a, b in zip(with_history, without, strict=True))
+    )
+    columns = {
+        "logprob_gain": masked_mean(with_history.logps - without.logps, mask),
+        "cre": (value := cre(with_history, without, mask, constants)),
+        "exp_neg_cre": torch.exp(-value),
+        "mean_entropy_with": masked_mean(with_history.entropies, mask),
+        "mean_entropy_without": masked_mean(without.entropies, mask),
+        "info_flow": masked_mean(with_history.flow, mask),
+    }
+    names, table = list(columns), torch.stack(list(columns.values()), dim=1).tolist()
+    rows, lengths = [], mask.sum(dim=1).tolist()
+    for values, tokens, history in zip(table, lengths, history_tokens, strict=True):
+        whole = tokens > 0 and all(map(math.isfinite, values))
+        row = dict(zip(names, values, strict=True)) | {"history_tokens": history}
+        rows.append(row if whole else {})
+    return rows
+
+
+def masked_mean(values: Tokens, mask: Mask) -> Rows:
+    """The mean over the response's tokens; 0 for a row without any."""
+    return values.masked_fill(~mask, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
