@@ -1,8 +1,8 @@
 """YAML file and command line -> filled dataclasses; every key checked by TRL's own parser.
 
 In: dataclass types (TRL's configs and ours), arguments. Out: one instance of each. A key of the
-file means what the same flag means on the command line, which overrides it. It decides one default:
-`report_to: tensorboard`, where that is installed.
+file means what the same flag means on the command line, which overrides it. Two defaults are ours:
+`report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def _fill(
             raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
     if "report_to" in fields and find_spec("tensorboard"):
         parser.set_defaults_with_config(report_to="tensorboard")
+    if "num_generations_eval" in fields:
+        parser.set_defaults_with_config(num_generations_eval=1)
     parser.set_defaults_with_config(**{k: v for k, v in content.items() if v is None or v == []})
     words = [word for k, v in content.items() for word in _as_flag(fields[k], v)]
     _, unknown = parser.parse_known_args([*words, *flags])

@@ -143,8 +143,8 @@ def summarize(results: Sequence[ScoreResult | None]) -> dict[str, Any]:
         "format_rate_interval": wilson(formatted, len(formats)),
         "accuracy": right / len(rewards) if rewards else None,
         "accuracy_interval": wilson(right, len(rewards)),
-        "mean_reward": sum(rewards) / len(rewards) if rewards else None,
-        "mean_reward_interval": normal(rewards),
+        "avg_reward": sum(rewards) / len(rewards) if rewards else None,
+        "avg_reward_interval": normal(rewards),
         "fingerprint": scored[0].fingerprint if scored else None,
     }
 

@@ -26,6 +26,7 @@ from trainer.data import (
     with_prompts,
 )
 from trainer.errors import InputError
+from trainer.greedy import greedy
 from trainer.launch import (
     check_model_path,
     checkpoint_to_resume,
@@ -106,7 +107,8 @@ def build_trainer(
 
 
 class GrpoTrainer(GRPOTrainer):
-    """TRL's trainer, except that every epoch's order depends on seed and epoch alone.
+    """TRL's trainer, except that every epoch's order depends on seed and epoch alone, and that it
+    evaluates greedily.
 
     TRL draws the orders of the epochs from one generator that starts anew in a resumed run, which
     would then repeat the first epoch's order instead of going on with its own.
@@ -116,6 +118,13 @@ class GrpoTrainer(GRPOTrainer):
         sampler = super()._get_train_sampler(dataset)
         assert isinstance(sampler, RepeatSampler)
         return SeededEachEpoch(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """TRL's, greedy unless `num_generations_eval` asks for several responses a prompt."""
+        if (self.num_generations_eval or 1) > 1:
+            return super().evaluate(*args, **kwargs)
+        with greedy(self):
+            return super().evaluate(*args, **kwargs)
 
 
 class SeededEachEpoch(Sampler[int]):

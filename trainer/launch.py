@@ -28,7 +28,14 @@ from trainer.data import DataArguments, load_rows
 from trainer.errors import InputError
 from trainer.report import write_report
 
-SHOWN = ("loss", "reward", "rewards_failed_frac", "rewards_wait_s", "entropy", "eval_reward")
+SHOWN = (
+    "loss",
+    "reward",
+    "rewards_failed_frac",
+    "rewards_wait_s",
+    "entropy",
+    "eval_held_out/accuracy",
+)
 
 
 class ShortProgress(ProgressCallback):

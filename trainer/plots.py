@@ -34,6 +34,7 @@ class Theme(NamedTuple):
 PANELS = (
     Panel("Reward", ("reward",), is_share=True),
     Panel("Scores", ("scores/",), is_share=True),
+    Panel("Held-out rows", ("eval_held_out/",), is_share=True),
     Panel("Failed rewards, share", ("rewards_failed_frac",), is_share=True),
     Panel("Wait for rewards a step, s", ("rewards_wait_s",)),
     Panel("Response length, tokens", ("completions/mean_length",)),

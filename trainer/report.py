@@ -78,6 +78,9 @@ def tiles(history: History) -> list[tuple[str, str]]:
     for key, name in HELD_OUT.items():
         if measured := series(history, key):
             found.append((name, f"{measured[-1][1]:.1%}"))
+    if accuracies := [value for _, value in series(history, "eval_held_out/accuracy")]:
+        shown = f"{accuracies[0]:.1%} → {accuracies[-1]:.1%}"
+        found.append(("held-out accuracy, first to last", shown))
     waits, steps = mean_of(history, "rewards_wait_s"), mean_of(history, "step_time")
     if waits is not None and steps:
         found.append(("wait for rewards a step", f"{1000 * waits:.0f} ms"))

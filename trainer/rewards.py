@@ -164,7 +164,9 @@ class ServerReward:
         )
         log_metric("rewards_wait_s", time.monotonic() - started_s)
         log_scores(results, log_metric)
-        if training:
+        if not training:
+            log_held_out(results, log_metric)
+        else:
             kept = [
                 kept_sample(sample, result, trainer_state)
                 for sample, result in zip(samples, results, strict=True)
@@ -250,6 +252,24 @@ def log_scores(
                 columns.setdefault(key, []).append(value)
     for key, values in columns.items():
         log_metric(f"scores/{key}", sum(values) / len(values))
+
+
+def log_held_out(
+    results: Sequence[ScoreResult | None], log_metric: Callable[[str, float], None]
+) -> None:
+    """Accuracy, format rate and mean reward of a batch, over what got a reward.
+
+    TRL takes the mean over batches: they weigh alike only if `per_device_eval_batch_size` divides
+    the rows.
+    """
+    scored = [result for result in results if result is not None and result.reward is not None]
+    rewards = [result.reward for result in scored if result.reward is not None]
+    formats = [value for result in scored if (value := result.scores.get("format")) is not None]
+    if rewards:
+        log_metric("held_out/accuracy", rewards.count(1.0) / len(rewards))
+        log_metric("held_out/avg_reward", sum(rewards) / len(rewards))
+    if formats:
+        log_metric("held_out/format_rate", formats.count(1.0) / len(formats))
 
 
 def kept_sample(sample: Sample, result: ScoreResult | None, state: TrainerState) -> KeptSample:

@@ -55,7 +55,7 @@ def test_rates_count_what_the_server_said(server: LiveServer, tmp_path: Path) ->
     summary = score_and_write(arguments, data, [RIGHT, RIGHT, WRONG, UNTAGGED])
     assert summary["accuracy"] == 0.5
     assert summary["format_rate"] == 0.75
-    assert summary["mean_reward"] == 0.5
+    assert summary["avg_reward"] == 0.5
     assert summary["also"]["math"]["accuracy"] == 0.75
     assert summary["accuracy_interval"][0] < 0.5 < summary["accuracy_interval"][1]
     assert [row["also"]["math"] for row in read_results(tmp_path)] == [1, 1, 0, 1]
@@ -92,7 +92,7 @@ def test_with_nothing_scored_the_run_fails_but_keeps_the_responses(
 def test_an_empty_evaluation_has_no_rates() -> None:
     summary = summarize([])
     assert summary["accuracy"] is None
-    assert summary["mean_reward_interval"] is None
+    assert summary["avg_reward_interval"] is None
 
 
 def test_batching_and_padding_change_no_response(tiny_model: Path, problems: list[Problem]) -> None:

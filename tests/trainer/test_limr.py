@@ -28,8 +28,8 @@ from trainer.limr.command import (
     selection_stage,
     third_stage,
 )
-from trainer.limr.stages import Stage, run_stage
 from trainer.samples import read_samples
+from trainer.stages import Stage, run_stage
 
 TIMEOUT_S = 240
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import torch
 from transformers import Trainer, TrainerCallback
+from trl.generation.vllm_generation import VLLMGeneration
 from trl.scripts.utils import TrlParser
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -79,3 +80,10 @@ def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
     assert second == list(sampler())
     assert first != second
     assert sorted(first) == sorted(second) == sorted([*range(20), *range(20)])
+
+
+def test_what_a_greedy_evaluation_changes_for_a_while_is_what_rollouts_read() -> None:
+    source = inspect.getsource(GRPOTrainer)
+    assert "generation_config=self.generation_config" in source
+    assert "generation_kwargs=self.generation_kwargs" in source
+    assert "temperature = self.temperature" in inspect.getsource(VLLMGeneration.generate)

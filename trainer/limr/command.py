@@ -22,9 +22,9 @@ from rich.console import Console
 from trainer.config import parse_config, require
 from trainer.errors import InputError
 from trainer.evaluate import SUMMARY, as_table
-from trainer.limr.stages import Stage, only_one, run_stage
 from trainer.limr.word_problems import make_word_problems
 from trainer.local_server import reward_server
+from trainer.stages import Stage, only_one, run_stage
 
 THIRD_STAGES = ("rl", "sft")
 # A selection to compare with: the fields of `trainer lim` that differ from those of the chosen one.

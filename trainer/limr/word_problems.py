@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from trainer import demo
-from trainer.limr.stages import DONE, mark_done
+from trainer.stages import DONE, mark_done
 
 # So few that each is seen in several epochs of a short run: LIM compares epochs.
 RL_PROMPTS = 48
