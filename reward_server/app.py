@@ -29,6 +29,7 @@ from reward_server.openapi import openapi_document
 from reward_server.profiles import load_profiles
 from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
 from reward_server.settings import Settings
+from reward_server.watch import Watch, WatchCollector
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
@@ -46,6 +47,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     metrics = Metrics()
     profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
     engine = create_engine(profiles, settings, metrics)
+    watch = create_watch(engine, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +60,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
         await engine.stop()
 
     app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
-    app.state.engine = engine
+    app.state.engine, app.state.watch = engine, watch
     keys = KeyRing(settings.keys)
     routes = [*_routes(engine, metrics), *model_routes(engine, keys)]
     app.router.routes.extend(routes)
@@ -72,6 +74,19 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
         routes=[route.path for route in routes],
     )
     return app
+
+
+def create_watch(engine: Engine, metrics: Metrics) -> Watch:
+    """A watch over all that the engine scores; the metrics show it."""
+
+    def compared(name: str) -> tuple[str, str] | None:
+        profile = engine.profiles.get(name)
+        return profile.config.watch.compare if profile and profile.config.watch else None
+
+    watch = Watch(compared)
+    engine.observers.append(watch.observe)
+    metrics.registry.register(WatchCollector(watch))
+    return watch
 
 
 def _routes(engine: Engine, metrics: Metrics) -> list[Route]:

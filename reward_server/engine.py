@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # Inline scorers run in the event loop: after this much text they let others have a turn.
 INLINE_SLICE_BYTES = 256 * 1024
+# Told of what a request was answered: the profile's name, its samples, their results.
+Observer = Callable[[str, Sequence[Sample], Sequence[SampleResult]], None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Engine:
         self.models = models
         self.limits = limits
         self.metrics = metrics
+        self.observers: list[Observer] = []
         self.pending_samples = 0
         self.draining = False
         self._started = False
@@ -98,8 +101,8 @@ class Engine:
             return "no worker is alive; new ones are being started"
         return self.models.not_ready_reason
 
-    async def score(self, request: ScoreRequest) -> ScoreResponse:
-        """Score every sample of the request.
+    async def score(self, request: ScoreRequest, *, observed: bool = True) -> ScoreResponse:
+        """Score every sample of the request. Not `observed`: it counts in no statistics.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
@@ -113,7 +116,10 @@ class Engine:
             results = await self._results(profile, request)
         finally:
             self.pending_samples -= len(request.samples)
-        self.metrics.observe_results(profile.name, results)
+        if observed:
+            self.metrics.observe_results(profile.name, results)
+            for observe in self.observers:
+                observe(profile.name, request.samples, results)
         elapsed_ms = (time.perf_counter() - started) * 1e3
         return ScoreResponse(results, profile.name, fingerprint, round(elapsed_ms, 3))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from reward_server.errors import ConfigError
@@ -40,6 +40,14 @@ class ScorerEntry(BaseModel):
         return self.weight != 0 or self.gate_below is not None
 
 
+class WatchConfig(BaseModel):
+    """What the reward-hacking watch looks at: `compare` names two scorers that should agree."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    compare: tuple[str, str]
+
+
 class ProfileConfig(BaseModel):
     """What a profile's YAML file holds; the profile's name is the file's."""
 
@@ -47,6 +55,15 @@ class ProfileConfig(BaseModel):
 
     description: str = ""
     scorers: dict[str, ScorerEntry] = Field(min_length=1)
+    watch: WatchConfig | None = None
+
+    @model_validator(mode="after")
+    def _refuse_to_compare_what_is_not_there(self) -> ProfileConfig:
+        compared = self.watch.compare if self.watch else ()
+        missing = [key for key in compared if key not in self.scorers]
+        if missing:
+            raise ValueError(f"watch.compare names {missing[0]!r}, which is none of the scorers")
+        return self
 
 
 class Profile:
@@ -148,7 +165,7 @@ def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     content: Sequence[Any] = [
-        config.model_dump(exclude={"description"}),
+        config.model_dump(exclude={"description", "watch"}),
         {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},
     ]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)

@@ -18,7 +18,7 @@ LAYERS = [
     ["schemas", "errors"],
     ["model_thread", "models"],
     ["scorers"],
-    ["profiles", "settings", "metrics"],
+    ["profiles", "settings", "metrics", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["batching", "model_host", "engine"],
     ["auth", "gate", "body", "connections", "openapi", "model_routes", "app"],
