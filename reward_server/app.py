@@ -25,6 +25,7 @@ from reward_server.errors import RequestError
 from reward_server.gate import Gate
 from reward_server.metrics import Metrics
 from reward_server.model_routes import model_routes
+from reward_server.normalization import Normalizers
 from reward_server.openapi import openapi_document
 from reward_server.profiles import load_profiles
 from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
@@ -48,6 +49,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
     engine = create_engine(profiles, settings, metrics)
     watch = create_watch(engine, metrics)
+    engine.normalizers = Normalizers(settings.state_dir)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

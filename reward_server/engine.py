@@ -7,10 +7,9 @@ HTTP: the app and the `score` command use it alike.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,21 +21,21 @@ from reward_server.errors import (
     UnknownProfile,
     sample_error,
 )
+from reward_server.inline import score_inline
 from reward_server.metrics import Metrics
 from reward_server.model_host import ModelHost, ModelScorer
 from reward_server.models.config import EmbeddingConfig
+from reward_server.normalization import Normalizers
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.scorers.base import Score, Scorer
+from reward_server.scorers.base import Score
 from reward_server.settings import Settings
 from reward_server.workers import WorkerPool
 
-logger = logging.getLogger(__name__)
-
-# Inline scorers run in the event loop: after this much text they let others have a turn.
-INLINE_SLICE_BYTES = 256 * 1024
 # Told of what a request was answered: the profile's name, its samples, their results.
 Observer = Callable[[str, Sequence[Sample], Sequence[SampleResult]], None]
+# What a killed server forgets of the running normalization.
+SAVE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,10 @@ class Limits:
 
 
 class Engine:
-    """Profiles and the workers behind them. `start` before the first request, `stop` at the end."""
+    """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
+
+    `normalizers` may be exchanged before the start for some that outlive this process.
+    """
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class Engine:
         self.limits = limits
         self.metrics = metrics
         self.observers: list[Observer] = []
+        self.normalizers = Normalizers()
+        self._saver: asyncio.Task[None] | None = None
         self.pending_samples = 0
         self.draining = False
         self._started = False
@@ -74,20 +78,31 @@ class Engine:
         """Start the workers, load the models.
 
         Raises:
-            ConfigError: a scorer cannot be built in a worker, or a model cannot be served.
+            ConfigError: a scorer cannot be built in a worker, a model cannot be served, or what an
+                earlier run left cannot be read.
         """
+        self.normalizers.load(self.profiles)
         await self.pool.start()
         try:
             await self.models.start()
         except BaseException:
             await self.pool.stop()
             raise
+        self._saver = asyncio.create_task(self._keep_saving())
         self._started = True
 
     async def stop(self) -> None:
         self._started = False
+        if self._saver is not None:
+            self._saver.cancel()
+            self.normalizers.save(self.normalizers.unsaved())
         await self.models.stop()
         await self.pool.stop()
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved())
 
     @property
     def not_ready_reason(self) -> str | None:
@@ -116,6 +131,7 @@ class Engine:
             results = await self._results(profile, request)
         finally:
             self.pending_samples -= len(request.samples)
+        self._finish(profile, results, learn=observed and request.priority == "train")
         if observed:
             self.metrics.observe_results(profile.name, results)
             for observe in self.observers:
@@ -165,6 +181,15 @@ class Engine:
                 "samples or a longer deadline_ms"
             )
         return results
+
+    def _finish(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
+        """From the sum of the scores to the reward: normalised, then clipped."""
+        if profile.config.normalization != "none":
+            self.normalizers.apply(profile, results, learn=learn)
+        if profile.config.clip is not None:
+            for result in results:
+                if result.reward is not None:
+                    result.reward = profile.clipped(result.reward)
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
@@ -216,24 +241,6 @@ async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> li
             task.cancel()
 
 
-async def score_inline(
-    scorer: Scorer, samples: Sequence[Sample], *, explain: bool, give_up_at: float | None
-) -> list[Score]:
-    """Score in the event loop, slice by slice, giving way between slices."""
-    loop = asyncio.get_running_loop()
-    scores: list[Score] = []
-    for part in _slices(samples):
-        if scores:
-            await asyncio.sleep(0)
-        if give_up_at is not None and loop.time() >= give_up_at:
-            late = sample_error(
-                "deadline_exceeded", "the request's deadline passed first", retryable=True
-            )
-            return scores + [Score(error=late)] * (len(samples) - len(scores))
-        scores += _score_slice(scorer, part, explain)
-    return scores
-
-
 def combine(
     profile: Profile, sample: Sample, scores: Mapping[str, Score], explain: bool
 ) -> SampleResult:
@@ -253,37 +260,6 @@ def _explain(score: Score) -> dict[str, object] | None:
     if score.error is None:
         return score.explanation
     return {"error": score.error, **(score.explanation or {})}
-
-
-def _slices(samples: Sequence[Sample]) -> Iterable[Sequence[Sample]]:
-    start = size = 0
-    for end, sample in enumerate(samples):
-        size += len(sample.response)
-        if size >= INLINE_SLICE_BYTES:
-            yield samples[start : end + 1]
-            start, size = end + 1, 0
-    if start < len(samples):
-        yield samples[start:]
-
-
-def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
-    try:
-        scores = scorer.score(samples, explain=explain)
-        if len(scores) != len(samples):
-            raise ValueError(f"{len(scores)} scores for {len(samples)} samples")
-    except Exception as error:  # a scorer call: its bug must not become the request's
-        logger.exception("scorer %s failed", type(scorer).__name__)
-        if len(samples) > 1:
-            return [_score_slice(scorer, [sample], explain)[0] for sample in samples]
-        failed = sample_error("scorer_failed", f"{type(error).__name__}: {error}"[:300])
-        return [Score(error=failed)]
-    return [_finite(score) for score in scores]
-
-
-def _finite(score: Score) -> Score:
-    if score.value is None or math.isfinite(score.value):
-        return score
-    return Score(error=sample_error("scorer_failed", f"the scorer returned {score.value}"))
 
 
 def _too_large(sample: Sample, limit: int) -> Score | None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,6 +22,7 @@ from reward_server.scorers import build_scorer
 from reward_server.scorers.base import Score, Scorer, ScorerSpec
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ScorerEntry(BaseModel):
@@ -30,8 +31,8 @@ class ScorerEntry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     scorer: str | None = Field(default=None, description="which scorer; default: the entry's key")
-    weight: float = Field(default=1.0, allow_inf_nan=False)
-    gate_below: float | None = Field(default=None, allow_inf_nan=False)
+    weight: Finite = 1.0
+    gate_below: Finite | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -49,12 +50,19 @@ class WatchConfig(BaseModel):
 
 
 class ProfileConfig(BaseModel):
-    """What a profile's YAML file holds; the profile's name is the file's."""
+    """What a profile's YAML file holds; the profile's name is the file's.
+
+    `clip`: the least and the greatest reward. `normalization`: see `normalization.py`. `shadow`:
+    another profile that scores the same samples for comparison.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     description: str = ""
     scorers: dict[str, ScorerEntry] = Field(min_length=1)
+    clip: tuple[Finite, Finite] | None = None
+    normalization: Literal["none", "running"] = "none"
+    shadow: str | None = None
     watch: WatchConfig | None = None
 
     @model_validator(mode="after")
@@ -65,15 +73,24 @@ class ProfileConfig(BaseModel):
             raise ValueError(f"watch.compare names {missing[0]!r}, which is none of the scorers")
         return self
 
+    @model_validator(mode="after")
+    def _refuse_an_empty_range(self) -> ProfileConfig:
+        if self.clip is not None and self.clip[0] >= self.clip[1]:
+            raise ValueError(f"clip is {list(self.clip)}; expected [least, greatest]")
+        return self
+
 
 class Profile:
-    """A profile with its scorers built.
+    """A profile with its scorers built; those that `built` has by their spec's key are shared.
 
     `fingerprint` is a hash of the configuration and of the scorers' versions: the same
-    fingerprint, the same rewards.
+    fingerprint, the same rewards. With running normalization it ends in `-running`: then only the
+    scores are the same, because the reward depends on the rewards before it.
     """
 
-    def __init__(self, name: str, config: ProfileConfig) -> None:
+    def __init__(
+        self, name: str, config: ProfileConfig, built: Mapping[str, Scorer] | None = None
+    ) -> None:
         self.name = name
         self.config = config
         self.entries = dict(config.scorers)
@@ -82,7 +99,8 @@ class Profile:
             for key, entry in config.scorers.items()
         }
         self.scorers: dict[str, Scorer] = {
-            key: build_scorer(spec.name, spec.config) for key, spec in self.specs.items()
+            key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
+            for key, spec in self.specs.items()
         }
         self.fingerprint = _fingerprint(config, self.specs, self.scorers)
         self.info = ProfileInfo(
@@ -100,7 +118,7 @@ class Profile:
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
         """The weighted sum of the scores, 0 behind a closed gate; null with the error of the
-        first scorer that counts and could not score."""
+        first scorer that counts and could not score. Not yet normalised, not yet clipped."""
         total = 0.0
         open_gates = True
         for key, entry in self.entries.items():
@@ -113,9 +131,20 @@ class Profile:
             open_gates &= entry.gate_below is None or value >= entry.gate_below
         return (total if open_gates else 0.0), None
 
+    def clipped(self, reward: float) -> float:
+        """The reward within the profile's `clip`."""
+        if self.config.clip is None:
+            return reward
+        least, greatest = self.config.clip
+        return min(max(reward, least), greatest)
 
-def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
+
+def load_profiles(
+    directories: Iterable[Path] = (), built: Mapping[str, Scorer] | None = None
+) -> dict[str, Profile]:
     """The built-in profiles and those of `directories`; a later file of the same name wins.
+
+    `built`: scorers by their spec's key that need not be built again.
 
     Raises:
         ConfigError: a directory without profiles, or a file that does not hold a profile.
@@ -126,10 +155,16 @@ def load_profiles(directories: Iterable[Path] = ()) -> dict[str, Profile]:
         if not found:
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
-    return {name: load_profile(path) for name, path in sorted(paths.items())}
+    profiles = {name: load_profile(path, built) for name, path in sorted(paths.items())}
+    for name, profile in profiles.items():
+        shadow = profile.config.shadow
+        if shadow is not None and (shadow == name or shadow not in profiles):
+            others = ", ".join(sorted(profiles.keys() - {name}))
+            raise ConfigError(f"profile {name}: shadow {shadow!r} is none of {others}")
+    return profiles
 
 
-def load_profile(path: Path) -> Profile:
+def load_profile(path: Path, built: Mapping[str, Scorer] | None = None) -> Profile:
     """The profile in one YAML file.
 
     Raises:
@@ -137,7 +172,7 @@ def load_profile(path: Path) -> Profile:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Profile(path.stem, ProfileConfig.model_validate(content))
+        return Profile(path.stem, ProfileConfig.model_validate(content), built)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read profile {path}: {error}") from error
     except ValidationError as error:
@@ -164,9 +199,14 @@ def _complaint(problem: ErrorDetails) -> str:
 def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
+    # What is left at its default is left out: profiles without it keep their fingerprints.
+    whole = config.model_dump(include={"scorers"}) | config.model_dump(
+        include={"clip", "normalization"}, exclude_defaults=True
+    )
     content: Sequence[Any] = [
-        config.model_dump(exclude={"description", "watch"}),
+        whole,
         {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},
     ]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return digest if config.normalization == "none" else f"{digest}-{config.normalization}"

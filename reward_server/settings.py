@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     profiles_dir: Path | None = Field(
         default=None, description="directory of your own profiles (*.yaml)"
     )
+    state_dir: Path | None = Field(
+        default=None, description="folder where running normalization outlives a restart"
+    )
     embedding_model: str | None = Field(
         default=None, description="model that POST /embed serves though no profile uses it"
     )

@@ -1,9 +1,12 @@
-"""The scorers, listed by hand. To add one: write its module, add its line here."""
+"""The scorers, listed by hand. To add one: write its module, add its line here.
+
+Those of other packages come by `module:attribute` or by an entry point of the group `ENTRY_POINTS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
+from importlib import import_module, invalidate_caches, metadata
 from typing import Any
 
 from reward_server.errors import ConfigError
@@ -16,25 +19,34 @@ SCORERS: dict[str, str] = {
     "similarity": "reward_server.scorers.similarity:SimilarityScorer",
     "dummy": "reward_server.scorers.dummy:DummyScorer",
 }
+ENTRY_POINTS = "touchstone.scorers"
 
 
 def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     """The scorer called `name`, set up by `config`.
 
-    A name with a colon is one of your own: `package.module:attribute`.
+    A name with a colon is one of your own: `package.module:attribute`. Other names are those of
+    `SCORERS`, then those that installed packages register as entry points.
 
     Raises:
         ConfigError: no such scorer, a key that it does not know, or a value that it refuses.
     """
-    path = name if ":" in name else SCORERS.get(name)
-    if path is None:
-        raise ConfigError(f"unknown scorer {name!r}; the scorers are {', '.join(sorted(SCORERS))}")
+    path = name if ":" in name else SCORERS.get(name) or _plugged_in(name)
     module, _, attribute = path.partition(":")
+    invalidate_caches()  # the module may be younger than this process
     try:
         return getattr(import_module(module), attribute)(**config)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigError(f"scorer {name!r} cannot be imported: {error}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"scorer {name!r} does not take config {dict(config)!r}: {error}"
         ) from error
+
+
+def _plugged_in(name: str) -> str:
+    found = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
+    if name not in found:
+        known = ", ".join(sorted({*SCORERS, *found}))
+        raise ConfigError(f"unknown scorer {name!r}; the scorers are {known}")
+    return found[name]

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from reward_server.errors import ConfigError, sample_error
 from reward_server.profiles import Profile, ProfileConfig, load_profile, load_profiles
 from reward_server.scorers.base import Score
+from tests.live_server import LiveServer
 
 FAILED = Score(error=sample_error("scorer_failed", "broken"))
 
@@ -70,6 +72,31 @@ def test_the_fingerprint_changes_with_what_changes_rewards_and_with_nothing_else
     assert len({base, *others}) == 1 + len(others)
 
 
+def test_clip_and_normalization_change_the_fingerprint_and_a_shadow_does_not() -> None:
+    def fingerprint(**more: object) -> str:
+        content = {"scorers": {"format": {}}, **more}
+        return Profile("test", ProfileConfig.model_validate(content)).fingerprint
+
+    plain = fingerprint()
+    assert plain == fingerprint(clip=None, normalization="none", shadow="math")
+    assert len({plain, fingerprint(clip=[0, 1]), fingerprint(normalization="running")}) == 3
+    assert fingerprint(normalization="running").endswith("-running")
+
+
+def test_the_clip_is_the_last_word_also_behind_a_closed_gate() -> None:
+    content = {"scorers": {"dummy": {"weight": 4, "gate_below": 0.25}}, "clip": [0.5, 2]}
+    clipped = Profile("test", ProfileConfig.model_validate(content))
+    sums = [clipped.reward({"dummy": Score(value)})[0] for value in (0.2, 0.3, 0.9)]
+    assert [clipped.clipped(value) for value in sums if value is not None] == [0.5, 1.2, 2.0]
+
+
+@pytest.mark.parametrize("shadow", ["mine", "nowhere"])
+def test_a_shadow_must_be_another_profile(tmp_path: Path, shadow: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"scorers: {{dummy: {{}}}}\nshadow: {shadow}\n")
+    with pytest.raises(ConfigError, match=f"mine: shadow '{shadow}' is none of dummy, format"):
+        load_profiles([tmp_path])
+
+
 def test_a_scorers_new_version_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = profile(format={}).fingerprint
     monkeypatch.setattr("reward_server.scorers.format.FormatScorer.version", "2")
@@ -100,6 +127,9 @@ def test_a_directory_without_profiles_is_refused(tmp_path: Path) -> None:
         ("scorers: {format: {config: {stile: x}}}", "stile"),
         ("scorers: {format: {}}\ncolour: red", "colour: unknown key"),
         ("scorers: [", "cannot read"),
+        ("scorers: {format: {}}\nclip: [1, 1]", r"clip is \[1.0, 1.0\]"),
+        ("scorers: {format: {}}\nclip: [0, .inf]", r"clip\.1"),
+        ("scorers: {format: {}}\nnormalization: group", "normalization"),
     ],
 )
 def test_a_broken_profile_is_refused_with_file_and_place(
@@ -110,3 +140,15 @@ def test_a_broken_profile_is_refused_with_file_and_place(
     with pytest.raises(ConfigError, match=complaint) as refusal:
         load_profile(path)
     assert "broken.yaml" in str(refusal.value)
+
+
+def test_the_scores_have_the_same_keys_whatever_becomes_of_a_sample(server: LiveServer) -> None:
+    samples = [
+        {"id": "right", "response": "\\boxed{4}", "ground_truth": "4"},
+        {"id": "no truth", "response": "\\boxed{4}"},
+        {"id": "too large", "response": "4" * (2**20 + 1), "ground_truth": "4"},
+    ]
+    body = {"profile": "math", "samples": samples}
+    results = httpx2.post(f"{server.url}/score", json=body, timeout=30).json()["results"]
+    assert [result["status"] for result in results] == ["ok", "error", "error"]
+    assert {tuple(result["scores"]) for result in results} == {("math", "format")}

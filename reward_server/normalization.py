@@ -1,0 +1,127 @@
+"""Running normalization of rewards: less their mean, by their standard deviation, as of now.
+
+In: the rewards of one request, before normalization. Out: the same, normalised; the numbers behind
+it, one `Running` a profile, on disk between two runs of the server. It touches no scores.
+
+A request's rewards are counted first and normalised then, all alike, so that within a request
+order and ties stay. Evaluation is normalised and not counted. The numbers remember about `MEMORY`
+rewards: what is older fades, as the policy that earned it did. They belong to one fingerprint: a
+profile that changed begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+from msgspec import Struct
+
+from reward_server.errors import ConfigError
+from reward_server.profiles import Profile
+from reward_server.schemas import SampleResult
+
+MEMORY = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+class Running(Struct):
+    """Mean and variance of the rewards of one fingerprint.
+
+    Source: Welford, "Note on a method for calculating corrected sums of squares and products"
+    (1962); with `count` held at `MEMORY` it becomes an exponential average.
+    """
+
+    fingerprint: str
+    count: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def count_in(self, rewards: Iterable[float]) -> None:
+        for reward in rewards:
+            self.count = min(self.count + 1, MEMORY)
+            off = reward - self.mean
+            self.mean += off / self.count
+            self.variance += (off * (reward - self.mean) - self.variance) / self.count
+
+    def normalised(self, reward: float) -> float:
+        """In standard deviations from the mean; the mere difference while all were the same."""
+        return (reward - self.mean) / (math.sqrt(self.variance) or 1.0)
+
+
+class Normalizers:
+    """The running numbers by profile, kept in `folder`; without one they end with the process."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder / "normalization" if folder else None
+        self.running: dict[str, Running] = {}
+        self._saved: dict[str, bytes] = {}
+        self._one_at_a_time = Lock()
+
+    def load(self, profiles: Mapping[str, Profile]) -> None:
+        """Take up what the last run left of these profiles, unless it is known already.
+
+        Raises:
+            ConfigError: what it left cannot be read.
+        """
+        for name, profile in profiles.items():
+            path = self.folder / f"{name}.json" if self.folder else None
+            if profile.config.normalization == "none" or name in self.running:
+                continue
+            if path is None:
+                logger.warning("profile %s: no state_dir, so a restart forgets its rewards", name)
+            elif path.exists():
+                try:
+                    self.running[name] = msgspec.json.decode(path.read_bytes(), type=Running)
+                except (OSError, msgspec.DecodeError) as error:
+                    raise ConfigError(f"cannot read {path}: {error}; delete it") from error
+
+    def of(self, profile: Profile) -> Running:
+        """The numbers of the profile as it is now."""
+        running = self.running.get(profile.name)
+        if running is None or running.fingerprint != profile.fingerprint:
+            running = self.running[profile.name] = Running(profile.fingerprint)
+        return running
+
+    def apply(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
+        """Normalise the rewards of `results` in place; with `learn`, count them first."""
+        running = self.of(profile)
+        if learn:
+            running.count_in(each.reward for each in results if each.reward is not None)
+        for result in results:
+            if result.reward is not None:
+                result.reward = running.normalised(result.reward)
+
+    def unsaved(self) -> dict[str, bytes]:
+        """What `save` has to write."""
+        if self.folder is None:
+            return {}
+        now = {name: msgspec.json.encode(running) for name, running in self.running.items()}
+        return {name: content for name, content in now.items() if self._saved.get(name) != content}
+
+    def save(self, contents: Mapping[str, bytes]) -> None:
+        """Write what `unsaved` gave, each file whole or not at all; it may run in a thread."""
+        if self.folder is None:
+            return
+        with self._one_at_a_time:
+            for name, content in contents.items():
+                try:
+                    _replace(self.folder / f"{name}.json", content)
+                    self._saved[name] = content
+                except OSError as error:
+                    logger.error("running normalization of %s is not saved: %s", name, error)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
