@@ -11,8 +11,10 @@ import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
+from reward_server.cache import VerdictCache, cache_readings
 from reward_server.errors import (
     NotReady,
     QueueFull,
@@ -28,7 +30,7 @@ from reward_server.models.config import EmbeddingConfig
 from reward_server.normalization import Normalizers
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.scorers.base import Score
+from reward_server.scorers.base import Score, Scorer
 from reward_server.settings import Settings
 from reward_server.workers import WorkerPool
 
@@ -61,12 +63,14 @@ class Engine:
         models: ModelHost,
         limits: Limits,
         metrics: Metrics,
+        cache: VerdictCache,
     ) -> None:
         self.profiles = profiles
         self.pool = pool
         self.models = models
         self.limits = limits
         self.metrics = metrics
+        self.cache = cache
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
@@ -211,8 +215,8 @@ class Engine:
         scorer = profile.scorers[key]
         with self.metrics.scorer_seconds.labels(profile.specs[key].name).time():
             if scorer.runs_in == "worker":
-                found = await self.pool.score(
-                    profile.specs[key].key, chosen, explain=explain, give_up_at=give_up_at
+                found = await self._in_workers(
+                    profile.specs[key].key, scorer, chosen, explain=explain, give_up_at=give_up_at
                 )
             elif scorer.runs_in == "model":
                 found = await self.models.score(
@@ -227,6 +231,21 @@ class Engine:
         for i, score in zip(todo, found, strict=True):
             scores[i] = score
         return [score for score in scores if score is not None]
+
+    async def _in_workers(
+        self,
+        key: str,
+        scorer: Scorer,
+        samples: Sequence[Sample],
+        *,
+        explain: bool,
+        give_up_at: float | None,
+    ) -> list[Score]:
+        run = partial(self.pool.score, key, explain=explain, give_up_at=give_up_at)
+        if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
+            return await run(samples)
+        about = f"{key} {scorer.version} {explain}"
+        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
 
 
 async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:
@@ -298,6 +317,8 @@ def create_engine(profiles: Mapping[str, Profile], settings: Settings, metrics: 
     )
     others = [EmbeddingConfig(model=settings.embedding_model)] if settings.embedding_model else []
     models = ModelHost(profiles, others)
+    cache = VerdictCache(settings.cache_bytes)
     metrics.watch_pool(pool)
+    metrics.watch(cache_readings(cache))
     metrics.watch_models(models.batchers)
-    return Engine(profiles, pool, models, limits, metrics)
+    return Engine(profiles, pool, models, limits, metrics, cache)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -21,6 +21,16 @@ from reward_server.schemas import SampleResult
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Reading(NamedTuple):
+    """Numbers that are read whenever the metrics are: `read` gives them by the label's values."""
+
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
+    name: str
+    text: str
+    label: str
+    read: Callable[[], Mapping[str, float]]
 
 
 class PoolNumbers(Protocol):
@@ -109,6 +119,10 @@ class Metrics:
         self.requests.labels(route, status).inc()
         self.request_seconds.labels(route).observe(seconds)
 
+    def watch(self, readings: Sequence[Reading]) -> None:
+        """Read these whenever the metrics are read."""
+        self.registry.register(_ReadingsCollector(readings))
+
     def watch_pool(self, pool: PoolNumbers) -> None:
         """Read the pool's numbers whenever the metrics are read."""
         self.registry.register(_PoolCollector(pool))
@@ -120,6 +134,18 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class _ReadingsCollector(Collector):
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self.readings = readings
+
+    def collect(self) -> Iterable[Metric]:
+        for reading in self.readings:
+            family = reading.kind(reading.name, reading.text, labels=[reading.label])
+            for value, number in reading.read().items():
+                family.add_metric([value], number)
+            yield family
 
 
 class _PoolCollector(Collector):

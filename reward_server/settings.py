@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     )
     tls_cert: Path | None = Field(default=None, description="PEM certificate chain: HTTPS with it")
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate")
+    cache_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="verdicts kept for samples that come again; 0: none"
+    )
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from reward_server.errors import sample_error
@@ -35,7 +35,7 @@ GAVE_UP = late("the request's deadline passed while it was being scored", retrya
 @dataclass(slots=True, eq=False)
 class Call:
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
-    is handed out any more, and this is what they get instead."""
+    is handed out any more, and this is what they get instead. `on_score` is told each verdict."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -43,6 +43,7 @@ class Call:
     explain: bool
     chunk: int
     done: asyncio.Future[None]
+    on_score: Callable[[int, Score], None] | None = None
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
@@ -59,6 +60,8 @@ class Call:
         if self.scores[position] is None:
             self.scores[position] = score
             self.unsettled -= 1
+            if self.on_score is not None:
+                self.on_score(position, score)
             if self.unsettled == 0 and not self.done.done():
                 self.done.set_result(None)
 

@@ -23,7 +23,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from reward_server.errors import ConfigError
@@ -157,10 +157,11 @@ class WorkerPool:
         *,
         explain: bool = False,
         give_up_at: float | None = None,
+        on_score: Callable[[int, Score], None] | None = None,
     ) -> list[Score]:
         """One score a sample, in their order. `give_up_at` is in the event loop's time, seconds.
 
-        When the caller is cancelled, what has not begun is dropped.
+        When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict.
 
         Raises:
             KeyError: the pool has no such scorer.
@@ -170,8 +171,8 @@ class WorkerPool:
             return [self._over] * len(samples)
         if give_up_at is not None and give_up_at <= loop.time():
             return [NEVER_BEGUN] * len(samples)
-        reads = self._server.reads[scorer]
-        call = Call(scorer, reads, samples, explain, self._chunk, loop.create_future())
+        about = scorer, self._server.reads[scorer], samples, explain
+        call = Call(*about, self._chunk, loop.create_future(), on_score)
         if give_up_at is not None:
             call.timer = loop.call_at(give_up_at, self._give_up, call)
         self._calls.add(call)

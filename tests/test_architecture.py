@@ -20,7 +20,7 @@ LAYERS = [
     ["scorers"],
     ["profiles", "settings", "metrics", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
-    ["inline", "normalization"],
+    ["inline", "normalization", "cache"],
     ["batching", "model_host", "engine"],
     ["auth", "gate", "body", "connections", "openapi", "model_routes", "app"],
     ["commands", "__main__"],

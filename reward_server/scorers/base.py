@@ -43,6 +43,10 @@ class Scorer(Protocol):
     `version` changes whenever a verdict can change: it is part of the fingerprint.
     `range` is the least and the greatest score. `reads` names the fields of a sample that the
     score depends on: no others are sent to a worker.
+
+    A scorer that runs in a worker may have a further attribute, `deterministic = True`: the same
+    fields that it `reads` always get the same verdict, which may then be cached. Inline scorers are
+    cheaper than a look into the cache, and models keep what they computed themselves.
     """
 
     version: ClassVar[str]

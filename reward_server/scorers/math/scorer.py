@@ -18,6 +18,7 @@ class MathScorer:
     version = "1"
     range = (0.0, 1.0)
     runs_in: RunsIn = "worker"
+    deterministic = True
     reads = ("response", "ground_truth")
 
     def __init__(self, **config: Any) -> None:

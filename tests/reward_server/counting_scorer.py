@@ -1,0 +1,46 @@
+"""A scorer for workers that leaves a line in a file for every evaluation."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from reward_server.errors import sample_error
+from reward_server.schemas import Sample
+from reward_server.scorers.base import RunsIn, Score
+
+
+class Counting:
+    """The score is the response's length. The prompt may say to `sleep`, or to `die once`."""
+
+    version: ClassVar[str] = "1"
+    range: ClassVar[tuple[float, float]] = (0.0, 1e9)
+    runs_in: ClassVar[RunsIn] = "worker"
+    reads: ClassVar[tuple[str, ...]] = ("prompt", "response", "ground_truth")
+    deterministic: ClassVar[bool] = True
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        [sample] = samples
+        before = self.file.exists()
+        with self.file.open("a") as file:
+            file.write(f"{sample.id}\n")
+        if sample.prompt == "sleep":
+            time.sleep(0.4)
+        if sample.prompt == "die once" and not before:
+            os._exit(1)
+        if sample.ground_truth is None:
+            return [Score(error=sample_error("bad_ground_truth", "there is none"))]
+        length = len(sample.response)
+        return [Score(float(length), None, {"length": length} if explain else None)]
+
+
+class Undecided(Counting):
+    """The same, without the promise that it always says the same."""
+
+    deterministic: ClassVar[bool] = False
