@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test serve check lint bench limr openapi clean
+.PHONY: help demo test serve check lint bench limr wheels docker-test openapi clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,13 @@ check: lint test ## lint, types, tests: what CI runs
 
 bench: $(INSTALLED) ## run the benchmarks, peers side by side; BENCH=name runs one
 	$(BIN)/python -m benchmarks $(BENCH)
+
+wheels: $(INSTALLED) ## fetch the wheels of both images into docker/wheels, for machines without a registry
+	$(BIN)/python -m pip download -q -c constraints.txt -d docker/wheels torch \
+	  '.[server,neural,train]' setuptools wheel
+
+docker-test: wheels ## build the images, run the whole stack, kill a container in the middle
+	$(BIN)/python -m pytest tests/docker -m docker -s --timeout 5400
 
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
 	$(BIN)/python -m reward_server.openapi > tests/reward_server/openapi.json

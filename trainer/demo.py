@@ -1,8 +1,8 @@
 """`trainer demo`: from nothing to a model that a reward made better, in some minutes on a CPU.
 
 In: a folder and a seed. Out: two trained models, two evaluations, `curves.png`, `report.html`. It
-starts a reward server of its own and uses the very commands `sft`, `eval` and `grpo`: nothing is
-trained here, and nothing is downloaded.
+starts a reward server of its own, or uses the one it is told of, and uses the very commands `sft`,
+`eval` and `grpo`: nothing is trained here, and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from trainer.config import parse_config
 from trainer.errors import InputError, RunFailed
 from trainer.local_server import reward_server
 from trainer.report import write_report
+from trainer.rewards import check_server
 from trainer.tiny_model import make_model
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -51,6 +53,9 @@ class DemoArguments:
 
     output: str = field(default="runs/demo", metadata={"help": "The folder for everything."})
     seed: int = field(default=0, metadata={"help": "Of data, weights, order and sampling."})
+    reward_url: str | None = field(
+        default=None, metadata={"help": "A reward server that runs. Default: one of its own."}
+    )
     test_problems: int = field(default=500, metadata={"help": "Held-out problems to measure on."})
     sft_steps: int | None = field(default=None, metadata={"help": "Instead of the YAML's."})
     grpo_steps: int | None = field(default=None, metadata={"help": "Instead of the YAML's."})
@@ -72,7 +77,7 @@ def run(argv: Sequence[str]) -> None:
     folder = _empty_folder(Path(arguments.output))
     (folder / MARKER).write_text(json.dumps(vars(arguments)) + "\n", encoding="utf-8")
     base = make_data_and_model(folder, arguments)
-    with reward_server(folder / "server.log") as url:
+    with _server(arguments, folder) as url:
         console.rule("1/4  SFT: learn the sums, hardly the form")
         train_sft(folder, base, arguments)
         console.rule("2/4  measure on held-out problems, through the reward server")
@@ -175,6 +180,13 @@ def check_gain(before: dict[str, Any], after: dict[str, Any]) -> None:
     apart = after["accuracy_interval"][0] > before["accuracy_interval"][1]
     if not apart or after["accuracy"] < 2 * before["accuracy"]:
         raise RunFailed("accuracy did not double with intervals apart: see the report")
+
+
+def _server(arguments: DemoArguments, folder: Path) -> AbstractContextManager[str]:
+    if arguments.reward_url:
+        check_server([arguments.reward_url], ["r1_zero", "math"])
+        return nullcontext(arguments.reward_url)
+    return reward_server(folder / "server.log")
 
 
 def _quiet() -> None:

@@ -1,0 +1,102 @@
+"""The compose stack of the repository's root under a name, a key and ports of its own.
+
+Out: a `Stack` that runs compose's commands, or None where it cannot. It waits and asks; what
+must hold is the tests' to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.live_server import ROOT
+from trainer.local_server import free_port
+
+
+def compose_command() -> list[str] | None:
+    """`docker compose` where there is a plugin, else `docker-compose`, else None."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if not shutil.which(command[0]):
+            continue
+        if subprocess.run([*command, "version"], capture_output=True).returncode == 0:
+            return command
+    return None
+
+
+def engine_answers() -> bool:
+    """Is there a Docker engine that answers?"""
+    if not shutil.which("docker"):
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """What compose substitutes: a key and ports of this run, wheels from the folder alone."""
+    # The builder that every engine has; BuildKit's needs a plugin that some lack.
+    fixed = {"DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0", "PIP_NO_INDEX": "1"}
+    return {**os.environ, **fixed, **settings}
+
+
+@dataclass
+class Stack:
+    """One run of the stack."""
+
+    compose: list[str]
+    key: str = field(default_factory=lambda: secrets.token_hex(16))
+    project: str = field(default_factory=lambda: f"touchstone-test-{secrets.token_hex(4)}")
+    port: int = field(default_factory=free_port)
+
+    def __call__(self, *words: str) -> str:
+        """Run a command of compose in this project; returns what it printed."""
+        done = subprocess.run(
+            [*self.compose, "-p", self.project, *words],
+            cwd=ROOT,
+            env=environment(REWARD_API_KEY=self.key, PORT=str(self.port)),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"compose {' '.join(words)}: {done.stderr[-3000:]}"
+        return done.stdout
+
+    def container(self, service: str) -> str:
+        """The id of the service's container."""
+        return self("ps", "-q", service).strip() or self("ps", "-a", "-q", service).strip()
+
+    def state(self, service: str) -> dict[str, Any]:
+        """What the engine says of the service's container."""
+        return json.loads(docker("inspect", self.container(service)))[0]
+
+    def copy_out(self, service: str, path: str, to: Path) -> None:
+        """Copy a folder out of a container that runs or has ended."""
+        docker("cp", f"{self.container(service)}:{path}", str(to))
+
+
+def docker(*words: str) -> str:
+    """Run a command of docker; returns what it printed."""
+    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
+
+
+def fails(*words: str) -> bool:
+    """Does this command of docker fail?"""
+    return subprocess.run(["docker", *words], capture_output=True).returncode != 0
+
+
+def wait_for(what: Callable[[], object], within_s: float, name: str) -> None:
+    """Wait until `what` is true.
+
+    Raises:
+        TimeoutError: it was not, for so long.
+    """
+    gives_up_at_s = time.monotonic() + within_s
+    while not what():
+        if time.monotonic() > gives_up_at_s:
+            raise TimeoutError(f"{name}: not within {within_s:.0f} s")
+        time.sleep(1.0)
