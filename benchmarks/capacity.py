@@ -1,0 +1,128 @@
+"""What a sample costs the server, by profile and by the samples of a request: `reward-server plan`
+reads it from `reward_server/capacity.json`, which this writes.
+
+Processor time of the server's process and of its workers, over real solutions; no peers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import psutil
+
+from benchmarks import RESULTS, machine, record
+from reward_server.capacity import MEASURED
+from trainer.local_server import free_port, start_server, wait_until_ready
+
+SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
+PROFILES = ("dummy", "format", "math", "r1_zero")
+SIZES = {1: 600, 512: 16}  # samples of a request -> requests of a round
+ROUNDS = 3
+
+
+def samples() -> Iterator[dict[str, Any]]:
+    """Real solutions of some 500 characters, without end; no two ids are the same."""
+    rows = [msgspec.json.decode(line) for line in SOLUTIONS.read_bytes().splitlines()]
+    solved = [
+        (row["ground_truth"].rpartition("A: ")[2], each["solution"])
+        for row in rows
+        for each in row.values()
+        if isinstance(each, dict)
+    ]
+    for number, (truth, text) in enumerate(itertools.cycle(solved)):
+        yield {"id": str(number), "response": text, "ground_truth": truth}
+
+
+def processor_ms(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return (used.user + used.system) * 1e3
+
+
+def spent_ms(server: psutil.Process) -> tuple[float, float]:
+    """Processor time so far: of the server's own process, and of those below it."""
+    below = server.children(recursive=True)
+    return processor_ms(server), sum(processor_ms(child) for child in below)
+
+
+def cost(
+    client: httpx2.Client, server: psutil.Process, profile: str, size: int, source: Iterator[Any]
+) -> dict[str, float]:
+    """Milliseconds a sample, medians of the rounds."""
+    rounds = []
+    for _ in range(ROUNDS):
+        bodies = [
+            msgspec.json.encode(
+                {"profile": profile, "samples": list(itertools.islice(source, size))}
+            )
+            for _ in range(SIZES[size])
+        ]
+        before = spent_ms(server)
+        for body in bodies:
+            client.post("/score", content=body).raise_for_status()
+        after = spent_ms(server)
+        count = size * SIZES[size]
+        rounds.append([(late - early) / count for early, late in zip(before, after, strict=True)])
+    own, below = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return {"server_ms": round(own, 4), "worker_ms": round(below, 4)}
+
+
+def main() -> None:
+    if not SOLUTIONS.is_file():
+        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        log, port = Path(folder) / "server.log", free_port()
+        process = start_server(log, port)
+        try:
+            url = wait_until_ready(process, port, log)
+            with httpx2.Client(base_url=url, timeout=120) as client:
+                server, source = psutil.Process(process.pid), samples()
+                found = {
+                    profile: {
+                        str(size): cost(client, server, profile, size, source) for size in SIZES
+                    }
+                    for profile in PROFILES
+                }
+        finally:
+            process.terminate()
+            process.wait()
+    write(found)
+
+
+def write(found: dict[str, dict[str, dict[str, float]]]) -> None:
+    rows = [
+        {"what": f"{profile}, requests of {size}: samples/s a core", "ours": 1e3 / sum(ms.values())}
+        | {"peer": None, "ratio": 1.0, **ms}
+        for profile, by_size in found.items()
+        for size, ms in by_size.items()
+    ]
+    for row in rows:
+        print(
+            f"{row['what']:48} {row['ours']:>10,.0f}   {row['server_ms']} + {row['worker_ms']} ms"
+        )
+    record("capacity", rows)
+    about = machine()
+    content = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{about['processor']}, {about['cores']} cores",
+        "cost_ms": found,
+        "model_efficiency": model_efficiency(),
+    }
+    MEASURED.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def model_efficiency() -> float:
+    """Share of the matmul rate that the reward model's benchmark reached in bfloat16."""
+    rows = json.loads((RESULTS / "reward_model.json").read_text(encoding="utf-8"))["rows"]
+    return round(
+        next(row["ratio"] for row in rows if "bfloat16: useful operations" in row["what"]), 2
+    )

@@ -1,0 +1,95 @@
+"""How many cores and GPUs the rewards of a training run need.
+
+In: the run's samples and seconds a step, and what a sample costs, measured by `make bench
+BENCH=capacity`. Out: a plan. It measures nothing itself, and it is arithmetic: no queueing theory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MEASURED = Path(__file__).parent / "capacity.json"
+# A core that is asked for more than this share of its time makes its callers wait in a queue.
+BUSY_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one sample costs, in milliseconds of processor time.
+
+    `server_ms` is spent in the server's own process, which is one core at most; `worker_ms` in
+    its workers, of which there are as many as one likes.
+    """
+
+    server_ms: float
+    worker_ms: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """A reward model or an embedding model: two operations a parameter and token."""
+
+    parameters: float
+    tokens: float
+    operations_per_s: float
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds of one device for one sample."""
+        return 2 * self.parameters * self.tokens / self.operations_per_s * 1e3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is needed. `samples_per_s` is the rate in the time that the rewards have."""
+
+    samples_per_s: float
+    servers: int
+    worker_cores: int
+    devices: int
+
+    @property
+    def cores(self) -> int:
+        return self.servers + self.worker_cores
+
+
+def plan(samples_per_step: int, window_s: float, cost: Cost, model: Model | None = None) -> Plan:
+    """The plan for so many samples, all of which must be scored within `window_s` seconds.
+
+    Raises:
+        ValueError: a number that is not positive.
+    """
+    if samples_per_step < 1 or not window_s > 0:
+        raise ValueError("samples_per_step and the time for their rewards must be positive")
+    rate = samples_per_step / window_s
+
+    def needed(ms: float) -> int:
+        return math.ceil(rate * ms / 1e3 / BUSY_SHARE)
+
+    return Plan(
+        samples_per_s=rate,
+        servers=max(1, needed(cost.server_ms)),
+        worker_cores=max(1, needed(cost.worker_ms)) if cost.worker_ms else 0,
+        devices=max(1, needed(model.ms)) if model else 0,
+    )
+
+
+def measured() -> dict[str, Any]:
+    """What was measured, when and on what: `date`, `machine`, `cost_ms` by profile and by the
+    samples of a request (`1`, `512`), `model_efficiency` by kind of device."""
+    return json.loads(MEASURED.read_text(encoding="utf-8"))
+
+
+def cost_of(profile: str, samples_per_request: int) -> Cost:
+    """What a sample of this profile costs, in requests of the nearest size that was measured.
+
+    Raises:
+        KeyError: the profile was not measured.
+    """
+    by_size = measured()["cost_ms"][profile]
+    size = "1" if samples_per_request < 16 else "512"
+    return Cost(**by_size[size])

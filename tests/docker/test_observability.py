@@ -1,0 +1,103 @@
+"""Prometheus really reads the server's metrics, and every panel of the dashboard finds its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+
+from tests.live_server import ROOT, LiveServer
+from trainer.local_server import free_port
+
+BOARD = ROOT / "docker" / "grafana" / "dashboards" / "touchstone.json"
+CONFIG = ROOT / "docker" / "prometheus" / "prometheus.yml"
+KEY = "a-key-for-the-metrics"
+SCRAPED_WITHIN_S = 30.0
+
+
+def expressions() -> list[str]:
+    """Every query of the dashboard."""
+    panels = json.loads(BOARD.read_text(encoding="utf-8"))["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def metric_names() -> set[str]:
+    """The metrics that the dashboard asks for."""
+    return set(re.findall(r"\breward_\w+", " ".join(expressions())))
+
+
+@pytest.fixture
+def scored(start_server: Callable[..., LiveServer]) -> LiveServer:
+    """A server with a key that has scored something."""
+    live = start_server(REWARD_API_KEY=KEY)
+    body = {"samples": [{"id": "1", "response": "#### 4", "ground_truth": "4"}]}
+    answer = httpx2.post(f"{live.url}/score", json=body, headers={"X-API-Key": KEY})
+    assert answer.status_code == 200
+    return live
+
+
+def test_the_server_has_every_metric_of_the_dashboard(scored: LiveServer) -> None:
+    text = httpx2.get(f"{scored.url}/metrics", headers={"X-API-Key": KEY}).text
+    there = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for name in metric_names()}
+    assert len(asked) > 8
+    assert asked <= there | {name + "_total" for name in there}
+
+
+@pytest.fixture
+def prometheus(scored: LiveServer, tmp_path: Path) -> Iterator[str]:
+    """Prometheus with the stack's own config, its target and its key's file put in place."""
+    if not shutil.which("prometheus"):
+        pytest.skip("prometheus is not installed")
+    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    del job["dns_sd_configs"]
+    job["static_configs"] = [{"targets": [scored.url.removeprefix("http://")]}]
+    job["authorization"]["credentials_file"] = str(tmp_path / "key")
+    (tmp_path / "key").write_text(KEY, encoding="utf-8")
+    config["global"]["scrape_interval"] = "1s"
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    address = f"127.0.0.1:{free_port()}"
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={tmp_path / 'prometheus.yml'}",
+                f"--storage.tsdb.path={tmp_path / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    yield f"http://{address}"
+    process.kill()
+    process.wait()
+
+
+def ask(url: str, expression: str) -> list[object]:
+    """The result of a query; nothing while Prometheus is starting."""
+    try:
+        answer = httpx2.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5)
+    except httpx2.HTTPError:
+        return []
+    assert answer.json()["status"] == "success", answer.text
+    return answer.json()["data"]["result"]
+
+
+def test_prometheus_scrapes_with_the_key_and_understands_every_panel(prometheus: str) -> None:
+    gives_up_at_s = time.monotonic() + SCRAPED_WITHIN_S
+    while not ask(prometheus, "reward_samples_total"):
+        assert time.monotonic() < gives_up_at_s, "nothing was scraped"
+        time.sleep(0.5)
+    assert ask(prometheus, 'up{job="touchstone"} == 1')
+    assert ask(prometheus, "reward_workers_alive > 0")
+    for expression in expressions():
+        ask(prometheus, expression)
