@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
 }
 MODULES = {
     "rm": "reward_model",
+    "grpo": "grpo.command",
     "ppo": "ppo.command",
     "lim": "lim.command",
     "limr": "limr.command",

@@ -65,6 +65,17 @@ def parse_config(
     return filled
 
 
+def given_fields(argv: Sequence[str]) -> set[str]:
+    """The names that the config file and the flags mention, whatever their values.
+
+    Raises:
+        InputError: no such file.
+    """
+    path, flags = _take_config_path(list(argv))
+    words = {word[2:].partition("=")[0] for word in flags if word.startswith("--")}
+    return words | set(_read_yaml(path) if path else ())
+
+
 def _pairs(flags: list[str]) -> dict[str, Any]:
     """`--key value` and `--key=value` as a mapping; the values as YAML reads them.
 

@@ -17,6 +17,7 @@ from datasets.exceptions import DatasetsError
 from trainer.errors import InputError
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
+NEW_IDS = "__new_id"
 FILE_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 PROMPTS = Path(__file__).parent / "prompts"
 
@@ -107,9 +108,11 @@ def ensure_sample_ids(rows: Dataset) -> Dataset:
     """
     source = next((name for name in ID_COLUMNS if name in rows.column_names), None)
     ids = unique_ids(rows[source] if source else [None] * len(rows))
+    # Added before the old column goes: a dataset without columns has no rows.
+    rows = rows.add_column(NEW_IDS, ids)  # pyright: ignore[reportCallIssue]
     if "id" in rows.column_names:
         rows = rows.remove_columns("id")
-    return rows.add_column("id", ids)  # pyright: ignore[reportCallIssue]
+    return rows.rename_column(NEW_IDS, "id")
 
 
 def unique_ids(values: Iterable[Any]) -> list[str]:

@@ -24,7 +24,7 @@ import torch
 import transformers
 from rich.console import Console
 
-from trainer import evaluate, grpo, sft
+from trainer import evaluate, sft
 from trainer.arithmetic import (
     Problem,
     draw_problems,
@@ -34,6 +34,7 @@ from trainer.arithmetic import (
 )
 from trainer.config import parse_config
 from trainer.errors import InputError, RunFailed
+from trainer.grpo import command as grpo
 from trainer.local_server import reward_server
 from trainer.report import write_report
 from trainer.rewards import check_server

@@ -8,7 +8,7 @@ same model with the adapter switched off. No rewards are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,17 +24,8 @@ from trainer.adapters import AdapterArguments, model_for_trl
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
-from trainer.launch import (
-    check_model_path,
-    checkpoint_to_resume,
-    evaluation_rows,
-    model_init_kwargs,
-    tokenizer_of,
-    train_and_finish,
-    training_rows,
-)
+from trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
 from trainer.preference import check_prompts_fit, preference_rows
-from trainer.provenance import command_line, write_provenance
 
 TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
 METRICS_NOTE = (
@@ -50,19 +41,12 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    data, adapter, args, model = parse_config(TYPES, argv, "trainer dpo")
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
-    rows = preference_rows(training_rows(data))
-    eval_rows = evaluation_rows(data, args)
-    eval_rows = None if eval_rows is None else preference_rows(eval_rows)
-    checkpoint = checkpoint_to_resume(args)
-    trainer = build_trainer(model, adapter, args, rows, eval_rows)
-    if trainer.is_world_process_zero():
+    configs = parse_config(TYPES, argv, "trainer dpo")
+    data, adapter, args, model = configs
+    if args.process_index == 0:
         print(METRICS_NOTE)
-        configs = [data, adapter, args, model]
-        write_provenance(output, command_line(), configs, data=rows._fingerprint)
-    train_and_finish(trainer, checkpoint)
+    build = partial(build_trainer, model, adapter, args)
+    train_on_rows(data, args, model, configs, build, preference_rows)
 
 
 def build_trainer(

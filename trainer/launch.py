@@ -7,8 +7,9 @@ model, `trainer_state.json`, curves and a report. No training happens here.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import Dataset
 from transformers import (
@@ -26,8 +27,10 @@ from trl.trainer.model_config import ModelConfig
 from trainer.config import require
 from trainer.data import DataArguments, load_rows
 from trainer.errors import InputError
+from trainer.provenance import command_line, write_provenance
 from trainer.report import write_report
 
+T = TypeVar("T", bound=Trainer)
 SHOWN = (
     "loss",
     "reward",
@@ -156,6 +159,30 @@ def _is_whole(checkpoint: Path) -> bool:
 def step_of(checkpoint: str | None) -> int:
     """Updates done when a checkpoint was saved; 0 without one."""
     return int(checkpoint.rstrip("/").rpartition("-")[2]) if checkpoint else 0
+
+
+def train_on_rows(
+    data: DataArguments,
+    args: TrainingArguments,
+    model: ModelConfig,
+    configs: Sequence[Any],
+    build: Callable[[Dataset, Dataset | None], T],
+    shape: Callable[[Dataset], Dataset] = lambda rows: rows,
+) -> T:
+    """What a command without rewards does: check, `shape` the rows, `build`, record, train, finish.
+
+    Raises:
+        InputError: what was typed cannot work.
+    """
+    output = Path(require(args.output_dir, "output_dir"))
+    check_model_path(model)
+    rows, eval_rows = shape(training_rows(data)), evaluation_rows(data, args)
+    checkpoint = checkpoint_to_resume(args)
+    trainer = build(rows, None if eval_rows is None else shape(eval_rows))
+    if trainer.is_world_process_zero():
+        write_provenance(output, command_line(), configs, data=rows._fingerprint)
+    train_and_finish(trainer, checkpoint)
+    return trainer
 
 
 def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:

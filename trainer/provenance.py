@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ RUN_FILE = "run.json"
 SECRETS = {"hub_token", "push_to_hub_token"}
 
 
-def write_provenance(folder: Path, command: str, configs: list[Any], **more: Any) -> None:
+def write_provenance(folder: Path, command: str, configs: Sequence[Any], **more: Any) -> None:
     """Write `run.json`: the fields that differ from their defaults, and what they ran on."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,17 +25,8 @@ from trainer.adapters import peft_of, quantization_of
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
-from trainer.launch import (
-    check_model_path,
-    checkpoint_to_resume,
-    evaluation_rows,
-    model_init_kwargs,
-    tokenizer_of,
-    train_and_finish,
-    training_rows,
-)
+from trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
 from trainer.preference import check_prompts_fit, preference_rows
-from trainer.provenance import command_line, write_provenance
 from trainer.reward_folder import load_reward_model, put_adapter_aside, write_plain
 from trainer.reward_head import RewardOutput, disco_loss, head_facts, score_at_last_token
 
@@ -82,21 +74,13 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    data, head, args, model = parse_config(TYPES, argv, "trainer rm")
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
-    rows = preference_rows(training_rows(data), head.margin_column)
-    eval_rows = evaluation_rows(data, args)
-    if eval_rows is not None:
-        eval_rows = preference_rows(eval_rows, head.margin_column)
-    checkpoint = checkpoint_to_resume(args)
-    trainer = build_trainer(model, args, head, rows, eval_rows)
+    configs = parse_config(TYPES, argv, "trainer rm")
+    data, head, args, model = configs
+    build = partial(build_trainer, model, args, head)
+    shape = partial(preference_rows, margin_column=head.margin_column)
+    trainer = train_on_rows(data, args, model, configs, build, shape)
     if trainer.is_world_process_zero():
-        configs = [data, head, args, model]
-        write_provenance(output, command_line(), configs, data=rows._fingerprint)
-    train_and_finish(trainer, checkpoint)
-    if trainer.is_world_process_zero():
-        finish(trainer, output, head.save_predictions)
+        finish(trainer, Path(args.output_dir), head.save_predictions)
     trainer.accelerator.wait_for_everyone()
 
 

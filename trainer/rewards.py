@@ -25,7 +25,7 @@ from clients import (
     ScoreResult,
     Unauthorized,
 )
-from clients.adapters.trl import samples_of
+from clients.adapters.trl import mean_scores, rewards_of, samples_of
 from trainer.errors import InputError, RunFailed
 from trainer.samples import KeptSample, SampleWriter
 
@@ -173,7 +173,7 @@ class ServerReward:
             ]
             self.writer.write_batch(trainer_state.global_step + 1, kept)
             self._watch(results)
-        return [None if result is None else result.reward for result in results]
+        return rewards_of(results)
 
     def _samples(
         self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
@@ -244,14 +244,9 @@ def log_scores(
     results: Sequence[ScoreResult | None], log_metric: Callable[[str, float], None]
 ) -> None:
     """The share of failed rewards and the mean of every score, as TRL metrics."""
-    log_metric("rewards_failed_frac", sum(map(_failed, results)) / max(1, len(results)))
-    columns: dict[str, list[float]] = {}
-    for result in results:
-        for key, value in (result.scores if result else {}).items():
-            if value is not None:
-                columns.setdefault(key, []).append(value)
-    for key, values in columns.items():
-        log_metric(f"scores/{key}", sum(values) / len(values))
+    log_metric("rewards_failed_frac", rewards_of(results).count(None) / max(1, len(results)))
+    for name, mean in mean_scores(results).items():
+        log_metric(f"scores/{name}", mean)
 
 
 def log_held_out(

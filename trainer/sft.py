@@ -7,7 +7,7 @@ curves and a report. The loss goes over responses only, unless the fields say ot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from datasets import Dataset
@@ -20,17 +20,8 @@ from trainer.adapters import AdapterArguments, model_for_trl
 from trainer.config import parse_config, require
 from trainer.data import DataArguments
 from trainer.errors import InputError
-from trainer.launch import (
-    check_model_path,
-    checkpoint_to_resume,
-    evaluation_rows,
-    model_init_kwargs,
-    tokenizer_of,
-    train_and_finish,
-    training_rows,
-)
+from trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
 from trainer.preference import check_prompts_fit
-from trainer.provenance import command_line, write_provenance
 from trainer.shapes import Scope, sft_rows
 
 TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
@@ -42,16 +33,9 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    data, adapter, args, model = parse_config(TYPES, argv, "trainer sft")
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
-    rows, eval_rows = training_rows(data), evaluation_rows(data, args)
-    checkpoint = checkpoint_to_resume(args)
-    trainer = build_trainer(model, adapter, args, rows, eval_rows)
-    if trainer.is_world_process_zero():
-        configs = [data, adapter, args, model]
-        write_provenance(output, command_line(), configs, data=rows._fingerprint)
-    train_and_finish(trainer, checkpoint)
+    configs = parse_config(TYPES, argv, "trainer sft")
+    data, adapter, args, model = configs
+    train_on_rows(data, args, model, configs, partial(build_trainer, model, adapter, args))
 
 
 def build_trainer(

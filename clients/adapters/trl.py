@@ -89,7 +89,7 @@ def trl_reward(score: Score, profile: str, **options: Unpack[TrlOptions]) -> Trl
             on_results(samples, results)
         if "log_metric" in columns:
             log_scores(results, profile, columns["log_metric"])
-        return [None if result is None else result.reward for result in results]
+        return rewards_of(results)
 
     reward.__name__ = reward.__qualname__ = profile
     return reward
@@ -126,18 +126,29 @@ def samples_of(
     return samples
 
 
+def rewards_of(results: Sequence[ScoreResult | None]) -> list[float | None]:
+    """What TRL is given: None where there is no answer, or no reward in it."""
+    return [None if result is None else result.reward for result in results]
+
+
+def mean_scores(results: Sequence[ScoreResult | None]) -> dict[str, float]:
+    """Each scorer's mean over the samples that it could score; without those it never could."""
+    columns: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in (result.scores if result else {}).items():
+            if value is not None:
+                columns.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in columns.items()}
+
+
 def log_scores(
     results: Sequence[ScoreResult | None], profile: str, log: Callable[[str, float], None]
 ) -> None:
     """Log each scorer's mean score, and the share of completions without a reward."""
-    scored = [result for result in results if result is not None]
-    for name in scored[0].scores if scored else ():
-        values = [value for each in scored if (value := each.scores.get(name)) is not None]
-        if values:
-            log(f"{profile}/{name}", sum(values) / len(values))
+    for name, mean in mean_scores(results).items():
+        log(f"{profile}/{name}", mean)
     if results:
-        missing = sum(result is None or result.reward is None for result in results)
-        log(f"{profile}/no_reward", missing / len(results))
+        log(f"{profile}/no_reward", rewards_of(results).count(None) / len(results))
 
 
 def prompt_id(prompt: Text) -> str:

@@ -119,8 +119,9 @@ def test_without_a_server_the_run_fails_in_one_line_that_names_it(
 
 @pytest.mark.parametrize("name", ["sft", "grpo", "demo_sft", "demo_grpo"])
 def test_the_example_configs_are_understood(name: str, tmp_path: Path) -> None:
-    from trainer import grpo, sft
+    from trainer import sft
     from trainer.config import parse_config
+    from trainer.grpo import command as grpo
 
     types = grpo.TYPES if "grpo" in name else sft.TYPES
     on_cpu = ["--bf16=false", f"--output_dir={tmp_path}"]

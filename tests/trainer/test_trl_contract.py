@@ -13,7 +13,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from trainer.grpo import SeededEachEpoch
+from trainer.grpo.sampler import SeededEachEpoch
 
 
 def parameters(function: object) -> list[str]:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
-from trainer.adapters import peft_of, quantization_of
 from trainer.config import parse_config, require
 from trainer.data import DataArguments, PromptArguments, ensure_sample_ids
 from trainer.errors import InputError
-from trainer.grpo import SAMPLES, check_save_steps, open_samples, prepare_rows
+from trainer.grpo.command import (
+    SAMPLES,
+    build_trainer,
+    open_samples,
+    prepare_rows,
+)
 from trainer.launch import (
     check_model_path,
     checkpoint_to_resume,
     evaluation_rows,
-    model_init_kwargs,
     train_and_finish,
     training_rows,
 )
@@ -31,13 +34,10 @@ from trainer.ppo.config import PPOConfig
 from trainer.ppo.trainer import PPOTrainer
 from trainer.provenance import command_line, write_provenance
 from trainer.rewards import (
-    HoldWithoutRewards,
     RewardArguments,
-    ServerReward,
     check_server,
     connect,
 )
-from trainer.samples import SampleWriter
 
 TYPES = (DataArguments, PromptArguments, RewardArguments, PPOConfig, ModelConfig)
 SECTIONS = {"limr": LimrArguments}
@@ -53,7 +53,6 @@ def run(argv: Sequence[str]) -> None:
     data, prompts, rewards, args, model, limr = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
-    check_save_steps(args)
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
     if limr.enabled and limr.reward_type == "remote":
         rewards.reward_url = [limr.reward_url]
@@ -69,7 +68,7 @@ def run(argv: Sequence[str]) -> None:
     folder = Path(limr.save_samples_path or output / SAMPLES)
     writer = open_samples(folder, args, checkpoint, limr.save_every_n_steps)
     eval_rows = eval_rows and prepare_rows(eval_rows, prompts, rewards)
-    trainer = build_trainer(model, args, rewards, scoring, writer, rows, eval_rows)
+    trainer = build_trainer(PPOTrainer, model, args, rewards, scoring, writer, rows, eval_rows)
     if trainer.is_world_process_zero():
         configs = [data, prompts, rewards, args, model, limr]
         facts = {"fingerprints": {rewards.reward_profile: fingerprint}, "data": rows._fingerprint}
@@ -78,37 +77,6 @@ def run(argv: Sequence[str]) -> None:
         train_and_finish(trainer, checkpoint)
     finally:
         scoring.close()
-
-
-def build_trainer(
-    model: ModelConfig,
-    args: PPOConfig,
-    rewards: RewardArguments,
-    scoring: Any,
-    writer: SampleWriter,
-    rows: Dataset,
-    eval_rows: Dataset | None,
-) -> PPOTrainer:
-    """The trainer with its reward function. `scoring` has a client's `score`."""
-    args.model_init_kwargs = model_init_kwargs(args, model)
-    reward = ServerReward(
-        scoring,
-        rewards,
-        writer,
-        num_generations=args.num_generations or 1,
-        is_training=lambda: bool(cast(Any, trainer.model).training),
-    )
-    trainer = PPOTrainer(
-        model=require(model.model_name_or_path, "model_name_or_path"),
-        reward_funcs=reward,
-        args=args,
-        train_dataset=rows,
-        eval_dataset=eval_rows,
-        quantization_config=quantization_of(model),
-        peft_config=peft_of(model),
-        callbacks=[HoldWithoutRewards(reward)],
-    )
-    return trainer
 
 
 def connect_server(rewards: RewardArguments) -> Any:

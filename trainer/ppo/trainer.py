@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.errors import InputError
-from trainer.grpo import GrpoTrainer
+from trainer.grpo.trainer import GrpoTrainer
 from trainer.ppo import core
 from trainer.ppo.config import PPOConfig
 from trainer.ppo.value_head import (
@@ -56,20 +56,9 @@ class PPOTrainer(GrpoTrainer):
         super().__init__(args=args, callbacks=[*callbacks, HoldPolicy()], **kwargs)
         self.kl_coef = args.kl_coef
         self.critic = attach_critic(cast(Any, self.model), cast(CriticKind, args.critic))
-        self._scores: Float[Tensor, " batch"] = torch.zeros(0)
         if self.use_vllm:
             generation: Any = self.vllm_generation
             generation._iter_named_params = without_critic(generation._iter_named_params)
-
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
-        """TRL's, whose answer is of all ranks; the local rows are kept, NaN without a reward."""
-        rewards: Any = super()._calculate_rewards(*args, **kwargs)
-        scores = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
-        scores[rewards.isnan().all(dim=1)] = torch.nan
-        rows = len(scores) // self.accelerator.num_processes
-        rank = self.accelerator.process_index
-        self._scores = scores[rank * rows : (rank + 1) * rows]
-        return rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
@@ -78,13 +67,13 @@ class PPOTrainer(GrpoTrainer):
             return batch
         if "tool_mask" in batch:
             raise InputError("PPO knows no tools: a response must be one stretch of tokens")
-        rewarded = ~self._scores.isnan()
+        rewarded = ~self.rewards_here.isnan()
         mask = batch["completion_mask"] * rewarded[:, None]
         batch["completion_mask"] = mask
         batch["num_items_in_batch"] = cast(Tensor, self.accelerator.gather(mask.sum())).sum()
         logps, values = self._logps_and_values(batch)
         return batch | self._targets(
-            self._scores.nan_to_num(), logps, batch.get("ref_per_token_logps"), values, mask
+            self.rewards_here.nan_to_num(), logps, batch.get("ref_per_token_logps"), values, mask
         )
 
     def _thaw_critic(self) -> None:

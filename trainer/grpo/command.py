@@ -6,18 +6,16 @@ with the model, every scored sample, `run.json`, curves and a report. Loss and r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from datasets import Dataset
-from torch.utils.data import Sampler
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.model_config import ModelConfig
-from trl.trainer.utils import RepeatSampler, get_peft_config, get_quantization_config
 
-from trainer.config import parse_config, require
+from trainer.adapters import peft_of, quantization_of
+from trainer.config import given_fields, parse_config, require
 from trainer.data import (
     DataArguments,
     PromptArguments,
@@ -26,7 +24,9 @@ from trainer.data import (
     with_prompts,
 )
 from trainer.errors import InputError
-from trainer.greedy import greedy
+from trainer.grpo.config import GrpoArguments, RolloutArguments
+from trainer.grpo.long_prompts import fit_prompts
+from trainer.grpo.trainer import GrpoTrainer
 from trainer.launch import (
     check_model_path,
     checkpoint_to_resume,
@@ -47,7 +47,16 @@ from trainer.rewards import (
 from trainer.samples import SampleWriter, step_files
 
 SAMPLES = "samples"
-TYPES = (DataArguments, PromptArguments, RewardArguments, GRPOConfig, ModelConfig)
+TYPES = (
+    DataArguments,
+    PromptArguments,
+    RewardArguments,
+    RolloutArguments,
+    GrpoArguments,
+    GRPOConfig,
+    ModelConfig,
+)
+T = TypeVar("T", bound=GrpoTrainer)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -57,107 +66,63 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    data, prompts, rewards, args, model = parse_config(TYPES, argv, "trainer grpo")
+    configs = parse_config(TYPES, argv, "trainer grpo")
+    data, prompts, rewards, rollout, settings, args, model = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
-    check_save_steps(args)
+    settings.apply(args, given_fields(argv))
+    rollout.check_sampling(args)
     checkpoint = checkpoint_to_resume(args)
-    rows = prepare_rows(training_rows(data), prompts, rewards)
-    eval_rows = evaluation_rows(data, args)
+    parts = []
+    for part in (training_rows(data), evaluation_rows(data, args)):
+        part = part and prepare_rows(part, prompts, rewards)
+        parts.append(part and fit_prompts(part, rollout, model, args))
     fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
     writer = open_samples(output / SAMPLES, args, checkpoint)
-    trainer = build_trainer(
-        model, args, rewards, writer, rows, eval_rows and prepare_rows(eval_rows, prompts, rewards)
-    )
+    scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
+    own = {"settings": settings, "rollout": rollout}
+    trainer = build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, *parts, **own)
     if trainer.is_world_process_zero():
-        configs = [data, prompts, rewards, args, model]
-        facts = {"fingerprints": fingerprints, "data": rows._fingerprint}
+        facts = {"fingerprints": fingerprints, "data": parts[0]._fingerprint}
         write_provenance(output, command_line(), configs, **facts)
     train_and_finish(trainer, checkpoint)
 
 
 def build_trainer(
+    kind: type[T],
     model: ModelConfig,
     args: GRPOConfig,
     rewards: RewardArguments,
+    scoring: Any,
     writer: SampleWriter,
     rows: Dataset,
     eval_rows: Dataset | None,
-) -> GrpoTrainer:
-    """TRL's trainer with the server's reward function and what watches over it."""
+    **own: Any,
+) -> T:
+    """A trainer of this kind with its reward function and what watches over it.
+
+    `scoring` has a client's `score`; `own` are the arguments that only this kind takes.
+    """
     args.model_init_kwargs = model_init_kwargs(args, model)
     reward = ServerReward(
-        connect(rewards.reward_url, rewards.reward_timeout_s),
+        scoring,
         rewards,
         writer,
         num_generations=args.num_generations or 1,
-        is_training=lambda: trainer.model is not None and trainer.model.training,
+        is_training=lambda: bool(cast(Any, trainer.model).training),
     )
-    trainer = GrpoTrainer(
+    trainer = kind(
         model=require(model.model_name_or_path, "model_name_or_path"),
         reward_funcs=reward,
         args=args,
         train_dataset=rows,
         eval_dataset=eval_rows,
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
+        quantization_config=quantization_of(model),
+        peft_config=peft_of(model),
         callbacks=[HoldWithoutRewards(reward)],
+        **own,
     )
     return trainer
-
-
-class GrpoTrainer(GRPOTrainer):
-    """TRL's trainer, except that every epoch's order depends on seed and epoch alone, and that it
-    evaluates greedily.
-
-    TRL draws the orders of the epochs from one generator that starts anew in a resumed run, which
-    would then repeat the first epoch's order instead of going on with its own.
-    """
-
-    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler[int]:
-        sampler = super()._get_train_sampler(dataset)
-        assert isinstance(sampler, RepeatSampler)
-        return SeededEachEpoch(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """TRL's, greedy unless `num_generations_eval` asks for several responses a prompt."""
-        if (self.num_generations_eval or 1) > 1:
-            return super().evaluate(*args, **kwargs)
-        with greedy(self):
-            return super().evaluate(*args, **kwargs)
-
-
-class SeededEachEpoch(Sampler[int]):
-    """TRL's sampler, its generator seeded at the start of each epoch."""
-
-    def __init__(self, sampler: RepeatSampler, seed: int, epoch: Callable[[], int]) -> None:
-        self.sampler = sampler
-        self.seed = seed
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        if self.sampler.shuffle:
-            self.sampler.generator.manual_seed(self.seed + self.epoch())
-        return iter(self.sampler)
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-
-def check_save_steps(args: GRPOConfig) -> None:
-    """A checkpoint between two generations could not be resumed exactly: TRL does not save them.
-
-    Raises:
-        InputError: `save_steps` falls inside a generation cycle; the message says what would not.
-    """
-    micro_steps = (args.steps_per_generation or 1) * args.num_iterations
-    cycle = max(1, micro_steps // args.gradient_accumulation_steps)
-    steps = args.save_steps
-    if args.save_strategy == "steps" and steps >= 1 and steps % cycle:
-        raise InputError(
-            f"save_steps is {steps:g}, but one generation serves {cycle} updates: make it a "
-            f"multiple of {cycle}, or a resumed run would not go on where it stopped"
-        )
 
 
 def open_samples(

@@ -1,0 +1,85 @@
+"""Checkpoints in the middle of a rollout: a run resumed from one is the uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.live_server import LiveServer
+from tests.trainer.conftest import GrpoFlags
+from trainer.__main__ import main
+from trainer.grpo.open_rollout import OpenRollout, load, path_of, save
+
+TIMES = ("runtime", "per_second", "flos", "rewards_wait_s", "step_time", "mfu", "tokens")
+# Rollouts of 2 x 4 responses in two micro-batches, used for three epochs: three updates each.
+INSIDE = {
+    "per_device_train_batch_size": 4,
+    "steps_per_generation": 2,
+    "gradient_accumulation_steps": 2,
+    "num_iterations": 3,
+    "max_steps": 8,
+    "weight_decay": 0.1,
+}
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    return [
+        {key: value for key, value in row.items() if not any(each in key for each in TIMES)}
+        for row in history
+        if "train_runtime" not in row
+    ]
+
+
+@pytest.mark.parametrize(("command", "checkpoint"), [("grpo", 4), ("grpo", 6), ("ppo", 5)])
+def test_a_run_resumed_anywhere_in_a_rollout_is_bit_for_bit_the_whole_one(
+    server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path, command: str, checkpoint: int
+) -> None:
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    fields = {**INSIDE, "save_strategy": "steps", "save_steps": 1}
+    assert main([command, *grpo_flags(server.url, output_dir=whole, **fields)]) == 0
+    shutil.copytree(whole / f"checkpoint-{checkpoint}", again / f"checkpoint-{checkpoint}")
+    shutil.copytree(whole / "samples", again / "samples")
+    flags = grpo_flags(server.url, output_dir=again, **fields)
+    assert main([command, *flags, "--resume_from_checkpoint=true"]) == 0
+    weights = [load_file(folder / "model.safetensors") for folder in (whole, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    start = load_file(whole / f"checkpoint-{checkpoint}" / "model.safetensors")
+    assert not all(torch.equal(weights[0][name], start[name]) for name in start)
+    assert log_of(whole) == log_of(again)
+    for path in sorted((whole / "samples").iterdir()):
+        assert path.read_bytes() == (again / "samples" / path.name).read_bytes()
+
+
+def test_only_a_checkpoint_inside_a_rollout_has_one(
+    server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
+) -> None:
+    fields = {**INSIDE, "save_strategy": "steps", "save_steps": 1, "max_steps": 4}
+    assert main(["grpo", *grpo_flags(server.url, **fields)]) == 0
+    has = [path_of(tmp_path / "run" / f"checkpoint-{n}", 0).is_file() for n in (1, 2, 3, 4)]
+    assert has == [True, True, False, True]
+
+
+def test_a_rollout_comes_back_as_it_was(tmp_path: Path) -> None:
+    shared = torch.arange(12.0).reshape(4, 3)
+    count = torch.tensor(7)
+    slices = [{"a": part, "count": count, "none": None} for part in shared.split(2)]
+    save(tmp_path / "x", OpenRollout(slices, 5, True))
+    back = load(tmp_path / "x", torch.device("cpu"))
+    assert back is not None
+    assert (back.step, back.hold) == (5, True)
+    for before, after in zip(slices, back.slices, strict=True):
+        assert after.keys() == {"a", "count"}
+        assert all(torch.equal(before[name], value) for name, value in after.items())
+    assert load(tmp_path / "y", torch.device("cpu")) is None
+
+
+def test_what_is_no_tensor_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="num_images"):
+        save(tmp_path / "x", OpenRollout([{"num_images": [1]}], 1, False))  # pyright: ignore

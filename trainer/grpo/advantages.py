@@ -1,0 +1,44 @@
+"""Advantages of a rollout from its rewards.
+
+In: the rewards of whole groups, one after the other, NaN where a sample has none. Out: one
+advantage a sample, 0 where it has no reward. It knows no trainer.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from trainer.grpo.config import Advantage
+
+
+def advantages_of(
+    rewards: Float[Tensor, " n"], group_size: int, kind: Advantage, eps: float
+) -> Float[Tensor, " n"]:
+    """group_std: (r - mean) / (std + eps), std with G-1; group_mean: r - mean; none: r.
+
+    A sample without a reward counts in neither mean nor std. A group with one reward has std 0.
+
+    Source: arXiv 2402.03300, equation 4 (group_std); 2503.20783, equation 3 (group_mean).
+    """
+    if kind == "none":
+        return rewards.nan_to_num(nan=0.0)
+    groups = rewards.view(-1, group_size)
+    centred = groups - groups.nanmean(dim=1, keepdim=True)
+    if kind == "group_std":
+        centred = centred / (group_std(groups) + eps)
+    return centred.nan_to_num(nan=0.0).view(-1)
+
+
+def group_std(groups: Float[Tensor, "groups size"]) -> Float[Tensor, "groups 1"]:
+    """The standard deviation of each group's rewards, with n-1; 0 where there are fewer than 2."""
+    centred = groups - groups.nanmean(dim=1, keepdim=True)
+    count = (~groups.isnan()).sum(dim=1, keepdim=True)
+    return (centred.square().nansum(dim=1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+
+
+def zero_variance(rewards: Float[Tensor, " n"], group_size: int) -> Tensor:
+    """True for each group whose rewards are all the same; a group without any reward is not one."""
+    groups = rewards.view(-1, group_size)
+    scored = (~groups.isnan()).any(dim=1)
+    return scored & (group_std(groups).squeeze(1) < 1e-6)

@@ -1,0 +1,194 @@
+"""What can be chosen for GRPO beyond TRL's fields: each with its formula and its source.
+
+In: fields, and the names of those that were given. Out: TRL's settings where these say the same
+thing; the rest is read by `GrpoTrainer`. What cannot work together is refused here.
+
+r_i is the reward of response i of a group of G, A_i its advantage, o_i its tokens, l_it the loss of
+its token t, N the number of responses of an update, rho_it the ratio of the policy's probability of
+a token to that of the policy that drew it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from trl.trainer.grpo_config import GRPOConfig
+
+from trainer.errors import InputError
+
+TRL_EPS = 1e-4
+NO_CLIP = 1e9
+CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+LOSS_TYPES = {
+    "masked_mean": "grpo",
+    "masked_normalize": "dr_grpo",
+    "token_mean": "dapo",
+    "constant": "dr_grpo",
+}
+# Ours -> TRL's fields that say the same thing: not both.
+TWICE = {
+    "advantage": ("scale_rewards", "multi_objective_aggregation"),
+    "length_normalization": ("loss_type",),
+    "clip": ("epsilon", "epsilon_high", "delta"),
+    "epochs_per_rollout": ("num_iterations",),
+}
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "top_p": (None, 1.0),
+    "top_k": (None, 0, -1),
+    "min_p": (None, 0.0),
+}
+
+Advantage = Literal["group_std", "group_mean", "none"]
+LengthNormalization = Literal["masked_mean", "masked_normalize", "token_mean", "constant"]
+LongPrompts = Literal["truncate_left", "filter"]
+
+
+@dataclass
+class GrpoArguments:
+    """The parts of the algorithm, one field each. Not given: what TRL's own fields say.
+
+    Sources: GRPO, arXiv 2402.03300; Dr. GRPO, 2503.20783; DAPO, 2503.14476; the ablations of
+    wenjia5767/GRPO, after Stanford's CS336, assignment 5.
+    """
+
+    advantage: Advantage | None = field(
+        default=None,
+        metadata={
+            "help": "group_std: A_i = (r_i - mean r) / (std r + advantage_eps), std with G-1 "
+            "(GRPO). group_mean: A_i = r_i - mean r (Dr. GRPO). none: A_i = r_i, no baseline "
+            "(REINFORCE)."
+        },
+    )
+    advantage_eps: float | None = field(
+        default=None,
+        metadata={"help": "Added to the std of group_std. Default: TRL's 1e-4; CS336 has 1e-6."},
+    )
+    length_normalization: LengthNormalization | None = field(
+        default=None,
+        metadata={
+            "help": "masked_mean: 1/N sum_i 1/|o_i| sum_t l_it (GRPO). masked_normalize: 1/N sum_i "
+            "1/T_max sum_t l_it, T_max the longest response of the rollout (CS336). token_mean: "
+            "sum_it l_it / sum_i |o_i| (DAPO). constant: 1/N sum_i 1/max_completion_length "
+            "sum_t l_it (Dr. GRPO)."
+        },
+    )
+    clip: bool | None = field(
+        default=None,
+        metadata={
+            "help": "true: l_it = -min(rho_it A_i, clip(rho_it, 1-epsilon, 1+epsilon) A_i) (PPO). "
+            "false: l_it = -rho_it A_i."
+        },
+    )
+    epochs_per_rollout: int | None = field(
+        default=None,
+        metadata={
+            "help": "Passes over the samples of a rollout; the probabilities in the denominator of "
+            "rho_it stay those of the policy that drew them. TRL's num_iterations."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.advantage_eps is not None and self.advantage_eps < 0:
+            raise ValueError("advantage_eps must not be negative")
+        if self.epochs_per_rollout is not None and self.epochs_per_rollout < 1:
+            raise ValueError("epochs_per_rollout must be 1 or more")
+
+    @property
+    def eps(self) -> float:
+        """What is added to the standard deviation of a group."""
+        return TRL_EPS if self.advantage_eps is None else self.advantage_eps
+
+    def own_advantages(self, args: GRPOConfig) -> Advantage | None:
+        """The advantage that TRL has no setting for; None where its own is what is wanted."""
+        kind = self.advantage
+        if kind is None and self.advantage_eps is not None and args.scale_rewards == "group":
+            kind = "group_std"
+        if kind == "none" or (kind == "group_std" and self.eps != TRL_EPS):
+            return kind
+        return None
+
+    def apply(self, args: GRPOConfig, given: Set[str] = frozenset()) -> None:
+        """Set TRL's fields; `given` has the names of the fields that the user wrote down.
+
+        Raises:
+            InputError: a field of ours and one of TRL's that says the same thing were both given,
+                or TRL's loss has nothing that the field could change.
+        """
+        for ours, theirs in TWICE.items():
+            both = [name for name in theirs if name in given]
+            if getattr(self, ours) is not None and both and not (ours == "clip" and self.clip):
+                raise InputError(f"{ours} and {both[0]} say the same thing: give one of them")
+        if self.advantage in ("group_std", "group_mean"):
+            args.scale_rewards = "group" if self.advantage == "group_std" else "none"
+        if self.length_normalization is not None:
+            args.loss_type = LOSS_TYPES[self.length_normalization]
+        if self.epochs_per_rollout is not None:
+            args.num_iterations = self.epochs_per_rollout
+        self._apply_clip(args)
+        if self.advantage_eps is not None and (
+            self.advantage not in (None, "group_std") or args.scale_rewards != "group"
+        ):
+            raise InputError("advantage_eps belongs to advantage: group_std")
+
+    def _apply_clip(self, args: GRPOConfig) -> None:
+        if self.clip is None:
+            return
+        if args.loss_type not in CLIPPED_LOSSES:
+            raise InputError(f"clip: loss_type {args.loss_type} does not clip the ratio")
+        if not self.clip:
+            args.epsilon, args.epsilon_high, args.delta = NO_CLIP, None, None
+
+
+@dataclass
+class RolloutArguments:
+    """What goes into a rollout, and how it is drawn."""
+
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "Tokens of a prompt, at most. Default: any number."}
+    )
+    long_prompts: LongPrompts = field(
+        default="truncate_left",
+        metadata={
+            "help": "What becomes of a longer prompt. truncate_left: its last max_prompt_length "
+            "tokens are kept. filter: its row is left out."
+        },
+    )
+    force_sampling: bool = field(
+        default=False,
+        metadata={
+            "help": "Sample with top_p, top_k or min_p although vLLM's importance sampling "
+            "correction is biased then."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_prompt_length is not None and self.max_prompt_length < 1:
+            raise ValueError("max_prompt_length must be 1 or more")
+
+    def check_sampling(self, args: GRPOConfig) -> None:
+        """Refuse what biases the correction of vLLM's probabilities by the trainer's.
+
+        vLLM gives the probabilities before the cut of top_p, top_k and min_p, and samples after it:
+        the ratio to the trainer's is then not that of the distribution sampled from.
+
+        Source: huggingface/trl issue 6789.
+
+        Raises:
+            InputError: such settings, not forced.
+        """
+        if self.force_sampling or not (args.use_vllm and args.vllm_importance_sampling_correction):
+            return
+        more: Any = args.generation_kwargs or {}
+        chosen = {name: getattr(args, name) for name in NEUTRAL} | more
+        for name, neutral in NEUTRAL.items():
+            if chosen[name] not in neutral:
+                raise InputError(
+                    f"{name} is {chosen[name]:g}: with vLLM's importance sampling correction this "
+                    f"biases the update. Leave it out, or set vllm_importance_sampling_correction: "
+                    "false, or force_sampling: true"
+                )
+
+
+assert set(LOSS_TYPES) == set(get_args(LengthNormalization))
