@@ -153,7 +153,7 @@ def reference_gradient(
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).double()
         model.load_state_dict({name: each.double() for name, each in state.items()}, strict=False)
         models.append(model.train())
-    reference_loss(*models, batch, fields).backward()
+    reference_loss(models[0], models[1], batch, fields).backward()
     return {name: each.grad for name, each in models[0].named_parameters()}
 
 

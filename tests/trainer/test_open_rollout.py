@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -69,14 +69,14 @@ def test_only_a_checkpoint_inside_a_rollout_has_one(
 def test_a_rollout_comes_back_as_it_was(tmp_path: Path) -> None:
     shared = torch.arange(12.0).reshape(4, 3)
     count = torch.tensor(7)
-    slices = [{"a": part, "count": count, "none": None} for part in shared.split(2)]
+    slices: Any = [{"a": part, "count": count, "none": None} for part in shared.split(2)]
     save(tmp_path / "x", OpenRollout(slices, 5, True))
     back = load(tmp_path / "x", torch.device("cpu"))
     assert back is not None
     assert (back.step, back.hold) == (5, True)
     for before, after in zip(slices, back.slices, strict=True):
         assert after.keys() == {"a", "count"}
-        assert all(torch.equal(before[name], value) for name, value in after.items())
+        assert all(torch.equal(before[name], cast(Any, value)) for name, value in after.items())
     assert load(tmp_path / "y", torch.device("cpu")) is None
 
 
