@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
         ConfigError: a profile that cannot be loaded.
     """
     metrics = Metrics()
-    profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
+    profiles = load_profiles(settings.profile_dirs)
     engine = create_engine(profiles, settings, metrics)
     watch = create_watch(engine, metrics)
     engine.normalizers = Normalizers(settings.state_dir)

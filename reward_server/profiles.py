@@ -22,6 +22,8 @@ from reward_server.scorers import build_scorer
 from reward_server.scorers.base import Score, Scorer, ScorerSpec
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
+# Apart, so that a server that is not asked for them needs no model and no torch.
+NEURAL_DIR = BUILTIN_DIR / "neural"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from reward_server.errors import ConfigError
-from reward_server.profiles import describe
+from reward_server.profiles import NEURAL_DIR, describe
 
 ENV_PREFIX = "REWARD_"
 # Read by the clients and by this module; they may stand in the same environment as the settings.
@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     )
     state_dir: Path | None = Field(
         default=None, description="folder where running normalization outlives a restart"
+    )
+    neural_profiles: bool = Field(
+        default=False, description="serve the built-in profiles that need a model (story) too"
     )
     embedding_model: str | None = Field(
         default=None, description="model that POST /embed serves though no profile uses it"
@@ -103,6 +106,14 @@ class Settings(BaseSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together; one of them is missing")
         return self
+
+    @property
+    def profile_dirs(self) -> list[Path]:
+        """Where profiles lie beside the built-in ones that need no model."""
+        return [
+            *([NEURAL_DIR] if self.neural_profiles else []),
+            *([self.profiles_dir] if self.profiles_dir else []),
+        ]
 
     @property
     def keys(self) -> list[str]:

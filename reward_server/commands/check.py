@@ -10,7 +10,7 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def check(settings: Settings, samples: Sequence[Sample]) -> list[Finding]:
     """Everything that `settings` name, tried out on `samples`."""
     try:
-        profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
+        profiles = load_profiles(settings.profile_dirs)
         engine = create_engine(profiles, settings, Metrics())
         await engine.start()
     except ConfigError as error:
@@ -123,8 +123,19 @@ def _samples(path: Path | None) -> list[Sample]:
 
 
 _ANSWER = "<think>Forty and six make {0}.</think>\n<answer>\\boxed{{{0}}}</answer>"
+_STORY: dict[str, Any] = {
+    "signals": {"logprob_gain": 0.1, "exp_neg_cre": 0.2, "history_tokens": 7},
+    "metadata": {
+        "story_content": "A keeper tends the light.",
+        "conversation_history": [{"role": "user", "content": "Is the lamp lit?"}],
+        "user_input": "I count the steps.",
+    },
+}
 KNOWN_SAMPLES = [
-    Sample("right", _ANSWER.format(46), prompt="What is 40 + 6?", ground_truth="46"),
-    Sample("wrong", _ANSWER.format(47), prompt="What is 40 + 6?", ground_truth="46"),
-    Sample("long", "So it goes on. " * 40, prompt="Tell me a story.", ground_truth="46"),
+    Sample(name, response, prompt=prompt, ground_truth="46", **_STORY)
+    for name, response, prompt in [
+        ("right", _ANSWER.format(46), "What is 40 + 6?"),
+        ("wrong", _ANSWER.format(47), "What is 40 + 6?"),
+        ("long", "So it goes on. " * 40, "Tell me a story."),
+    ]
 ]

@@ -156,7 +156,7 @@ async def _score_file(
 
 
 def _engine(settings: Settings, profile: str) -> Engine:
-    profiles = load_profiles([settings.profiles_dir] if settings.profiles_dir else [])
+    profiles = load_profiles(settings.profile_dirs)
     if profile not in profiles:
         raise ConfigError(f"profile {profile!r} is not known; known: {', '.join(profiles)}")
     # No one waits at the other end: a sample has its deadline, the file has none.

@@ -17,6 +17,7 @@ SCORERS: dict[str, str] = {
     "math": "reward_server.scorers.math:MathScorer",
     "reward_model": "reward_server.scorers.reward_model:RewardModelScorer",
     "similarity": "reward_server.scorers.similarity:SimilarityScorer",
+    "story": "reward_server.scorers.story:story_scorer",
     "dummy": "reward_server.scorers.dummy:DummyScorer",
 }
 ENTRY_POINTS = "touchstone.scorers"

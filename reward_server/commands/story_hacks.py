@@ -1,0 +1,68 @@
+"""`python -m reward_server.commands.story_hacks`: the story profile against its hacks, as a table.
+
+In: the cases of `scorers.story.cases`. Out: each part's score and the reward, in Markdown; exit
+status 1 where a hack is not below the good turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from reward_server.engine import create_engine
+from reward_server.metrics import Metrics
+from reward_server.profiles import NEURAL_DIR, load_profile
+from reward_server.schemas import Sample, SampleResult, ScoreRequest
+from reward_server.scorers.story.cases import STORIES, samples
+from reward_server.settings import load_settings
+
+Results = dict[str, list[SampleResult]]
+
+
+def score_all(
+    stories: Mapping[str, Mapping[str, Sample]], path: Path = NEURAL_DIR / "story.yaml"
+) -> Results:
+    """The results of every story's samples under the profile in `path`, in their order."""
+    profile = load_profile(path)
+    engine = create_engine({profile.name: profile}, load_settings(), Metrics())
+
+    async def scored() -> Results:
+        await engine.start()
+        try:
+            return {
+                name: (await engine.score(ScoreRequest([*of.values()], profile.name))).results
+                for name, of in stories.items()
+            }
+        finally:
+            await engine.stop()
+
+    return asyncio.run(scored())
+
+
+def table(results: list[SampleResult]) -> str:
+    """One line a case, one column a part, the reward last."""
+    parts = list(results[0].scores)
+    lines = [["case", *parts, "reward"], ["---"] * (len(parts) + 2)]
+    for result in results:
+        numbers = [*result.scores.values(), result.reward]
+        shown = ["null" if number is None else f"{number:.2f}" for number in numbers]
+        lines.append([result.id, *shown])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def beaten(results: list[SampleResult]) -> bool:
+    """Is every hack below the good turn, which comes first?"""
+    good, *hacks = (result.reward for result in results)
+    return good is not None and all(hack is not None and hack < good for hack in hacks)
+
+
+def main() -> int:
+    found = score_all({name: samples(story) for name, story in STORIES.items()})
+    for name, results in found.items():
+        print(f"{name}\n\n{table(results)}\n")
+    return 0 if all(map(beaten, found.values())) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,73 @@
+"""What a sample says of the story so far: its history, its setting, the user's turn, the target.
+
+In: a sample with `metadata`. Out: texts, or the `missing_field` that says what is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from reward_server.errors import sample_error
+from reward_server.schemas import Sample, SampleError
+from reward_server.scorers.story.text import told
+
+_told = lru_cache(maxsize=1024)(told)
+
+
+def history(sample: Sample, turns: int) -> list[str] | SampleError:
+    """What the last `turns` turns before the user's told, oldest first; empty in a first turn."""
+    came = sample.metadata.get("conversation_history")
+    if not isinstance(came, list):
+        return _missing("conversation_history", "a list of {role, content}, empty in a first turn")
+    said: list[str] = []
+    for turn in came[-int(turns) :]:
+        if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
+            return _missing("conversation_history", "a list of {role, content}")
+        if turn.get("role") != "system":
+            said.append(_told(turn["content"]))
+    return [text for text in said if text.strip()]
+
+
+def recent(sample: Sample, turns: int) -> list[str] | SampleError:
+    """The last turns as one text; in a first turn the setting stands for them."""
+    said = history(sample, turns)
+    if isinstance(said, SampleError):
+        return said
+    return ["\n".join(said)] if said else setting(sample)
+
+
+def earlier(sample: Sample, turns: int) -> list[str] | SampleError:
+    """All that was there before the response: the setting, the history, the user's turn."""
+    said, asked = history(sample, turns), user_turn(sample)
+    if isinstance(said, SampleError):
+        return said
+    if isinstance(asked, SampleError):
+        return asked
+    begun = setting(sample)
+    return [*([] if isinstance(begun, SampleError) else begun), *said, *asked]
+
+
+def setting(sample: Sample) -> list[str] | SampleError:
+    return _text(sample.metadata, "story_content")
+
+
+def user_turn(sample: Sample) -> list[str] | SampleError:
+    return _text(sample.metadata, "user_input")
+
+
+def targets(sample: Sample) -> list[str]:
+    """The texts of the target response; none where the sample brings none."""
+    came = sample.ground_truth
+    texts = came if isinstance(came, list) else [came]
+    return [_told(str(text)) for text in texts if text is not None and str(text).strip()]
+
+
+def _text(metadata: Mapping[str, Any], name: str) -> list[str] | SampleError:
+    came = metadata.get(name)
+    return [came] if isinstance(came, str) and came.strip() else _missing(name, "a text")
+
+
+def _missing(name: str, expected: str) -> SampleError:
+    return sample_error("missing_field", f"metadata.{name} is not there; expected {expected}")

@@ -1,0 +1,99 @@
+"""The parts of a story's score that compare meanings: cosines of embeddings, through a ramp.
+
+In: a sample, then the vectors of its texts. Out: a `Score` in [0, 1]. The same text is embedded
+once, however many parts and samples ask for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from reward_server.errors import sample_error
+from reward_server.models.config import EmbeddingConfig, ModelConfig
+from reward_server.schemas import Sample, SampleError
+from reward_server.scorers.base import RunsIn, Score
+from reward_server.scorers.story import context
+from reward_server.scorers.story.rules import check_numbers, fullness, ramp
+from reward_server.scorers.story.text import sentences, told
+
+Texts = list[str] | SampleError
+
+
+class Comparison(NamedTuple):
+    """What a response is held against, how many turns back, and where the score is 0 and 1."""
+
+    against: Callable[[Sample, int], Texts]
+    turns: int
+    zero_at: float
+    one_at: float
+    full_at: float | None = None
+
+
+def _user_turn(sample: Sample, _: int) -> Texts:
+    return context.user_turn(sample)
+
+
+def _earlier(sample: Sample, turns: int) -> Texts:
+    earlier = context.earlier(sample, turns)
+    if isinstance(earlier, SampleError):
+        return earlier
+    return list(dict.fromkeys([*earlier, *(one for text in earlier for one in sentences(text))]))
+
+
+def _target(sample: Sample, _: int) -> Texts:
+    return context.targets(sample) or sample_error("missing_field", "ground_truth is not there")
+
+
+COMPARISONS = {
+    "coherence": Comparison(context.recent, turns=2, zero_at=0.1, one_at=0.4),
+    "relevance": Comparison(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
+    "novelty": Comparison(_earlier, turns=8, zero_at=0.95, one_at=0.8, full_at=40),
+    "target": Comparison(_target, turns=1, zero_at=0.0, one_at=1.0),
+}
+
+
+class EmbeddedPart:
+    """One of `COMPARISONS`. The nearest of several texts counts. Keys beside `zero_at`, `one_at`
+    and `turns` are the embedding model's."""
+
+    range = (0.0, 1.0)
+    runs_in: RunsIn = "model"
+    reads = ("response", "metadata", "ground_truth")
+
+    def __init__(self, part: str, **config: Any) -> None:
+        compared = COMPARISONS[part]
+        own = {name: config.pop(name) for name in ("zero_at", "one_at", "turns") if name in config}
+        self.compared = compared._replace(**own)
+        check_numbers(own | {"zero_at": self.compared.zero_at, "one_at": self.compared.one_at})
+        model = EmbeddingConfig(**config)
+        self.use(model, model.digest())
+
+    def use(self, model: ModelConfig, digest: str) -> None:
+        self.model = model
+        self.version = f"1 {digest}"
+
+    def inputs(self, sample: Sample) -> Sequence[str] | SampleError:
+        texts = self.compared.against(sample, int(self.compared.turns))
+        if isinstance(texts, SampleError):
+            return texts
+        text = told(sample.response)
+        return [text, *texts] if text.strip() else []
+
+    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
+        if not outputs:
+            return Score(0.0, explanation={"rule": "the response is empty"} if explain else None)
+        response, *others = outputs
+        cosines = [_cosine(response.vector, other.vector) for other in others]
+        _, _, zero_at, one_at, full_at = self.compared
+        value = ramp(max(cosines), zero_at, one_at)
+        if full_at is not None:
+            value *= fullness(response.tokens, full_at)
+        said = {"nearest": round(max(cosines), 6), "texts": len(others), "tokens": response.tokens}
+        return Score(value, explanation=said if explain else None)
+
+
+def _cosine(one: Any, other: Any) -> float:
+    size = math.sqrt(float(one @ one) * float(other @ other))
+    return float(one @ other) / size if size else math.nan

@@ -1,0 +1,131 @@
+"""The parts that compare meanings, with the real embedding model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from reward_server.commands.story_hacks import score_all
+from reward_server.models.embedding import Embedder
+from reward_server.models.parity import Parity
+from reward_server.schemas import Sample, SampleResult
+from reward_server.scorers.story.cases import LIGHTHOUSE, responses, samples, turn
+from reward_server.settings import load_settings
+from tests.live_server import ROOT, LiveServer
+
+PROFILE = """
+scorers:
+  coherence: {scorer: story, config: &embedding {part: coherence, layout: packed, dtype: float32}}
+  relevance: {scorer: story, weight: 0, config: {<<: *embedding, part: relevance}}
+  novelty: {scorer: story, weight: 0, config: {<<: *embedding, part: novelty}}
+  target: {scorer: story, weight: 0, config: {<<: *embedding, part: target}}
+"""
+GOOD = samples(LIGHTHOUSE)["good turn"]
+
+
+def changed(name: str, **metadata: Any) -> Sample:
+    return Sample(name, GOOD.response, metadata=GOOD.metadata | metadata)
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Any:
+    path = tmp_path / "parts.yaml"
+    path.write_text(PROFILE)
+
+    def score(*given: Sample) -> list[SampleResult]:
+        return score_all({"all": {one.id: one for one in given}}, path)["all"]
+
+    return score
+
+
+def code(result: SampleResult) -> str | None:
+    return result.error.code if result.error else None
+
+
+def test_history_setting_and_target_decide_what_can_be_compared(judge: Any) -> None:
+    plain, first, neither, silent, empty = judge(
+        changed("plain"),
+        changed("first turn", conversation_history=[]),
+        changed("first turn without a setting", conversation_history=[], story_content=""),
+        changed("no user turn", user_input=None),
+        Sample("empty", "", metadata=GOOD.metadata),
+    )
+    assert plain.scores["target"] is None
+    assert plain.reward is not None
+    # In a first turn the setting stands for the history.
+    assert first.reward is not None
+    assert first.reward != plain.reward
+    assert code(neither) == "missing_field"
+    assert silent.scores["relevance"] is silent.scores["novelty"] is None
+    assert silent.reward == pytest.approx(plain.reward)
+    assert [empty.scores[part] for part in ("coherence", "relevance", "novelty")] == [0.0] * 3
+
+
+def test_repeating_an_earlier_turn_is_near_to_it_but_not_new(judge: Any) -> None:
+    setting = LIGHTHOUSE.setting
+    good, copied, last = judge(
+        GOOD,
+        Sample("setting", turn(setting + " " + setting), metadata=GOOD.metadata),
+        Sample("last turn", turn(LIGHTHOUSE.answered[-1]), metadata=GOOD.metadata),
+    )
+    assert good.scores["novelty"] == 1.0
+    assert copied.scores["novelty"] < 0.2
+    assert last.scores["novelty"] < 0.01
+    assert last.scores["coherence"] == 1.0
+
+
+def test_a_text_is_embedded_once_for_all_parts_and_samples(
+    judge: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[tuple[int, ...]] = []
+    plain = Embedder.vectors
+
+    def counted(self: Embedder, ids: Sequence[Sequence[int]], layout: str) -> Any:
+        embedded.extend(map(tuple, ids))
+        return plain(self, ids, layout)
+
+    monkeypatch.setattr(Embedder, "check_parity", _packed)  # it embeds texts of its own
+    monkeypatch.setattr(Embedder, "vectors", counted)
+    group = responses(LIGHTHOUSE)
+    judge(*(Sample(name, text, metadata=GOOD.metadata) for name, text in group.items()))
+    assert len(embedded) == len(set(embedded))
+    assert len(embedded) > len(group)
+
+
+def _packed(self: Embedder, layouts: Sequence[str]) -> None:
+    self.parity = Parity(layouts[0], drift=0.0, tolerance=0.0, seconds=0.0)
+
+
+def test_without_the_neural_extra_the_server_loads_and_the_story_profile_says_what_is_missing() -> (
+    None
+):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from reward_server.errors import ConfigError\n"
+        "from reward_server.profiles import NEURAL_DIR, load_profiles\n"
+        "assert 'math' in load_profiles() and 'story' not in load_profiles()\n"
+        "try:\n    load_profiles([NEURAL_DIR])\n"
+        "except ConfigError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "story.yaml" in done.stdout
+    assert "torch" in done.stdout
+
+
+def test_the_story_profile_is_served_when_it_is_asked_for(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    assert load_settings().profile_dirs == []
+    server = start_server("--neural_profiles")
+    body = {"profile": "story", "samples": msgspec.to_builtins([GOOD])}
+    [result] = httpx2.post(f"{server.url}/score", json=body, timeout=60).json()["results"]
+    assert result["reward"] > 0.8
+    assert set(result["scores"]) > {"coherence", "format", "logprob_gain", "novelty"}

