@@ -20,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 from reward_server import __version__
 from reward_server.auth import KeyRing
 from reward_server.body import decode, encode, read_body, send_json, unless_gone
+from reward_server.dashboard.data import Sources
+from reward_server.dashboard.routes import dashboard_routes
 from reward_server.engine import Engine, create_engine
 from reward_server.errors import RequestError
 from reward_server.gate import Gate
@@ -64,7 +66,12 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
     app.state.engine, app.state.watch = engine, watch
     keys = KeyRing(settings.keys)
-    routes = [*_routes(engine, metrics), *model_routes(engine, keys)]
+    seen = Sources(engine, watch, settings.recent_samples)
+    routes = [
+        *_routes(engine, metrics),
+        *model_routes(engine, keys),
+        *dashboard_routes(seen, wants_key=bool(keys)),
+    ]
     app.router.routes.extend(routes)
     app.openapi = lambda: openapi_document(app.title, app.version)
     app.add_exception_handler(HTTPException, _reraise_as_ours)

@@ -74,6 +74,8 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        # Told route, status and seconds of every request.
+        self.request_observers: list[Callable[[str, int, float], None]] = []
         self.requests = Counter(
             "reward_requests_total", "Requests answered", ["route", "status"], registry=registry
         )
@@ -118,6 +120,8 @@ class Metrics:
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self.requests.labels(route, status).inc()
         self.request_seconds.labels(route).observe(seconds)
+        for observe in self.request_observers:
+            observe(route, status, seconds)
 
     def watch(self, readings: Sequence[Reading]) -> None:
         """Read these whenever the metrics are read."""

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(
         default=64 * 2**20, ge=0, description="verdicts kept for samples that come again; 0: none"
     )
+    recent_samples: int = Field(
+        default=200, ge=0, description="samples kept in memory for the dashboard; 0: none"
+    )
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )

@@ -22,7 +22,7 @@ LAYERS = [
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["inline", "normalization", "cache"],
     ["batching", "model_host", "engine"],
-    ["auth", "gate", "body", "connections", "openapi", "model_routes", "app"],
+    ["auth", "gate", "body", "connections", "openapi", "model_routes", "dashboard", "app"],
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,149 @@
+"""What the page shows, as one JSON document.
+
+In: the engine and what watched it. Out: `Data`. It reads and counts; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from reward_server import __version__
+from reward_server.dashboard.live import Failures, Live, Rates
+from reward_server.dashboard.recent import Recent, RecentSamples
+from reward_server.engine import Engine
+from reward_server.schemas import ModelInfo
+from reward_server.watch import Watch, Watched
+
+# Up to so many different values, each has a bar of its own; beyond, they share equal bins.
+MAX_VALUES = 12
+BINS = 20
+
+
+class ServerState(Struct):
+    version: str
+    uptime_s: float
+    not_ready_reason: str | None
+    pending_samples: int
+    workers_alive: int
+    workers_pending: int
+    worker_restarts: dict[str, int]
+    models: list[ModelInfo]
+
+
+class ProfileState(Struct):
+    """`watched` is null for a profile that had no sample yet."""
+
+    name: str
+    description: str
+    fingerprint: str
+    scorers: list[str]
+    watched: Watched | None
+
+
+class Bar(Struct):
+    """So many samples lie from `low` to `high`; both are the same where the bar is one value."""
+
+    low: float
+    high: float
+    count: int
+
+
+class Chosen(Struct):
+    """One profile more closely: `reward` and each scorer over time, and the window's bars."""
+
+    profile: str
+    means: dict[str, list[float | None]]
+    histograms: dict[str, list[Bar]]
+
+
+class Data(Struct):
+    server: ServerState
+    profiles: list[ProfileState]
+    rates: Rates
+    failures: Failures
+    chosen: Chosen | None
+    recent: list[Recent]
+
+
+class Sources:
+    """All that the dashboard reads."""
+
+    def __init__(self, engine: Engine, watch: Watch, recent_samples: int) -> None:
+        self.engine = engine
+        self.watch = watch
+        self.live = Live()
+        self.recent = RecentSamples(recent_samples)
+        self.started_s = time.monotonic()
+        engine.observers += [self.live.observe_results, self.recent.observe]
+        engine.metrics.request_observers.append(self.live.observe_request)
+
+
+def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
+    """The page's data: `profile` more closely, and the recent samples after number `after`."""
+    return Data(
+        server=_server(sources),
+        profiles=_profiles(sources),
+        rates=sources.live.rates(),
+        failures=sources.live.failures(),
+        chosen=_chosen(sources, profile) if profile else None,
+        recent=sources.recent.since(after),
+    )
+
+
+def _server(sources: Sources) -> ServerState:
+    engine = sources.engine
+    return ServerState(
+        version=__version__,
+        uptime_s=round(time.monotonic() - sources.started_s, 1),
+        not_ready_reason=engine.not_ready_reason,
+        pending_samples=engine.pending_samples,
+        workers_alive=engine.pool.alive,
+        workers_pending=engine.pool.pending,
+        worker_restarts=dict(engine.pool.restarts),
+        models=engine.models.info(),
+    )
+
+
+def _profiles(sources: Sources) -> list[ProfileState]:
+    watched = set(sources.watch.profiles)
+    return [
+        ProfileState(
+            name=name,
+            description=profile.info.description,
+            fingerprint=profile.fingerprint,
+            scorers=list(profile.scorers),
+            watched=sources.watch.numbers(name) if name in watched else None,
+        )
+        for name, profile in sources.engine.profiles.items()
+    ]
+
+
+def _chosen(sources: Sources, profile: str) -> Chosen | None:
+    if profile not in sources.engine.profiles:
+        return None
+    window = sources.watch.window(profile)
+    columns = {"reward": [reward for reward, *_ in window]}
+    for key in sources.engine.profiles[profile].scorers:
+        columns[key] = [scores.get(key) for _, scores, *_ in window]
+    histograms = {key: histogram(values) for key, values in columns.items()}
+    return Chosen(profile, sources.live.means(profile), histograms)
+
+
+def histogram(values: Sequence[float | None]) -> list[Bar]:
+    """Bars over all values that are not null, from the least to the greatest."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    tally = Counter(known)
+    if len(tally) <= MAX_VALUES:
+        return [Bar(value, value, count) for value, count in sorted(tally.items())]
+    low, high = min(known), max(known)
+    # Halves first: the width of extreme values would leave the range of a float.
+    width = high / BINS - low / BINS or 1.0
+    places = Counter(
+        min(BINS - 1, int((value / BINS - low / BINS) / width * BINS)) for value in known
+    )
+    return [Bar(low + i * width, low + (i + 1) * width, places[i]) for i in range(BINS)]

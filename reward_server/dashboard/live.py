@@ -1,0 +1,161 @@
+"""What the last ten minutes were like, in slots of two seconds: rates, latency, failures, means.
+
+In: each request and each profile's results as they are answered. Out: series for the dashboard. It
+keeps sums and counts alone, at most `SLOTS` slots of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec import Struct, field
+
+from reward_server.schemas import Sample, SampleResult
+
+SLOT_S = 2
+SLOTS = 300
+# Latencies are counted in steps of 2 ** (1/8): a quantile is right within 5%.
+STEPS_PER_OCTAVE = 8
+# Not work that the server was asked for, but someone looking at it.
+LOOKS = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/profiles", "/models"}
+LOOKS |= {"/dashboard/data", "/dashboard/explain"}
+
+
+class Slot(Struct):
+    """Sums and counts of one slot; `number` counts the slots of the clock."""
+
+    number: int
+    requests: int = 0
+    samples: int = 0
+    latencies: Counter[int] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    # profile -> reward or scorer -> [how many, their sum]
+    totals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+
+class Rates(Struct):
+    """One value for each whole slot, the oldest first; null where nothing was answered."""
+
+    slot_s: int
+    requests_per_s: list[float]
+    samples_per_s: list[float]
+    p50_ms: list[float | None]
+    p99_ms: list[float | None]
+
+
+class Failures(Struct):
+    """How many over all slots: requests by HTTP status, samples by the error's code."""
+
+    requests: dict[str, int]
+    samples: dict[str, int]
+
+
+class Live:
+    """The slots. `clock` counts seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._slots: deque[Slot] = deque(maxlen=SLOTS + 1)
+        self._first = self._number()
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request; a `status` of 0 is a caller who hung up."""
+        if route in LOOKS:
+            return
+        slot = self._slot()
+        slot.requests += 1
+        if status >= 400:
+            slot.refused[str(status)] += 1
+        else:
+            slot.latencies[_step(seconds)] += 1
+
+    def observe_results(
+        self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
+    ) -> None:
+        """Count the verdicts of one request."""
+        if not results:
+            return
+        slot = self._slot()
+        slot.samples += len(samples)
+        slot.failed.update([result.error.code for result in results if result.error is not None])
+        totals = slot.totals.setdefault(profile, {})
+        _add(totals, "reward", [result.reward for result in results])
+        for key in results[0].scores:
+            _add(totals, key, [result.scores[key] for result in results])
+
+    def rates(self) -> Rates:
+        """Throughput of all that was answered, latency of what was not refused."""
+        slots = self._whole()
+        quantiles = [quantile_ms(slot.latencies, (0.5, 0.99)) if slot else None for slot in slots]
+        return Rates(
+            slot_s=SLOT_S,
+            requests_per_s=[slot.requests / SLOT_S if slot else 0.0 for slot in slots],
+            samples_per_s=[slot.samples / SLOT_S if slot else 0.0 for slot in slots],
+            p50_ms=[pair[0] if pair else None for pair in quantiles],
+            p99_ms=[pair[1] if pair else None for pair in quantiles],
+        )
+
+    def failures(self) -> Failures:
+        """What was refused and what could not be scored, by code."""
+        kept = [slot for slot in self._slots if slot.number > self._number() - SLOTS]
+        refused = sum((slot.refused for slot in kept), Counter[str]())
+        failed = sum((slot.failed for slot in kept), Counter[str]())
+        return Failures(dict(refused.most_common()), dict(failed.most_common()))
+
+    def means(self, profile: str) -> dict[str, list[float | None]]:
+        """The mean reward and the mean of each score, one value for each whole slot."""
+        totals = [slot.totals.get(profile, {}) if slot else {} for slot in self._whole()]
+        keys = dict.fromkeys(key for slot in totals for key in slot)
+        return {key: [_mean(slot.get(key)) for slot in totals] for key in keys}
+
+    def _number(self) -> int:
+        return int(self._clock() // SLOT_S)
+
+    def _slot(self) -> Slot:
+        number = self._number()
+        if not self._slots or self._slots[-1].number != number:
+            self._slots.append(Slot(number))
+        return self._slots[-1]
+
+    def _whole(self) -> list[Slot | None]:
+        """Every slot that is over, also those in which nothing happened."""
+        now = self._number()
+        by_number = {slot.number: slot for slot in self._slots}
+        return [by_number.get(number) for number in range(max(self._first, now - SLOTS), now)]
+
+
+def quantile_ms(latencies: Mapping[int, int], shares: Iterable[float]) -> list[float] | None:
+    """The latencies, in ms, below which these shares lie; None without any."""
+    total = sum(latencies.values())
+    if not total:
+        return None
+    ordered = sorted(latencies.items())
+    return [_upper(ordered, share * total) for share in shares]
+
+
+def _upper(ordered: Sequence[tuple[int, int]], wanted: float) -> float:
+    below = 0
+    for step, count in ordered:
+        below += count
+        if below >= wanted:
+            return float(f"{2 ** (step / STEPS_PER_OCTAVE) / 1e3:.4g}")
+    raise AssertionError("a share above 1")
+
+
+def _step(seconds: float) -> int:
+    return round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6))
+
+
+def _add(totals: dict[str, list[float]], key: str, values: Sequence[float | None]) -> None:
+    known = [value for value in values if value is not None]
+    total = totals.setdefault(key, [0, 0.0])
+    total[0] += len(known)
+    total[1] += sum(known)
+
+
+def _mean(total: Sequence[float] | None) -> float | None:
+    return round(total[1] / total[0], 5) if total and total[0] else None

@@ -1,0 +1,186 @@
+// Asks for the data every two seconds while someone looks, and puts it into the panels.
+
+const EVERY_MS = 2000;
+const MOST_ROWS = 200;
+const USUAL_PROFILE = "math";
+const KEY = "touchstone-key";
+const page = { profile: null, after: 0, data: null, waiting: [] };
+
+async function ask(path, body) {
+  const headers = { Accept: "application/json" };
+  const key = sessionStorage.getItem(KEY);
+  if (key) headers.Authorization = `Bearer ${key}`;
+  const options = body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers };
+  const answer = await fetch(path, { ...options, cache: "no-store", credentials: "omit" });
+  const content = await answer.json();
+  if (answer.ok) return content;
+  const error = new Error(content.error.message);
+  error.status = answer.status;
+  throw error;
+}
+
+async function refresh() {
+  const query = new URLSearchParams({ after: page.after });
+  if (page.profile) query.set("profile", page.profile);
+  try {
+    show(await ask(`/dashboard/data?${query}`));
+  } catch (error) {
+    if (error.status === 401) askForKey();
+    else setState(`unreachable: ${error.message}`, "bad");
+  }
+}
+
+async function keepRefreshing() {
+  if (!document.hidden && $("key_form").hidden) await refresh();
+  setTimeout(keepRefreshing, EVERY_MS);
+}
+
+function askForKey() {
+  const wrong = sessionStorage.getItem(KEY);
+  sessionStorage.removeItem(KEY);
+  $("key_note").textContent = wrong ? "That key does not open this server." : "It is kept in this tab alone and forgotten when the tab closes.";
+  $("key_note").className = wrong ? "bad" : "soft";
+  $("key_form").hidden = false;
+  $("content").hidden = true;
+  setState("locked", "soft");
+  $("key").focus();
+}
+
+function setState(text, kind) {
+  $("state").textContent = text;
+  $("state").className = `pill ${kind}`;
+}
+
+function show(data) {
+  const { server } = data;
+  if (page.data && server.uptime_s < page.data.server.uptime_s) forget();
+  page.data = data;
+  $("content").hidden = false;
+  setState(server.not_ready_reason ?? "● ready", server.not_ready_reason ? "bad" : "good");
+  $("about").textContent = `reward server ${server.version}, up for ${duration(server.uptime_s)}`;
+  chooseProfile(data);
+  $("tiles").replaceChildren(...tilesPanel(data));
+  $("watch").replaceChildren(watchPanel(data.profiles));
+  $("failures").replaceChildren(failuresPanel(data.failures));
+  $("machine").replaceChildren(machinePanel(server));
+  draw();
+  take(data.recent);
+}
+
+// Another process answers now: it counts its samples from 1.
+function forget() {
+  page.after = 0;
+  page.waiting = [];
+  $("recent").replaceChildren();
+}
+
+// The profile that has the most samples, until a person chooses.
+function chooseProfile(data) {
+  const names = data.profiles.map((profile) => profile.name);
+  const seen = data.profiles.filter((profile) => profile.watched);
+  $("empty").hidden = seen.length > 0;
+  if (!names.includes(page.profile)) page.profile = null;
+  if (page.profile === null && seen.length) {
+    page.profile = seen.reduce((a, b) => (b.watched.samples > a.watched.samples ? b : a)).name;
+    setTimeout(refresh);
+  }
+  const usual = names.includes(USUAL_PROFILE) ? USUAL_PROFILE : names[0];
+  setOptions($("profile"), names, page.profile ?? usual);
+  setOptions($("try_profile"), names, $("try_profile").value || page.profile || usual);
+}
+
+function draw() {
+  const { rates, chosen } = page.data;
+  const slotSeconds = rates.slot_s;
+  const columns = Object.keys(chosen?.histograms ?? { reward: [] });
+  setOptions($("column"), columns);
+  const column = $("column").value;
+  const means = Object.entries(chosen?.means ?? {}).map(([name, values]) => ({ name, values }));
+  lineChart($("means"), { series: means, slotSeconds, from: 0, to: 1 });
+  barChart($("histogram"), chosen?.histograms[column] ?? [], column);
+  const seen = page.data.profiles.find((profile) => profile.name === chosen?.profile)?.watched;
+  $("window").textContent = seen ? `last ${seen.samples.toLocaleString("en")} samples` : "";
+  lineChart($("throughput"), { series: [{ name: "samples/s", values: rates.samples_per_s }], slotSeconds, from: 0, to: 1 });
+  const latency = [{ name: "p50", values: rates.p50_ms }, { name: "p99", values: rates.p99_ms }];
+  lineChart($("latency"), { series: latency, slotSeconds, from: 0, unit: " ms" });
+}
+
+// While a sample is open new ones wait, so that what is read does not move.
+function take(recent) {
+  recent = recent.filter((sample) => sample.seq > page.after);
+  if (recent.length) page.after = recent[recent.length - 1].seq;
+  page.waiting = [...page.waiting, ...recent].slice(-MOST_ROWS);
+  const reading = $("recent").querySelector(".detail") !== null;
+  $("newer").hidden = !(reading && page.waiting.length);
+  $("newer").textContent = `${page.waiting.length} newer`;
+  if (!reading) showWaiting();
+}
+
+function showWaiting() {
+  const list = $("recent");
+  list.prepend(...page.waiting.map(sampleRow).reverse());
+  while (list.children.length > MOST_ROWS) list.lastChild.remove();
+  page.waiting = [];
+  $("newer").hidden = true;
+  $("no_recent").hidden = list.children.length > 0;
+}
+
+function sampleRow(sample) {
+  const time = new Date(sample.at_s * 1000).toLocaleTimeString();
+  const opener = make("button", { class: "opener", type: "button", "aria-expanded": "false" },
+    make("span", { class: "soft" }, time), make("span", {}, sample.profile), verdict(sample),
+    make("span", { class: "text", title: `sample ${sample.id}` }, sample.response.trim() || "(empty response)"));
+  const row = make("li", {}, opener);
+  opener.addEventListener("click", () => openSample(row, opener, sample));
+  return row;
+}
+
+async function openSample(row, opener, sample) {
+  const open = row.querySelector(".detail");
+  opener.setAttribute("aria-expanded", String(!open));
+  if (open) return open.remove();
+  const detail = make("div", { class: "detail" }, make("p", { class: "soft" }, "scoring it again, with explanation …"));
+  row.append(detail);
+  try {
+    if (!sample.can_open) throw new Error("this sample is too large to be kept whole");
+    const explained = await ask("/dashboard/explain", { seq: sample.seq });
+    const changed = explained.result.reward !== sample.reward;
+    const note = changed ? make("p", { class: "bad" }, `The reward was ${short(sample.reward)} then; scored again just now it is ${short(explained.result.reward)}.`) : null;
+    detail.replaceChildren(...[note, explanationPanel(explained)].filter(Boolean));
+  } catch (error) {
+    const pairs = [["why not", error.message], ["response", sample.response], ["ground truth", sample.ground_truth]];
+    detail.replaceChildren(definitions(pairs));
+  }
+}
+
+async function tryResponse(event) {
+  event.preventDefault();
+  const button = event.submitter ?? $("try_form").querySelector("button");
+  const sample = { id: "tried on the dashboard", response: $("try_response").value };
+  if ($("try_truth").value) sample.ground_truth = $("try_truth").value;
+  if ($("try_prompt").value) sample.prompt = $("try_prompt").value;
+  button.disabled = true;
+  try {
+    const explained = await ask("/dashboard/explain", { profile: $("try_profile").value, sample });
+    $("try_result").replaceChildren(explanationPanel(explained));
+  } catch (error) {
+    $("try_result").replaceChildren(make("p", { class: "bad" }, error.message));
+  }
+  button.disabled = false;
+}
+
+$("score_url").textContent = `${location.origin}/score`;
+$("key_form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, $("key").value);
+  $("key").value = "";
+  $("key_form").hidden = true;
+  refresh();
+});
+$("try_form").addEventListener("submit", tryResponse);
+$("newer").addEventListener("click", showWaiting);
+$("profile").addEventListener("change", () => { page.profile = $("profile").value; refresh(); });
+$("column").addEventListener("change", draw);
+addEventListener("resize", () => { if (page.data) draw(); });
+if (document.documentElement.dataset.wantsKey === "yes" && !sessionStorage.getItem(KEY)) askForKey();
+keepRefreshing();

@@ -1,0 +1,124 @@
+"""`GET /` the page, `GET /dashboard/data` what it shows, `POST /dashboard/explain` one sample.
+
+The page is open to everyone and holds no data; the other two need a key where `/score` does.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from reward_server.body import decode, encode
+from reward_server.dashboard.data import Sources, gather
+from reward_server.errors import InvalidRequest
+from reward_server.schemas import Sample, SampleResult, ScoreRequest
+
+FOLDER = Path(__file__).parent
+EXPECTED = '{"seq": 12}, or {"profile": "math", "sample": {"id": "…", "response": "…"}}'
+
+
+class ExplainRequest(Struct, forbid_unknown_fields=True):
+    """A kept sample by its number, or a sample and a profile to try it under."""
+
+    seq: int | None = None
+    profile: str = "math"
+    sample: Sample | None = None
+
+
+class Explained(Struct):
+    """The sample, and its verdict as of now with the explanation."""
+
+    sample: Sample
+    profile: str
+    fingerprint: str
+    elapsed_ms: float
+    result: SampleResult
+
+
+_decode_explain = msgspec.json.Decoder(ExplainRequest).decode
+
+
+def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
+    """The routes, over what `sources` have seen."""
+    page, headers = load_page(wants_key)
+
+    async def show_page(_: Request) -> Response:
+        return Response(page, headers=headers)
+
+    async def data(request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not after.isdecimal() or len(after) > 18:
+            raise InvalidRequest(f"after is {after!r}; expected the last number that you have")
+        chosen = request.query_params.get("profile")
+        return _json(gather(sources, profile=chosen, after=int(after)))
+
+    async def explain(request: Request) -> Response:
+        asked = decode(request.scope, await request.body(), _decode_explain, EXPECTED)
+        return _json(await explained(sources, asked))
+
+    return [
+        Route("/", show_page),
+        Route("/dashboard/data", data),
+        Route("/dashboard/explain", explain, methods=["POST"]),
+    ]
+
+
+async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
+    """Score one sample, again or for the first time, with its explanation; it is counted nowhere.
+
+    Raises:
+        InvalidRequest: there is no such sample.
+    """
+    profile, sample = asked.profile, asked.sample
+    if asked.seq is not None:
+        found = sources.recent.whole(asked.seq)
+        if found is None:
+            raise InvalidRequest(f"sample {asked.seq} is no longer kept; open a newer one")
+        profile, sample = found
+    if sample is None:
+        raise InvalidRequest(f"neither seq nor sample came; expected {EXPECTED}")
+    request = ScoreRequest([sample], profile, priority="eval", explain=True)
+    answer = await sources.engine.score(request, observed=False)
+    return Explained(
+        sample, answer.profile, answer.fingerprint, answer.elapsed_ms, answer.results[0]
+    )
+
+
+def load_page(wants_key: bool) -> tuple[str, dict[str, str]]:
+    """The page with its style and script inside, and headers that let it load nothing else."""
+    style = (FOLDER / "style.css").read_text(encoding="utf-8")
+    scripts = ("elements.js", "charts.js", "panels.js", "page.js")
+    script = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
+    page = (FOLDER / "page.html").read_text(encoding="utf-8")
+    page = page.replace("/* style.css */", style).replace("/* scripts */", script)
+    if wants_key:
+        page = page.replace('data-wants-key="no"', 'data-wants-key="yes"')
+    policy = (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return page, {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": policy,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+    }
+
+
+def _digest(text: str) -> str:
+    """What a content security policy names an inline script or style by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(content: Struct) -> Response:
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(encode(content), headers=headers, media_type="application/json")

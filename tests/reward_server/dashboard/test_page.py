@@ -1,0 +1,211 @@
+"""The dashboard in a real headless browser, over real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.browser import Browser, Page
+from tests.live_server import LiveServer
+
+RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
+SHOWN = "!document.getElementById('content').hidden && page.data"
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """`open_page(live, width=…)` gives the dashboard of a server, in a tab that is closed again."""
+    pages: list[Page] = []
+
+    def open_page(live: LiveServer, width: int = 1280, *, dark: bool = False) -> Page:
+        pages.append(browser.open_page(width, dark=dark))
+        return pages[-1].go(f"{live.url}/")
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def score(live: LiveServer, samples: list[dict[str, Any]], profile: str = "math") -> None:
+    body = {"profile": profile, "samples": samples}
+    httpx2.post(f"{live.url}/score", json=body, timeout=60).raise_for_status()
+
+
+def test_before_the_first_sample_the_page_says_what_to_do(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server()
+    page = open_page(live).wait_for(SHOWN)
+    assert page.text("#state") == "● ready"
+    assert f"Point a trainer at {live.url}/score" in page.text("#empty")
+    assert "no scores yet" in page.text("#histogram")
+    assert "None yet." in page.text("main")
+    score(live, [RIGHT])
+    page.wait_for("document.getElementById('empty').hidden")
+    page.wait_for("document.querySelectorAll('#recent li').length === 1")
+    assert page.problems == []
+
+
+def test_ten_thousand_samples_show_live_and_leave_the_page_small(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server()
+    page = open_page(live).wait_for(SHOWN)
+    for request in range(20):
+        answers = [46 if i % 4 else 45 for i in range(500)]
+        samples = [
+            {**RIGHT, "id": f"{request}/{i}", "response": f"Try {i}: \\boxed{{{answer}}}"}
+            for i, answer in enumerate(answers)
+        ]
+        score(live, samples)
+    page.wait_for("page.data.profiles.find((p) => p.name === 'math').watched?.samples === 4096")
+    page.wait_for("document.querySelectorAll('#histogram .column').length === 2")
+    page.wait_for("document.querySelector('#means .line, #means .dot')")
+    watch = page.text("#watch")
+    assert "4,096 samples" in watch
+    assert "0.75 ± 0.433" in watch
+    assert "75%" in watch  # the commonest answer
+    assert "▲ high" in watch
+    assert page.run("document.querySelectorAll('*').length") < 4000
+    assert page.run("document.querySelectorAll('#recent li').length") <= 200
+    assert "samples by reward" in page.text("#histogram")
+    assert page.problems == []
+    assert all(url.startswith((live.url, "data:")) for url in page.asked)
+
+
+def test_the_form_shows_what_was_extracted_and_why(server: LiveServer, open_page: Open) -> None:
+    page = open_page(server).wait_for(SHOWN)
+    page.fill("#try_profile", "math")
+    page.fill("#try_truth", "0.5")
+    page.fill("#try_response", "𝒳 is 7, or rather \\boxed{\\frac{1}{2}}.")
+    page.click("#try_form button")
+    page.wait_for("document.querySelector('#try_result dl')")
+    told = page.text("#try_result")
+    assert "reward 1" in told
+    assert "\\frac{1}{2}" in told
+    assert "boxed" in told
+    assert "no <think>…</think> pair" in told
+    assert page.text("#try_result mark") == "\\boxed{\\frac{1}{2}}"
+    page.fill("#try_truth", "")
+    page.click("#try_form button")
+    page.wait_for("document.querySelector('#try_result .bad')")
+    assert "bad_ground_truth" in page.text("#try_result")
+    assert page.problems == []
+
+
+def test_a_sample_opens_with_its_explanation_and_newer_ones_wait(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server()
+    score(live, [RIGHT])
+    page = open_page(live).wait_for("document.querySelector('#recent li')")
+    page.click("#recent .opener")
+    page.wait_for("document.querySelector('#recent dl')")
+    assert "So it is \\boxed{46}." in page.text("#recent pre")
+    assert page.text("#recent mark") == "\\boxed{46}"
+    score(live, [{**RIGHT, "id": "b"}, {**RIGHT, "id": "c"}])
+    page.wait_for("!document.getElementById('newer').hidden")
+    assert page.run("document.querySelectorAll('#recent li').length") == 1
+    assert page.text("#newer") == "2 newer"
+    page.click("#newer")
+    assert page.run("document.querySelectorAll('#recent li').length") == 3
+    assert page.problems == []
+
+
+def test_a_wrong_key_stays_outside_and_the_right_one_is_kept_in_the_tab(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server(REWARD_API_KEY="sesame")
+    page = open_page(live).wait_for("!document.getElementById('key_form').hidden")
+    assert page.problems == []  # it does not even ask without a key
+    page.fill("#key", "wrong")
+    page.click("#key_form button")
+    page.wait_for("document.getElementById('key_note').className === 'bad'")
+    assert page.text("#key_note") == "That key does not open this server."
+    assert page.run("document.getElementById('content').hidden")
+    page.fill("#key", "sesame")
+    page.click("#key_form button")
+    page.wait_for(SHOWN)
+    assert page.text("#state") == "● ready"
+    page.go(f"{live.url}/").wait_for(SHOWN)
+    assert page.run("localStorage.length") == 0
+    assert page.run("document.cookie") == ""
+    assert open_page(live).wait_for("!document.getElementById('key_form').hidden")
+
+
+def test_what_a_model_wrote_is_never_run(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server()
+    evil = '</pre><script>window.ran = 1</script><img src="/x" onerror="window.ran = 2">'
+    sample = {"id": evil, "prompt": evil, "response": evil, "ground_truth": evil}
+    score(live, [sample])
+    page = open_page(live).wait_for("document.querySelector('#recent li')")
+    assert evil in page.text("#recent .text")
+    page.click("#recent .opener")
+    page.wait_for("document.querySelector('#recent pre')")
+    assert evil in page.text("#recent .detail")
+    page.fill("#try_response", evil)
+    page.fill("#try_truth", evil)
+    page.click("#try_form button")
+    page.wait_for("document.querySelector('#try_result pre')")
+    assert page.run("typeof window.ran") == "undefined"
+    assert page.run("document.images.length") == 0
+    assert page.run("document.scripts.length") == 1
+    assert not any(url.endswith("/x") for url in page.asked)
+    assert page.problems == []
+
+
+def test_a_narrow_screen_never_scrolls_sideways(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server()
+    long = {"id": "x" * 300, "prompt": "p" * 900, "response": "y" * 3000, "ground_truth": "z" * 900}
+    score(live, [long, RIGHT, {**RIGHT, "ground_truth": None}])
+    page = open_page(live, 390).wait_for("document.querySelector('#recent li')")
+    for opener in range(3):
+        page.run(f"document.querySelectorAll('#recent .opener')[{opener}].click()")
+    page.wait_for("document.querySelectorAll('#recent pre').length >= 5")
+    page.wait_for("document.querySelector('#histogram svg') && document.querySelector('#watch td')")
+    for width in (320, 390, 768):
+        page.resize(width, 800)
+        page.wait_for(f"innerWidth === {width}")
+        assert page.run("document.documentElement.scrollWidth") <= width
+    assert page.problems == []
+
+
+def test_dark_is_dark_and_light_is_light(server: LiveServer, open_page: Open) -> None:
+    def brightness(page: Page, what: str) -> float:
+        colour = f"getComputedStyle(document.body).{what}.match(/\\d+/g).map(Number)"
+        return sum(page.run(colour)[:3]) / 3
+
+    for dark in (False, True):
+        page = open_page(server, dark=dark).wait_for(SHOWN)
+        page_is, ink_is = brightness(page, "backgroundColor"), brightness(page, "color")
+        assert (page_is < 60 < 150 < ink_is) if dark else (ink_is < 60 < 200 < page_is)
+
+
+def test_a_server_that_goes_away_is_said_to_be_and_found_again(
+    start_server: Callable[..., LiveServer], open_page: Open
+) -> None:
+    live = start_server()
+    score(live, [RIGHT, RIGHT])
+    page = open_page(live).wait_for("document.querySelectorAll('#recent li').length === 2")
+    live.kill()
+    page.wait_for("document.getElementById('state').textContent.startsWith('unreachable')")
+    live.restart()
+    score(live, [{**RIGHT, "response": "after the restart \\boxed{46}"}])
+    page.wait_for("document.getElementById('state').textContent === '● ready'")
+    page.wait_for("document.querySelectorAll('#recent li').length === 1")
+    assert "after the restart" in page.text("#recent")
