@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 from fastapi import FastAPI
+from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from reward_server import __version__
 from reward_server.auth import KeyRing
+from reward_server.background import attach, running
 from reward_server.body import decode, encode, read_body, send_json, unless_gone
 from reward_server.dashboard.data import Sources
 from reward_server.dashboard.routes import dashboard_routes
@@ -32,7 +34,7 @@ from reward_server.openapi import openapi_document
 from reward_server.profiles import load_profiles
 from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
 from reward_server.settings import Settings
-from reward_server.watch import Watch, WatchCollector
+from reward_server.shadow import Shadows
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
@@ -50,7 +52,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     metrics = Metrics()
     profiles = load_profiles(settings.profile_dirs)
     engine = create_engine(profiles, settings, metrics)
-    watch = create_watch(engine, metrics)
+    background = attach(engine, settings, metrics)
     engine.normalizers = Normalizers(settings.state_dir)
 
     @asynccontextmanager
@@ -58,17 +60,19 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
         loading = app.state.loading = asyncio.create_task(engine.start())
         if not load_in_background:
             await loading
-        yield
+        async with running(background):
+            yield
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await engine.stop()
 
     app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
-    app.state.engine, app.state.watch = engine, watch
+    app.state.engine, app.state.watch = engine, background.watch
+    app.state.shadows = background.shadows
     keys = KeyRing(settings.keys)
-    seen = Sources(engine, watch, settings.recent_samples)
+    seen = Sources(engine, background.watch, settings.recent_samples)
     routes = [
-        *_routes(engine, metrics),
+        *_routes(engine, metrics, background.shadows),
         *model_routes(engine, keys),
         *dashboard_routes(seen, wants_key=bool(keys)),
     ]
@@ -85,20 +89,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     return app
 
 
-def create_watch(engine: Engine, metrics: Metrics) -> Watch:
-    """A watch over all that the engine scores; the metrics show it."""
-
-    def compared(name: str) -> tuple[str, str] | None:
-        profile = engine.profiles.get(name)
-        return profile.config.watch.compare if profile and profile.config.watch else None
-
-    watch = Watch(compared)
-    engine.observers.append(watch.observe)
-    metrics.registry.register(WatchCollector(watch))
-    return watch
-
-
-def _routes(engine: Engine, metrics: Metrics) -> list[Route]:
+def _routes(engine: Engine, metrics: Metrics, shadows: Shadows) -> list[Route]:
     async def health(_: Request) -> Response:
         return _json(HealthStatus("ok"))
 
@@ -109,7 +100,11 @@ def _routes(engine: Engine, metrics: Metrics) -> list[Route]:
         return _json(HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"})
 
     async def profiles(_: Request) -> Response:
-        return _json(ProfileList([profile.info for profile in engine.profiles.values()]))
+        infos = [
+            replace(profile.info, shadow=shadows.infos.get(name))
+            for name, profile in engine.profiles.items()
+        ]
+        return _json(ProfileList(infos))
 
     async def show_metrics(_: Request) -> Response:
         text, content_type = metrics.render()

@@ -34,8 +34,8 @@ from reward_server.scorers.base import Score, Scorer
 from reward_server.settings import Settings
 from reward_server.workers import WorkerPool
 
-# Told of what a request was answered: the profile's name, its samples, their results.
-Observer = Callable[[str, Sequence[Sample], Sequence[SampleResult]], None]
+# Told of every request that counts, and what it was answered.
+Observer = Callable[[ScoreRequest, ScoreResponse], None]
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
 
@@ -136,12 +136,13 @@ class Engine:
         finally:
             self.pending_samples -= len(request.samples)
         self._finish(profile, results, learn=observed and request.priority == "train")
+        elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
+        answer = ScoreResponse(results, profile.name, fingerprint, elapsed_ms)
         if observed:
             self.metrics.observe_results(profile.name, results)
             for observe in self.observers:
-                observe(profile.name, request.samples, results)
-        elapsed_ms = (time.perf_counter() - started) * 1e3
-        return ScoreResponse(results, profile.name, fingerprint, round(elapsed_ms, 3))
+                observe(request, answer)
+        return answer
 
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
@@ -246,6 +247,13 @@ class Engine:
             return await run(samples)
         about = f"{key} {scorer.version} {explain}"
         return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+
+
+def by_profile(
+    observe: Callable[[str, Sequence[Sample], Sequence[SampleResult]], None],
+) -> Observer:
+    """An observer of the profile's name, the samples and their results, and of nothing else."""
+    return lambda request, answer: observe(answer.profile, request.samples, answer.results)
 
 
 async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:

@@ -92,6 +92,23 @@ class ErrorBody(Struct):
     error: ErrorDetail
 
 
+class ShadowInfo(Struct):
+    """What came of comparing a profile with its shadow, the profile named here.
+
+    `samples`: scored by both; `disagreements`: of these, with different verdicts; `failed`: without
+    a reward of the shadow's; `dropped`: not compared for want of time. `mean_difference`: of the
+    rewards, absolute, over the `compared` that have both.
+    """
+
+    profile: str
+    samples: int = 0
+    disagreements: int = 0
+    failed: int = 0
+    dropped: int = 0
+    compared: int = 0
+    mean_difference: float | None = None
+
+
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
     where there is no bound."""
@@ -101,6 +118,7 @@ class ProfileInfo(Struct):
     scorers: list[str]
     ranges: dict[str, tuple[float | None, float | None]]
     fingerprint: str
+    shadow: ShadowInfo | None = None
 
 
 class ProfileList(Struct):

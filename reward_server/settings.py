@@ -82,6 +82,15 @@ class Settings(BaseSettings):
     )
     tls_cert: Path | None = Field(default=None, description="PEM certificate chain: HTTPS with it")
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate")
+    score_log: Path | None = Field(
+        default=None, description="file that every scored sample is appended to, as a JSON line"
+    )
+    score_log_bytes: int = Field(
+        default=256 * 2**20, ge=2**10, description="size of the score log at which it is rotated"
+    )
+    score_log_files: int = Field(
+        default=8, ge=1, description="files of the score log that are kept, the newest included"
+    )
     cache_bytes: int = Field(
         default=64 * 2**20, ge=0, description="verdicts kept for samples that come again; 0: none"
     )

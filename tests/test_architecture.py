@@ -20,9 +20,10 @@ LAYERS = [
     ["scorers"],
     ["profiles", "settings", "metrics", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
-    ["inline", "normalization", "cache"],
+    ["verdicts", "inline", "normalization", "cache", "score_log", "shadow"],
     ["batching", "model_host", "engine"],
-    ["auth", "gate", "body", "connections", "openapi", "model_routes", "dashboard", "app"],
+    ["auth", "gate", "body", "connections", "openapi", "model_routes", "background"],
+    ["dashboard", "app"],
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -9,11 +9,11 @@ import argparse
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -26,6 +26,8 @@ from reward_server.metrics import Metrics
 from reward_server.profiles import load_profiles
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
 from reward_server.settings import Settings
+
+T = TypeVar("T")
 
 BATCH_SAMPLES = 1024
 IN_FLIGHT_BATCHES = 4
@@ -43,13 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     if not arguments.input.is_file():
         raise ConfigError(f"input {arguments.input} is not a file; give JSONL, one sample a line")
-    engine = _engine(settings, arguments.profile)
-    total = _count_lines(arguments.input)
+    engine = offline_engine(settings, arguments.profile)
+    total = count_lines(arguments.input)
     with ExitStack() as stack:
         source = stack.enter_context(arguments.input.open("rb"))
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         target = stack.enter_context(arguments.output.open("wb"))
-        progress = stack.enter_context(_progress())
+        progress = stack.enter_context(progress_bar())
         task = progress.add_task(arguments.profile, total=total)
         samples = read_samples(source, arguments.input)
         requests = (
@@ -88,7 +90,15 @@ def read_samples(source: BinaryIO, path: Path) -> Iterator[Sample]:
     Raises:
         ConfigError: a line that is not a sample, named by its number.
     """
-    decode = msgspec.json.Decoder(Sample).decode
+    return read_lines(source, path, msgspec.json.Decoder(Sample).decode)
+
+
+def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]) -> Iterator[T]:
+    """What `decode` makes of each line of a JSONL stream that is not blank.
+
+    Raises:
+        ConfigError: a line that does not fit, named by its number.
+    """
     for number, line in enumerate(source, 1):
         if not line.strip():
             continue
@@ -101,9 +111,9 @@ def read_samples(source: BinaryIO, path: Path) -> Iterator[Sample]:
             ) from error
 
 
-def batches(samples: Iterator[Sample], size: int) -> Iterator[list[Sample]]:
+def batches(samples: Iterator[T], size: int) -> Iterator[list[T]]:
     """Cut the stream; what stands before a bad line comes out before the error does."""
-    batch: list[Sample] = []
+    batch: list[T] = []
     try:
         for sample in samples:
             batch.append(sample)
@@ -155,7 +165,12 @@ async def _score_file(
     return tally
 
 
-def _engine(settings: Settings, profile: str) -> Engine:
+def offline_engine(settings: Settings, profile: str) -> Engine:
+    """An engine for files: with the workers and profiles of the settings, without a deadline.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
     profiles = load_profiles(settings.profile_dirs)
     if profile not in profiles:
         raise ConfigError(f"profile {profile!r} is not known; known: {', '.join(profiles)}")
@@ -164,12 +179,14 @@ def _engine(settings: Settings, profile: str) -> Engine:
     return create_engine(profiles, settings, Metrics())
 
 
-def _count_lines(path: Path) -> int:
+def count_lines(path: Path) -> int:
+    """How many lines of the file are not blank."""
     with path.open("rb") as file:
         return sum(1 for line in file if line.strip())
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """A bar on standard error for work on samples."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -15,7 +15,7 @@ from msgspec import Struct
 from reward_server import __version__
 from reward_server.dashboard.live import Failures, Live, Rates
 from reward_server.dashboard.recent import Recent, RecentSamples
-from reward_server.engine import Engine
+from reward_server.engine import Engine, by_profile
 from reward_server.schemas import ModelInfo
 from reward_server.watch import Watch, Watched
 
@@ -79,7 +79,8 @@ class Sources:
         self.live = Live()
         self.recent = RecentSamples(recent_samples)
         self.started_s = time.monotonic()
-        engine.observers += [self.live.observe_results, self.recent.observe]
+        observers = self.live.observe_results, self.recent.observe
+        engine.observers += map(by_profile, observers)
         engine.metrics.request_observers.append(self.live.observe_request)
 
 

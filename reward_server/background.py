@@ -1,0 +1,78 @@
+"""What a server does beside answering: the hacking watch, the score log, shadow profiles.
+
+In: an engine, not yet started. Out: these, attached to it and to the metrics; `running` is their
+time. None of them changes an answer or waits for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import NamedTuple
+
+from reward_server.engine import Engine, by_profile
+from reward_server.metrics import Metrics
+from reward_server.score_log import ScoreLog
+from reward_server.settings import Settings
+from reward_server.shadow import Shadows
+from reward_server.watch import Watch, WatchCollector
+
+
+class Background(NamedTuple):
+    """Attached to one engine; `log` where the settings name a file."""
+
+    watch: Watch
+    shadows: Shadows
+    log: ScoreLog | None
+
+
+def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
+    """Have them told of all that counts and shown in the metrics.
+
+    Raises:
+        ConfigError: the score log cannot be written.
+    """
+    watch = create_watch(engine, metrics)
+    shadows = Shadows(
+        engine.profiles,
+        partial(engine.score, observed=False),
+        lambda: engine.pending_samples == 0,
+        watch.disagreement,
+    )
+    engine.observers.append(shadows.take)
+    metrics.watch(shadows.readings())
+    if settings.score_log is None:
+        return Background(watch, shadows, None)
+    log = ScoreLog(settings.score_log, settings.score_log_bytes, settings.score_log_files)
+    engine.observers.append(log.take)
+    metrics.watch(log.readings())
+    return Background(watch, shadows, log)
+
+
+def create_watch(engine: Engine, metrics: Metrics) -> Watch:
+    """A watch over all that the engine scores; the metrics show it."""
+
+    def compared(name: str) -> tuple[str, str] | None:
+        profile = engine.profiles.get(name)
+        return profile.config.watch.compare if profile and profile.config.watch else None
+
+    watch = Watch(compared)
+    engine.observers.append(by_profile(watch.observe))
+    metrics.registry.register(WatchCollector(watch))
+    return watch
+
+
+@asynccontextmanager
+async def running(background: Background) -> AsyncIterator[None]:
+    """Inside, they work; at the end, what was to be logged is in the file."""
+    comparing = asyncio.create_task(background.shadows.run())
+    if background.log is not None:
+        background.log.start()
+    try:
+        yield
+    finally:
+        comparing.cancel()
+        if background.log is not None:
+            await asyncio.to_thread(background.log.close)

@@ -1,0 +1,246 @@
+"""`reward-server replay`: score again what was scored before, and print what has changed.
+
+In: a score log, or the samples that a trainer kept (`samples_step_*.jsonl`), files or folders. Out:
+a table of the old verdicts against today's, and every change. No server is needed; one batch is
+held at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from rich.console import Console
+from rich.table import Table
+
+from reward_server.commands.score import (
+    BATCH_SAMPLES,
+    batches,
+    count_lines,
+    offline_engine,
+    progress_bar,
+    read_lines,
+    score_stream,
+)
+from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
+from reward_server.engine import Engine
+from reward_server.errors import ConfigError
+from reward_server.profiles import Profile
+from reward_server.schemas import Sample, SampleResult, ScoreRequest
+from reward_server.score_log import ScoreLine, log_files
+from reward_server.scorers.base import Score
+from reward_server.verdicts import differ, verdict
+
+STEP_FILE = re.compile(r"samples_step_(\d+)\.jsonl")
+SHOWN_CHANGES = 20
+
+
+class Old(Struct):
+    """What a sample got when it was scored; `profile` and `fingerprint` where they were kept."""
+
+    sample: Sample
+    reward: float | None
+    code: str | None
+    scores: dict[str, float | None]
+    profile: str | None
+    fingerprint: str | None
+
+
+class Change(Struct):
+    """One line of `--output`: rewards, or codes of errors, of then and now."""
+
+    id: str
+    old: float | str | None
+    new: float | str | None
+    old_fingerprint: str | None
+    new_fingerprint: str
+    explanation: dict[str, Any] | None
+
+
+class Kept(Struct):
+    """The fields that are read of a line of either kind. Others are passed over."""
+
+    sample: msgspec.Raw | UnsetType = UNSET
+    id: str = ""
+    prompt: Any = None
+    response: str = ""
+    ground_truth: Any = None
+    group: str | None = None
+    metadata: dict[str, Any] | None = None
+    reward: float | None = None
+    scores: dict[str, float | None] = {}
+    error: dict[str, Any] | None = None
+    fingerprint: str | None = None
+
+
+class Findings:
+    """Old against new, counted; the changes go to `target`, or are printed where there is none."""
+
+    def __init__(self, target: BinaryIO | None, fingerprint: str) -> None:
+        self.confusion: Counter[tuple[str, str]] = Counter()
+        self.changed = self.skipped = 0
+        self.target = target
+        self.fingerprint = fingerprint
+
+    def add(self, old: Old, new: SampleResult) -> None:
+        code = new.error.code if new.error else None
+        words = verdict(old.reward, old.code), verdict(new.reward, code)
+        self.confusion[words] += 1
+        if words[0] == words[1] and not differ(old.reward, new.reward):
+            return
+        self.changed += 1
+        before = old.code if old.reward is None else old.reward
+        after = code if new.reward is None else new.reward
+        prints = old.fingerprint, self.fingerprint
+        change = Change(old.sample.id, before, after, *prints, new.explanation)
+        if self.target is not None:
+            self.target.write(msgspec.json.encode(change) + b"\n")
+        if self.target is None or self.changed <= SHOWN_CHANGES:
+            said = msgspec.json.encode(change.explanation, order="sorted").decode()
+            print(f"{change.id}: {_word(before)} -> {_word(after)}  {said}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input", type=Path, required=True, metavar="PATH", help="a score log, or kept samples"
+    )
+    parser.add_argument("--profile", default="math", help="the profile to score with")
+    parser.add_argument(
+        "--from_profile", metavar="NAME", help="replay what this one scored (default: --profile)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="every change, JSONL")
+    parser.add_argument("--fail_on_change", action="store_true", help="exit 1 if one changed")
+    add_settings_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    files = input_files(arguments.input)
+    engine = offline_engine(settings, arguments.profile)
+    profile = engine.profiles[arguments.profile]
+    with ExitStack() as stack:
+        output = arguments.output
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        target = stack.enter_context(output.open("wb") if output else nullcontext())
+        findings = Findings(target, profile.fingerprint)
+        olds = read_old(files, arguments.from_profile or arguments.profile, findings)
+        progress = stack.enter_context(progress_bar())
+        task = progress.add_task(arguments.profile, total=sum(map(count_lines, files)))
+        asyncio.run(_replay(engine, profile, olds, findings, lambda n: progress.advance(task, n)))
+    _report(findings, arguments)
+    return 1 if arguments.fail_on_change and findings.changed else 0
+
+
+def input_files(path: Path) -> list[Path]:
+    """The files to read, oldest first.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if path.is_file():
+        return log_files(path)
+    steps = [(STEP_FILE.fullmatch(each.name), each) for each in path.glob("*.jsonl")]
+    kept = sorted((int(match[1]), each) for match, each in steps if match)
+    logs = sorted(each for match, each in steps if not match)
+    found = [each for _, each in kept] or [file for each in logs for file in log_files(each)]
+    if not found:
+        raise ConfigError(f"input {path} is neither a file nor a folder with *.jsonl")
+    return found
+
+
+def read_old(files: list[Path], profile: str, findings: Findings) -> Iterator[Old]:
+    """What `profile` scored, or who scored it was not kept. A torn last line is left out.
+
+    Raises:
+        ConfigError: a line is of neither kind.
+    """
+    for path in files:
+        with path.open("rb") as source:
+            whole = (line for line in source if line.endswith(b"\n"))
+            for old in read_lines(whole, path, _old):
+                if old.profile in (None, profile):
+                    yield old
+                else:
+                    findings.skipped += 1
+
+
+_decode_kept = msgspec.json.Decoder(Kept).decode
+_decode_line = msgspec.json.Decoder(ScoreLine).decode
+
+
+def _old(line: bytes) -> Old:
+    kept = _decode_kept(line)
+    if kept.sample is UNSET:
+        fields = {"group_id": kept.group, "metadata": kept.metadata or {}}
+        names = ("id", "response", "prompt", "ground_truth")
+        sample = msgspec.convert(fields | {n: getattr(kept, n) for n in names}, Sample)
+        code = str(kept.error.get("code")) if kept.error else None
+        return Old(sample, kept.reward, code, kept.scores, None, kept.fingerprint)
+    line_ = _decode_line(line)
+    result = line_.result
+    code = result.error.code if result.error else None
+    about = line_.profile, line_.fingerprint
+    return Old(line_.sample, result.reward, code, result.scores, *about)
+
+
+async def _replay(
+    engine: Engine, profile: Profile, olds: Iterator[Old], findings: Findings, advance: Any
+) -> None:
+    in_work: deque[list[Old]] = deque()
+
+    def requests() -> Iterator[ScoreRequest]:
+        for batch in batches(olds, BATCH_SAMPLES):
+            in_work.append(batch)
+            yield ScoreRequest([old.sample for old in batch], profile.name, explain=True)
+
+    await engine.start()
+    try:
+        async for results in score_stream(engine, requests()):
+            for old, new in zip(in_work.popleft(), results, strict=True):
+                findings.add(*_comparable(profile, old, new))
+            advance(len(results))
+    finally:
+        await engine.stop()
+
+
+def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
+    """Running rewards depend on those before them: then the sums of the scores are compared."""
+    if profile.config.normalization == "none":
+        return old, new
+    for each in (old, new):
+        if each.reward is not None:
+            scores = {key: Score(each.scores.get(key)) for key in profile.scorers}
+            each.reward = profile.reward(scores)[0]
+    return old, new
+
+
+def _report(findings: Findings, arguments: argparse.Namespace) -> None:
+    names = sorted({name for pair in findings.confusion for name in pair})
+    columns = [name for name in names if any(new == name for _, new in findings.confusion)]
+    table = Table("old \\ new", *columns, box=None)
+    for old in names:
+        if any(pair[0] == old for pair in findings.confusion):
+            table.add_row(old, *(str(findings.confusion[old, new]) for new in columns))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    total = findings.confusion.total()
+    console.print(f"{total} scored again by {arguments.profile}, {findings.changed} changed")
+    if findings.skipped:
+        console.print(
+            f"{findings.skipped} left out that another profile scored: --from_profile names it"
+        )
+    if arguments.output is not None:
+        console.print(f"changes -> {arguments.output}")
+
+
+def _word(value: float | str | None) -> str:
+    return "no reward" if value is None else value if isinstance(value, str) else f"{value:g}"
