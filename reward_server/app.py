@@ -82,7 +82,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     app.add_middleware(
         Gate,
         keys=keys,
-        max_body_bytes=settings.max_body_bytes,
+        settings=settings,
         metrics=metrics,
         routes=[route.path for route in routes],
     )
@@ -126,7 +126,7 @@ class ScoreEndpoint:
         self.engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = decode(scope, await read_body(receive), _decode_request, EXPECTED)
+        request = decode(await read_body(receive), _decode_request, EXPECTED)
         scoring = self.engine.score(request)
         if self.engine.waits(request.profile):
             scoring = unless_gone(receive, scoring)

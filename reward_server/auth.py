@@ -6,27 +6,34 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 
+from reward_server.serving import Caller
+from reward_server.settings import ApiKey
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class KeyRing:
-    """The keys that open the server. An empty ring opens for everyone."""
+    """The keys that open the server and whose they are. An empty ring opens for everyone."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
         # Digests have one length, so a comparison tells nothing of a key's length either.
-        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._keys = [
+            (key.digest, Caller(key.name, key.max_pending_samples, key.samples_per_s))
+            for key in keys
+        ]
 
     def __bool__(self) -> bool:
         """Is a key asked for at all?"""
-        return bool(self._digests)
+        return bool(self._keys)
 
-    def opens(self, headers: Headers) -> bool:
-        """Do these headers carry one of the keys?"""
-        if not self._digests:
-            return True
+    def owner(self, headers: Headers) -> Caller | None:
+        """Whose key these headers carry, if it is one that opens."""
         offered = hashlib.sha256(offered_key(headers)).digest()
-        matches = [hmac.compare_digest(offered, digest) for digest in self._digests]
-        return any(matches)  # after all comparisons, so that time does not tell which key it was
+        found = None
+        for digest, caller in self._keys:  # all of them, so that time does not tell which it was
+            if hmac.compare_digest(offered, digest):
+                found = caller
+        return found
 
 
 def offered_key(headers: Headers) -> bytes:

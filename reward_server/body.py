@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from reward_server.errors import InvalidRequest
 from reward_server.gate import ClientGone
@@ -36,17 +36,12 @@ async def read_body(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-def decode(scope: Scope, body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
+def decode(body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
     """The request in `body`; `expected` shows the caller what fits.
 
     Raises:
         InvalidRequest: it is not JSON, or does not fit the wire.
     """
-    encoding = next((v for name, v in scope["headers"] if name == b"content-encoding"), b"identity")
-    if encoding.strip().lower() != b"identity":
-        raise InvalidRequest(
-            f"Content-Encoding {encoding.decode('latin-1')!r} came; send the JSON uncompressed"
-        )
     try:
         return decoder(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -31,6 +32,7 @@ from reward_server.normalization import Normalizers
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
 from reward_server.scorers.base import Score, Scorer
+from reward_server.serving import current
 from reward_server.settings import Settings
 from reward_server.workers import WorkerPool
 
@@ -130,19 +132,26 @@ class Engine:
         started = time.perf_counter()
         profile = self._admit(request)
         fingerprint = profile.fingerprint
-        self.pending_samples += len(request.samples)
-        try:
+        served = current()
+        with served.room(len(request.samples)), self._in_work(len(request.samples)):
             results = await self._results(profile, request)
-        finally:
-            self.pending_samples -= len(request.samples)
         self._finish(profile, results, learn=observed and request.priority == "train")
+        served.note(profile.name, request.samples, results)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(results, profile.name, fingerprint, elapsed_ms)
         if observed:
-            self.metrics.observe_results(profile.name, results)
+            self.metrics.observe_results(profile.info, results)
             for observe in self.observers:
                 observe(request, answer)
         return answer
+
+    @contextmanager
+    def _in_work(self, count: int) -> Iterator[None]:
+        self.pending_samples += count
+        try:
+            yield
+        finally:
+            self.pending_samples -= count
 
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""

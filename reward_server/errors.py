@@ -7,6 +7,7 @@
         ├── UnknownProfile     404
         ├── UnknownModel       404
         ├── RequestTooLarge    413
+        ├── UnsupportedEncoding 415
         ├── InvalidRequest     422
         ├── QueueFull          429  carries Retry-After
         ├── InternalError      500
@@ -56,6 +57,10 @@ class UnknownModel(RequestError):
 
 class RequestTooLarge(RequestError):
     status, code = 413, "request_too_large"
+
+
+class UnsupportedEncoding(RequestError):
+    status, code = 415, "unsupported_encoding"
 
 
 class InvalidRequest(RequestError):

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: request id, key, body limit, metrics, errors.
+"""What every request passes on its way in and out: request id, key, body, metrics, log, errors.
 
 Pure ASGI, because one `BaseHTTPMiddleware` costs two thirds of the single-sample rate. A failure
 leaves as the wire's error body; a traceback goes to the log, never to the caller.
@@ -6,11 +6,14 @@ leaves as the wire's error body; a traceback goes to the log, never to the calle
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import re
 import time
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,16 +21,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reward_server.auth import KeyRing
 from reward_server.errors import (
     InternalError,
+    QueueFull,
     RequestError,
     RequestTooLarge,
     Unauthorized,
 )
+from reward_server.inflate import SLICE_BYTES, Inflater, inflater
+from reward_server.logs import log_request
 from reward_server.metrics import Metrics
 from reward_server.schemas import ErrorBody, ErrorDetail
+from reward_server.serving import Served, begin
+from reward_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+# Nothing is sent with it; so is such a request counted and logged.
+CLIENT_GONE = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -43,66 +53,128 @@ class Gate:
         app: ASGIApp,
         *,
         keys: KeyRing,
-        max_body_bytes: int,
+        settings: Settings,
         metrics: Metrics,
         routes: Iterable[str],
     ) -> None:
         self.app = app
         self.keys = keys
-        self.max_body_bytes = max_body_bytes
         self.metrics = metrics
         self.routes = frozenset(routes)
+        self.log_samples = settings.log_samples
+        self.bodies = Bodies(settings.max_body_bytes, settings.max_pending_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        exchange = _Exchange(scope, receive, send, self.max_body_bytes)
+        headers = dict(scope["headers"])
+        exchange = _Exchange(headers, receive, send, self.bodies)
+        served = begin(None)
         try:
-            self._check(scope)
+            self._check(scope, headers, served)
+            exchange.inflater = inflater(headers.get(b"content-encoding", b""))
             await self.app(scope, exchange.receive, exchange.send)
         except ClientGone:
-            return
+            exchange.status = exchange.status or CLIENT_GONE
         except RequestError as error:
             await exchange.fail(error)
         except Exception:  # the request boundary: our bug, and the server goes on
-            logger.exception("request %s %s failed", exchange.request_id, scope["path"])
+            logger.exception("request %s failed", exchange.request_id)
             message = "this is a bug of the server; its log has the details under the request_id"
             await exchange.fail(InternalError(message))
-        route = scope["path"] if scope["path"] in self.routes else "other"
-        self.metrics.observe_request(route, exchange.status, time.perf_counter() - started)
+        finally:
+            self.bodies.pending_bytes -= exchange.body_bytes
+        self._note(scope["path"], exchange, served, time.perf_counter() - started)
 
-    def _check(self, scope: Scope) -> None:
-        headers = scope["headers"]
-        if scope["path"] not in OPEN_PATHS and not self.keys.opens(headers):
-            raise Unauthorized(
-                "no key or a wrong key came; send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
-            )
-        announced = next((value for name, value in headers if name == b"content-length"), b"0")
-        if announced.isdigit() and int(announced) > self.max_body_bytes:
-            raise _too_large(f"a body of {int(announced)} bytes", self.max_body_bytes)
+    def _check(self, scope: Scope, headers: dict[bytes, bytes], served: Served) -> None:
+        if self.keys:
+            served.caller = self.keys.owner(scope["headers"])
+            if served.caller is None and scope["path"] not in OPEN_PATHS:
+                raise Unauthorized(
+                    "no key or a wrong key came; send 'Authorization: Bearer KEY' or "
+                    "'X-API-Key: KEY'"
+                )
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.bodies.max_body_bytes:
+            raise _too_large(f"a body of {int(announced)} bytes", self.bodies.max_body_bytes)
+
+    def _note(self, path: str, exchange: _Exchange, served: Served, seconds: float) -> None:
+        route = path if path in self.routes else "other"
+        self.metrics.observe_request(route, exchange.status, seconds)
+        if served.caller is not None:
+            self.metrics.observe_key(served.caller.name, exchange.status, served.samples)
+        log_request(
+            served, exchange.request_id, route, exchange.status, seconds, samples=self.log_samples
+        )
+
+
+@dataclass
+class Bodies:
+    """How large a body may be and all bodies in work together, and how large these are."""
+
+    max_body_bytes: int
+    max_pending_bytes: int
+    pending_bytes: int = 0
 
 
 class _Exchange:
-    """One request and its answer, watched: bytes in, status out, the request's id on the answer."""
+    """One request and its answer, watched: bytes in, status out, the request's id on the answer.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
-        offered = next((v for name, v in scope["headers"] if name == b"x-request-id"), b"")
+    `body_bytes`: of the body so far, unpacked.
+    """
+
+    def __init__(
+        self, headers: dict[bytes, bytes], receive: Receive, send: Send, bodies: Bodies
+    ) -> None:
+        offered = headers.get(b"x-request-id", b"")
         self.request_id = offered.decode() if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
         self.status = 0
+        self.body_bytes = 0
+        self.inflater: Inflater | None = None
+        self._packed_bytes = 0
         self._receive = receive
         self._send = send
-        self._bytes_left = max_body_bytes
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._bytes_left -= len(message.get("body", b""))
-            if self._bytes_left < 0:
-                raise _too_large("a larger body", self._max_body_bytes)
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if self.inflater is None:
+                self._count(len(body))
+            else:
+                body = await self._unpacked(self.inflater, body, more)
+                return {"type": "http.request", "body": body, "more_body": more}
         return message
+
+    async def _unpacked(self, inflater: Inflater, packed: bytes, more: bool) -> bytes:
+        self._packed_bytes += len(packed)
+        if self._packed_bytes > self._bodies.max_body_bytes:
+            raise _too_large("a larger body", self._bodies.max_body_bytes)
+        slices = [inflater.feed(packed)]
+        self._count(len(slices[0]))
+        while len(slices[-1]) == SLICE_BYTES:
+            await asyncio.sleep(0)
+            slices.append(inflater.feed(b""))
+            self._count(len(slices[-1]))
+        if not more:
+            inflater.end()
+        return b"".join(slices)
+
+    def _count(self, count: int) -> None:
+        bodies = self._bodies
+        self.body_bytes += count
+        bodies.pending_bytes += count
+        if self.body_bytes > bodies.max_body_bytes:
+            raise _too_large("a larger body", bodies.max_body_bytes)
+        others = bodies.pending_bytes - self.body_bytes
+        if others and bodies.pending_bytes > bodies.max_pending_bytes:
+            raise QueueFull(
+                f"requests of {others} bytes are in work, at most {bodies.max_pending_bytes} at "
+                "once; try again after Retry-After seconds"
+            )
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -122,7 +194,7 @@ class _Exchange:
             (b"content-length", str(len(body)).encode()),
         ]
         if error.retry_after_s is not None:
-            headers.append((b"retry-after", f"{max(1, round(error.retry_after_s))}".encode()))
+            headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 

@@ -16,7 +16,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reward_server.schemas import SampleResult
+from reward_server.histograms import BulkHistogram
+from reward_server.schemas import ProfileInfo, SampleResult
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -92,8 +93,24 @@ class Metrics:
             ["profile", "status"],
             registry=registry,
         )
-        self.rewards = Histogram(
-            "reward_reward", "Rewards given", ["profile"], buckets=REWARDS, registry=registry
+        self.rewards = BulkHistogram("reward_reward", "Rewards given", ["profile"], REWARDS)
+        self.scores = BulkHistogram(
+            "reward_score", "Scores given, by profile and scorer", ["profile", "scorer"], REWARDS
+        )
+        registry.register(self.rewards)
+        registry.register(self.scores)
+        self.verdicts = Counter(
+            "reward_verdicts_total",
+            "Scores at the scorer's best (correct), its worst (incorrect), between (partial), or "
+            "none (unscored)",
+            ["profile", "scorer", "verdict"],
+            registry=registry,
+        )
+        self.key_requests = Counter(
+            "reward_key_requests_total", "Requests by key", ["key", "status"], registry=registry
+        )
+        self.key_samples = Counter(
+            "reward_key_samples_total", "Samples asked for by key", ["key"], registry=registry
         )
         self.batch_samples = Histogram(
             "reward_request_samples", "Samples of a request", buckets=SIZES, registry=registry
@@ -106,16 +123,36 @@ class Metrics:
             registry=registry,
         )
 
-    def observe_results(self, profile: str, results: Sequence[SampleResult]) -> None:
+    def observe_results(self, profile: ProfileInfo, results: Sequence[SampleResult]) -> None:
         """Count the verdicts of one request."""
         self.batch_samples.observe(len(results))
         tally = Tally(result.error.code if result.error else "ok" for result in results)
         for status, count in tally.items():
-            self.samples.labels(profile, status).inc(count)
-        observe = self.rewards.labels(profile).observe
-        for result in results:
-            if result.reward is not None:
-                observe(result.reward)
+            self.samples.labels(profile.name, status).inc(count)
+        rewards = Tally(result.reward for result in results if result.reward is not None)
+        self.rewards.observe((profile.name,), rewards)
+        for scorer, bounds in profile.ranges.items():
+            self._observe_scores(profile.name, scorer, bounds, results)
+
+    def _observe_scores(
+        self,
+        profile: str,
+        scorer: str,
+        bounds: tuple[float | None, float | None],
+        results: Sequence[SampleResult],
+    ) -> None:
+        tally = Tally(result.scores.get(scorer) for result in results)
+        verdicts: Tally[str] = Tally()
+        for value, count in tally.items():
+            verdicts[_verdict(value, bounds)] += count
+        for verdict, count in verdicts.items():
+            self.verdicts.labels(profile, scorer, verdict).inc(count)
+        scores = Tally({value: n for value, n in tally.items() if value is not None})
+        self.scores.observe((profile, scorer), scores)
+
+    def observe_key(self, key: str, status: int, samples: int) -> None:
+        self.key_requests.labels(key, status).inc()
+        self.key_samples.labels(key).inc(samples)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self.requests.labels(route, status).inc()
@@ -150,6 +187,13 @@ class _ReadingsCollector(Collector):
             for value, number in reading.read().items():
                 family.add_metric([value], number)
             yield family
+
+
+def _verdict(value: float | None, bounds: tuple[float | None, float | None]) -> str:
+    if value is None:
+        return "unscored"
+    worst, best = bounds
+    return "correct" if value == best else "incorrect" if value == worst else "partial"
 
 
 class _PoolCollector(Collector):

@@ -26,6 +26,7 @@ from reward_server.schemas import (
     ModelList,
     SampleError,
 )
+from reward_server.serving import current
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class EmbedEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
-        request = decode(scope, body, _decode_embed, '{"texts": ["…"], "model": "…"}')
+        request = decode(body, _decode_embed, '{"texts": ["…"], "model": "…"}')
         answer = await unless_gone(receive, self._embed(request))
         await send_json(send, encode(answer))
 
@@ -74,12 +75,13 @@ class EmbedEndpoint:
         most = self.engine.limits.max_samples
         if len(request.texts) > most:
             raise RequestTooLarge(f"{len(request.texts)} texts came, at most {most}; send fewer")
-        name, found = await self.engine.models.embed(
-            request.model,
-            request.texts,
-            give_up_at=self.engine.give_up_at(request.deadline_ms),
-            priority=request.priority,
-        )
+        with current().room(len(request.texts)):
+            name, found = await self.engine.models.embed(
+                request.model,
+                request.texts,
+                give_up_at=self.engine.give_up_at(request.deadline_ms),
+                priority=request.priority,
+            )
         errors = [one if isinstance(one, SampleError) else None for one in found]
         vectors = [None if isinstance(one, SampleError) else one.vector.tolist() for one in found]
         elapsed_ms = (time.perf_counter() - began) * 1e3
@@ -92,7 +94,7 @@ async def _asked(request: Request, keys: KeyRing) -> LoadRequest:
             "this server has no API key, so no one may load or unload models; set REWARD_API_KEY"
         )
     body = await request.body()
-    return decode(request.scope, body, _decode_load, '{"name": "…", "config": {}}')
+    return decode(body, _decode_load, '{"name": "…", "config": {}}')
 
 
 def _json(content: ModelList | ModelInfo) -> Response:

@@ -20,6 +20,7 @@ from reward_server.errors import (
     Unauthorized,
     UnknownModel,
     UnknownProfile,
+    UnsupportedEncoding,
 )
 from reward_server.schemas import (
     EmbedRequest,
@@ -39,6 +40,7 @@ SCORE_ERRORS: list[type[RequestError]] = [
     Unauthorized,
     UnknownProfile,
     RequestTooLarge,
+    UnsupportedEncoding,
     InvalidRequest,
     QueueFull,
     InternalError,
@@ -49,7 +51,9 @@ CHANGE_ERRORS = [
     Unauthorized,
     UnknownModel,
     RequestTooLarge,
+    UnsupportedEncoding,
     InvalidRequest,
+    QueueFull,
     InternalError,
 ]
 TYPES = [

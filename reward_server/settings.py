@@ -5,14 +5,25 @@ Out: one checked `Settings`. An unknown key, wherever it stands, refuses to star
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +39,39 @@ ENV_PREFIX = "REWARD_"
 OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 
 
+HASHED = "sha256:"
+
+
+class ApiKey(BaseModel):
+    """A key, plain or as `sha256:` and the hash in hex, and what its owner may have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: SecretStr = Field(min_length=1)
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    max_pending_samples: int | None = Field(default=None, ge=1)
+    samples_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @field_validator("key")
+    @classmethod
+    def _refuse_a_hash_that_is_none(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value()
+        if text.startswith(HASHED) and not re.fullmatch(HASHED + "[0-9a-fA-F]{64}", text):
+            raise ValueError("after sha256: come 64 hex digits, as `sha256sum` prints them")
+        return key
+
+    @property
+    def digest(self) -> bytes:
+        text = self.key.get_secret_value()
+        if text.startswith(HASHED):
+            return bytes.fromhex(text.removeprefix(HASHED))
+        return hashlib.sha256(text.encode()).digest()
+
+
+def _as_mapping(value: Any) -> Any:
+    return value if isinstance(value, dict | ApiKey) else {"key": str(value)}
+
+
 class Settings(BaseSettings):
     """What an operator can set. Sizes, times and counts carry their unit in the name."""
 
@@ -38,8 +82,8 @@ class Settings(BaseSettings):
         default=8700, ge=0, le=65535, description="port to listen on; 0: any free one"
     )
     api_key: SecretStr | None = Field(default=None, description="the key that callers must send")
-    api_keys: list[Annotated[SecretStr, Field(min_length=1)]] = Field(
-        default=[], description="further keys, one a caller"
+    api_keys: list[Annotated[ApiKey, BeforeValidator(_as_mapping)]] = Field(
+        default=[], description="further keys, one a caller, with name and limits"
     )
     insecure: bool = Field(default=False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(
@@ -71,6 +115,9 @@ class Settings(BaseSettings):
     )
     max_samples: int = Field(default=4096, ge=1, description="samples of one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes of one request's body")
+    max_pending_bytes: int = Field(
+        default=2**30, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+    )
     max_response_bytes: int = Field(
         default=2**20, ge=1, description="bytes of one sample's response"
     )
@@ -101,7 +148,11 @@ class Settings(BaseSettings):
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        default="info", description="how much the server says"
+        default="info", description="how much the server says; a line a request at info"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="lines for whom")
+    log_samples: bool = Field(
+        default=False, description="log prompts, responses and ground truths with each request"
     )
 
     @model_validator(mode="after")
@@ -119,6 +170,13 @@ class Settings(BaseSettings):
             raise ValueError("tls_cert and tls_key go together; one of them is missing")
         return self
 
+    @model_validator(mode="after")
+    def _refuse_two_keys_of_one_name(self) -> Settings:
+        names = [key.name for key in self.keys]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"api_keys: two keys are called {', '.join(twice)}; name them apart")
+        return self
+
     @property
     def profile_dirs(self) -> list[Path]:
         """Where profiles lie beside the built-in ones that need no model."""
@@ -128,10 +186,14 @@ class Settings(BaseSettings):
         ]
 
     @property
-    def keys(self) -> list[str]:
-        """Every key that opens the server; none: no key is asked for."""
-        keys = [*([self.api_key] if self.api_key else []), *self.api_keys]
-        return [key.get_secret_value() for key in keys]
+    def keys(self) -> list[ApiKey]:
+        """Every key that opens the server, each with a name; none: no key is asked for."""
+        first = [ApiKey(key=self.api_key, name="default")] if self.api_key else []
+        others = (
+            key if key.name else key.model_copy(update={"name": f"key{place}"})
+            for place, key in enumerate(self.api_keys, 1)
+        )
+        return [*first, *others]
 
 
 def load_settings(

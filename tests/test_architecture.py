@@ -18,11 +18,11 @@ LAYERS = [
     ["schemas", "errors", "capacity"],
     ["model_thread", "models"],
     ["scorers"],
-    ["profiles", "settings", "metrics", "watch"],
+    ["profiles", "settings", "histograms", "metrics", "serving", "logs", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["verdicts", "inline", "normalization", "cache", "score_log", "shadow"],
     ["batching", "model_host", "engine"],
-    ["auth", "gate", "body", "connections", "openapi", "model_routes", "background"],
+    ["auth", "inflate", "gate", "body", "connections", "openapi", "model_routes", "background"],
     ["dashboard", "app"],
     ["commands", "__main__"],
 ]

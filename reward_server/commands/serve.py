@@ -18,6 +18,7 @@ from reward_server.app import create_app
 from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
 from reward_server.connections import Connection, close_silent
 from reward_server.errors import ConfigError, TouchstoneError
+from reward_server.logs import configure
 from reward_server.settings import Settings
 
 add_arguments = add_settings_arguments
@@ -32,9 +33,7 @@ LINGER_S = 0.3
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    configure(settings.log_level, settings.log_format)
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -70,6 +69,7 @@ class Server(uvicorn.Server):
                 http=Connection,
                 host=settings.host,
                 port=settings.port,
+                log_config=None,
                 log_level=settings.log_level,
                 access_log=False,
                 server_header=False,

@@ -33,7 +33,9 @@ def test_the_file_may_be_named_in_the_environment(
     file.write_text("api_keys: [one, two]\n")
     monkeypatch.setenv("REWARD_CONFIG", str(file))
     monkeypatch.setenv("REWARD_API_KEY", "three")
-    assert load_settings().keys == ["three", "one", "two"]
+    keys = load_settings().keys
+    assert [key.key.get_secret_value() for key in keys] == ["three", "one", "two"]
+    assert [key.name for key in keys] == ["default", "key1", "key2"]
 
 
 def test_an_unknown_key_is_named_wherever_it_stands(
