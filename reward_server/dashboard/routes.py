@@ -60,7 +60,7 @@ def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
         return _json(gather(sources, profile=chosen, after=int(after)))
 
     async def explain(request: Request) -> Response:
-        asked = decode(request.scope, await request.body(), _decode_explain, EXPECTED)
+        asked = decode(await request.body(), _decode_explain, EXPECTED)
         return _json(await explained(sources, asked))
 
     return [

@@ -312,7 +312,7 @@ async def test_the_metrics_count_what_happened(connect: Connect) -> None:
         'reward_score_bucket{le="0.0",profile="math",scorer="format"} 2.0',
         'reward_score_bucket{le="0.9",profile="math",scorer="math"} 0.0',
         'reward_score_bucket{le="1.0",profile="math",scorer="math"} 1.0',
-        'reward_reward_count{profile="math"} 1.0',
+        'reward_reward_bucket{le="+Inf",profile="math"} 1.0',
         'reward_scorer_seconds_count{scorer="math"} 1.0',
         "reward_workers_alive 2.0",
     ]:
