@@ -14,7 +14,7 @@ from reward_server.engine import create_engine
 from reward_server.metrics import Metrics
 from reward_server.profiles import NEURAL_DIR, load_profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest
-from reward_server.scorers.story.cases import STORIES, samples
+from reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
 from reward_server.settings import load_settings
 
 Results = dict[str, list[SampleResult]]
@@ -52,8 +52,8 @@ def table(results: list[SampleResult]) -> str:
 
 
 def beaten(results: list[SampleResult]) -> bool:
-    """Is every hack below the good turn, which comes first?"""
-    good, *hacks = (result.reward for result in results)
+    """Is every hack below the good turn, which comes first? `UNCAUGHT` need not be."""
+    good, *hacks = (result.reward for result in results if result.id not in UNCAUGHT)
     return good is not None and all(hack is not None and hack < good for hack in hacks)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from reward_server.profiles import NEURAL_DIR
+import pytest
+import yaml
+
+from reward_server.profiles import NEURAL_DIR, Profile, ProfileConfig
+from reward_server.schemas import Sample
 from reward_server.scorers.story.embedded import COMPARISONS
 from reward_server.scorers.story.rules import RULES
 from tests.live_server import ROOT
@@ -15,6 +19,19 @@ DOCS = (ROOT / "docs" / "story_scorer.md").read_text(encoding="utf-8")
 def test_the_profile_shown_is_the_one_that_is_served() -> None:
     profile = (NEURAL_DIR / "story.yaml").read_text(encoding="utf-8")
     assert f"```yaml\n{profile}```" in DOCS
+
+
+def test_the_profile_for_short_texts_tells_them_apart_without_a_model() -> None:
+    [block] = re.findall(r"```yaml\n# profiles/story_short.yaml\n(.*?)```", DOCS, re.DOTALL)
+    profile = Profile("short", ProfileConfig.model_validate(yaml.safe_load(block)))
+    signals = {"logprob_gain": 0.1, "history_tokens": 9}
+    texts = ("You lift the red stone and there it lies.", "stone stone stone stone stone stone")
+    samples = [Sample(text, text, signals=signals) for text in texts]
+    scores = {key: scorer.score(samples) for key, scorer in profile.scorers.items()}
+    good, hack = ({key: of[i] for key, of in scores.items()} for i in range(2))
+    # 0.5 * 0.1 / 0.5 + 0.3 + 0.2
+    assert profile.reward(good)[0] == pytest.approx(0.6)
+    assert profile.reward(hack)[0] == 0.0
 
 
 def test_every_part_is_there_with_its_ramp() -> None:

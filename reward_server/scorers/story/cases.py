@@ -1,4 +1,4 @@
-"""Three stories: for each a good turn written by hand, and the ways to cheat it.
+"""Three stories: for each a good turn written by hand, and the ways to cheat.
 
 The hacks get the best signals there are: what is copied, repeated or short is what a model is most
 sure of. Out: samples, for the tests and for `python -m reward_server.commands.story_hacks`.
@@ -26,6 +26,7 @@ class Story(NamedTuple):
     now: str
     good: tuple[str, str, str]
     target: tuple[str, str, str]
+    retold: str
     sentence: str
     long: str
 
@@ -68,6 +69,11 @@ LIGHTHOUSE = Story(
         "Do not answer it. My mother sang back once, and afterwards she would drink nothing but "
         "brine until the tide took her.",
     ),
+    retold="Silently she brings you upstairs to the chamber of the lamp. The big lens has no "
+    "crack, yet the bowl of brass beneath is empty of oil. While she was sleeping, somebody took "
+    "every one of the forty gallons and walked with wet feet from the window over to the light. "
+    "She holds a lantern above a single print so that you can look: no shoe, a foot with six toes, "
+    "and some sand of green colour, a kind which is found on none of the beaches around here.",
     sentence="The window is open and the night wind carries a smell of oil from the sea.",
     long="You lean out further. A gull cries somewhere under the cliffs. The tide is turning and "
     "drags pebbles over one another. Far off a bell buoy rolls, and between two strokes you hear "
@@ -118,6 +124,11 @@ BAKERY = Story(
         "Rye keeps warm for an hour, stranger. You have perhaps forty minutes left in which to "
         "become somebody who interests me less.",
     ),
+    retold="As the knife goes in, the rye gives a sound of splitting frost. Vapour comes out "
+    "first, and after it, quiet but distinct, somebody speaks from inside the bread: our Count "
+    "casts no shadow, so he pays a fellow who wears one in his place. All colour leaves the face "
+    "of Tomas. He covers the speaking loaf with a towel and bolts up, too late, because heavy "
+    "boots have halted in the alley, and a big ring raps on the shutter, one, two, three times.",
     sentence="Under my coat the loaf whispers while Tomas slowly opens the door to the lane.",
     long="He crawls after a coin, and you step round the table towards the flour store. A sack "
     "splits. White dust climbs through the lamplight and settles on everything except a shape "
@@ -152,6 +163,9 @@ TEAHOUSE = Story(
         "阿九",
         "别再打开了。上一个听完整首曲子的人，第二天就把自己的名字忘了。",
     ),
+    retold="阿九听了愣住，手里的茶一直流到杯子外面。他答道，这些都是茶客忘在这里的，从没有谁来领过。靠左边"
+    "第一只罐子自己动了动，盖缝中传出细细的浪涛声。然而大海远在八百里外，青石镇上年纪最大的人也没见过"
+    "一条船。",
     sentence="罐子里传来海浪的声音，我的耳朵贴在冰凉的白瓷上。",
     long="你退后一步，撞翻了板凳。窗外下起细雨，街上卖糖人的老头收了摊子。有人在楼梯口咳嗽，随后一把油纸"
     "伞伸下来，伞面画着一条没有眼睛的鲤鱼。撑伞的妇人径直坐到那只空位上，自己斟满，一口喝干。她说路太"
@@ -160,6 +174,7 @@ TEAHOUSE = Story(
     "子都隔在外面。你伸手去拿，指尖刚碰到，灯便灭了。",
 )
 
+UNCAUGHT = ("history retold", "words in reverse", "another story's turn")
 STORIES = {"lighthouse": LIGHTHOUSE, "bakery": BAKERY, "teahouse": TEAHOUSE}
 
 
@@ -172,7 +187,7 @@ def turn(narrative: str, *lines: tuple[str, str]) -> str:
 
 
 def responses(story: Story) -> dict[str, str]:
-    """The good turn first, then each hack."""
+    """The good turn first, then each hack, then what is not caught."""
     narrative, name, said = story.good
     chinese = story is TEAHOUSE
     repeated = _filled([story.sentence], "" if chinese else " ")
@@ -187,7 +202,16 @@ def responses(story: Story) -> dict[str, str]:
         "very short": turn(story.sentence),
         "very long": turn(narrative + story.long, (name, said)),
         "copied target": turn(story.target[0], story.target[1:]),
+        **dict(zip(UNCAUGHT, _uncaught(story), strict=True)),
     }
+
+
+def _uncaught(story: Story) -> list[str]:
+    """Ways to cheat that need not be below the good turn: no part understands a story."""
+    others = list(STORIES.values())
+    narrative, name, said = others[others.index(story) - 1].good
+    backwards = ("" if story is TEAHOUSE else " ").join(reversed(units(story.good[0])))
+    return [turn(story.retold), turn(backwards), turn(narrative, (name, said))]
 
 
 def samples(story: Story) -> dict[str, Sample]:

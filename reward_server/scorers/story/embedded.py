@@ -16,7 +16,7 @@ from reward_server.schemas import Sample, SampleError
 from reward_server.scorers.base import RunsIn, Score
 from reward_server.scorers.story import context
 from reward_server.scorers.story.rules import check_numbers, fullness, ramp
-from reward_server.scorers.story.text import sentences, told
+from reward_server.scorers.story.text import told, with_sentences
 
 Texts = list[str] | SampleError
 
@@ -39,7 +39,7 @@ def _earlier(sample: Sample, turns: int) -> Texts:
     earlier = context.earlier(sample, turns)
     if isinstance(earlier, SampleError):
         return earlier
-    return list(dict.fromkeys([*earlier, *(one for text in earlier for one in sentences(text))]))
+    return list(with_sentences(tuple(earlier)))
 
 
 def _target(sample: Sample, _: int) -> Texts:
@@ -49,7 +49,7 @@ def _target(sample: Sample, _: int) -> Texts:
 COMPARISONS = {
     "coherence": Comparison(context.recent, turns=2, zero_at=0.1, one_at=0.4),
     "relevance": Comparison(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
-    "novelty": Comparison(_earlier, turns=8, zero_at=0.95, one_at=0.8, full_at=40),
+    "novelty": Comparison(_earlier, turns=8, zero_at=0.9, one_at=0.7, full_at=40),
     "target": Comparison(_target, turns=1, zero_at=0.0, one_at=1.0),
 }
 

@@ -7,7 +7,7 @@ In: a sample. Out: a `Score` in [0, 1], with what was measured. What the sample 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any, NamedTuple
@@ -16,7 +16,16 @@ from reward_server.errors import sample_error
 from reward_server.schemas import Sample, SampleError
 from reward_server.scorers.base import RunsIn, Score
 from reward_server.scorers.story import context
-from reward_server.scorers.story.text import phrases, read, runs, terms, told, units
+from reward_server.scorers.story.text import (
+    phrases,
+    phrases_of,
+    read,
+    runs,
+    terms,
+    terms_of,
+    told,
+    units,
+)
 
 REPEATED_UNITS = 3
 
@@ -97,7 +106,8 @@ def own_phrases(
     if isinstance(earlier, SampleError):
         return Score(error=earlier)
     text = told(sample.response)
-    copied = _share(phrases(text), map(phrases, [*earlier, *context.targets(sample)]))
+    known = phrases_of((*earlier, *context.targets(sample)))
+    copied = _share(phrases(text), known)
     return _guarded(copied, units(text), zero_at, one_at, full_at)
 
 
@@ -115,7 +125,7 @@ def own_words(
     if isinstance(earlier, SampleError):
         return Score(error=earlier)
     text = told(sample.response)
-    given = _share(terms(text), map(terms, earlier))
+    given = _share(terms(text), terms_of(tuple(earlier)))
     return _guarded(given, units(text), zero_at, one_at, full_at)
 
 
@@ -170,8 +180,8 @@ def _guarded(
     return Score(value, explanation={"share": round(share, 4), "units": len(found)})
 
 
-def _share(found: frozenset[Any], known: Iterable[frozenset[Any]]) -> float:
-    return len(found & frozenset().union(*known)) / len(found) if found else 0.0
+def _share(found: frozenset[Any], known: frozenset[Any]) -> float:
+    return len(found & known) / len(found) if found else 0.0
 
 
 def _from_signal(sample: Sample, name: str, zero_at: float, one_at: float) -> Score:

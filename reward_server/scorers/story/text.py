@@ -83,17 +83,32 @@ def units(text: str) -> list[str]:
     return _UNIT.findall(text[:MAX_CHARACTERS].lower())
 
 
-@lru_cache(maxsize=1024)
 def phrases(text: str) -> frozenset[int]:
     """The hashes of all runs of four units: enough to know them again."""
     return frozenset(map(hash, runs(units(text), PHRASE_UNITS)))
 
 
-@lru_cache(maxsize=1024)
 def terms(text: str) -> frozenset[str]:
     """What carries meaning: words of four letters or more, pairs of Chinese characters."""
     pairs = (a + b for run in _CHINESE_RUN.findall(text[:MAX_CHARACTERS]) for a, b in pairwise(run))
     return frozenset([*(unit for unit in units(text) if len(unit) >= 4), *pairs])
+
+
+# The samples of a group stand side by side and have all of this in common.
+@lru_cache(maxsize=64)
+def phrases_of(texts: tuple[str, ...]) -> frozenset[int]:
+    return frozenset().union(*map(phrases, texts))
+
+
+@lru_cache(maxsize=64)
+def terms_of(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset().union(*map(terms, texts))
+
+
+@lru_cache(maxsize=64)
+def with_sentences(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts and each of their sentences, every one once."""
+    return tuple(dict.fromkeys([*texts, *(one for text in texts for one in sentences(text))]))
 
 
 def runs(found: list[str], size: int) -> list[tuple[str, ...]]:
