@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import record
 from trainer.__main__ import main as trainer
-from trainer.limr.word_problems import RL_PROMPTS, make_word_problems
+from trainer.word_problems import RL_PROMPTS, make_word_problems
 
 SEEDS = (0, 1, 2)
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,10 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Which other packages a module of the trainer may import; all others import the trainer alone.
 TRAINER_ALLOWS = {
     "trainer.rewards": "clients",
-    "trainer.evaluate": "clients",
+    "trainer.evaluation.command": "clients",
+    "trainer.evaluation.figures": "clients",
+    "trainer.evaluation.votes": "clients",
+    "trainer.evaluation.write": "clients",
     "trainer.rule_reward": "reward_server",  # rewards without a server: the same engine in-process
 }
 

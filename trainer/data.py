@@ -6,6 +6,7 @@ and, for GRPO and evaluation, a column `prompt`. It tokenizes nothing: that is t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
 NEW_IDS = "__new_id"
 FILE_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 PROMPTS = Path(__file__).parent / "prompts"
+# Text, or the messages of a chat.
+Template = str | list[dict[str, str]]
 
 
 @dataclass
@@ -52,8 +55,8 @@ class PromptArguments:
     prompt_template: str | None = field(
         default=None,
         metadata={
-            "help": "A file, or a name in trainer/prompts (r1_zero, boxed), holding {question}. "
-            "Fills the column `prompt` with text."
+            "help": "A file, or a name in trainer/prompts (r1_zero, question_only, boxed, chat), "
+            "holding {question}. A .json file holds messages and makes a chat, others text."
         },
     )
     question_column: str = field(
@@ -160,35 +163,59 @@ def with_prompts(rows: Dataset, arguments: PromptArguments) -> Dataset:
     if template is not None and system is not None:
         raise InputError("set prompt_template (plain text) or system_prompt (a chat), not both")
     column = require_column(rows, arguments.question_column, "question_column")
-    text = read_template(template) if template is not None else None
-
-    def prompt_of(question: Any) -> str | list[dict[str, str]]:
-        if text is not None:
-            return text.replace("{question}", str(question))
-        return [
-            {"role": "system", "content": str(system)},
-            {"role": "user", "content": str(question)},
-        ]
-
+    pattern = read_template(template) if template is not None else chat_of(str(system))
     old = [name for name in rows.column_names if name == "prompt" and column != "prompt"]
-    return rows.remove_columns(old).map(lambda row: {"prompt": prompt_of(row[column])})
+    return rows.remove_columns(old).map(
+        lambda row: {"prompt": fill_template(pattern, str(row[column]))}
+    )
 
 
-def read_template(name: str) -> str:
-    """The text of a template: a file's, or that of a name in trainer/prompts.
+def chat_of(system: str) -> Template:
+    """The chat of a system message and the question."""
+    return [{"role": "system", "content": system}, {"role": "user", "content": "{question}"}]
+
+
+def fill_template(template: Template, question: str) -> Template:
+    """The template with the question in the place of {question}."""
+    if isinstance(template, str):
+        return template.replace("{question}", question)
+    return [
+        {key: text.replace("{question}", question) for key, text in message.items()}
+        for message in template
+    ]
+
+
+def read_template(name: str) -> Template:
+    """A template: a file's, or that of a name in trainer/prompts; of a .json file its messages.
 
     Raises:
         InputError: no such template, or no {question} in it.
     """
-    named = PROMPTS / f"{name}.txt"
-    path = named if named.is_file() else Path(name)
+    known = {path.stem: path for path in PROMPTS.iterdir() if path.suffix in (".txt", ".json")}
+    path = known.get(name, Path(name))
     if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in PROMPTS.glob("*.txt")))
-        raise InputError(f"no prompt template {name!r}: a file, or one of {known}")
+        raise InputError(
+            f"no prompt template {name!r}: a file, or one of {', '.join(sorted(known))}"
+        )
     text = path.read_text(encoding="utf-8")
     if "{question}" not in text:
         raise InputError(f"the prompt template {name} has no {{question}} in it")
-    return text
+    return text if path.suffix != ".json" else read_messages(name, text)
+
+
+def read_messages(name: str, text: str) -> list[dict[str, str]]:
+    """The messages of a chat template's text.
+
+    Raises:
+        InputError: it is no list of {"role", "content"}.
+    """
+    try:
+        messages = json.loads(text)
+        return [{"role": each["role"], "content": each["content"]} for each in messages]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"the prompt template {name} is no list of messages with role and content"
+        ) from error
 
 
 def require_column(rows: Dataset, column: str, flag: str) -> str:

@@ -24,7 +24,7 @@ import torch
 import transformers
 from rich.console import Console
 
-from trainer import evaluate, sft
+from trainer import sft
 from trainer.arithmetic import (
     Problem,
     draw_problems,
@@ -34,6 +34,8 @@ from trainer.arithmetic import (
 )
 from trainer.config import parse_config
 from trainer.errors import InputError, RunFailed
+from trainer.evaluation import command as evaluate
+from trainer.evaluation.write import SUMMARY, as_table
 from trainer.grpo import command as grpo
 from trainer.local_server import reward_server
 from trainer.report import write_report
@@ -95,7 +97,7 @@ def run(argv: Sequence[str]) -> None:
         evaluations={"before": folder / "before", "after": folder / "after"},
         output=folder,
     )
-    console.print(evaluate.as_table({"before GRPO": before, "after GRPO": after}))
+    console.print(as_table({"before GRPO": before, "after GRPO": after}))
     console.print(f"{conclusion(before, after)}\n{minutes:.1f} minutes; report: {page}")
     check_gain(before, after)
 
@@ -151,7 +153,7 @@ def measure(folder: Path, model: str, name: str, url: str) -> dict[str, Any]:
     flags += [f"--output={folder / name}", "--reward_url", url, "--profile=r1_zero"]
     flags += ["--also_profile", "math", "--max_new_tokens=28", "--batch_size=125"]
     evaluate.run(flags)
-    return json.loads((folder / name / evaluate.SUMMARY).read_text(encoding="utf-8"))
+    return json.loads((folder / name / SUMMARY).read_text(encoding="utf-8"))
 
 
 def conclusion(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ from trainer.local_server import free_port
 
 DONE = "done.json"
 LOCK = "lock"
+# What a stage that trains makes: one of these.
+MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 PARENT_DIED_SIGNAL = 1  # prctl(2): PR_SET_PDEATHSIG
 
 
@@ -121,6 +123,19 @@ def run_command(words: list[str]) -> int:
 
     # The child is Python started anew: nothing of this process's state matters in between.
     return subprocess.run(words, preexec_fn=die_with_parent, check=False).returncode
+
+
+def filled(content: Any, names: dict[str, str]) -> Any:
+    """A section of a config with names like {output} replaced, however deep they stand."""
+    if isinstance(content, dict):
+        return {key: filled(value, names) for key, value in content.items()}
+    if isinstance(content, list):
+        return [filled(value, names) for value in content]
+    if not isinstance(content, str):
+        return content
+    for name, value in names.items():
+        content = content.replace(name, value)
+    return content
 
 
 def mark_done(folder: Path, digest: str) -> None:

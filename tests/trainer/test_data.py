@@ -99,7 +99,7 @@ def test_a_template_may_wrap_the_prompt_column_itself() -> None:
     ("arguments", "message"),
     [
         (PromptArguments(), "no column 'prompt'"),
-        (PromptArguments(prompt_template="nosuch"), "boxed, r1_zero"),
+        (PromptArguments(prompt_template="nosuch"), "boxed, chat, question_only, r1_zero"),
         (PromptArguments(prompt_template="boxed", question_column="q"), "no column 'q'"),
         (PromptArguments(prompt_template="boxed", system_prompt="x"), "not both"),
     ],

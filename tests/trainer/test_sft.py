@@ -11,7 +11,7 @@ from trainer import sft
 from trainer.__main__ import main
 from trainer.arithmetic import Problem, plain_response
 from trainer.config import parse_config
-from trainer.generation import Generation, generate
+from trainer.evaluation.generation import Generation, generate
 from trainer.provenance import write_provenance
 
 
@@ -39,7 +39,7 @@ def test_a_few_steps_teach_the_form_of_an_answer(sft_flags: list[str], tmp_path:
     prompt = (
         "User: Tom has 3 pens and gets 2 more. How many pens are there now?\nAssistant: <think>"
     )
-    [response] = generate(str(tmp_path / "sft"), [prompt], Generation(max_new_tokens=24))
+    [(_, [[response]])] = generate(str(tmp_path / "sft"), [prompt], Generation(max_new_tokens=24))
     assert "answer is" in response
     assert (tmp_path / "sft" / "report.html").is_file()
 
@@ -52,7 +52,7 @@ def test_an_adapter_is_trained_by_config_and_can_be_evaluated(
     files = {path.name for path in (tmp_path / "sft").iterdir()}
     assert "adapter_model.safetensors" in files
     assert "model.safetensors" not in files
-    assert len(generate(str(tmp_path / "sft"), ["1+1="], Generation(max_new_tokens=2))) == 1
+    assert list(generate(str(tmp_path / "sft"), ["1+1="], Generation(max_new_tokens=2)))
 
 
 def test_rows_that_are_no_lessons_are_refused(

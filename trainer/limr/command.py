@@ -21,10 +21,10 @@ from rich.console import Console
 
 from trainer.config import parse_config, require
 from trainer.errors import InputError
-from trainer.evaluate import SUMMARY, as_table
-from trainer.limr.word_problems import make_word_problems
+from trainer.evaluation.write import SUMMARY, as_table
 from trainer.local_server import reward_server
-from trainer.stages import Stage, only_one, run_stage
+from trainer.stages import MODEL_FILES, Stage, filled, only_one, run_stage
+from trainer.word_problems import make_word_problems
 
 THIRD_STAGES = ("rl", "sft")
 # A selection to compare with: the fields of `trainer lim` that differ from those of the chosen one.
@@ -32,7 +32,6 @@ COMPARED: dict[str, dict[str, Any]] = {
     "random": {"method": "random", "threshold": None},
     "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
 }
-MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
 
 
@@ -94,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
     arguments, *sections = parse_config((WorkflowArguments,), argv, "trainer limr", SECTIONS)
     output = Path(require(arguments.output, "output"))
     names = {"{output}": str(output), "{seed}": str(arguments.seed)}
-    plan = Plan(arguments, output, *(_named(section, names) for section in sections))
+    plan = Plan(arguments, output, *(filled(section, names) for section in sections))
     if not plan.ppo:
         raise InputError("the config has no section ppo: the fields of trainer ppo")
     with only_one(output):
@@ -214,16 +213,3 @@ def _measure(plan: Plan, name: str, model: Path, url: list[str]) -> dict[str, An
         hidden={"reward_url": url} if url else {},
     )
     return json.loads((run_stage(plan.output, stage) / SUMMARY).read_text(encoding="utf-8"))
-
-
-def _named(content: Any, names: dict[str, str]) -> Any:
-    """The section with {output} and {seed} filled in; a number again where that is what it is."""
-    if isinstance(content, dict):
-        return {key: _named(value, names) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_named(value, names) for value in content]
-    if not isinstance(content, str):
-        return content
-    for name, value in names.items():
-        content = content.replace(name, value)
-    return content

@@ -1,0 +1,136 @@
+"""Generation from a real model of some ten thousand weights, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from trainer.arithmetic import Problem
+from trainer.errors import InputError
+from trainer.evaluation.generated import GENERATED, append_batch, open_generated
+from trainer.evaluation.generation import Generation, Prompt, cut, generate, plan_batches
+
+Responses = list[list[str]]
+
+
+def responses_of(model: Path, prompts: list[Prompt], settings: Generation) -> Responses:
+    """By prompt, in the order of the prompts."""
+    found: dict[int, list[str]] = {}
+    batches = plan_batches(prompts, settings)
+    for number, responses in generate(str(model), prompts, settings):
+        found.update(zip(batches[number], responses, strict=True))
+    return [found[place] for place in range(len(prompts))]
+
+
+@pytest.fixture
+def prompts(problems: list[Problem]) -> list[Prompt]:
+    return [problem.prompt[: 20 + 7 * place] for place, problem in enumerate(problems[:6])]
+
+
+def test_batching_and_padding_change_no_greedy_response(
+    tiny_model: Path, prompts: list[Prompt]
+) -> None:
+    one = responses_of(tiny_model, prompts, Generation(max_new_tokens=6, batch_size=1))
+    many = responses_of(tiny_model, prompts, Generation(max_new_tokens=6, batch_size=4))
+    assert one == many
+    assert len({each[0] for each in one}) > 1
+
+
+def test_sampled_responses_differ_by_seed_alone(tiny_model: Path, prompts: list[Prompt]) -> None:
+    def sampled(seed: int) -> Responses:
+        fields = {"num_samples": 3, "temperature": 1.0, "batch_size": 6, "seed": seed}
+        return responses_of(tiny_model, prompts, Generation(max_new_tokens=6, **fields))
+
+    first = sampled(0)
+    assert [len(each) for each in first] == [3] * 6
+    assert any(len(set(each)) > 1 for each in first)
+    assert first == sampled(0)
+    assert first != sampled(1)
+
+
+def test_batches_that_are_done_are_not_made_again_and_change_no_other(
+    tiny_model: Path, prompts: list[Prompt]
+) -> None:
+    settings = Generation(max_new_tokens=6, temperature=1.0, batch_size=2)
+    everything = dict(generate(str(tiny_model), prompts, settings))
+    rest = dict(generate(str(tiny_model), prompts, settings, done={0}))
+    assert list(everything) == [0, 1, 2]
+    assert rest == {number: everything[number] for number in (1, 2)}
+
+
+def test_a_response_ends_with_its_stop_string(tiny_model: Path, problems: list[Problem]) -> None:
+    prompts: list[Prompt] = [problem.prompt for problem in problems[:6]]
+    whole = responses_of(tiny_model, prompts, Generation(max_new_tokens=12))
+    stop = next(each[0][2:4] for each in whole if len(each[0]) > 8)
+    stopped = responses_of(tiny_model, prompts, Generation(max_new_tokens=12, stop=[stop]))
+    assert any(len(short[0]) < len(long[0]) for short, long in zip(stopped, whole, strict=True))
+    assert stopped == [[cut(each[0], [stop])] for each in whole]
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "expected"),
+    [
+        ("<answer>5</answer>\n\nUser", ["</answer>"], "<answer>5</answer>"),
+        ("a.b;c", [";", "."], "a."),
+        ("none here", ["</answer>"], "none here"),
+        ("as it is", [], "as it is"),
+    ],
+)
+def test_text_is_cut_after_the_first_stop(text: str, stops: list[str], expected: str) -> None:
+    assert cut(text, stops) == expected
+
+
+def test_of_a_long_prompt_the_last_tokens_are_kept(
+    tiny_model: Path, problems: list[Problem]
+) -> None:
+    prompt = problems[0].prompt
+    settings = Generation(max_new_tokens=6, max_prompt_length=8)
+    assert responses_of(tiny_model, ["Some words before. " + prompt], settings) == responses_of(
+        tiny_model, [prompt], settings
+    )
+
+
+def test_a_chat_needs_a_template_and_takes_the_one_that_is_named(tiny_model: Path) -> None:
+    chat: list[Prompt] = [[{"role": "user", "content": "1+1="}]]
+    as_text = "<|im_start|>user\n1+1=<|im_end|>\n<|im_start|>assistant\n"
+    templated = Generation(max_new_tokens=4, chat_template="chatml")
+    plain = Generation(max_new_tokens=4)
+    assert responses_of(tiny_model, chat, templated) == responses_of(tiny_model, [as_text], plain)
+    with pytest.raises(InputError, match="no chat template 'nowhere'"):
+        responses_of(tiny_model, chat, Generation(chat_template="nowhere"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"num_samples": 2}, {"num_samples": 0}, {"temperature": -1.0}, {"top_p": 0.0}],
+)
+def test_settings_that_make_no_sense_are_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"num_samples|temperature"):
+        Generation(**fields)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_vllm_that_is_not_installed_is_named(tiny_model: Path) -> None:
+    with pytest.raises(InputError, match="vLLM is not installed"):
+        responses_of(tiny_model, ["1+1="], Generation(engine="vllm"))
+
+
+def test_what_was_generated_is_found_again_without_a_torn_line(tmp_path: Path) -> None:
+    assert open_generated(tmp_path, {"seed": 1}) == {}
+    append_batch(tmp_path, 4, [["a\n", "b"]])
+    with open(tmp_path / GENERATED, "a") as file:
+        file.write('{"batch": 5, "resp')
+    assert open_generated(tmp_path, {"seed": 1}) == {4: [["a\n", "b"]]}
+    append_batch(tmp_path, 5, [["c"]])
+    assert open_generated(tmp_path, {"seed": 1}) == {4: [["a\n", "b"]], 5: [["c"]]}
+    assert all(map(json.loads, (tmp_path / GENERATED).read_text().splitlines()))
+
+
+def test_responses_of_two_evaluations_are_never_mixed(tmp_path: Path) -> None:
+    open_generated(tmp_path, {"seed": 1, "model": "m"})
+    append_batch(tmp_path, 0, [["a"]])
+    with pytest.raises(InputError, match="another seed: choose another output"):
+        open_generated(tmp_path, {"seed": 2, "model": "m"})

@@ -1,0 +1,233 @@
+"""`trainer eval`: generate, score through the reward server, say how sure the numbers are.
+
+In: a model folder, rows with a ground truth. Out: results a response, `summary.json` and a table on
+the screen. The completion alone is scored. What could not be scored is counted apart, never as
+wrong. A killed evaluation goes on where it was; it scores all of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from rich.console import Console
+
+from clients import Sample
+from trainer.config import parse_config, require
+from trainer.data import (
+    PromptArguments,
+    ensure_sample_ids,
+    load_rows,
+    require_column,
+    with_prompts,
+)
+from trainer.errors import InputError, RunFailed
+from trainer.evaluation.figures import Group, default_ks, maj_at, pass_at, summarize
+from trainer.evaluation.generated import append_batch, identity, open_generated
+from trainer.evaluation.generation import Generation, generate, plan_batches
+from trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
+from trainer.evaluation.votes import Score, answer_of, classes_of
+from trainer.evaluation.write import (
+    RESULTS,
+    as_table,
+    at_k_table,
+    write_results,
+    write_summary,
+)
+from trainer.rewards import check_server, connect, error_of, score_all
+
+
+@dataclass
+class EvalArguments:
+    """What to measure, on what, by which profile. The key is read from REWARD_API_KEY."""
+
+    model: str | None = field(default=None, metadata={"help": "A model folder or hub name."})
+    benchmark: str | None = field(
+        default=None,
+        metadata={
+            "help": f"{' or '.join(KNOWN_SETS)}: the columns, and the hub name if dataset is not "
+            "given."
+        },
+    )
+    dataset: str | None = field(default=None, metadata={"help": "A file, a folder or a hub name."})
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "The configuration of a hub dataset."}
+    )
+    dataset_split: str = field(default="test", metadata={"help": "The split of a hub dataset."})
+    max_rows: int | None = field(default=None, metadata={"help": "Take the first rows only."})
+    output: str | None = field(default=None, metadata={"help": "The folder for the results."})
+    profile: str = field(default="math", metadata={"help": "The profile that decides."})
+    also_profile: list[str] | None = field(
+        default=None, metadata={"help": "Profiles that score the same responses beside it."}
+    )
+    reward_url: list[str] | None = field(
+        default=None,
+        metadata={"help": "One reward server, or several. Default: REWARD_URL, else port 8700."},
+    )
+    reward_timeout_s: float = field(
+        default=300.0, metadata={"help": "Longest wait for the scores of one profile."}
+    )
+    ground_truth_column: str = field(
+        default="ground_truth", metadata={"help": "The column with the reference answers."}
+    )
+    k: list[int] | None = field(
+        default=None,
+        metadata={"help": "Of pass@k and maj@k. Default: 1, 2, 4, ... and num_samples."},
+    )
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, generate, score, write.
+
+    Raises:
+        InputError: what was typed cannot work.
+        RunFailed: no reward server, or not one response could be scored.
+    """
+    arguments, prompts, generation = parse_config(
+        (EvalArguments, PromptArguments, Generation), argv, "trainer eval"
+    )
+    model = require(arguments.model, "model")
+    if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+        raise InputError(f"no model folder at {model}")
+    output = Path(require(arguments.output, "output"))
+    if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
+        raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
+    rows = rows_of(arguments, prompts)
+    check_server(arguments.reward_url, profiles_of(arguments))
+    responses = respond(model, rows["prompt"], generation, output)
+    summary = score_and_write(arguments, rows, responses, asdict(generation))
+    console = Console()
+    console.print(as_table({Path(model).name: summary}))
+    if "pass_at" in summary:
+        console.print(at_k_table(summary))
+
+
+def profiles_of(arguments: EvalArguments) -> list[str]:
+    """The profile that decides, then the others."""
+    return [arguments.profile, *(arguments.also_profile or ())]
+
+
+def rows_of(arguments: EvalArguments, prompts: PromptArguments) -> Dataset:
+    """The rows with `id`, `prompt` and `ground_truth`.
+
+    Raises:
+        InputError: no such data, or a column that is missing.
+    """
+    known = known_set(arguments.benchmark) if arguments.benchmark else None
+    if known and not arguments.dataset:
+        rows = load_rows(known.dataset, known.config, known.split)
+    else:
+        name = require(arguments.dataset, "dataset (or --benchmark)")
+        rows = load_rows(name, arguments.dataset_config, arguments.dataset_split)
+    rows = rows.select(range(min(len(rows), arguments.max_rows or len(rows))))
+    truth = arguments.ground_truth_column
+    if known:
+        question = question_column(known, rows.column_names, prompts.question_column)
+        prompts = replace(prompts, question_column=question)
+        truth = truth if truth in rows.column_names else known.ground_truth
+    require_column(rows, truth, "ground_truth_column")
+    rows = ensure_sample_ids(with_prompts(rows, prompts))
+    kept = rows.select_columns(list(dict.fromkeys(["id", "prompt", truth])))
+    return kept if truth == "ground_truth" else kept.rename_column(truth, "ground_truth")
+
+
+def respond(
+    model: str, prompts: Sequence[Any], generation: Generation, output: Path
+) -> list[list[str]]:
+    """The responses by prompt; those of an earlier, killed evaluation are not generated again.
+
+    Raises:
+        InputError: the output holds another evaluation, or the model cannot be loaded.
+    """
+    done = open_generated(output, identity(model, prompts) | asdict(generation))
+    for number, responses in generate(model, prompts, generation, done):
+        append_batch(output, number, responses)
+        done[number] = responses
+    by_place: dict[int, list[str]] = {}
+    for number, places in enumerate(plan_batches(prompts, generation)):
+        by_place.update(zip(places, done[number], strict=True))
+    return [by_place[place] for place in range(len(prompts))]
+
+
+def score_and_write(
+    arguments: EvalArguments,
+    rows: Dataset,
+    responses: Sequence[Sequence[str]],
+    generation: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Score the responses, write all files, return the summary.
+
+    Raises:
+        RunFailed: not one response could be scored; the responses are written all the same.
+    """
+    groups = samples_of(rows, responses)
+    samples = [sample for group in groups for sample in group]
+    most = max(map(len, groups))
+    profiles = profiles_of(arguments)
+    with connect(arguments.reward_url, arguments.reward_timeout_s) as client:
+        score = partial(score_all, client, priority="eval", explain=most > 1)
+        scored = {name: score(samples, name) for name in profiles}
+        grouped = {name: in_groups(results, groups) for name, results in scored.items()}
+        first = grouped[arguments.profile]
+        summary = summarize(first)
+        if most > 1:
+            same = partial(score, profile=arguments.profile)
+            summary |= of_k(groups, first, same, arguments.k or default_ks(most))
+    output = Path(require(arguments.output, "output"))
+    summary |= {
+        "profile": arguments.profile,
+        "model": arguments.model,
+        "dataset": arguments.dataset or arguments.benchmark,
+        "generation": generation,
+        "also": {name: summarize(grouped[name]) for name in profiles[1:]},
+        "results_path": str(output / RESULTS),
+    }
+    write_results(output, samples, scored)
+    write_summary(output, summary)
+    if summary["num_failed"] == len(samples):
+        reason = error_of(scored[arguments.profile][0]) or {"message": "no reward"}
+        raise RunFailed(f"not one response could be scored: {reason['message']}")
+    return summary
+
+
+def of_k(
+    groups: Sequence[Sequence[Sample]],
+    results: Sequence[Group],
+    score: Score,
+    ks: Sequence[int],
+) -> dict[str, Any]:
+    """pass@k, and maj@k where the profile reads an answer that could be voted on."""
+    found: dict[str, Any] = {"pass_at": pass_at(results, ks), "maj_at": None}
+    if any(answer_of(result) for group in results for result in group):
+        found["maj_at"] = maj_at(results, classes_of(groups, results, score), ks)
+    return found
+
+
+def samples_of(rows: Dataset, responses: Sequence[Sequence[str]]) -> list[list[Sample]]:
+    """What is sent, row by row. The prompt goes along for scorers of prompts; none reads answers
+    from it."""
+    return [
+        [
+            Sample(
+                id=row_id if len(texts) == 1 else f"{row_id}/{number}",
+                group_id=row_id,
+                prompt=prompt,
+                response=text,
+                ground_truth=truth,
+            )
+            for number, text in enumerate(texts)
+        ]
+        for row_id, prompt, truth, texts in zip(
+            rows["id"], rows["prompt"], rows["ground_truth"], responses, strict=True
+        )
+    ]
+
+
+def in_groups(results: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The results, cut as the groups are."""
+    left = iter(results)
+    return [[next(left) for _ in group] for group in groups]

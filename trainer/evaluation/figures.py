@@ -1,0 +1,104 @@
+"""Scored responses in, rates and means with 95% intervals out. No files, no server.
+
+A group is the responses to one row. Every figure is the mean over rows of a figure of the row, and
+its interval is over rows: responses to one prompt are no independent trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from clients import ScoreResult
+from trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
+from trainer.intervals import normal, rate
+
+Group = Sequence[ScoreResult | None]
+
+
+def summarize(groups: Sequence[Group]) -> dict[str, Any]:
+    """Rates and means over the rows with a reward.
+
+    `accuracy`: share with the full reward of 1. `format_rate`: share with a format score of 1; null
+    where the profile has none. Rows without one response that could be scored are in none of them.
+    """
+    rewards = [found for group in groups if (found := rewards_of(group))]
+    formats = [found for group in groups if (found := formats_of(group))]
+    means = [fmean(row) for row in rewards]
+    scored = [each for group in groups for each in group if each and each.reward is not None]
+    total = sum(map(len, groups))
+    return {
+        "num_examples": len(groups),
+        "num_samples": total,
+        "num_failed": total - len(scored),
+        **_share("format_rate", formats),
+        **_share("accuracy", rewards),
+        "avg_reward": fmean(means) if means else None,
+        "avg_reward_interval": normal(means),
+        "fingerprint": scored[0].fingerprint if scored else None,
+    }
+
+
+def rewards_of(group: Group) -> list[float]:
+    return [each.reward for each in group if each is not None and each.reward is not None]
+
+
+def formats_of(group: Group) -> list[float]:
+    scored = [each for each in group if each is not None and each.reward is not None]
+    return [value for each in scored if (value := each.scores.get("format")) is not None]
+
+
+def _share(name: str, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The share of ones in each row, averaged."""
+    shares = [row.count(1.0) / len(row) for row in rows]
+    trials = sum(map(len, rows))
+    return {
+        name: fmean(shares) if shares else None,
+        f"{name}_interval": rate(shares, trials),
+    }
+
+
+def default_ks(n: int) -> list[int]:
+    """1, 2, 4, ... and n itself."""
+    return sorted({1 << power for power in range(n.bit_length()) if 1 << power <= n} | {n})
+
+
+def pass_at(groups: Sequence[Group], ks: Sequence[int]) -> dict[str, Any]:
+    """pass@k by k, over the rows with k or more scored responses."""
+    rows = [(len(found), found.count(1.0)) for group in groups if (found := rewards_of(group))]
+    return {str(k): at_k([pass_at_k(n, right, k) for n, right in rows if n >= k], k) for k in ks}
+
+
+def maj_at(
+    groups: Sequence[Group], classes: Sequence[Sequence[str | None]], ks: Sequence[int]
+) -> dict[str, Any]:
+    """maj@k by k, over the rows with k or more scored responses."""
+    rows = [votes_of(group, names) for group, names in zip(groups, classes, strict=True) if group]
+    sizes = [sum(each.votes for each in answers) + silent.votes for answers, silent in rows]
+    return {
+        str(k): at_k(
+            [maj_at_k(*row, k) for row, size in zip(rows, sizes, strict=True) if size >= k], k
+        )
+        for k in ks
+    }
+
+
+def votes_of(group: Group, classes: Sequence[str | None]) -> tuple[list[Votes], Votes]:
+    """The answers of a row with their votes, and the responses without one."""
+    rewards: dict[str | None, list[float]] = {}
+    for result, name in zip(group, classes, strict=True):
+        if result is not None and result.reward is not None:
+            rewards.setdefault(name, []).append(result.reward)
+    silent = rewards.pop(None, [])
+    votes = [Votes(len(each), fmean(each)) for each in rewards.values()]
+    return votes, Votes(len(silent), fmean(silent) if silent else 0.0)
+
+
+def at_k(values: Sequence[float], k: int) -> dict[str, Any]:
+    """The mean over rows, its interval, and how many rows there are."""
+    return {
+        "value": fmean(values) if values else None,
+        "interval": rate(values, k * len(values)),
+        "rows": len(values),
+    }

@@ -1,0 +1,83 @@
+"""What an evaluation has generated so far, on disk batch by batch: a killed one goes on from there.
+
+In: a folder and what the responses depend on. Out: `generated.jsonl`, a line a batch, and
+`settings.json`, which refuses to mix the responses of two evaluations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import InputError
+
+GENERATED, SETTINGS = "generated.jsonl", "settings.json"
+Responses = dict[int, list[list[str]]]
+
+
+def open_generated(folder: Path, settings: dict[str, Any]) -> Responses:
+    """The batches that are there already; a torn last line is cut off.
+
+    Raises:
+        InputError: the folder holds an evaluation of something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, known = folder / GENERATED, folder / SETTINGS
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    if path.is_file() and known.is_file():
+        refuse_others(folder, json.loads(known.read_text(encoding="utf-8")), json.loads(text))
+        return _read_whole_lines(path)
+    path.unlink(missing_ok=True)
+    known.write_text(text, encoding="utf-8")
+    return {}
+
+
+def append_batch(folder: Path, number: int, responses: list[list[str]]) -> None:
+    """Keep one batch; on disk when this returns."""
+    line = json.dumps({"batch": number, "responses": responses}) + "\n"
+    with open(folder / GENERATED, "ab") as file:
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def identity(model: str, prompts: Sequence[Any]) -> dict[str, Any]:
+    """What tells two evaluations apart beside their settings: the weights and the prompts.
+
+    A weight file is known by its size and the time it was written: hashing one takes long.
+    """
+    files = [path for path in sorted(Path(model).glob("*.safetensors")) if path.is_file()]
+    return {
+        "model": model,
+        "weights": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+        "prompts": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
+    }
+
+
+def refuse_others(folder: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Compare the settings of two evaluations.
+
+    Raises:
+        InputError: they differ; the message says in what.
+    """
+    differ = sorted(
+        key for key in there.keys() | wanted.keys() if there.get(key) != wanted.get(key)
+    )
+    if differ:
+        raise InputError(
+            f"{folder} holds an evaluation with another {', '.join(differ)}: choose another "
+            "output, or remove it"
+        )
+
+
+def _read_whole_lines(path: Path) -> Responses:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    lines = map(json.loads, content[:whole].splitlines())
+    return {line["batch"]: line["responses"] for line in lines}

@@ -1,0 +1,218 @@
+"""Responses from a model folder: greedy or sampled, by transformers or by vLLM.
+
+In: prompts, text or chats. Out: batches of responses, one or several a prompt, without the prompt.
+Which prompts share a batch, and the seed of each batch, depend on the prompts and settings alone:
+what was generated before a crash need not be generated again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.progress import track
+
+from trainer.errors import InputError
+
+Prompt = str | list[dict[str, Any]]
+# Prompts and the seed of their batch -> the responses to each.
+Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
+BATCH_SIZES = {"transformers": 64, "vllm": 4096}
+MOST_SAMPLES = 1000
+TEMPLATES = Path(__file__).parents[1] / "prompts"
+
+
+@dataclass
+class Generation:
+    """How responses are generated."""
+
+    engine: Literal["transformers", "vllm"] = field(
+        default="transformers", metadata={"help": "What generates; vllm is an extra of its own."}
+    )
+    max_new_tokens: int = field(default=512, metadata={"help": "Longest response, tokens."})
+    max_prompt_length: int | None = field(
+        default=None, metadata={"help": "Of a longer prompt the last tokens are kept."}
+    )
+    num_samples: int = field(default=1, metadata={"help": "Responses a prompt."})
+    temperature: float = field(default=0.0, metadata={"help": "0: greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Sample from this much probability."})
+    stop: list[str] | None = field(
+        default=None, metadata={"help": "Texts that end a response; they stay a part of it."}
+    )
+    batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Responses at a time. Default: 64, with vLLM 4096."},
+    )
+    chat_template: str | None = field(
+        default=None,
+        metadata={"help": "A .jinja file, or a name in trainer/prompts, for models without one."},
+    )
+    seed: int = field(default=0, metadata={"help": "Of the sampling."})
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_samples <= MOST_SAMPLES:
+            raise ValueError(f"num_samples is 1 to {MOST_SAMPLES}, not {self.num_samples}")
+        if self.num_samples > 1 and self.temperature <= 0:
+            raise ValueError("num_samples above 1 needs a temperature: greedy ones are all equal")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError("temperature must not be negative, top_p be above 0 and at most 1")
+
+
+def plan_batches(prompts: Sequence[Prompt], settings: Generation) -> list[list[int]]:
+    """The places of the prompts of each batch; those of about one length share one."""
+    size = settings.batch_size or BATCH_SIZES[settings.engine]
+    size = max(1, size // settings.num_samples)
+    lengths = [len(each if isinstance(each, str) else json.dumps(each)) for each in prompts]
+    order = sorted(range(len(prompts)), key=lambda place: lengths[place])
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def generate(
+    model: str, prompts: Sequence[Prompt], settings: Generation, done: Collection[int] = ()
+) -> Iterator[tuple[int, list[list[str]]]]:
+    """The number of each batch of the plan that is not `done`, and its responses by prompt.
+
+    Raises:
+        InputError: the engine is not installed, or there is no model or template of that name.
+    """
+    batches = plan_batches(prompts, settings)
+    missing = [number for number in range(len(batches)) if number not in done]
+    if not missing:
+        return
+    respond = (_vllm if settings.engine == "vllm" else _transformers)(model, settings)
+    for number in track(missing, description="generating"):
+        chosen = [prompts[place] for place in batches[number]]
+        responses = respond(chosen, settings.seed * 1_000_003 + number)
+        yield number, [[cut(text, settings.stop or ()) for text in each] for each in responses]
+
+
+def cut(text: str, stops: Sequence[str]) -> str:
+    """The text up to the end of the first of `stops` in it: an engine's last token may go on."""
+    ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
+    return text[: min(ends)] if ends else text
+
+
+def _transformers(model: str, settings: Generation) -> Respond:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteriaList
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
+        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    except OSError as error:
+        raise InputError(f"no model at {model}: {str(error).partition(chr(10))[0]}") from error
+    network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    set_chat_template(tokenizer, settings.chat_template)
+    fields = {
+        **_sampling(settings),
+        "max_new_tokens": settings.max_new_tokens,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+    def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
+        tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
+        inputs = tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(network.device)
+        start = inputs["input_ids"].shape[1]
+        ends = StoppingCriteriaList()
+        if settings.stop:
+            ends.append(said(tokenizer, settings.stop, start))
+        torch.manual_seed(seed)
+        with torch.inference_mode():
+            made = network.generate(**inputs, **fields, stopping_criteria=ends)
+        new = made[:, start:]
+        texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+        each = settings.num_samples
+        return [texts[place : place + each] for place in range(0, len(texts), each)]
+
+    return respond
+
+
+def said(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
+    """A stopping criterion: true for the rows whose last tokens, from `start` on, hold a stop.
+
+    transformers' own `stop_strings` also finds one that begins in the prompt.
+    """
+    import torch
+
+    window = 1 + max(len(stop.encode()) for stop in stops)
+
+    def criterion(tokens: Any, scores: Any, **kwargs: Any) -> Any:
+        tails = tokenizer.batch_decode(tokens[:, start:][:, -window:])
+        found = [any(stop in tail for stop in stops) for tail in tails]
+        return torch.tensor(found, device=tokens.device)
+
+    return criterion
+
+
+def _sampling(settings: Generation) -> dict[str, Any]:
+    """Fields of `generate`; those of the model's own generation config do not count."""
+    if settings.temperature == 0:
+        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return {
+        "do_sample": True,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": 0,
+        "num_return_sequences": settings.num_samples,
+    }
+
+
+def _vllm(model: str, settings: Generation) -> Respond:
+    try:
+        from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise InputError(
+            "engine is vllm, but vLLM is not installed: install the extra [vllm] on a machine "
+            "with a GPU, or use --engine transformers"
+        ) from error
+    engine = LLM(model=model)
+    tokenizer = engine.get_tokenizer()
+    set_chat_template(tokenizer, settings.chat_template)
+
+    def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
+        tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
+        sampling = [
+            SamplingParams(
+                n=settings.num_samples,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                max_tokens=settings.max_new_tokens,
+                stop=settings.stop,
+                include_stop_str_in_output=True,
+                seed=None if settings.temperature == 0 else seed * 1_000_003 + place,
+            )
+            for place in range(len(prompts))
+        ]
+        outputs = engine.generate([{"prompt_token_ids": each} for each in tokens], sampling)
+        return [[one.text for one in each.outputs] for each in outputs]
+
+    return respond
+
+
+def encode(tokenizer: Any, prompt: Prompt, most: int | None) -> list[int]:
+    """The tokens of a prompt, its last `most`; a chat goes through the template."""
+    if isinstance(prompt, str):
+        tokens = tokenizer(prompt)["input_ids"]
+    else:
+        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokens[-most:] if most else tokens
+
+
+def set_chat_template(tokenizer: Any, name: str | None) -> None:
+    """Give the tokenizer the template of a file, or of a name in trainer/prompts.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name is None:
+        return
+    named = TEMPLATES / f"{name}.jinja"
+    path = named if named.is_file() else Path(name)
+    if not path.is_file():
+        raise InputError(f"no chat template {name!r}: a .jinja file, or a name in trainer/prompts")
+    tokenizer.chat_template = path.read_text(encoding="utf-8")

@@ -1,0 +1,106 @@
+"""The files and the table of an evaluation.
+
+In: samples, results, figures. Out: `results.jsonl` (a line a response), `eval_results.json` (the
+same as a list of prompt, completion, solution, reward), `summary.json`, a table for the screen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from clients import Sample, ScoreResult
+from trainer.rewards import error_of
+
+RESULTS, SUMMARY, PLAIN_RESULTS = "results.jsonl", "summary.json", "eval_results.json"
+
+
+def write_results(
+    folder: Path, samples: Sequence[Sample], scored: Mapping[str, Sequence[ScoreResult | None]]
+) -> None:
+    """Both files of results; the first profile of `scored` is the one that decides."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        _line(sample, {name: results[place] for name, results in scored.items()})
+        for place, sample in enumerate(samples)
+    ]
+    (folder / RESULTS).write_text("".join(map(_json_line, lines)), encoding="utf-8")
+    plain = [
+        {
+            "prompt": line["prompt"],
+            "completion": line["response"],
+            "solution": line["ground_truth"],
+            "reward": line["reward"],
+        }
+        for line in lines
+    ]
+    text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    (folder / PLAIN_RESULTS).write_text(text, encoding="utf-8")
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def as_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a summary, and one more for each profile that scored beside it."""
+    table = Table(title="share and 95% interval")
+    for name in ("", "profile", "right", "formatted"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("scored", no_wrap=True, justify="right")
+    for name, summary in summaries.items():
+        for profile, row in {summary["profile"]: summary, **summary["also"]}.items():
+            table.add_row(
+                name,
+                profile,
+                with_interval(row["accuracy"], row["accuracy_interval"]),
+                with_interval(row["format_rate"], row["format_rate_interval"]),
+                f"{row['num_samples'] - row['num_failed']} of {row['num_samples']}",
+            )
+    return table
+
+
+def at_k_table(summary: Mapping[str, Any]) -> Table:
+    """pass@k and maj@k, a row a k."""
+    table = Table(title="of k responses, and 95% interval")
+    for name in ("k", "pass@k", "maj@k"):
+        table.add_column(name, no_wrap=True)
+    for k, found in summary["pass_at"].items():
+        voted = (summary.get("maj_at") or {}).get(k, {"value": None, "interval": None})
+        cells = [with_interval(each["value"], each["interval"]) for each in (found, voted)]
+        table.add_row(k, *cells)
+    return table
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """A share in percent; `-` without one."""
+    if value is None:
+        return "-"
+    return f"{value:.1%}" + (
+        f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+    )
+
+
+def _line(sample: Sample, results: Mapping[str, ScoreResult | None]) -> dict[str, Any]:
+    first, *others = results
+    result = results[first]
+    return {
+        "id": sample.id,
+        "group": sample.group_id,
+        "prompt": sample.prompt,
+        "response": sample.response,
+        "ground_truth": sample.ground_truth,
+        "reward": result.reward if result else None,
+        "scores": result.scores if result else {},
+        "status": result.status if result else "error",
+        "error": error_of(result),
+        "also": {name: other.reward if (other := results[name]) else None for name in others},
+    }
+
+
+def _json_line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content) + "\n"

@@ -1,0 +1,180 @@
+"""`trainer study grpo`: the same GRPO run under several settings and seeds, and what differs.
+
+In: one YAML file. Out: a folder with one run a setting and seed, `study.json`, `study.md` and
+`study.png`. Each run is `trainer grpo`; a complete one is skipped, a killed one resumed. All runs
+start from one model and are measured greedily on the same held-out rows. The numbers are made in
+`figures.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from trainer.config import parse_config, require
+from trainer.errors import InputError
+from trainer.local_server import reward_server
+from trainer.stages import MODEL_FILES, Stage, filled, only_one, run_stage
+from trainer.study.figures import Curve, read_curve, summarize
+from trainer.study.settings import COMPARISONS, REFERENCE, SETTINGS, Comparison
+from trainer.study.write import write_study
+from trainer.word_problems import make_word_problems
+
+CLIP_RANGE = ("epsilon", "epsilon_high", "delta")  # refused beside `clip: false`
+SECTIONS: dict[str, type] = dict.fromkeys(("grpo", "settings", "comparisons"), dict)
+
+
+@dataclass
+class StudyArguments:
+    """The study's own choices. `grpo` holds the fields of `trainer grpo` that all runs share;
+    `settings` (name: fields) and `comparisons` (question: [this, other]) replace the built-in ones;
+    {output} stands for the folder. Steps are counted in rollouts, whatever is made of each."""
+
+    output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    seeds: list[int] = field(
+        default_factory=lambda: [0, 1, 2], metadata={"help": "One run a setting and seed."}
+    )
+    rollouts: int = field(default=60, metadata={"help": "Batches of responses a run generates."})
+    measure_every: int = field(default=10, metadata={"help": "Rollouts between two measurements."})
+    save_every: int | None = field(
+        default=None,
+        metadata={"help": "Rollouts between two checkpoints. Default: a killed run starts again."},
+    )
+    reward_url: list[str] | None = field(
+        default=None, metadata={"help": "Reward servers. Default: one of its own."}
+    )
+    num_devices: int = field(default=1, metadata={"help": "Processes of each run."})
+    word_problems: bool = field(
+        default=False, metadata={"help": "First make word problems and a small model."}
+    )
+    start_seed: int = field(default=0, metadata={"help": "Of those problems and that model."})
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise ValueError(f"seeds must differ, and there must be one: {self.seeds}")
+        if min(self.rollouts, self.measure_every, self.save_every or 1) < 1:
+            raise ValueError("rollouts, measure_every and save_every must be positive")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and what is compared."""
+
+    arguments: StudyArguments
+    output: Path
+    grpo: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    comparisons: tuple[Comparison, ...]
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, run every setting with every seed, write and print what was found.
+
+    Raises:
+        InputError: what was typed cannot work.
+        RunFailed: a run failed.
+    """
+    arguments, *sections = parse_config((StudyArguments,), argv, "trainer study grpo", SECTIONS)
+    plan = make_plan(arguments, *sections)
+    with only_one(plan.output):
+        if arguments.word_problems:
+            make_word_problems(plan.output / "0_start", arguments.start_seed)
+        if arguments.reward_url:
+            run_all(plan, arguments.reward_url)
+        else:
+            with reward_server(plan.output / "server.log") as url:
+                run_all(plan, [url])
+    Console().print(Markdown((plan.output / "study.md").read_text(encoding="utf-8")))
+
+
+def make_plan(
+    arguments: StudyArguments,
+    grpo: dict[str, Any],
+    settings: dict[str, Any],
+    comparisons: dict[str, Any],
+) -> Plan:
+    """The sections, or the built-in ones; checked.
+
+    Raises:
+        InputError: nothing to run, or a comparison of settings that are not there.
+    """
+    output = Path(require(arguments.output, "output"))
+    if not grpo:
+        raise InputError("the config has no section grpo: the fields that all runs share")
+    if not grpo.get("eval_dataset_name"):
+        raise InputError("section grpo: eval_dataset_name is missing, there is nothing to measure")
+    chosen = settings or SETTINGS
+    wanted = COMPARISONS
+    if comparisons:
+        wanted = tuple(Comparison(name, *pair) for name, pair in comparisons.items())
+    elif settings:
+        wanted = tuple(each for each in COMPARISONS if {each.this, each.other} <= settings.keys())
+    for each in wanted:
+        if missing := {each.this, each.other} - chosen.keys():
+            raise InputError(f"comparison {each.question!r}: no setting {', '.join(missing)}")
+    fields = filled(grpo, {"{output}": str(output)})
+    return Plan(arguments, output, fields, {k: v or {} for k, v in chosen.items()}, wanted)
+
+
+def run_all(plan: Plan, url: Sequence[str]) -> None:
+    """Seed by seed, so that what is there when a study is stopped can be compared already."""
+    curves: dict[str, dict[int, Curve]] = {name: {} for name in plan.settings}
+    for seed in plan.arguments.seeds:
+        for name in plan.settings:
+            stage = run_of(plan, name, seed, url)
+            folder = run_stage(plan.output, stage)
+            curves[name][seed] = read_curve(folder, updates_a_rollout(stage.fields))
+        write_study(plan.output, summarize(curves, plan.comparisons), plan.settings)
+
+
+def run_of(plan: Plan, name: str, seed: int, url: Sequence[str]) -> Stage:
+    """One run: the shared fields, those of the setting, and steps counted in rollouts."""
+    fields = {**plan.grpo, **REFERENCE, **plan.settings[name]}
+    if fields.get("clip") is False:
+        fields = {key: value for key, value in fields.items() if key not in CLIP_RANGE}
+    updates = updates_a_rollout(fields)
+    folder = f"{name}.seed{seed}"
+    arguments = plan.arguments
+    fields |= {
+        "output_dir": str(plan.output / folder),
+        "seed": seed,
+        "max_steps": arguments.rollouts * updates,
+        "eval_strategy": "steps",
+        "eval_steps": arguments.measure_every * updates,
+        "eval_on_start": True,
+        "save_strategy": "steps" if arguments.save_every else "no",
+        "save_steps": (arguments.save_every or 1) * updates,
+    }
+    files = [Path(str(fields.get(key))) for key in ("dataset_name", "eval_dataset_name")]
+    return Stage(
+        folder,
+        "grpo",
+        fields,
+        reads=tuple(path for path in files if path.is_file()),
+        makes=MODEL_FILES,
+        trains=True,
+        devices=arguments.num_devices,
+        hidden={"resume_from_checkpoint": True, "reward_url": list(url), "disable_tqdm": True},
+    )
+
+
+def updates_a_rollout(fields: Mapping[str, Any]) -> int:
+    """Optimizer updates made of one batch of responses: TRL's generation cycle.
+
+    Raises:
+        InputError: a cycle that is not a whole number of updates.
+    """
+    accumulated = int(fields.get("gradient_accumulation_steps") or 1)
+    slices = int(fields.get("steps_per_generation") or accumulated)
+    passes = slices * int(fields.get("epochs_per_rollout") or 1)
+    if passes % accumulated:
+        raise InputError(
+            f"steps_per_generation x epochs_per_rollout is {passes}, no multiple of "
+            f"gradient_accumulation_steps ({accumulated})"
+        )
+    return passes // accumulated

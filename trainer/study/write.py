@@ -1,0 +1,80 @@
+"""What a study found, as `study.json`, as a Markdown page and as one picture.
+
+In: what `figures.summarize` made. Out: three files in the folder of the study.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.study.picture import draw_study
+from trainer.study.settings import REFERENCE
+
+TITLE = "What each part of GRPO does"
+SCOPE = (
+    "Intervals are Student's, over seeds, paired by seed in the differences: they speak of other "
+    "seeds of these runs, not of other models or data."
+)
+
+
+def write_study(folder: Path, found: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Write all three; a study that is still at work writes them again."""
+    for name, fields in settings.items():
+        found["settings"][name]["fields"] = {**REFERENCE, **fields}
+    text = json.dumps(found, indent=2, allow_nan=True) + "\n"
+    (folder / "study.json").write_text(text, encoding="utf-8")
+    (folder / "study.md").write_text(as_markdown(found), encoding="utf-8")
+    (folder / "study.png").write_bytes(draw_study(found))
+
+
+def as_markdown(found: Mapping[str, Any]) -> str:
+    """The two tables and the lines of evidence."""
+    seeds = ", ".join(map(str, found["seeds"]))
+    lines = [f"# {TITLE}", "", f"Held-out accuracy, greedy; means over the seeds {seeds}.", ""]
+    lines += ["| setting | at the end, 95% | whole run, 95% | best, by seed | formatted |"]
+    lines += ["|---|---|---|---|---|"]
+    lines += [_row(name, each) for name, each in found["settings"].items()]
+    lines += [
+        "",
+        "| question | this − other | at the end, 95% | whole run, 95% |",
+        "|---|---|---|---|",
+    ]
+    by_question: dict[str, list[Mapping[str, Any]]] = {}
+    for each in found["comparisons"]:
+        by_question.setdefault(each["question"], []).append(each)
+    for question, pair in by_question.items():
+        cells = [_signed(each["difference"], each["interval"]) for each in pair]
+        names = f"{pair[0]['this']} − {pair[0]['other']}"
+        lines.append(f"| {question} | {names} | {' | '.join(cells)} |")
+    lines += ["", "## What the evidence supports", ""]
+    lines += [f"- {line}" for line in found["evidence"]]
+    lines += [
+        "- Intervals are Student's, over seeds, paired by seed in the differences: they speak "
+        "of other seeds of these runs, not of other models or data.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, setting: Mapping[str, Any]) -> str:
+    cells = [
+        _plain(setting[key]["mean"], setting[key]["interval"]) for key in ("final", "whole_run")
+    ]
+    best = ", ".join(
+        f"{value:.3f} @{at:g}"
+        for value, at in zip(
+            setting["best"]["accuracy"], setting["best"]["at_rollout"], strict=True
+        )
+    )
+    return f"| {name} | {cells[0]} | {cells[1]} | {best} | {setting['final_format_rate']:.3f} |"
+
+
+def _plain(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def _signed(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:+.3f}" + (f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else "")
