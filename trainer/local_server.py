@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainer.children import die_with_parent
 from trainer.errors import RunFailed
 
 START_TIMEOUT_S = 60.0
@@ -53,7 +54,10 @@ def start_server(log: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "reward_server", "serve", "--host", "127.0.0.1"]
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+            [*command, "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent(),
         )
 
 

@@ -7,12 +7,10 @@ Nothing is trained here.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +24,7 @@ import yaml
 from rich.console import Console
 
 from trainer.__main__ import MODULES
+from trainer.children import die_with_parent
 from trainer.errors import InputError, RunFailed
 from trainer.local_server import free_port
 
@@ -33,7 +32,6 @@ DONE = "done.json"
 LOCK = "lock"
 # What a stage that trains makes: one of these.
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
-PARENT_DIED_SIGNAL = 1  # prctl(2): PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
@@ -115,14 +113,7 @@ def launcher(devices: int) -> list[str]:
 
 def run_command(words: list[str]) -> int:
     """Run a command to its end; it does not outlive this process, even if that is killed."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def die_with_parent() -> None:
-        if libc is not None:
-            libc.prctl(PARENT_DIED_SIGNAL, signal.SIGKILL)
-
-    # The child is Python started anew: nothing of this process's state matters in between.
-    return subprocess.run(words, preexec_fn=die_with_parent, check=False).returncode
+    return subprocess.run(words, preexec_fn=die_with_parent(), check=False).returncode
 
 
 def filled(content: Any, names: dict[str, str]) -> Any:
