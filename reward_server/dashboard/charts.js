@@ -2,7 +2,8 @@
 
 const HEIGHT = 200;
 const EDGE = { left: 44, right: 10, top: 10, bottom: 24 };
-const SPANS_S = [60, 120, 300, 600];
+// Seconds shown, and into how many parts the axis is cut.
+const SPANS = [[60, 4], [120, 4], [300, 5], [600, 5]];
 
 // Ticks at 1, 2 or 5 times a power of ten, around all that is shown.
 function niceTicks(low, high) {
@@ -45,16 +46,16 @@ function lineChart(box, { series, slotSeconds, from = null, to = null, unit = ""
   if (low === null || Math.min(...known) < low) low = Math.min(...known);
   if (high === null || Math.max(...known) > high) high = Math.max(...known);
   const count = Math.max(...series.map((one) => one.values.length));
-  const span = SPANS_S.find((s) => s >= count * slotSeconds) ?? SPANS_S[SPANS_S.length - 1];
+  const [span, parts] = SPANS.find(([s]) => s >= count * slotSeconds) ?? SPANS[SPANS.length - 1];
   const slots = span / slotSeconds;
   const label = series.map((one) => `${one.name} ${short(one.values.findLast((v) => v !== null))}${unit}`).join(", ");
   const { plot, y, bottom, width, inner } = frame(box, niceTicks(low, high), `now: ${label}`);
   const x = (i) => EDGE.left + ((i + slots - count + 1) / slots) * inner;
-  for (let part = 0; part <= 4; part += 1) {
-    const ago = (span * (4 - part)) / 4;
-    const anchor = part === 4 ? "end" : part === 0 ? "start" : "middle";
+  for (let part = 0; part <= parts; part += 1) {
+    const ago = (span * (parts - part)) / parts;
+    const anchor = part === parts ? "end" : part === 0 ? "start" : "middle";
     const words = ago === 0 ? "now" : `−${ago % 60 ? `${ago} s` : `${ago / 60} min`}`;
-    plot.append(text(EDGE.left + (inner * part) / 4, HEIGHT - 6, anchor, words));
+    plot.append(text(EDGE.left + (inner * part) / parts, HEIGHT - 6, anchor, words));
   }
   series.forEach((one, number) => plot.append(...linesOf(one.values, x, y, `s${number % 4}`)));
   const cursor = svg("line", { class: "cursor", y1: EDGE.top, y2: bottom, visibility: "hidden" });

@@ -5,6 +5,7 @@ In: the engine and what watched it. Out: `Data`. It reads and counts; it changes
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from reward_server import __version__
 from reward_server.dashboard.live import Failures, Live, Rates
 from reward_server.dashboard.recent import Recent, RecentSamples
 from reward_server.engine import Engine, by_profile
+from reward_server.profiles import Profile
 from reward_server.schemas import ModelInfo
 from reward_server.watch import Watch, Watched
 
@@ -84,14 +86,23 @@ class Sources:
         engine.metrics.request_observers.append(self.live.observe_request)
 
 
-def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
-    """The page's data: `profile` more closely, and the recent samples after number `after`."""
+async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
+    """The page's data: `profile` more closely, and the recent samples after number `after`.
+
+    A window takes some milliseconds: requests get their turn between one and the next.
+    """
+    profiles = []
+    for name, one in list(sources.engine.profiles.items()):
+        profiles.append(_profile(sources, name, one))
+        await asyncio.sleep(0)
+    chosen = _chosen(sources, profile) if profile else None
+    await asyncio.sleep(0)
     return Data(
         server=_server(sources),
-        profiles=_profiles(sources),
+        profiles=profiles,
         rates=sources.live.rates(),
         failures=sources.live.failures(),
-        chosen=_chosen(sources, profile) if profile else None,
+        chosen=chosen,
         recent=sources.recent.since(after),
     )
 
@@ -110,18 +121,14 @@ def _server(sources: Sources) -> ServerState:
     )
 
 
-def _profiles(sources: Sources) -> list[ProfileState]:
-    watched = set(sources.watch.profiles)
-    return [
-        ProfileState(
-            name=name,
-            description=profile.info.description,
-            fingerprint=profile.fingerprint,
-            scorers=list(profile.scorers),
-            watched=sources.watch.numbers(name) if name in watched else None,
-        )
-        for name, profile in sources.engine.profiles.items()
-    ]
+def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
+    return ProfileState(
+        name=name,
+        description=profile.info.description,
+        fingerprint=profile.fingerprint,
+        scorers=list(profile.scorers),
+        watched=sources.watch.numbers(name) if sources.watch.window(name) else None,
+    )
 
 
 def _chosen(sources: Sources, profile: str) -> Chosen | None:

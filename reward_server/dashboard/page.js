@@ -126,7 +126,7 @@ function showWaiting() {
 }
 
 function sampleRow(sample) {
-  const time = new Date(sample.at_s * 1000).toLocaleTimeString();
+  const time = new Date(sample.at_s * 1000).toLocaleTimeString([], { hour12: false });
   const opener = make("button", { class: "opener", type: "button", "aria-expanded": "false" },
     make("span", { class: "soft" }, time), make("span", {}, sample.profile), verdict(sample),
     make("span", { class: "text", title: `sample ${sample.id}` }, sample.response.trim() || "(empty response)"));

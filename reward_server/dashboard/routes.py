@@ -57,7 +57,7 @@ def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
         if not after.isdecimal() or len(after) > 18:
             raise InvalidRequest(f"after is {after!r}; expected the last number that you have")
         chosen = request.query_params.get("profile")
-        return _json(gather(sources, profile=chosen, after=int(after)))
+        return _json(await gather(sources, profile=chosen, after=int(after)))
 
     async def explain(request: Request) -> Response:
         asked = decode(await request.body(), _decode_explain, EXPECTED)
