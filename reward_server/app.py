@@ -22,6 +22,7 @@ from reward_server import __version__
 from reward_server.auth import KeyRing
 from reward_server.background import attach, running
 from reward_server.body import decode, encode, read_body, send_json, unless_gone
+from reward_server.compat.routes import compat_routes
 from reward_server.dashboard.data import Sources
 from reward_server.dashboard.routes import dashboard_routes
 from reward_server.engine import Engine, create_engine
@@ -74,6 +75,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     routes = [
         *_routes(engine, metrics, background.shadows),
         *model_routes(engine, keys),
+        *compat_routes(engine, settings),
         *dashboard_routes(seen, wants_key=bool(keys)),
     ]
     app.router.routes.extend(routes)

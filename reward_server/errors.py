@@ -9,9 +9,11 @@
         ├── RequestTooLarge    413
         ├── UnsupportedEncoding 415
         ├── InvalidRequest     422
+        ├── NoReward           422  a foreign format's trainer does not know null
         ├── QueueFull          429  carries Retry-After
         ├── InternalError      500
         ├── NotReady           503  carries Retry-After
+        ├── NoRewardNow        503  as NoReward, of a sample that may succeed if sent again
         └── RequestDeadline    504
 
 What happens to one sample is data, not an exception: see `sample_error`.
@@ -65,6 +67,14 @@ class UnsupportedEncoding(RequestError):
 
 class InvalidRequest(RequestError):
     status, code = 422, "invalid_request"
+
+
+class NoReward(RequestError):
+    status, code = 422, "no_reward"
+
+
+class NoRewardNow(RequestError):
+    status, code, retry_after_s = 503, "no_reward", 1.0
 
 
 class QueueFull(RequestError):

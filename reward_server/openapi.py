@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from reward_server import __version__
+from reward_server.compat.format import Format
+from reward_server.compat.formats import FORMATS
 from reward_server.errors import (
     InternalError,
     InvalidRequest,
@@ -67,6 +69,8 @@ TYPES = [
     ErrorBody,
     ProfileList,
     HealthStatus,
+    *dict.fromkeys(each.request for each in FORMATS),
+    *dict.fromkeys(each.answer for each in FORMATS),
 ]
 EXAMPLE = {
     "profile": "math",
@@ -94,6 +98,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
             "/models/load": {"post": _change("load_model", "Load a model, perhaps another one")},
             "/models/unload": {"post": _change("unload_model", "Give a model's memory back")},
             "/metrics": {"get": _guarded(_get("Prometheus metrics", None))},
+            **{each.route: {"post": _compat(each)} for each in FORMATS},
         },
         "components": {
             "schemas": components,
@@ -110,6 +115,23 @@ def _score() -> dict[str, Any]:
     return {"summary": "Score samples: one result each, in their order", **operation}
 
 
+def _compat(spoken: Format[Any]) -> dict[str, Any]:
+    operation = _post(
+        f"compat_{spoken.route.removeprefix('/compat/').replace('/', '_')}",
+        spoken.request,
+        spoken.answer,
+        spoken.example,
+        SCORE_ERRORS,
+    )
+    profile = {
+        "name": "profile",
+        "in": "query",
+        "description": "the profile; without it, the server's choice for this format",
+        "schema": {"type": "string"},
+    }
+    return {"summary": spoken.summary, "parameters": [profile], **operation}
+
+
 def _embed() -> dict[str, Any]:
     errors = [UnknownModel if error is UnknownProfile else error for error in SCORE_ERRORS]
     errors.remove(RequestDeadline)
@@ -124,8 +146,8 @@ def _change(operation_id: str, summary: str) -> dict[str, Any]:
 
 def _post(
     operation_id: str,
-    request: type,
-    answer: type,
+    request: Any,
+    answer: Any,
     example: dict[str, Any],
     errors: Sequence[type[RequestError]],
 ) -> dict[str, Any]:
@@ -170,8 +192,11 @@ def _failure(error: type[RequestError]) -> tuple[str, dict[str, Any]]:
     return str(error.status), answer
 
 
-def _ref(answer: type) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{answer.__name__}"}
+def _ref(answer: Any) -> dict[str, Any]:
+    [schema], _ = msgspec.json.schema_components(
+        [answer], ref_template="#/components/schemas/{name}"
+    )
+    return schema
 
 
 if __name__ == "__main__":

@@ -147,6 +147,15 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )
+    compat_profiles: dict[str, str] = Field(
+        default={}, description="profile of a foreign format's requests that name none"
+    )
+    compat_null_rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default={}, description="number sent for a null reward, by foreign format; none: an error"
+    )
+    compat_ground_truths: Path | None = Field(
+        default=None, description="JSON lines of ground truths for trainers that send none"
+    )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="how much the server says; a line a request at info"
     )

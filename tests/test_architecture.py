@@ -22,7 +22,8 @@ LAYERS = [
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["verdicts", "inline", "normalization", "cache", "score_log", "shadow"],
     ["batching", "model_host", "engine"],
-    ["auth", "inflate", "gate", "body", "connections", "openapi", "model_routes", "background"],
+    ["auth", "inflate", "gate", "body", "connections", "model_routes", "background"],
+    ["compat", "openapi"],
     ["dashboard", "app"],
     ["commands", "__main__"],
 ]

@@ -1,0 +1,100 @@
+"""eval-protocol (reward-kit): `POST …/evaluate`, one conversation a request.
+
+The response is the last turn, which must be the assistant's. Its metrics lie in 0…1: a scorer's
+number beyond is clipped and marked as not valid, the reason has the number.
+
+Source: eval-protocol python-sdk 000c2a4, eval_protocol/models.py, cli_commands/preview.py and
+reward_function.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from reward_server.compat.format import Format, GroundTruth, Verdict
+from reward_server.errors import InvalidRequest
+from reward_server.schemas import Message, Number, Sample
+
+
+class EvaluateRequest(Struct):
+    """`ground_truth`: an answer, several, or turns of which the last is the answer."""
+
+    messages: list[Message]
+    ground_truth: str | Number | list[str | Number | Message] | None = None
+
+
+class Metric(Struct):
+    score: float
+    is_score_valid: bool
+    reason: str
+
+
+class EvaluateAnswer(Struct):
+    score: float
+    is_score_valid: bool
+    reason: str | None
+    metrics: dict[str, Metric]
+    error: str | None
+    step_outputs: list[Any] | None = None
+    trajectory_info: dict[str, Any] | None = None
+    final_control_plane_info: dict[str, Any] | None = None
+    agg_score: float | None = None
+    standard_error: float | None = None
+
+
+def samples(asked: EvaluateRequest) -> list[Sample]:
+    """Raises InvalidRequest if the last message is not the assistant's."""
+    *prompt, last = asked.messages or [Message("user")]
+    if last.role != "assistant":
+        raise InvalidRequest("the last of messages must be the assistant's: it is the response")
+    return [Sample("0", text_of(last), prompt, _ground_truth(asked))]
+
+
+def text_of(message: Message) -> str:
+    """A turn's text, also where it comes in parts."""
+    if isinstance(message.content, list):
+        return "".join(part.get("text", "") for part in message.content if isinstance(part, dict))
+    return message.content or ""
+
+
+def _ground_truth(asked: EvaluateRequest) -> GroundTruth:
+    if not isinstance(asked.ground_truth, list):
+        return asked.ground_truth
+    turns = [turn for turn in asked.ground_truth if isinstance(turn, Message)]
+    answers = [answer for answer in asked.ground_truth if not isinstance(answer, Message)]
+    return text_of(turns[-1]) if turns else answers
+
+
+def body(_: EvaluateRequest, verdicts: Sequence[Verdict]) -> EvaluateAnswer:
+    [verdict] = verdicts
+    failed = verdict.error and f"{verdict.error.code}: {verdict.error.message}"
+    metrics = {name: _metric(score, failed) for name, score in verdict.scores.items()}
+    return EvaluateAnswer(verdict.reward, not failed, failed, metrics, failed)
+
+
+def _metric(score: float, failed: str | None) -> Metric:
+    within = 0.0 <= score <= 1.0
+    reason = failed or (f"score {score:g}" if within else f"score {score:g} is outside 0…1")
+    return Metric(min(max(score, 0.0), 1.0), within and not failed, reason)
+
+
+EVAL_PROTOCOL = Format(
+    name="eval_protocol",
+    path="eval_protocol/evaluate",
+    summary="eval-protocol's evaluate API",
+    example={
+        "messages": [
+            {"role": "user", "content": "What is 6 + 40?"},
+            {"role": "assistant", "content": "It is \\boxed{46}."},
+        ],
+        "ground_truth": "46",
+        "kwargs": {},
+    },
+    request=EvaluateRequest,
+    answer=EvaluateAnswer,
+    samples=samples,
+    body=body,
+)

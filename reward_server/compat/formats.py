@@ -1,0 +1,29 @@
+"""Every format there is. A new one is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reward_server.compat.eval_protocol import EVAL_PROTOCOL
+from reward_server.compat.format import Format
+from reward_server.compat.limr import LIMR
+from reward_server.compat.llamafactory import LLAMAFACTORY
+from reward_server.compat.nemo_gym import NEMO_GYM
+from reward_server.compat.openrlhf import OPENRLHF
+from reward_server.compat.rewards import REWARDS
+from reward_server.compat.sglang import SGLANG
+from reward_server.compat.slime import SLIME, SLIME_DICT
+from reward_server.compat.vllm import VLLM
+
+FORMATS: tuple[Format[Any], ...] = (
+    OPENRLHF,
+    LIMR,
+    SLIME,
+    SLIME_DICT,
+    LLAMAFACTORY,
+    NEMO_GYM,
+    VLLM,
+    SGLANG,
+    EVAL_PROTOCOL,
+    REWARDS,
+)

@@ -1,0 +1,52 @@
+"""LIMR's fork of OpenRLHF, `--remote_rm_url`: whole decoded texts and nothing else.
+
+The problem is cut out of the chat template, as the fork's own server does; its ground truth comes
+from the operator's file. A text in no template that is known is scored whole.
+
+Source: GAIR-NLP/LIMR 98ebf1b, openrlhf/utils/remote_rm_utils.py and openrlhf/cli/serve_rm.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from reward_server.compat.format import Format, Verdict
+from reward_server.compat.text import first_turn
+from reward_server.schemas import Sample
+
+
+class LimrRequest(Struct):
+    query: list[str]
+
+
+class LimrAnswer(Struct):
+    rewards: list[float]
+
+
+def samples(asked: LimrRequest) -> list[Sample]:
+    turns = [first_turn(query) for query in asked.query]
+    return [Sample(str(i), response, prompt) for i, (prompt, response) in enumerate(turns)]
+
+
+def body(_: LimrRequest, verdicts: Sequence[Verdict]) -> LimrAnswer:
+    return LimrAnswer([verdict.reward for verdict in verdicts])
+
+
+LIMR = Format(
+    name="limr",
+    path="limr/get_reward",
+    summary="The remote reward model of LIMR's fork of OpenRLHF",
+    example={
+        "query": [
+            "<|im_start|>user\nWhat is 6 + 40?<|im_end|>\n"
+            "<|im_start|>assistant\nIt is \\boxed{46}.<|im_end|>"
+        ]
+    },
+    request=LimrRequest,
+    answer=LimrAnswer,
+    samples=samples,
+    body=body,
+    special_tokens_kept=True,
+)

@@ -1,0 +1,136 @@
+"""NeMo Gym's `/verify` of a resources server: the whole request comes back with the reward.
+
+The response is the text of the output's messages; the ground truth is `expected_answer`,
+`ground_truth` or `answer` of the task's row. With `reward` come `reward_components` and the same
+numbers as fields of their own, unless the row has a field of that name. With a configured constant
+for a null reward the row carries `_ng_failure_class`, which Gym writes to its failures file.
+
+Source: NeMo Gym 07d6b0d, nemo_gym/base_resources_server.py, nemo_gym/rollout_collection.py and
+resources_servers/math_with_judge/app.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from reward_server.compat.format import Format, GroundTruth, Verdict
+from reward_server.schemas import Message, Sample
+
+
+class Part(Struct):
+    type: str = ""
+    text: str = ""
+
+
+class OutputItem(Struct):
+    """A message of the model, or something else it did, which has no text for us."""
+
+    type: str = ""
+    content: str | list[Part] | None = None
+
+
+class GymResponse(Struct):
+    output: list[OutputItem]
+
+
+class InputItem(Struct):
+    role: str | None = None
+    content: str | list[Any] | None = None
+
+
+class CreateParams(Struct):
+    input: str | list[InputItem]
+
+
+class VerifyRequest(Struct):
+    """What is read of a task's row; all its other fields come back as they were."""
+
+    responses_create_params: CreateParams
+    response: GymResponse
+    expected_answer: GroundTruth = None
+    ground_truth: GroundTruth = None
+    answer: GroundTruth = None
+
+
+class VerifyAnswer(Struct):
+    """The request's fields, and these."""
+
+    reward: float
+    reward_components: dict[str, float] = field(default_factory=dict)
+
+
+class Asked(Struct):
+    row: VerifyRequest
+    fields: dict[str, Raw]
+
+
+_read_row = msgspec.json.Decoder(VerifyRequest).decode
+_read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def decode(body: bytes) -> Asked:
+    return Asked(_read_row(body), _read_fields(body))
+
+
+def samples(asked: Asked) -> list[Sample]:
+    row = asked.row
+    messages = [item for item in row.response.output if item.type == "message"]
+    response = "".join(_text(message.content) for message in messages)
+    truths = (row.expected_answer, row.ground_truth, row.answer)
+    truth = next((truth for truth in truths if truth is not None), None)
+    return [Sample("0", response, _prompt(row.responses_create_params.input), truth)]
+
+
+def _text(content: str | list[Part] | None) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.text for part in content or () if part.type == "output_text")
+
+
+def _prompt(given: str | list[InputItem]) -> str | list[Message]:
+    if isinstance(given, str):
+        return given
+    return [Message(item.role, item.content) for item in given if item.role is not None]
+
+
+def body(asked: Asked, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    [verdict] = verdicts
+    answer = {
+        **verdict.scores,
+        **asked.fields,
+        "reward": verdict.reward,
+        "reward_components": verdict.scores,
+    }
+    if verdict.error is not None:
+        answer["_ng_failure_class"] = "no_reward"
+        answer["_ng_failure_error"] = f"{verdict.error.code}: {verdict.error.message}"
+    return answer
+
+
+NEMO_GYM = Format(
+    name="nemo_gym",
+    path="nemo_gym/verify",
+    summary="A NeMo Gym resources server's verify",
+    example={
+        "responses_create_params": {"input": [{"role": "user", "content": "What is 6 + 40?"}]},
+        "response": {
+            "output": [
+                {
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "It is \\boxed{46}."}],
+                }
+            ]
+        },
+        "expected_answer": "46",
+    },
+    request=VerifyRequest,
+    answer=VerifyAnswer,
+    samples=samples,
+    body=body,
+    decode=decode,
+)

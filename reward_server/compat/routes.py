@@ -1,0 +1,131 @@
+"""The routes of the foreign formats: one endpoint runs them all.
+
+In: the engine and what the operator set. Out: a route a format. A sample without a reward fails
+the whole request, unless the operator chose a constant for the format: no trainer here knows null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from reward_server.body import decode, encode, read_body, send_json, unless_gone
+from reward_server.compat.format import Format, Verdict
+from reward_server.compat.formats import FORMATS
+from reward_server.compat.ground_truths import GroundTruths
+from reward_server.compat.text import without_end_tokens
+from reward_server.engine import Engine
+from reward_server.errors import ConfigError, NoReward, NoRewardNow
+from reward_server.schemas import Sample, SampleResult, ScoreRequest
+from reward_server.settings import Settings
+
+DEFAULT_PROFILE = "math"
+
+
+def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
+    """The routes, over the profiles of `engine`.
+
+    Raises:
+        ConfigError: a setting names a format or a profile that there is not, or the ground truths
+            cannot be read.
+    """
+    _check(settings, engine)
+    truths = GroundTruths(settings.compat_ground_truths)
+    return [
+        Route(each.route, CompatEndpoint(each, engine, settings, truths), methods=["POST"])
+        for each in FORMATS
+    ]
+
+
+class CompatEndpoint:
+    """One format's route as a bare ASGI app."""
+
+    def __init__(
+        self, spoken: Format[Any], engine: Engine, settings: Settings, truths: GroundTruths
+    ) -> None:
+        self.format = spoken
+        self.decoder = spoken.decoder
+        self.expected = encode(spoken.example).decode()
+        self.engine = engine
+        self.truths = truths
+        self.profile = settings.compat_profiles.get(spoken.name, DEFAULT_PROFILE)
+        self.null_reward = settings.compat_null_rewards.get(spoken.name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = decode(await read_body(receive), self.decoder, self.expected)
+        profile = _profile_in(scope) or self.profile
+        logged = self._logged(profile)
+        scoring = self.engine.score(ScoreRequest(self._samples(asked, profile), profile))
+        if self.engine.waits(profile):
+            scoring = unless_gone(receive, scoring)
+        verdicts = self._verdicts(profile, logged, (await scoring).results)
+        await send_json(send, encode(self.format.body(asked, verdicts)))
+
+    def _samples(self, asked: Any, profile: str) -> list[Sample]:
+        samples = self.format.samples(asked)
+        # A model reads the text as the trainer's own reward model would, end tokens included.
+        strip = self.format.special_tokens_kept and not self._reads_with_a_model(profile)
+        for sample in samples:
+            self.truths.fill(sample)
+            if strip:
+                sample.response = without_end_tokens(sample.response)
+        return samples
+
+    def _reads_with_a_model(self, profile: str) -> bool:
+        known = self.engine.profiles.get(profile)
+        return known is not None and any(s.runs_in == "model" for s in known.scorers.values())
+
+    def _logged(self, profile: str) -> list[str]:
+        """The scores that are there whenever there is a reward: those it depends on. Others may
+        fail beside it, and a trainer that logs numbers wants the same ones every time."""
+        known = self.engine.profiles.get(profile)
+        return [name for name, entry in known.entries.items() if entry.counts] if known else []
+
+    def _verdicts(
+        self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
+    ) -> list[Verdict]:
+        null = self.null_reward
+        verdicts = []
+        for result in results:
+            if result.reward is not None:
+                scores = {name: result.scores[name] for name in logged}
+                verdicts.append(Verdict(result.reward, cast("dict[str, float]", scores)))
+            elif null is not None:
+                verdicts.append(Verdict(null, dict.fromkeys(logged, null), result.error))
+            else:
+                raise _no_reward(self.format.name, profile, result)
+        return verdicts
+
+
+def _no_reward(spoken: str, profile: str, result: SampleResult) -> NoReward | NoRewardNow:
+    assert result.error is not None
+    kind = NoRewardNow if result.error.retryable else NoReward
+    return kind(
+        f"sample {result.id} has no reward from profile {profile!r}: {result.error.code}: "
+        f"{result.error.message}; choose another profile with ?profile=NAME, or a constant in the "
+        f"server's compat_null_rewards: {{{spoken}: …}}"
+    )
+
+
+def _profile_in(scope: Scope) -> str | None:
+    return parse_qs(scope["query_string"].decode("latin-1")).get("profile", [None])[0]
+
+
+def _check(settings: Settings, engine: Engine) -> None:
+    names = {each.name for each in FORMATS}
+    for setting in ("compat_profiles", "compat_null_rewards"):
+        if unknown := sorted(set(getattr(settings, setting)) - names):
+            raise ConfigError(
+                f"{setting}: no format is called {', '.join(unknown)}; there are "
+                f"{', '.join(sorted(names))}"
+            )
+    for name, profile in settings.compat_profiles.items():
+        if profile not in engine.profiles:
+            raise ConfigError(
+                f"compat_profiles: {name} has profile {profile!r}, which is not known; known: "
+                f"{', '.join(engine.profiles)}"
+            )

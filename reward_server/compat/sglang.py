@@ -1,0 +1,45 @@
+"""SGLang's `/v1/embeddings`, as verl's reward loop asks a discriminative reward model.
+
+The reward stands in the last place of `embedding`. Tokens are not counted: `usage` is zero.
+
+Source: verl 1dda039, verl/experimental/reward_loop/reward_loop.py, `compute_score_disrm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from msgspec import Struct, field
+
+from reward_server.compat.format import Verdict
+from reward_server.compat.vllm import VLLM, TextsRequest, Usage
+
+
+class Embedding(Struct):
+    object: str
+    embedding: list[float]
+    index: int
+
+
+class EmbeddingsAnswer(Struct):
+    object: str
+    data: list[Embedding]
+    model: str
+    usage: Usage = field(default_factory=Usage)
+
+
+def body(asked: TextsRequest, verdicts: Sequence[Verdict]) -> EmbeddingsAnswer:
+    data = [Embedding("embedding", [verdict.reward], i) for i, verdict in enumerate(verdicts)]
+    return EmbeddingsAnswer("list", data, asked.model or "")
+
+
+SGLANG = replace(
+    VLLM,
+    name="sglang",
+    path="sglang/v1/embeddings",
+    summary="SGLang's embeddings API, as verl asks it for rewards",
+    example={"model": "reward-model", "input": "What is 6 + 40? 46."},
+    answer=EmbeddingsAnswer,
+    body=body,
+)

@@ -1,0 +1,54 @@
+"""slime and miles, `--rm-type remote_rm --rm-url`: one sample a request, the body is the reward.
+
+`rm` answers a bare number. `rm_dict` answers a flat dict for `--reward-key score`, with the
+scorers' numbers beside the score.
+
+Source: slime 624b824, slime/rollout/rm_hub/__init__.py; miles 31f1ca9, miles/rollout/rm_hub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from msgspec import Struct
+
+from reward_server.compat.format import Format, GroundTruth, Verdict
+from reward_server.schemas import Message, Sample
+
+
+class SlimeRequest(Struct):
+    response: str
+    prompt: str | list[Message] | None = None
+    label: GroundTruth = None
+
+
+def samples(asked: SlimeRequest) -> list[Sample]:
+    return [Sample("0", asked.response, asked.prompt, asked.label)]
+
+
+def number(_: SlimeRequest, verdicts: Sequence[Verdict]) -> float:
+    return verdicts[0].reward
+
+
+def flat_dict(_: SlimeRequest, verdicts: Sequence[Verdict]) -> dict[str, float]:
+    return {**verdicts[0].scores, "score": verdicts[0].reward}
+
+
+SLIME = Format(
+    name="slime",
+    path="slime/rm",
+    summary="slime's and miles' remote_rm: a bare number",
+    example={"prompt": "What is 6 + 40?", "response": "It is \\boxed{46}.", "label": "46"},
+    request=SlimeRequest,
+    answer=float,
+    samples=samples,
+    body=number,
+)
+SLIME_DICT = replace(
+    SLIME,
+    path="slime/rm_dict",
+    summary="slime's and miles' remote_rm with --reward-key score: a flat dict",
+    answer=dict[str, float],
+    body=flat_dict,
+)

@@ -1,0 +1,90 @@
+"""The adapters for trainers that know numbers only, against a real server."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from clients import RewardClientError
+from clients.adapters import easyr1, openrlhf, verl
+from clients.adapters.ms_swift import RemoteReward
+from clients.adapters.numbers import NoReward
+from tests.live_server import ROOT, LiveServer
+
+RIGHT, WRONG = "So \\boxed{46}.", "So \\boxed{45}."
+
+
+def test_verl_gets_the_same_keys_whatever_becomes_of_a_sample(server: LiveServer) -> None:
+    def score(response: str, truth: str | None) -> dict[str, float]:
+        return verl.compute_score(
+            "gsm8k", response, truth, {"index": 3}, url=server.url, null_reward=-1.0
+        )
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(score, [RIGHT, WRONG, RIGHT], ["46", "46", None]))
+    assert [each["score"] for each in found] == [1.0, 0.0, -1.0]
+    assert [each["no_reward"] for each in found] == [0.0, 0.0, 1.0]
+    assert {tuple(each) for each in found} == {("math", "format", "no_reward", "score")}
+    assert math.isnan(found[2]["math"])
+    assert all(isinstance(value, float) for each in found for value in each.values())
+
+
+def test_without_a_chosen_number_a_sample_without_a_reward_raises(server: LiveServer) -> None:
+    with pytest.raises(NoReward, match="bad_ground_truth"):
+        verl.compute_score("gsm8k", RIGHT, None, url=server.url)
+    given = {"response": RIGHT, "response_length": 9, "ground_truth": None}
+    with pytest.raises(NoReward, match="null_reward"):
+        easyr1.compute_score([given], url=server.url)
+
+
+def test_an_outage_raises_even_where_a_number_stands_for_null() -> None:
+    class Impatient(RemoteReward):
+        url = "http://127.0.0.1:9"
+        null_reward = 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clients.adapters.numbers.client_of", _impatient)
+        with pytest.raises(RewardClientError):
+            Impatient()([RIGHT], solution=["46"])
+
+
+def _impatient(url: str | None) -> object:
+    from clients import RemoteRewardClient
+
+    return RemoteRewardClient(url, timeout_s=0.5)
+
+
+def test_easyr1_and_ms_swift_score_a_batch(server: LiveServer) -> None:
+    given = [
+        {"response": text, "response_length": 1, "ground_truth": "46"} for text in (RIGHT, WRONG)
+    ]
+    assert [row["overall"] for row in easyr1.compute_score(given, url=server.url)] == [1.0, 0.0]
+
+    class Reward(RemoteReward):
+        url = server.url
+
+    assert Reward(args=None)([WRONG, RIGHT], solution=["46", "46"], trainer_state=None) == [
+        0.0,
+        1.0,
+    ]
+
+
+def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
+    server: LiveServer,
+) -> None:
+    reward_func = openrlhf.reward_function("math", url=server.url)
+    found = reward_func(["<s>Q: " + RIGHT, "Q: " + WRONG], ["Q:", "Q:"], ["46", "46"])
+    assert found["rewards"] == found["scores"] == found["extra_logs"]["math"] == [1.0, 0.0]
+    with pytest.raises(ValueError, match="does not hold its prompt"):
+        reward_func(["something else"], ["Q:"], ["46"])
+    assert reward_func([], [], []) == {"rewards": [], "scores": [], "extra_logs": {}}
+
+
+@pytest.mark.parametrize("name", ["verl", "easyr1", "openrlhf", "ms_swift"])
+def test_an_adapter_needs_no_trainer_and_asks_no_server_when_imported(name: str) -> None:
+    code = f"import sys, clients.adapters.{name}; assert not {{'torch', 'verl'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,180 @@
+"""What each trainer's client sends, recorded byte for byte, and the body that it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.live_server import LiveServer
+
+RECORDED = Path(__file__).with_name("recorded")
+BEFORE = {"content-type": "application/json"}
+NAMES = sorted(path.stem for path in RECORDED.glob("*.json"))
+
+
+def recording(name: str) -> dict[str, Any]:
+    """`path` is the route, `body` the bytes sent, `answer` what the trainer must get."""
+    return json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def post(server: LiveServer, path: str, body: str) -> httpx2.Response:
+    return httpx2.post(f"{server.url}/compat/{path}", content=body.encode(), headers=BEFORE)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("compat")
+    truths = folder / "truths.jsonl"
+    truths.write_text(
+        '{"id": "gsm8k-12", "ground_truth": "46"}\n\n'
+        '{"prompt": "What is 6 + 40?", "ground_truth": 46}\n'
+    )
+    live = LiveServer(folder / "log", "--compat-ground-truths", str(truths)).start()
+    yield live
+    live.kill()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recorded_request_gets_what_its_trainer_reads(server: LiveServer, name: str) -> None:
+    recorded = recording(name)
+    answer = post(server, recorded["path"], recorded["body"])
+    assert answer.status_code == 200, answer.text
+    assert _without_what_varies(answer.json()) == recorded["answer"]
+
+
+def _without_what_varies(answer: Any) -> Any:
+    if not isinstance(answer, dict):
+        return answer
+    return {name: value for name, value in answer.items() if name not in ("id", "created")}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"),
+    [
+        (
+            "openrlhf/get_reward",
+            '{"query": [], "prompts": [], "labels": []}',
+            {"rewards": [], "scores": [], "extra_logs": {}},
+        ),
+        ("limr/get_reward", '{"query": []}', {"rewards": []}),
+        ("rewards", '{"sample_ids": [], "queries": [], "responses": []}', {"rewards": []}),
+    ],
+)
+def test_empty_lists_get_empty_lists(
+    server: LiveServer, path: str, body: str, answer: dict[str, Any]
+) -> None:
+    found = post(server, path, body)
+    assert (found.status_code, found.json()) == (200, answer)
+
+
+# One request a format whose sample has no ground truth, so that the math profile cannot score it.
+UNSCORABLE: dict[str, str] = {
+    "openrlhf/get_reward": '{"query": ["ab"], "prompts": ["a"], "labels": [null]}',
+    "limr/get_reward": '{"query": ["\\\\boxed{4}"]}',
+    "slime/rm": '{"prompt": "a", "response": "b", "label": null}',
+    "slime/rm_dict": '{"prompt": "a", "response": "b", "label": null}',
+    "llamafactory/v1/score/evaluation": '{"model": "model", "messages": ["b"]}',
+    "nemo_gym/verify": '{"responses_create_params": {"input": "a"}, "response": {"output": []}}',
+    "vllm/classify": '{"model": "m", "input": "b", "use_activation": false}',
+    "sglang/v1/embeddings": '{"model": "m", "input": "b"}',
+    "eval_protocol/evaluate": '{"messages": [{"role": "assistant", "content": "b"}]}',
+    "rewards": '{"sample_ids": ["x"], "queries": ["q"], "responses": ["b"]}',
+}
+
+
+@pytest.mark.parametrize("path", UNSCORABLE)
+def test_without_a_reward_no_number_is_sent(server: LiveServer, path: str) -> None:
+    answer = post(server, path, UNSCORABLE[path])
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    assert error["code"] == "no_reward"
+    assert "bad_ground_truth" in error["message"]
+    assert "compat_null_rewards" in error["message"]
+
+
+def test_a_constant_stands_for_null_only_where_the_operator_said_so(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    names = ("openrlhf", "limr", "slime", "nemo_gym", "eval_protocol", "rewards")
+    config = tmp_path / "server.yaml"
+    config.write_text(f"compat_null_rewards: {json.dumps(dict.fromkeys(names, -0.5))}\n")
+    server = start_server("--config", str(config))
+    answers = {path: post(server, path, body) for path, body in UNSCORABLE.items()}
+    said = {path: answer.json() for path, answer in answers.items() if answer.status_code == 200}
+    assert said["openrlhf/get_reward"] == {
+        "rewards": [-0.5],
+        "scores": [0.0],
+        "extra_logs": {"math": [-0.5], "no_reward": [1.0]},
+    }
+    assert said["limr/get_reward"] == said["rewards"] == {"rewards": [-0.5]}
+    assert said["slime/rm"] == -0.5
+    assert said["slime/rm_dict"] == {"math": -0.5, "score": -0.5}
+    assert said["nemo_gym/verify"]["reward"] == -0.5
+    assert said["nemo_gym/verify"]["_ng_failure_class"] == "no_reward"
+    assert said["eval_protocol/evaluate"]["is_score_valid"] is False
+    assert said["eval_protocol/evaluate"]["error"].startswith("bad_ground_truth")
+    refused = {path for path, answer in answers.items() if answer.status_code == 422}
+    assert refused == set(UNSCORABLE) - set(said)
+    assert {"llamafactory/v1/score/evaluation", "vllm/classify"} <= refused
+
+
+def test_the_profile_comes_from_the_url_then_from_the_settings(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    server = start_server(REWARD_COMPAT_PROFILES='{"vllm": "format"}')
+    body = json.dumps({"model": "m", "input": "<think>x</think><answer>4</answer><|im_end|>"})
+    assert post(server, "vllm/classify", body).json()["data"][0]["probs"] == [0.5]
+    assert post(server, "vllm/classify?profile=math", body).status_code == 422
+    unknown = post(server, "vllm/classify?profile=nope", body)
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_profile")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("REWARD_COMPAT_PROFILES", '{"verl": "math"}', "no format is called verl"),
+        ("REWARD_COMPAT_PROFILES", '{"vllm": "nope"}', "profile 'nope', which is not known"),
+        ("REWARD_COMPAT_NULL_REWARDS", '{"opnrlhf": 0}', "no format is called opnrlhf"),
+        ("REWARD_COMPAT_GROUND_TRUTHS", "/no/such/file", "cannot read /no/such/file"),
+    ],
+)
+def test_a_setting_that_means_nothing_refuses_to_start(
+    tmp_path: Path, variable: str, value: str, complaint: str
+) -> None:
+    server = LiveServer(tmp_path / "log", **{variable: value}).start(wait=False)
+    assert server.process is not None
+    assert server.process.wait(timeout=60) == 2
+    assert complaint in server.log.read_text()
+
+
+def test_a_query_that_does_not_hold_its_prompt_is_refused(server: LiveServer) -> None:
+    body = '{"query": ["something else"], "prompts": ["What is 6 + 40?"], "labels": ["46"]}'
+    answer = post(server, "openrlhf/get_reward", body)
+    assert answer.status_code == 422
+    assert "query 0 does not hold its prompt" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("openrlhf/get_reward", '{"query": ["a", "b"], "prompts": ["a"], "labels": ["1"]}'),
+        ("rewards", '{"sample_ids": ["1"], "queries": [], "responses": ["a"]}'),
+        ("eval_protocol/evaluate", '{"messages": [{"role": "user", "content": "a"}]}'),
+        ("eval_protocol/evaluate", '{"messages": []}'),
+        ("slime/rm", '{"prompt": "a", "response": "b", "label": {"not": "an answer"}}'),
+        ("vllm/classify", "[]"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_refused(server: LiveServer, path: str, body: str) -> None:
+    answer = post(server, path, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+def test_the_routes_have_labels_of_their_own_in_the_metrics(server: LiveServer) -> None:
+    post(server, "slime/rm", UNSCORABLE["slime/rm"])
+    assert 'route="/compat/slime/rm"' in httpx2.get(f"{server.url}/metrics").text

@@ -1,0 +1,142 @@
+"""The trainers' own client code against a live server.
+
+Set TOUCHSTONE_CONTRACT to a folder that holds checkouts under the names of their repositories
+(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR). Set
+TOUCHSTONE_CONTRACT_PYTHON to an interpreter that has what their clients import beside ours
+(aiohttp, requests, openai, omegaconf, tensordict, …). Each client runs in a process of its own;
+a checkout or a library that is not there skips its test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live_server import ROOT, LiveServer, clean_environment, free_port
+
+CLIENTS = Path(__file__).with_name("clients")
+ADAPTERS = ROOT / "clients" / "adapters"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    folder = tmp_path_factory.mktemp("contract")
+    truths = folder / "truths.jsonl"
+    truths.write_text('{"prompt": "What is 6 + 40?", "ground_truth": "46"}\n')
+    config = folder / "server.yaml"
+    config.write_text(
+        f"compat_ground_truths: {truths}\ncompat_profiles: {{vllm: format, sglang: format}}\n"
+    )
+    live = LiveServer(folder / "log", "--config", str(config)).start()
+    yield live
+    live.kill()
+
+
+def run_client(script: str, repository: str, server: LiveServer, *arguments: str) -> Any:
+    """What `clients/SCRIPT.py CHECKOUT *arguments` printed last, as JSON."""
+    folder = os.environ.get("TOUCHSTONE_CONTRACT")
+    if not folder:
+        pytest.skip("TOUCHSTONE_CONTRACT names no folder of trainers' checkouts")
+    checkout = Path(folder) / repository
+    if not checkout.is_dir():
+        pytest.skip(f"there is no checkout of {repository} in {folder}")
+    python = os.environ.get("TOUCHSTONE_CONTRACT_PYTHON", sys.executable)
+    done = subprocess.run(
+        [python, str(CLIENTS / f"{script}.py"), str(checkout), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**clean_environment(), "PYTHONPATH": str(ROOT), "REWARD_URL": server.url},
+        check=False,
+    )
+    if "ModuleNotFoundError" in done.stderr:
+        pytest.skip(f"{repository}'s client needs more: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_openrlhf_makes_experiences_of_our_answers(server: LiveServer) -> None:
+    url = f"{server.url}/compat/openrlhf/get_reward"
+    found = run_client("openrlhf", "OpenRLHF", server, url, str(ADAPTERS / "openrlhf.py"))
+    assert found["right"]["reward"] == found["right"]["score"] == found["right"]["math"] == [1.0]
+    assert found["wrong"]["reward"] == [0.0]
+    assert found["two_urls"]["reward"] == [1.0]
+    assert found["no_label"]["reward"] is None
+    assert found["other_profile"]["format"] == [1.0]
+    assert found["python_form"]["reward"] == found["python_form"]["math"] == [1.0]
+
+
+def test_limr_gets_ground_truths_from_our_file_and_an_exception_without(
+    server: LiveServer,
+) -> None:
+    found = run_client("limr", "LIMR", server, f"{server.url}/compat/limr/get_reward")
+    assert found["rewards"] == [1.0, 0.0]
+    assert found["unknown"].startswith("Exception: Request error for 5 times")
+
+
+@pytest.mark.parametrize(("repository", "retries"), [("slime", 9), ("miles", 0)])
+def test_slime_and_miles_take_the_body_for_the_reward(
+    server: LiveServer, repository: str, retries: int
+) -> None:
+    found = run_client("slime", repository, server, f"{server.url}/compat/slime", repository)
+    assert found == {
+        "right": 1.0,
+        "wrong": 0.0,
+        "by_key": 1.0,
+        "component": 0.0,
+        "no_label": f"ClientResponseError: 422 after {retries} retries",
+    }
+
+
+def test_llamafactory_gets_scores_and_stops_without_them(server: LiveServer) -> None:
+    url = f"{server.url}/compat/llamafactory/v1/score/evaluation"
+    found = run_client("llamafactory", "LLaMA-Factory", server, url)
+    assert found == {"batch": [1.0, 0.0], "no_reward": "KeyError: 'scores'"}
+
+
+def test_a_nemo_gym_rollout_ends_with_our_reward(server: LiveServer) -> None:
+    app = str(ROOT / "docs" / "launch" / "nemo_gym" / "app.py")
+    found = run_client("nemo_gym", "Gym", server, server.url, app, str(free_port()))
+    row = {"question": "What is 6 + 40?", "_ng_task_index": 7}
+    assert found["right"] == {"reward": 1.0, "reward_components": {"math": 1.0}, "math": 1.0, **row}
+    assert found["wrong"] == {"reward": 0.0, "reward_components": {"math": 0.0}, "math": 0.0, **row}
+    assert found["no_answer"] == {"error": "ClientResponseError: 500"}
+
+
+def test_verl_reads_both_engines_formats_and_our_compute_score(server: LiveServer) -> None:
+    address = f"{server.url.removeprefix('http://')}/compat"
+    found = run_client("verl", "verl", server, address, server.url)
+    assert (found["vllm"], found["sglang"]) == (1.0, 0.0)
+    assert found["custom"]["rewards"] == found["custom"]["score"] == [1.0, 0.0]
+    assert found["custom"]["format"] == [1.0, 0.0]
+    assert found["unscorable"] == "NoReward:"
+    assert found["constant"] == [1.0, -1.0]
+
+
+def test_easyr1_puts_overall_on_the_last_token(server: LiveServer) -> None:
+    found = run_client("easyr1", "EasyR1", server, server.url, str(ADAPTERS / "easyr1.py"))
+    assert found["batch"]["rewards"] == found["batch"]["overall"] == [1.0, 0.0]
+    assert found["unscorable"] == "NoReward:"
+    assert found["constant"] == [-1.0]
+
+
+def test_ms_swift_fills_its_matrix_of_rewards(server: LiveServer) -> None:
+    found = run_client("ms_swift", "ms-swift", server, server.url)
+    assert found["batch"] == [[1.0], [0.0]]
+    assert found["unscorable"] == "NoReward:"
+    assert found["constant"] == [[1.0], [-1.0]]
+
+
+def test_eval_protocol_gets_results_that_its_types_accept(server: LiveServer) -> None:
+    url = f"{server.url}/compat/eval_protocol/evaluate"
+    found = run_client("eval_protocol", "python-sdk", server, url)
+    assert found["remote"] == [1.0, {"math": 1.0}]
+    assert found["preview"] == [0.0, True, "score 0"]
+    assert found["unscorable"].startswith("HTTPError")
