@@ -77,6 +77,8 @@ def test_ten_thousand_samples_show_live_and_leave_the_page_small(
     assert "0.75 ± 0.433" in watch
     assert "75%" in watch  # the commonest answer
     assert "▲ high" in watch
+    page.point_at("#histogram .column:last-of-type")
+    page.wait_for("document.getElementById('tip').textContent.includes('3,072 samples, 75%')")
     assert page.run("document.querySelectorAll('*').length") < 4000
     assert page.run("document.querySelectorAll('#recent li').length") <= 200
     assert "samples by reward" in page.text("#histogram")
