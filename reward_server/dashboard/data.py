@@ -27,7 +27,10 @@ BINS = 20
 
 
 class ServerState(Struct):
+    """`started_at_s`, Unix time, tells one process from the next on the same port."""
+
     version: str
+    started_at_s: float
     uptime_s: float
     not_ready_reason: str | None
     pending_samples: int
@@ -80,6 +83,7 @@ class Sources:
         self.watch = watch
         self.live = Live()
         self.recent = RecentSamples(recent_samples)
+        self.started_at_s = time.time()
         self.started_s = time.monotonic()
         observers = self.live.observe_results, self.recent.observe
         engine.observers += map(by_profile, observers)
@@ -111,6 +115,7 @@ def _server(sources: Sources) -> ServerState:
     engine = sources.engine
     return ServerState(
         version=__version__,
+        started_at_s=sources.started_at_s,
         uptime_s=round(time.monotonic() - sources.started_s, 1),
         not_ready_reason=engine.not_ready_reason,
         pending_samples=engine.pending_samples,

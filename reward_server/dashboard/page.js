@@ -53,7 +53,7 @@ function setState(text, kind) {
 
 function show(data) {
   const { server } = data;
-  if (page.data && server.uptime_s < page.data.server.uptime_s) forget();
+  if (page.data && server.started_at_s !== page.data.server.started_at_s) forget();
   page.data = data;
   $("content").hidden = false;
   setState(server.not_ready_reason ?? "● ready", server.not_ready_reason ? "bad" : "good");
