@@ -25,10 +25,11 @@ from reward_server.body import decode, encode, read_body, send_json, unless_gone
 from reward_server.compat.routes import compat_routes
 from reward_server.dashboard.data import Sources
 from reward_server.dashboard.routes import dashboard_routes
-from reward_server.engine import Engine, create_engine
+from reward_server.engine import Engine, PoolMaker, create_engine, worker_pool
 from reward_server.errors import RequestError
 from reward_server.gate import Gate
 from reward_server.metrics import Metrics
+from reward_server.model_host import BatcherMaker, batcher
 from reward_server.model_routes import model_routes
 from reward_server.normalization import Normalizers
 from reward_server.openapi import openapi_document
@@ -41,7 +42,13 @@ _decode_request = msgspec.json.Decoder(ScoreRequest).decode
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
 
 
-def create_app(settings: Settings, *, load_in_background: bool = False) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    load_in_background: bool = False,
+    make_pool: PoolMaker = worker_pool,
+    make_batcher: BatcherMaker = batcher,
+) -> FastAPI:
     """The app that `settings` describe. Its workers start with its lifespan.
 
     With `load_in_background` it answers while it loads: `/health` with 200, `/ready` and `/score`
@@ -52,7 +59,7 @@ def create_app(settings: Settings, *, load_in_background: bool = False) -> FastA
     """
     metrics = Metrics()
     profiles = load_profiles(settings.profile_dirs)
-    engine = create_engine(profiles, settings, metrics)
+    engine = create_engine(profiles, settings, metrics, make_pool, make_batcher)
     background = attach(engine, settings, metrics)
     engine.normalizers = Normalizers(settings.state_dir)
 

@@ -63,6 +63,8 @@ class Batcher:
     All methods belong to one event loop, which they never block.
     """
 
+    exchangeable = True  # may be loaded and unloaded while the server runs
+
     def __init__(self, name: str, load: Callable[[], Model], limits: BatchLimits) -> None:
         self.name = name
         self.limits = limits

@@ -26,12 +26,11 @@ from reward_server.errors import (
 )
 from reward_server.inline import score_inline
 from reward_server.metrics import Metrics
-from reward_server.model_host import ModelHost, ModelScorer
-from reward_server.models.config import EmbeddingConfig
+from reward_server.model_host import BatcherMaker, ModelHost, ModelScorer, batcher
 from reward_server.normalization import Normalizers
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.scorers.base import Score, Scorer
+from reward_server.scorers.base import Score, Scorer, ScorerSpec
 from reward_server.serving import current
 from reward_server.settings import Settings
 from reward_server.workers import WorkerPool
@@ -50,6 +49,9 @@ class Limits:
     max_response_bytes: int
     max_pending_samples: int
     request_deadline_s: float
+
+
+PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
 
 
 class Engine:
@@ -311,29 +313,44 @@ def _never_got_its_turn(result: SampleResult) -> bool:
     return error is not None and error.code == "deadline_exceeded" and error.retryable
 
 
-def create_engine(profiles: Mapping[str, Profile], settings: Settings, metrics: Metrics) -> Engine:
-    """The engine that `settings` describe, not yet started."""
-    in_workers = {
+def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
+    """The scorers of all profiles that run in workers, by their key."""
+    return {
         spec.key: spec
         for profile in profiles.values()
         for key, spec in profile.specs.items()
         if profile.scorers[key].runs_in == "worker"
     }
-    pool = WorkerPool(
-        in_workers,
+
+
+def worker_pool(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPool:
+    """The pool that `settings` describe, not yet started."""
+    return WorkerPool(
+        specs,
         workers=settings.workers,
         sample_deadline_s=settings.sample_deadline_s,
         memory_limit_bytes=settings.worker_memory_bytes,
         recycle_after=settings.worker_max_samples,
     )
+
+
+def create_engine(
+    profiles: Mapping[str, Profile],
+    settings: Settings,
+    metrics: Metrics,
+    make_pool: PoolMaker = worker_pool,
+    make_batcher: BatcherMaker = batcher,
+) -> Engine:
+    """The engine that `settings` describe, not yet started; workers and models stand in this
+    process's own pool and threads, unless other ones are made."""
+    pool = make_pool(worker_specs(profiles), settings)
     limits = Limits(
         max_samples=settings.max_samples,
         max_response_bytes=settings.max_response_bytes,
         max_pending_samples=settings.max_pending_samples,
         request_deadline_s=settings.request_deadline_s,
     )
-    others = [EmbeddingConfig(model=settings.embedding_model)] if settings.embedding_model else []
-    models = ModelHost(profiles, others)
+    models = ModelHost(profiles, settings.other_models, make_batcher)
     cache = VerdictCache(settings.cache_bytes)
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))

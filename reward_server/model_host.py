@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import ValidationError
@@ -47,10 +47,24 @@ class ModelScorer(Protocol):
         ...
 
 
+def batcher(config: ModelConfig) -> Batcher:
+    """The queue and the thread of a model, not yet started."""
+    limits = BatchLimits(batch_tokens=config.batch_tokens, max_waiting=config.max_waiting)
+    return Batcher(config.label, config.load, limits)
+
+
+BatcherMaker = Callable[[ModelConfig], Batcher]
+
+
 class ModelHost:
     """Every model of `profiles` and of `others`; its methods belong to one event loop."""
 
-    def __init__(self, profiles: Mapping[str, Profile], others: Iterable[ModelConfig] = ()) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        others: Iterable[ModelConfig] = (),
+        make_batcher: BatcherMaker = batcher,
+    ) -> None:
         self.profiles = profiles
         self.configs: dict[str, ModelConfig] = {}
         for config in [*(scorer.model for _, scorer in _model_scorers(profiles)), *others]:
@@ -59,7 +73,7 @@ class ModelHost:
                     f"two models go by the name {config.label!r} with different settings; give "
                     "one a `name` of its own"
                 )
-        self.batchers = {name: _batcher(config) for name, config in self.configs.items()}
+        self.batchers = {name: make_batcher(config) for name, config in self.configs.items()}
         self._put_away: set[str] = set()
         self._changes = asyncio.Lock()
 
@@ -160,6 +174,7 @@ class ModelHost:
 
         Raises:
             UnknownModel: there is none of that name.
+            InvalidRequest: it cannot be unloaded here.
         """
         batcher = self._known(name)
         async with self._changes:
@@ -201,6 +216,8 @@ class ModelHost:
         if name not in self.batchers:
             known = ", ".join(self.batchers) or "none"
             raise UnknownModel(f"model {name!r} is not known; known: {known}")
+        if not self.batchers[name].exchangeable:
+            raise InvalidRequest(f"model {name} stands on a cluster: deploy with another profile")
         return self.batchers[name]
 
     def _info(self, name: str) -> ModelInfo:
@@ -214,11 +231,6 @@ def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, Model
         for scorer in profile.scorers.values()
         if scorer.runs_in == "model"
     ]
-
-
-def _batcher(config: ModelConfig) -> Batcher:
-    limits = BatchLimits(batch_tokens=config.batch_tokens, max_waiting=config.max_waiting)
-    return Batcher(config.label, config.load, limits)
 
 
 def _changed(config: ModelConfig, name: str, changes: Mapping[str, Any]) -> ModelConfig:

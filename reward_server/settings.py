@@ -32,6 +32,7 @@ from pydantic_settings import (
 )
 
 from reward_server.errors import ConfigError
+from reward_server.models.config import EmbeddingConfig, ModelConfig
 from reward_server.profiles import NEURAL_DIR, describe
 
 ENV_PREFIX = "REWARD_"
@@ -144,6 +145,15 @@ class Settings(BaseSettings):
     recent_samples: int = Field(
         default=200, ge=0, description="samples kept in memory for the dashboard; 0: none"
     )
+    cluster: bool = Field(default=False, description="serve on Ray: docs/cluster.md")
+    cluster_min_replicas: int = Field(default=1, ge=1, description="replicas of each scorer on Ray")
+    cluster_max_replicas: int = Field(default=8, ge=1, description="replicas of each scorer on Ray")
+    cluster_target_requests: float = Field(
+        default=4.0, gt=0, description="requests in a replica's hands beyond which Ray adds one"
+    )
+    cluster_gpu_share: float = Field(
+        default=0.0, ge=0, description="of a GPU, for each replica of a model on Ray"
+    )
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )
@@ -193,6 +203,11 @@ class Settings(BaseSettings):
             *([NEURAL_DIR] if self.neural_profiles else []),
             *([self.profiles_dir] if self.profiles_dir else []),
         ]
+
+    @property
+    def other_models(self) -> list[ModelConfig]:
+        """Models that no profile needs."""
+        return [EmbeddingConfig(model=self.embedding_model)] if self.embedding_model else []
 
     @property
     def keys(self) -> list[ApiKey]:

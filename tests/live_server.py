@@ -26,6 +26,13 @@ class LiveServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    def at(cls, url: str) -> LiveServer:
+        """A server that runs already, and that someone else ends."""
+        live = cls(Path(os.devnull))
+        live.url = url
+        return live
+
     def start(self, *, wait: bool = True) -> LiveServer:
         command = [sys.executable, "-m", "reward_server", "serve", "--port", str(self.port)]
         with self.log.open("ab") as log:

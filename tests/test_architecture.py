@@ -25,6 +25,7 @@ LAYERS = [
     ["auth", "inflate", "gate", "body", "connections", "model_routes", "background"],
     ["compat", "openapi"],
     ["dashboard", "app"],
+    ["cluster"],
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
+import secrets
 import signal
 import socket
 import ssl
 import sys
+from importlib.util import find_spec
 from types import FrameType
 
 import uvicorn
@@ -34,6 +37,8 @@ LINGER_S = 0.3
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     configure(settings.log_level, settings.log_format)
+    if settings.cluster:
+        return serve_on_ray(settings)
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -45,6 +50,23 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     server.run(sockets=[listening])
     return server.exit_status()
+
+
+def serve_on_ray(settings: Settings) -> int:
+    """Hand over to the cluster.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError("--cluster needs Ray: pip install 'touchstone-rewards[server,ray]'")
+    if not os.environ.get("RAY_ADDRESS"):
+        # Ray's own ports are open to the network: they too ask for a key. Read when it is imported.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    from reward_server.cluster import run as run_cluster
+
+    return run_cluster(settings)
 
 
 def listen(host: str, port: int) -> socket.socket:

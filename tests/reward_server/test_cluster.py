@@ -1,0 +1,83 @@
+"""The app on a local Ray with two replicas: held to the tests of the plain server, and to kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from clients import RemoteRewardClient, ScoreResult
+from tests.live_server import ROOT, LiveServer
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'touchstone-rewards[ray]'")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# What any server must pass, whoever runs it.
+CONTRACT = ["tests/integration/test_gsm8k.py", "tests/clients/test_real_server.py"]
+START_S = 240.0
+SAMPLES = 6000
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    log = tmp_path_factory.mktemp("cluster") / "log"
+    flags = ["--cluster", "--workers", "1", "--cluster_min_replicas", "2"]
+    live = LiveServer(log, *flags, "--cache_bytes", "0").start(wait=False)
+    live.wait_until_ready(START_S)
+    yield live
+    assert live.stop() == 0
+
+
+def replicas(cluster: LiveServer, deployment: str) -> list[psutil.Process]:
+    """The processes of a deployment's replicas."""
+    assert cluster.process is not None
+    found = []
+    for process in psutil.Process(cluster.process.pid).children(recursive=True):
+        try:
+            if f"ServeReplica:touchstone:{deployment}" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # ended meanwhile
+            continue
+    return found
+
+
+def test_the_tests_of_a_plain_server_pass(cluster: LiveServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACT],
+        cwd=ROOT,
+        env={**os.environ, "TEST_SERVER_URL": cluster.url},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("deployment", ["scorer:math", "app"])
+def test_a_replica_killed_under_load_loses_nothing(cluster: LiveServer, deployment: str) -> None:
+    samples = [
+        {"id": str(i), "response": f"\\boxed{{{i}}}", "ground_truth": str(i + i % 2)}
+        for i in range(SAMPLES)
+    ]
+    found: list[ScoreResult] = []
+
+    def score() -> None:
+        with RemoteRewardClient(cluster.url, timeout_s=300, batch_size=32) as client:
+            found.extend(client.score(samples, profile="math"))
+
+    caller = threading.Thread(target=score)
+    caller.start()
+    time.sleep(0.3)
+    victims = replicas(cluster, deployment)
+    assert len(victims) == 2
+    assert caller.is_alive(), "all was scored before anything was killed"
+    os.kill(victims[0].pid, signal.SIGKILL)
+    caller.join()
+    assert [result.reward for result in found] == [float(i % 2 == 0) for i in range(SAMPLES)]
