@@ -18,9 +18,11 @@ import yaml
 from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags
 from trainer.__main__ import main
+from trainer.config import parse_config
 from trainer.errors import InputError
+from trainer.grpo import command as grpo
 from trainer.intervals import student, student_quantile
-from trainer.study.command import StudyArguments, make_plan, run_of, updates_a_rollout
+from trainer.study.command import SECTIONS, StudyArguments, make_plan, run_of, updates_a_rollout
 from trainer.study.figures import Curve, summarize
 from trainer.study.settings import COMPARISONS, SETTINGS, Comparison
 
@@ -179,3 +181,17 @@ def test_a_killed_study_goes_on_run_by_run(
         assert [each["rollouts"] for each in setting["curves"].values()] == [[0, 1]]
     assert "slow or fast" in (output / "study.md").read_text()
     assert (output / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["study", "study_tiny"])
+def test_the_example_studies_are_understood_by_every_run(name: str, tmp_path: Path) -> None:
+    config = ["--config", str(ROOT / "trainer" / "configs" / f"{name}.yaml")]
+    arguments, *sections = parse_config((StudyArguments,), config, "trainer study grpo", SECTIONS)
+    plan = make_plan(arguments, *sections)
+    for setting in plan.settings:
+        stage = run_of(plan, setting, 0, ["http://127.0.0.1:1"])
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump({**stage.fields, **stage.hidden, "bf16": False}))
+        on_cpu = ["--config", str(path), "--use_cpu=true"]
+        *_, args, _ = parse_config(grpo.TYPES, on_cpu, "trainer grpo")
+        assert args.max_steps == arguments.rollouts * updates_a_rollout(stage.fields)
