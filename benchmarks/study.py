@@ -14,11 +14,11 @@ from trainer.__main__ import main as trainer
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "trainer" / "configs" / "study_tiny.yaml"
-RUNS = ROOT / "runs" / "study"
+RUNS = ROOT / "runs" / "study"  # as the config says, from the root of the checkout
 
 
 def main() -> None:
-    assert trainer(["study", "grpo", "--config", str(CONFIG), "--output", str(RUNS)]) == 0
+    assert trainer(["study", "grpo", "--config", str(CONFIG)]) == 0
     found = json.loads((RUNS / "study.json").read_text(encoding="utf-8"))
     rows = []
     for each in found["comparisons"]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trainer.intervals import normal, wilson
+from trainer.intervals import normal, rate, wilson
 
 
 def test_wilson_by_hand() -> None:
@@ -31,3 +31,16 @@ def test_normal_by_hand() -> None:
 def test_nothing_measured_has_no_interval() -> None:
     assert wilson(0, 0) is None
     assert normal([1.0]) is None
+
+
+def test_the_interval_over_rows_is_wilsons_with_one_trial_a_row() -> None:
+    assert rate([1.0] * 3 + [0.0] * 7, 10) == pytest.approx(wilson(3, 10))
+    assert rate([0.0] * 5, 5) == wilson(0, 5)
+    assert rate([], 0) is None
+
+
+def test_rows_that_agree_within_themselves_count_once_others_as_often_as_they_have_trials() -> None:
+    clustered = rate([1.0] * 3 + [0.0] * 7, 40)
+    assert clustered == pytest.approx(wilson(3, 10))
+    assert rate([0.5] * 10, 40) == pytest.approx(wilson(20, 40))
+    assert rate([1.0] * 10, 40) == pytest.approx(wilson(10, 10))

@@ -15,10 +15,10 @@ import numpy as np
 
 
 class Votes(NamedTuple):
-    """How many of the responses gave one answer, and their mean reward."""
+    """How many of the responses gave one answer, and the share of them that are right."""
 
     votes: int
-    reward: float
+    right: float
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -35,11 +35,11 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def maj_at_k(classes: Sequence[Votes], silent: Votes, k: int) -> float:
-    """The expected reward of a response that bears the most frequent answer among k of the n.
+    """The chance that a response that bears the most frequent answer among k of the n is right.
 
     `classes`: one entry an answer; `silent`: responses without one, which have no vote. Of answers
     with equally many votes each is as likely to win; where nobody votes, a silent one is taken.
-    maj@1 is the mean reward.
+    maj@1 is the accuracy. Bearers of one answer may differ where the form counts as well.
 
     A class wins with v votes in C(m, v) W(v) of the C(n, k) subsets, where W counts the choices of
     k - v others in which no class has more than v, those with t others at v for 1 / (1 + t) each.
@@ -52,11 +52,11 @@ def maj_at_k(classes: Sequence[Votes], silent: Votes, k: int) -> float:
     n = sum(each.votes for each in classes) + silent.votes
     if not 0 < k <= n:
         raise ValueError(f"maj@{k} needs {k} responses or more, not {n}")
-    total = silent.reward * comb(silent.votes, k) / comb(n, k)
+    total = silent.right * comb(silent.votes, k) / comb(n, k)
     for place, each in enumerate(classes):
-        if each.reward:
+        if each.right:
             others = tuple(sorted(c.votes for i, c in enumerate(classes) if i != place))
-            total += each.reward * chance_to_win(each.votes, others, silent.votes, k)
+            total += each.right * chance_to_win(each.votes, others, silent.votes, k)
     return total
 
 

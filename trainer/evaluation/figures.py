@@ -67,18 +67,21 @@ def default_ks(n: int) -> list[int]:
 def pass_at(groups: Sequence[Group], ks: Sequence[int]) -> dict[str, Any]:
     """pass@k by k, over the rows with k or more scored responses."""
     rows = [(len(found), found.count(1.0)) for group in groups if (found := rewards_of(group))]
-    return {str(k): at_k([pass_at_k(n, right, k) for n, right in rows if n >= k], k) for k in ks}
+    return {
+        str(k): mean_over_rows([(pass_at_k(n, right, k), n) for n, right in rows if n >= k])
+        for k in ks
+    }
 
 
 def maj_at(
     groups: Sequence[Group], classes: Sequence[Sequence[str | None]], ks: Sequence[int]
 ) -> dict[str, Any]:
-    """maj@k by k, over the rows with k or more scored responses."""
-    rows = [votes_of(group, names) for group, names in zip(groups, classes, strict=True) if group]
-    sizes = [sum(each.votes for each in answers) + silent.votes for answers, silent in rows]
+    """maj@k by k, over the rows with k or more scored responses; right is the full reward of 1."""
+    votes = [votes_of(group, names) for group, names in zip(groups, classes, strict=True)]
+    rows = [(*each, len(rewards_of(group))) for each, group in zip(votes, groups, strict=True)]
     return {
-        str(k): at_k(
-            [maj_at_k(*row, k) for row, size in zip(rows, sizes, strict=True) if size >= k], k
+        str(k): mean_over_rows(
+            [(maj_at_k(answers, silent, k), n) for answers, silent, n in rows if n >= k]
         )
         for k in ks
     }
@@ -86,19 +89,20 @@ def maj_at(
 
 def votes_of(group: Group, classes: Sequence[str | None]) -> tuple[list[Votes], Votes]:
     """The answers of a row with their votes, and the responses without one."""
-    rewards: dict[str | None, list[float]] = {}
+    right: dict[str | None, list[bool]] = {}
     for result, name in zip(group, classes, strict=True):
         if result is not None and result.reward is not None:
-            rewards.setdefault(name, []).append(result.reward)
-    silent = rewards.pop(None, [])
-    votes = [Votes(len(each), fmean(each)) for each in rewards.values()]
+            right.setdefault(name, []).append(result.reward == 1.0)
+    silent = right.pop(None, [])
+    votes = [Votes(len(each), fmean(each)) for each in right.values()]
     return votes, Votes(len(silent), fmean(silent) if silent else 0.0)
 
 
-def at_k(values: Sequence[float], k: int) -> dict[str, Any]:
-    """The mean over rows, its interval, and how many rows there are."""
+def mean_over_rows(rows: Sequence[tuple[float, int]]) -> dict[str, Any]:
+    """Of each row's value and number of responses: the mean, its interval, how many rows."""
+    values = [value for value, _ in rows]
     return {
         "value": fmean(values) if values else None,
-        "interval": rate(values, k * len(values)),
-        "rows": len(values),
+        "interval": rate(values, sum(responses for _, responses in rows)),
+        "rows": len(rows),
     }

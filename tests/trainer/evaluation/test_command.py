@@ -122,6 +122,7 @@ def test_several_responses_a_row_give_pass_and_majority_at_k(
     summary = score_and_write(arguments, data, [texts])
     assert (summary["num_examples"], summary["num_samples"]) == (1, 4)
     assert summary["accuracy"] == 0.5
+    assert summary["pass_at"]["1"]["interval"] == summary["accuracy_interval"]
     at = {name: [each["value"] for each in summary[name].values()] for name in AT_K}
     assert at["pass_at"] == pytest.approx([0.5, 1 - 1 / 6, 1.0])
     # Two against two: always a tie, unless a pair is of one kind. As two answers it would be won.
