@@ -29,7 +29,7 @@ from reward_server.metrics import Metrics
 from reward_server.model_host import BatcherMaker, ModelHost, ModelScorer, batcher
 from reward_server.normalization import Normalizers
 from reward_server.profiles import Profile
-from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
+from reward_server.schemas import Priority, Sample, SampleResult, ScoreRequest, ScoreResponse
 from reward_server.scorers.base import Score, Scorer, ScorerSpec
 from reward_server.serving import current
 from reward_server.settings import Settings
@@ -49,6 +49,7 @@ class Limits:
     max_response_bytes: int
     max_pending_samples: int
     request_deadline_s: float
+    eval_wait_s: float
 
 
 PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
@@ -228,7 +229,12 @@ class Engine:
         with self.metrics.scorer_seconds.labels(profile.specs[key].name).time():
             if scorer.runs_in == "worker":
                 found = await self._in_workers(
-                    profile.specs[key].key, scorer, chosen, explain=explain, give_up_at=give_up_at
+                    profile.specs[key].key,
+                    scorer,
+                    chosen,
+                    explain=explain,
+                    give_up_at=give_up_at,
+                    priority=request.priority,
                 )
             elif scorer.runs_in == "model":
                 found = await self.models.score(
@@ -252,8 +258,10 @@ class Engine:
         *,
         explain: bool,
         give_up_at: float | None,
+        priority: Priority,
     ) -> list[Score]:
-        run = partial(self.pool.score, key, explain=explain, give_up_at=give_up_at)
+        after_s = self.limits.eval_wait_s if priority == "eval" else 0.0
+        run = partial(self.pool.score, key, explain=explain, give_up_at=give_up_at, after_s=after_s)
         if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
             return await run(samples)
         about = f"{key} {scorer.version} {explain}"
@@ -349,6 +357,7 @@ def create_engine(
         max_response_bytes=settings.max_response_bytes,
         max_pending_samples=settings.max_pending_samples,
         request_deadline_s=settings.request_deadline_s,
+        eval_wait_s=settings.eval_wait_s,
     )
     models = ModelHost(profiles, settings.other_models, make_batcher)
     cache = VerdictCache(settings.cache_bytes)

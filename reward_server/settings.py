@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     cluster_gpu_share: float = Field(
         default=0.0, ge=0, description="of a GPU, for each replica of a model on Ray"
     )
+    eval_wait_s: float = Field(
+        default=5.0, ge=0, description="how long evaluation waits behind training for a worker"
+    )
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )

@@ -1,12 +1,13 @@
 """One call of the worker pool: its samples, what is still to be handed out, the verdicts so far.
 
 Here too are the verdicts that no scorer gives: what a sample gets when its worker or its time is
-lost. No processes and no clocks here: see `workers.py`.
+lost. No processes here: see `workers.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,14 +45,17 @@ class Call:
     chunk: int
     done: asyncio.Future[None]
     on_score: Callable[[int, Score], None] | None = None
+    after_s: float = 0.0
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
+    due: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.due = time.monotonic() + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
 
@@ -93,3 +97,26 @@ class Call:
             fields.setdefault("response", "")
             samples.append(Sample(sample.id, **fields))
         return Task(first, self.scorer, self.explain, samples)
+
+
+class Turns:
+    """The calls that wait, in turn: those that are due, and the others when no such call waits."""
+
+    def __init__(self) -> None:
+        self._due: deque[Call] = deque()
+        self._later: deque[Call] = deque()
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._later)
+
+    def append(self, call: Call) -> None:
+        (self._later if call.due > time.monotonic() else self._due).append(call)
+
+    def popleft(self) -> Call:
+        if self._later and (not self._due or self._later[0].due <= time.monotonic()):
+            return self._later.popleft()
+        return self._due.popleft()
+
+    def clear(self) -> None:
+        self._due.clear()
+        self._later.clear()

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -37,6 +37,7 @@ from reward_server.worker_calls import (
     NO_WORKERS,
     NOT_RUNNING,
     Call,
+    Turns,
     late,
 )
 from reward_server.worker_link import Slot, Worker
@@ -50,12 +51,9 @@ HAND_S, HAND_SAMPLES = 0.004, 128
 STALL_S = 0.05
 # How long a worker may have samples in hand and work on none before it counts as stuck.
 PICK_UP_S = 1.0
-START_TIMEOUT_S = 120.0
-HELLO_TIMEOUT_S = 30.0
+START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
-# Failures in a row to bring up a worker after which waiting samples are not kept waiting.
-FAILURES_TOO_MANY = 5
-
+FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
 log = logging.getLogger(__name__)
 
 
@@ -93,7 +91,7 @@ class WorkerPool:
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
-        self._queue: deque[Call] = deque()
+        self._queue = Turns()
         self._calls: set[Call] = set()
 
     @property
@@ -158,10 +156,12 @@ class WorkerPool:
         explain: bool = False,
         give_up_at: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
+        after_s: float = 0.0,
     ) -> list[Score]:
         """One score a sample, in their order. `give_up_at` is in the event loop's time, seconds.
 
-        When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict.
+        When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict,
+        and for `after_s` other calls go first.
 
         Raises:
             KeyError: the pool has no such scorer.
@@ -172,7 +172,7 @@ class WorkerPool:
         if give_up_at is not None and give_up_at <= loop.time():
             return [NEVER_BEGUN] * len(samples)
         about = scorer, self._server.reads[scorer], samples, explain
-        call = Call(*about, self._chunk, loop.create_future(), on_score)
+        call = Call(*about, self._chunk, loop.create_future(), on_score, after_s)
         if give_up_at is not None:
             call.timer = loop.call_at(give_up_at, self._give_up, call)
         self._calls.add(call)
@@ -243,7 +243,7 @@ class WorkerPool:
             if len(positions) == 1:
                 why = f"the sample cannot be sent to a worker: {error}"
                 call.settle(positions[0], failed(why))
-            call.chunk = 1  # one by one the culprit will be found
+            call.chunk = 1  # the culprit will be found
             self._requeue([(call, at) for at in positions if call.scores[at] is None])
             return False
 

@@ -551,3 +551,26 @@ async def test_a_scorer_that_the_pool_does_not_have_is_our_own_bug(start_pool: S
     pool = await start_pool()
     with pytest.raises(KeyError, match="no_such_scorer"):
         await pool.score("no_such_scorer", numbers(1))
+
+
+async def test_evaluation_waits_behind_training_and_does_not_starve(start_pool: StartPool) -> None:
+    pool = await start_pool(workers=1, spares=0, chunk=1)
+    done: list[str] = []
+
+    async def call(name: str, seconds: str, after_s: float) -> None:
+        await pool.score("hostile", [acting("sleep", seconds)] * 3, after_s=after_s)
+        done.append(name)
+
+    busy = asyncio.create_task(call("first", "0.1", 0.0))
+    await asyncio.sleep(0.05)
+    evaluation = asyncio.create_task(call("evaluation", "0.01", 60.0))
+    await asyncio.sleep(0.01)
+    training = asyncio.create_task(call("training", "0.01", 0.0))
+    await asyncio.gather(busy, evaluation, training)
+    assert done.index("training") < done.index("evaluation")
+
+    stream = [asyncio.create_task(pool.score("hostile", [acting("sleep", "0.01")] * 200))]
+    await asyncio.sleep(0.05)
+    await pool.score("hostile", [acting("sleep", "0.01")], after_s=0.3)
+    assert not stream[0].done()
+    stream[0].cancel()

@@ -1,0 +1,224 @@
+"""HTTP under load: our server against peers on one core, and thousands of calls in flight at once.
+
+Throughput: the profile `dummy`, ours against idiomatic FastAPI (pydantic in, response_model out)
+and against bare ASGI that only decodes and encodes the same JSON. Each is pinned to the first core
+and given bodies of 2 KB a sample over raw connections from another process; rounds interleaved,
+medians, and the processor time of the server beside the clock, which other work disturbs less.
+
+Flood: 2,000 and 4,000 calls of one math sample, all at once, against a server that takes some of
+them and sheds the rest; each caller comes again when Retry-After says. Meanwhile a process of its
+own asks `/health`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from benchmarks import record
+from tests.live_server import ROOT, LiveServer, clean_environment, free_port
+
+ROUNDS, ROUND_S = 5, 2.0
+SHAPES = {1: 16, 64: 8, 512: 4}  # samples in a request: connections
+RESPONSE_BYTES, PROMPT_BYTES = 2048, 300
+GOALS = {64: 2.0, 512: 2.4}
+FLOODS = (2000, 4000)
+OPTIONS = ("--log_level", "warning", "--workers", "1")
+
+
+@dataclass
+class Peer:
+    name: str
+    port: int
+    pid: int
+
+
+@dataclass
+class Rate:
+    """Samples a second by the clock, and processor microseconds of the server a sample."""
+
+    samples_per_s: float
+    cpu_us: float
+
+
+@contextmanager
+def ours(folder: Path, *options: str) -> Iterator[Peer]:
+    server = LiveServer(folder / "log", *OPTIONS, *options).start()
+    assert server.process is not None
+    pin(server.process.pid)
+    yield Peer("ours", server.port, server.process.pid)
+    server.kill()
+
+
+@contextmanager
+def peer(name: str) -> Iterator[Peer]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks._serving_peers", name, str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment())
+    while True:
+        try:
+            httpx2.post(f"http://127.0.0.1:{port}/score", json={"samples": []})
+            break
+        except httpx2.TransportError:
+            time.sleep(0.05)
+    pin(process.pid)
+    yield Peer(name, port, process.pid)
+    process.kill()
+    process.wait()
+
+
+def pin(pid: int) -> None:
+    """The server on the first core; this process, which makes the load, on the others."""
+    os.sched_setaffinity(pid, {0})
+    if others := set(range(os.cpu_count() or 1)) - {0}:
+        os.sched_setaffinity(0, others)
+
+
+def request_bytes(count: int, profile: str = "dummy") -> bytes:
+    response = f"\\boxed{{7}} {'x' * RESPONSE_BYTES}"
+    same = {"prompt": "p" * PROMPT_BYTES, "response": response, "ground_truth": "7"}
+    samples = [{"id": f"q{i}", **same} for i in range(count)]
+    body = json.dumps({"profile": profile, "samples": samples}).encode()
+    head = "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def load(port: int, request: bytes, connections: int, seconds: float) -> int:
+    """Requests answered in so many seconds, each connection sending one after the other."""
+    until = time.perf_counter() + seconds
+
+    async def talk() -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+        count = 0
+        while time.perf_counter() < until:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            count += 1
+        writer.close()
+        return count
+
+    return sum(await asyncio.gather(*(talk() for _ in range(connections))))
+
+
+def rate(server: Peer, count: int) -> Rate:
+    process = psutil.Process(server.pid)
+    before, began = process.cpu_times(), time.perf_counter()
+    answered = asyncio.run(load(server.port, request_bytes(count), SHAPES[count], ROUND_S))
+    seconds, after = time.perf_counter() - began, process.cpu_times()
+    cpu_s = after.user + after.system - before.user - before.system
+    return Rate(answered * count / seconds, cpu_s / (answered * count) * 1e6)
+
+
+def throughput(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        servers = [stack.enter_context(ours(folder))]
+        servers += [stack.enter_context(peer(name)) for name in ("fastapi", "bare")]
+        for count in SHAPES:
+            found: dict[str, list[Rate]] = {server.name: [] for server in servers}
+            for _ in range(ROUNDS):
+                for server in servers:
+                    found[server.name].append(rate(server, count))
+            rows += compared(count, found)
+    return rows
+
+
+def compared(count: int, found: dict[str, list[Rate]]) -> list[dict[str, Any]]:
+    clock = {n: statistics.median(r.samples_per_s for r in rates) for n, rates in found.items()}
+    cpu = {n: statistics.median(r.cpu_us for r in rates) for n, rates in found.items()}
+    return [
+        {
+            "what": f"samples/s at {count} a request",
+            "ours": round(clock["ours"]),
+            "peer": round(clock[name]),
+            "peer_name": name,
+            "ratio": round(clock["ours"] / clock[name], 2),
+            "goal": GOALS.get(count) if name == "fastapi" else 0.7 if count > 1 else None,
+            "ours_cpu_us": round(cpu["ours"], 2),
+            "peer_cpu_us": round(cpu[name], 2),
+            "cpu_ratio": round(cpu[name] / cpu["ours"], 2),
+        }
+        for name in ("fastapi", "bare")
+    ]
+
+
+async def flood(port: int, calls: int) -> dict[str, Any]:
+    """All calls at once; those shed come again."""
+    request, shed = request_bytes(1, "math"), 0
+    began = time.perf_counter()
+
+    async def call() -> bool:
+        nonlocal shed
+        for _ in range(100):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            writer.close()
+            if head.startswith(b"http/1.1 200"):
+                return json.loads(body)["results"][0]["reward"] is not None
+            assert head.startswith(b"http/1.1 429"), head
+            shed += 1
+            await asyncio.sleep(float(head.split(b"retry-after: ")[1].split(b"\r\n")[0]))
+        return False
+
+    watcher = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks._health", str(port), stdout=asyncio.subprocess.PIPE
+    )
+    await asyncio.sleep(1.0)
+    answers = await asyncio.gather(*(call() for _ in range(calls)), return_exceptions=True)
+    seconds = time.perf_counter() - began - 1.0
+    watcher.terminate()
+    assert watcher.stdout is not None
+    health_ms = [float(line) for line in (await watcher.stdout.read()).split()]
+    lost = [answer for answer in answers if answer is not True]
+    quantiles = statistics.quantiles(health_ms, n=100)
+    return {
+        "what": f"{calls} calls of one sample in flight",
+        "ours": round(seconds, 2),
+        "unit": "s until all are answered",
+        "lost": len(lost),
+        "shed_then_answered": shed,
+        "health_p50_ms": round(quantiles[49], 1),
+        "health_p99_ms": round(quantiles[98], 1),
+        "health_asked": len(health_ms),
+    }
+
+
+def raise_file_limit() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    raise_file_limit()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = throughput(Path(folder))
+        with ours(Path(folder), "--max_pending_samples", "200", "--cache_bytes", "0") as server:
+            rows += [asyncio.run(flood(server.port, calls)) for calls in FLOODS]
+    for row in rows:
+        print("  ".join(f"{name}={value}" for name, value in row.items()))
+    record("serving", rows, response_bytes=RESPONSE_BYTES, rounds=ROUNDS)
+
+
+if __name__ == "__main__":
+    main()

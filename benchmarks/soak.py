@@ -1,0 +1,165 @@
+"""A long run at full load with hostile answers among the good: nothing lost, no memory gained.
+
+`python -m benchmarks.soak --minutes 30 [--hostile FILE.jsonl]`. One line a minute: samples scored,
+errors by code, lost samples, and the resident memory of server, fork server and workers. Workers
+are replaced on purpose, and a fresh one is small: what is held to be flat is the server's and the
+fork server's memory, and the largest worker of each minute. After a warm-up of a tenth of the time
+each must stay within 5% of what it had then; if one does not, or a sample is lost, exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import record
+from clients import AsyncRemoteRewardClient
+from tests.live_server import ROOT, LiveServer
+
+HOSTILE = ROOT.parent / "shared" / "data" / "math_hostile.jsonl"
+HOSTILE_SHARE = 0.01
+CALLERS, BATCH = 8, 64
+WARM_UP, FLAT = 0.1, 0.05
+
+
+@dataclass
+class Tally:
+    scored: int = 0
+    lost: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+def good(chance: random.Random, place: int) -> dict[str, Any]:
+    truth = chance.randrange(10**6)
+    said = truth if chance.random() < 0.5 else truth + 1
+    text = "Let me think. " * chance.randrange(5, 150)
+    return {
+        "id": str(place),
+        "response": f"{text}So it is \\boxed{{{said}}}.",
+        "ground_truth": str(truth),
+    }
+
+
+def hostile_samples(path: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{"response": row["pred"], "ground_truth": row["ground_truth"]} for row in rows]
+
+
+def batch(chance: random.Random, hostile: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**chance.choice(hostile), "id": str(place)}
+        if hostile and chance.random() < HOSTILE_SHARE
+        else good(chance, place)
+        for place in range(BATCH)
+    ]
+
+
+async def caller(
+    client: AsyncRemoteRewardClient,
+    seed: int,
+    hostile: Sequence[dict[str, Any]],
+    until: float,
+    tally: Tally,
+) -> None:
+    chance = random.Random(seed)
+    while time.monotonic() < until:
+        samples = batch(chance, hostile)
+        results = await client.score(samples)
+        answered = [result.id for result in results] == [sample["id"] for sample in samples]
+        tally.lost += 0 if answered else len(samples)
+        tally.scored += len(results)
+        tally.errors.update(result.error.code for result in results if result.error)
+
+
+def memory_mib(server_pid: int) -> dict[str, float]:
+    """Resident memory of the server, its fork server and the largest worker."""
+    server = psutil.Process(server_pid)
+    found = {"server": server.memory_info().rss / 2**20}
+    for fork_server in server.children():
+        found["fork server"] = fork_server.memory_info().rss / 2**20
+        workers = [child.memory_info().rss / 2**20 for child in fork_server.children()]
+        found["largest worker"] = max(workers, default=0.0)
+    return found
+
+
+async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]]:
+    """A line a minute, or ten in all if the run is short; the memory at each."""
+    step_s = min(60.0, seconds / 10)
+    seen: list[dict[str, float]] = []
+    began = time.monotonic()
+    while time.monotonic() - began < seconds - step_s / 2:
+        await asyncio.sleep(step_s)
+        peaks: dict[str, float] = {}
+        for _ in range(10):  # a worker may just have been replaced
+            for name, mib in memory_mib(pid).items():
+                peaks[name] = max(peaks.get(name, 0.0), mib)
+            await asyncio.sleep(0.02)
+        seen.append(peaks)
+        shown = ", ".join(f"{name} {mib:.1f} MiB" for name, mib in peaks.items())
+        print(
+            f"{(time.monotonic() - began) / 60:5.1f} min: {tally.scored} scored, {tally.lost} lost,"
+            f" errors {dict(tally.errors)}; {shown}",
+            flush=True,
+        )
+    return seen
+
+
+async def soak(live: LiveServer, minutes: float, hostile: Sequence[dict[str, Any]]) -> Any:
+    assert live.process is not None
+    tally = Tally()
+    until = time.monotonic() + minutes * 60
+    async with AsyncRemoteRewardClient(live.url, timeout_s=120, batch_size=BATCH) as client:
+        watching = asyncio.create_task(watch(live.process.pid, minutes * 60, tally))
+        await asyncio.gather(
+            *(caller(client, seed, hostile, until, tally) for seed in range(CALLERS))
+        )
+        return tally, await watching
+
+
+def growth(seen: Sequence[dict[str, float]]) -> dict[str, float]:
+    """How much more each process had at the most than at the end of the warm-up, as a share."""
+    settled = seen[max(1, round(len(seen) * WARM_UP)) - 1 :]
+    return {
+        name: max(peaks[name] for peaks in settled) / settled[0][name] - 1 for name in settled[0]
+    }
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(description="A long run at full load.")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--hostile", type=Path, default=HOSTILE, help="JSONL of hostile samples")
+    given = parser.parse_args(list(argv))
+    hostile = hostile_samples(given.hostile) if given.hostile.is_file() else []
+    print(f"{given.minutes:g} minutes, {len(hostile)} kinds of hostile answers", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--log_level", "warning", "--worker_max_samples", "20000")
+        live = LiveServer(Path(folder) / "log", *options).start()
+        try:
+            tally, seen = asyncio.run(soak(live, given.minutes, hostile))
+        finally:
+            live.stop()
+    grown = growth(seen)
+    rows = [
+        {"what": f"memory of the {name} after {given.minutes:g} min", "ours": round(share, 4)}
+        for name, share in grown.items()
+    ]
+    record("soak", rows, scored=tally.scored, lost=tally.lost, errors=dict(tally.errors))
+    flat = all(share <= FLAT for share in grown.values())
+    print(f"lost {tally.lost} of {tally.scored}; growth {grown}; {'flat' if flat else 'NOT FLAT'}")
+    return 0 if flat and not tally.lost else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""What must not lose a sample: the end of a server, a rolling restart, the death of any process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from clients import AsyncRemoteRewardClient
+from tests.live_server import LiveServer
+
+StartServer = Callable[..., LiveServer]
+HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"
+
+
+def hostile_profile(folder: Path) -> tuple[str, str]:
+    (folder / "slow.yaml").write_text(HOSTILE)
+    return "--profiles_dir", str(folder)
+
+
+def sleeping(count: int, seconds: float) -> list[dict[str, Any]]:
+    return [{"id": str(i), "response": str(seconds), "ground_truth": "sleep"} for i in range(count)]
+
+
+async def test_sigterm_with_1000_samples_in_flight_answers_them_all(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    live = start_server(*hostile_profile(tmp_path))
+    body = {"profile": "slow", "samples": sleeping(50, 0.02)}
+    async with httpx2.AsyncClient(base_url=live.url, timeout=60) as client:
+        in_flight = [asyncio.create_task(client.post("/score", json=body)) for _ in range(24)]
+        while await pending(client) < 1000:
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        stopping = asyncio.create_task(asyncio.to_thread(live.stop))
+        answers = await asyncio.gather(*in_flight)
+        assert await stopping == 0
+    assert time.monotonic() - began < 30
+    rewards = [result["reward"] for answer in answers for result in answer.json()["results"]]
+    assert rewards == [0.02] * 1200
+
+
+async def pending(client: httpx2.AsyncClient) -> float:
+    text = (await client.get("/metrics")).text
+    return float(text.split("\nreward_worker_pending_samples ")[1].split()[0])
+
+
+async def test_a_rolling_restart_behind_two_urls_fails_no_call(start_server: StartServer) -> None:
+    servers = [start_server(), start_server()]
+    going, scored = True, 0
+
+    async def caller(client: AsyncRemoteRewardClient, name: int) -> None:
+        nonlocal scored
+        while going:
+            samples = [{"id": f"{name}/{i}", "response": f"{i}"} for i in range(5)]
+            results = await client.score(samples, "dummy")
+            assert all(result.reward is not None for result in results)
+            scored += len(results)
+
+    async with AsyncRemoteRewardClient([server.url for server in servers]) as client:
+        callers = [asyncio.create_task(caller(client, name)) for name in range(8)]
+        for server in servers:
+            before = scored
+            assert await asyncio.to_thread(server.stop) == 0
+            await asyncio.to_thread(server.restart)
+            assert scored > before
+        going = False
+        await asyncio.gather(*callers)
+    for server in servers:
+        assert "Traceback" not in server.log.read_text()
+
+
+async def test_kill_9_of_any_process_leaves_each_sample_a_result_or_an_honest_error(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    live = start_server(*hostile_profile(tmp_path))
+    assert live.process is not None
+    server = psutil.Process(live.process.pid)
+    chance = random.Random(7)
+    kinds = {"fork server": 0, "worker": 0}
+    body = {"profile": "slow", "samples": sleeping(100, 0.005)}
+    async with httpx2.AsyncClient(base_url=live.url, timeout=60) as client:
+        for _ in range(6):
+            scoring = asyncio.create_task(client.post("/score", json=body))
+            await asyncio.sleep(0.1)
+            # The fork server and below it workers and spare, which look alike from here.
+            [fork_server] = server.children()
+            kind = chance.choice(list(kinds)) if all(kinds.values()) else min(kinds, key=kinds.get)  # type: ignore[arg-type]
+            victim = fork_server if kind == "fork server" else chance.choice(fork_server.children())
+            os.kill(victim.pid, signal.SIGKILL)
+            kinds[kind] += 1
+            results = (await scoring).json()["results"]
+            assert [result["id"] for result in results] == [str(i) for i in range(100)]
+            lost = [result for result in results if result["reward"] != 0.005]
+            assert {result["error"]["code"] for result in lost} <= {"worker_lost"}
+            assert len(lost) <= 2  # those that were running
+            await asyncio.to_thread(live.wait_until_ready)
+    assert all(kinds.values())
