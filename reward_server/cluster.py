@@ -52,9 +52,16 @@ class Workers:
         await self.pool.start()
 
     async def score(
-        self, scorer: str, samples: Sequence[Sample], explain: bool, left_s: float | None
+        self,
+        scorer: str,
+        samples: Sequence[Sample],
+        explain: bool,
+        left_s: float | None,
+        after_s: float,
     ) -> list[Score]:
-        return await self.pool.score(scorer, samples, explain=explain, give_up_at=_at(left_s))
+        return await self.pool.score(
+            scorer, samples, explain=explain, give_up_at=_at(left_s), after_s=after_s
+        )
 
     async def check_health(self) -> None:
         if self.pool.alive == 0:
@@ -122,13 +129,16 @@ class RemotePool:
         explain: bool = False,
         give_up_at: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
+        after_s: float = 0.0,
     ) -> list[Score]:
         """One score a sample, in their order."""
         score = self.handles[scorer].score
         parts = [samples[i : i + CALL_SAMPLES] for i in range(0, len(samples), CALL_SAMPLES)]
 
         async def part_scores(part: Sequence[Sample]) -> list[Score]:
-            found = await _called(lambda: score.remote(scorer, part, explain, _left(give_up_at)))
+            found = await _called(
+                lambda: score.remote(scorer, part, explain, _left(give_up_at), after_s)
+            )
             return [Score(error=_LOST)] * len(part) if found is None else found
 
         self.pending += len(samples)
