@@ -54,7 +54,15 @@ def good(chance: random.Random, place: int) -> dict[str, Any]:
 
 def hostile_samples(path: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{"response": row["pred"], "ground_truth": row["ground_truth"]} for row in rows]
+    answers = (
+        (row.get("pred") or repeated(row["pred_parts"]), row["ground_truth"]) for row in rows
+    )
+    return [{"response": answer, "ground_truth": truth} for answer, truth in answers]
+
+
+def repeated(parts: Sequence[tuple[str, int]]) -> str:
+    """Long answers are kept as pieces and how often each comes."""
+    return "".join(piece * count for piece, count in parts)
 
 
 def batch(chance: random.Random, hostile: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
