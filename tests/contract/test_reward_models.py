@@ -1,0 +1,54 @@
+"""A reward model behind the foreign formats reads the text as it came, end tokens included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.live_server import LiveServer
+from tests.reward_server.models import tiny
+
+PROMPT, RESPONSE, END = "Tell me one ", "the story of two three . ", "<eos>"
+PROFILE = """
+scorers:
+  reward_model:
+    config: {{model: {folder}, template: plain, dtype: float32, device: cpu}}
+"""
+
+
+@pytest.fixture
+def server(start_server: Callable[..., LiveServer], tmp_path: Path) -> LiveServer:
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    folder = tiny.classifier(tmp_path / "model")
+    (profiles / "judge.yaml").write_text(PROFILE.format(folder=folder))
+    return start_server("--profiles_dir", str(profiles))
+
+
+def test_every_format_of_whole_texts_gets_the_score_of_the_text_as_it_came(
+    server: LiveServer,
+) -> None:
+    def post(path: str, body: dict[str, Any]) -> Any:
+        answer = httpx2.post(f"{server.url}{path}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    text = PROMPT + RESPONSE + END
+    samples = [{"id": str(i), "response": each} for i, each in enumerate((text, PROMPT + RESPONSE))]
+    native = post("/score", {"profile": "judge", "samples": samples})["results"]
+    score, without_end = (result["reward"] for result in native)
+    assert score != without_end
+    asked = "?profile=judge"
+    openrlhf = {"query": [text], "prompts": [PROMPT], "labels": [None]}
+    found = [
+        post(f"/compat/openrlhf/get_reward{asked}", openrlhf)["rewards"][0],
+        post(f"/compat/limr/get_reward{asked}", {"query": [text]})["rewards"][0],
+        post(f"/compat/llamafactory/v1/score/evaluation{asked}", {"messages": [text]})["scores"][0],
+        post(f"/compat/vllm/classify{asked}", {"input": text})["data"][-1]["probs"][-1],
+        post(f"/compat/sglang/v1/embeddings{asked}", {"input": text})["data"][-1]["embedding"][-1],
+    ]
+    assert found == pytest.approx([score] * 5, abs=1e-6)
