@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test serve check lint bench limr wheels docker-test openapi clean
+.PHONY: fuzz help demo test serve check lint bench limr wheels docker-test openapi clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ wheels: $(INSTALLED) ## fetch the wheels of both images into docker/wheels, for 
 
 docker-test: wheels ## build the images, run the whole stack, kill a container in the middle
 	$(BIN)/python -m pytest tests/docker -m docker -s --timeout 5400
+
+fuzz: $(INSTALLED) ## 1,000 generated requests to every operation of the wire
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/reward_server/test_fuzz_wire.py
 
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
 	$(BIN)/python -m reward_server.openapi > tests/reward_server/openapi.json

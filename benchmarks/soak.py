@@ -55,7 +55,8 @@ def good(chance: random.Random, place: int) -> dict[str, Any]:
 def hostile_samples(path: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     answers = (
-        (row.get("pred") or repeated(row["pred_parts"]), row["ground_truth"]) for row in rows
+        (row["pred"] if "pred" in row else repeated(row["pred_parts"]), row["ground_truth"])
+        for row in rows
     )
     return [{"response": answer, "ground_truth": truth} for answer, truth in answers]
 
@@ -152,7 +153,9 @@ def main(argv: Sequence[str] = ()) -> int:
     hostile = hostile_samples(given.hostile) if given.hostile.is_file() else []
     print(f"{given.minutes:g} minutes, {len(hostile)} kinds of hostile answers", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        # A cache that is full by the end of the warm-up: filling it is no leak.
         options = ("--log_level", "warning", "--worker_max_samples", "20000")
+        options += ("--cache_bytes", str(2**23))
         live = LiveServer(Path(folder) / "log", *options).start()
         try:
             tally, seen = asyncio.run(soak(live, given.minutes, hostile))
