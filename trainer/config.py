@@ -1,7 +1,8 @@
 """YAML file and command line -> filled dataclasses; every key checked by TRL's own parser.
 
 In: dataclass types (TRL's configs and ours), arguments. Out: one instance of each. A key of the
-file means what the same flag means on the command line, which overrides it. Two defaults are ours:
+file means what the same flag means on the command line, which overrides it; the names of other
+projects (`aliases.py`) are accepted. Two defaults are ours:
 `report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from argparse import Action
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from trl.scripts._hf_argparser import string_to_bool
 from trl.scripts.utils import TrlParser
 
+from trainer.aliases import meant
 from trainer.errors import InputError
 
 
@@ -65,15 +67,52 @@ def parse_config(
     return filled
 
 
-def given_fields(argv: Sequence[str]) -> set[str]:
-    """The names that the config file and the flags mention, whatever their values.
+def given_fields(argv: Sequence[str], types: Sequence[type]) -> set[str]:
+    """The fields that the config file and the flags mention, whatever their values.
 
     Raises:
         InputError: no such file.
     """
     path, flags = _take_config_path(list(argv))
-    words = {word[2:].partition("=")[0] for word in flags if word.startswith("--")}
-    return words | set(_read_yaml(path) if path else ())
+    fields = {each.name for kind in types for each in dataclasses.fields(kind)}
+    content = _read_yaml(path) if path else {}
+    words = [word for word in _own_flags(flags, fields) if word.startswith("--")]
+    return {meant(name, value, fields)[0] for name, value in content.items()} | {
+        word[2:].partition("=")[0] for word in words
+    }
+
+
+def _own_keys(content: dict[str, Any], fields: Mapping[str, Action], where: str) -> dict[str, Any]:
+    """The keys of the file by the names of the fields.
+
+    Raises:
+        InputError: an unknown key, or two for one field.
+    """
+    own: dict[str, Any] = {}
+    for key, value in content.items():
+        name, meaning = meant(key, value, fields)
+        if name not in fields:
+            raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
+        if name in own:
+            raise InputError(f"{where}: {key} and another key both set {name}: give it once")
+        own[name] = meaning
+    return own
+
+
+def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
+    """The flags by the names of the fields; every other word as it stands."""
+    own = list(words)
+    for place, word in enumerate(words):
+        if not word.startswith("--"):
+            continue
+        name, equals, value = word[2:].partition("=")
+        follows = not equals and place + 1 < len(words)
+        value = words[place + 1] if follows else value
+        field, meaning = meant(name, value, fields)
+        own[place] = f"--{field}={meaning}" if equals else f"--{field}"
+        if follows:
+            own[place + 1] = str(meaning)
+    return own
 
 
 def _pairs(flags: list[str]) -> dict[str, Any]:
@@ -104,9 +143,7 @@ def _fill(
     parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, epilog=epilog)
     # Reversed: a `--no_x` stands after its `--x`, with the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
-    for key in content:
-        if key not in fields:
-            raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
+    content, flags = _own_keys(content, fields, where), _own_flags(flags, fields)
     if "report_to" in fields and find_spec("tensorboard"):
         parser.set_defaults_with_config(report_to="tensorboard")
     if "num_generations_eval" in fields:
@@ -189,6 +226,6 @@ def _as_flag(action: Action, value: Any) -> list[str]:
     return [f"{flag}={value}"]
 
 
-def _nearest(name: str, known: dict[str, Action]) -> str:
+def _nearest(name: str, known: Mapping[str, Action]) -> str:
     matches = get_close_matches(name, known, n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -25,7 +25,7 @@ from clients import (
     ScoreResult,
     Unauthorized,
 )
-from clients.adapters.trl import mean_scores, rewards_of, samples_of
+from clients.adapters.trl import TrlOptions, mean_scores, rewards_of, samples_of
 from trainer.errors import InputError, RunFailed
 from trainer.samples import KeptSample, SampleWriter
 
@@ -118,6 +118,28 @@ def score_all(
         return list(error.results) or [None] * len(samples)
 
 
+def score_texts(
+    client: Any,
+    arguments: RewardArguments,
+    rows: Sequence[dict[str, Any]],
+    texts: Sequence[str],
+) -> list[ScoreResult | None]:
+    """Results, explained, of texts as responses to dataset rows: the way that training's go."""
+    names = {name for row in rows for name in row if name != "prompt"}
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    prompts = [row["prompt"] for row in rows]
+    samples = samples_of(prompts, texts, columns, options_of(arguments))
+    return score_all(client, samples, arguments.reward_profile, priority="train", explain=True)
+
+
+def options_of(arguments: RewardArguments) -> TrlOptions:
+    """Which columns hold what."""
+    return {
+        "ground_truth_column": arguments.ground_truth_column,
+        "metadata_columns": arguments.metadata_columns or (),
+    }
+
+
 class ServerReward:
     """A reward function for `GRPOTrainer(reward_funcs=...)`; each rank calls its own on its rows.
 
@@ -178,15 +200,7 @@ class ServerReward:
     def _samples(
         self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
     ) -> list[Sample]:
-        samples = samples_of(
-            prompts,
-            completions,
-            columns,
-            {
-                "ground_truth_column": self.arguments.ground_truth_column,
-                "metadata_columns": self.arguments.metadata_columns or (),
-            },
-        )
+        samples = samples_of(prompts, completions, columns, options_of(self.arguments))
         # A group may lie on several ranks: its samples are numbered over all of them.
         first = self.writer.rank * len(samples)
         for place, sample in enumerate(samples, first):

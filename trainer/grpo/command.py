@@ -25,7 +25,9 @@ from trainer.data import (
 )
 from trainer.errors import InputError
 from trainer.grpo.config import GrpoArguments, RolloutArguments
+from trainer.grpo.equal_rewards import WarnOfEqualRewards
 from trainer.grpo.long_prompts import fit_prompts
+from trainer.grpo.preflight import PreflightArguments, check_rewards
 from trainer.grpo.trainer import GrpoTrainer
 from trainer.launch import (
     check_model_path,
@@ -51,6 +53,7 @@ TYPES = (
     DataArguments,
     PromptArguments,
     RewardArguments,
+    PreflightArguments,
     RolloutArguments,
     GrpoArguments,
     GRPOConfig,
@@ -67,10 +70,10 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: no reward server at the start, or too many failed rewards.
     """
     configs = parse_config(TYPES, argv, "trainer grpo")
-    data, prompts, rewards, rollout, settings, args, model = configs
+    data, prompts, rewards, preflight, rollout, settings, args, model = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
-    settings.apply(args, given_fields(argv))
+    settings.apply(args, given_fields(argv, TYPES))
     rollout.check_sampling(args)
     checkpoint = checkpoint_to_resume(args)
     parts = []
@@ -80,6 +83,9 @@ def run(argv: Sequence[str]) -> None:
     fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
     writer = open_samples(output / SAMPLES, args, checkpoint)
     scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
+    found = check_rewards(parts[0], scoring, rewards, preflight)
+    if args.process_index == 0:
+        print(found)
     own = {"settings": settings, "rollout": rollout}
     trainer = build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, *parts, **own)
     if trainer.is_world_process_zero():
@@ -119,7 +125,7 @@ def build_trainer(
         eval_dataset=eval_rows,
         quantization_config=quantization_of(model),
         peft_config=peft_of(model),
-        callbacks=[HoldWithoutRewards(reward)],
+        callbacks=[HoldWithoutRewards(reward), WarnOfEqualRewards()],
         **own,
     )
     return trainer
