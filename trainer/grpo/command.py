@@ -26,6 +26,7 @@ from trainer.data import (
 from trainer.errors import InputError
 from trainer.grpo.config import GrpoArguments, RolloutArguments
 from trainer.grpo.equal_rewards import WarnOfEqualRewards
+from trainer.grpo.learning import LearningArguments
 from trainer.grpo.long_prompts import fit_prompts
 from trainer.grpo.preflight import PreflightArguments, check_rewards
 from trainer.grpo.trainer import GrpoTrainer
@@ -56,6 +57,7 @@ TYPES = (
     PreflightArguments,
     RolloutArguments,
     GrpoArguments,
+    LearningArguments,
     GRPOConfig,
     ModelConfig,
 )
@@ -70,11 +72,12 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: no reward server at the start, or too many failed rewards.
     """
     configs = parse_config(TYPES, argv, "trainer grpo")
-    data, prompts, rewards, preflight, rollout, settings, args, model = configs
+    data, prompts, rewards, preflight, rollout, settings, learning, args, model = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
     settings.apply(args, given_fields(argv, TYPES))
     rollout.check_sampling(args)
+    learning.check(args, settings)
     checkpoint = checkpoint_to_resume(args)
     parts = []
     for part in (training_rows(data), evaluation_rows(data, args)):
@@ -86,7 +89,8 @@ def run(argv: Sequence[str]) -> None:
     found = check_rewards(parts[0], scoring, rewards, preflight)
     if args.process_index == 0:
         print(found)
-    own = {"settings": settings, "rollout": rollout}
+    own = {"settings": settings, "rollout": rollout, "learning": learning}
+    own["samples"] = writer.folder
     trainer = build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, *parts, **own)
     if trainer.is_world_process_zero():
         facts = {"fingerprints": fingerprints, "data": parts[0]._fingerprint}

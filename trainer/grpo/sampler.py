@@ -1,15 +1,32 @@
-"""In which order a run goes through its rows.
+"""In which order a run goes through its rows, and how often it meets each.
 
-In: TRL's sampler. Out: row numbers, each epoch's drawn from seed and epoch alone, so that a resumed
-run goes on in the order of the one that was interrupted.
+In: TRL's sampler; what earlier epochs' samples say of the rows. Out: row numbers, each epoch's
+drawn from seed, epoch and those samples alone, so that a resumed run goes on in the order of the
+one that was interrupted. An epoch is as long as TRL's whatever is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 from trl.trainer.utils import RepeatSampler
+
+from trainer.grpo.learning import LearningArguments
+from trainer.samples import KeptSample
+
+UNKNOWN_WEIGHT = 0.25
+
+
+class Record(NamedTuple):
+    """What the rollouts of a row were like: mean reward of the last, and how many of the last had
+    equal rewards."""
+
+    mean: float
+    equal_in_a_row: int
 
 
 class SeededEachEpoch(Sampler[int]):
@@ -27,3 +44,93 @@ class SeededEachEpoch(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+
+class ChosenEachEpoch(SeededEachEpoch):
+    """Rows by `LearningArguments`; `records(epoch)` is what is known before that epoch."""
+
+    def __init__(
+        self,
+        sampler: RepeatSampler,
+        seed: int,
+        epoch: Callable[[], int],
+        learning: LearningArguments,
+        records: Callable[[int], Sequence[Record | None]],
+    ) -> None:
+        super().__init__(sampler, seed, epoch)
+        self.learning = learning
+        self.records = records
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        batch = self.sampler.batch_size
+        records = self.records(self.epoch())
+        chosen = rows_of_epoch(records, batch, self.learning, generator)
+        for rows in chosen:
+            for _ in range(self.sampler.repeat_count):
+                for row in rows:
+                    yield from [row] * self.sampler.mini_repeat_count
+
+
+def rows_of_epoch(
+    records: Sequence[Record | None],
+    batch: int,
+    learning: LearningArguments,
+    generator: torch.Generator,
+) -> list[list[int]]:
+    """The rows of each rollout of an epoch, `batch` different ones each; `records` has one entry a
+    row, None for those that no rollout is known of."""
+    kept = kept_rows(records, batch, learning.skip_equal_retry, generator)
+    weights = torch.tensor([weight_of(each, learning.curriculum_floor) for each in records])
+    rollouts: list[list[int]] = []
+    while len(rollouts) < len(records) // batch:
+        if learning.curriculum:
+            places = torch.multinomial(weights[kept], batch, generator=generator)
+            rollouts.append(kept[places].tolist())
+        else:
+            order = kept[torch.randperm(len(kept), generator=generator)]
+            rollouts += [part.tolist() for part in order.split(batch) if len(part) == batch]
+    return rollouts[: len(records) // batch]
+
+
+def kept_rows(
+    records: Sequence[Record | None], at_least: int, retry: float | None, generator: torch.Generator
+) -> Tensor:
+    """The rows that are not passed over: row i stays with probability retry^z_i.
+
+    Where fewer than `at_least` stay, those with the least z_i come back.
+    """
+    streaks = torch.tensor([each.equal_in_a_row if each else 0 for each in records])
+    if retry is None:
+        return torch.arange(len(records))
+    stays = torch.rand(len(records), generator=generator) < retry**streaks
+    if stays.sum() < at_least:
+        stays[streaks.argsort(stable=True)[:at_least]] = True
+    return stays.nonzero().flatten()
+
+
+def weight_of(record: Record | None, floor: float) -> float:
+    """p (1 - p), not under the floor; a quarter for what is unknown."""
+    if record is None:
+        return UNKNOWN_WEIGHT
+    p = min(1.0, max(0.0, record.mean))
+    return max(p * (1 - p), floor)
+
+
+def records_of(samples: Iterable[KeptSample]) -> dict[str, Record]:
+    """What is known of each row, from its samples in the order of the steps."""
+    rollouts: dict[str, dict[int, list[float]]] = {}
+    for sample in samples:
+        if sample.reward is not None:
+            rollouts.setdefault(sample.group, {}).setdefault(sample.step, []).append(sample.reward)
+    return {group: record_of(list(steps.values())) for group, steps in rollouts.items()}
+
+
+def record_of(rollouts: Sequence[Sequence[float]]) -> Record:
+    """The record of a row from the rewards of its rollouts, the last one last."""
+    equal = 0
+    for rewards in reversed(rollouts):
+        if max(rewards) != min(rewards):
+            break
+        equal += 1
+    return Record(sum(rollouts[-1]) / len(rollouts[-1]), equal)

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Sampler
+from trl.rewards.other_rewards import get_soft_overlong_punishment
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from trainer.greedy import greedy
-from trainer.grpo.advantages import advantages_of
+from trainer.grpo.advantages import advantages_of, group_std, zero_variance
 from trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
+from trainer.grpo.learning import LearningArguments
 from trainer.grpo.open_rollout import OpenRollout, load, path_of, save
-from trainer.grpo.sampler import SeededEachEpoch
+from trainer.grpo.refill import other_rows, rows_of_groups, with_groups
+from trainer.grpo.sampler import ChosenEachEpoch, Record, SeededEachEpoch, records_of
 from trainer.rewards import HoldWithoutRewards
+from trainer.samples import read_samples
 
 
 class GrpoTrainer(GRPOTrainer):
@@ -33,6 +39,8 @@ class GrpoTrainer(GRPOTrainer):
     of an epoch from seed and epoch alone (TRL's own would begin anew in a resumed run).
 
     `rewards_here` are the rewards of this rank's rows of the last rollout, NaN without one.
+    `samples` is the folder in which the run keeps its samples: the rows that are learnt from by
+    `LearningArguments` are chosen by them.
     """
 
     def __init__(
@@ -40,10 +48,14 @@ class GrpoTrainer(GRPOTrainer):
         *args: Any,
         settings: GrpoArguments | None = None,
         rollout: RolloutArguments | None = None,
+        learning: LearningArguments | None = None,
+        samples: Path | None = None,
         **kwargs: Any,
     ) -> None:
         self.settings = settings or GrpoArguments()
         self.rollout = rollout or RolloutArguments()
+        self.learning = learning or LearningArguments()
+        self.samples = samples
         super().__init__(*args, **kwargs)
         self.own_advantages: Advantage | None = self.settings.own_advantages(cast(Any, self.args))
         self.rewards_here: Float[Tensor, " rows"] = torch.zeros(0)
@@ -72,11 +84,21 @@ class GrpoTrainer(GRPOTrainer):
         if signals is not None:
             inputs = [{**row, "signals": own} for row, own in zip(inputs, signals, strict=True)]
         rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self.learning.overlong_cache_tokens is not None:
+            rewards = rewards + self._overlong_penalties(completion_ids_list)[:, None]
         scores = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         scores[rewards.isnan().all(dim=1)] = torch.nan
         self.all_rewards = scores
         self.rewards_here = self._rows_here(scores)
         return rewards
+
+    def _overlong_penalties(self, completion_ids: list[list[int]]) -> Float[Tensor, " all_rows"]:
+        """What is taken off for length; a sample without a reward stays without one."""
+        cache = cast(int, self.learning.overlong_cache_tokens)
+        penalties = get_soft_overlong_punishment(self.max_completion_length, cache)(completion_ids)
+        self._log_metric("overlong_penalty", sum(penalties) / len(penalties))
+        here = torch.tensor(penalties, dtype=torch.float32, device=self.accelerator.device)
+        return cast(Tensor, self.accelerator.gather(here))
 
     def _rows_here(self, values: Tensor) -> Tensor:
         """This rank's part of what was gathered from all."""
@@ -85,19 +107,69 @@ class GrpoTrainer(GRPOTrainer):
         return values[first : first + rows]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = super()._generate_and_score_completions(inputs)
-        training = cast(Any, self.model).training
-        if self.own_advantages is not None:
-            size = self.num_generations if training else self.num_generations_eval
-            every = advantages_of(
-                self.all_rewards, cast(int, size), self.own_advantages, self.settings.eps
-            )
-            batch["advantages"] = self._rows_here(every).to(batch["advantages"].dtype)
-            self._correct_log(every)
+        batch = self._scored(inputs)
+        if self.learning.refill_groups and cast(Any, self.model).training:
+            batch = self._refilled(batch, inputs)
         if self.settings.length_normalization == "masked_normalize":
             longest = batch["completion_mask"].sum(dim=1).max().clamp(min=1)
             batch["longest_tokens"] = cast(Tensor, self.accelerator.gather(longest)).max()
         return batch
+
+    def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's rollout, with the advantages that TRL has no setting for."""
+        batch = super()._generate_and_score_completions(inputs)
+        if self.own_advantages is not None:
+            training = cast(Any, self.model).training
+            size = cast(int, self.num_generations if training else self.num_generations_eval)
+            kind, eps = self.own_advantages, self.settings.eps
+            every = advantages_of(self.all_rewards, size, kind, eps)
+            batch["advantages"] = self._rows_here(every).to(batch["advantages"].dtype)
+            self._correct_log(every)
+        return batch
+
+    def _refilled(self, batch: dict[str, Any], inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """The rollout with other rows in place of the groups of equal rewards, as far as
+        `refill_groups` further rollouts give any; every rank makes equally many."""
+        size, rewards = cast(int, self.num_generations), self.rewards_here.clone()
+        used = set(gather_object([row["id"] for row in inputs]))
+        for rounds in range(self.learning.refill_groups):
+            equal = zero_variance(rewards, size).nonzero().flatten()
+            rows = self._other_rows(used, len(equal), rounds)
+            if not rows:
+                break
+            other = self._scored([dict(row) for row in rows for _ in range(size)])
+            teaching = (group_std(self.rewards_here.view(-1, size)).flatten() > 0).nonzero()
+            count = min(len(equal), len(teaching))
+            places = rows_of_groups(equal[:count], size)
+            from_places = rows_of_groups(teaching.flatten()[:count], size)
+            batch = with_groups(batch, places, other, from_places, self._pad_token)
+            rewards[places] = self.rewards_here[from_places]
+            self._log_train("refill/groups", count)
+        self.rewards_here = rewards
+        self._log_train("refill/equal_left", float(zero_variance(rewards, size).float().mean()))
+        mask = batch["completion_mask"] * batch.get("tool_mask", 1)
+        batch["num_items_in_batch"] = cast(Tensor, self.accelerator.gather(mask.sum())).sum()
+        return batch
+
+    def _other_rows(self, used: set[str], equal: int, rounds: int) -> list[dict[str, Any]]:
+        """As many new rows for each rank as the neediest one wants; none where too few are left."""
+        count = max(gather_object([equal]))
+        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        rows: Any = self.train_dataset
+        seed = hash((self.args.seed, self.state.global_step, rounds))
+        drawn = other_rows(used, rows["id"], count * ranks, torch.Generator().manual_seed(seed))
+        if len(drawn) < count * ranks:
+            return []
+        used.update(rows[place]["id"] for place in drawn)
+        return [rows[place] for place in drawn[rank * count : (rank + 1) * count]]
+
+    @property
+    def _pad_token(self) -> int:
+        tokenizer: Any = self._tokenizer
+        return tokenizer.pad_token_id
+
+    def _log_train(self, name: str, value: float) -> None:
+        self._metrics["train"][name].append(value)
 
     def _correct_log(self, advantages: Tensor) -> None:
         """TRL has its own advantages in the table of completions by now."""
@@ -163,7 +235,26 @@ class GrpoTrainer(GRPOTrainer):
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler[int]:
         sampler = super()._get_train_sampler(dataset)
         assert isinstance(sampler, RepeatSampler)
-        return SeededEachEpoch(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
+
+        def epoch() -> int:
+            return int(self.state.epoch or 0)
+
+        if self.learning.chooses_rows:
+            seed, learning = self.args.seed, self.learning
+            return ChosenEachEpoch(sampler, seed, epoch, learning, self._records)
+        return SeededEachEpoch(sampler, self.args.seed, epoch)
+
+    def _records(self, epoch: int) -> list[Record | None]:
+        """What is known of each row before an epoch, by the samples on disk."""
+        self.accelerator.wait_for_everyone()
+        known: dict[str, Record] = {}
+        if self.learning.learning_samples:
+            known |= records_of(read_samples(self.learning.learning_samples))
+        if self.samples is not None and self.samples.is_dir():
+            own = read_samples(self.samples)
+            known |= records_of(sample for sample in own if int(sample.epoch) < epoch)
+        rows: Any = self.train_dataset
+        return [known.get(name) for name in rows["id"]]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """TRL's, greedy unless `num_generations_eval` asks for several responses a prompt."""
