@@ -9,7 +9,7 @@ import pytest
 
 from trainer.config import given_fields, parse_config
 from trainer.errors import InputError
-from trainer.evaluate import EvalArguments
+from trainer.evaluation.command import EvalArguments
 from trainer.grpo.command import TYPES
 
 ON_CPU = ["--bf16=false", "--use_cpu=true"]
