@@ -28,6 +28,8 @@ def test_accelerate_reads_the_file(name: str) -> None:
     assert config.distributed_type == KINDS[name]
     assert config.mixed_precision == "bf16"
     if name.startswith("zero"):
+        assert config.deepspeed_config is not None
         assert config.deepspeed_config["zero_stage"] == int(name[-1])
     if name == "fsdp2":
+        assert config.fsdp_config is not None
         assert config.fsdp_config["fsdp_version"] == 2
