@@ -68,6 +68,8 @@ def test_the_server_answers_with_the_key_alone_and_on_loopback_alone(stack: Stac
     assert reward_of(stack, None).status_code == 401
     assert reward_of(stack, "another").status_code == 401
     assert reward_of(stack, stack.key).json()["results"][0]["reward"] == 1.0
+    container = stack.container("reward-server")
+    wait_for(lambda: docker("exec", container, "cat", "/logs/scores.jsonl"), 30, "the score log")
     published = docker("port", stack.container("reward-server")).strip().splitlines()
     assert published == [f"8700/tcp -> 127.0.0.1:{stack.port}"]
 
