@@ -20,13 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from reward_server import __version__
 from reward_server.auth import KeyRing
-from reward_server.background import attach, running
+from reward_server.background import Background, attach, running
 from reward_server.body import decode, encode, read_body, send_json, unless_gone
 from reward_server.compat.routes import compat_routes
 from reward_server.dashboard.data import Sources
 from reward_server.dashboard.routes import dashboard_routes
 from reward_server.engine import Engine, PoolMaker, create_engine, worker_pool
-from reward_server.errors import RequestError
+from reward_server.errors import ConfigError, InvalidRequest, RequestError, Unauthorized
 from reward_server.gate import Gate
 from reward_server.metrics import Metrics
 from reward_server.model_host import BatcherMaker, batcher
@@ -36,7 +36,6 @@ from reward_server.openapi import openapi_document
 from reward_server.profiles import load_profiles
 from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
 from reward_server.settings import Settings
-from reward_server.shadow import Shadows
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
@@ -68,7 +67,7 @@ def create_app(
         loading = app.state.loading = asyncio.create_task(engine.start())
         if not load_in_background:
             await loading
-        async with running(background):
+        async with running(background, settings.reload_s):
             yield
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
@@ -76,11 +75,11 @@ def create_app(
 
     app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
     app.state.engine, app.state.watch = engine, background.watch
-    app.state.shadows = background.shadows
+    app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = KeyRing(settings.keys)
     seen = Sources(engine, background.watch, settings.recent_samples)
     routes = [
-        *_routes(engine, metrics, background.shadows),
+        *_routes(engine, metrics, background, keys),
         *model_routes(engine, keys),
         *compat_routes(engine, settings),
         *dashboard_routes(seen, wants_key=bool(keys)),
@@ -98,7 +97,7 @@ def create_app(
     return app
 
 
-def _routes(engine: Engine, metrics: Metrics, shadows: Shadows) -> list[Route]:
+def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyRing) -> list[Route]:
     async def health(_: Request) -> Response:
         return _json(HealthStatus("ok"))
 
@@ -110,10 +109,21 @@ def _routes(engine: Engine, metrics: Metrics, shadows: Shadows) -> list[Route]:
 
     async def profiles(_: Request) -> Response:
         infos = [
-            replace(profile.info, shadow=shadows.infos.get(name))
+            replace(profile.info, shadow=background.shadows.infos.get(name))
             for name, profile in engine.profiles.items()
         ]
         return _json(ProfileList(infos))
+
+    async def reload(_: Request) -> Response:
+        if not keys:
+            raise Unauthorized(
+                "this server has no API key, so no one may reload its profiles from outside; set "
+                "REWARD_API_KEY, or send the process SIGHUP"
+            )
+        try:
+            return _json(await background.reloader.reload())
+        except ConfigError as error:
+            raise InvalidRequest(str(error)) from error
 
     async def show_metrics(_: Request) -> Response:
         text, content_type = metrics.render()
@@ -124,6 +134,7 @@ def _routes(engine: Engine, metrics: Metrics, shadows: Shadows) -> list[Route]:
         Route("/health", health),
         Route("/ready", ready),
         Route("/profiles", profiles),
+        Route("/profiles/reload", reload, methods=["POST"]),
         Route("/metrics", show_metrics),
     ]
 

@@ -1,4 +1,4 @@
-"""What a server does beside answering: the hacking watch, the score log, shadow profiles.
+"""What a server does beside answering: the hacking watch, score log, shadows, reload.
 
 In: an engine, not yet started. Out: these, attached to it and to the metrics; `running` is their
 time. None of them changes an answer or waits for one.
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from reward_server.engine import Engine, by_profile
 from reward_server.metrics import Metrics
+from reward_server.reload import Reloader
 from reward_server.score_log import ScoreLog
 from reward_server.settings import Settings
 from reward_server.shadow import Shadows
@@ -25,6 +26,7 @@ class Background(NamedTuple):
 
     watch: Watch
     shadows: Shadows
+    reloader: Reloader
     log: ScoreLog | None
 
 
@@ -43,12 +45,14 @@ def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
     )
     engine.observers.append(shadows.take)
     metrics.watch(shadows.readings())
+    reloader = Reloader(engine, settings.profile_dirs)
+    metrics.watch(reloader.readings())
     if settings.score_log is None:
-        return Background(watch, shadows, None)
+        return Background(watch, shadows, reloader, None)
     log = ScoreLog(settings.score_log, settings.score_log_bytes, settings.score_log_files)
     engine.observers.append(log.take)
     metrics.watch(log.readings())
-    return Background(watch, shadows, log)
+    return Background(watch, shadows, reloader, log)
 
 
 def create_watch(engine: Engine, metrics: Metrics) -> Watch:
@@ -65,14 +69,20 @@ def create_watch(engine: Engine, metrics: Metrics) -> Watch:
 
 
 @asynccontextmanager
-async def running(background: Background) -> AsyncIterator[None]:
-    """Inside, they work; at the end, what was to be logged is in the file."""
-    comparing = asyncio.create_task(background.shadows.run())
+async def running(background: Background, reload_s: float = 0.0) -> AsyncIterator[None]:
+    """Inside, they work; at the end, what was to be logged is in the file.
+
+    `reload_s`: how often to look for changed profiles, 0 for never.
+    """
+    tasks = [asyncio.create_task(background.shadows.run())]
+    if reload_s:
+        tasks.append(asyncio.create_task(background.reloader.watch(reload_s)))
     if background.log is not None:
         background.log.start()
     try:
         yield
     finally:
-        comparing.cancel()
+        for task in tasks:
+            task.cancel()
         if background.log is not None:
             await asyncio.to_thread(background.log.close)

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import ray  # pyright: ignore[reportMissingImports]
@@ -25,7 +25,7 @@ from ray.serve.handle import DeploymentHandle  # pyright: ignore[reportMissingIm
 from reward_server.app import create_app
 from reward_server.batching import Batcher
 from reward_server.engine import worker_pool, worker_specs
-from reward_server.errors import sample_error
+from reward_server.errors import ConfigError, sample_error
 from reward_server.model_host import ModelHost, batcher
 from reward_server.model_thread import BatchStats
 from reward_server.models.config import ModelConfig
@@ -120,6 +120,15 @@ class RemotePool:
 
     async def stop(self) -> None:
         self.alive = 0
+
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Refused: which scorers have replicas is settled when the app is deployed.
+
+        Raises:
+            ConfigError: there are any to add.
+        """
+        if scorers:
+            raise ConfigError(f"no replicas of {', '.join(scorers)}; deploy the cluster again")
 
     async def score(
         self,

@@ -58,12 +58,13 @@ PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
 class Engine:
     """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
 
-    `normalizers` may be exchanged before the start for some that outlive this process.
+    `profiles` are those of `models` too: `reload.py` exchanges what is in them. `normalizers` may
+    be exchanged before the start for some that outlive this process.
     """
 
     def __init__(
         self,
-        profiles: Mapping[str, Profile],
+        profiles: dict[str, Profile],
         pool: WorkerPool,
         models: ModelHost,
         limits: Limits,
@@ -351,6 +352,7 @@ def create_engine(
 ) -> Engine:
     """The engine that `settings` describe, not yet started; workers and models stand in this
     process's own pool and threads, unless other ones are made."""
+    profiles = dict(profiles)
     pool = make_pool(worker_specs(profiles), settings)
     limits = Limits(
         max_samples=settings.max_samples,

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -100,8 +100,9 @@ class ForkServer:
                 raise
             return True
 
-    async def add(self, scorers: Mapping[str, ScorerSpec]) -> None:
-        """Builds more scorers, or others by the same names: a new generation.
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Builds more scorers, or others by the same names: a new generation. Those `gone` stay
+        in this process, for calls that still run, and are not built in the next one.
 
         Raises:
             ConfigError: one of them cannot be built; then nothing has changed.
@@ -109,9 +110,11 @@ class ForkServer:
         async with self._turn:
             if self._link is None:
                 raise ConfigError("the worker pool is not running; try again when it is")
-            self.reads |= await self._build(self._link, scorers)
-            self._scorers |= scorers
-            self.generation += 1
+            if scorers:
+                self.reads |= await self._build(self._link, scorers)
+                self.generation += 1
+            kept = {key: spec for key, spec in self._scorers.items() if key not in set(gone)}
+            self._scorers = {**kept, **scorers}
 
     def fork(self, link_fd: int, board_fd: int) -> None:
         """Asks for a worker at the other end of `link_fd`, which says so when it is up.

@@ -71,7 +71,7 @@ class Gate:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         exchange = _Exchange(headers, receive, send, self.bodies)
-        served = begin(None)
+        served = begin(None, exchange.request_id)
         try:
             self._check(scope, headers, served)
             exchange.inflater = inflater(headers.get(b"content-encoding", b""))

@@ -62,10 +62,12 @@ class ModelHost:
     def __init__(
         self,
         profiles: Mapping[str, Profile],
-        others: Iterable[ModelConfig] = (),
+        others: Sequence[ModelConfig] = (),
         make_batcher: BatcherMaker = batcher,
     ) -> None:
         self.profiles = profiles
+        self._make_batcher = make_batcher
+        self._always = {config.label for config in others}
         self.configs: dict[str, ModelConfig] = {}
         for config in [*(scorer.model for _, scorer in _model_scorers(profiles)), *others]:
             if self.configs.setdefault(config.label, config) != config:
@@ -205,6 +207,44 @@ class ModelHost:
             self._exchange(name, config, digest)
         return self._info(name)
 
+    async def prepare(self, profiles: Mapping[str, Profile]) -> list[str]:
+        """Load what these profiles need beside the models held; the names of what was loaded.
+
+        Raises:
+            ConfigError: a model cannot be served, or not together with one held.
+        """
+        held = {scorer.model.label: _digest(scorer) for _, scorer in _model_scorers(self.profiles)}
+        loaded: list[str] = []
+        try:
+            for _, scorer in _model_scorers(profiles):
+                config, name = scorer.model, scorer.model.label
+                known = self.configs.get(name)
+                if known is None:
+                    batcher = self.batchers[name] = self._make_batcher(config)
+                    self.configs[name] = config
+                    loaded.append(name)
+                    await batcher.start()
+                elif known != config or held.get(name, _digest(scorer)) != _digest(scorer):
+                    raise ConfigError(
+                        f"model {name!r} is held with other settings or files; exchange it by "
+                        "POST /models/load, or give the new one a `name` of its own"
+                    )
+        except BaseException:
+            await self.drop(loaded)
+            raise
+        return loaded
+
+    async def drop(self, names: Iterable[str]) -> None:
+        """Forget these models; what waits for one is answered first."""
+        for name in names:
+            await self.batchers[name].stop()
+            del self.batchers[name], self.configs[name]
+
+    def unused(self) -> list[str]:
+        """The models that no profile needs."""
+        needed = {scorer.model.label for _, scorer in _model_scorers(self.profiles)} | self._always
+        return [name for name in self.configs if name not in needed]
+
     def _exchange(self, name: str, config: ModelConfig, digest: str) -> None:
         self.configs[name] = config
         for profile, scorer in _model_scorers(self.profiles):
@@ -231,6 +271,10 @@ def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, Model
         for scorer in profile.scorers.values()
         if scorer.runs_in == "model"
     ]
+
+
+def _digest(scorer: ModelScorer) -> str:
+    return scorer.version.rpartition(" ")[2]
 
 
 def _changed(config: ModelConfig, name: str, changes: Mapping[str, Any]) -> ModelConfig:

@@ -33,6 +33,7 @@ from reward_server.schemas import (
     ModelInfo,
     ModelList,
     ProfileList,
+    ReloadReport,
     ScoreRequest,
     ScoreResponse,
 )
@@ -68,6 +69,7 @@ TYPES = [
     ModelList,
     ErrorBody,
     ProfileList,
+    ReloadReport,
     HealthStatus,
     *dict.fromkeys(each.request for each in FORMATS),
     *dict.fromkeys(each.answer for each in FORMATS),
@@ -93,6 +95,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
                 "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
             },
             "/profiles": {"get": _guarded(_get("What can be asked for", ProfileList))},
+            "/profiles/reload": {"post": _reload()},
             "/embed": {"post": _embed()},
             "/models": {"get": _guarded(_get("The models held, and how they do", ModelList))},
             "/models/load": {"post": _change("load_model", "Load a model, perhaps another one")},
@@ -142,6 +145,16 @@ def _embed() -> dict[str, Any]:
 def _change(operation_id: str, summary: str) -> dict[str, Any]:
     operation = _post(operation_id, LoadRequest, ModelInfo, {"name": "judge"}, CHANGE_ERRORS)
     return {"summary": summary, **operation}
+
+
+def _reload() -> dict[str, Any]:
+    errors = [InvalidRequest, InternalError]
+    answers = {
+        "200": _answer("Reloaded", ReloadReport),
+        **dict(_failure(error) for error in errors),
+    }
+    operation = {"operationId": "reload_profiles", "responses": answers}
+    return {"summary": "Serve what the profiles' files say now", **_guarded(operation)}
 
 
 def _post(

@@ -125,6 +125,15 @@ class ProfileList(Struct):
     profiles: list[ProfileInfo]
 
 
+class ReloadReport(Struct):
+    """The answer to `POST /profiles/reload`: names of profiles, and all fingerprints as of now."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    fingerprints: dict[str, str]
+
+
 class EmbedRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The body of `POST /embed`. Without `model`, the first that the server holds."""
 

@@ -25,6 +25,7 @@ from prometheus_client.core import CounterMetricFamily
 from reward_server.errors import ConfigError
 from reward_server.metrics import Reading
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
+from reward_server.serving import current
 
 # What may wait for the thread, in bytes of responses and so much more a sample.
 MAX_WAITING_BYTES, SAMPLE_BYTES = 64 * 2**20, 1024
@@ -93,7 +94,7 @@ class ScoreLog:
             self._queue.put(None)
             self._thread.join()
 
-    def take(self, request: ScoreRequest, answer: ScoreResponse, request_id: str = "") -> None:
+    def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
         """Keep these for the thread, or drop them when too much waits for it."""
         samples = request.samples
         size = sum(len(each.response) for each in samples) + SAMPLE_BYTES * len(samples)
@@ -102,7 +103,7 @@ class ScoreLog:
             self._refused += len(samples)
             return
         self._taken_bytes += size
-        about = time.time(), request_id, answer.profile, answer.fingerprint
+        about = time.time(), current().request_id, answer.profile, answer.fingerprint
         self._queue.put(Answered(*about, samples, answer.results, size))
 
     def readings(self) -> list[Reading]:

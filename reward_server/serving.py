@@ -73,6 +73,7 @@ class Served:
     """One request: whose it is, and what was done."""
 
     caller: Caller | None = None
+    request_id: str = ""
     profile: str = ""
     samples: int = 0
     failures: Counter[str] = field(default_factory=Counter)
@@ -100,9 +101,9 @@ class Served:
 _served: ContextVar[Served] = ContextVar("served")
 
 
-def begin(caller: Caller | None) -> Served:
+def begin(caller: Caller | None, request_id: str = "") -> Served:
     """A new request: from now on `current()` in this task and in those that it starts."""
-    served = Served(caller)
+    served = Served(caller, request_id)
     _served.set(served)
     return served
 

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     profiles_dir: Path | None = Field(
         default=None, description="directory of your own profiles (*.yaml)"
     )
+    reload_s: float = Field(
+        default=0.0, ge=0, description="how often to look for changed profiles; 0: never"
+    )
     state_dir: Path | None = Field(
         default=None, description="folder where running normalization outlives a restart"
     )

@@ -23,7 +23,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from reward_server.errors import ConfigError
@@ -138,14 +138,14 @@ class WorkerPool:
             self._end(worker)
         self._server.kill()
 
-    async def add(self, scorers: Mapping[str, ScorerSpec]) -> None:
-        """Adds scorers, or replaces those of the same name. Workers without them are replaced.
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Adds scorers; those `gone` are not built again. Workers without them are replaced.
 
         Raises:
             ConfigError: one of them cannot be built; then nothing has changed.
         """
-        await self._server.add(scorers)
-        for worker in list(self._idle):
+        await self._server.add(scorers, gone)
+        for worker in [idle for idle in self._idle if self._worn(idle)]:
             self._end(worker, "reloaded")
 
     async def score(

@@ -21,7 +21,7 @@ LAYERS = [
     ["profiles", "settings", "histograms", "metrics", "serving", "logs", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["verdicts", "inline", "normalization", "cache", "score_log", "shadow"],
-    ["batching", "model_host", "engine"],
+    ["batching", "model_host", "engine", "reload"],
     ["auth", "inflate", "gate", "body", "connections", "model_routes", "background"],
     ["compat", "openapi"],
     ["dashboard", "app"],

@@ -110,6 +110,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.app_state.loading.add_done_callback(self._on_loaded)
+        reloader = self.app_state.reloader
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
         connections = self.server_state.connections
         self._sweeper = asyncio.create_task(close_silent(connections, self.receive_timeout_s))
 

@@ -62,7 +62,7 @@ def test_every_scored_sample_is_in_the_log_with_its_result_when_the_server_has_e
     assert [line["result"] for line in logged] == [r for a in answers for r in a["results"]]
     assert [line["profile"] for line in logged] == ["math"] * 3 + ["format"]
     assert logged[0]["fingerprint"] == answers[0]["fingerprint"]
-    assert {line["request_id"] for line in logged} == {""}
+    assert {line["request_id"] for line in logged} == {"step-7"}
     assert 'reward_score_log_lines_total{outcome="dropped"} 0.0' in metrics
 
 
