@@ -91,6 +91,8 @@ def ask(url: str, expression: str) -> list[object]:
         answer = httpx2.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5)
     except httpx2.HTTPError:
         return []
+    if answer.status_code == 503:
+        return []
     assert answer.json()["status"] == "success", answer.text
     return answer.json()["data"]["result"]
 
