@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Protocol
 
 from msgspec import msgpack
@@ -77,7 +77,7 @@ class VerdictCache:
         """
         scores: dict[int, Score] = {}
         places: dict[Hashable, list[int]] = {}
-        salt = blake2b(scorer.encode(), digest_size=16).digest()
+        salt = sha256(scorer.encode()).digest()
         for at, sample in enumerate(samples):
             key = _key(salt, reads, sample)
             if (kept := self._kept.get(key)) is not None:
@@ -182,7 +182,7 @@ def _key(salt: bytes, reads: Sequence[str], sample: Sample) -> Hashable:
         content = _encode([getattr(sample, name) for name in reads])
     except (TypeError, ValueError, OverflowError, RecursionError):
         return object()
-    return blake2b(content, digest_size=16, key=salt).digest()
+    return sha256(salt + content).digest()[:16]  # in hardware: half of blake2b's time
 
 
 def _size(score: Score) -> int:
