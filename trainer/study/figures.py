@@ -7,7 +7,6 @@ as `study.json` as it stands. Intervals are over seeds; comparisons are paired b
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -22,11 +21,11 @@ ACCURACY, FORMAT = "eval_held_out/accuracy", "eval_held_out/format_rate"
 
 
 class Curve(NamedTuple):
-    """Held-out accuracy and format rate of one run, after so many rollouts."""
+    """Held-out accuracy and format rate of one run, after so many rollouts; None: no such score."""
 
     rollouts: list[float]
     accuracy: list[float]
-    format_rate: list[float]
+    format_rate: list[float | None]
 
 
 # What is compared: of a run, one number.
@@ -50,7 +49,7 @@ def read_curve(folder: Path, updates_a_rollout: int) -> Curve:
     return Curve(
         [step / updates_a_rollout for step, _ in points],
         [value for _, value in points],
-        [formats.get(step, math.nan) for step, _ in points],
+        [formats.get(step) for step, _ in points],
     )
 
 
@@ -82,7 +81,8 @@ def of_setting(runs: Mapping[int, Curve]) -> dict[str, Any]:
         found[measure] = {"mean": fmean(values), "interval": student(values), "by_seed": values}
     best = [max(zip(c.accuracy, c.rollouts, strict=True)) for c in runs.values()]
     found["best"] = {"accuracy": [b for b, _ in best], "at_rollout": [at for _, at in best]}
-    found["final_format_rate"] = fmean(curve.format_rate[-1] for curve in runs.values())
+    formats = [rate for curve in runs.values() if (rate := curve.format_rate[-1]) is not None]
+    found["final_format_rate"] = fmean(formats) if formats else None
     found["curves"] = {str(seed): curve._asdict() for seed, curve in runs.items()}
     return found
 

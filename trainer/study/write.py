@@ -24,7 +24,7 @@ def write_study(folder: Path, found: dict[str, Any], settings: Mapping[str, Any]
     """Write all three; a study that is still at work writes them again."""
     for name, fields in settings.items():
         found["settings"][name]["fields"] = {**REFERENCE, **fields}
-    text = json.dumps(found, indent=2, allow_nan=True) + "\n"
+    text = json.dumps(found, indent=2, allow_nan=False) + "\n"
     (folder / "study.json").write_text(text, encoding="utf-8")
     (folder / "study.md").write_text(as_markdown(found), encoding="utf-8")
     (folder / "study.png").write_bytes(draw_study(found))
@@ -69,7 +69,9 @@ def _row(name: str, setting: Mapping[str, Any]) -> str:
             setting["best"]["accuracy"], setting["best"]["at_rollout"], strict=True
         )
     )
-    return f"| {name} | {cells[0]} | {cells[1]} | {best} | {setting['final_format_rate']:.3f} |"
+    rate = setting["final_format_rate"]
+    formatted = "-" if rate is None else f"{rate:.3f}"
+    return f"| {name} | {cells[0]} | {cells[1]} | {best} | {formatted} |"
 
 
 def _plain(value: float, interval: tuple[float, float] | None) -> str:
