@@ -81,15 +81,26 @@ def tiles(history: History) -> list[tuple[str, str]]:
     if accuracies := [value for _, value in series(history, "eval_held_out/accuracy")]:
         shown = f"{accuracies[0]:.1%} → {accuracies[-1]:.1%}"
         found.append(("held-out accuracy, first to last", shown))
-    waits, steps = mean_of(history, "rewards_wait_s"), mean_of(history, "step_time")
-    if waits is not None and steps:
-        found.append(("wait for rewards a step", f"{1000 * waits:.0f} ms"))
-        found.append(("of the step's time", f"{waits / (waits + steps):.1%}"))
+    found += _waiting(history)
     failed = mean_of(history, "rewards_failed_frac")
     if failed is not None:
         found.append(("rewards that failed", f"{failed:.1%}"))
     last = max((int(row.get("step", 0)) for row in history), default=0)
     return [*found, ("updates", str(last))] if last else found
+
+
+def _waiting(history: History) -> list[tuple[str, str]]:
+    """How long training waited for rewards. TRL's `step_time` holds rollout and wait as well; an
+    update over the samples of an earlier one waits for none."""
+    waits = [value for _, value in series(history, "rewards_wait_s")]
+    steps = [value for _, value in series(history, "step_time")]
+    if not waits or not sum(steps):
+        return []
+    share = sum(waits) / sum(steps)
+    return [
+        ("wait for rewards a rollout", f"{1000 * sum(waits) / len(waits):.0f} ms"),
+        ("of the training time", f"{share:.1%}"),
+    ]
 
 
 def mean_of(history: History, key: str) -> float | None:

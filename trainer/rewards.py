@@ -18,7 +18,9 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from clients import (
+    MalformedAnswer,
     RemoteRewardClient,
+    RequestRefused,
     RewardClientError,
     RewardServerUnavailable,
     Sample,
@@ -110,12 +112,18 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
 def score_all(
     client: RemoteRewardClient, samples: list[Sample], profile: str, **options: Any
 ) -> list[ScoreResult | None]:
-    """One result a sample, None for those that got no answer before the client's deadline."""
+    """One result a sample, None for those that got no answer, or none that could be understood.
+
+    Raises:
+        RunFailed: the server refuses what sending again cannot mend: the key, the profile.
+    """
     try:
         return list(client.score(samples, profile, **options))
-    except RewardServerUnavailable as error:
+    except (RewardServerUnavailable, MalformedAnswer) as error:
         logger.warning("some samples got no reward: %s", error)
         return list(error.results) or [None] * len(samples)
+    except RequestRefused as error:
+        raise RunFailed(f"the reward server refuses: {error}") from error
 
 
 def score_texts(
@@ -303,7 +311,7 @@ def kept_sample(sample: Sample, result: ScoreResult | None, state: TrainerState)
 def error_of(result: ScoreResult | None) -> dict[str, Any] | None:
     """Why a sample has no reward, as data; None where it has one."""
     if result is None:
-        message = "no reward server answered in time"
+        message = "no answer in time, or none that could be understood"
         return {"code": "unavailable", "message": message, "retryable": True}
     return None if result.error is None else msgspec.to_builtins(result.error)
 

@@ -54,8 +54,9 @@ def test_curves_are_images_in_both_themes() -> None:
 
 
 def test_the_tiles_say_how_long_rewards_were_waited_for() -> None:
-    # mean wait 0.2 s; mean rest of the step 0.7 s; 0.2 / 0.9
-    assert dict(tiles(HISTORY))["of the step's time"] == "22.2%"
+    # Waits of 0.1 and 0.3 s in steps of 0.9 and 0.5 s, which hold them: 0.4 / 1.4.
+    assert dict(tiles(HISTORY))["of the training time"] == "28.6%"
+    assert dict(tiles(HISTORY))["wait for rewards a rollout"] == "200 ms"
     assert dict(tiles(HISTORY))["reward, first to last"] == "0.25 → 0.75"
 
 

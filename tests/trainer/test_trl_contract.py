@@ -87,3 +87,37 @@ def test_what_a_greedy_evaluation_changes_for_a_while_is_what_rollouts_read() ->
     assert "generation_config=self.generation_config" in source
     assert "generation_kwargs=self.generation_kwargs" in source
     assert "temperature = self.temperature" in inspect.getsource(VLLMGeneration.generate)
+
+
+def test_the_methods_that_grpo_overrides_take_and_give_what_they_did() -> None:
+    assert parameters(GRPOTrainer._calculate_rewards) == [
+        *("self", "inputs", "prompts", "completions", "completion_ids_list")
+    ]
+    assert parameters(GRPOTrainer._generate_and_score_completions) == ["self", "inputs"]
+    assert parameters(GRPOTrainer._tokenize_prompts) == ["self", "prompts"]
+    assert parameters(GRPOTrainer._compute_loss) == ["self", "model", "inputs"]
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    rewards = "self._calculate_rewards(inputs, prompts, completions, completion_ids_list)"
+    assert rewards in source
+    for name in ("advantages", "completion_mask", "num_items_in_batch", "old_per_token_logps"):
+        assert f'"{name}"' in source
+    assert 'self._logs["advantages"].extend' in source
+
+
+def test_the_constant_length_of_the_loss_is_read_from_the_trainer_when_it_is_computed() -> None:
+    source = inspect.getsource(GRPOTrainer._compute_loss)
+    assert source.count("self.max_completion_length") == 1
+    assert "(per_token_loss.size(0) * self.max_completion_length)" in source
+
+
+def test_the_rollout_in_use_is_where_it_was_and_made_of_tensors() -> None:
+    source = inspect.getsource(GRPOTrainer._prepare_inputs)
+    assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in source
+    assert "self._step % generate_every == 0 or self._buffered_inputs is None" in source
+    assert "_save_rng_state(output_dir)" in inspect.getsource(Trainer._save_checkpoint)
+
+
+def test_the_time_of_a_step_holds_its_rollout() -> None:
+    source = inspect.getsource(GRPOTrainer.training_step)
+    assert source.index("perf_counter") < source.index("super().training_step")
+    assert "self._prepare_inputs(inputs)" in inspect.getsource(Trainer.training_step)
