@@ -23,14 +23,14 @@ STOP_TIMEOUT_S = 15.0
 
 
 @contextmanager
-def reward_server(log: Path) -> Iterator[str]:
-    """Start a server on a free port, yield its URL, stop it.
+def reward_server(log: Path, *options: str) -> Iterator[str]:
+    """Start a server on a free port, with these flags of `serve`, yield its URL, stop it.
 
     Raises:
         RunFailed: it ended or did not answer within a minute; its log says why.
     """
     port = free_port()
-    process = start_server(log, port)
+    process = start_server(log, port, *options)
     try:
         yield wait_until_ready(process, port, log)
     finally:
@@ -49,12 +49,12 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start_server(log: Path, port: int) -> subprocess.Popen[bytes]:
+def start_server(log: Path, port: int, *options: str) -> subprocess.Popen[bytes]:
     """`reward_server serve` on a port of 127.0.0.1, its output appended to `log`."""
     command = [sys.executable, "-m", "reward_server", "serve", "--host", "127.0.0.1"]
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [*command, "--port", str(port)],
+            [*command, "--port", str(port), *options],
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent(),

@@ -34,6 +34,7 @@ class Theme(NamedTuple):
 PANELS = (
     Panel("Reward", ("reward",), is_share=True),
     Panel("Scores", ("scores/",), is_share=True),
+    Panel("Signals of the history", ("signals/",)),
     Panel("Held-out rows", ("eval_held_out/",), is_share=True),
     Panel("Failed rewards, share", ("rewards_failed_frac",), is_share=True),
     Panel("Wait for rewards a step, s", ("rewards_wait_s",)),
@@ -64,6 +65,7 @@ PANELS = (
 LIGHT = Theme("#ffffff", "#24292f", "#d8dee4", ("#0969da", "#bc4c00", "#1a7f37", "#8250df"))
 DARK = Theme("#161b22", "#c9d1d9", "#30363d", ("#58a6ff", "#f0883e", "#3fb950", "#bc8cff"))
 COLUMNS = 3
+DASHES = ("-", "--", ":")  # for more lines in a panel than there are colours
 
 
 def series(history: History, key: str) -> list[tuple[int, float]]:
@@ -108,6 +110,7 @@ def _draw_panel(
             [step for step, _ in points],
             [value for _, value in points],
             color=theme.lines[number % len(theme.lines)],
+            linestyle=DASHES[number // len(theme.lines) % len(DASHES)],
             linewidth=1.8,
             marker="o" if len(points) < 3 else None,
             label=key.rpartition("/")[2] if panel.keys[0].endswith("/") else key,

@@ -18,11 +18,12 @@ from markupsafe import Markup
 
 from trainer.plots import DARK, LIGHT, History, draw_curves, series
 from trainer.provenance import RUN_FILE
-from trainer.samples import read_samples, step_files
+from trainer.samples import KeptSample, read_samples, step_files
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 PAIRS_SHOWN = 8
 KEPT_SHOWN = 4
+TURNS_SHOWN = 3
 HELD_OUT = {
     "eval_accuracy": "held-out pairs ranked right",
     "eval_logps/accuracies": "held-out pairs, chosen preferred",
@@ -61,6 +62,7 @@ def write_report(
         kept=_first_and_last(folder / "samples"),
         facts=facts(run),
         verdict=verdict,
+        asked=asked,
     )
     path = output / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -155,6 +157,24 @@ def verdict(sample: Any) -> Markup:
     return Markup("").join(
         Markup('<span class="tag {}">{}</span>').format(css, text) for css, text in labels
     )
+
+
+def asked(sample: KeptSample) -> str:
+    """What a sample answers, for reading: a chat's last turns, of a story without what is told of
+    the form."""
+    prompt = sample.prompt
+    if not isinstance(prompt, list):
+        return str(prompt)
+    history, turn = (sample.metadata.get(name) for name in ("conversation_history", "user_input"))
+    if isinstance(history, list) and isinstance(turn, str):
+        prompt = [*history, {"role": "user", "content": turn}]
+    left_out = len(prompt) - TURNS_SHOWN
+    lines = [f"[{left_out} earlier turns]"] if left_out > 0 else []
+    return "\n".join(lines + [readable_turn(each) for each in prompt[-TURNS_SHOWN:]])
+
+
+def readable_turn(turn: Mapping[str, Any]) -> str:
+    return f"[{turn.get('role')}] {turn.get('content')}"
 
 
 def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:

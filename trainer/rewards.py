@@ -304,6 +304,7 @@ def kept_sample(sample: Sample, result: ScoreResult | None, state: TrainerState)
         ground_truth=sample.ground_truth,
         status=result.status if result else "error",
         error=error_of(result),
+        signals=sample.signals,
         metadata=sample.metadata,
     )
 

@@ -34,6 +34,7 @@ class KeptSample:
     ground_truth: Any = None
     status: str = "ok"
     error: dict[str, Any] | None = None
+    signals: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

@@ -43,6 +43,7 @@ def make_model(
     *,
     hidden_size: int = 128,
     layers: int = 3,
+    initializer_range: float = 0.02,
     seed: int = 0,
 ) -> Path:
     """An untrained Qwen2 and its tokenizer, saved in `folder`; 0.55 M parameters by default."""
@@ -58,6 +59,7 @@ def make_model(
         num_key_value_heads=4,
         max_position_embeddings=512,
         tie_word_embeddings=True,
+        initializer_range=initializer_range,
         pad_token_id=pad,
         eos_token_id=end,
         bos_token_id=None,

@@ -117,13 +117,16 @@ def test_without_a_server_the_run_fails_in_one_line_that_names_it(
     assert f"no reward server at {url}" in one_line(capsys)
 
 
-@pytest.mark.parametrize("name", ["sft", "grpo", "demo_sft", "demo_grpo"])
+@pytest.mark.parametrize("name", ["sft", "grpo", "grpo_story", "demo_sft", "demo_grpo"])
 def test_the_example_configs_are_understood(name: str, tmp_path: Path) -> None:
     from trainer import sft
     from trainer.config import parse_config
     from trainer.grpo import command as grpo
+    from trainer.story.signals import SignalArguments
 
     types = grpo.TYPES if "grpo" in name else sft.TYPES
     on_cpu = ["--bf16=false", f"--output_dir={tmp_path}"]
-    configs = parse_config(types, ["--config", str(CONFIGS / f"{name}.yaml"), *on_cpu], "trainer")
+    words = ["--config", str(CONFIGS / f"{name}.yaml"), *on_cpu]
+    sections = {"signals": SignalArguments} if "grpo" in name else None
+    configs = parse_config(types, words, "trainer", sections)
     assert configs

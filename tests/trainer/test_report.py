@@ -88,5 +88,26 @@ def test_the_page_needs_nothing_from_outside_and_shows_text_as_text(tmp_path: Pa
     assert "prefers-color-scheme: dark" in page
 
 
+def test_a_turn_of_a_story_is_shown_with_what_came_before_and_each_score(tmp_path: Path) -> None:
+    history = [{"role": ("user", "assistant")[n % 2], "content": f"turn {n}"} for n in range(4)]
+    form = {"role": "system", "content": "how to answer"}
+    now = {"role": "user", "content": "I look for the key."}
+    sample = KeptSample(
+        **{"id": "a/0", "prompt": [form, *history, now], "response": "Under the blue stone."},
+        **{"reward": 0.7, "scores": {"coherence": 0.5, "logprob_gain": 0.25, "target": None}},
+        **{"step": 1, "epoch": 0.0, "group": "a", "fingerprint": "f00"},
+        signals={"logprob_gain": 0.125, "history_tokens": 40},
+        metadata={"conversation_history": history, "user_input": now["content"]},
+    )
+    SampleWriter(tmp_path / "samples").write_batch(1, [sample])
+    page = write_report(tmp_path).read_text()
+    shown = "[2 earlier turns]\n[user] turn 2\n[assistant] turn 3\n[user] I look for the key."
+    assert shown in page
+    assert "how to answer" not in page
+    for label in ("reward 0.7", "coherence 0.5", "logprob_gain 0.25", "logprob_gain 0.125"):
+        assert label in page
+    assert "Under the blue stone." in page
+
+
 def test_a_folder_with_nothing_in_it_still_gives_a_page(tmp_path: Path) -> None:
     assert "<h1>" in write_report(tmp_path).read_text()

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import torch
 from transformers import Trainer, TrainerCallback
 from trl.generation.vllm_generation import VLLMGeneration
+from trl.kernels import chunked_logprob
 from trl.scripts.utils import TrlParser
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -121,3 +122,27 @@ def test_the_time_of_a_step_holds_its_rollout() -> None:
     source = inspect.getsource(GRPOTrainer.training_step)
     assert source.index("perf_counter") < source.index("super().training_step")
     assert "self._prepare_inputs(inputs)" in inspect.getsource(Trainer.training_step)
+
+
+def test_the_pass_over_the_rollout_comes_before_the_rewards_and_when_it_is_made_is_known() -> None:
+    source = " ".join(inspect.getsource(GRPOTrainer._generate_and_score_completions).split())
+    due = (
+        "generate_every = self.args.steps_per_generation * self.num_iterations",
+        "if self.args.gradient_accumulation_steps % generate_every != 0 or ( "
+        "self.use_vllm and self.vllm_importance_sampling_correction ): "
+        "old_per_token_logps, _, _ = self._get_per_token_logps_and_entropies( self.model,",
+    )
+    for text in due:
+        assert text in source
+    first = source.index("self._get_per_token_logps_and_entropies(")
+    assert source.index("old_per_token_logps, _, _ = ") < first
+    assert first < source.index("self._calculate_rewards(")
+
+
+def test_a_scoring_pass_gives_log_probs_entropies_and_works_in_tiles() -> None:
+    method = GRPOTrainer._get_per_token_logps_and_entropies
+    assert parameters(method)[1:7] == [
+        *["model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"],
+        "compute_entropy",
+    ]
+    assert chunked_logprob.TOKEN_CHUNK_SIZE <= 4096

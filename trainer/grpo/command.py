@@ -48,6 +48,8 @@ from trainer.rewards import (
     connect,
 )
 from trainer.samples import SampleWriter, step_files
+from trainer.story.signals import SignalArguments
+from trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
 
 SAMPLES = "samples"
 TYPES = (
@@ -71,8 +73,8 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    configs = parse_config(TYPES, argv, "trainer grpo")
-    data, prompts, rewards, preflight, rollout, settings, learning, args, model = configs
+    configs = parse_config(TYPES, argv, "trainer grpo", sections={"signals": SignalArguments})
+    data, prompts, rewards, preflight, rollout, settings, learning, args, model, signals = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
     settings.apply(args, given_fields(argv, TYPES))
@@ -81,7 +83,7 @@ def run(argv: Sequence[str]) -> None:
     checkpoint = checkpoint_to_resume(args)
     parts = []
     for part in (training_rows(data), evaluation_rows(data, args)):
-        part = part and prepare_rows(part, prompts, rewards)
+        part = part and prepare_rows(part, prompts, rewards, with_signals=signals.enabled)
         parts.append(part and fit_prompts(part, rollout, model, args))
     fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
     writer = open_samples(output / SAMPLES, args, checkpoint)
@@ -91,10 +93,14 @@ def run(argv: Sequence[str]) -> None:
         print(found)
     own = {"settings": settings, "rollout": rollout, "learning": learning}
     own["samples"] = writer.folder
-    trainer = build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, *parts, **own)
+    kind = HistoryTrainer if signals.enabled else GrpoTrainer
+    if signals.enabled:
+        own["signals"] = signals
+    trainer = build_trainer(kind, model, args, rewards, scoring, writer, *parts, **own)
     if trainer.is_world_process_zero():
         facts = {"fingerprints": fingerprints, "data": parts[0]._fingerprint}
-        write_provenance(output, command_line(), configs, **facts)
+        facts["signals"] = vars(signals) if signals.enabled else None
+        write_provenance(output, command_line(), list(configs[:-1]), **facts)
     train_and_finish(trainer, checkpoint)
 
 
@@ -154,8 +160,16 @@ def open_samples(
     return writer
 
 
-def prepare_rows(rows: Dataset, prompts: PromptArguments, rewards: RewardArguments) -> Dataset:
+def prepare_rows(
+    rows: Dataset,
+    prompts: PromptArguments,
+    rewards: RewardArguments,
+    *,
+    with_signals: bool = False,
+) -> Dataset:
     """The columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
+
+    `with_signals`: and the prompt without its history.
 
     Raises:
         InputError: a column that was asked for is not there.
@@ -164,7 +178,14 @@ def prepare_rows(rows: Dataset, prompts: PromptArguments, rewards: RewardArgumen
     for column in rewards.metadata_columns or ():
         require_column(rows, column, "metadata_columns")
     rows = ensure_sample_ids(with_prompts(rows, prompts))
+    rows = history_rows(rows) if with_signals else rows
     columns: dict[str, Any] = dict.fromkeys(
-        ["prompt", "id", rewards.ground_truth_column, *(rewards.metadata_columns or ())]
+        [
+            "prompt",
+            *([WITHOUT_HISTORY] if with_signals else []),
+            "id",
+            rewards.ground_truth_column,
+            *(rewards.metadata_columns or ()),
+        ]
     )
     return rows.select_columns(list(columns))

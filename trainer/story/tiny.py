@@ -1,0 +1,107 @@
+"""Small stories with a hidden fact: what the reward of a story is tried on, in minutes on a CPU.
+
+In: a seed. Out: conversations in ShareGPT's form. Each tells early under which stone a thing is
+hidden; the last turn looks for it, so that only the history says what is right. In the lessons for
+SFT the answers use the fact now and then; `is_right` is the measure that no reward sees.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Template
+from transformers import PreTrainedTokenizerFast
+
+from trainer.story.convert import Problem, story_rows
+from trainer.tiny_model import make_model
+
+THINGS = ("key", "coin", "map", "ring", "lamp", "rope")
+COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
+NAMES = ("Tom", "Mia", "Ben", "Zoe", "Sam", "Ida")
+PLACES = ("garden", "forest", "harbour", "castle")
+# Of the lessons: how many answers are right, and name any colour; how many have no history.
+RIGHT, ANY, UNTOLD = 0.4, 0.3, 0.3
+FORMAT = "One sentence."
+CHAT_TEMPLATE = (
+    "{% for turn in messages %}{{ turn.role[0] }}: {{ turn.content }}"
+    "{{ eos_token if turn.role == 'assistant' else '' }}\n{% endfor %}"
+    "{{ 'a:' if add_generation_prompt else '' }}"
+)
+
+
+class Story(NamedTuple):
+    """Who hides what under the stone of which colour, and where."""
+
+    name: str
+    thing: str
+    colour: str
+    place: str
+
+
+def draw_story(rng: random.Random) -> Story:
+    return Story(*map(rng.choice, (NAMES, THINGS, COLOURS, PLACES)))
+
+
+def conversation(story: Story, answer: str, *, is_told: bool = True) -> dict[str, Any]:
+    """Two turns: what is hidden where, and the search for it; or, untold, the search alone."""
+    turns = [
+        f"{story.name} hides a {story.thing} under the {story.colour} stone.",
+        f"Night falls and {story.name} goes home.",
+        f"I look for the {story.thing}.",
+        answer,
+    ]
+    turns = turns if is_told else turns[2:]
+    return {
+        "system": f"A tale of the {story.place}.",
+        "conversations": [
+            {"from": ("user", "assistant")[n % 2], "value": text} for n, text in enumerate(turns)
+        ],
+    }
+
+
+def found(colour: str) -> str:
+    return f"You lift the {colour} stone and there it lies."
+
+
+def lesson(rng: random.Random) -> tuple[Story, dict[str, Any]]:
+    """A story with an answer that is right, of any colour, or of none.
+
+    Some are untold, with answers of any colour: a model that never saw the search without what came
+    before would find every answer to it strange, and every answer would seem to use the history.
+    """
+    story, is_told = draw_story(rng), rng.random() >= UNTOLD
+    draw = rng.random()
+    answer = f"You walk around the {story.place} and see nothing."
+    if draw < RIGHT + ANY:
+        answer = found(story.colour if draw < RIGHT and is_told else rng.choice(COLOURS))
+    return story, conversation(story, answer, is_told=is_told)
+
+
+def second_prompts(stories: Sequence[Story]) -> list[list[dict[str, Any]]]:
+    """The prompts that look for what is hidden, as `trainer data story` makes them."""
+    problems: list[Problem] = []
+    told = [conversation(story, found(story.colour)) for story in stories]
+    rows = story_rows(told, Template(FORMAT), "tiny", problems)
+    return [row["prompt"] for row in rows if row["conversation_history"]]
+
+
+def is_right(response: str, colour: str) -> bool:
+    """Does a response name this colour and no other one?"""
+    return set(re.findall(r"\w+", response.lower())) & set(COLOURS) == {colour}
+
+
+def make_storyteller(folder: Path, texts: list[str], seed: int) -> Path:
+    """An untrained small model whose tokenizer knows chats.
+
+    At transformers' own 0.02 so small a model does not find the copying of a word in 600 updates;
+    at 0.1 it takes 200.
+    """
+    make_model(folder, texts, hidden_size=64, layers=2, initializer_range=0.1, seed=seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
