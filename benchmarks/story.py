@@ -2,7 +2,7 @@
 
 The reward sees how much likelier the history made the response, its length and its repetitions, and
 no ground truth. Beside it stands a measure that it never sees: does the response name the stone
-that the history told of? Peer: the same model before. Out: the figures of held-out stories, and
+that the history told of? Peer: the same model before. Out: the figures of fresh stories, and
 `results/story.png` with both curves. One start model; a seed draws prompts, order and samples.
 """
 
@@ -34,7 +34,7 @@ from trainer.story import tiny
 SEEDS = (0, 1, 2)
 CONFIGS = Path(__file__).parents[1] / "trainer" / "configs"
 RUNS = Path(__file__).parents[1] / "runs" / "story_study"
-LESSONS, PROMPTS, HELD_OUT = 4000, 400, 400
+LESSONS, PROMPTS, FRESH = 4000, 400, 400
 
 
 def make_start(folder: Path) -> Path:
@@ -58,7 +58,7 @@ def make_start(folder: Path) -> Path:
 
 
 def study(start: Path, seed: int) -> dict[str, Any]:
-    """GRPO on prompts of this seed: both curves, and how many held-out answers are right after."""
+    """GRPO on prompts of this seed: both curves, and how many fresh answers are right after."""
     folder = RUNS / f"seed{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     rng = random.Random(seed)
@@ -109,14 +109,14 @@ def curves_of(samples: Path, colours: dict[str, str]) -> dict[str, list[float]]:
 
 
 def measure(model: Path) -> dict[str, Any]:
-    """Held-out stories, sampled as in training and greedily: the share of answers that is right."""
+    """Fresh stories, sampled as in training and greedily: the share of answers that is right."""
     rng = random.Random(10_000)
-    stories = [tiny.draw_story(rng) for _ in range(HELD_OUT)]
+    stories = [tiny.draw_story(rng) for _ in range(FRESH)]
     found: dict[str, Any] = {}
     for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
         answers = answers_of(model, stories, temperature)
         right = sum(tiny.is_right(a, s.colour) for a, s in zip(answers, stories, strict=True))
-        found |= {name: right / HELD_OUT, f"{name}_interval": wilson(right, HELD_OUT)}
+        found |= {name: right / FRESH, f"{name}_interval": wilson(right, FRESH)}
     return found
 
 
@@ -174,11 +174,11 @@ def as_row(seed: int, after: dict[str, Any], before: dict[str, Any]) -> dict[str
         for place, part in (("first_5", after[name][:5]), ("last_5", after[name][-5:]))
     }
     return {
-        "what": f"held-out answers that use the hidden fact, seed {seed}",
+        "what": f"sampled answers to freshly drawn stories that use the hidden fact, seed {seed}",
         "ours": after["sampled"],
         "interval": after["sampled_interval"],
         "peer": before["sampled"],
-        "ratio": after["sampled"] / max(before["sampled"], 1 / HELD_OUT),
+        "ratio": after["sampled"] / max(before["sampled"], 1 / FRESH),
         "greedy": after["greedy"],
         "greedy_interval": after["greedy_interval"],
         **ends,
