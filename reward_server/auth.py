@@ -1,7 +1,9 @@
-"""Who may ask: `Authorization: Bearer KEY` or `X-API-Key: KEY`, compared in constant time."""
+"""Who may ask: `Authorization: Bearer KEY`, `X-API-Key: KEY` or Basic authorization whose password
+is the key, compared in constant time."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
@@ -41,6 +43,18 @@ def offered_key(headers: Headers) -> bytes:
     for name, value in headers:
         if name == b"x-api-key":
             return value.strip()
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return value[7:].strip()
+        if name == b"authorization":
+            scheme, _, rest = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                return rest.strip()
+            if scheme.lower() == b"basic":
+                return _password(rest)
     return b""
+
+
+def _password(encoded: bytes) -> bytes:
+    """What `http://:KEY@host/` becomes: base64 of a name, which is no matter, a colon and KEY."""
+    try:
+        return base64.b64decode(encoded).partition(b":")[2]
+    except ValueError:
+        return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -70,6 +71,30 @@ def samples(count: int, response: str = "x", **fields: Any) -> list[dict[str, An
 @pytest.mark.parametrize("key", ["hush-plain", "hush-hashed", "hush-slow", "hush-small"])
 def test_a_key_opens_plain_or_hashed(live: LiveServer, key: str) -> None:
     assert post(live, key).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["requests", "aiohttp", "httpx2"])
+async def test_a_key_in_the_url_opens_as_common_clients_send_it(
+    live: LiveServer, name: str
+) -> None:
+    client = pytest.importorskip(name)
+
+    async def status(key: str) -> int:
+        url = live.url.replace("http://", f"http://:{key}@") + "/score"
+        if name != "aiohttp":
+            return (await asyncio.to_thread(client.post, url, json=BODY)).status_code
+        async with client.ClientSession() as session, session.post(url, json=BODY) as answer:
+            return answer.status
+
+    assert [await status(key) for key in ("hush-plain", "hush-hashed", "hush")] == [200, 200, 401]
+
+
+@pytest.mark.parametrize("sent", ["Basic", "Basic ???", "Basic aHVzaC1wbGFpbg==", "Basic Og=="])
+def test_basic_authorization_without_a_key_as_password_does_not_open(
+    live: LiveServer, sent: str
+) -> None:
+    answer = httpx2.post(f"{live.url}/score", json=BODY, headers={"Authorization": sent})
+    assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("key", [HASHED, f"sha256:{HASHED}", "hush", ""])
