@@ -13,6 +13,7 @@ import pytest
 import torch
 from datasets import Dataset
 from jinja2 import Template
+from peft import LoraConfig
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.kernels import chunked_logprob
@@ -63,7 +64,7 @@ def trainer_of(
 ) -> Callable[..., HistoryTrainer]:
     """A trainer on the rows, which is asked for signals and not trained."""
 
-    def make(**fields: Any) -> HistoryTrainer:
+    def make(peft: LoraConfig | None = None, **fields: Any) -> HistoryTrainer:
         chosen = {"num_generations": 2, "per_device_train_batch_size": 4, "temperature": 0.7}
         fixed = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "report_to": "none"}
         return HistoryTrainer(
@@ -72,6 +73,7 @@ def trainer_of(
             args=GRPOConfig(**cast(Any, {**fixed, **chosen, **fields})),
             train_dataset=history_rows(Dataset.from_list(told)),
             signals=SignalArguments(),
+            peft_config=peft,
         )
 
     return make
@@ -130,6 +132,14 @@ def test_neighbours_and_padding_change_no_signal(
     together = asked(trainer, rows, ANSWERS)
     for row, answer, signals in zip(rows, ANSWERS, together, strict=True):
         assert signals == pytest.approx(asked(trainer, [row], [answer])[0], abs=1e-5)
+
+
+def test_an_adapter_that_does_nothing_yet_changes_no_signal(
+    trainer_of: Callable[..., HistoryTrainer], told: list[dict[str, Any]]
+) -> None:
+    adapted = asked(trainer_of(peft=LoraConfig(task_type="CAUSAL_LM")), told[1::2], ANSWERS)
+    for found, plain in zip(adapted, asked(trainer_of(), told[1::2], ANSWERS), strict=True):
+        assert found == pytest.approx(plain, abs=1e-5)
 
 
 def test_a_first_turn_gains_nothing_and_says_so(
