@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import sys
+from functools import partial
 from importlib.util import find_spec
 from types import FrameType
 
@@ -109,10 +110,16 @@ class Server(uvicorn.Server):
         _check_tls(self.config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        if self.config.ssl:
+            # The sweep sees a connection after its handshake, and uvicorn has no setting for one.
+            loop.create_server = partial(  # pyright: ignore[reportAttributeAccessIssue]
+                loop.create_server, ssl_handshake_timeout=self.receive_timeout_s
+            )
         await super().startup(sockets)
         self.app_state.loading.add_done_callback(self._on_loaded)
         reloader = self.app_state.reloader
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+        loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         connections = self.server_state.connections
         self._sweeper = asyncio.create_task(close_silent(connections, self.receive_timeout_s))
 

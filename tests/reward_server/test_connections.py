@@ -103,6 +103,24 @@ async def test_https_with_a_certificate_that_the_client_is_told_to_trust(
         live.kill()
 
 
+async def test_a_tls_handshake_that_never_ends_is_closed(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    options = ["--tls_cert", str(cert), "--tls_key", str(key), "--receive_timeout_s", "2"]
+    live = LiveServer(tmp_path / "log", *options).start(wait=False)
+    try:
+        async with AsyncRemoteRewardClient(
+            f"https://127.0.0.1:{live.port}", ca_file=cert
+        ) as client:
+            await client.score([SAMPLE], "dummy")
+        hello = b"\x16\x03\x01\x02\x00\x01"  # how a handshake begins
+        closed = await asyncio.gather(until_closed(live.port), until_closed(live.port, hello))
+        assert all(1 < seconds < 10 for seconds, _ in closed)
+    finally:
+        live.kill()
+
+
 def test_half_of_a_tls_setting_is_refused(certificate: tuple[Path, Path]) -> None:
     with pytest.raises(ConfigError, match="tls_cert and tls_key go together"):
         load_settings(None, {"tls_cert": certificate[0]})
