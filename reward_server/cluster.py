@@ -26,7 +26,7 @@ from reward_server.app import create_app
 from reward_server.batching import Batcher
 from reward_server.engine import worker_pool, worker_specs
 from reward_server.errors import ConfigError, sample_error
-from reward_server.model_host import ModelHost, batcher
+from reward_server.model_host import BatcherMaker, ModelHost, batcher
 from reward_server.model_thread import BatchStats
 from reward_server.models.config import ModelConfig
 from reward_server.profiles import load_profiles
@@ -100,7 +100,7 @@ class Ingress:
         return create_app(
             Settings(**self.settings),
             make_pool=lambda specs, _: cast(WorkerPool, RemotePool(specs, self.workers)),
-            make_batcher=lambda config: cast(Batcher, RemoteBatcher(self.models[config.label])),
+            make_batcher=remote_batchers(self.models),
         )
 
 
@@ -122,13 +122,13 @@ class RemotePool:
         self.alive = 0
 
     async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
-        """Refused: which scorers have replicas is settled when the app is deployed.
+        """Nothing, for what was deployed: which scorers have replicas is settled then.
 
         Raises:
-            ConfigError: there are any to add.
+            ConfigError: there is one without.
         """
-        if scorers:
-            raise ConfigError(f"no replicas of {', '.join(scorers)}; deploy the cluster again")
+        if missing := [key for key in scorers if key not in self.handles]:
+            raise _not_deployed(f"scorer {', '.join(missing)}")
 
     async def score(
         self,
@@ -192,6 +192,22 @@ class RemoteBatcher:
         finally:
             self.pending -= len(inputs)
         return [_LOST] * len(inputs) if found is None else found
+
+
+def remote_batchers(handles: Mapping[str, DeploymentHandle]) -> BatcherMaker:
+    """Makes the batcher of a model that was deployed, as long as its config is the deployed one."""
+    deployed: dict[str, ModelConfig] = {}
+
+    def make(config: ModelConfig) -> Batcher:
+        if config.label not in handles or deployed.setdefault(config.label, config) != config:
+            raise _not_deployed(f"model {config.label!r}")
+        return cast(Batcher, RemoteBatcher(handles[config.label]))
+
+    return make
+
+
+def _not_deployed(what: str) -> ConfigError:
+    return ConfigError(f"the cluster has no replica of {what} with this config; deploy it again")
 
 
 async def _called(call: Callable[[], Any]) -> Any:

@@ -78,3 +78,17 @@ class BrokenConfig(DyingConfig):
 class CannotBeLoaded(DyingScorer):
     def __init__(self) -> None:
         self.use(BrokenConfig(), "broken")
+
+
+class OtherDyingScorer(DyingScorer):
+    """Needs a model of another name."""
+
+    def __init__(self) -> None:
+        self.use(DyingConfig(name="other"), "dying")
+
+
+class ThriftyDyingScorer(DyingScorer):
+    """Needs the model with another setting."""
+
+    def __init__(self) -> None:
+        self.use(DyingConfig(batch_tokens=512), "dying")
