@@ -15,7 +15,7 @@ COMMANDS = {
     "serve": ("start the server", "reward_server.commands.serve"),
     "replay": ("score a log again, print what changed", "reward_server.commands.replay"),
     "check": ("load all, score known samples, exit 0 or 1", "reward_server.commands.check"),
-    "score": ("score a JSONL file, no server needed", "reward_server.commands.score"),
+    "score": ("score files, here or on Ray, no server needed", "reward_server.commands.score"),
     "plan": ("say how many cores and GPUs a run's rewards need", "reward_server.commands.plan"),
 }
 

@@ -9,7 +9,6 @@ its own. A replica that dies costs its callers one more try elsewhere, never a s
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 from collections import Counter
@@ -30,6 +29,7 @@ from reward_server.model_host import BatcherMaker, ModelHost, batcher
 from reward_server.model_thread import BatchStats
 from reward_server.models.config import ModelConfig
 from reward_server.profiles import load_profiles
+from reward_server.ray_session import connect
 from reward_server.schemas import Priority, Sample, SampleError
 from reward_server.scorers.base import Score, ScorerSpec
 from reward_server.settings import Settings
@@ -286,10 +286,7 @@ def app(arguments: dict[str, Any]) -> Any:
 def run(settings: Settings) -> int:
     """Deploy, and serve until SIGTERM or Ctrl-C: on the cluster of `RAY_ADDRESS`, or on one of this
     machine's own."""
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
-    else:
-        ray.init(include_dashboard=False, log_to_driver=False)
+    connect()
     serve.start(http_options={"host": settings.host, "port": settings.port})
     serve.run(build(settings), name=NAME, route_prefix="/")
     over = threading.Event()

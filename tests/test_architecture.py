@@ -24,8 +24,9 @@ LAYERS = [
     ["batching", "model_host", "engine", "reload"],
     ["auth", "inflate", "gate", "body", "connections", "model_routes", "background"],
     ["compat", "openapi"],
+    ["offline", "bulk", "ray_session"],
     ["dashboard", "app"],
-    ["cluster"],
+    ["cluster", "ray_bulk"],
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

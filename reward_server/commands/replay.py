@@ -21,18 +21,11 @@ from msgspec import UNSET, Struct, UnsetType
 from rich.console import Console
 from rich.table import Table
 
-from reward_server.commands.score import (
-    BATCH_SAMPLES,
-    batches,
-    count_lines,
-    offline_engine,
-    progress_bar,
-    read_lines,
-    score_stream,
-)
+from reward_server.commands.score import count_lines, progress_bar, read_lines
 from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
 from reward_server.engine import Engine
 from reward_server.errors import ConfigError
+from reward_server.offline import BATCH_SAMPLES, batches, offline_engine, score_stream
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest
 from reward_server.score_log import ScoreLine, log_files

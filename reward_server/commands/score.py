@@ -1,17 +1,17 @@
-"""`reward-server score`: a JSONL file of samples to a JSONL file of results, without a server.
+"""`reward-server score`: stored samples to JSONL results, without a server.
 
-The same engine as the service's, so the same rewards. One batch is held at a time.
+The same engine as the service's, so the same rewards. Here: one file through this process, a few
+batches held at a time. With `--engine ray`, `score_on_ray` takes over.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import math
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -20,68 +20,124 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
-from reward_server.engine import Engine, create_engine
+from reward_server.engine import Engine
 from reward_server.errors import ConfigError
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
+from reward_server.offline import (
+    BATCH_SAMPLES,
+    Tally,
+    batches,
+    json_lines,
+    offline_engine,
+    score_stream,
+)
+from reward_server.schemas import Sample, ScoreRequest
 from reward_server.settings import Settings
 
 T = TypeVar("T")
 
-BATCH_SAMPLES = 1024
-IN_FLIGHT_BATCHES = 4
+PARTITION_BYTES = 64 * 2**20
+KEPT = "the results of what stands before it are kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="samples, JSONL")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="results, JSONL")
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="PATH",
+        help="samples, JSONL or Parquet; with --engine ray also a folder, a pattern, a URI",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="results, JSONL: a file; with --engine ray a folder, or its URI",
+    )
     parser.add_argument("--profile", default="math", help="the profile to score with")
     parser.add_argument("--explain", action="store_true", help="say how each score came about")
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="this process, or Ray Data"
+    )
+    parser.add_argument(
+        "--partition_bytes",
+        type=int,
+        default=PARTITION_BYTES,
+        metavar="BYTES",
+        help="of input for one file of results, on Ray (default: 64 MiB)",
+    )
+    parser.add_argument(
+        "--concurrency", type=int, metavar="N", help="actors on Ray (default: the cluster's CPUs)"
+    )
     add_settings_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
-    if not arguments.input.is_file():
-        raise ConfigError(f"input {arguments.input} is not a file; give JSONL, one sample a line")
+    if arguments.engine == "ray":
+        from reward_server.commands.score_on_ray import score_on_ray
+
+        return score_on_ray(arguments, settings)
+    return score_here(arguments, settings)
+
+
+def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
+    """One file through this process.
+
+    Raises:
+        ConfigError: it is no file, or has a row that is no sample.
+    """
+    source, output = Path(arguments.input), Path(arguments.output)
+    if not source.is_file():
+        raise ConfigError(
+            f"input {source} is not a file; give JSONL, one sample a line, or Parquet; folders, "
+            "patterns and URIs need --engine ray"
+        )
     engine = offline_engine(settings, arguments.profile)
-    total = count_lines(arguments.input)
     with ExitStack() as stack:
-        source = stack.enter_context(arguments.input.open("rb"))
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        target = stack.enter_context(arguments.output.open("wb"))
+        total, samples = _opened(source, stack)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        target = stack.enter_context(output.open("wb"))
         progress = stack.enter_context(progress_bar())
         task = progress.add_task(arguments.profile, total=total)
-        samples = read_samples(source, arguments.input)
         requests = (
             ScoreRequest(batch, profile=arguments.profile, explain=arguments.explain)
             for batch in batches(samples, BATCH_SAMPLES)
         )
         advance = partial(progress.advance, task)
         tally = asyncio.run(_score_file(engine, requests, target, advance))
-    print(tally.line(arguments.output))
+    print(tally.line(output))
     return 0
 
 
-class Tally(msgspec.Struct):
-    """What the run came to."""
+def _opened(path: Path, stack: ExitStack) -> tuple[int, Iterator[Sample]]:
+    """How many samples the file has, and the samples."""
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    return count_lines(path), read_samples(stack.enter_context(path.open("rb")), path)
 
-    scored: int = 0
-    failed: int = 0
-    total_reward: float = 0.0
 
-    def add(self, results: list[SampleResult]) -> None:
-        for result in results:
-            if result.reward is None:
-                self.failed += 1
-            else:
-                self.scored += 1
-                self.total_reward += result.reward
+def _parquet(path: Path) -> tuple[int, Iterator[Sample]]:
+    need_pyarrow()
+    from reward_server.bulk import Rejected, place, read_rows, whole_file
 
-    def line(self, output: Path) -> str:
-        mean = f"{self.total_reward / self.scored:.4f}" if self.scored else "none"
-        return f"{self.scored} scored, {self.failed} failed, mean reward {mean} -> {output}"
+    part, total = whole_file(path)
+
+    def samples() -> Iterator[Sample]:
+        for row in read_rows(place(str(path)).store, part):
+            if isinstance(row, Rejected):
+                raise ConfigError(f"{path}, row {row.row}: {row.reason}; {KEPT}")
+            yield row
+
+    return total, samples()
+
+
+def need_pyarrow() -> None:
+    """See that Parquet and object stores can be read.
+
+    Raises:
+        ConfigError: what reads Parquet and object stores is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise ConfigError("this needs pyarrow: pip install 'touchstone-rewards[server,parquet]'")
 
 
 def read_samples(source: BinaryIO, path: Path) -> Iterator[Sample]:
@@ -107,44 +163,8 @@ def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(
                 f'{path}, line {number}: {error}; expected {{"id": "…", "response": "…", …}}; '
-                "the results of the lines before it are kept"
+                f"{KEPT}"
             ) from error
-
-
-def batches(samples: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Cut the stream; what stands before a bad line comes out before the error does."""
-    batch: list[T] = []
-    try:
-        for sample in samples:
-            batch.append(sample)
-            if len(batch) == size:
-                yield batch
-                batch = []
-    except ConfigError:
-        if batch:
-            yield batch
-        raise
-    if batch:
-        yield batch
-
-
-async def score_stream(
-    engine: Engine, requests: Iterator[ScoreRequest]
-) -> AsyncIterator[list[SampleResult]]:
-    """Score requests a few at a time, so that one slow sample idles no worker; answer in order."""
-    in_flight: deque[asyncio.Task[ScoreResponse]] = deque()
-    exhausted: Exception | None = None
-    while True:
-        while exhausted is None and len(in_flight) < IN_FLIGHT_BATCHES:
-            try:
-                in_flight.append(asyncio.create_task(engine.score(next(requests))))
-            except (StopIteration, ConfigError) as end:
-                exhausted = end
-        if not in_flight:
-            break
-        yield (await in_flight.popleft()).results
-    if isinstance(exhausted, ConfigError):
-        raise exhausted
 
 
 async def _score_file(
@@ -157,26 +177,12 @@ async def _score_file(
     await engine.start()
     try:
         async for results in score_stream(engine, requests):
-            target.write(b"".join(msgspec.json.encode(result) + b"\n" for result in results))
+            target.write(json_lines(results))
             tally.add(results)
             advance(len(results))
     finally:
         await engine.stop()
     return tally
-
-
-def offline_engine(settings: Settings, profile: str) -> Engine:
-    """An engine for files: with the workers and profiles of the settings, without a deadline.
-
-    Raises:
-        ConfigError: there is no such profile.
-    """
-    profiles = load_profiles(settings.profile_dirs)
-    if profile not in profiles:
-        raise ConfigError(f"profile {profile!r} is not known; known: {', '.join(profiles)}")
-    # No one waits at the other end: a sample has its deadline, the file has none.
-    settings = settings.model_copy(update={"request_deadline_s": math.inf})
-    return create_engine(profiles, settings, Metrics())
 
 
 def count_lines(path: Path) -> int:

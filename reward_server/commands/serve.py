@@ -6,14 +6,11 @@ import argparse
 import asyncio
 import gc
 import logging
-import os
-import secrets
 import signal
 import socket
 import ssl
 import sys
 from functools import partial
-from importlib.util import find_spec
 from types import FrameType
 
 import uvicorn
@@ -24,6 +21,7 @@ from reward_server.commands.settings_arguments import add_settings_arguments, se
 from reward_server.connections import Connection, close_silent
 from reward_server.errors import ConfigError, TouchstoneError
 from reward_server.logs import configure
+from reward_server.ray_session import prepare
 from reward_server.settings import Settings
 
 add_arguments = add_settings_arguments
@@ -60,12 +58,7 @@ def serve_on_ray(settings: Settings) -> int:
     Raises:
         ConfigError: Ray is not installed.
     """
-    if find_spec("ray") is None:
-        raise ConfigError("--cluster needs Ray: pip install 'touchstone-rewards[server,ray]'")
-    if not os.environ.get("RAY_ADDRESS"):
-        # Ray's own ports are open to the network: they too ask for a key. Read when it is imported.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    prepare("--cluster")
     from reward_server.cluster import run as run_cluster
 
     return run_cluster(settings)

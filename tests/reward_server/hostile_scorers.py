@@ -33,6 +33,17 @@ class Length:
         return [Score(float(len(sample.response))) for sample in samples]
 
 
+class Deadly(Length):
+    """Ends the process of the engine itself where a response says so."""
+
+    runs_in: ClassVar[RunsIn] = "inline"
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        if any(sample.response == "die!" for sample in samples):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(samples)
+
+
 class Hostile(Length):
     """Does what `ground_truth` names; otherwise the score is the number in `response`."""
 

@@ -1,0 +1,382 @@
+"""Stored samples in partitions: what is cut out of which file, its rows, and the files of results.
+
+In: JSONL and Parquet, by path or URI, wherever pyarrow or fsspec reads. Out: partitions, the rows
+of one as samples or as `Rejected`, and files that have their name only once they are whole. It
+scores nothing and knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+from uuid import uuid4
+
+import msgspec
+import pyarrow.parquet as parquet
+from msgspec import Struct
+from pyarrow import ArrowException, ArrowInvalid, RecordBatch
+from pyarrow.fs import (
+    FileInfo,
+    FileSelector,
+    FileSystem,
+    FileType,
+    FSSpecHandler,
+    LocalFileSystem,
+    PyFileSystem,
+)
+
+from reward_server.errors import ConfigError
+from reward_server.schemas import Sample
+
+JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
+PACKED = (".gz", ".bz2", ".zst", ".lz4")
+# A read from an object store takes tens of milliseconds whatever its size.
+READ_BYTES = 8 * 2**20
+BATCH_ROWS = 1024
+FOOTERS_AT_ONCE = 16
+SHOWN_REASON = 300
+MANIFEST = "manifest.json"
+
+
+class Place(NamedTuple):
+    """A path and the file system that knows it."""
+
+    store: FileSystem
+    path: str
+
+
+class Partition(Struct, frozen=True):
+    """A part of a file: bytes of JSONL, or row groups of Parquet, from `begin` to before `end`."""
+
+    name: str
+    path: str
+    begin: int
+    end: int
+
+
+class Rejected(Struct, frozen=True, omit_defaults=True):
+    """A row that is no sample: where it stands, by its first byte or its number from 0, and why."""
+
+    file: str
+    reason: str
+    byte: int | None = None
+    row: int | None = None
+
+
+class Manifest(Struct, frozen=True):
+    """What a folder of results was made from. `inputs`: the files with their sizes in bytes."""
+
+    profile: str
+    fingerprint: str
+    explain: bool
+    partition_bytes: int
+    inputs: list[tuple[str, int]]
+
+
+def place(where: str) -> Place:
+    """The file system of a path or a URI, and the path in it.
+
+    Raises:
+        ConfigError: nothing here reads such a URI, or its store cannot be reached.
+    """
+    if "://" not in where:
+        return Place(LocalFileSystem(), str(Path(where).absolute()))
+    try:
+        return Place(*FileSystem.from_uri(where))
+    except ArrowInvalid:
+        return _by_fsspec(where)
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be reached: {error}") from error
+
+
+def _by_fsspec(where: str) -> Place:
+    try:
+        from fsspec.core import url_to_fs
+
+        store, path = url_to_fs(where)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"neither pyarrow nor fsspec reads {where}: {error}") from error
+    return Place(PyFileSystem(FSSpecHandler(store)), path)
+
+
+def input_files(where: str) -> tuple[FileSystem, list[tuple[str, int]]]:
+    """The files that a path, a folder or a pattern means, in the order of their names, with their
+    sizes. In a pattern `*` stands for part of a name and `**/` for any folders.
+
+    Raises:
+        ConfigError: there are none, or one is of no kind that can be read in parts.
+    """
+    store, path = place(where)
+    found = _matching(store, path) if "*" in path else [store.get_file_info(path)]
+    if found and found[0].type == FileType.Directory:
+        found = [each for each in _listed(store, path) if not _hidden(each.path, path)]
+        unknown = [each.path for each in found if not each.path.endswith(JSONL + PARQUET)]
+        if unknown:
+            raise ConfigError(f"{unknown[0]} is neither .jsonl nor .parquet; give a pattern")
+    files = sorted((each.path, each.size) for each in found if each.type == FileType.File)
+    if not files:
+        raise ConfigError(f"input {where}: no such file, nor a folder or pattern with files")
+    for packed in (name for name, _ in files if name.endswith(PACKED)):
+        raise ConfigError(f"{packed} is compressed and cannot be read in parts; unpack it")
+    return store, files
+
+
+def _listed(store: FileSystem, folder: str) -> list[FileInfo]:
+    selector = FileSelector(folder, recursive=True, allow_not_found=True)
+    return [each for each in store.get_file_info(selector) if each.type == FileType.File]
+
+
+def _matching(store: FileSystem, pattern: str) -> list[FileInfo]:
+    folder = pattern[: pattern.index("*")].rpartition("/")[0]
+    escaped = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+    return [each for each in _listed(store, folder) if re.fullmatch(escaped, each.path)]
+
+
+def _hidden(path: str, folder: str) -> bool:
+    """`_SUCCESS`, `.part.crc` and what other tools leave beside data."""
+    parts = PurePosixPath(path).relative_to(folder).parts
+    return any(part.startswith(("_", ".")) for part in parts)
+
+
+def cut(store: FileSystem, files: Sequence[tuple[str, int]], size: int) -> list[Partition]:
+    """Partitions of about `size` bytes: of lines wherever they end, of row groups as they are.
+
+    Raises:
+        ConfigError: a Parquet file that cannot be read or whose columns are not a sample's.
+    """
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        ranges = pool.map(lambda file: _ranges(store, file[0], file[1], size), files)
+        cuts = [
+            (path, begin, end)
+            for (path, _), spans in zip(files, ranges, strict=True)
+            for begin, end in spans
+        ]
+    return [
+        Partition(f"part-{number:06}", path, begin, end)
+        for number, (path, begin, end) in enumerate(cuts)
+    ]
+
+
+def _ranges(store: FileSystem, path: str, length: int, size: int) -> list[tuple[int, int]]:
+    if not path.endswith(PARQUET):
+        return [(begin, min(begin + size, length)) for begin in range(0, length, size)]
+    about = _footer(store, path)
+    groups = range(about.num_row_groups)
+    return _gathered([about.row_group(i).total_byte_size for i in groups], size)
+
+
+def _footer(store: FileSystem, path: str) -> parquet.FileMetaData:
+    try:
+        with store.open_input_file(path) as source, parquet.ParquetFile(source) as file:
+            names, about = file.schema_arrow.names, file.metadata
+    except (ArrowException, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
+    _check_columns(path, names)
+    return about
+
+
+def _gathered(sizes: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """Neighbours together as long as they are no more than `size`."""
+    spans: list[tuple[int, int]] = []
+    held = 0
+    for at, each in enumerate(sizes):
+        if spans and held + each <= size:
+            spans[-1] = (spans[-1][0], at + 1)
+            held += each
+        else:
+            spans.append((at, at + 1))
+            held = each
+    return spans
+
+
+def _check_columns(path: str, names: Sequence[str]) -> None:
+    fields = Sample.__struct_fields__
+    if missing := {"id", "response"}.difference(names):
+        raise ConfigError(f"{path} has no column {sorted(missing)[0]!r}; it has {', '.join(names)}")
+    if unknown := sorted(set(names).difference(fields)):
+        known = ", ".join(fields)
+        raise ConfigError(f"{path}: column {unknown[0]!r} is none of a sample's: {known}")
+
+
+def whole_file(path: Path) -> tuple[Partition, int]:
+    """A local Parquet file as one partition, and how many rows it has.
+
+    Raises:
+        ConfigError: it cannot be read, or its columns are not a sample's.
+    """
+    about = _footer(LocalFileSystem(), str(path))
+    return Partition(path.name, str(path), 0, about.num_row_groups), about.num_rows
+
+
+def read_rows(
+    store: FileSystem, part: Partition, row_bytes: int = READ_BYTES
+) -> Iterator[Sample | Rejected]:
+    """The rows of a partition in their order; blank lines are passed over. A line of more than
+    `row_bytes` is rejected and never held whole."""
+    with store.open_input_file(part.path) as source:
+        if part.path.endswith(PARQUET):
+            yield from _parquet_rows(source, part)
+        else:
+            with io.BufferedReader(source, READ_BYTES) as lines:
+                yield from _jsonl_rows(lines, part, row_bytes)
+
+
+def _jsonl_rows(source: BinaryIO, part: Partition, row_bytes: int) -> Iterator[Sample | Rejected]:
+    decode = msgspec.json.Decoder(Sample).decode
+    for at, line in lines_of(source, part.begin, part.end, row_bytes):
+        if line is None:
+            yield Rejected(part.path, f"the line has more than {row_bytes} bytes", byte=at)
+        elif not line.isspace():
+            try:
+                yield decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                yield Rejected(part.path, _shortly(error), byte=at)
+
+
+def lines_of(
+    source: BinaryIO, begin: int, end: int, most: int
+) -> Iterator[tuple[int, bytes | None]]:
+    """The lines that start from byte `begin` to before `end`, each with its first byte's place.
+
+    The last one is read to its end, wherever that is. None stands for a line of more than `most`
+    bytes.
+    """
+    at = begin
+    if begin:
+        source.seek(begin - 1)
+        at += _skip_line(source, end - begin + 1) - 1
+    while at < end and (line := source.readline(most + 1)):
+        start, whole = at, len(line) <= most or line.endswith(b"\n")
+        at += len(line)
+        if not whole:
+            at += _skip_line(source)
+        yield start, line if whole else None
+
+
+def _skip_line(source: BinaryIO, most: float = float("inf")) -> int:
+    """How many bytes were passed over up to the line's end, or up to `most` of them and some."""
+    passed = 0
+    while passed < most and (piece := source.readline(READ_BYTES)):
+        passed += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return passed
+
+
+def _parquet_rows(source: Any, part: Partition) -> Iterator[Sample | Rejected]:
+    with parquet.ParquetFile(source, buffer_size=READ_BYTES, pre_buffer=False) as file:
+        about = file.metadata
+        first = sum(about.row_group(group).num_rows for group in range(part.begin))
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=range(part.begin, part.end)):
+            for number, row in enumerate(_columns_to_rows(batch), first):
+                try:
+                    if isinstance(row, UnicodeDecodeError):
+                        raise row
+                    yield msgspec.convert(row, Sample)
+                except (msgspec.ValidationError, UnicodeDecodeError) as error:
+                    yield Rejected(part.path, _shortly(error), row=number)
+            first += batch.num_rows
+
+
+def _columns_to_rows(batch: RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
+    """Rows without their nulls: a column that is null in a row is a field that it lacks."""
+    try:
+        rows = batch.to_pylist(maps_as_pydicts="lossy")
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            return [error]
+        return [_columns_to_rows(batch.slice(i, 1))[0] for i in range(batch.num_rows)]
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+def _shortly(error: Exception) -> str:
+    return str(error)[:SHOWN_REASON]
+
+
+@contextmanager
+def part_files(output: Place, name: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Where to write a partition's results and its rejected rows. They get their names when both
+    are whole, the results last; of two writers of the same part one wins, with both of its files.
+    """
+    store, folder = output
+    finals = [f"{folder}/{name}.rejected.jsonl", f"{folder}/{name}.jsonl"]
+    token = uuid4().hex
+    drafts = [f"{final}.{token}.tmp" for final in finals]
+    try:
+        with ExitStack() as stack:
+            rejected, results = (
+                stack.enter_context(store.open_output_stream(draft)) for draft in drafts
+            )
+            yield results, rejected
+            none_rejected = rejected.tell() == 0
+        if none_rejected:
+            store.delete_file(drafts.pop(0))
+            finals.pop(0)
+        for draft, final in zip(drafts, finals, strict=True):
+            store.move(draft, final)
+    except BaseException:
+        _delete(store, drafts)
+        raise
+
+
+def _delete(store: FileSystem, paths: Iterable[str]) -> None:
+    for info in store.get_file_info(list(paths)):
+        if info.type == FileType.File:
+            store.delete_file(info.path)
+
+
+def open_output(output: Place, manifest: Manifest) -> set[str]:
+    """Make the folder, or go on in it: the names of the parts that are whole.
+
+    Raises:
+        ConfigError: the folder was made from something else.
+    """
+    store, folder = output
+    store.create_dir(folder, recursive=True)
+    names = {each.path.rpartition("/")[2]: each.path for each in _listed(store, folder)}
+    if MANIFEST in names:
+        _compare(folder, _read_manifest(store, names[MANIFEST]), manifest)
+    elif any(not name.endswith(".tmp") for name in names):
+        raise ConfigError(f"output {folder} has files but no {MANIFEST}; give an empty folder")
+    else:
+        draft = f"{folder}/{MANIFEST}.tmp"
+        with store.open_output_stream(draft) as target:
+            target.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        store.move(draft, f"{folder}/{MANIFEST}")
+    return whole_parts(output)
+
+
+def whole_parts(output: Place) -> set[str]:
+    """The names of the parts that are whole. What killed writers left is deleted: none may write
+    meanwhile."""
+    paths = [each.path for each in _listed(*output)]
+    _delete(output.store, (path for path in paths if path.endswith(".tmp")))
+    parts = (re.search(r"/(part-\d+)\.jsonl$", path) for path in paths)
+    return {part[1] for part in parts if part}
+
+
+def _read_manifest(store: FileSystem, path: str) -> Manifest:
+    with store.open_input_stream(path) as source:
+        content = source.read()
+    try:
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path} is no manifest of results: {error}") from error
+
+
+def _compare(folder: str, there: Manifest, now: Manifest) -> None:
+    for name in Manifest.__struct_fields__:
+        was, came = getattr(there, name), getattr(now, name)
+        if was == came:
+            continue
+        if name == "inputs":
+            changed = sorted({path for path, _ in set(was) ^ set(came)})
+            said = f"other inputs ({len(changed)} differ, {changed[0]} for one)"
+        else:
+            said = f"{name} {was}, not {came}"
+        raise ConfigError(f"output {folder} was made with {said}; give another folder")

@@ -1,0 +1,109 @@
+"""`reward-server score --engine ray`: files, folders or patterns in partitions through Ray Data.
+
+It goes on where an earlier run of the same command stopped, and exits 1 where a partition could not
+be done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reward_server.commands.score import need_pyarrow, progress_bar
+from reward_server.errors import ConfigError
+from reward_server.offline import Tally, known_profile
+from reward_server.profiles import Profile
+from reward_server.ray_session import prepare
+from reward_server.settings import Settings
+
+if TYPE_CHECKING:
+    from reward_server.bulk import Partition
+    from reward_server.ray_bulk import Outcome
+
+SHOWN_FAILURES = 20
+
+
+def score_on_ray(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The whole command.
+
+    Raises:
+        ConfigError: nothing to read, an output folder of something else, or no Ray.
+    """
+    profile = _checked(arguments, settings)
+    need_pyarrow()
+    from reward_server.bulk import Manifest, cut, input_files, open_output, place, whole_parts
+
+    store, files = input_files(arguments.input)
+    parts = cut(store, files, arguments.partition_bytes)
+    about = profile.name, profile.fingerprint, arguments.explain, arguments.partition_bytes
+    output = place(arguments.output)
+    whole = open_output(output, Manifest(*about, files))
+    todo = [part for part in parts if part.name not in whole]
+    if len(todo) < len(parts):
+        print(f"{len(parts) - len(todo)} of {len(parts)} partitions were whole before")
+    outcomes = _score(arguments, settings, todo)
+    whole_parts(output)
+    return _report(todo, outcomes, arguments.output)
+
+
+def _checked(arguments: argparse.Namespace, settings: Settings) -> Profile:
+    prepare("--engine ray")
+    for name in ("partition_bytes", "concurrency"):
+        given = getattr(arguments, name)
+        if given is not None and given < 1:
+            raise ConfigError(f"--{name} {given}: at least 1 is needed")
+    _, profile = known_profile(settings, arguments.profile)
+    if profile.config.normalization != "none":
+        raise ConfigError(
+            f"profile {profile.name} normalises by the rewards before, and partitions have no "
+            "order; score with --engine local"
+        )
+    return profile
+
+
+def _score(
+    arguments: argparse.Namespace, settings: Settings, todo: list[Partition]
+) -> dict[str, Outcome]:
+    """What each partition came to, by its name."""
+    if not todo:
+        return {}
+    from reward_server.ray_bulk import Job, run
+
+    if settings.profiles_dir is not None:
+        settings.profiles_dir = settings.profiles_dir.absolute()
+    input_, output = map(_absolute, (arguments.input, arguments.output))
+    job = Job(input_, output, arguments.profile, arguments.explain, settings.model_dump())
+    outcomes: dict[str, Outcome] = {}
+    with progress_bar() as progress:
+        task = progress.add_task(f"{arguments.profile}, partitions", total=len(todo))
+
+        def done(outcome: Outcome) -> None:
+            outcomes[outcome.name] = outcome
+            progress.advance(task)
+
+        run(job, todo, arguments.concurrency, done)
+    return outcomes
+
+
+def _absolute(where: str) -> str:
+    """The same place from an actor's working folder."""
+    return where if "://" in where else str(Path(where).absolute())
+
+
+def _report(todo: list[Partition], outcomes: dict[str, Outcome], output: str) -> int:
+    tally = sum((each.tally for each in outcomes.values()), Tally())
+    failures = [
+        f"{part.name} ({part.path}, {part.begin} to {part.end}): {said}"
+        for part in todo
+        if (said := outcomes[part.name].error if part.name in outcomes else "its process died")
+    ]
+    for line in failures[:SHOWN_FAILURES]:
+        print(f"reward-server: {line}", file=sys.stderr)
+    print(tally.line(output))
+    if failures:
+        print(
+            f"{len(failures)} of {len(todo)} partitions are not done; the same command tries them"
+        )
+    return 1 if failures else 0

@@ -1,0 +1,37 @@
+"""Ray for a command: the cluster of `RAY_ADDRESS`, or one of this machine's own, for the command.
+
+`prepare` comes before Ray's first import, `connect` after it. Nothing is deployed or scored here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from importlib.util import find_spec
+
+from reward_server.errors import ConfigError
+
+
+def prepare(asked_by: str) -> None:
+    """See that Ray is there, and that the ports it opens ask for a key.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError(f"{asked_by} needs Ray: pip install 'touchstone-rewards[server,ray]'")
+    if not os.environ.get("RAY_ADDRESS"):
+        # Ray's own ports are open to the network: they too ask for a key. Read when it is imported.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def connect() -> None:
+    """Join the cluster of `RAY_ADDRESS`, or start one here that ends with this process."""
+    import ray  # pyright: ignore[reportMissingImports]
+
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
