@@ -91,7 +91,9 @@ def ours(pairs: list[dict[str, Any]]) -> Judged:
     return judged
 
 
-def of_peer(peer: str, pairs: list[dict[str, Any]], folder: Path) -> Judged:
+def of_peer(
+    peer: str, pairs: list[dict[str, Any]], folder: Path, silence_s: float = SILENCE_S
+) -> Judged:
     """A peer's verdicts, started again behind each pair that it is silent on."""
     environment, checkout = PEERS[peer]
     python = folder / environment / "bin" / "python"
@@ -102,13 +104,13 @@ def of_peer(peer: str, pairs: list[dict[str, Any]], folder: Path) -> Judged:
         script = str(Path(__file__).parent / "_math_peers.py")
         while len(judged) < len(pairs):
             command = [str(python), "-P", script, peer, listed.name, str(len(judged))]
-            judged.extend(_lines([*command, str(folder / checkout)]))
+            judged.extend(_lines([*command, str(folder / checkout)], silence_s))
             if len(judged) < len(pairs):
-                judged.append((None, float(SILENCE_S), float(SILENCE_S)))
+                judged.append((None, silence_s, silence_s))
     return judged
 
 
-def _lines(command: list[str]) -> Iterator[tuple[bool | None, float, float]]:
+def _lines(command: list[str], silence_s: float) -> Iterator[tuple[bool | None, float, float]]:
     """What the command prints, until it ends or is silent for too long; then it is killed."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -116,7 +118,7 @@ def _lines(command: list[str]) -> Iterator[tuple[bool | None, float, float]]:
     assert process.stdout is not None
     with selectors.DefaultSelector() as waiting, process:
         waiting.register(process.stdout, selectors.EVENT_READ)
-        while waiting.select(SILENCE_S) and (line := process.stdout.readline()):
+        while waiting.select(silence_s) and (line := process.stdout.readline()):
             found, seconds, clock = json.loads(line)
             yield found, seconds, clock
         process.kill()
@@ -139,17 +141,30 @@ def summary(name: str, pairs: list[dict[str, Any]], judged: Judged) -> dict[str,
     }
 
 
+def hostile_inputs() -> list[dict[str, Any]]:
+    """Answers written to run code, to hang or to cheat; `expect` is null where both are right."""
+    return [
+        {
+            "kind": row["kind"],
+            "prediction": "".join(
+                piece * times for piece, times in row.get("pred_parts") or [[row["pred"], 1]]
+            ),
+            "truth": row["ground_truth"],
+            "expect": row["expect"],
+        }
+        for row in rows_of("math_hostile.jsonl")
+    ]
+
+
 def hostile() -> dict[str, Any]:
     """Our slowest hostile input, by the best of some rounds, and what was decided wrongly."""
     slowest, wrong = 0.0, 0
-    for row in rows_of("math_hostile.jsonl"):
-        parts = row.get("pred_parts") or [[row["pred"], 1]]
-        prediction = "".join(piece * times for piece, times in parts)
+    for row in hostile_inputs():
         taken: list[float] = []
         found: bool | None = None
         for _ in range(ROUNDS):
             started = time.process_time()
-            found = verdict(row["kind"], prediction, row["ground_truth"])
+            found = verdict(row["kind"], row["prediction"], row["truth"])
             taken.append(time.process_time() - started)
         slowest = max(slowest, min(taken))
         wrong += row["expect"] is not None and bool(found) != row["expect"]
