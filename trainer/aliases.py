@@ -30,6 +30,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "cliprange": ("epsilon",),
     "sampling_temperature": ("temperature",),
     "sampling_max_tokens": ("max_completion_length", "max_new_tokens"),
+    "max_completion_length": ("max_new_tokens",),
     "gpu_memory_utilization": ("vllm_gpu_memory_utilization",),
 }
 # Name -> what each of its values means; any other value is the field's own.

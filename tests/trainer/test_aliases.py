@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from trainer.config import given_fields, parse_config
+from trainer.data import PromptArguments
 from trainer.errors import InputError
 from trainer.evaluation.command import EvalArguments
+from trainer.evaluation.generation import Generation
 from trainer.grpo.command import TYPES
 
 ON_CPU = ["--bf16=false", "--use_cpu=true"]
@@ -79,3 +81,17 @@ def test_a_name_that_a_command_has_itself_is_its_own() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'max_prompt_length'"):
         fields_of(["--max_prompt_lenght", "3", *ON_CPU])
+
+
+def test_the_evaluation_of_trl_grpo_means_what_it_meant_there() -> None:
+    flags = (
+        "--model_dir Qwen2-0.5B-GRPO-test --dataset_id AI-MO/NuminaMath-TIR --split test[:5%] "
+        "--batch_size 16 --max_completion_length 512 --max_prompt_length 256 "
+        "--output_file results/eval_results.json"
+    )
+    types = (EvalArguments, PromptArguments, Generation)
+    found, _, generation = parse_config(types, flags.split(), "trainer eval")
+    assert (found.model, found.dataset) == ("Qwen2-0.5B-GRPO-test", "AI-MO/NuminaMath-TIR")
+    assert (found.dataset_split, found.output) == ("test[:5%]", "results")
+    assert (generation.batch_size, generation.max_new_tokens) == (16, 512)
+    assert generation.max_prompt_length == 256

@@ -79,6 +79,10 @@ class EvalArguments:
         metadata={"help": "Of pass@k and maj@k. Default: 1, 2, 4, ... and num_samples."},
     )
 
+    def __post_init__(self) -> None:
+        if self.output and self.output.endswith(".json"):  # a file's name, as elsewhere
+            self.output = str(Path(self.output).parent)
+
 
 def run(argv: Sequence[str]) -> None:
     """Parse, generate, score, write.
