@@ -92,7 +92,7 @@ def create_app(
         keys=keys,
         settings=settings,
         metrics=metrics,
-        routes=[route.path for route in routes],
+        routes=routes,
     )
     return app
 

@@ -160,7 +160,7 @@ class Engine:
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
         known = self.profiles.get(profile)
-        return known is not None and any(s.runs_in != "inline" for s in known.scorers.values())
+        return known is not None and known.waits
 
     def _admit(self, request: ScoreRequest) -> Profile:
         profile = self.profiles.get(request.profile)
@@ -186,13 +186,12 @@ class Engine:
         columns = await _together(
             [self._column(profile, key, request, give_up_at) for key in profile.scorers]
         )
-        scores = [
-            dict(zip(profile.scorers, row, strict=True)) for row in zip(*columns, strict=True)
-        ]
-        results = [
-            combine(profile, sample, row, request.explain)
-            for sample, row in zip(request.samples, scores, strict=True)
-        ]
+        results = combine(
+            profile,
+            request.samples,
+            dict(zip(profile.scorers, columns, strict=True)),
+            explain=request.explain,
+        )
         if results and all(_never_got_its_turn(result) for result in results):
             raise RequestDeadline(
                 f"none of {len(results)} samples got its turn before the deadline; send fewer "
@@ -221,35 +220,42 @@ class Engine:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
         """One scorer's scores of all samples; a response beyond the limit is not looked at."""
-        samples, explain = request.samples, request.explain
         limit = self.limits.max_response_bytes
-        scores: list[Score | None] = [_too_large(sample, limit) for sample in samples]
-        todo = [i for i, score in enumerate(scores) if score is None]
-        chosen = samples if len(todo) == len(samples) else [samples[i] for i in todo]
-        scorer = profile.scorers[key]
-        with self.metrics.scorer_seconds.labels(profile.specs[key].name).time():
-            if scorer.runs_in == "worker":
-                found = await self._in_workers(
-                    profile.specs[key].key,
-                    scorer,
-                    chosen,
-                    explain=explain,
-                    give_up_at=give_up_at,
-                    priority=request.priority,
-                )
-            elif scorer.runs_in == "model":
-                found = await self.models.score(
-                    cast(ModelScorer, scorer),
-                    chosen,
-                    explain=explain,
-                    give_up_at=give_up_at,
-                    priority=request.priority,
-                )
-            else:
-                found = await score_inline(scorer, chosen, explain=explain, give_up_at=give_up_at)
-        for i, score in zip(todo, found, strict=True):
-            scores[i] = score
-        return [score for score in scores if score is not None]
+        samples = request.samples
+        # A character takes at most four bytes: short responses need no encoding to be let through.
+        refused = {
+            i: _too_large(limit)
+            for i, sample in enumerate(samples)
+            if 4 * len(sample.response) > limit and len(sample.response.encode()) > limit
+        }
+        if refused:
+            samples = [sample for i, sample in enumerate(samples) if i not in refused]
+        began_s = time.perf_counter()
+        try:
+            found = await self._scored(profile, key, samples, request, give_up_at)
+        finally:
+            took_s = time.perf_counter() - began_s
+            self.metrics.observe_scorer(profile.specs[key].name, took_s)
+        if not refused:
+            return found
+        rest = iter(found)
+        return [refused.get(i) or next(rest) for i in range(len(request.samples))]
+
+    async def _scored(
+        self,
+        profile: Profile,
+        key: str,
+        samples: Sequence[Sample],
+        request: ScoreRequest,
+        give_up_at: float | None,
+    ) -> list[Score]:
+        scorer, explain = profile.scorers[key], request.explain
+        if scorer.runs_in == "inline":
+            return await score_inline(scorer, samples, explain=explain, give_up_at=give_up_at)
+        about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
+        if scorer.runs_in == "model":
+            return await self.models.score(cast(ModelScorer, scorer), samples, **about)
+        return await self._in_workers(profile.specs[key].key, scorer, samples, **about)
 
     async def _in_workers(
         self,
@@ -289,18 +295,24 @@ async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> li
 
 
 def combine(
-    profile: Profile, sample: Sample, scores: Mapping[str, Score], explain: bool
-) -> SampleResult:
-    """The result of one sample from its scores."""
-    reward, error = profile.reward(scores)
-    return SampleResult(
-        id=sample.id,
-        status="ok" if reward is not None else "error",
-        reward=reward,
-        scores={key: score.value for key, score in scores.items()},
-        error=error,
-        explanation={key: _explain(score) for key, score in scores.items()} if explain else None,
-    )
+    profile: Profile,
+    samples: Sequence[Sample],
+    columns: Mapping[str, Sequence[Score]],
+    *,
+    explain: bool,
+) -> list[SampleResult]:
+    """The results of the samples from their scores, a column for each scorer."""
+    rewards, errors = profile.rewards(columns, len(samples))
+    values = [[score.value for score in column] for column in columns.values()]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+    results = [
+        SampleResult(sample.id, "ok" if reward is not None else "error", reward, scores, error)
+        for sample, reward, scores, error in zip(samples, rewards, rows, errors, strict=True)
+    ]
+    if explain:
+        for i, result in enumerate(results):
+            result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
+    return results
 
 
 def _explain(score: Score) -> dict[str, object] | None:
@@ -309,10 +321,7 @@ def _explain(score: Score) -> dict[str, object] | None:
     return {"error": score.error, **(score.explanation or {})}
 
 
-def _too_large(sample: Sample, limit: int) -> Score | None:
-    # A character takes at most four bytes: short responses need no encoding to be let through.
-    if 4 * len(sample.response) <= limit or len(sample.response.encode()) <= limit:
-        return None
+def _too_large(limit: int) -> Score:
     message = f"the response has more than {limit} bytes, which this server takes at most"
     return Score(error=sample_error("response_too_large", message))
 

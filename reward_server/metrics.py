@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
-    Histogram,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reward_server.histograms import BulkHistogram
 from reward_server.schemas import ProfileInfo, SampleResult
+from reward_server.tallies import BulkCounter, BulkHistogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -71,92 +68,73 @@ MODEL_COUNTERS = {
 
 
 class Metrics:
-    """One registry: several servers in one process do not mix."""
+    """One registry: several servers in one process do not mix. It belongs to one event loop."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         # Told route, status and seconds of every request.
         self.request_observers: list[Callable[[str, int, float], None]] = []
-        self.requests = Counter(
-            "reward_requests_total", "Requests answered", ["route", "status"], registry=registry
+        self._requests = self._counter("requests", "Requests answered", "route", "status")
+        self._request_seconds = self._histogram(
+            "request_seconds", "Time to answer", SECONDS, "route"
         )
-        self.request_seconds = Histogram(
-            "reward_request_seconds",
-            "Time to answer",
-            ["route"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.samples = Counter(
-            "reward_samples_total",
-            "Samples answered, by profile and by `ok` or the error's code",
-            ["profile", "status"],
-            registry=registry,
-        )
-        self.rewards = BulkHistogram("reward_reward", "Rewards given", ["profile"], REWARDS)
-        self.scores = BulkHistogram(
-            "reward_score", "Scores given, by profile and scorer", ["profile", "scorer"], REWARDS
-        )
-        registry.register(self.rewards)
-        registry.register(self.scores)
-        self.verdicts = Counter(
-            "reward_verdicts_total",
+        text = "Samples answered, by profile and by `ok` or the error's code"
+        self._samples = self._counter("samples", text, "profile", "status")
+        self._rewards = self._histogram("reward", "Rewards given", REWARDS, "profile")
+        text = "Scores given, by profile and scorer"
+        self._scores = self._histogram("score", text, REWARDS, "profile", "scorer")
+        text = (
             "Scores at the scorer's best (correct), its worst (incorrect), between (partial), or "
-            "none (unscored)",
-            ["profile", "scorer", "verdict"],
-            registry=registry,
+            "none (unscored)"
         )
-        self.key_requests = Counter(
-            "reward_key_requests_total", "Requests by key", ["key", "status"], registry=registry
-        )
-        self.key_samples = Counter(
-            "reward_key_samples_total", "Samples asked for by key", ["key"], registry=registry
-        )
-        self.batch_samples = Histogram(
-            "reward_request_samples", "Samples of a request", buckets=SIZES, registry=registry
-        )
-        self.scorer_seconds = Histogram(
-            "reward_scorer_seconds",
-            "Time of one scorer over one request's samples",
-            ["scorer"],
-            buckets=SECONDS,
-            registry=registry,
-        )
+        self._verdicts = self._counter("verdicts", text, "profile", "scorer", "verdict")
+        self._key_requests = self._counter("key_requests", "Requests by key", "key", "status")
+        self._key_samples = self._counter("key_samples", "Samples asked for by key", "key")
+        self._batch_samples = self._histogram("request_samples", "Samples of a request", SIZES)
+        text = "Time of one scorer over one request's samples"
+        self._scorer_seconds = self._histogram("scorer_seconds", text, SECONDS, "scorer")
+
+    def _counter(self, name: str, text: str, *labels: str) -> BulkCounter:
+        counter = BulkCounter(f"reward_{name}", text, labels)
+        self.registry.register(counter)
+        return counter
+
+    def _histogram(
+        self, name: str, text: str, bounds: Sequence[float], *labels: str
+    ) -> BulkHistogram:
+        histogram = BulkHistogram(f"reward_{name}", text, labels, bounds)
+        self.registry.register(histogram)
+        return histogram
 
     def observe_results(self, profile: ProfileInfo, results: Sequence[SampleResult]) -> None:
         """Count the verdicts of one request."""
-        self.batch_samples.observe(len(results))
-        tally = Tally(result.error.code if result.error else "ok" for result in results)
-        for status, count in tally.items():
-            self.samples.labels(profile.name, status).inc(count)
-        rewards = Tally(result.reward for result in results if result.reward is not None)
-        self.rewards.observe((profile.name,), rewards)
+        self._batch_samples.observe((), (len(results),))
+        rewards = [result.reward for result in results if result.reward is not None]
+        if rewards:
+            self._samples.add((profile.name, "ok"), len(rewards))
+            self._rewards.observe((profile.name,), rewards)
+        if len(rewards) < len(results):
+            for result in results:
+                if result.error is not None:
+                    self._samples.add((profile.name, result.error.code))
         for scorer, bounds in profile.ranges.items():
-            self._observe_scores(profile.name, scorer, bounds, results)
+            known = [v for result in results if (v := result.scores[scorer]) is not None]
+            self._scores.observe((profile.name, scorer), known)
+            for verdict, count in _verdicts(known, bounds, len(results)):
+                if count:
+                    self._verdicts.add((profile.name, scorer, verdict), count)
 
-    def _observe_scores(
-        self,
-        profile: str,
-        scorer: str,
-        bounds: tuple[float | None, float | None],
-        results: Sequence[SampleResult],
-    ) -> None:
-        tally = Tally(result.scores.get(scorer) for result in results)
-        verdicts: Tally[str] = Tally()
-        for value, count in tally.items():
-            verdicts[_verdict(value, bounds)] += count
-        for verdict, count in verdicts.items():
-            self.verdicts.labels(profile, scorer, verdict).inc(count)
-        scores = Tally({value: n for value, n in tally.items() if value is not None})
-        self.scores.observe((profile, scorer), scores)
+    def observe_scorer(self, scorer: str, seconds: float) -> None:
+        """Count one scorer's time over one request."""
+        self._scorer_seconds.observe((scorer,), (seconds,))
 
     def observe_key(self, key: str, status: int, samples: int) -> None:
-        self.key_requests.labels(key, status).inc()
-        self.key_samples.labels(key).inc(samples)
+        self._key_requests.add((key, str(status)))
+        self._key_samples.add((key,), samples)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        self.requests.labels(route, status).inc()
-        self.request_seconds.labels(route).observe(seconds)
+        self._requests.add((route, str(status)))
+        self._request_seconds.observe((route,), (seconds,))
         for observe in self.request_observers:
             observe(route, status, seconds)
 
@@ -189,11 +167,17 @@ class _ReadingsCollector(Collector):
             yield family
 
 
-def _verdict(value: float | None, bounds: tuple[float | None, float | None]) -> str:
-    if value is None:
-        return "unscored"
+def _verdicts(
+    known: list[float], bounds: tuple[float | None, float | None], asked: int
+) -> Iterator[tuple[str, int]]:
+    """How many of the scores are of each class; of `asked` samples these are known."""
     worst, best = bounds
-    return "correct" if value == best else "incorrect" if value == worst else "partial"
+    correct = 0 if best is None else known.count(best)
+    incorrect = 0 if worst is None or worst == best else known.count(worst)
+    yield "correct", correct
+    yield "incorrect", incorrect
+    yield "partial", len(known) - correct - incorrect
+    yield "unscored", asked - len(known)
 
 
 class _PoolCollector(Collector):

@@ -1,14 +1,15 @@
 """The reward-hacking watch: what a policy that games its reward does to the numbers.
 
 In: the samples and results of each answered request. Out: a few numbers for each profile, over its
-last `WINDOW` samples: they are reckoned when asked for, so that a sample costs about 1 µs. It
-judges nothing and changes no reward.
+last `WINDOW` samples: they are reckoned when asked for, so that a sample costs about 1 µs; of what
+comes faster than anyone reads, some is left out. It judges nothing and changes no reward.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -19,6 +20,9 @@ from prometheus_client.registry import Collector
 from reward_server.schemas import Sample, SampleResult
 
 WINDOW = 4096
+# More of a second is left out: the window has changed as a whole several times by then, and a
+# sample costs 1 to 2 µs, which is as much as to decode it.
+MOST_A_SECOND = 4 * WINDOW
 # Where the final answer is looked for: longer responses cost no more.
 TAIL_CHARACTERS = 2000
 LAST_LINE_CHARACTERS = 200
@@ -55,19 +59,31 @@ class Watched(Struct):
 class Watch:
     """The windows of all profiles. `compared` gives the two scores that a profile compares."""
 
-    def __init__(self, compared: Callable[[str], Pair | None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        compared: Callable[[str], Pair | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._windows: dict[str, deque[Seen]] = {}
         self._shadows: dict[str, deque[bool]] = {}
         self._compared = compared
+        self._clock = clock
+        self._second = 0
+        self._taken: Counter[str] = Counter()
         self._found: dict[str, tuple[int, Watched]] = {}
         self._observed: Counter[str] = Counter()
 
     def observe(
         self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
     ) -> None:
-        """Take in what one request was answered."""
-        if not results:
+        """Take in what one request was answered, unless too much came this second."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._taken.clear()
+        if not results or self._taken[profile] >= MOST_A_SECOND:
             return
+        self._taken[profile] += len(results)
         window = self._windows.get(profile)
         if window is None:
             window = self._windows[profile] = deque(maxlen=WINDOW)

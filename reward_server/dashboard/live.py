@@ -81,11 +81,13 @@ class Live:
             return
         slot = self._slot()
         slot.samples += len(samples)
-        slot.failed.update([result.error.code for result in results if result.error is not None])
         totals = slot.totals.setdefault(profile, {})
-        _add(totals, "reward", [result.reward for result in results])
+        rewards = [result.reward for result in results if result.reward is not None]
+        _add(totals, "reward", rewards)
+        if len(rewards) < len(results):
+            slot.failed.update(result.error.code for result in results if result.error is not None)
         for key in results[0].scores:
-            _add(totals, key, [result.scores[key] for result in results])
+            _add(totals, key, [v for result in results if (v := result.scores[key]) is not None])
 
     def rates(self) -> Rates:
         """Throughput of all that was answered, latency of what was not refused."""
@@ -150,8 +152,7 @@ def _step(seconds: float) -> int:
     return round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6))
 
 
-def _add(totals: dict[str, list[float]], key: str, values: Sequence[float | None]) -> None:
-    known = [value for value in values if value is not None]
+def _add(totals: dict[str, list[float]], key: str, known: Sequence[float]) -> None:
     total = totals.setdefault(key, [0, 0.0])
     total[0] += len(known)
     total[1] += sum(known)

@@ -13,7 +13,14 @@ import pytest
 from reward_server.errors import ConfigError
 from reward_server.profiles import load_profile, load_profiles
 from reward_server.schemas import Sample, SampleResult
-from reward_server.watch import TAIL_CHARACTERS, WINDOW, Watch, final_answer, pearson
+from reward_server.watch import (
+    MOST_A_SECOND,
+    TAIL_CHARACTERS,
+    WINDOW,
+    Watch,
+    final_answer,
+    pearson,
+)
 from tests.live_server import LiveServer
 
 Row = tuple[str, float | None]
@@ -85,6 +92,19 @@ def test_only_the_last_samples_count() -> None:
     watched([("newest", 1.0)], watch)
     numbers = watch.numbers("p")
     assert (numbers.samples, numbers.reward_mean) == (WINDOW, 1.0)
+
+
+def test_what_comes_faster_than_the_window_can_show_is_left_out_until_the_next_second() -> None:
+    now_s = 0.0
+    watch = Watch(clock=lambda: now_s)
+    for place in range(MOST_A_SECOND // WINDOW):
+        watched([("taken", float(place))] * WINDOW, watch)
+        assert watch.numbers("p").reward_mean == place
+    watched([("too much", -1.0)] * WINDOW, watch)
+    assert watch.numbers("p").reward_mean == MOST_A_SECOND // WINDOW - 1
+    now_s = 1.0
+    watched([("taken again", -1.0)] * WINDOW, watch)
+    assert watch.numbers("p").reward_mean == -1.0
 
 
 @pytest.mark.parametrize(
