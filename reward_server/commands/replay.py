@@ -67,6 +67,7 @@ class Kept(Struct):
     response: str = ""
     ground_truth: Any = None
     group: str | None = None
+    signals: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     reward: float | None = None
     scores: dict[str, float | None] = {}
@@ -173,7 +174,8 @@ _decode_line = msgspec.json.Decoder(ScoreLine).decode
 def _old(line: bytes) -> Old:
     kept = _decode_kept(line)
     if kept.sample is UNSET:
-        fields = {"group_id": kept.group, "metadata": kept.metadata or {}}
+        about = {"signals": kept.signals or {}, "metadata": kept.metadata or {}}
+        fields = {"group_id": kept.group, **about}
         names = ("id", "response", "prompt", "ground_truth")
         sample = msgspec.convert(fields | {n: getattr(kept, n) for n in names}, Sample)
         code = str(kept.error.get("code")) if kept.error else None

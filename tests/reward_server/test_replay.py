@@ -171,6 +171,17 @@ def test_a_trainers_samples_are_replayed_in_the_order_of_the_steps(tmp_path: Pat
     assert changes[1].startswith("s10: unavailable -> 1  {")
 
 
+def test_the_signals_that_a_trainer_kept_are_scored_again(tmp_path: Path) -> None:
+    part = "{scorer: story, config: {part: logprob_gain}}"
+    (tmp_path / "gain.yaml").write_text(f"scorers: {{gain: {part}}}\n")
+    signals = {"logprob_gain": -1.0, "history_tokens": 5}
+    sample = KeptSample("1", "p", "r", 0.0, {}, 1, 0.0, "g", None, signals=signals)
+    SampleWriter(tmp_path / "samples").write_batch(1, [sample])
+    flags = ["--profile", "gain", "--profiles_dir", tmp_path]
+    done = replay("--input", tmp_path / "samples", *flags)
+    assert "1 scored again by gain, 0 changed" in done.stdout, done.stderr
+
+
 def test_rewards_of_running_normalization_are_compared_before_it(tmp_path: Path) -> None:
     (tmp_path / "math.yaml").write_text("scorers: {math: {weight: 2}}\nnormalization: running\n")
     log = tmp_path / "scores.jsonl"
