@@ -8,6 +8,7 @@ named at the end, with the others done.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -71,6 +72,9 @@ class PartScorer:
         self.row_bytes = settings.max_body_bytes
         self.engine = offline_engine(settings, job.profile)
         self._wait(self.engine.start())
+        # What Ray and the imports hold lives as long as the actor: the collector need not look.
+        gc.collect()
+        gc.freeze()
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
         [row] = batch.to_pylist()

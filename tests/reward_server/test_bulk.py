@@ -264,7 +264,7 @@ def test_a_part_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_on_with_the_same_and_refuses_anything_else(tmp_path: Path) -> None:
-    output = place(str(tmp_path / "out"))
+    output = place((tmp_path / "out").as_uri())
     assert open_output(output, MANIFEST) == set()
     with part_files(output, "part-000003") as (_, rejected):
         rejected.write(b"bad\n")
