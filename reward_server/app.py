@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -38,6 +39,8 @@ from reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
 from reward_server.settings import Settings
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
+# FastAPI's own would trace every request a second time, exceptions with their text.
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
 
 
@@ -73,7 +76,8 @@ def create_app(
         await asyncio.gather(loading, return_exceptions=True)
         await engine.stop()
 
-    app = FastAPI(title="Touchstone reward server", version=__version__, lifespan=lifespan)
+    title = "Touchstone reward server"
+    app = FastAPI(title=title, version=__version__, lifespan=lifespan, telemetry=_NO_TELEMETRY)
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = KeyRing(settings.keys)
@@ -94,7 +98,20 @@ def create_app(
         metrics=metrics,
         routes=routes,
     )
+    if settings.traces:
+        _trace(app, engine, [route.path for route in routes])
     return app
+
+
+def _trace(app: FastAPI, engine: Engine, routes: list[str]) -> None:
+    try:
+        from reward_server.tracing import trace_app
+
+        trace_app(app, engine, routes)
+    except ImportError as error:
+        raise ConfigError(
+            "traces need OpenTelemetry: pip install 'touchstone-rewards[server,otel]'"
+        ) from error
 
 
 def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyRing) -> list[Route]:

@@ -184,7 +184,7 @@ class Engine:
     async def _results(self, profile: Profile, request: ScoreRequest) -> list[SampleResult]:
         give_up_at = self.give_up_at(request.deadline_ms)
         columns = await _together(
-            [self._column(profile, key, request, give_up_at) for key in profile.scorers]
+            [self.column(profile, key, request, give_up_at) for key in profile.scorers]
         )
         results = combine(
             profile,
@@ -216,7 +216,7 @@ class Engine:
         now_s = asyncio.get_running_loop().time()
         return now_s + deadline_s if math.isfinite(deadline_s) else None
 
-    async def _column(
+    async def column(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
         """One scorer's scores of all samples; a response beyond the limit is not looked at."""

@@ -179,6 +179,7 @@ class Settings(BaseSettings):
     log_samples: bool = Field(
         default=False, description="log prompts, responses and ground truths with each request"
     )
+    traces: bool = Field(default=False, description="OpenTelemetry traces: docs/operations.md")
 
     @model_validator(mode="after")
     def _refuse_open_door(self) -> Settings:

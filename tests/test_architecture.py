@@ -22,7 +22,7 @@ LAYERS = [
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["verdicts", "inline", "normalization", "cache", "score_log", "shadow"],
     ["batching", "model_host", "engine", "reload"],
-    ["auth", "inflate", "gate", "body", "connections", "model_routes", "background"],
+    ["auth", "inflate", "gate", "body", "connections", "model_routes", "background", "tracing"],
     ["compat", "openapi"],
     ["offline", "bulk", "ray_session"],
     ["dashboard", "app"],
