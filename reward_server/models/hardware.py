@@ -1,13 +1,13 @@
-"""The machine a model runs on: device, dtype, threads and memory settings, probed, not guessed."""
+"""The machine a model runs on: device, dtype, threads and memory settings."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -18,9 +18,9 @@ from reward_server.model_thread import OutOfMemory
 # The tokenizer's own threads would compete with the one that the model has.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-# bf16 is used where it is so much faster than fp32; without matrix units it is slower.
-BF16_GAIN = 1.5
-_PROBE_SIZE, _PROBE_ROUNDS = 512, 3
+# Elsewhere bf16 is emulated, and slower than fp32.
+BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+BF16_CAPABILITY = (8, 0)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 2**30
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -40,45 +40,31 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype called `dtype`; `auto`: bf16 where the device computes it much faster."""
+    """The dtype called `dtype`; `auto`: bf16 where the device has instructions for it."""
     if dtype != "auto":
         return getattr(torch, dtype)
-    return torch.bfloat16 if bf16_gain(device) >= BF16_GAIN else torch.float32
+    return torch.bfloat16 if has_bf16(device) else torch.float32
 
 
 @lru_cache
-def bf16_gain(device: torch.device) -> float:
-    """How many times as fast as in fp32 this device multiplies matrices in bf16."""
-    size = _PROBE_SIZE if device.type == "cpu" else 4096
-    fp32, bf16 = (matmul_flops(device, dtype, size) for dtype in (torch.float32, torch.bfloat16))
-    return bf16 / fp32
+def has_bf16(device: torch.device) -> bool:
+    """Does this device multiply matrices in bf16 by instructions of its own?
+
+    Told by the hardware, not timed: the same machine must choose the same dtype at every start,
+    however busy it is, because a score and its fingerprint depend on it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
+    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(processor_flags())
 
 
-def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """Floating-point operations a second in a square product, on one thread of a CPU; best of a
-    few. CPU time counts there, so that other work on the machine does not change the choice."""
-    left, right = (torch.rand(size, size, dtype=dtype, device=device) for _ in range(2))
-    clock = time.thread_time if device.type == "cpu" else time.perf_counter
-    best = float("inf")
-    with one_thread(), torch.inference_mode():
-        for _ in range(_PROBE_ROUNDS + 1):
-            began = clock()
-            torch.nn.functional.linear(left, right)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best = min(best, clock() - began)
-    return 2 * size**3 / best
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread inside, as many as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def processor_flags() -> frozenset[str]:
+    """What the processor can do, as Linux on x86 names it; nothing is known elsewhere."""
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split()[2:] for line in lines if line.startswith("flags")), ()))
 
 
 def prepare_thread(threads: int) -> None:
