@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from reward_server.app import create_app
 from reward_server.engine import create_engine
 from reward_server.errors import ConfigError
 from reward_server.metrics import Metrics
@@ -258,7 +260,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
 
 
 async def test_health_answers_while_the_model_is_under_full_load(live: LiveServer) -> None:
-    """The median is held to 50 ms; the bound on the worst allows for other work on the machine."""
     samples = [{"id": str(i), "response": "one " * 300} for i in range(15)]
     took: list[float] = []
     async with httpx2.AsyncClient(base_url=live.url, headers=HEADERS, timeout=60) as client:
@@ -271,8 +272,38 @@ async def test_health_answers_while_the_model_is_under_full_load(live: LiveServe
             await asyncio.sleep(0.02)
         assert {task.result().status_code for task in load} == {200}
     assert len(took) >= 10  # else there was no load
-    assert sorted(took)[len(took) // 2] < 0.05
-    assert max(took) < 2.0
+    assert max(took) < 2.0  # other work on the machine may take its time, the model may not
+
+
+async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processor time of the loop's thread: what else runs on the machine does not count."""
+    stretches: list[float] = []
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        stretches.append(time.thread_time() - began)
+
+    app = create_app(load_settings(overrides={"profiles_dir": folder / "profiles", "workers": 1}))
+    samples = [{"id": str(i), "response": "one " * 300} for i in range(60)]
+    transport = httpx2.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://reward", timeout=60) as client,
+    ):
+        gc.collect()
+        gc.freeze()  # as a server does with what it has loaded
+        monkeypatch.setattr(asyncio.Handle, "_run", timed)
+        body = {"profile": "slow", "samples": samples}
+        answers = await asyncio.gather(*(client.post("/score", json=body) for _ in range(4)))
+        monkeypatch.undo()
+        gc.unfreeze()
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(stretches) >= 10
+    assert max(stretches) < 0.05
 
 
 async def test_a_model_that_cannot_be_served_keeps_the_server_from_starting(

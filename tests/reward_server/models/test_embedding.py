@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
@@ -210,6 +210,16 @@ def test_positions_that_begin_behind_the_padding_token_are_packed_right(tmp_path
 def test_a_model_that_is_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such folder"):
         load(model=str(tmp_path / "nothing"))
+
+
+def test_nan_weights_of_an_embedding_model_are_refused_by_name(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "model", ["Pooling"], {"pooling_mode": "mean"})
+    weights = load_file(folder / "model.safetensors")
+    broken = next(name for name in weights if name.endswith("key.weight"))
+    weights[broken][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"NaN or infinity.*key\.weight"):
+        load(model=str(folder))
 
 
 @pytest.mark.gpu
