@@ -81,7 +81,7 @@ def create_app(
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = KeyRing(settings.keys)
-    seen = Sources(engine, background.watch, settings.recent_samples)
+    seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
     routes = [
         *_routes(engine, metrics, background, keys),
         *model_routes(engine, keys),

@@ -10,20 +10,23 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 from msgspec import Struct
 
 from reward_server import __version__
 from reward_server.dashboard.live import Failures, Live, Rates
-from reward_server.dashboard.recent import Recent, RecentSamples
+from reward_server.dashboard.recent import Recent, RecentSamples, excerpt
 from reward_server.engine import Engine, by_profile
 from reward_server.profiles import Profile
-from reward_server.schemas import ModelInfo
+from reward_server.schemas import ModelInfo, ShadowInfo
+from reward_server.shadow import Shadows
 from reward_server.watch import Watch, Watched
 
 # Up to so many different values, each has a bar of its own; beyond, they share equal bins.
 MAX_VALUES = 12
 BINS = 20
+MOST_DIFFERING = 5
 
 
 class ServerState(Struct):
@@ -66,21 +69,39 @@ class Chosen(Struct):
     histograms: dict[str, list[Bar]]
 
 
+class Differing(Struct):
+    """A sample's reward and what it would have been by the shadow."""
+
+    id: str
+    reward: float | None
+    shadow_reward: float | None
+
+
+class ShadowState(Struct):
+    """A profile beside its shadow; `last`: where their verdicts differ, the newest first."""
+
+    profile: str
+    info: ShadowInfo
+    last: list[Differing]
+
+
 class Data(Struct):
     server: ServerState
     profiles: list[ProfileState]
     rates: Rates
     failures: Failures
     chosen: Chosen | None
+    shadows: list[ShadowState]
     recent: list[Recent]
 
 
 class Sources:
     """All that the dashboard reads."""
 
-    def __init__(self, engine: Engine, watch: Watch, recent_samples: int) -> None:
+    def __init__(self, engine: Engine, watch: Watch, shadows: Shadows, recent_samples: int) -> None:
         self.engine = engine
         self.watch = watch
+        self.shadows = shadows
         self.live = Live()
         self.recent = RecentSamples(recent_samples)
         self.started_at_s = time.time()
@@ -107,6 +128,7 @@ async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
         rates=sources.live.rates(),
         failures=sources.live.failures(),
         chosen=chosen,
+        shadows=[_shadow(sources.shadows, name) for name in sources.shadows.infos],
         recent=sources.recent.since(after),
     )
 
@@ -145,6 +167,16 @@ def _chosen(sources: Sources, profile: str) -> Chosen | None:
         columns[key] = [scores.get(key) for _, scores, *_ in window]
     histograms = {key: histogram(values) for key, values in columns.items()}
     return Chosen(profile, sources.live.means(profile), histograms)
+
+
+def _shadow(shadows: Shadows, profile: str) -> ShadowState:
+    info = shadows.infos[profile]
+    newest = (
+        Differing(excerpt(each.sample.id), each.result.reward, each.shadow_result.reward)
+        for each in reversed(shadows.disagreements)
+        if (each.profile, each.shadow) == (profile, info.profile)
+    )
+    return ShadowState(profile, info, list(islice(newest, MOST_DIFFERING)))
 
 
 def histogram(values: Sequence[float | None]) -> list[Bar]:

@@ -61,6 +61,8 @@ function show(data) {
   chooseProfile(data);
   $("tiles").replaceChildren(...tilesPanel(data));
   $("watch").replaceChildren(watchPanel(data.profiles));
+  $("shadow_part").hidden = !data.shadows.length;
+  $("shadows").replaceChildren(...data.shadows.flatMap(shadowPanel));
   $("failures").replaceChildren(failuresPanel(data.failures));
   $("machine").replaceChildren(machinePanel(server));
   draw();

@@ -57,6 +57,24 @@ function watchRow({ name, watched }) {
     ...cells);
 }
 
+function shadowPanel({ profile, info, last }) {
+  const both = info.samples - info.failed;
+  const facts = [
+    ["scored by both", both.toLocaleString("en")],
+    ["verdicts differ", `${info.disagreements.toLocaleString("en")} (${percent(info.samples ? info.disagreements / info.samples : null)})`],
+    ["mean difference", short(info.mean_difference)],
+    ["not compared", `${info.failed.toLocaleString("en")} without the shadow's reward, ${info.dropped.toLocaleString("en")} for want of time`],
+  ];
+  const reward = (value) => make("td", {}, value === null ? "not scored" : short(value));
+  const rows = last.map((one) => make("tr", {}, make("td", { class: "name" }, one.id), reward(one.reward), reward(one.shadow_reward)));
+  const heads = ["last that differ", profile, info.profile].map((head) => make("th", {}, head));
+  return [
+    make("h3", {}, profile, make("span", { class: "soft" }, ` beside its shadow ${info.profile}`)),
+    definitions(facts),
+    rows.length ? make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)) : make("p", { class: "soft" }, "No verdict differs."),
+  ];
+}
+
 function failuresPanel({ requests, samples }) {
   const rows = [
     ...Object.entries(samples).map(([code, count]) => [`sample: ${code}`, count]),

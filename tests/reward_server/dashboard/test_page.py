@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -166,6 +167,32 @@ def test_what_a_model_wrote_is_never_run(
     assert page.run("document.images.length") == 0
     assert page.run("document.scripts.length") == 1
     assert not any(url.endswith("/x") for url in page.asked)
+    assert page.problems == []
+
+
+def test_a_shadow_shows_where_it_disagrees(
+    start_server: Callable[..., LiveServer], open_page: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "live.yaml").write_text("scorers: {math: {}}\nshadow: strict\n")
+    strict = "scorers: {math: {config: {answer_from: [boxed]}}}\n"
+    (tmp_path / "strict.yaml").write_text(strict)
+    live = start_server("--profiles_dir", str(tmp_path))
+    page = open_page(live).wait_for(SHOWN)
+    assert page.run("document.getElementById('shadow_part').hidden")
+    loose = [{**RIGHT, "id": f"loose-{i}", "response": "So it is 46."} for i in range(7)]
+    unknown = {**RIGHT, "id": "unknown", "ground_truth": None}
+    score(live, [RIGHT, *loose, {**RIGHT, "id": "x" * 900}, unknown], "live")
+    page.wait_for("document.querySelectorAll('#shadows tbody tr').length === 5")
+    told = page.text("#shadows")
+    assert "live beside its shadow strict" in told
+    assert "7 (70%)" in told
+    assert "0.778" in told  # of nine that have both rewards, seven differ by 1
+    rows = "Array.from(document.querySelectorAll('#shadows tbody tr'), (row) => row.innerText)"
+    assert page.run(rows) == [f"loose-{i}\t1\t0" for i in (6, 5, 4, 3, 2)]
+    for width in (320, 390):
+        page.resize(width, 800)
+        page.wait_for(f"innerWidth === {width}")
+        assert page.run("document.documentElement.scrollWidth") <= width
     assert page.problems == []
 
 
