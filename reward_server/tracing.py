@@ -15,7 +15,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry import propagate, trace  # pyright: ignore[reportMissingImports]
-from opentelemetry.sdk.resources import Resource  # pyright: ignore[reportMissingImports]
+from opentelemetry.sdk.resources import (  # pyright: ignore[reportMissingImports]
+    OTELResourceDetector,
+    Resource,
+)
 from opentelemetry.sdk.trace import TracerProvider  # pyright: ignore[reportMissingImports]
 from opentelemetry.sdk.trace.export import (  # pyright: ignore[reportMissingImports]
     BatchSpanProcessor,
@@ -62,10 +65,18 @@ def trace_app(app: FastAPI, engine: Engine, routes: Iterable[str]) -> None:
 
 def _provider() -> Any:
     """The process's own, where an agent or an embedding program has set one."""
-    if isinstance(trace.get_tracer_provider(), TracerProvider):
-        return trace.get_tracer_provider()
-    name = os.environ.get("OTEL_SERVICE_NAME", SERVICE)
-    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    known = trace.get_tracer_provider()
+    return known if isinstance(known, TracerProvider) else new_provider()
+
+
+def new_provider() -> TracerProvider:
+    """One that the standard variables describe.
+
+    Raises:
+        ImportError, ConfigError: as `trace_app`.
+    """
+    named = Resource.create({"service.name": SERVICE})
+    provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "otlp")
     if exporter != "none":
         provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))

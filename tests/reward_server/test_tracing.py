@@ -30,6 +30,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
     InMemorySpanExporter,
 )
 
+from reward_server.tracing import new_provider  # noqa: E402
+
 SECRET = "what no trace may say"
 CALLERS_TRACE, CALLERS_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PROFILES = {
@@ -233,6 +235,19 @@ def test_a_collector_that_is_not_there_costs_no_request_and_holds_up_no_end(tmp_
     for at in range(3):
         assert post(live, f"{at}", "dummy", samples(1)).json()["results"][0]["status"] == "ok"
     assert live.stop() == 0  # within a minute
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [{"OTEL_SERVICE_NAME": "mine"}, {"OTEL_RESOURCE_ATTRIBUTES": "service.name=mine,team=a"}],
+)
+def test_the_standard_variables_name_the_service(
+    variable: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    assert new_provider().resource.attributes["service.name"] == "mine"
 
 
 async def test_a_process_that_traces_already_gets_the_spans_with_its_own() -> None:
