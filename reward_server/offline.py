@@ -7,6 +7,7 @@ One batch after the other is held, so memory stays as it is however much is scor
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import sys
 from collections import deque
@@ -54,6 +55,19 @@ class Tally(msgspec.Struct):
         return (
             f"{self.scored} scored, {self.failed} failed{rejected}, mean reward {mean} -> {output}"
         )
+
+
+async def started(engine: Engine) -> Engine:
+    """The engine, ready for a long run.
+
+    Raises:
+        ConfigError: as `Engine.start` says.
+    """
+    await engine.start()
+    # What was imported and loaded lives as long as the run: the collector need not look.
+    gc.collect()
+    gc.freeze()
+    return engine
 
 
 def known_profile(settings: Settings, name: str) -> tuple[dict[str, Profile], Profile]:

@@ -8,7 +8,6 @@ named at the end, with the others done.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 import time
@@ -31,6 +30,7 @@ from reward_server.offline import (
     json_lines,
     offline_engine,
     score_stream,
+    started,
 )
 from reward_server.ray_session import connect
 from reward_server.schemas import Sample, ScoreRequest
@@ -70,11 +70,7 @@ class PartScorer:
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         settings = Settings(**{**job.settings, "workers": 1})
         self.row_bytes = settings.max_body_bytes
-        self.engine = offline_engine(settings, job.profile)
-        self._wait(self.engine.start())
-        # What Ray and the imports hold lives as long as the actor: the collector need not look.
-        gc.collect()
-        gc.freeze()
+        self.engine = self._wait(started(offline_engine(settings, job.profile)))
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
         [row] = batch.to_pylist()

@@ -25,7 +25,7 @@ from reward_server.commands.score import count_lines, progress_bar, read_lines
 from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
 from reward_server.engine import Engine
 from reward_server.errors import ConfigError
-from reward_server.offline import BATCH_SAMPLES, batches, offline_engine, score_stream
+from reward_server.offline import BATCH_SAMPLES, batches, offline_engine, score_stream, started
 from reward_server.profiles import Profile
 from reward_server.schemas import Sample, SampleResult, ScoreRequest
 from reward_server.score_log import ScoreLine, log_files
@@ -197,7 +197,7 @@ async def _replay(
             in_work.append(batch)
             yield ScoreRequest([old.sample for old in batch], profile.name, explain=True)
 
-    await engine.start()
+    await started(engine)
     try:
         async for results in score_stream(engine, requests()):
             for old, new in zip(in_work.popleft(), results, strict=True):

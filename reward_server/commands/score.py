@@ -29,6 +29,7 @@ from reward_server.offline import (
     json_lines,
     offline_engine,
     score_stream,
+    started,
 )
 from reward_server.schemas import Sample, ScoreRequest
 from reward_server.settings import Settings
@@ -174,7 +175,7 @@ async def _score_file(
     advance: Callable[[int], None],
 ) -> Tally:
     tally = Tally()
-    await engine.start()
+    await started(engine)
     try:
         async for results in score_stream(engine, requests):
             target.write(json_lines(results))
