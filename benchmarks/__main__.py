@@ -1,10 +1,13 @@
-"""Runs the benchmarks named on the command line, or all of them one after the other."""
+"""Runs the benchmarks named on the command line, or one after the other all but the long ones."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 from pathlib import Path
+
+# Run only when they are named: the soak takes half an hour.
+LONG = frozenset({"soak"})
 
 
 def main(names: list[str]) -> int:
@@ -13,7 +16,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    for name in names or known:
+    for name in names or [name for name in known if name not in LONG]:
         print(f"== {name}", flush=True)
         import_module(f"benchmarks.{name}").main()
     return 0

@@ -1,43 +1,67 @@
 """The same answer made by others: idiomatic FastAPI, and ASGI that only decodes and encodes.
 
-`python -m benchmarks._serving_peers NAME PORT` serves one of them, with the dummy scorer.
+`python -m benchmarks._serving_peers NAME PORT` serves one of them. Both speak our wire, field by
+field, and have the scorer that the request's profile names, `format` or `dummy`.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import uvicorn
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from reward_server.body import read_body, send_json
-from reward_server.schemas import SampleResult, ScoreRequest, ScoreResponse
+from reward_server.schemas import SampleErrorCode, SampleResult, ScoreRequest, ScoreResponse
 from reward_server.scorers.dummy import DummyScorer
+from reward_server.scorers.format import think_answer
 
-value = DummyScorer()._value
+VALUES = {"dummy": DummyScorer()._value, "format": lambda response: think_answer(response)[0]}
+Number = int | float
+
+
+class Message(BaseModel):
+    role: str
+    content: str | list[Any] | None = None
 
 
 class Item(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     id: str
     response: str
-    prompt: str | None = None
-    ground_truth: str | float | list[str | float] | None = None
+    prompt: str | list[Message] | None = None
+    ground_truth: str | Number | list[str | Number] | None = None
+    group_id: str | None = None
+    signals: dict[str, Number | list[Number] | None] = {}
+    metadata: dict[str, Any] = {}
 
 
 class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     samples: list[Item]
     profile: str = "math"
+    deadline_ms: float | None = Field(default=None, gt=0)
+    priority: Literal["train", "eval"] = "train"
+    explain: bool = False
+
+
+class Error(BaseModel):
+    code: SampleErrorCode
+    message: str
+    retryable: bool
 
 
 class Result(BaseModel):
     id: str
-    status: str
+    status: Literal["ok", "error"]
     reward: float | None
     scores: dict[str, float | None]
-    error: str | None = None
+    error: Error | None = None
     explanation: dict[str, Any] | None = None
 
 
@@ -51,11 +75,12 @@ class Answer(BaseModel):
 def fastapi() -> FastAPI:
     app = FastAPI()
 
-    @app.post("/score", response_model=Answer)
+    @app.post("/score")
     async def score(request: Request) -> Answer:
+        name, value = request.profile, VALUES[request.profile]
         rewards = [(item.id, value(item.response)) for item in request.samples]
-        results = [Result(id=i, status="ok", reward=r, scores={"dummy": r}) for i, r in rewards]
-        return Answer(results=results, profile=request.profile, fingerprint="", elapsed_ms=0.0)
+        results = [Result(id=i, status="ok", reward=r, scores={name: r}) for i, r in rewards]
+        return Answer(results=results, profile=name, fingerprint="", elapsed_ms=0.0)
 
     return app
 
@@ -65,11 +90,12 @@ def bare() -> Any:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = decode(await read_body(receive))
+        name, value = request.profile, VALUES[request.profile]
         results = [
-            SampleResult(sample.id, "ok", reward := value(sample.response), {"dummy": reward})
+            SampleResult(sample.id, "ok", reward := value(sample.response), {name: reward})
             for sample in request.samples
         ]
-        answer = ScoreResponse(results, request.profile, "", 0.0)
+        answer = ScoreResponse(results, name, "", 0.0)
         await send_json(send, msgspec.json.encode(answer))
 
     return app

@@ -1,13 +1,14 @@
 """HTTP under load: our server against peers on one core, and thousands of calls in flight at once.
 
-Throughput: the profile `dummy`, ours against idiomatic FastAPI (pydantic in, response_model out)
-and against bare ASGI that only decodes and encodes the same JSON. Each is pinned to the first core
+Throughput: ours against idiomatic FastAPI (pydantic in, response_model out) and against bare ASGI
+that decodes and encodes the same JSON, nothing else; all three with the rule of the profile
+`format`, the cheapest scorer, because it is HTTP that is compared. Each is pinned to the first core
 and given bodies of 2 KB a sample over raw connections from another process; rounds interleaved,
 medians, and the processor time of the server beside the clock, which other work disturbs less.
 
-Flood: 2,000 and 4,000 calls of one math sample, all at once, against a server that takes some of
-them and sheds the rest; each caller comes again when Retry-After says. Meanwhile a process of its
-own asks `/health`.
+Flood: 2,000 and 4,000 calls of one math sample as OpenRLHF sends them, all at once, against a
+server that takes some of them and sheds the rest; each caller comes again when Retry-After says.
+Meanwhile a process of its own asks `/health`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tests.live_server import ROOT, LiveServer, clean_environment, free_port
 ROUNDS, ROUND_S = 5, 2.0
 SHAPES = {1: 16, 64: 8, 512: 4}  # samples in a request: connections
 RESPONSE_BYTES, PROMPT_BYTES = 2048, 300
+RESPONSE, PROMPT = f"\\boxed{{7}} {'x' * RESPONSE_BYTES}", "p" * PROMPT_BYTES
 GOALS = {64: 2.0, 512: 2.4}
 FLOODS = (2000, 4000)
 OPTIONS = ("--log_level", "warning", "--workers", "1")
@@ -72,7 +74,7 @@ def peer(name: str) -> Iterator[Peer]:
     process = subprocess.Popen(command, cwd=ROOT, env=clean_environment())
     while True:
         try:
-            httpx2.post(f"http://127.0.0.1:{port}/score", json={"samples": []})
+            httpx2.post(f"http://127.0.0.1:{port}/score", json={"profile": "format", "samples": []})
             break
         except httpx2.TransportError:
             time.sleep(0.05)
@@ -89,12 +91,21 @@ def pin(pid: int) -> None:
         os.sched_setaffinity(0, others)
 
 
-def request_bytes(count: int, profile: str = "dummy") -> bytes:
-    response = f"\\boxed{{7}} {'x' * RESPONSE_BYTES}"
-    same = {"prompt": "p" * PROMPT_BYTES, "response": response, "ground_truth": "7"}
+def request_bytes(count: int, profile: str = "format") -> bytes:
+    same = {"prompt": PROMPT, "response": RESPONSE, "ground_truth": "7"}
     samples = [{"id": f"q{i}", **same} for i in range(count)]
-    body = json.dumps({"profile": profile, "samples": samples}).encode()
-    head = "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    return post("/score", {"profile": profile, "samples": samples})
+
+
+def openrlhf_bytes() -> bytes:
+    """One call of its `remote_rm_url`: one sample, the prompt once more before the response."""
+    asked = {"query": [PROMPT + RESPONSE], "prompts": [PROMPT], "labels": ["7"]}
+    return post("/compat/openrlhf/get_reward?profile=math", asked)
+
+
+def post(path: str, content: dict[str, Any]) -> bytes:
+    body = json.dumps(content).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -162,7 +173,7 @@ def compared(count: int, found: dict[str, list[Rate]]) -> list[dict[str, Any]]:
 
 async def flood(port: int, calls: int) -> dict[str, Any]:
     """All calls at once; those shed come again."""
-    request, shed = request_bytes(1, "math"), 0
+    request, shed = openrlhf_bytes(), 0
     began = time.perf_counter()
 
     async def call() -> bool:
@@ -175,7 +186,7 @@ async def flood(port: int, calls: int) -> dict[str, Any]:
             body = await reader.readexactly(length)
             writer.close()
             if head.startswith(b"http/1.1 200"):
-                return json.loads(body)["results"][0]["reward"] is not None
+                return json.loads(body)["rewards"] == [1.0]
             assert head.startswith(b"http/1.1 429"), head
             shed += 1
             await asyncio.sleep(float(head.split(b"retry-after: ")[1].split(b"\r\n")[0]))

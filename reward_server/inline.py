@@ -61,10 +61,11 @@ def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> li
             return [_score_slice(scorer, [sample], explain)[0] for sample in samples]
         failed = sample_error("scorer_failed", f"{type(error).__name__}: {error}"[:300])
         return [Score(error=failed)]
-    return [_finite(score) for score in scores]
+    return [
+        score if score.value is None or math.isfinite(score.value) else _not_finite(score)
+        for score in scores
+    ]
 
 
-def _finite(score: Score) -> Score:
-    if score.value is None or math.isfinite(score.value):
-        return score
+def _not_finite(score: Score) -> Score:
     return Score(error=sample_error("scorer_failed", f"the scorer returned {score.value}"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -108,25 +109,27 @@ class Metrics:
 
     def observe_results(self, profile: ProfileInfo, results: Sequence[SampleResult]) -> None:
         """Count the verdicts of one request."""
-        self._batch_samples.observe((), (len(results),))
+        self._batch_samples.observe((), {len(results): 1})
         rewards = [result.reward for result in results if result.reward is not None]
         if rewards:
             self._samples.add((profile.name, "ok"), len(rewards))
-            self._rewards.observe((profile.name,), rewards)
+            self._rewards.observe((profile.name,), Tally(rewards))
         if len(rewards) < len(results):
             for result in results:
                 if result.error is not None:
                     self._samples.add((profile.name, result.error.code))
         for scorer, bounds in profile.ranges.items():
-            known = [v for result in results if (v := result.scores[scorer]) is not None]
+            tally = Tally([result.scores[scorer] for result in results])
+            unscored = tally.pop(None, 0)
+            known = cast("Tally[float]", tally)
             self._scores.observe((profile.name, scorer), known)
-            for verdict, count in _verdicts(known, bounds, len(results)):
+            for verdict, count in _verdicts(known, bounds, unscored, len(results)):
                 if count:
                     self._verdicts.add((profile.name, scorer, verdict), count)
 
     def observe_scorer(self, scorer: str, seconds: float) -> None:
         """Count one scorer's time over one request."""
-        self._scorer_seconds.observe((scorer,), (seconds,))
+        self._scorer_seconds.observe((scorer,), {seconds: 1})
 
     def observe_key(self, key: str, status: int, samples: int) -> None:
         self._key_requests.add((key, str(status)))
@@ -134,7 +137,7 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.add((route, str(status)))
-        self._request_seconds.observe((route,), (seconds,))
+        self._request_seconds.observe((route,), {seconds: 1})
         for observe in self.request_observers:
             observe(route, status, seconds)
 
@@ -168,16 +171,19 @@ class _ReadingsCollector(Collector):
 
 
 def _verdicts(
-    known: list[float], bounds: tuple[float | None, float | None], asked: int
+    known: Mapping[float, int],
+    bounds: tuple[float | None, float | None],
+    unscored: int,
+    asked: int,
 ) -> Iterator[tuple[str, int]]:
-    """How many of the scores are of each class; of `asked` samples these are known."""
+    """How many of the samples asked for are of each class."""
     worst, best = bounds
-    correct = 0 if best is None else known.count(best)
-    incorrect = 0 if worst is None or worst == best else known.count(worst)
+    correct = 0 if best is None else known.get(best, 0)
+    incorrect = 0 if worst is None or worst == best else known.get(worst, 0)
     yield "correct", correct
     yield "incorrect", incorrect
-    yield "partial", len(known) - correct - incorrect
-    yield "unscored", asked - len(known)
+    yield "partial", asked - unscored - correct - incorrect
+    yield "unscored", unscored
 
 
 class _PoolCollector(Collector):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -76,26 +76,24 @@ class Served:
     request_id: str = ""
     profile: str = ""
     samples: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
     scored: tuple[Sequence[Sample], Sequence[SampleResult]] = ((), ())
 
-    @contextmanager
-    def room(self, count: int) -> Iterator[None]:
+    def room(self, count: int) -> AbstractContextManager[None]:
         """As `Caller.room`; without a caller there is always room."""
         self.samples += count
-        if self.caller is None:
-            yield
-            return
-        with self.caller.room(count):
-            yield
+        return self.caller.room(count) if self.caller else nullcontext()
 
     def note(
         self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
     ) -> None:
         """What came of the samples."""
         self.profile = profile
-        self.failures.update(result.error.code for result in results if result.error)
         self.scored = samples, results
+
+    @property
+    def failures(self) -> Counter[str]:
+        """How many of the samples failed, by the error's code."""
+        return Counter(result.error.code for result in self.scored[1] if result.error)
 
 
 _served: ContextVar[Served] = ContextVar("served")

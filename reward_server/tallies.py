@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -43,16 +42,15 @@ class BulkHistogram(Collector):
         self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
     ) -> None:
         self._name, self._text, self._labels, self._bounds = name, text, labels, bounds
-        self._place = partial(bisect_left, bounds)
         self._counts: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         self._sums: dict[Labels, float] = defaultdict(float)
 
-    def observe(self, labels: Labels, values: Sequence[float]) -> None:
-        """Count each of the values."""
+    def observe(self, labels: Labels, tally: Mapping[float, int]) -> None:
+        """Count each number as often as the tally has it."""
         counts = self._counts[labels]
-        for place in map(self._place, values):
-            counts[place] += 1
-        self._sums[labels] += sum(values)
+        for value, count in tally.items():
+            counts[bisect_left(self._bounds, value)] += count
+            self._sums[labels] += value * count
 
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from reward_server.errors import ConfigError
+from reward_server.memory import keep_freed_memory
 from reward_server.model_thread import OutOfMemory
 
 # The tokenizer's own threads would compete with the one that the model has.
@@ -21,7 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Elsewhere bf16 is emulated, and slower than fp32.
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 BF16_CAPABILITY = (8, 0)
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# The activations of a batch.
 _KEEP_BYTES = 2**30
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -70,24 +70,10 @@ def processor_flags() -> frozenset[str]:
 def prepare_thread(threads: int) -> None:
     """What a model's thread sets before it loads: torch's threads, memory, and no chatter."""
     torch.set_num_threads(threads)
-    keep_freed_memory()
+    keep_freed_memory(_KEEP_BYTES)
     # Progress bars and load reports do not belong into a server's log.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep what large tensors free instead of giving it back to the system.
-
-    Each batch's activations are otherwise mapped, cleared and unmapped again by the kernel.
-    Does nothing where the C library is not glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
 @contextmanager
