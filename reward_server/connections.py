@@ -8,6 +8,7 @@ request. Here each connection notes since when it has heard nothing that it is w
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -15,6 +16,34 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 SWEEP_S = 1.0
+# So many requests begin in one pass of the event loop, some milliseconds of work.
+MOST_A_PASS = 8
+
+
+class Turns:
+    """When thousands of requests come at once, they begin a few at a time, in their order, and
+    whoever asks with a GET, such as a probe of `/health`, need not wait for all of them."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Connection] = deque()
+        self._begun = 0
+
+    def taken(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Are this pass's turns taken? If not, one more is."""
+        if self._begun == 0:
+            loop.call_soon(self._next_pass, loop)
+        self._begun += 1
+        return self._begun > MOST_A_PASS
+
+    def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._begun = min(MOST_A_PASS, len(self.waiting))
+        if self._begun:
+            loop.call_soon(self._next_pass, loop)
+        for _ in range(self._begun):
+            self.waiting.popleft().begin()
+
+
+_turns = Turns()
 
 
 class Connection(HttpToolsProtocol):
@@ -27,6 +56,7 @@ class Connection(HttpToolsProtocol):
 
     waits_since: float | None = None
     _in_body = False
+    _held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,7 +65,26 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_body:
             self.waits_since = self.loop.time()
+        elif self._held:
+            self._held += data
+            return
+        elif not data.startswith(b"GET ") and _turns.taken(self.loop):
+            self._held = data
+            self.flow.pause_reading()
+            _turns.waiting.append(self)
+            return
         super().data_received(data)
+
+    def begin(self) -> None:
+        """What was held back until its turn came is read."""
+        data, self._held = self._held, b""
+        if data and self.parser is not None:
+            self.flow.resume_reading()
+            super().data_received(data)
+
+    def shutdown(self) -> None:
+        self.begin()
+        super().shutdown()
 
     def on_message_begin(self) -> None:
         self.waits_since = self.loop.time()

@@ -60,6 +60,21 @@ async def test_half_open_connections_are_closed_and_slow_ones_are_not(
     assert said.startswith(b"HTTP/1.1 200")
 
 
+async def test_hundreds_of_requests_at_once_take_turns_and_all_are_answered(
+    server: LiveServer,
+) -> None:
+    whole = HEAD + f"connection: close\r\ncontent-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    links = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
+    for place, (_, writer) in enumerate(links):
+        writer.write(whole[: place % 60 + 60])  # some have sent half their headers by their turn
+    for place, (_, writer) in enumerate(links):
+        writer.write(whole[place % 60 + 60 :])
+    said = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in links)), 60)
+    for _, writer in links:
+        writer.close()
+    assert [answer[:12] for answer in said] == [b"HTTP/1.1 200"] * 300
+
+
 def test_413_before_a_body_is_sent_at_all(server: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(HEAD + b"content-length: 200000000\r\n\r\n")
