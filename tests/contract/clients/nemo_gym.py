@@ -21,7 +21,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 import nemo_gym.server_utils as server_utils  # noqa: E402  # pyright: ignore[reportMissingImports]
 import uvicorn  # noqa: E402
-from aiohttp import ClientResponseError  # noqa: E402
+from aiohttp import ClientResponseError  # noqa: E402  # pyright: ignore[reportMissingImports]
 from fastapi import FastAPI, Request  # noqa: E402
 from nemo_gym.config_types import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     BaseServerConfig,

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
+import aiohttp  # pyright: ignore[reportMissingImports]
 import numpy
 import torch
 from stubs import definitions, outcome, pretend
