@@ -25,7 +25,7 @@ from trainer.local_server import free_port, start_server, wait_until_ready
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")
-SIZES = {1: 600, 512: 16}  # samples of a request -> requests of a round
+SIZES = {1: 600, 512: 40}  # samples of a request -> requests of a round
 ROUNDS = 3
 
 
@@ -81,7 +81,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         log, port = Path(folder) / "server.log", free_port()
-        process = start_server(log, port)
+        process = start_server(log, port, "--cache_bytes", "0")  # every round has the same answers
         try:
             url = wait_until_ready(process, port, log)
             with httpx2.Client(base_url=url, timeout=120) as client:

@@ -203,7 +203,7 @@ def through_command(made: list[dict[str, Any]]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "samples.jsonl"), Path(folder, "results.jsonl")
         source.write_text("".join(json.dumps(sample) + "\n" for sample in made), encoding="utf-8")
-        command = [sys.executable, "-m", "reward_server", "score", "--profile", "math"]
+        command = [sys.executable, "-m", "reward_server", "score", "--cache_bytes", "0"]
         started = time.perf_counter()
         subprocess.run(
             [*command, "--input", str(source), "--output", str(target)],
@@ -219,7 +219,7 @@ def through_server(made: list[dict[str, Any]]) -> float:
     """Samples a second through `POST /score`, four batches in flight."""
     batches = [made[at : at + BATCH] for at in range(0, len(made), BATCH)]
     with tempfile.TemporaryDirectory() as folder:
-        server = LiveServer(Path(folder, "server.log")).start()
+        server = LiveServer(Path(folder, "server.log"), "--cache_bytes", "0").start()
         try:
             return _posted(server.url, batches) * len(made)
         finally:
