@@ -76,6 +76,18 @@ class LiveServer:
         return self.start()
 
 
+def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """A command of `reward-server` to its end, and what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "reward_server", *map(str, words)],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
+from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
 from reward_server.model_thread import OutOfMemory, Prepared
-from reward_server.models.config import ModelConfig
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
 
 
-class Dying:
-    pads = False
-
-    def prepare(self, inputs: Sequence[str]) -> list[Prepared]:
-        return [Prepared(1, text) for text in inputs]
-
+class Dying(Noop):
     def run(self, batch: Sequence[Prepared]) -> list[float]:
         texts = [one.content for one in batch]
         if "poison" in texts:
@@ -26,11 +18,8 @@ class Dying:
             raise OutOfMemory("no room")
         return [float("nan") if text == "nan" else 0.5 for text in texts]
 
-    def close(self) -> None:
-        return
 
-
-class DyingConfig(ModelConfig):
+class DyingConfig(NoopConfig):
     kind = "dying"
     model: str = "dying"
 
@@ -41,22 +30,11 @@ class DyingConfig(ModelConfig):
         return Dying()
 
 
-class DyingScorer:
+class DyingScorer(NoopScorer):
     range = (0.0, 1.0)
-    runs_in: RunsIn = "model"
-    reads = ("response",)
 
     def __init__(self) -> None:
         self.use(DyingConfig(), "dying")
-
-    def use(self, model: ModelConfig, digest: str) -> None:
-        self.model, self.version = model, digest
-
-    def inputs(self, sample: Sample) -> Sequence[str]:
-        return [sample.response]
-
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
-        return Score(outputs[0])
 
 
 class SlowConfig(DyingConfig):

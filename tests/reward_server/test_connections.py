@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from clients import AsyncRemoteRewardClient, RemoteRewardClient, RewardServerUnavailable
 from reward_server.errors import ConfigError
 from reward_server.settings import load_settings
-from tests.live_server import ROOT, LiveServer, clean_environment
+from tests.live_server import LiveServer, run_command
 
 StartServer = Callable[..., LiveServer]
 HEAD = b"POST /score HTTP/1.1\r\nhost: x\r\n"
@@ -147,14 +146,7 @@ def test_a_certificate_that_cannot_be_used_ends_with_a_clear_line(
     junk = tmp_path / "junk.pem"
     junk.write_text("no certificate")
     options = ["--port", "0", "--tls_cert", str(junk), "--tls_key", str(certificate[1])]
-    done = subprocess.run(
-        [sys.executable, "-m", "reward_server", "serve", *options],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_command("serve", *options, timeout_s=60)
     assert done.returncode == 2
     assert f"tls_cert {junk} and tls_key" in done.stderr
     assert "Traceback" not in done.stderr

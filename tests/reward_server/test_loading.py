@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.live_server import ROOT, LiveServer, clean_environment
+from tests.live_server import LiveServer, run_command
 
 StartServer = Callable[..., LiveServer]
 BODY = {"profile": "mine", "samples": [{"id": "a", "response": "fine"}]}
@@ -71,14 +69,7 @@ def test_a_server_that_is_stopped_while_it_loads_leaves_nothing_behind(live: Liv
 
 def test_a_model_that_cannot_be_loaded_ends_the_server_with_one_line(tmp_path: Path) -> None:
     options = ["--port", "0", "--workers", "1", *profile(tmp_path, "CannotBeLoaded")]
-    done = subprocess.run(
-        [sys.executable, "-m", "reward_server", "serve", *options],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_command("serve", *options, timeout_s=60)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,19 +13,12 @@ import pytest
 from reward_server.errors import ConfigError
 from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
 from reward_server.score_log import MAX_WAITING_BYTES, ScoreLog, log_files
-from tests.live_server import ROOT, LiveServer, clean_environment
+from tests.live_server import LiveServer, run_command
 from trainer.samples import KeptSample, SampleWriter
 
 
 def replay(*options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "reward_server", "replay", "--workers", "2", *map(str, options)],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_command("replay", "--workers", 2, *options)
 
 
 def lines(path: Path) -> list[dict]:

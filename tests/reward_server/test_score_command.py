@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.live_server import ROOT, LiveServer, clean_environment
+from tests.live_server import LiveServer, run_command
 
 
 def score(*options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "reward_server", "score", "--workers", "2", *map(str, options)],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_command("score", "--workers", 2, *options)
 
 
 def write(path: Path, samples: list[dict]) -> Path:
