@@ -38,7 +38,8 @@ from reward_server.schemas import (
 MAX_BATCH_BYTES = 4 * 2**20
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 5.0
-# A server that failed gets one request in this time until it has answered one.
+# A server that failed gets one request at a time until it has answered one, or one in this time
+# if it does not even refuse.
 TRIAL_S = 5.0
 # The server is to answer with what it has before the client stops listening.
 ANSWER_MARGIN_FRACTION = 0.1
@@ -246,29 +247,38 @@ def full_jitter_s(attempt: int, random_fraction: Callable[[], float] = random.ra
 
 
 class Server:
-    """One URL and how it fares. Times are seconds of one monotonic clock."""
+    """One URL and how it fares. Times are seconds of one monotonic clock.
+
+    It rests after a failure, and while one request tries whether it is back.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.failure: str | None = None
         self.failed_at_s = 0.0
         self.rests_until_s = 0.0
+        self.tried_until_s = 0.0
+
+    @property
+    def free_at_s(self) -> float:
+        return max(self.rests_until_s, self.tried_until_s)
 
     def failed(self, why: str, now_s: float, rest_s: float) -> None:
         self.failure = why
         self.failed_at_s = now_s
         self.rests_until_s = max(self.rests_until_s, now_s + rest_s)
+        self.tried_until_s = 0.0
 
     def succeeded(self, sent_at_s: float) -> None:
         """An answer to what was sent before the last failure does not tell of a recovery."""
         if sent_at_s >= self.failed_at_s:
             self.failure = None
-            self.rests_until_s = 0.0
+            self.rests_until_s = self.tried_until_s = 0.0
 
 
 def next_server(servers: list[Server], now_s: float) -> Server:
     """Round robin over the servers that do not rest; if all do, the first to be back."""
-    chosen = min(servers, key=lambda server: max(server.rests_until_s, now_s))
+    chosen = min(servers, key=lambda server: max(server.free_at_s, now_s))
     servers.remove(chosen)
     servers.append(chosen)
     return chosen

@@ -80,9 +80,11 @@ class Transport:
         if isinstance(outcome, httpx2.Response):
             server.succeeded(sent_at_s)
             return outcome
-        asked_s = min(outcome.rest_s, self._options.timeout_s)
-        rest_s = asked_s + protocol.full_jitter_s(attempt)
-        server.failed(outcome.why, time.monotonic(), rest_s)
+        failed_at_s = time.monotonic()
+        rest_s = min(outcome.rest_s, self._options.timeout_s)
+        if len(self._servers) > 1:  # one that is slow to fail must not hold some call all the time
+            rest_s = max(rest_s, failed_at_s - sent_at_s)
+        server.failed(outcome.why, failed_at_s, rest_s + protocol.full_jitter_s(attempt))
         return None
 
     async def _rested_server(self) -> Server:
@@ -94,11 +96,11 @@ class Transport:
         while True:
             now_s = time.monotonic()
             server = protocol.next_server(self._servers, now_s)
-            if server.rests_until_s <= now_s:
+            if server.free_at_s <= now_s:
                 if server.failure and len(self._servers) > 1:
-                    server.rests_until_s = now_s + protocol.TRIAL_S
+                    server.tried_until_s = now_s + protocol.TRIAL_S
                 return server
-            await asyncio.sleep(server.rests_until_s - now_s)
+            await asyncio.sleep(server.free_at_s - now_s)
 
     async def _send(
         self, exchange: Exchange, url: str, time_left_s: float

@@ -312,7 +312,7 @@ async def test_a_server_known_to_hang_holds_one_request_at_a_time(start_peer: St
     async with AsyncRemoteRewardClient(urls, batch_size=1, timeout_s=1.0) as client:
         await client.score(samples(8))
         held = len(hanging.seen)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.7)  # it held each for 0.5 s, and rests as long
         await client.score(samples(40))
     assert held > 1
     assert len(hanging.seen) == held + 1

@@ -186,6 +186,15 @@ def test_when_all_rest_the_first_to_be_back_is_next() -> None:
     assert protocol.next_server(servers, 11.0).url == "b"
 
 
+def test_a_server_that_refuses_at_once_is_tried_again_at_once() -> None:
+    servers = [Server("a"), Server("b")]
+    servers[0].failed("gone", now_s=10.0, rest_s=0.1)
+    servers[0].tried_until_s = 10.2 + protocol.TRIAL_S
+    assert [protocol.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
+    servers[0].failed("still gone", now_s=10.2, rest_s=0.1)
+    assert "a" in {protocol.next_server(servers, 10.4).url for _ in range(2)}
+
+
 def test_an_answer_to_what_was_sent_before_a_failure_does_not_end_the_rest() -> None:
     server = Server("a")
     server.failed("429", now_s=10.0, rest_s=3.0)
