@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -19,6 +20,8 @@ SLOT_S = 2
 SLOTS = 300
 # Latencies are counted in steps of 2 ** (1/8): a quantile is right within 5%.
 STEPS_PER_OCTAVE = 8
+# The last one is that of 66 minutes and more.
+STEPS = 256
 # Not work that the server was asked for, but someone looking at it.
 LOOKS = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/profiles", "/models"}
 LOOKS |= {"/dashboard/data", "/dashboard/explain"}
@@ -30,7 +33,6 @@ class Slot(Struct):
     number: int
     requests: int = 0
     samples: int = 0
-    latencies: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     # profile -> reward or scorer -> [how many, their sum]
@@ -55,10 +57,15 @@ class Failures(Struct):
 
 
 class Live:
-    """The slots. `clock` counts seconds."""
+    """The slots. `clock` counts seconds.
+
+    The counts of latencies are made once, for all slots: larger blocks that live for ten minutes
+    among the short-lived ones of requests keep the process from reusing its memory.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._latencies = [array("I", [0] * STEPS) for _ in range(SLOTS + 1)]
         self._slots: deque[Slot] = deque(maxlen=SLOTS + 1)
         self._first = self._number()
 
@@ -71,7 +78,7 @@ class Live:
         if status >= 400:
             slot.refused[str(status)] += 1
         else:
-            slot.latencies[_step(seconds)] += 1
+            self._latencies_of(slot)[_step(seconds)] += 1
 
     def observe_results(
         self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
@@ -92,7 +99,7 @@ class Live:
     def rates(self) -> Rates:
         """Throughput of all that was answered, latency of what was not refused."""
         slots = self._whole()
-        quantiles = [quantile_ms(slot.latencies, (0.5, 0.99)) if slot else None for slot in slots]
+        quantiles = [self._quantiles(slot) if slot else None for slot in slots]
         return Rates(
             slot_s=SLOT_S,
             requests_per_s=[slot.requests / SLOT_S if slot else 0.0 for slot in slots],
@@ -121,7 +128,16 @@ class Live:
         number = self._number()
         if not self._slots or self._slots[-1].number != number:
             self._slots.append(Slot(number))
+            latencies = self._latencies_of(self._slots[-1])
+            latencies[:] = array("I", [0] * STEPS)
         return self._slots[-1]
+
+    def _latencies_of(self, slot: Slot) -> array[int]:
+        return self._latencies[slot.number % len(self._latencies)]
+
+    def _quantiles(self, slot: Slot) -> list[float] | None:
+        steps = enumerate(self._latencies_of(slot))
+        return quantile_ms({step: count for step, count in steps if count}, (0.5, 0.99))
 
     def _whole(self) -> list[Slot | None]:
         """Every slot that is over, also those in which nothing happened."""
@@ -149,7 +165,7 @@ def _upper(ordered: Sequence[tuple[int, int]], wanted: float) -> float:
 
 
 def _step(seconds: float) -> int:
-    return round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6))
+    return min(STEPS - 1, round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6)))
 
 
 def _add(totals: dict[str, list[float]], key: str, known: Sequence[float]) -> None:

@@ -6,8 +6,8 @@ when someone opens it. Nothing is written anywhere; explanations are not made un
 
 from __future__ import annotations
 
+import mmap
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -18,6 +18,8 @@ from reward_server.schemas import Message, Sample, SampleError, SampleResult
 EXCERPT_CHARACTERS = 300
 # A sample that is larger as JSON is shown as an excerpt, and cannot be opened.
 MAX_SAMPLE_BYTES = 32 * 1024
+# With what the list shows of it: four excerpts, scores, an error's message.
+SLOT_BYTES = MAX_SAMPLE_BYTES + 32 * 1024
 # Faster than this no one reads, and each costs some 10 µs.
 KEPT_A_SECOND = 50
 
@@ -38,11 +40,21 @@ class Recent(Struct):
     can_open: bool
 
 
+_decode_listed = msgspec.json.Decoder(tuple[Recent, msgspec.Raw]).decode
+_decode_whole = msgspec.json.Decoder(tuple[Recent, Sample | None]).decode
+
+
 class RecentSamples:
-    """The last `size` samples, at most `KEPT_A_SECOND` of each second, spread over the request."""
+    """The last `size` samples, at most `KEPT_A_SECOND` of each second, spread over the request.
+
+    They are kept as JSON in memory taken once: blocks that live for seconds among the short-lived
+    ones of requests keep the holes between these from joining, and the process grows.
+    """
 
     def __init__(self, size: int, clock: Callable[[], float] = time.time) -> None:
-        self._kept: deque[tuple[Recent, bytes | None]] = deque(maxlen=size)
+        self._size = size
+        self._memory = mmap.mmap(-1, max(1, size) * SLOT_BYTES)
+        self._lengths = [0] * size
         self._clock = clock
         self._seq = 0
         self._second = 0
@@ -55,7 +67,7 @@ class RecentSamples:
         now_s = self._clock()
         if int(now_s) != self._second:
             self._second, self._left = int(now_s), KEPT_A_SECOND
-        room = min(len(samples), self._left, self._kept.maxlen or 0)
+        room = min(len(samples), self._left, self._size)
         self._left -= room
         for place in range(room):
             i = place * len(samples) // room
@@ -63,20 +75,20 @@ class RecentSamples:
 
     def since(self, seq: int) -> list[Recent]:
         """What came after number `seq`, the oldest first."""
-        return [recent for recent, _ in self._kept if recent.seq > seq]
+        oldest = max(seq, self._seq - self._size) + 1
+        return [_decode_listed(self._slot(n))[0] for n in range(oldest, self._seq + 1)]
 
     def whole(self, seq: int) -> tuple[str, Sample] | None:
         """Profile and sample of number `seq`; None where it is no longer kept, or was too large."""
-        found = next((pair for pair in self._kept if pair[0].seq == seq), None)
-        if found is None or found[1] is None:
+        if not max(0, self._seq - self._size) < seq <= self._seq:
             return None
-        return found[0].profile, msgspec.json.decode(found[1], type=Sample)
+        recent, sample = _decode_whole(self._slot(seq))
+        return None if sample is None else (recent.profile, sample)
 
     def _keep(self, now_s: float, profile: str, sample: Sample, result: SampleResult) -> None:
-        self._seq += 1
         whole = _encoded(sample)
         recent = Recent(
-            seq=self._seq,
+            seq=self._seq + 1,
             at_s=round(now_s, 3),
             profile=profile,
             id=excerpt(sample.id),
@@ -88,7 +100,20 @@ class RecentSamples:
             error=result.error,
             can_open=whole is not None,
         )
-        self._kept.append((recent, whole))
+        kept = msgspec.json.encode((recent, msgspec.Raw(whole or b"null")))
+        if len(kept) > SLOT_BYTES:
+            return
+        self._seq += 1
+        start = self._start(self._seq)
+        self._memory[start : start + len(kept)] = kept
+        self._lengths[self._seq % self._size] = len(kept)
+
+    def _slot(self, seq: int) -> bytes:
+        start = self._start(seq)
+        return self._memory[start : start + self._lengths[seq % self._size]]
+
+    def _start(self, seq: int) -> int:
+        return seq % self._size * SLOT_BYTES
 
 
 def excerpt(text: str) -> str:
