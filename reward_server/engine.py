@@ -15,6 +15,7 @@ from functools import partial
 from typing import cast
 
 from reward_server.cache import VerdictCache, cache_readings
+from reward_server.combine import Scored, combine, counted
 from reward_server.errors import (
     NotReady,
     QueueFull,
@@ -34,8 +35,6 @@ from reward_server.serving import current
 from reward_server.settings import Settings
 from reward_server.workers import WorkerPool
 
-# Told of every request that counts, and what it was answered.
-Observer = Callable[[ScoreRequest, ScoreResponse], None]
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
 
@@ -51,6 +50,8 @@ class Limits:
     eval_wait_s: float
 
 
+# Told of every request that counts, and what it was answered.
+Observer = Callable[[ScoreRequest, ScoreResponse], None]
 PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
 
 
@@ -140,15 +141,15 @@ class Engine:
         with served.room(count):
             self.pending_samples += count
             try:
-                results = await self._results(profile, request)
+                scored = await self._scored(profile, request)
             finally:
                 self.pending_samples -= count
-        self._finish(profile, results, learn=observed and request.priority == "train")
-        served.note(profile.name, request.samples, results)
+        scored = self._finished(profile, scored, learn=observed and request.priority == "train")
+        served.note(profile.name, request.samples, scored.results)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
-        answer = ScoreResponse(results, profile.name, fingerprint, elapsed_ms)
+        answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
         if observed:
-            self.metrics.observe_results(profile.info, results)
+            self.metrics.observe_verdicts(profile.info, counted(scored))
             for observe in self.observers:
                 observe(request, answer)
         return answer
@@ -177,32 +178,32 @@ class Engine:
             )
         return profile
 
-    async def _results(self, profile: Profile, request: ScoreRequest) -> list[SampleResult]:
+    async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
         columns = await _together(
             [self.column(profile, key, request, give_up_at) for key in profile.scorers]
         )
-        results = combine(
-            profile,
-            request.samples,
-            dict(zip(profile.scorers, columns, strict=True)),
-            explain=request.explain,
-        )
-        if results and all(_never_got_its_turn(result) for result in results):
+        by_key = dict(zip(profile.scorers, columns, strict=True))
+        scored = combine(profile, request.samples, by_key, explain=request.explain)
+        if scored.results and all(map(_never_got_its_turn, scored.results)):
             raise RequestDeadline(
-                f"none of {len(results)} samples got its turn before the deadline; send fewer "
-                "samples or a longer deadline_ms"
+                f"none of {len(scored.results)} samples got its turn before the deadline; send "
+                "fewer samples or a longer deadline_ms"
             )
-        return results
+        return scored
 
-    def _finish(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
+    def _finished(self, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
         """From the sum of the scores to the reward: normalised, then clipped."""
-        if profile.config.normalization != "none":
+        config, results = profile.config, scored.results
+        if config.normalization == "none" and config.clip is None:
+            return scored
+        if config.normalization != "none":
             self.normalizers.apply(profile, results, learn=learn)
-        if profile.config.clip is not None:
+        if config.clip is not None:
             for result in results:
                 if result.reward is not None:
                     result.reward = profile.clipped(result.reward)
+        return scored._replace(rewards=[result.reward for result in results])
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
@@ -218,17 +219,19 @@ class Engine:
         """One scorer's scores of all samples; a response beyond the limit is not looked at."""
         limit = self.limits.max_response_bytes
         samples = request.samples
+        refused: dict[int, Score] = {}
         # A character takes at most four bytes: short responses need no encoding to be let through.
-        refused = {
-            i: _too_large(limit)
-            for i, sample in enumerate(samples)
-            if 4 * len(sample.response) > limit and len(sample.response.encode()) > limit
-        }
+        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
+            refused = {
+                i: _too_large(limit)
+                for i, sample in enumerate(samples)
+                if len(sample.response.encode()) > limit
+            }
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         began_s = time.perf_counter()
         try:
-            found = await self._scored(profile, key, samples, request, give_up_at)
+            found = await self._scores(profile, key, samples, request, give_up_at)
         finally:
             took_s = time.perf_counter() - began_s
             self.metrics.observe_scorer(profile.specs[key].name, took_s)
@@ -237,7 +240,7 @@ class Engine:
         rest = iter(found)
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
 
-    async def _scored(
+    async def _scores(
         self,
         profile: Profile,
         key: str,
@@ -288,37 +291,6 @@ async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> li
     finally:
         for task in tasks:
             task.cancel()
-
-
-def combine(
-    profile: Profile,
-    samples: Sequence[Sample],
-    columns: Mapping[str, Sequence[Score]],
-    *,
-    explain: bool,
-) -> list[SampleResult]:
-    """The results of the samples from their scores, a column for each scorer."""
-    rewards, errors = profile.rewards(columns, len(samples))
-    values = [[score.value for score in column] for column in columns.values()]
-    if len(values) == 1:  # most profiles, at a third of the time
-        (key,) = columns
-        rows = [{key: value} for value in values[0]]
-    else:
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
-    results = [
-        SampleResult(sample.id, "ok" if reward is not None else "error", reward, scores, error)
-        for sample, reward, scores, error in zip(samples, rewards, rows, errors, strict=True)
-    ]
-    if explain:
-        for i, result in enumerate(results):
-            result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
-    return results
-
-
-def _explain(score: Score) -> dict[str, object] | None:
-    if score.error is None:
-        return score.explanation
-    return {"error": score.error, **(score.explanation or {})}
 
 
 def _too_large(limit: int) -> Score:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -14,8 +13,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reward_server.schemas import ProfileInfo, SampleResult
-from reward_server.tallies import BulkCounter, BulkHistogram
+from reward_server.schemas import ProfileInfo
+from reward_server.tallies import BulkCounter, BulkHistogram, Tally, Verdicts
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -75,6 +74,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         # Told route, status and seconds of every request.
         self.request_observers: list[Callable[[str, int, float], None]] = []
+        # Told profile and verdicts of every request that counts.
+        self.verdict_observers: list[Callable[[str, Verdicts], None]] = []
         self._requests = self._counter("requests", "Requests answered", "route", "status")
         self._request_seconds = self._histogram(
             "request_seconds", "Time to answer", SECONDS, "route"
@@ -107,29 +108,26 @@ class Metrics:
         self.registry.register(histogram)
         return histogram
 
-    def observe_results(self, profile: ProfileInfo, results: Sequence[SampleResult]) -> None:
+    def observe_verdicts(self, profile: ProfileInfo, verdicts: Verdicts) -> None:
         """Count the verdicts of one request."""
-        self._batch_samples.observe((), {len(results): 1})
-        rewards = [result.reward for result in results if result.reward is not None]
-        if rewards:
-            self._samples.add((profile.name, "ok"), len(rewards))
-            self._rewards.observe((profile.name,), Tally(rewards))
-        if len(rewards) < len(results):
-            for result in results:
-                if result.error is not None:
-                    self._samples.add((profile.name, result.error.code))
-        for scorer, bounds in profile.ranges.items():
-            tally = Tally([result.scores[scorer] for result in results])
-            unscored = tally.pop(None, 0)
-            known = cast("Tally[float]", tally)
-            self._scores.observe((profile.name, scorer), known)
-            for verdict, count in _verdicts(known, bounds, unscored, len(results)):
+        reward = verdicts.reward
+        self._batch_samples.observe_one((), reward.known + reward.unknown)
+        if reward.known:
+            self._samples.add((profile.name, "ok"), reward.known)
+            self._rewards.observe((profile.name,), reward)
+        for code, count in verdicts.errors.items():
+            self._samples.add((profile.name, code), count)
+        for scorer, scores in verdicts.scores.items():
+            self._scores.observe((profile.name, scorer), scores)
+            for verdict, count in _verdicts(scores, profile.ranges[scorer]):
                 if count:
                     self._verdicts.add((profile.name, scorer, verdict), count)
+        for observe in self.verdict_observers:
+            observe(profile.name, verdicts)
 
     def observe_scorer(self, scorer: str, seconds: float) -> None:
         """Count one scorer's time over one request."""
-        self._scorer_seconds.observe((scorer,), {seconds: 1})
+        self._scorer_seconds.observe_one((scorer,), seconds)
 
     def observe_key(self, key: str, status: int, samples: int) -> None:
         self._key_requests.add((key, str(status)))
@@ -137,7 +135,7 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.add((route, str(status)))
-        self._request_seconds.observe((route,), {seconds: 1})
+        self._request_seconds.observe_one((route,), seconds)
         for observe in self.request_observers:
             observe(route, status, seconds)
 
@@ -171,19 +169,16 @@ class _ReadingsCollector(Collector):
 
 
 def _verdicts(
-    known: Mapping[float, int],
-    bounds: tuple[float | None, float | None],
-    unscored: int,
-    asked: int,
+    scores: Tally, bounds: tuple[float | None, float | None]
 ) -> Iterator[tuple[str, int]]:
     """How many of the samples asked for are of each class."""
     worst, best = bounds
-    correct = 0 if best is None else known.get(best, 0)
-    incorrect = 0 if worst is None or worst == best else known.get(worst, 0)
+    correct = 0 if best is None else scores.counts.get(best, 0)
+    incorrect = 0 if worst is None or worst == best else scores.counts.get(worst, 0)
     yield "correct", correct
     yield "incorrect", incorrect
-    yield "partial", asked - unscored - correct - incorrect
-    yield "unscored", unscored
+    yield "partial", scores.known - correct - incorrect
+    yield "unscored", scores.unknown
 
 
 class _PoolCollector(Collector):

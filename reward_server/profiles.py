@@ -108,6 +108,7 @@ class Profile:
             for key, spec in self.specs.items()
         }
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
+        self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
         self.fingerprint = _fingerprint(config, self.specs, self.scorers)
         self.info = ProfileInfo(
@@ -118,43 +119,56 @@ class Profile:
             fingerprint=self.fingerprint,
         )
 
+    def _only_score(self) -> str | None:
+        """The key of the scorer whose score is the reward; None where more goes into it."""
+        if len(self.counting) != 1:
+            return None
+        (key,) = self.counting
+        entry = self.entries[key]
+        return key if entry.weight == 1 and entry.gate_below is None else None
+
     def refresh(self) -> None:
         """The fingerprint again, after the model behind a scorer was exchanged."""
         self.fingerprint = _fingerprint(self.config, self.specs, self.scorers)
         self.info.fingerprint = self.fingerprint
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
-        """The reward of one sample; see `rewards`."""
-        rewards, errors = self.rewards({key: [score] for key, score in scores.items()}, 1)
-        return rewards[0], errors[0]
+        """The reward of one sample, or the error why there is none; see `rewards`."""
+        (reward,) = self.rewards({key: [score.value] for key, score in scores.items()}, 1)
+        if reward is not None:
+            return reward, None
+        (error,) = self.errors({key: [score] for key, score in scores.items()})
+        return None, error
 
     def rewards(
-        self, columns: Mapping[str, Sequence[Score]], count: int
-    ) -> tuple[list[float | None], list[SampleError | None]]:
+        self, values: Mapping[str, Sequence[float | None]], count: int
+    ) -> Sequence[float | None]:
         """For each of `count` samples the weighted sum of its scores, 0 behind a closed gate; null
-        with the error of the first scorer that counts and could not score. Not yet normalised, not
-        yet clipped. A column for each scorer: all samples at once cost a third of one by one."""
+        where a scorer that counts could not score. Not yet normalised, not yet clipped.
+
+        A column for each scorer: all samples at once cost a third of one by one.
+        """
+        if self._alone is not None:
+            return values[self._alone]
         rewards: list[float | None] = [0.0] * count
-        errors: list[SampleError | None] = [None] * count
-        values = {key: [score.value for score in columns[key]] for key in self.counting}
-        for key, column in values.items():
+        for key in self.counting:
             weight = self.entries[key].weight
             rewards = [
                 None if reward is None or value is None else reward + weight * value
-                for reward, value in zip(rewards, column, strict=True)
+                for reward, value in zip(rewards, values[key], strict=True)
             ]
-            if None in column:
-                errors = [
-                    earlier or (score.error if score.value is None else None)
-                    for earlier, score in zip(errors, columns[key], strict=True)
-                ]
-        for key, column in values.items():
+        for key in self.counting:
             if (gate := self.entries[key].gate_below) is not None:
                 rewards = [
                     0.0 if reward is not None and value is not None and value < gate else reward
-                    for reward, value in zip(rewards, column, strict=True)
+                    for reward, value in zip(rewards, values[key], strict=True)
                 ]
-        return rewards, errors
+        return rewards
+
+    def errors(self, columns: Mapping[str, Sequence[Score]]) -> list[SampleError | None]:
+        """For each sample the error of the first scorer that counts and could not score it."""
+        rows = zip(*(columns[key] for key in self.counting), strict=True)
+        return [next((one.error for one in row if one.value is None), None) for row in rows]
 
     def clipped(self, reward: float) -> float:
         """The reward within the profile's `clip`."""

@@ -1,7 +1,8 @@
 """The wire, defined once: what `POST /score` takes and gives, and nothing else.
 
 The server decodes with these types, the client builds and parses with them, the OpenAPI document
-is made from them. Importing this module is light: msgspec only.
+is made from them. Importing this module is light: msgspec only. Samples and results come by the
+thousand and never hold themselves, so the garbage collector need not look at them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ SampleErrorCode = Literal[
 Number = int | float
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """One turn of a chat. `content` may be a list of parts or null, as chat formats allow."""
 
     role: str
     content: str | list[Any] | None = None
 
 
-class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One thing to score. What has no field of its own travels in `metadata`."""
 
     id: str
@@ -52,7 +53,7 @@ class ScoreRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     explain: bool = False
 
 
-class SampleError(Struct, frozen=True):
+class SampleError(Struct, frozen=True, gc=False):
     """Why a sample has no score. `retryable`: the same sample may succeed if sent again."""
 
     code: SampleErrorCode
@@ -60,7 +61,7 @@ class SampleError(Struct, frozen=True):
     retryable: bool
 
 
-class SampleResult(Struct):
+class SampleResult(Struct, gc=False):
     """The verdict on one sample. With status `error` the reward is null, never a number."""
 
     id: str

@@ -1,6 +1,7 @@
-"""Counters and histograms that take many numbers at once.
+"""Numbers of a whole request, counted once; counters and histograms that take many at once.
 
-In: the numbers of a request, by labels. Out: what Prometheus makes of a counter and a histogram.
+In: columns of numbers; their tallies, by labels. Out: what Prometheus makes of a counter and a
+histogram.
 The Prometheus client's own take one number at a time, at 1 to 2 µs each. These belong to one
 thread, the event loop's.
 """
@@ -11,11 +12,41 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple, cast
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
+
+
+class Tally(NamedTuple):
+    """One column: how often each number is in it, how many are known, their sum; how many are not.
+
+    Scores repeat: what is done for each number is done for few.
+    """
+
+    counts: Mapping[float, int]
+    known: int
+    total: float
+    unknown: int
+
+
+def tally(column: Sequence[float | None]) -> Tally:
+    """The tally of the numbers; None is one that is not known."""
+    counts = Counter(column)
+    unknown = counts.pop(None, 0)
+    known = cast("Counter[float]", counts)
+    total = sum(value * count for value, count in known.items())
+    return Tally(known, len(column) - unknown, total, unknown)
+
+
+class Verdicts(NamedTuple):
+    """What came of one request: tallies of rewards and of each scorer's scores, errors by code."""
+
+    reward: Tally
+    scores: Mapping[str, Tally]
+    errors: Mapping[str, int]
 
 
 class BulkCounter(Collector):
@@ -45,12 +76,17 @@ class BulkHistogram(Collector):
         self._counts: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         self._sums: dict[Labels, float] = defaultdict(float)
 
-    def observe(self, labels: Labels, tally: Mapping[float, int]) -> None:
+    def observe(self, labels: Labels, numbers: Tally) -> None:
         """Count each number as often as the tally has it."""
         counts = self._counts[labels]
-        for value, count in tally.items():
+        for value, count in numbers.counts.items():
             counts[bisect_left(self._bounds, value)] += count
-            self._sums[labels] += value * count
+        self._sums[labels] += numbers.total
+
+    def observe_one(self, labels: Labels, value: float) -> None:
+        """Count this number."""
+        self._counts[labels][bisect_left(self._bounds, value)] += 1
+        self._sums[labels] += value
 
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)

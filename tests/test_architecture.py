@@ -20,7 +20,7 @@ LAYERS = [
     ["scorers"],
     ["profiles", "settings", "tallies", "metrics", "serving", "logs", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
-    ["verdicts", "inline", "normalization", "cache", "score_log", "shadow"],
+    ["verdicts", "combine", "inline", "normalization", "cache", "score_log", "shadow"],
     ["batching", "model_host", "engine", "reload"],
     ["auth", "inflate", "gate", "body", "connections", "model_routes", "background", "tracing"],
     ["compat", "openapi"],

@@ -106,8 +106,8 @@ class Sources:
         self.recent = RecentSamples(recent_samples)
         self.started_at_s = time.time()
         self.started_s = time.monotonic()
-        observers = self.live.observe_results, self.recent.observe
-        engine.observers += map(by_profile, observers)
+        engine.observers.append(by_profile(self.recent.observe))
+        engine.metrics.verdict_observers.append(self.live.observe_verdicts)
         engine.metrics.request_observers.append(self.live.observe_request)
 
 

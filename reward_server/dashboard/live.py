@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from reward_server.schemas import Sample, SampleResult
+from reward_server.tallies import Tally, Verdicts
 
 SLOT_S = 2
 SLOTS = 300
@@ -80,21 +80,20 @@ class Live:
         else:
             self._latencies_of(slot)[_step(seconds)] += 1
 
-    def observe_results(
-        self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
-    ) -> None:
+    def observe_verdicts(self, profile: str, verdicts: Verdicts) -> None:
         """Count the verdicts of one request."""
-        if not results:
+        reward = verdicts.reward
+        asked = reward.known + reward.unknown
+        if not asked:
             return
         slot = self._slot()
-        slot.samples += len(samples)
+        slot.samples += asked
         totals = slot.totals.setdefault(profile, {})
-        rewards = [result.reward for result in results if result.reward is not None]
-        _add(totals, "reward", rewards)
-        if len(rewards) < len(results):
-            slot.failed.update(result.error.code for result in results if result.error is not None)
-        for key in results[0].scores:
-            _add(totals, key, [v for result in results if (v := result.scores[key]) is not None])
+        _add(totals, "reward", reward)
+        if verdicts.errors:
+            slot.failed.update(verdicts.errors)
+        for key, scores in verdicts.scores.items():
+            _add(totals, key, scores)
 
     def rates(self) -> Rates:
         """Throughput of all that was answered, latency of what was not refused."""
@@ -168,10 +167,12 @@ def _step(seconds: float) -> int:
     return min(STEPS - 1, round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6)))
 
 
-def _add(totals: dict[str, list[float]], key: str, known: Sequence[float]) -> None:
-    total = totals.setdefault(key, [0, 0.0])
-    total[0] += len(known)
-    total[1] += sum(known)
+def _add(totals: dict[str, list[float]], key: str, numbers: Tally) -> None:
+    total = totals.get(key)
+    if total is None:
+        total = totals[key] = [0, 0.0]
+    total[0] += numbers.known
+    total[1] += numbers.total
 
 
 def _mean(total: Sequence[float] | None) -> float | None:

@@ -17,7 +17,7 @@ from reward_server.schemas import Sample, SampleError
 RunsIn = Literal["inline", "worker", "model"]
 
 
-class Score(Struct, frozen=True, omit_defaults=True):
+class Score(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one scorer says of one sample: a finite `value`, or null and the `error` why."""
 
     value: float | None = None

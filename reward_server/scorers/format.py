@@ -79,13 +79,14 @@ class FormatScorer:
         self.collapse_whitespace = bool(collapse_whitespace)
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
-        return [self._score(sample.response, explain) for sample in samples]
-
-    def _score(self, response: str, explain: bool) -> Score:
+        rule = self.rule
+        responses = [sample.response for sample in samples]
         if self.collapse_whitespace:
-            response = _GAP.sub("</think> <answer>", response)
-        value, reason = self.rule(response)
-        return Score(value, explanation={"rule": reason} if explain else None)
+            responses = [_GAP.sub("</think> <answer>", response) for response in responses]
+        if not explain:
+            return [Score(rule(response)[0]) for response in responses]
+        verdicts = [rule(response) for response in responses]
+        return [Score(value, explanation={"rule": reason}) for value, reason in verdicts]
 
 
 # style, response, score: the rules by example; the tests hold them, `main` prints them.

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import httpx2
@@ -16,6 +17,7 @@ from reward_server.dashboard.live import SLOT_S, SLOTS, Live
 from reward_server.dashboard.recent import KEPT_A_SECOND, MAX_SAMPLE_BYTES, RecentSamples, excerpt
 from reward_server.errors import sample_error
 from reward_server.schemas import Message, Sample, SampleResult
+from reward_server.tallies import Verdicts, tally
 from tests.live_server import LiveServer
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
@@ -40,10 +42,15 @@ def scored(*rewards: float | None) -> tuple[list[Sample], list[SampleResult]]:
     return samples, results
 
 
+def verdicts(*rewards: float | None) -> Verdicts:
+    numbers, errors = tally(rewards), Counter(worker_lost=rewards.count(None))
+    return Verdicts(numbers, {"math": numbers}, +errors)
+
+
 def test_rates_are_of_whole_slots_and_idle_slots_are_zero() -> None:
     clock = Clock()
     live = Live(clock)
-    live.observe_results("math", *scored(1.0, 0.0, None))
+    live.observe_verdicts("math", verdicts(1.0, 0.0, None))
     live.observe_request("/score", 200, 0.010)
     assert live.rates().samples_per_s == []
     clock.now += 2 * SLOT_S
@@ -69,7 +76,7 @@ def test_latency_quantiles_are_right_within_five_percent() -> None:
 def test_failures_are_counted_by_code_for_ten_minutes() -> None:
     clock = Clock()
     live = Live(clock)
-    live.observe_results("math", *scored(None, 1.0))
+    live.observe_verdicts("math", verdicts(None, 1.0))
     live.observe_request("/score", 429, 0.001)
     live.observe_request("/dashboard/data", 401, 0.001)
     assert live.failures().requests == {"429": 1}
@@ -78,7 +85,7 @@ def test_failures_are_counted_by_code_for_ten_minutes() -> None:
     assert live.failures().samples == {}
     for _ in range(2 * SLOTS):
         clock.now += SLOT_S
-        live.observe_results("math", *scored(1.0))
+        live.observe_verdicts("math", verdicts(1.0))
     assert len(live.rates().samples_per_s) == SLOTS
 
 
