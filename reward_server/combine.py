@@ -1,28 +1,26 @@
 """From the scores of a request's samples, a column for each scorer, to results and to numbers.
 
-In: a profile, samples, columns of scores. Out: a result for each sample; tallies of what came of
-them. By columns, because all samples at once cost a third of one by one. Neither normalised nor
-clipped: that depends on more than the request.
+In: a profile, samples, columns of scores. Out: a result for each sample, and columns of numbers. By
+columns, because all samples at once cost a third of one by one. Neither normalised nor clipped:
+that depends on more than the request.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from reward_server.profiles import Profile
-from reward_server.schemas import Sample, SampleResult
+from reward_server.schemas import Sample, SampleError, SampleResult
 from reward_server.scorers.base import Score
-from reward_server.tallies import Verdicts, tally
+from reward_server.tallies import Columns
 
 
 class Scored(NamedTuple):
     """The results of a request, and their numbers by columns, which cost less to count."""
 
     results: list[SampleResult]
-    rewards: Sequence[float | None]
-    scores: Mapping[str, Sequence[float | None]]
+    columns: Columns
 
 
 def combine(
@@ -44,25 +42,23 @@ def combine(
         SampleResult(sample.id, "ok", reward, row)
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
-    if None in rewards:
-        for result, error in zip(results, profile.errors(columns), strict=True):
-            if result.reward is None:
-                result.status, result.error = "error", error
+    codes = _note_errors(results, profile.errors(columns)) if None in rewards else ()
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
-    return Scored(results, rewards, values)
+    return Scored(results, Columns(rewards, values, codes))
 
 
-def counted(scored: Scored) -> Verdicts:
-    """The results in numbers; where the only score is the reward, it is counted once."""
-    scores = {key: tally(column) for key, column in scored.scores.items()}
-    same = [scores[key] for key, column in scored.scores.items() if column is scored.rewards]
-    reward = same[0] if same else tally(scored.rewards)
-    if not reward.unknown:
-        return Verdicts(reward, scores, {})
-    codes = Counter(each.error.code for each in scored.results if each.error)
-    return Verdicts(reward, scores, codes)
+def _note_errors(
+    results: Sequence[SampleResult], errors: Iterable[SampleError | None]
+) -> list[str]:
+    """Give results without a reward their error; the codes of these."""
+    codes = []
+    for result, error in zip(results, errors, strict=True):
+        if result.reward is None and error is not None:
+            result.status, result.error = "error", error
+            codes.append(error.code)
+    return codes
 
 
 def _explain(score: Score) -> dict[str, object] | None:

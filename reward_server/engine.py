@@ -15,7 +15,7 @@ from functools import partial
 from typing import cast
 
 from reward_server.cache import VerdictCache, cache_readings
-from reward_server.combine import Scored, combine, counted
+from reward_server.combine import Scored, combine
 from reward_server.errors import (
     NotReady,
     QueueFull,
@@ -149,7 +149,7 @@ class Engine:
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
         if observed:
-            self.metrics.observe_verdicts(profile.info, counted(scored))
+            self.metrics.observe_columns(profile.info, scored.columns)
             for observe in self.observers:
                 observe(request, answer)
         return answer
@@ -203,7 +203,8 @@ class Engine:
             for result in results:
                 if result.reward is not None:
                     result.reward = profile.clipped(result.reward)
-        return scored._replace(rewards=[result.reward for result in results])
+        rewards = [result.reward for result in results]
+        return scored._replace(columns=scored.columns._replace(rewards=rewards))
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""

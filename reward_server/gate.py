@@ -92,6 +92,8 @@ class Gate:
         finally:
             self.bodies.pending_bytes -= exchange.body_bytes
         self._note(scope["path"], exchange, served, time.perf_counter() - started)
+        # The task lives on for a while, and with it all that was asked and answered.
+        served.forget()
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         route = self.routes.get(scope["path"])

@@ -13,11 +13,14 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from reward_server.deferred import Deferred
 from reward_server.schemas import ProfileInfo
-from reward_server.tallies import BulkCounter, BulkHistogram, Tally, Verdicts
+from reward_server.tallies import BulkCounter, BulkHistogram, Columns, Tally, Verdicts, verdicts
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+# What counting a request costs beside its samples, in samples.
+REQUEST_WEIGHT = 64
 REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -72,9 +75,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._columns = Deferred(self._count_columns)
+        self._answers = Deferred(self._count_answers)
         # Told route, status and seconds of every request.
         self.request_observers: list[Callable[[str, int, float], None]] = []
-        # Told profile and verdicts of every request that counts.
+        # Told profile and verdicts of all requests that count.
         self.verdict_observers: list[Callable[[str, Verdicts], None]] = []
         self._requests = self._counter("requests", "Requests answered", "route", "status")
         self._request_seconds = self._histogram(
@@ -108,10 +113,24 @@ class Metrics:
         self.registry.register(histogram)
         return histogram
 
-    def observe_verdicts(self, profile: ProfileInfo, verdicts: Verdicts) -> None:
-        """Count the verdicts of one request."""
+    def observe_columns(self, profile: ProfileInfo, columns: Columns) -> None:
+        """Count what came of one request."""
+        count = len(columns.rewards)
+        self._columns.add((profile, columns), REQUEST_WEIGHT + count)
+
+    def _count_columns(self, noted: Sequence[tuple[ProfileInfo, Columns]]) -> None:
+        together: dict[tuple[str, str], list[Columns]] = {}
+        infos: dict[tuple[str, str], ProfileInfo] = {}
+        for profile, columns in noted:
+            self._batch_samples.observe_one((), len(columns.rewards))
+            key = profile.name, profile.fingerprint
+            infos[key] = profile
+            together.setdefault(key, []).append(columns)
+        for key, requests in together.items():
+            self._count_verdicts(infos[key], verdicts(requests))
+
+    def _count_verdicts(self, profile: ProfileInfo, verdicts: Verdicts) -> None:
         reward = verdicts.reward
-        self._batch_samples.observe_one((), reward.known + reward.unknown)
         if reward.known:
             self._samples.add((profile.name, "ok"), reward.known)
             self._rewards.observe((profile.name,), reward)
@@ -134,10 +153,20 @@ class Metrics:
         self._key_samples.add((key,), samples)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        self._requests.add((route, str(status)))
-        self._request_seconds.observe_one((route,), seconds)
-        for observe in self.request_observers:
-            observe(route, status, seconds)
+        """Count one answered request; a `status` of 0 is a caller who hung up."""
+        self._answers.add((route, status, seconds), REQUEST_WEIGHT)
+
+    def _count_answers(self, noted: Sequence[tuple[str, int, float]]) -> None:
+        for route, status, seconds in noted:
+            self._requests.add((route, str(status)))
+            self._request_seconds.observe_one((route,), seconds)
+            for observe in self.request_observers:
+                observe(route, status, seconds)
+
+    def count(self) -> None:
+        """Count all that was observed, for someone who is about to look."""
+        self._columns.now()
+        self._answers.now()
 
     def watch(self, readings: Sequence[Reading]) -> None:
         """Read these whenever the metrics are read."""
@@ -153,6 +182,7 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and its content type."""
+        self.count()
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
 

@@ -90,6 +90,10 @@ class Served:
         self.profile = profile
         self.scored = samples, results
 
+    def forget(self) -> None:
+        """Let go of samples and results."""
+        self.scored = (), ()
+
     @property
     def failures(self) -> Counter[str]:
         """How many of the samples failed, by the error's code."""

@@ -1,4 +1,4 @@
-"""Numbers of a whole request, counted once; counters and histograms that take many at once.
+"""Numbers of requests counted by columns; counters and histograms that take many at once.
 
 In: columns of numbers; their tallies, by labels. Out: what Prometheus makes of a counter and a
 histogram.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple, cast
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -41,12 +41,31 @@ def tally(column: Sequence[float | None]) -> Tally:
     return Tally(known, len(column) - unknown, total, unknown)
 
 
+class Columns(NamedTuple):
+    """What came of one request: its rewards, each scorer's scores, the codes of its errors."""
+
+    rewards: Sequence[float | None]
+    scores: Mapping[str, Sequence[float | None]]
+    errors: Sequence[str] = ()
+
+
 class Verdicts(NamedTuple):
-    """What came of one request: tallies of rewards and of each scorer's scores, errors by code."""
+    """What came of requests: tallies of rewards and of each scorer's scores, errors by code."""
 
     reward: Tally
     scores: Mapping[str, Tally]
     errors: Mapping[str, int]
+
+
+def verdicts(requests: Sequence[Columns]) -> Verdicts:
+    """All these requests of one profile, counted together."""
+    joined = chain.from_iterable
+    keys = requests[0].scores
+    return Verdicts(
+        tally(list(joined(each.rewards for each in requests))),
+        {key: tally(list(joined(each.scores[key] for each in requests))) for key in keys},
+        Counter(joined(each.errors for each in requests)),
+    )
 
 
 class BulkCounter(Collector):

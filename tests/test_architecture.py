@@ -18,7 +18,7 @@ LAYERS = [
     ["schemas", "errors", "capacity", "memory"],
     ["model_thread", "models"],
     ["scorers"],
-    ["profiles", "settings", "tallies", "metrics", "serving", "logs", "watch"],
+    ["profiles", "settings", "tallies", "deferred", "metrics", "serving", "logs", "watch"],
     ["fork_server", "worker_process", "worker_link", "worker_calls", "workers"],
     ["verdicts", "combine", "inline", "normalization", "cache", "score_log", "shadow"],
     ["batching", "model_host", "engine", "reload"],

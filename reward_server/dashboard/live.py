@@ -81,7 +81,7 @@ class Live:
             self._latencies_of(slot)[_step(seconds)] += 1
 
     def observe_verdicts(self, profile: str, verdicts: Verdicts) -> None:
-        """Count the verdicts of one request."""
+        """Count the verdicts of some requests."""
         reward = verdicts.reward
         asked = reward.known + reward.unknown
         if not asked:
