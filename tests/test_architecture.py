@@ -15,7 +15,7 @@ from tests.live_server import ROOT
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own layer and of the layers before it.
 LAYERS = [
-    ["schemas", "errors", "capacity", "memory"],
+    ["schemas", "errors", "capacity", "memory", "end_tokens"],
     ["model_thread", "models"],
     ["scorers"],
     ["profiles", "settings", "tallies", "deferred", "metrics", "serving", "logs", "watch"],

@@ -45,8 +45,6 @@ class Format(Generic[Asked]):
     body: Callable[[Asked, Sequence[Verdict]], Any]
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
-    special_tokens_kept: bool = False
-    """Responses end with the tokenizer's end tokens, which a rule must not read."""
 
     @property
     def route(self) -> str:

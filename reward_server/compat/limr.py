@@ -48,5 +48,4 @@ LIMR = Format(
     answer=LimrAnswer,
     samples=samples,
     body=body,
-    special_tokens_kept=True,
 )

@@ -49,5 +49,4 @@ LLAMAFACTORY = Format(
     answer=ScoreEvaluationAnswer,
     samples=samples,
     body=body,
-    special_tokens_kept=True,
 )

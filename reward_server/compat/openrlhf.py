@@ -81,5 +81,4 @@ OPENRLHF = Format(
     answer=OpenRlhfAnswer,
     samples=samples,
     body=body,
-    special_tokens_kept=True,
 )

@@ -17,7 +17,6 @@ from reward_server.body import decode, encode, read_body, send_json, unless_gone
 from reward_server.compat.format import Format, Verdict
 from reward_server.compat.formats import FORMATS
 from reward_server.compat.ground_truths import GroundTruths
-from reward_server.compat.text import without_end_tokens
 from reward_server.engine import Engine
 from reward_server.errors import ConfigError, NoReward, NoRewardNow
 from reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -59,25 +58,17 @@ class CompatEndpoint:
         asked = decode(await read_body(receive), self.decoder, self.expected)
         profile = _profile_in(scope) or self.profile
         logged = self._logged(profile)
-        scoring = self.engine.score(ScoreRequest(self._samples(asked, profile), profile))
+        scoring = self.engine.score(ScoreRequest(self._samples(asked), profile))
         if self.engine.waits(profile):
             scoring = unless_gone(receive, scoring)
         verdicts = self._verdicts(profile, logged, (await scoring).results)
         await send_json(send, encode(self.format.body(asked, verdicts)))
 
-    def _samples(self, asked: Any, profile: str) -> list[Sample]:
+    def _samples(self, asked: Any) -> list[Sample]:
         samples = self.format.samples(asked)
-        # A model reads the text as the trainer's own reward model would, end tokens included.
-        strip = self.format.special_tokens_kept and not self._reads_with_a_model(profile)
         for sample in samples:
             self.truths.fill(sample)
-            if strip:
-                sample.response = without_end_tokens(sample.response)
         return samples
-
-    def _reads_with_a_model(self, profile: str) -> bool:
-        known = self.engine.profiles.get(profile)
-        return known is not None and any(s.runs_in == "model" for s in known.scorers.values())
 
     def _logged(self, profile: str) -> list[str]:
         """The scores that are there whenever there is a reward: those it depends on. Others may

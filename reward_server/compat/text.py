@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from itertools import islice
 
-# What ends a text decoded with its special tokens: <|im_end|>, <|eot_id|>, </s>, padding, …
-_END_TOKEN = re.compile(
-    r"(?:<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</s>|<eos>|<pad>|<end_of_turn>)\s*"
-)
-_LONGEST_END_TOKEN = 64
 # How a turn of the user begins and how the assistant's answer does.
 _TURNS = [
     ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
     ("<｜User｜>", "<｜Assistant｜>"),
 ]
-
-
-def without_end_tokens(text: str) -> str:
-    """`text` without the special tokens at its end."""
-    end = len(text)
-    while True:
-        start = text.rfind("<", max(0, end - _LONGEST_END_TOKEN), end)
-        if start < 0 or not _END_TOKEN.fullmatch(text, start, end):
-            return text[:end]
-        end = start
 
 
 def after_prompt(text: str, prompt: str) -> str | None:

@@ -70,5 +70,4 @@ VLLM = Format(
     answer=ClassifyAnswer,
     samples=samples,
     body=body,
-    special_tokens_kept=True,
 )

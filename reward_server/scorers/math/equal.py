@@ -13,6 +13,7 @@ from zlib import crc32
 
 from msgspec import Struct, structs
 
+from reward_server.end_tokens import without_end_tokens
 from reward_server.scorers.math.compare import new_case, same
 from reward_server.scorers.math.extract import find_answer, find_boxes, retracted
 from reward_server.scorers.math.normalize import normalize_math_expression
@@ -164,10 +165,13 @@ def math_check(
 ) -> Verdict:
     """Find the answer of `response` and hold it against `ground_truth`.
 
+    Special tokens at the response's end are no part of it: `#### 46</s>` says 46.
+
     Raises:
         UnreadableGroundTruth: the ground truth is missing or cannot be read.
     """
     truths = ground_truth_texts(ground_truth)
+    response = without_end_tokens(response)
     answer = find_answer(response, policy.answer_from)
     if answer is None:
         return Verdict(False, "no answer found")

@@ -6,31 +6,7 @@ import time
 
 import pytest
 
-from reward_server.compat.text import after_prompt, first_turn, without_end_tokens
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        "<|im_end|>",
-        "</s>",
-        "<|eot_id|>",
-        "<eos>",
-        "<end_of_turn>\n<eos>",
-        "<｜end▁of▁sentence｜>",
-        "<|im_end|>\n" + 3 * "<|endoftext|>",
-    ],
-)
-def test_end_tokens_are_taken_off_the_end(tail: str) -> None:
-    assert without_end_tokens("#### 46" + tail) == "#### 46"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "#### 46", "a < b > c", "</answer>", "</s> in the middle", "x<|not a token|>", "\n "],
-)
-def test_what_is_no_end_token_stays(text: str) -> None:
-    assert without_end_tokens(text) == text
+from reward_server.compat.text import after_prompt, first_turn
 
 
 @pytest.mark.parametrize(
@@ -66,8 +42,5 @@ def test_the_first_turn_is_the_prompt_and_all_behind_it_the_response() -> None:
 
 def test_a_hostile_text_takes_time_in_proportion_to_its_length() -> None:
     began = time.process_time()
-    without_end_tokens("x" + "<|endoftext|>" * 80_000)
-    without_end_tokens("<|" * 500_000)
-    without_end_tokens(" " * 1_000_000)
     after_prompt("a b " * 250_000, "b  a" * 250_000)
     assert time.process_time() - began < 10
