@@ -50,6 +50,9 @@ class Generation:
         default=None,
         metadata={"help": "A .jinja file, or a name in trainer/prompts, for models without one."},
     )
+    gpu_memory_utilization: float = field(
+        default=0.9, metadata={"help": "The share of the GPU's memory that vLLM takes."}
+    )
     seed: int = field(default=0, metadata={"help": "Of the sampling."})
 
     def __post_init__(self) -> None:
@@ -169,7 +172,14 @@ def _vllm(model: str, settings: Generation) -> Respond:
             "engine is vllm, but vLLM is not installed: install the extra [vllm] on a machine "
             "with a GPU, or use --engine transformers"
         ) from error
-    engine = LLM(model=model)
+    try:
+        engine = LLM(model=model, gpu_memory_utilization=settings.gpu_memory_utilization)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            f"vLLM does not start with {model}: {str(error).partition(chr(10))[0]}; it says more "
+            f"above. If memory is short, gpu_memory_utilization is "
+            f"{settings.gpu_memory_utilization:g}"
+        ) from error
     tokenizer = engine.get_tokenizer()
     set_chat_template(tokenizer, settings.chat_template)
 

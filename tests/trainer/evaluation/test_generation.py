@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trainer.arithmetic import Problem
+from trainer.arithmetic import Problem, plain_response
 from trainer.errors import InputError
 from trainer.evaluation.generated import GENERATED, append_batch, open_generated
 from trainer.evaluation.generation import Generation, Prompt, cut, generate, plan_batches
+from trainer.tiny_model import make_model
 
 Responses = list[list[str]]
+VLLM_SHARE = 0.2  # of the memory, which the tests have not for themselves
 
 
 def responses_of(model: Path, prompts: list[Prompt], settings: Generation) -> Responses:
@@ -116,6 +119,40 @@ def test_settings_that_make_no_sense_are_refused(fields: dict[str, float]) -> No
 def test_vllm_that_is_not_installed_is_named(tiny_model: Path) -> None:
     with pytest.raises(InputError, match="vLLM is not installed"):
         responses_of(tiny_model, ["1+1="], Generation(engine="vllm"))
+
+
+@pytest.fixture(scope="module")
+def vllm_model(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem]) -> Path:
+    """One with heads of 32, the narrowest that vLLM has kernels for."""
+    if find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed: the extra vllm")
+    texts = [problem.prompt + plain_response(problem) for problem in problems]
+    return make_model(tmp_path_factory.mktemp("vllm"), texts, hidden_size=128, layers=2)
+
+
+def test_vllm_and_transformers_give_the_same(vllm_model: Path, prompts: list[Prompt]) -> None:
+    def greedy(**fields: Any) -> Responses:
+        settings = Generation(max_new_tokens=6, gpu_memory_utilization=VLLM_SHARE, **fields)
+        return responses_of(vllm_model, prompts, settings)
+
+    whole = greedy(engine="vllm")
+    assert whole == greedy()
+    stop = next(each[0][1:3] for each in whole if len(each[0]) > 3)
+    assert greedy(engine="vllm", stop=[stop]) == greedy(stop=[stop])
+    assert greedy(engine="vllm", max_prompt_length=8) == greedy(max_prompt_length=8)
+
+
+def test_vllm_samples_by_seed(vllm_model: Path, prompts: list[Prompt]) -> None:
+    def sampled(seed: int) -> Responses:
+        fields = {"num_samples": 3, "temperature": 1.0, "max_new_tokens": 6, "seed": seed}
+        settings = Generation(engine="vllm", gpu_memory_utilization=VLLM_SHARE, **fields)
+        return responses_of(vllm_model, prompts, settings)
+
+    first = sampled(0)
+    assert [len(each) for each in first] == [3] * 6
+    assert any(len(set(each)) > 1 for each in first)
+    assert first == sampled(0)
+    assert first != sampled(1)
 
 
 def test_what_was_generated_is_found_again_without_a_torn_line(tmp_path: Path) -> None:
