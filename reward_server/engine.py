@@ -145,7 +145,7 @@ class Engine:
             finally:
                 self.pending_samples -= count
         scored = self._finished(profile, scored, learn=observed and request.priority == "train")
-        served.note(profile.name, request.samples, scored.results)
+        served.note(profile.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
         if observed:

@@ -77,6 +77,7 @@ class Served:
     profile: str = ""
     samples: int = 0
     scored: tuple[Sequence[Sample], Sequence[SampleResult]] = ((), ())
+    errors: Sequence[str] = ()
 
     def room(self, count: int) -> AbstractContextManager[None]:
         """As `Caller.room`; without a caller there is always room."""
@@ -84,11 +85,16 @@ class Served:
         return self.caller.room(count) if self.caller else nullcontext()
 
     def note(
-        self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
+        self,
+        profile: str,
+        samples: Sequence[Sample],
+        results: Sequence[SampleResult],
+        errors: Sequence[str],
     ) -> None:
-        """What came of the samples."""
+        """What came of the samples; `errors`: the codes of those that failed."""
         self.profile = profile
         self.scored = samples, results
+        self.errors = errors
 
     def forget(self) -> None:
         """Let go of samples and results."""
@@ -97,7 +103,7 @@ class Served:
     @property
     def failures(self) -> Counter[str]:
         """How many of the samples failed, by the error's code."""
-        return Counter(result.error.code for result in self.scored[1] if result.error)
+        return Counter(self.errors)
 
 
 _served: ContextVar[Served] = ContextVar("served")

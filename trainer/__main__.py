@@ -74,12 +74,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.update(environment(command) | os.environ)
     try:
         import_module(f"trainer.{MODULES.get(command, command)}").run(rest)
+        part()
     except (InputError, RunFailed) as error:
         print(f"trainer {command}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def part() -> None:
+    """The processes of one training end together: gloo aborts one whose peer left before it."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -147,7 +147,9 @@ def respond(
     Raises:
         InputError: the output holds another evaluation, or the model cannot be loaded.
     """
-    done = open_generated(output, identity(model, prompts) | asdict(generation))
+    settings = asdict(generation)
+    del settings["gpu_memory_utilization"]  # a run that was short of memory goes on with another
+    done = open_generated(output, identity(model, prompts) | settings)
     for number, responses in generate(model, prompts, generation, done):
         append_batch(output, number, responses)
         done[number] = responses
