@@ -74,7 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.update(environment(command) | os.environ)
     try:
         import_module(f"trainer.{MODULES.get(command, command)}").run(rest)
-        part()
     except (InputError, RunFailed) as error:
         print(f"trainer {command}: {error}", file=sys.stderr)
         return error.exit_code
@@ -83,8 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def entry() -> int:
+    """`main`, with nothing to follow it in this process."""
+    code = main()
+    if code == 0:
+        part()
+    return code
+
+
 def part() -> None:
-    """The processes of one training end together: gloo aborts one whose peer left before it."""
+    """The processes of one training end together: gloo aborts one whose peer left before it.
+
+    Only at the very end: a process group cannot be made again where one was.
+    """
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
@@ -92,4 +102,4 @@ def part() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())
