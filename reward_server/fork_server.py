@@ -242,6 +242,8 @@ def _fork_worker(
         os.setpgid(0, 0)
         if os.getppid() == parent:
             work(socket.socket(fileno=fds[0]), open_board(fds[1]), scorers, memory_limit_bytes)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the pool is gone: there is no one to score for
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:

@@ -31,7 +31,7 @@ class Counting:
         with self.file.open("a") as file:
             file.write(f"{sample.id}\n")
         if sample.prompt == "sleep":
-            time.sleep(0.4)
+            time.sleep(1.5)
         if sample.prompt == "die once" and not before:
             os._exit(1)
         if sample.ground_truth is None:
