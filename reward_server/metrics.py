@@ -115,34 +115,30 @@ class Metrics:
 
     def observe_columns(self, profile: ProfileInfo, columns: Columns) -> None:
         """Count what came of one request."""
-        count = len(columns.rewards)
-        self._columns.add((profile, columns), REQUEST_WEIGHT + count)
+        self._columns.add((profile, columns), REQUEST_WEIGHT + len(columns.rewards))
 
     def _count_columns(self, noted: Sequence[tuple[ProfileInfo, Columns]]) -> None:
-        together: dict[tuple[str, str], list[Columns]] = {}
-        infos: dict[tuple[str, str], ProfileInfo] = {}
+        together: dict[tuple[str, str], tuple[ProfileInfo, list[Columns]]] = {}
         for profile, columns in noted:
             self._batch_samples.observe_one((), len(columns.rewards))
             key = profile.name, profile.fingerprint
-            infos[key] = profile
-            together.setdefault(key, []).append(columns)
-        for key, requests in together.items():
-            self._count_verdicts(infos[key], verdicts(requests))
+            together.setdefault(key, (profile, []))[1].append(columns)
+        for profile, requests in together.values():
+            self._count_verdicts(profile, verdicts(requests))
 
-    def _count_verdicts(self, profile: ProfileInfo, verdicts: Verdicts) -> None:
-        reward = verdicts.reward
-        if reward.known:
-            self._samples.add((profile.name, "ok"), reward.known)
-            self._rewards.observe((profile.name,), reward)
-        for code, count in verdicts.errors.items():
+    def _count_verdicts(self, profile: ProfileInfo, found: Verdicts) -> None:
+        if found.reward.known:
+            self._samples.add((profile.name, "ok"), found.reward.known)
+            self._rewards.observe((profile.name,), found.reward)
+        for code, count in found.errors.items():
             self._samples.add((profile.name, code), count)
-        for scorer, scores in verdicts.scores.items():
+        for scorer, scores in found.scores.items():
             self._scores.observe((profile.name, scorer), scores)
             for verdict, count in _verdicts(scores, profile.ranges[scorer]):
                 if count:
                     self._verdicts.add((profile.name, scorer, verdict), count)
         for observe in self.verdict_observers:
-            observe(profile.name, verdicts)
+            observe(profile.name, found)
 
     def observe_scorer(self, scorer: str, seconds: float) -> None:
         """Count one scorer's time over one request."""
@@ -153,7 +149,7 @@ class Metrics:
         self._key_samples.add((key,), samples)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answered request; a `status` of 0 is a caller who hung up."""
+        """Count one answered request; a `status` of 499 is a caller who hung up."""
         self._answers.add((route, status, seconds), REQUEST_WEIGHT)
 
     def _count_answers(self, noted: Sequence[tuple[str, int, float]]) -> None:

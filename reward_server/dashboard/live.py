@@ -70,7 +70,7 @@ class Live:
         self._first = self._number()
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answered request; a `status` of 0 is a caller who hung up."""
+        """Count one answered request; a `status` of 499 is a caller who hung up."""
         if route in LOOKS:
             return
         slot = self._slot()
@@ -90,8 +90,7 @@ class Live:
         slot.samples += asked
         totals = slot.totals.setdefault(profile, {})
         _add(totals, "reward", reward)
-        if verdicts.errors:
-            slot.failed.update(verdicts.errors)
+        slot.failed.update(verdicts.errors)
         for key, scores in verdicts.scores.items():
             _add(totals, key, scores)
 
@@ -168,9 +167,7 @@ def _step(seconds: float) -> int:
 
 
 def _add(totals: dict[str, list[float]], key: str, numbers: Tally) -> None:
-    total = totals.get(key)
-    if total is None:
-        total = totals[key] = [0, 0.0]
+    total = totals.setdefault(key, [0, 0.0])
     total[0] += numbers.known
     total[1] += numbers.total
 
