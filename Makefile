@@ -17,16 +17,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED) ## train a small model against a reward server: before and after
-	$(BIN)/python -m trainer demo --output runs/demo
+	$(BIN)/python -m touchstone_rewards.trainer demo --output runs/demo
 
 limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the small task
-	$(BIN)/python -m trainer limr --config trainer/configs/limr_tiny.yaml
+	$(BIN)/python -m touchstone_rewards.trainer limr --config trainer/configs/limr_tiny.yaml
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
 
 serve: $(INSTALLED) ## start the server on 127.0.0.1:8700
-	$(BIN)/python -m reward_server serve
+	$(BIN)/python -m touchstone_rewards.reward_server serve
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -49,7 +49,7 @@ fuzz: $(INSTALLED) ## 1,000 generated requests to every operation of the wire
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/reward_server/test_fuzz_wire.py
 
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
-	$(BIN)/python -m reward_server.openapi > tests/reward_server/openapi.json
+	$(BIN)/python -m touchstone_rewards.reward_server.openapi > tests/reward_server/openapi.json
 
 clean: ## remove what was installed and made
 	rm -rf $(VENV) runs build dist *.egg-info

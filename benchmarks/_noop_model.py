@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reward_server.model_thread import Prepared
-from reward_server.models.config import ModelConfig
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.model_thread import Prepared
+from touchstone_rewards.reward_server.models.config import ModelConfig
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class Noop:

@@ -14,10 +14,15 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from reward_server.body import read_body, send_json
-from reward_server.schemas import SampleErrorCode, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.scorers.dummy import DummyScorer
-from reward_server.scorers.format import think_answer
+from touchstone_rewards.reward_server.body import read_body, send_json
+from touchstone_rewards.reward_server.schemas import (
+    SampleErrorCode,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
+from touchstone_rewards.reward_server.scorers.format import think_answer
 
 VALUES = {"dummy": DummyScorer()._value, "format": lambda response: think_answer(response)[0]}
 Number = int | float

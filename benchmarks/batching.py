@@ -31,7 +31,7 @@ import torch
 
 from benchmarks import record
 from benchmarks._neural import rows_line, texts_of, value_head_model
-from reward_server.models.hardware import pick_dtype
+from touchstone_rewards.reward_server.models.hardware import pick_dtype
 
 CALLERS, ROUNDS = 32, 3
 PEERS = ("litserve", "ray", "fastapi", "serve_rm")
@@ -169,7 +169,14 @@ def our_server(folder: Path, model: Path, dtype: str) -> tuple[str, list[str], i
     noop = {"scorers": {"noop": {"scorer": "benchmarks._noop_model:NoopScorer"}}}
     (profiles / "noop.yaml").write_text(json.dumps(noop))
     port = free_port()
-    command = [sys.executable, "-m", "reward_server", "serve", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "touchstone_rewards.reward_server",
+        "serve",
+        "--port",
+        str(port),
+    ]
     command += ["--workers", "1", "--profiles_dir", str(profiles), "--log_level", "warning"]
     return "ours", command, port, our_body
 

@@ -69,7 +69,14 @@ def spent(engine: str, source: Path, folder: Path) -> tuple[float, float]:
     if engine == "ray":
         options.append(str(source.stat().st_size // PARTS + 1))
     output = folder / f"{engine}-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "reward_server", "score", "--input", str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "touchstone_rewards.reward_server",
+        "score",
+        "--input",
+        str(source),
+    ]
     began = time.perf_counter()
     process = psutil.Popen(
         [*command, "--output", str(output), *options],

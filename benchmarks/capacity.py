@@ -20,8 +20,8 @@ import msgspec
 import psutil
 
 from benchmarks import RESULTS, machine, record
-from reward_server.capacity import MEASURED
-from trainer.local_server import free_port, start_server, wait_until_ready
+from touchstone_rewards.reward_server.capacity import MEASURED
+from touchstone_rewards.trainer.local_server import free_port, start_server, wait_until_ready
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")

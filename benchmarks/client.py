@@ -19,8 +19,8 @@ from typing import Any
 import httpx2
 
 from benchmarks import record
-from clients import AsyncRemoteRewardClient, Sample, protocol
 from tests.live_server import LiveServer
+from touchstone_rewards.clients import AsyncRemoteRewardClient, Sample, protocol
 
 SMALL, LARGE, TEXT_BYTES = 2_000, 20_000, 2_048
 SMALL_ROUNDS, LARGE_ROUNDS = 9, 3

@@ -24,10 +24,10 @@ from benchmarks._neural import (
     run_as_served,
     texts_of,
 )
-from reward_server.models.config import EmbeddingConfig
-from reward_server.models.embedding import Embedder
-from reward_server.models.files import resolve
-from reward_server.models.hardware import pick_dtype
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig
+from touchstone_rewards.reward_server.models.embedding import Embedder
+from touchstone_rewards.reward_server.models.files import resolve
+from touchstone_rewards.reward_server.models.hardware import pick_dtype
 
 TEXTS, ROUNDS, FIFO_BATCH = 96, 3, 32
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from trainer.__main__ import main as trainer
-from trainer.samples import read_samples
+from touchstone_rewards.trainer.__main__ import main as trainer
+from touchstone_rewards.trainer.samples import read_samples
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "trainer" / "configs" / "learning_tiny.yaml"

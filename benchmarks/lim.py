@@ -56,7 +56,7 @@ def _line(epoch: int, prompt: int, sample: int, right: bool) -> dict[str, object
 
 def ours(store: Path, output: Path) -> tuple[float, float]:
     """Seconds, and the peak of the resident memory in GB."""
-    command = [sys.executable, "-m", "trainer", "lim", "--samples", str(store)]
+    command = [sys.executable, "-m", "touchstone_rewards.trainer", "lim", "--samples", str(store)]
     started_s = time.perf_counter()
     subprocess.run([*command, "--output", str(output), "--threshold", "0.2"], check=True)
     elapsed_s = time.perf_counter() - started_s

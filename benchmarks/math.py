@@ -32,10 +32,14 @@ from typing import Any
 import httpx2
 
 from benchmarks import record
-from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
-from reward_server.scorers.math.equal import compare, ground_truth_texts
-from reward_server.scorers.math.read import remembered
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.scorers.math import (
+    UnreadableGroundTruth,
+    math_check,
+    math_equal,
+)
+from touchstone_rewards.reward_server.scorers.math.equal import compare, ground_truth_texts
+from touchstone_rewards.reward_server.scorers.math.read import remembered
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SILENCE_S = 30
@@ -203,7 +207,14 @@ def through_command(made: list[dict[str, Any]]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "samples.jsonl"), Path(folder, "results.jsonl")
         source.write_text("".join(json.dumps(sample) + "\n" for sample in made), encoding="utf-8")
-        command = [sys.executable, "-m", "reward_server", "score", "--cache_bytes", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "touchstone_rewards.reward_server",
+            "score",
+            "--cache_bytes",
+            "0",
+        ]
         started = time.perf_counter()
         subprocess.run(
             [*command, "--input", str(source), "--output", str(target)],

@@ -25,9 +25,9 @@ from benchmarks._neural import (
     texts_of,
     value_head_model,
 )
-from reward_server.models.config import RewardModelConfig
-from reward_server.models.reward import RewardModel
-from reward_server.models.text import Text
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.models.reward import RewardModel
+from touchstone_rewards.reward_server.models.text import Text
 
 SEQUENCES, ROUNDS, FIFO_BATCH = 64, 3, 32
 

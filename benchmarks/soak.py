@@ -26,8 +26,8 @@ from typing import Any
 import psutil
 
 from benchmarks import record
-from clients import AsyncRemoteRewardClient
 from tests.live_server import ROOT, LiveServer
+from touchstone_rewards.clients import AsyncRemoteRewardClient
 
 HOSTILE = ROOT.parent / "shared" / "data" / "math_hostile.jsonl"
 HOSTILE_SHARE = 0.01

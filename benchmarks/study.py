@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from benchmarks import record
-from trainer.__main__ import main as trainer
+from touchstone_rewards.trainer.__main__ import main as trainer
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "trainer" / "configs" / "study_tiny.yaml"

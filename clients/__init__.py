@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clients.client import AsyncRemoteRewardClient, RemoteRewardClient
-from clients.errors import (
+from touchstone_rewards.clients.client import AsyncRemoteRewardClient, RemoteRewardClient
+from touchstone_rewards.clients.errors import (
     InvalidRequest,
     InvalidSample,
     MalformedAnswer,
@@ -13,8 +13,8 @@ from clients.errors import (
     Unauthorized,
     UnknownProfile,
 )
-from clients.protocol import ScoreResult
-from reward_server.schemas import Sample
+from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.reward_server.schemas import Sample
 
 __all__ = [
     "AsyncRemoteRewardClient",

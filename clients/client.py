@@ -14,13 +14,13 @@ import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from clients import protocol
-from clients.adapters.trl import TrlOptions, TrlReward, trl_reward
-from clients.dispatch import Call, Dispatcher, Lane
-from clients.errors import RewardClientError, RewardServerUnavailable
-from clients.protocol import ScoreResult
-from clients.transport import Exchange, Options, Transport, body_of
-from reward_server.schemas import Priority, ProfileInfo, Sample
+from touchstone_rewards.clients import protocol
+from touchstone_rewards.clients.adapters.trl import TrlOptions, TrlReward, trl_reward
+from touchstone_rewards.clients.dispatch import Call, Dispatcher, Lane
+from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
+from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.clients.transport import Exchange, Options, Transport, body_of
+from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample
 
 logger = logging.getLogger(__name__)
 

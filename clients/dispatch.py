@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from clients import protocol
-from clients.errors import RewardClientError
-from clients.protocol import Encoded, ScoreResult
-from clients.transport import Exchange, Transport, body_of
-from reward_server.schemas import Priority
+from touchstone_rewards.clients import protocol
+from touchstone_rewards.clients.errors import RewardClientError
+from touchstone_rewards.clients.protocol import Encoded, ScoreResult
+from touchstone_rewards.clients.transport import Exchange, Transport, body_of
+from touchstone_rewards.reward_server.schemas import Priority
 
 
 class Lane(NamedTuple):

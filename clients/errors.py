@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clients.protocol import ScoreResult
+    from touchstone_rewards.clients.protocol import ScoreResult
 
 
 class RewardClientError(Exception):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from clients.errors import (
+from touchstone_rewards.clients.errors import (
     InvalidRequest,
     InvalidSample,
     MalformedAnswer,
@@ -21,7 +21,7 @@ from clients.errors import (
     Unauthorized,
     UnknownProfile,
 )
-from reward_server.schemas import (
+from touchstone_rewards.reward_server.schemas import (
     ErrorBody,
     ErrorDetail,
     Priority,

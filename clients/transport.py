@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import httpx2
 
-from clients import protocol
-from clients.protocol import Failure, Server
+from touchstone_rewards.clients import protocol
+from touchstone_rewards.clients.protocol import Failure, Server
 
 
 @dataclass(frozen=True)

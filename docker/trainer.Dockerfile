@@ -13,9 +13,10 @@ ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_FIND_LINKS=/wheels PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY docker/wheels /wheels
 RUN python3 -m venv /opt/touchstone
-WORKDIR /src
+WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN /opt/touchstone/bin/pip install -q -c constraints.txt torch
+COPY src src
 COPY clients clients
 COPY reward_server reward_server
 COPY trainer trainer

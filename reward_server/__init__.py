@@ -3,5 +3,3 @@
 In: samples (`schemas.Sample`). Out: rewards with the scores behind them (`schemas.SampleResult`).
 Knows nothing of training.
 """
-
-__version__ = "0.1.0"

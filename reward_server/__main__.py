@@ -12,11 +12,23 @@ from importlib import import_module
 
 # name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
 COMMANDS = {
-    "serve": ("start the server", "reward_server.commands.serve"),
-    "replay": ("score a log again, print what changed", "reward_server.commands.replay"),
-    "check": ("load all, score known samples, exit 0 or 1", "reward_server.commands.check"),
-    "score": ("score files, here or on Ray, no server needed", "reward_server.commands.score"),
-    "plan": ("say how many cores and GPUs a run's rewards need", "reward_server.commands.plan"),
+    "serve": ("start the server", "touchstone_rewards.reward_server.commands.serve"),
+    "replay": (
+        "score a log again, print what changed",
+        "touchstone_rewards.reward_server.commands.replay",
+    ),
+    "check": (
+        "load all, score known samples, exit 0 or 1",
+        "touchstone_rewards.reward_server.commands.check",
+    ),
+    "score": (
+        "score files, here or on Ray, no server needed",
+        "touchstone_rewards.reward_server.commands.score",
+    ),
+    "plan": (
+        "say how many cores and GPUs a run's rewards need",
+        "touchstone_rewards.reward_server.commands.plan",
+    ),
 }
 
 
@@ -31,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[:1] == [name]:
             import_module(module).add_arguments(command)
     arguments = parser.parse_args(words)
-    from reward_server.errors import TouchstoneError
+    from touchstone_rewards.reward_server.errors import TouchstoneError
 
     try:
         return import_module(COMMANDS[arguments.command][1]).run(arguments)

@@ -8,8 +8,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 
-from reward_server.serving import Caller
-from reward_server.settings import ApiKey
+from touchstone_rewards.reward_server.serving import Caller
+from touchstone_rewards.reward_server.settings import ApiKey
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
-from reward_server.engine import Engine, by_profile
-from reward_server.metrics import Metrics
-from reward_server.reload import Reloader
-from reward_server.score_log import ScoreLog
-from reward_server.settings import Settings
-from reward_server.shadow import Shadows
-from reward_server.watch import Watch, WatchCollector
+from touchstone_rewards.reward_server.engine import Engine, by_profile
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.reload import Reloader
+from touchstone_rewards.reward_server.score_log import ScoreLog
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.shadow import Shadows
+from touchstone_rewards.reward_server.watch import Watch, WatchCollector
 
 
 class Background(NamedTuple):

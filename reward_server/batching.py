@@ -28,9 +28,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reward_server.errors import NotReady, QueueFull, sample_error
-from reward_server.model_thread import BatchStats, Call, Inbox, Item, Model, ModelThread, run_thread
-from reward_server.schemas import Priority, SampleError
+from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
+from touchstone_rewards.reward_server.model_thread import (
+    BatchStats,
+    Call,
+    Inbox,
+    Item,
+    Model,
+    ModelThread,
+    run_thread,
+)
+from touchstone_rewards.reward_server.schemas import Priority, SampleError
 
 # Evaluation waits behind training, but not for ever: it counts as if it had come this much later.
 HANDICAP_S: dict[Priority, float] = {"train": 0.0, "eval": 5.0}

@@ -13,8 +13,8 @@ from typing import TypeVar
 import msgspec
 from starlette.types import Receive, Send
 
-from reward_server.errors import InvalidRequest
-from reward_server.gate import ClientGone
+from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.gate import ClientGone
 
 T = TypeVar("T")
 encode = msgspec.json.Encoder().encode

@@ -30,8 +30,8 @@ from pyarrow.fs import (
     PyFileSystem,
 )
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
 PACKED = (".gz", ".bz2", ".zst", ".lz4")

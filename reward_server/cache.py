@@ -22,10 +22,10 @@ from typing import Protocol
 from msgspec import msgpack
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from reward_server.metrics import Reading
-from reward_server.schemas import Sample
-from reward_server.scorers.base import Score
-from reward_server.worker_calls import NEVER_BEGUN
+from touchstone_rewards.reward_server.metrics import Reading
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.worker_calls import NEVER_BEGUN
 
 # What an entry takes beside its texts: the key, the score, their places in the order.
 ENTRY_BYTES = 420

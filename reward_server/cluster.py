@@ -1,6 +1,6 @@
 """The same app on Ray Serve: one deployment a scorer, scaled by its queue; the wire is unchanged.
 
-`reward-server serve --cluster` starts it here, `serve run reward_server.cluster:app` and a
+`reward-server serve --cluster` starts it here, `serve run` with `app` and a
 RayService on a cluster that runs. The ingress is the app itself, except that its workers and models
 are reached through Serve's handles; each replica of a scorer has workers, or a model's thread, of
 its own. A replica that dies costs its callers one more try elsewhere, never a sample.
@@ -21,19 +21,19 @@ from ray import serve  # pyright: ignore[reportMissingImports]
 from ray.exceptions import RayActorError  # pyright: ignore[reportMissingImports]
 from ray.serve.handle import DeploymentHandle  # pyright: ignore[reportMissingImports]
 
-from reward_server.app import create_app
-from reward_server.batching import Batcher
-from reward_server.engine import worker_pool, worker_specs
-from reward_server.errors import ConfigError, sample_error
-from reward_server.model_host import BatcherMaker, ModelHost, batcher
-from reward_server.model_thread import BatchStats
-from reward_server.models.config import ModelConfig
-from reward_server.profiles import load_profiles
-from reward_server.ray_session import connect
-from reward_server.schemas import Priority, Sample, SampleError
-from reward_server.scorers.base import Score, ScorerSpec
-from reward_server.settings import Settings
-from reward_server.workers import WorkerPool
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.batching import Batcher
+from touchstone_rewards.reward_server.engine import worker_pool, worker_specs
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.model_host import BatcherMaker, ModelHost, batcher
+from touchstone_rewards.reward_server.model_thread import BatchStats
+from touchstone_rewards.reward_server.models.config import ModelConfig
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.ray_session import connect
+from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.workers import WorkerPool
 
 NAME = "touchstone"
 # Samples of one call of a handle: enough to pay for the call, few enough to spread over replicas.
@@ -279,7 +279,7 @@ def _gpus(config: ModelConfig, settings: Settings) -> float:
 
 
 def app(arguments: dict[str, Any]) -> Any:
-    """For `serve run reward_server.cluster:app [setting=value …]` and for a RayService's `args`."""
+    """For `serve run MODULE:app [setting=value …]` and for a RayService's `args`."""
     return build(Settings(**arguments))
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from reward_server.profiles import Profile
-from reward_server.schemas import Sample, SampleError, SampleResult
-from reward_server.scorers.base import Score
-from reward_server.tallies import Columns
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.tallies import Columns
 
 
 class Scored(NamedTuple):

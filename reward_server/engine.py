@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from reward_server.cache import VerdictCache, cache_readings
-from reward_server.combine import Scored, combine
-from reward_server.errors import (
+from touchstone_rewards.reward_server.cache import VerdictCache, cache_readings
+from touchstone_rewards.reward_server.combine import Scored, combine
+from touchstone_rewards.reward_server.errors import (
     NotReady,
     QueueFull,
     RequestDeadline,
@@ -24,16 +24,27 @@ from reward_server.errors import (
     UnknownProfile,
     sample_error,
 )
-from reward_server.inline import score_inline
-from reward_server.metrics import Metrics
-from reward_server.model_host import BatcherMaker, ModelHost, ModelScorer, batcher
-from reward_server.normalization import Normalizers
-from reward_server.profiles import Profile
-from reward_server.schemas import Priority, Sample, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.scorers.base import Score, Scorer, ScorerSpec
-from reward_server.serving import current
-from reward_server.settings import Settings
-from reward_server.workers import WorkerPool
+from touchstone_rewards.reward_server.inline import score_inline
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.model_host import (
+    BatcherMaker,
+    ModelHost,
+    ModelScorer,
+    batcher,
+)
+from touchstone_rewards.reward_server.normalization import Normalizers
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import (
+    Priority,
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.serving import current
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.workers import WorkerPool
 
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0

@@ -21,7 +21,7 @@ What happens to one sample is data, not an exception: see `sample_error`.
 
 from __future__ import annotations
 
-from reward_server.schemas import SampleError, SampleErrorCode
+from touchstone_rewards.reward_server.schemas import SampleError, SampleErrorCode
 
 
 class TouchstoneError(Exception):

@@ -32,11 +32,11 @@ from typing import Any
 
 from msgspec import MsgspecError, Struct, msgpack
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
-from reward_server.scorers import build_scorer
-from reward_server.scorers.base import Scorer, ScorerSpec
-from reward_server.worker_process import open_board, work
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
+from touchstone_rewards.reward_server.worker_process import open_board, work
 
 LARGEST_PACKET_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1

@@ -19,20 +19,20 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reward_server.auth import KeyRing
-from reward_server.errors import (
+from touchstone_rewards.reward_server.auth import KeyRing
+from touchstone_rewards.reward_server.errors import (
     InternalError,
     QueueFull,
     RequestError,
     RequestTooLarge,
     Unauthorized,
 )
-from reward_server.inflate import SLICE_BYTES, Inflater, inflater
-from reward_server.logs import log_request
-from reward_server.metrics import Metrics
-from reward_server.schemas import ErrorBody, ErrorDetail
-from reward_server.serving import Served, begin
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.inflate import SLICE_BYTES, Inflater, inflater
+from touchstone_rewards.reward_server.logs import log_request
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
+from touchstone_rewards.reward_server.serving import Served, begin
+from touchstone_rewards.reward_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from reward_server.errors import InvalidRequest, UnsupportedEncoding
+from touchstone_rewards.reward_server.errors import InvalidRequest, UnsupportedEncoding
 
 SLICE_BYTES = 256 * 1024
 # What RFC 9659 has every receiver support; a larger window is memory that a caller could demand.

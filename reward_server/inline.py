@@ -11,9 +11,9 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample
-from reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer
 
 # After this much text the scorers let others have a turn.
 SLICE_BYTES = 256 * 1024

@@ -11,9 +11,9 @@ import logging
 import time
 from typing import Any, Literal
 
-from reward_server.serving import Served
+from touchstone_rewards.reward_server.serving import Served
 
-requests_log = logging.getLogger("reward_server.requests")
+requests_log = logging.getLogger("touchstone_rewards.reward_server.requests")
 # Asked every few seconds by machines, and of no interest while they get their answer.
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
 

@@ -13,9 +13,16 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reward_server.deferred import Deferred
-from reward_server.schemas import ProfileInfo
-from reward_server.tallies import BulkCounter, BulkHistogram, Columns, Tally, Verdicts, verdicts
+from touchstone_rewards.reward_server.deferred import Deferred
+from touchstone_rewards.reward_server.schemas import ProfileInfo
+from touchstone_rewards.reward_server.tallies import (
+    BulkCounter,
+    BulkHistogram,
+    Columns,
+    Tally,
+    Verdicts,
+    verdicts,
+)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)

@@ -13,13 +13,18 @@ from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import ValidationError
 
-from reward_server.batching import Batcher, BatchLimits
-from reward_server.errors import ConfigError, InvalidRequest, UnknownModel, sample_error
-from reward_server.model_thread import OutOfMemory
-from reward_server.models.config import EmbeddingConfig, ModelConfig
-from reward_server.profiles import Profile, describe
-from reward_server.schemas import ModelInfo, Priority, Sample, SampleError
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.batching import Batcher, BatchLimits
+from touchstone_rewards.reward_server.errors import (
+    ConfigError,
+    InvalidRequest,
+    UnknownModel,
+    sample_error,
+)
+from touchstone_rewards.reward_server.model_thread import OutOfMemory
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.profiles import Profile, describe
+from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class ModelScorer(Protocol):

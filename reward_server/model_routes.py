@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from reward_server.auth import KeyRing
-from reward_server.body import decode, encode, read_body, send_json, unless_gone
-from reward_server.engine import Engine
-from reward_server.errors import NotReady, RequestTooLarge, Unauthorized
-from reward_server.schemas import (
+from touchstone_rewards.reward_server.auth import KeyRing
+from touchstone_rewards.reward_server.body import decode, encode, read_body, send_json, unless_gone
+from touchstone_rewards.reward_server.engine import Engine
+from touchstone_rewards.reward_server.errors import NotReady, RequestTooLarge, Unauthorized
+from touchstone_rewards.reward_server.schemas import (
     EmbedRequest,
     EmbedResponse,
     LoadRequest,
@@ -26,7 +26,7 @@ from reward_server.schemas import (
     ModelList,
     SampleError,
 )
-from reward_server.serving import current
+from touchstone_rewards.reward_server.serving import current
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from reward_server.errors import sample_error
-from reward_server.schemas import SampleError
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import SampleError
 
 # Padding to the longest may cost this much of a batch; beyond it two batches are cheaper than one.
 MAX_PADDING_FRAC = 0.125

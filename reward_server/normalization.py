@@ -21,9 +21,9 @@ from threading import Lock
 import msgspec
 from msgspec import Struct
 
-from reward_server.errors import ConfigError
-from reward_server.profiles import Profile
-from reward_server.schemas import SampleResult
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import SampleResult
 
 MEMORY = 100_000
 

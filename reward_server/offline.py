@@ -16,12 +16,12 @@ from typing import TypeVar
 
 import msgspec
 
-from reward_server.engine import Engine, create_engine
-from reward_server.errors import ConfigError
-from reward_server.metrics import Metrics
-from reward_server.profiles import Profile, load_profiles
-from reward_server.schemas import SampleResult, ScoreRequest, ScoreResponse
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.engine import Engine, create_engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import Profile, load_profiles
+from touchstone_rewards.reward_server.schemas import SampleResult, ScoreRequest, ScoreResponse
+from touchstone_rewards.reward_server.settings import Settings
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the wire's types; `python -m reward_server.openapi` prints it."""
+"""The OpenAPI document, made from the wire's types; run as a module, it is printed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from reward_server import __version__
-from reward_server.compat.format import Format
-from reward_server.compat.formats import FORMATS
-from reward_server.errors import (
+from touchstone_rewards import __version__
+from touchstone_rewards.reward_server.compat.format import Format
+from touchstone_rewards.reward_server.compat.formats import FORMATS
+from touchstone_rewards.reward_server.errors import (
     InternalError,
     InvalidRequest,
     NotReady,
@@ -24,7 +24,7 @@ from reward_server.errors import (
     UnknownProfile,
     UnsupportedEncoding,
 )
-from reward_server.schemas import (
+from touchstone_rewards.reward_server.schemas import (
     EmbedRequest,
     EmbedResponse,
     ErrorBody,

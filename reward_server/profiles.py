@@ -16,10 +16,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import ProfileInfo, SampleError
-from reward_server.scorers import build_scorer
-from reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
+from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.

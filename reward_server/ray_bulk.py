@@ -21,9 +21,9 @@ import ray  # pyright: ignore[reportMissingImports]
 import ray.data  # pyright: ignore[reportMissingImports]
 from msgspec import Struct
 
-from reward_server.bulk import Partition, Rejected, part_files, place, read_rows
-from reward_server.engine import Engine
-from reward_server.offline import (
+from touchstone_rewards.reward_server.bulk import Partition, Rejected, part_files, place, read_rows
+from touchstone_rewards.reward_server.engine import Engine
+from touchstone_rewards.reward_server.offline import (
     BATCH_SAMPLES,
     Tally,
     batches,
@@ -32,9 +32,9 @@ from reward_server.offline import (
     score_stream,
     started,
 )
-from reward_server.ray_session import connect
-from reward_server.schemas import Sample, ScoreRequest
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.ray_session import connect
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.settings import Settings
 
 T = TypeVar("T")
 

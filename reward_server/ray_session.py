@@ -10,7 +10,7 @@ import os
 import secrets
 from importlib.util import find_spec
 
-from reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.errors import ConfigError
 
 
 def prepare(asked_by: str) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from reward_server.engine import Engine, worker_specs
-from reward_server.errors import ConfigError
-from reward_server.metrics import Reading
-from reward_server.profiles import Profile, load_profiles
-from reward_server.schemas import ReloadReport
+from touchstone_rewards.reward_server.engine import Engine, worker_specs
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.metrics import Reading
+from touchstone_rewards.reward_server.profiles import Profile, load_profiles
+from touchstone_rewards.reward_server.schemas import ReloadReport
 
 logger = logging.getLogger(__name__)
 

@@ -22,10 +22,15 @@ import msgspec
 from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily
 
-from reward_server.errors import ConfigError
-from reward_server.metrics import Reading
-from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.serving import current
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.metrics import Reading
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.serving import current
 
 # What may wait for the thread, in bytes of responses and so much more a sample.
 MAX_WAITING_BYTES, SAMPLE_BYTES = 64 * 2**20, 1024

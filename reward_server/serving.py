@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from reward_server.errors import QueueFull
-from reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.errors import QueueFull
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
 
 @dataclass

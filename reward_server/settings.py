@@ -31,9 +31,9 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from reward_server.errors import ConfigError
-from reward_server.models.config import EmbeddingConfig, ModelConfig
-from reward_server.profiles import NEURAL_DIR, describe
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe
 
 ENV_PREFIX = "REWARD_"
 # Read by the clients and by this module; they may stand in the same environment as the settings.

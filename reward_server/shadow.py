@@ -16,11 +16,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from reward_server.errors import RequestError
-from reward_server.metrics import Reading
-from reward_server.profiles import Profile
-from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse, ShadowInfo
-from reward_server.verdicts import verdict
+from touchstone_rewards.reward_server.errors import RequestError
+from touchstone_rewards.reward_server.metrics import Reading
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+    ShadowInfo,
+)
+from touchstone_rewards.reward_server.verdicts import verdict
 
 SLICE, PATIENCE_S = 32, 0.2
 # What may wait, in characters of responses and so much more a sample.

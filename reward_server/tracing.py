@@ -32,18 +32,18 @@ from opentelemetry.trace import (  # pyright: ignore[reportMissingImports]
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reward_server import __version__
-from reward_server.cache import Run, VerdictCache
-from reward_server.engine import Engine
-from reward_server.errors import ConfigError
-from reward_server.gate import CLIENT_GONE
-from reward_server.logs import QUIET_ROUTES
-from reward_server.model_host import ModelHost, ModelScorer
-from reward_server.profiles import Profile
-from reward_server.schemas import Sample, ScoreRequest
-from reward_server.scorers.base import Score
-from reward_server.serving import current
-from reward_server.workers import WorkerPool
+from touchstone_rewards import __version__
+from touchstone_rewards.reward_server.cache import Run, VerdictCache
+from touchstone_rewards.reward_server.engine import Engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.gate import CLIENT_GONE
+from touchstone_rewards.reward_server.logs import QUIET_ROUTES
+from touchstone_rewards.reward_server.model_host import ModelHost, ModelScorer
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.serving import current
+from touchstone_rewards.reward_server.workers import WorkerPool
 
 SERVICE = "touchstone-reward-server"
 

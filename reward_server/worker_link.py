@@ -15,9 +15,9 @@ from contextlib import suppress
 
 from msgspec import DecodeError
 
-from reward_server.fork_server import ForkServer
-from reward_server.worker_calls import Call
-from reward_server.worker_process import (
+from touchstone_rewards.reward_server.fork_server import ForkServer
+from touchstone_rewards.reward_server.worker_calls import Call
+from touchstone_rewards.reward_server.worker_process import (
     BOARD_BYTES,
     LEAVE,
     NOTHING,

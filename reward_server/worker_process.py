@@ -29,9 +29,9 @@ from typing import Any
 from msgspec import Struct, json, msgpack
 from msgspec.structs import replace
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample
-from reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer
 
 # The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT:
 # when it began, by time.monotonic(); LEAVE: up to this serial number none is to be begun.

@@ -26,11 +26,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from reward_server.errors import ConfigError
-from reward_server.fork_server import ForkServer
-from reward_server.schemas import Sample
-from reward_server.scorers.base import Score, ScorerSpec
-from reward_server.worker_calls import (
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.fork_server import ForkServer
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.worker_calls import (
     DIED,
     GAVE_UP,
     NEVER_BEGUN,
@@ -40,8 +40,8 @@ from reward_server.worker_calls import (
     Turns,
     late,
 )
-from reward_server.worker_link import Slot, Worker
-from reward_server.worker_process import Scored, failed
+from touchstone_rewards.reward_server.worker_link import Slot, Worker
+from touchstone_rewards.reward_server.worker_process import Scored, failed
 
 GIVE_UP_GRACE_S = 0.05
 # The most work that a worker may have in hand, in seconds and in samples: enough that it need not

@@ -34,7 +34,14 @@ class LiveServer:
         return live
 
     def start(self, *, wait: bool = True) -> LiveServer:
-        command = [sys.executable, "-m", "reward_server", "serve", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "touchstone_rewards.reward_server",
+            "serve",
+            "--port",
+            str(self.port),
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--workers", "2", *self.options],
@@ -79,7 +86,7 @@ class LiveServer:
 def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
     """A command of `reward-server` to its end, and what it printed."""
     return subprocess.run(
-        [sys.executable, "-m", "reward_server", *map(str, words)],
+        [sys.executable, "-m", "touchstone_rewards.reward_server", *map(str, words)],
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,

@@ -12,6 +12,7 @@ import pytest
 
 from tests.live_server import ROOT
 
+NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own layer and of the layers before it.
 LAYERS = [
@@ -32,12 +33,12 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Which other packages a module of the trainer may import; all others import the trainer alone.
 TRAINER_ALLOWS = {
-    "trainer.rewards": "clients",
-    "trainer.evaluation.command": "clients",
-    "trainer.evaluation.figures": "clients",
-    "trainer.evaluation.votes": "clients",
-    "trainer.evaluation.write": "clients",
-    "trainer.rule_reward": "reward_server",  # rewards without a server: the same engine in-process
+    f"{NAME}.trainer.rewards": "clients",
+    f"{NAME}.trainer.evaluation.command": "clients",
+    f"{NAME}.trainer.evaluation.figures": "clients",
+    f"{NAME}.trainer.evaluation.votes": "clients",
+    f"{NAME}.trainer.evaluation.write": "clients",
+    f"{NAME}.trainer.rule_reward": "reward_server",  # rewards without a server: the same engine
 }
 
 
@@ -45,7 +46,7 @@ def modules() -> Iterator[tuple[str, Path]]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+            yield ".".join([NAME, *(parts[:-1] if parts[-1] == "__init__" else parts)]), path
 
 
 def imports(path: Path) -> set[str]:
@@ -55,11 +56,12 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-    return {name for name in found if name.split(".")[0] in PACKAGES}
+    assert not {name for name in found if name.split(".")[0] in PACKAGES}, path
+    return {name for name in found if name.startswith(f"{NAME}.")}
 
 
 def layer(module: str) -> int:
-    name = [*module.split("."), "schemas"][1]
+    name = [*module.split("."), "schemas"][2]
     assert name in RANK, f"{module} stands in no layer; give it its place in LAYERS"
     return RANK[name]
 
@@ -67,12 +69,12 @@ def layer(module: str) -> int:
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value)[-40:])
 def test_imports_go_one_way(module: str, path: Path) -> None:
     for imported in imports(path):
-        package = imported.split(".")[0]
-        if module.startswith("reward_server"):
+        package = imported.split(".")[1]
+        if module.startswith(f"{NAME}.reward_server"):
             assert package == "reward_server", f"{module} imports {imported}"
             assert layer(imported) <= layer(module), f"{module} imports {imported}"
-        elif module.startswith("clients"):
-            allowed = package == "clients" or imported == "reward_server.schemas"
+        elif module.startswith(f"{NAME}.clients"):
+            allowed = package == "clients" or imported == "touchstone_rewards.reward_server.schemas"
             assert allowed, f"{module} imports {imported}"
         else:
             allowed = package in ("trainer", TRAINER_ALLOWS.get(module))
@@ -104,7 +106,7 @@ def test_every_file_is_under_400_lines() -> None:
 @pytest.mark.parametrize("package", ["reward_server", "reward_server.app", "clients"])
 def test_the_server_and_the_clients_need_no_torch(package: str) -> None:
     heavy = "{'torch', 'transformers'}"
-    code = f"import sys, {package}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    code = f"import sys, {NAME}.{package}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
@@ -112,7 +114,7 @@ def test_the_server_and_the_clients_need_no_torch(package: str) -> None:
 @pytest.mark.parametrize("package", ["clients"])
 def test_the_clients_need_neither_the_servers_libraries_nor_numpy(package: str) -> None:
     heavy = "{'fastapi', 'pydantic', 'uvicorn', 'numpy', 'yaml', 'rich'}"
-    code = f"import sys, {package}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    code = f"import sys, {NAME}.{package}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
@@ -123,7 +125,7 @@ def test_help_needs_no_heavy_import(command: str) -> None:
     code = (
         f"import sys; sys.argv = [{command!r}, '--help']\n"
         f"import runpy\n"
-        f"try:\n    runpy.run_module({command!r}, run_name='__main__')\n"
+        f"try:\n    runpy.run_module('{NAME}.{command}', run_name='__main__')\n"
         f"except SystemExit as end:\n    assert not end.code\n"
         f"sys.exit(' '.join(name for name in {heavy} if name in sys.modules) or 0)"
     )

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.errors import InputError, RunFailed
 
 COMMANDS: dict[str, str] = {
     "sft": "supervised fine-tuning on prompts and responses",
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     os.environ.update(environment(command) | os.environ)
     try:
-        import_module(f"trainer.{MODULES.get(command, command)}").run(rest)
+        import_module(f"{__package__}.{MODULES.get(command, command)}").run(rest)
     except (InputError, RunFailed) as error:
         print(f"trainer {command}: {error}", file=sys.stderr)
         return error.exit_code

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, set_seed
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 
 @dataclass

@@ -21,8 +21,8 @@ import yaml
 from trl.scripts._hf_argparser import string_to_bool
 from trl.scripts.utils import TrlParser
 
-from trainer.aliases import meant
-from trainer.errors import InputError
+from touchstone_rewards.trainer.aliases import meant
+from touchstone_rewards.trainer.errors import InputError
 
 
 class Parser(TrlParser):

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.config import parse_config, require
-from trainer.errors import InputError
-from trainer.reward_folder import ADAPTER, VALUE_HEAD, write_plain, write_value_head
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.reward_folder import (
+    ADAPTER,
+    VALUE_HEAD,
+    write_plain,
+    write_value_head,
+)
 
 
 @dataclass

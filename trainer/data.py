@@ -15,7 +15,7 @@ from typing import Any
 from datasets import Dataset, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
 NEW_IDS = "__new_id"

@@ -24,23 +24,23 @@ import torch
 import transformers
 from rich.console import Console
 
-from trainer import sft
-from trainer.arithmetic import (
+from touchstone_rewards.trainer import sft
+from touchstone_rewards.trainer.arithmetic import (
     Problem,
     draw_problems,
     plain_response,
     split_sums,
     tagged_response,
 )
-from trainer.config import parse_config
-from trainer.errors import InputError, RunFailed
-from trainer.evaluation import command as evaluate
-from trainer.evaluation.write import SUMMARY, as_table
-from trainer.grpo import command as grpo
-from trainer.local_server import reward_server
-from trainer.report import write_report
-from trainer.rewards import check_server
-from trainer.tiny_model import make_model
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.evaluation import command as evaluate
+from touchstone_rewards.trainer.evaluation.write import SUMMARY, as_table
+from touchstone_rewards.trainer.grpo import command as grpo
+from touchstone_rewards.trainer.local_server import reward_server
+from touchstone_rewards.trainer.report import write_report
+from touchstone_rewards.trainer.rewards import check_server
+from touchstone_rewards.trainer.tiny_model import make_model
 
 CONFIGS = Path(__file__).parent / "configs"
 MARKER = "demo.json"

@@ -20,12 +20,12 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.model_config import ModelConfig
 
-from trainer.adapters import AdapterArguments, model_for_trl
-from trainer.config import parse_config, require
-from trainer.data import DataArguments
-from trainer.errors import InputError
-from trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
-from trainer.preference import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.adapters import AdapterArguments, model_for_trl
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import DataArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
+from touchstone_rewards.trainer.preference import check_prompts_fit, preference_rows
 
 TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
 METRICS_NOTE = (

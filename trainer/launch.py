@@ -24,11 +24,11 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.model_config import ModelConfig
 
-from trainer.config import require
-from trainer.data import DataArguments, load_rows
-from trainer.errors import InputError
-from trainer.provenance import command_line, write_provenance
-from trainer.report import write_report
+from touchstone_rewards.trainer.config import require
+from touchstone_rewards.trainer.data import DataArguments, load_rows
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.report import write_report
 
 T = TypeVar("T", bound=Trainer)
 SHOWN = (

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.children import die_with_parent
-from trainer.errors import RunFailed
+from touchstone_rewards.trainer.children import die_with_parent
+from touchstone_rewards.trainer.errors import RunFailed
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
@@ -51,7 +51,14 @@ def free_port() -> int:
 
 def start_server(log: Path, port: int, *options: str) -> subprocess.Popen[bytes]:
     """`reward_server serve` on a port of 127.0.0.1, its output appended to `log`."""
-    command = [sys.executable, "-m", "reward_server", "serve", "--host", "127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "touchstone_rewards.reward_server",
+        "serve",
+        "--host",
+        "127.0.0.1",
+    ]
     with open(log, "ab") as output:
         return subprocess.Popen(
             [*command, "--port", str(port), *options],

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.config import parse_config, require
-from trainer.errors import InputError
-from trainer.samples import KeptSample, read_samples
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.samples import KeptSample, read_samples
 
 
 @dataclass

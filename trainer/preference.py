@@ -13,8 +13,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from trainer.data import ensure_sample_ids, require_column
-from trainer.errors import InputError
+from touchstone_rewards.trainer.data import ensure_sample_ids, require_column
+from touchstone_rewards.trainer.errors import InputError
 
 SIDES = ("chosen", "rejected")
 OTHER_NAMES = {"chosen_response": "chosen", "rejected_response": "rejected"}

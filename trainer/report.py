@@ -16,9 +16,9 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from trainer.plots import DARK, LIGHT, History, draw_curves, series
-from trainer.provenance import RUN_FILE
-from trainer.samples import KeptSample, read_samples, step_files
+from touchstone_rewards.trainer.plots import DARK, LIGHT, History, draw_curves, series
+from touchstone_rewards.trainer.provenance import RUN_FILE
+from touchstone_rewards.trainer.samples import KeptSample, read_samples, step_files
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 PAIRS_SHOWN = 8

@@ -26,8 +26,8 @@ from transformers import (
 )
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
-from trainer.errors import InputError
-from trainer.reward_head import head_facts, name_outputs
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.reward_head import head_facts, name_outputs
 
 VALUE_HEAD = "value_head.safetensors"
 HEAD_WEIGHT, HEAD_BIAS = "v_head.summary.weight", "v_head.summary.bias"

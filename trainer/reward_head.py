@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 OUTPUT_NAMES = {1: ("score",), 2: ("mean", "raw_variance")}
 

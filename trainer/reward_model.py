@@ -21,14 +21,23 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
-from trainer.adapters import peft_of, quantization_of
-from trainer.config import parse_config, require
-from trainer.data import DataArguments
-from trainer.errors import InputError
-from trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
-from trainer.preference import check_prompts_fit, preference_rows
-from trainer.reward_folder import load_reward_model, put_adapter_aside, write_plain
-from trainer.reward_head import RewardOutput, disco_loss, head_facts, score_at_last_token
+from touchstone_rewards.trainer.adapters import peft_of, quantization_of
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import DataArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
+from touchstone_rewards.trainer.preference import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.reward_folder import (
+    load_reward_model,
+    put_adapter_aside,
+    write_plain,
+)
+from touchstone_rewards.trainer.reward_head import (
+    RewardOutput,
+    disco_loss,
+    head_facts,
+    score_at_last_token,
+)
 
 PREDICTIONS = "predictions.jsonl"
 OUTPUTS = {"pairwise": 1, "disco": 2}

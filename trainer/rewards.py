@@ -17,7 +17,7 @@ import msgspec
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from clients import (
+from touchstone_rewards.clients import (
     MalformedAnswer,
     RemoteRewardClient,
     RequestRefused,
@@ -27,9 +27,9 @@ from clients import (
     ScoreResult,
     Unauthorized,
 )
-from clients.adapters.trl import TrlOptions, mean_scores, rewards_of, samples_of
-from trainer.errors import InputError, RunFailed
-from trainer.samples import KeptSample, SampleWriter
+from touchstone_rewards.clients.adapters.trl import TrlOptions, mean_scores, rewards_of, samples_of
+from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.samples import KeptSample, SampleWriter
 
 logger = logging.getLogger(__name__)
 

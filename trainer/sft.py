@@ -16,13 +16,13 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from trainer.adapters import AdapterArguments, model_for_trl
-from trainer.config import parse_config, require
-from trainer.data import DataArguments
-from trainer.errors import InputError
-from trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
-from trainer.preference import check_prompts_fit
-from trainer.shapes import Scope, sft_rows
+from touchstone_rewards.trainer.adapters import AdapterArguments, model_for_trl
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import DataArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
+from touchstone_rewards.trainer.preference import check_prompts_fit
+from touchstone_rewards.trainer.shapes import Scope, sft_rows
 
 TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from datasets import Dataset
 
-from trainer.errors import InputError
-from trainer.preference import is_empty
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference import is_empty
 
 Row = Mapping[str, Any]
 Message = dict[str, Any]

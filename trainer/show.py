@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from trainer.config import parse_config, require
-from trainer.data import load_rows
-from trainer.errors import InputError
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import load_rows
+from touchstone_rewards.trainer.errors import InputError
 
 
 @dataclass

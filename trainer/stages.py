@@ -23,10 +23,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from trainer.__main__ import MODULES
-from trainer.children import die_with_parent
-from trainer.errors import InputError, RunFailed
-from trainer.local_server import free_port
+from touchstone_rewards.trainer.__main__ import MODULES
+from touchstone_rewards.trainer.children import die_with_parent
+from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.local_server import free_port
 
 DONE = "done.json"
 LOCK = "lock"
@@ -91,7 +91,9 @@ def run_stage(output: Path, stage: Stage) -> Path:
 
 def run_here(stage: Stage, words: list[str]) -> int:
     """Run a stage that is no training in this process; its error is this command's own."""
-    import_module(f"trainer.{MODULES.get(stage.command, stage.command)}").run(words)
+    import_module(f"touchstone_rewards.trainer.{MODULES.get(stage.command, stage.command)}").run(
+        words
+    )
     return 0
 
 
@@ -103,12 +105,12 @@ def run_apart(stage: Stage, words: list[str]) -> int:
 def launcher(devices: int) -> list[str]:
     """The words before a trainer command: python, or accelerate where there are several devices."""
     if devices == 1:
-        return [sys.executable, "-m", "trainer"]
+        return [sys.executable, "-m", "touchstone_rewards.trainer"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += [f"--num_processes={devices}", "--num_machines=1", "--mixed_precision=no"]
     # A port of its own: two workflows may run on one machine.
     launch += ["--dynamo_backend=no", f"--main_process_port={free_port()}"]
-    return [*launch, "-m", "trainer"]
+    return [*launch, "-m", "touchstone_rewards.trainer"]
 
 
 def run_command(words: list[str]) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from trainer import demo
-from trainer.stages import DONE, mark_done
+from touchstone_rewards.trainer import demo
+from touchstone_rewards.trainer.stages import DONE, mark_done
 
 # So few that each is seen in several epochs of a short run: LIM compares epochs.
 RL_PROMPTS = 48

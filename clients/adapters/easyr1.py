@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clients.adapters.numbers import rewards_of
-from reward_server.schemas import Sample
+from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.reward_server.schemas import Sample
 
 REWARD_NAME = "touchstone"
 REWARD_TYPE = "batch"
@@ -31,7 +31,7 @@ def compute_score(
     """One dict a sample, with the same keys.
 
     Raises:
-        NoReward, RewardClientError: as `clients.adapters.numbers.rewards_of` says.
+        NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
     """
     samples = [
         Sample(id=str(i), response=given["response"], ground_truth=given["ground_truth"])

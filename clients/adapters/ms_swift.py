@@ -1,7 +1,7 @@
 """ms-swift's reward class, for a plugin file of your own:
 
     from swift.rewards import orms
-    from clients.adapters.ms_swift import RemoteReward
+    from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
     orms["touchstone"] = RemoteReward
 
 and `--external_plugins plugin.py --reward_funcs touchstone`. For another profile, register a
@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clients.adapters.numbers import rewards_of
-from reward_server.schemas import Sample
+from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 class RemoteReward:
@@ -35,7 +35,7 @@ class RemoteReward:
         """One reward a completion.
 
         Raises:
-            NoReward, RewardClientError: as `clients.adapters.numbers.rewards_of` says.
+            NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
         """
         truths = columns.get(self.ground_truth_column) or [None] * len(completions)
         samples = [

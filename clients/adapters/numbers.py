@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-from clients.client import RemoteRewardClient
-from clients.errors import RewardClientError
-from clients.protocol import ScoreResult
-from reward_server.schemas import Sample
+from touchstone_rewards.clients.client import RemoteRewardClient
+from touchstone_rewards.clients.errors import RewardClientError
+from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 class NoReward(RewardClientError):

@@ -4,7 +4,7 @@
 
 takes REWARD_URL and profile math; for others, give a file of your own:
 
-    from clients.adapters.openrlhf import reward_function
+    from touchstone_rewards.clients.adapters.openrlhf import reward_function
     reward_func = reward_function("r1_zero", null_reward=-1.0)
 
 A sample without a reward raises unless `null_reward` is set: OpenRLHF logs that, leaves the sample
@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clients.adapters.numbers import rewards_of
-from reward_server.schemas import Sample
+from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 def reward_function(
@@ -27,7 +27,7 @@ def reward_function(
 ) -> Callable[..., dict[str, Any]]:
     """The function that OpenRLHF looks for under the name `reward_func`. It gives rewards, scores
     clipped to 0…1 for dynamic filtering, and the scorers' numbers; it raises ValueError if a query
-    does not hold its prompt, and what `clients.adapters.numbers.rewards_of` raises."""
+    does not hold its prompt, and what `adapters.numbers.rewards_of` raises."""
 
     def reward_func(
         queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any], **_: Any

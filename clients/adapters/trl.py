@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
-from clients.errors import RewardServerUnavailable
-from clients.protocol import ScoreResult
-from reward_server.schemas import Message, Priority, Sample
+from touchstone_rewards.clients.errors import RewardServerUnavailable
+from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.reward_server.schemas import Message, Priority, Sample
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 The keys are the same for every sample and the values are numbers, as verl's batch assembler needs.
 A sample without a reward raises, which ends the run, unless `null_reward` is set.
 
-    reward.custom_reward_function.path=pkg://clients.adapters.verl
+    reward.custom_reward_function.path=pkg://touchstone_rewards.clients.adapters.verl
     reward.custom_reward_function.name=compute_score
     +reward.custom_reward_function.reward_kwargs.profile=math
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clients.adapters.numbers import rewards_of
-from reward_server.schemas import Sample
+from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 def compute_score(
@@ -32,7 +32,7 @@ def compute_score(
     """Safe to call from many threads: calls that wait at the same time share requests.
 
     Raises:
-        NoReward, RewardClientError: as `clients.adapters.numbers.rewards_of` says.
+        NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
     """
     index = (extra_info or {}).get("index")
     sample = Sample(

@@ -2,7 +2,7 @@
 
 from swift.rewards import orms
 
-from clients.adapters.ms_swift import RemoteReward
+from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
 
 
 class Touchstone(RemoteReward):

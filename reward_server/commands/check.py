@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from reward_server.commands.score import read_samples
-from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
-from reward_server.engine import Engine, create_engine
-from reward_server.errors import ConfigError, RequestError
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.schemas import Sample, SampleResult, ScoreRequest
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.commands.score import read_samples
+from touchstone_rewards.reward_server.commands.settings_arguments import (
+    add_settings_arguments,
+    settings_from,
+)
+from touchstone_rewards.reward_server.engine import Engine, create_engine
+from touchstone_rewards.reward_server.errors import ConfigError, RequestError
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.settings import Settings
 
 # Scores of one sample alone and among others may differ in their last bits only.
 TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 2e-2

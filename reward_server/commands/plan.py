@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from reward_server.capacity import Model, Plan, cost_of, measured, plan
-from reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.capacity import Model, Plan, cost_of, measured, plan
+from touchstone_rewards.reward_server.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,16 +21,25 @@ from msgspec import UNSET, Struct, UnsetType
 from rich.console import Console
 from rich.table import Table
 
-from reward_server.commands.score import count_lines, progress_bar, read_lines
-from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
-from reward_server.engine import Engine
-from reward_server.errors import ConfigError
-from reward_server.offline import BATCH_SAMPLES, batches, offline_engine, score_stream, started
-from reward_server.profiles import Profile
-from reward_server.schemas import Sample, SampleResult, ScoreRequest
-from reward_server.score_log import ScoreLine, log_files
-from reward_server.scorers.base import Score
-from reward_server.verdicts import differ, verdict
+from touchstone_rewards.reward_server.commands.score import count_lines, progress_bar, read_lines
+from touchstone_rewards.reward_server.commands.settings_arguments import (
+    add_settings_arguments,
+    settings_from,
+)
+from touchstone_rewards.reward_server.engine import Engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.offline import (
+    BATCH_SAMPLES,
+    batches,
+    offline_engine,
+    score_stream,
+    started,
+)
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.score_log import ScoreLine, log_files
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.verdicts import differ, verdict
 
 STEP_FILE = re.compile(r"samples_step_(\d+)\.jsonl")
 SHOWN_CHANGES = 20

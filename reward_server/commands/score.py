@@ -19,10 +19,13 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
-from reward_server.engine import Engine
-from reward_server.errors import ConfigError
-from reward_server.offline import (
+from touchstone_rewards.reward_server.commands.settings_arguments import (
+    add_settings_arguments,
+    settings_from,
+)
+from touchstone_rewards.reward_server.engine import Engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.offline import (
     BATCH_SAMPLES,
     Tally,
     batches,
@@ -31,8 +34,8 @@ from reward_server.offline import (
     score_stream,
     started,
 )
-from reward_server.schemas import Sample, ScoreRequest
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.settings import Settings
 
 T = TypeVar("T")
 
@@ -74,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     if arguments.engine == "ray":
-        from reward_server.commands.score_on_ray import score_on_ray
+        from touchstone_rewards.reward_server.commands.score_on_ray import score_on_ray
 
         return score_on_ray(arguments, settings)
     return score_here(arguments, settings)
@@ -118,7 +121,7 @@ def _opened(path: Path, stack: ExitStack) -> tuple[int, Iterator[Sample]]:
 
 def _parquet(path: Path) -> tuple[int, Iterator[Sample]]:
     need_pyarrow()
-    from reward_server.bulk import Rejected, place, read_rows, whole_file
+    from touchstone_rewards.reward_server.bulk import Rejected, place, read_rows, whole_file
 
     part, total = whole_file(path)
 

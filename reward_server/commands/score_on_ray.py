@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reward_server.commands.score import need_pyarrow, progress_bar
-from reward_server.errors import ConfigError
-from reward_server.offline import Tally, known_profile
-from reward_server.profiles import Profile
-from reward_server.ray_session import prepare
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.commands.score import need_pyarrow, progress_bar
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.offline import Tally, known_profile
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.ray_session import prepare
+from touchstone_rewards.reward_server.settings import Settings
 
 if TYPE_CHECKING:
-    from reward_server.bulk import Partition
-    from reward_server.ray_bulk import Outcome
+    from touchstone_rewards.reward_server.bulk import Partition
+    from touchstone_rewards.reward_server.ray_bulk import Outcome
 
 SHOWN_FAILURES = 20
 
@@ -33,7 +33,14 @@ def score_on_ray(arguments: argparse.Namespace, settings: Settings) -> int:
     """
     profile = _checked(arguments, settings)
     need_pyarrow()
-    from reward_server.bulk import Manifest, cut, input_files, open_output, place, whole_parts
+    from touchstone_rewards.reward_server.bulk import (
+        Manifest,
+        cut,
+        input_files,
+        open_output,
+        place,
+        whole_parts,
+    )
 
     store, files = input_files(arguments.input)
     parts = cut(store, files, arguments.partition_bytes)
@@ -69,7 +76,7 @@ def _score(
     """What each partition came to, by its name."""
     if not todo:
         return {}
-    from reward_server.ray_bulk import Job, run
+    from touchstone_rewards.reward_server.ray_bulk import Job, run
 
     if settings.profiles_dir is not None:
         settings.profiles_dir = settings.profiles_dir.absolute()

@@ -16,17 +16,20 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from reward_server.app import create_app
-from reward_server.commands.settings_arguments import add_settings_arguments, settings_from
-from reward_server.connections import Connection, close_silent
-from reward_server.errors import ConfigError, TouchstoneError
-from reward_server.logs import configure
-from reward_server.memory import keep_freed_memory
-from reward_server.ray_session import prepare
-from reward_server.settings import Settings
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.commands.settings_arguments import (
+    add_settings_arguments,
+    settings_from,
+)
+from touchstone_rewards.reward_server.connections import Connection, close_silent
+from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
+from touchstone_rewards.reward_server.logs import configure
+from touchstone_rewards.reward_server.memory import keep_freed_memory
+from touchstone_rewards.reward_server.ray_session import prepare
+from touchstone_rewards.reward_server.settings import Settings
 
 add_arguments = add_settings_arguments
-logger = logging.getLogger("reward_server")
+logger = logging.getLogger("touchstone_rewards.reward_server")
 
 # Clients keep connections between training steps; one closed just as a request comes costs a retry
 KEEP_ALIVE_S = 75
@@ -65,7 +68,7 @@ def serve_on_ray(settings: Settings) -> int:
         ConfigError: Ray is not installed.
     """
     prepare("--cluster")
-    from reward_server.cluster import run as run_cluster
+    from touchstone_rewards.reward_server.cluster import run as run_cluster
 
     return run_cluster(settings)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from reward_server.settings import Settings, load_settings
+from touchstone_rewards.reward_server.settings import Settings, load_settings
 
 # Secrets do not belong on a command line, where every user of the machine can read them; mappings
 # are for the file.

@@ -1,4 +1,4 @@
-"""`python -m reward_server.commands.story_hacks`: the story profile against its hacks, as a table.
+"""The story profile against its hacks, as a table: run this module with `python -m`.
 
 In: the cases of `scorers.story.cases`. Out: each part's score and the reward, in Markdown; exit
 status 1 where a hack is not below the good turn.
@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from reward_server.engine import create_engine
-from reward_server.metrics import Metrics
-from reward_server.profiles import NEURAL_DIR, load_profile
-from reward_server.schemas import Sample, SampleResult, ScoreRequest
-from reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
-from reward_server.settings import load_settings
+from touchstone_rewards.reward_server.engine import create_engine
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profile
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
+from touchstone_rewards.reward_server.settings import load_settings
 
 Results = dict[str, list[SampleResult]]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from reward_server.compat.format import Format, GroundTruth, Verdict
-from reward_server.errors import InvalidRequest
-from reward_server.schemas import Message, Number, Sample
+from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.schemas import Message, Number, Sample
 
 
 class EvaluateRequest(Struct):

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from reward_server.schemas import Number, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Number, Sample, SampleError
 
 Asked = TypeVar("Asked")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from reward_server.compat.eval_protocol import EVAL_PROTOCOL
-from reward_server.compat.format import Format
-from reward_server.compat.limr import LIMR
-from reward_server.compat.llamafactory import LLAMAFACTORY
-from reward_server.compat.nemo_gym import NEMO_GYM
-from reward_server.compat.openrlhf import OPENRLHF
-from reward_server.compat.rewards import REWARDS
-from reward_server.compat.sglang import SGLANG
-from reward_server.compat.slime import SLIME, SLIME_DICT
-from reward_server.compat.vllm import VLLM
+from touchstone_rewards.reward_server.compat.eval_protocol import EVAL_PROTOCOL
+from touchstone_rewards.reward_server.compat.format import Format
+from touchstone_rewards.reward_server.compat.limr import LIMR
+from touchstone_rewards.reward_server.compat.llamafactory import LLAMAFACTORY
+from touchstone_rewards.reward_server.compat.nemo_gym import NEMO_GYM
+from touchstone_rewards.reward_server.compat.openrlhf import OPENRLHF
+from touchstone_rewards.reward_server.compat.rewards import REWARDS
+from touchstone_rewards.reward_server.compat.sglang import SGLANG
+from touchstone_rewards.reward_server.compat.slime import SLIME, SLIME_DICT
+from touchstone_rewards.reward_server.compat.vllm import VLLM
 
 FORMATS: tuple[Format[Any], ...] = (
     OPENRLHF,

@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from reward_server.compat.format import GroundTruth
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
+from touchstone_rewards.reward_server.compat.format import GroundTruth
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 class Row(Struct):

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, field
 
-from reward_server.compat.format import Format, GroundTruth, Verdict
-from reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.schemas import Message, Sample
 
 
 class Part(Struct):

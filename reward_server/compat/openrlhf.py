@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from reward_server.compat.format import Format, GroundTruth, Verdict
-from reward_server.compat.text import after_prompt
-from reward_server.errors import InvalidRequest
-from reward_server.schemas import Sample
+from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.compat.text import after_prompt
+from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 class OpenRlhfRequest(Struct):

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from reward_server.compat.format import Format, Verdict
-from reward_server.errors import InvalidRequest
-from reward_server.schemas import Sample
+from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 class RewardsRequest(Struct):

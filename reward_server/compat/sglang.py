@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from msgspec import Struct, field
 
-from reward_server.compat.format import Verdict
-from reward_server.compat.vllm import VLLM, TextsRequest, Usage
+from touchstone_rewards.reward_server.compat.format import Verdict
+from touchstone_rewards.reward_server.compat.vllm import VLLM, TextsRequest, Usage
 
 
 class Embedding(Struct):

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from msgspec import Struct
 
-from reward_server.compat.format import Format, GroundTruth, Verdict
-from reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.schemas import Message, Sample
 
 
 class SlimeRequest(Struct):

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from reward_server.compat.format import Format, Verdict
-from reward_server.schemas import Sample
+from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.schemas import Sample
 
 
 class TextsRequest(Struct):

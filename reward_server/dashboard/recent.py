@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from reward_server.schemas import Message, Sample, SampleError, SampleResult
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError, SampleResult
 
 EXCERPT_CHARACTERS = 300
 # A sample that is larger as JSON is shown as an excerpt, and cannot be opened.

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from reward_server.body import decode, encode
-from reward_server.dashboard.data import Sources, gather
-from reward_server.errors import InvalidRequest
-from reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.body import decode, encode
+from touchstone_rewards.reward_server.dashboard.data import Sources, gather
+from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 
 FOLDER = Path(__file__).parent
 EXPECTED = '{"seq": 12}, or {"profile": "math", "sample": {"id": "…", "response": "…"}}'

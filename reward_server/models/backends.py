@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from reward_server.errors import ConfigError
-from reward_server.models.packed import Forward, Ids, pad
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.packed import Forward, Ids, pad
 
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BACKENDS = ("openvino", "onnxruntime")

@@ -26,8 +26,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from reward_server.errors import ConfigError
-from reward_server.models.files import how_made, read_json, resolve, weight_shapes
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.files import (
+    how_made,
+    read_json,
+    resolve,
+    weight_shapes,
+)
 
 ADAPTER_FILE = "adapter_config.json"
 HEAD_PREFIX = "v_head."

@@ -12,8 +12,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reward_server.model_thread import Model
-from reward_server.models.files import folder_digest, resolve
+from touchstone_rewards.reward_server.model_thread import Model
+from touchstone_rewards.reward_server.models.files import folder_digest, resolve
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -58,7 +58,7 @@ class ModelConfig(BaseModel):
 
     def digest(self) -> str:
         """A hash of everything a score of this model depends on: files, settings, dtype used."""
-        from reward_server.models.hardware import pick_device, pick_dtype
+        from touchstone_rewards.reward_server.models.hardware import pick_device, pick_dtype
 
         device = pick_device(self.device)
         dtype = str(pick_dtype(self.dtype, device))
@@ -93,14 +93,14 @@ class RewardModelConfig(ModelConfig):
     base_model: str | None = None
 
     def folders(self) -> list[Path]:
-        from reward_server.models.checkpoint import adapter_base
+        from touchstone_rewards.reward_server.models.checkpoint import adapter_base
 
         folder = self.folder()
         base = adapter_base(folder, self.base_model)
         return [folder] if base is None else [folder, resolve(base)]
 
     def load(self) -> Model:
-        from reward_server.models.reward import load_reward_model
+        from touchstone_rewards.reward_server.models.reward import load_reward_model
 
         return load_reward_model(self)
 
@@ -117,6 +117,6 @@ class EmbeddingConfig(ModelConfig):
     cache_bytes: int = Field(default=256 * 2**20, ge=0)
 
     def load(self) -> Model:
-        from reward_server.models.embedding import load_embedder
+        from touchstone_rewards.reward_server.models.embedding import load_embedder
 
         return load_embedder(self)

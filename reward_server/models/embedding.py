@@ -15,23 +15,32 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from reward_server.errors import ConfigError
-from reward_server.model_thread import Prepared
-from reward_server.models.backends import BACKENDS, backend_forward, installed_backends
-from reward_server.models.checkpoint import (
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.model_thread import Prepared
+from touchstone_rewards.reward_server.models.backends import (
+    BACKENDS,
+    backend_forward,
+    installed_backends,
+)
+from touchstone_rewards.reward_server.models.checkpoint import (
     context_tokens,
     read_model,
     read_tokenizer,
     refuse_non_finite,
 )
-from reward_server.models.config import EmbeddingConfig
-from reward_server.models.files import read_json, weight_shapes
-from reward_server.models.hardware import memory_errors, pick_device, pick_dtype, prepare_thread
-from reward_server.models.packed import LAYOUTS, Forward, Ids, layouts_for
-from reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
-from reward_server.models.sentence import Pooling, Step, read_pooling
-from reward_server.models.text import Text, TextReader, Tokens
-from reward_server.models.vector_cache import Embedding, VectorCache
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig
+from touchstone_rewards.reward_server.models.files import read_json, weight_shapes
+from touchstone_rewards.reward_server.models.hardware import (
+    memory_errors,
+    pick_device,
+    pick_dtype,
+    prepare_thread,
+)
+from touchstone_rewards.reward_server.models.packed import LAYOUTS, Forward, Ids, layouts_for
+from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
+from touchstone_rewards.reward_server.models.sentence import Pooling, Step, read_pooling
+from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
+from touchstone_rewards.reward_server.models.vector_cache import Embedding, VectorCache
 
 log = logging.getLogger(__name__)
 

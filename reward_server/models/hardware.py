@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from transformers.utils import logging as transformers_logging
 
-from reward_server.errors import ConfigError
-from reward_server.memory import keep_freed_memory
-from reward_server.model_thread import OutOfMemory
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.memory import keep_freed_memory
+from touchstone_rewards.reward_server.model_thread import OutOfMemory
 
 # The tokenizer's own threads would compete with the one that the model has.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from reward_server.errors import ConfigError
-from reward_server.models.packed import Ids
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.packed import Ids
 
 # Largest difference between batched and alone, as a share of the scores' size where that is over 1.
 # In half precision the order of sums alone changes the last bits of every layer.

@@ -16,20 +16,25 @@ import torch
 from msgspec import Struct
 from transformers import PreTrainedTokenizerBase
 
-from reward_server.errors import ConfigError
-from reward_server.model_thread import Prepared
-from reward_server.models.checkpoint import (
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.model_thread import Prepared
+from touchstone_rewards.reward_server.models.checkpoint import (
     Checkpoint,
     baked_normalization,
     context_tokens,
     read_checkpoint,
     read_tokenizer,
 )
-from reward_server.models.config import RewardModelConfig
-from reward_server.models.hardware import memory_errors, pick_device, pick_dtype, prepare_thread
-from reward_server.models.packed import LAYOUTS, Ids, layouts_for, pad
-from reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
-from reward_server.models.text import Text, TextReader, Tokens
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.models.hardware import (
+    memory_errors,
+    pick_device,
+    pick_dtype,
+    prepare_thread,
+)
+from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids, layouts_for, pad
+from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
+from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
 
 DEFAULT_MAX_TOKENS = 32_768
 

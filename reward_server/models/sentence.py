@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from reward_server.errors import ConfigError
-from reward_server.models.files import read_json, read_json_list
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.files import read_json, read_json_list
 
 # (tokens, hidden) and the number of tokens of each sequence -> (sequences, dimensions)
 Pooling = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
 
-from reward_server.errors import ConfigError, sample_error
-from reward_server.schemas import Message, SampleError
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.schemas import Message, SampleError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

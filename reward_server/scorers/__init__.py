@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from importlib import import_module, invalidate_caches, metadata
 from typing import Any
 
-from reward_server.errors import ConfigError
-from reward_server.scorers.base import Scorer
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.scorers.base import Scorer
 
 SCORERS: dict[str, str] = {
-    "format": "reward_server.scorers.format:FormatScorer",
-    "math": "reward_server.scorers.math:MathScorer",
-    "reward_model": "reward_server.scorers.reward_model:RewardModelScorer",
-    "similarity": "reward_server.scorers.similarity:SimilarityScorer",
-    "story": "reward_server.scorers.story:story_scorer",
-    "dummy": "reward_server.scorers.dummy:DummyScorer",
+    "format": "touchstone_rewards.reward_server.scorers.format:FormatScorer",
+    "math": "touchstone_rewards.reward_server.scorers.math:MathScorer",
+    "reward_model": "touchstone_rewards.reward_server.scorers.reward_model:RewardModelScorer",
+    "similarity": "touchstone_rewards.reward_server.scorers.similarity:SimilarityScorer",
+    "story": "touchstone_rewards.reward_server.scorers.story:story_scorer",
+    "dummy": "touchstone_rewards.reward_server.scorers.dummy:DummyScorer",
 }
 ENTRY_POINTS = "touchstone.scorers"
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from reward_server.schemas import Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Sample, SampleError
 
 # inline: linear time, in the event loop; worker: a killable process; model: a batching thread
 RunsIn = Literal["inline", "worker", "model"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class DummyScorer:

@@ -1,7 +1,7 @@
 """Does a response keep to the format it was asked for? Rules on tags; no model, no ground truth.
 
 In: responses. Out: a score in [0, 1] each. It does not look at whether the answer is right.
-`python -m reward_server.scorers.format` prints the rules' table of cases.
+`python -m touchstone_rewards.reward_server.scorers.format` prints the rules' table of cases.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 Style = Literal["think_answer", "r1_zero"]
 _BOXED = re.compile(r"\\boxed\s*\{[^{}]*[{}]")

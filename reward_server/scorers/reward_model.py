@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reward_server.errors import ConfigError
-from reward_server.models.config import ModelConfig, RewardModelConfig
-from reward_server.models.files import how_made
-from reward_server.models.text import Text
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.config import ModelConfig, RewardModelConfig
+from touchstone_rewards.reward_server.models.files import how_made
+from touchstone_rewards.reward_server.models.text import Text
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class RewardModelScorer:

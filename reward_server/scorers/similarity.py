@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from reward_server.errors import sample_error
-from reward_server.models.config import EmbeddingConfig, ModelConfig
-from reward_server.schemas import Message, Sample, SampleError
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 METADATA = "metadata."
 

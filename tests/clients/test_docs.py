@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-import clients
 from tests.live_server import ROOT, LiveServer, clean_environment
+from touchstone_rewards import clients
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 EXAMPLES = [

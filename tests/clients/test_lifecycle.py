@@ -13,12 +13,14 @@ import time
 
 import pytest
 
-import clients
-from clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
 from tests.clients.conftest import StartPeer
 from tests.clients.peers import Hang, scored
 from tests.live_server import ROOT, LiveServer, clean_environment
+from touchstone_rewards import clients
+from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
 
+CLIENTS = "touchstone_rewards.clients"
+SERVER = "touchstone_rewards.reward_server"
 ONE = [Sample("a", "x")]
 
 
@@ -35,18 +37,18 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_import_is_quick() -> None:
     # Seconds of the processor, since those of the clock tell of the machine's other work too.
-    code = "import time; t = time.process_time(); import clients; print(time.process_time() - t)"
+    code = f"import time; t = time.process_time(); import {CLIENTS}; print(time.process_time() - t)"
     assert min(float(run(code).stdout) for _ in range(5)) < 0.3
 
 
 def test_the_import_pulls_in_of_the_server_only_the_wire() -> None:
-    code = "import sys, clients; print(*(m for m in sys.modules if m.startswith('reward_server')))"
-    assert set(run(code).stdout.split()) == {"reward_server", "reward_server.schemas"}
+    code = f"import sys, {CLIENTS}; print(*(m for m in sys.modules if 'reward_server' in m))"
+    assert set(run(code).stdout.split()) == {SERVER, f"{SERVER}.schemas"}
 
 
 def test_all_that_is_public_can_be_imported() -> None:
     for name in clients.__all__:
-        assert getattr(clients, name).__module__.startswith(("clients", "reward_server.schemas"))
+        assert getattr(clients, name).__module__.startswith((CLIENTS, f"{SERVER}.schemas"))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
 def test_a_forked_child_scores_with_its_parents_client(server: LiveServer) -> None:
     code = """
 import os, sys
-from clients import RemoteRewardClient, Sample
+from touchstone_rewards.clients import RemoteRewardClient, Sample
 client = RemoteRewardClient(sys.argv[1])
 assert len(client.score([Sample("parent", "x")], "dummy")) == 1
 pid = os.fork()
@@ -157,7 +159,8 @@ if pid:
 async def test_an_interrupt_ends_the_wait(start_peer: StartPeer) -> None:
     peer = await start_peer(lambda _: Hang())
     code = """
-import clients, signal, sys
+import signal, sys
+from touchstone_rewards import clients
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 clients.RemoteRewardClient(sys.argv[1]).score([clients.Sample("a", "x")])
 """

@@ -11,20 +11,6 @@ from typing import Any
 
 import pytest
 
-from clients import (
-    AsyncRemoteRewardClient,
-    InvalidRequest,
-    InvalidSample,
-    MalformedAnswer,
-    RemoteRewardClient,
-    RequestRefused,
-    RewardClientError,
-    RewardServerUnavailable,
-    Sample,
-    ScoreResult,
-    Unauthorized,
-    UnknownProfile,
-)
 from tests.clients.conftest import StartPeer
 from tests.clients.peers import (
     Action,
@@ -39,6 +25,20 @@ from tests.clients.peers import (
     failed,
     result,
     scored,
+)
+from touchstone_rewards.clients import (
+    AsyncRemoteRewardClient,
+    InvalidRequest,
+    InvalidSample,
+    MalformedAnswer,
+    RemoteRewardClient,
+    RequestRefused,
+    RewardClientError,
+    RewardServerUnavailable,
+    Sample,
+    ScoreResult,
+    Unauthorized,
+    UnknownProfile,
 )
 
 ScoreWith = Callable[..., Awaitable[list[ScoreResult]]]

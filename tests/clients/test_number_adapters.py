@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clients import RewardClientError
-from clients.adapters import easyr1, openrlhf, verl
-from clients.adapters.ms_swift import RemoteReward
-from clients.adapters.numbers import NoReward
 from tests.live_server import ROOT, LiveServer
+from touchstone_rewards.clients import RewardClientError
+from touchstone_rewards.clients.adapters import easyr1, openrlhf, verl
+from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
+from touchstone_rewards.clients.adapters.numbers import NoReward
 
 RIGHT, WRONG = "So \\boxed{46}.", "So \\boxed{45}."
 
@@ -47,13 +47,13 @@ def test_an_outage_raises_even_where_a_number_stands_for_null() -> None:
         null_reward = 0.0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clients.adapters.numbers.client_of", _impatient)
+        patch.setattr("touchstone_rewards.clients.adapters.numbers.client_of", _impatient)
         with pytest.raises(RewardClientError):
             Impatient()([RIGHT], solution=["46"])
 
 
 def _impatient(url: str | None) -> object:
-    from clients import RemoteRewardClient
+    from touchstone_rewards.clients import RemoteRewardClient
 
     return RemoteRewardClient(url, timeout_s=0.5)
 
@@ -86,5 +86,6 @@ def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
 
 @pytest.mark.parametrize("name", ["verl", "easyr1", "openrlhf", "ms_swift"])
 def test_an_adapter_needs_no_trainer_and_asks_no_server_when_imported(name: str) -> None:
-    code = f"import sys, clients.adapters.{name}; assert not {{'torch', 'verl'}} & set(sys.modules)"
+    load = f"import sys; from touchstone_rewards.clients.adapters import {name}"
+    code = f"{load}; assert not {{'torch', 'verl'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -13,10 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients import InvalidSample, MalformedAnswer, Sample, UnknownProfile, protocol
-from clients.protocol import Encoded, Server
-from reward_server.schemas import ScoreRequest
 from tests.clients.peers import answer, error_body, failed, result
+from touchstone_rewards.clients import (
+    InvalidSample,
+    MalformedAnswer,
+    Sample,
+    UnknownProfile,
+    protocol,
+)
+from touchstone_rewards.clients.protocol import Encoded, Server
+from touchstone_rewards.reward_server.schemas import ScoreRequest
 
 TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
 

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clients import (
+from tests.live_server import LiveServer
+from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidRequest,
     RemoteRewardClient,
@@ -19,7 +20,6 @@ from clients import (
     Unauthorized,
     UnknownProfile,
 )
-from tests.live_server import LiveServer
 
 StartServer = Callable[..., LiveServer]
 

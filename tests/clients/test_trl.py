@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from clients import (
+from tests.clients.conftest import StartPeer
+from tests.clients.peers import Hang, Reply, error_body, scored
+from tests.live_server import LiveServer
+from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidSample,
     RemoteRewardClient,
@@ -19,10 +22,7 @@ from clients import (
     ScoreResult,
     UnknownProfile,
 )
-from clients.adapters.trl import TrlReward, prompt_id
-from tests.clients.conftest import StartPeer
-from tests.clients.peers import Hang, Reply, error_body, scored
-from tests.live_server import LiveServer
+from touchstone_rewards.clients.adapters.trl import TrlReward, prompt_id
 
 CHAT = [{"role": "user", "content": "What is 40 + 6?"}]
 Kept = list[tuple[Sample, ScoreResult | None]]
@@ -175,7 +175,7 @@ def test_trl_trains_on_the_rewards_and_outlives_the_server(
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    from trainer.tiny_model import make_model
+    from touchstone_rewards.trainer.tiny_model import make_model
 
     keeper = Keeper()
     there = AsyncRemoteRewardClient(server.url).as_trl_reward("dummy", on_results=keeper)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reward_server.compat.formats import FORMATS
 from tests.live_server import ROOT
+from touchstone_rewards.reward_server.compat.formats import FORMATS
 
 PAGE = (ROOT / "docs" / "compat.md").read_text(encoding="utf-8")
 LAUNCH = ROOT / "docs" / "launch"

@@ -53,7 +53,11 @@ def run_client(script: str, repository: str, server: LiveServer, *arguments: str
         capture_output=True,
         text=True,
         timeout=240,
-        env={**clean_environment(), "PYTHONPATH": str(ROOT), "REWARD_URL": server.url},
+        env={
+            **clean_environment(),
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+            "REWARD_URL": server.url,
+        },
         check=False,
     )
     if "ModuleNotFoundError" in done.stderr:

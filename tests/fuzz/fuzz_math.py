@@ -16,8 +16,12 @@ import time
 
 import atheris  # pyright: ignore[reportMissingImports]
 
-with atheris.instrument_imports(include=["reward_server.scorers.math"]):  # pyright: ignore
-    from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
+with atheris.instrument_imports(include=["touchstone_rewards.reward_server.scorers.math"]):  # pyright: ignore
+    from touchstone_rewards.reward_server.scorers.math import (
+        UnreadableGroundTruth,
+        math_check,
+        math_equal,
+    )
 
 MAX_PAIR_S = 1.5
 # Pieces that answers are made of: bytes below 128 are text, those above pick one of these.

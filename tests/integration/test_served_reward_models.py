@@ -10,13 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.models.config import RewardModelConfig
-from reward_server.scorers.reward_model import RewardModelScorer
 from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
-from trainer.__main__ import main
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.scorers.reward_model import RewardModelScorer
+from touchstone_rewards.trainer.__main__ import main
 
 TESTED = 60
 PROFILES = {

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class Counting:

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 from msgspec.structs import asdict
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class Length:

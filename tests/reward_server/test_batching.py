@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_server import batching
-from reward_server.batching import Batcher, BatchLimits
-from reward_server.errors import NotReady, QueueFull, sample_error
-from reward_server.model_thread import OutOfMemory, Prepared, choose
+from touchstone_rewards.reward_server import batching
+from touchstone_rewards.reward_server.batching import Batcher, BatchLimits
+from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
+from touchstone_rewards.reward_server.model_thread import OutOfMemory, Prepared, choose
 
 
 class Lengths:

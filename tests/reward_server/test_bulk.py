@@ -23,7 +23,7 @@ from tests.live_server import ROOT, clean_environment
 pa = pytest.importorskip("pyarrow", reason="pip install 'touchstone-rewards[parquet]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from reward_server.bulk import (  # noqa: E402
+from touchstone_rewards.reward_server.bulk import (  # noqa: E402
     Manifest,
     Partition,
     Rejected,
@@ -36,8 +36,8 @@ from reward_server.bulk import (  # noqa: E402
     read_rows,
     whole_file,
 )
-from reward_server.errors import ConfigError  # noqa: E402
-from reward_server.schemas import Sample  # noqa: E402
+from touchstone_rewards.reward_server.errors import ConfigError  # noqa: E402
+from touchstone_rewards.reward_server.schemas import Sample  # noqa: E402
 
 needs_ray = pytest.mark.skipif(
     find_spec("ray") is None, reason="Ray is not installed: pip install 'touchstone-rewards[ray]'"
@@ -293,7 +293,7 @@ def test_a_folder_goes_on_with_the_same_and_refuses_anything_else(tmp_path: Path
 
 def start(*options: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "reward_server", "score", *map(str, options)],
+        [sys.executable, "-m", "touchstone_rewards.reward_server", "score", *map(str, options)],
         cwd=ROOT,
         env=clean_environment() | environment,
         stdout=subprocess.PIPE,
@@ -310,7 +310,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def peak_bytes(*options: object) -> int:
     """The greatest resident size of the command's own process; it scores `options`."""
     code = (
-        "import resource, sys; from reward_server.__main__ import main; "
+        "import resource, sys; from touchstone_rewards.reward_server.__main__ import main; "
         "assert main(sys.argv[1:]) == 0; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from reward_server.cache import VerdictCache
-from reward_server.engine import Engine, create_engine
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.schemas import Sample, SampleResult, ScoreRequest
-from reward_server.scorers.base import Score
-from reward_server.settings import load_settings
+from touchstone_rewards.reward_server.cache import VerdictCache
+from touchstone_rewards.reward_server.engine import Engine, create_engine
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.settings import load_settings
 
 SIZE = 4 * 2**20
 MODULE = "tests.reward_server.counting_scorer"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reward_server.__main__ import main
 from tests.reward_server.models import tiny
+from touchstone_rewards.reward_server.__main__ import main
 
 
 def profiles(folder: Path, text: str) -> list[str]:

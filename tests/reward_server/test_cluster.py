@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from clients import RemoteRewardClient, ScoreResult
 from tests.live_server import ROOT, LiveServer
+from touchstone_rewards.clients import RemoteRewardClient, ScoreResult
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'touchstone-rewards[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

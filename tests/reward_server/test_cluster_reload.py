@@ -8,16 +8,17 @@ from typing import Any, cast
 
 import pytest
 
-from reward_server.engine import Engine, create_engine
-from reward_server.errors import ConfigError
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.reload import Reloader
-from reward_server.settings import load_settings
-from reward_server.workers import WorkerPool
+from touchstone_rewards.reward_server.engine import Engine, create_engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.reload import Reloader
+from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.workers import WorkerPool
 
 cluster = pytest.importorskip(
-    "reward_server.cluster", reason="Ray is not installed: pip install 'touchstone-rewards[ray]'"
+    "touchstone_rewards.reward_server.cluster",
+    reason="Ray is not installed: pip install 'touchstone-rewards[ray]'",
 )
 
 WORKER = "scorers: {math: {config: {rounding: exact}}}\n"

@@ -13,10 +13,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from clients import AsyncRemoteRewardClient, RemoteRewardClient, RewardServerUnavailable
-from reward_server.errors import ConfigError
-from reward_server.settings import load_settings
 from tests.live_server import LiveServer, run_command
+from touchstone_rewards.clients import (
+    AsyncRemoteRewardClient,
+    RemoteRewardClient,
+    RewardServerUnavailable,
+)
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.settings import load_settings
 
 StartServer = Callable[..., LiveServer]
 HEAD = b"POST /score HTTP/1.1\r\nhost: x\r\n"

@@ -6,12 +6,12 @@ import asyncio
 
 import httpx2
 
-from reward_server import serving
-from reward_server.app import create_app
-from reward_server.deferred import MOST_WEIGHT, SOON_S, Deferred
-from reward_server.settings import load_settings
-from reward_server.tallies import Columns, tally, verdicts
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server import serving
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.deferred import MOST_WEIGHT, SOON_S, Deferred
+from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.tallies import Columns, tally, verdicts
 
 
 async def test_what_is_put_off_is_done_soon_in_order_and_once() -> None:

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from reward_server.end_tokens import without_end_tokens
-from reward_server.scorers.math.equal import math_check
+from touchstone_rewards.reward_server.end_tokens import without_end_tokens
+from touchstone_rewards.reward_server.scorers.math.equal import math_check
 
 TAILS = [
     "<|im_end|>",

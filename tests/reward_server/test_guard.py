@@ -18,11 +18,11 @@ import httpx2
 import psutil
 import pytest
 
-from reward_server.errors import ConfigError, InvalidRequest, QueueFull
-from reward_server.inflate import SLICE_BYTES, inflater, zstd
-from reward_server.serving import Caller
-from reward_server.settings import load_settings
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, QueueFull
+from touchstone_rewards.reward_server.inflate import SLICE_BYTES, inflater, zstd
+from touchstone_rewards.reward_server.serving import Caller
+from touchstone_rewards.reward_server.settings import load_settings
 
 LIMIT = 4 * 2**20
 HASHED = hashlib.sha256(b"hush-hashed").hexdigest()
@@ -153,7 +153,7 @@ def test_a_request_leaves_one_line_without_what_the_model_wrote(live: LiveServer
     assert line.pop("time").endswith("Z")
     assert line == {
         "level": "info",
-        "logger": "reward_server.requests",
+        "logger": "touchstone_rewards.reward_server.requests",
         "message": "answered",
         "request_id": "step-7",
         "route": "/score",

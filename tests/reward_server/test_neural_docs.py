@@ -6,10 +6,10 @@ import re
 
 import yaml
 
-from reward_server.metrics import MODEL_COUNTERS
-from reward_server.models.config import EmbeddingConfig, RewardModelConfig
-from reward_server.profiles import ProfileConfig
 from tests.live_server import ROOT
+from touchstone_rewards.reward_server.metrics import MODEL_COUNTERS
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, RewardModelConfig
+from touchstone_rewards.reward_server.profiles import ProfileConfig
 
 DOCS = (ROOT / "docs" / "neural.md").read_text()
 

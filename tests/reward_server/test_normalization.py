@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.normalization import MEMORY, Normalizers, Running
-from reward_server.profiles import Profile, ProfileConfig
-from reward_server.schemas import SampleResult
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.normalization import MEMORY, Normalizers, Running
+from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
+from touchstone_rewards.reward_server.schemas import SampleResult
 
 RUNNING = "scorers: {dummy: {weight: 100}}\nnormalization: running\n"
 

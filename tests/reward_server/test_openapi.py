@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from reward_server import __version__
-from reward_server.openapi import EXAMPLE, openapi_document
-from reward_server.schemas import ScoreRequest
+from touchstone_rewards import __version__
+from touchstone_rewards.reward_server.openapi import EXAMPLE, openapi_document
+from touchstone_rewards.reward_server.schemas import ScoreRequest
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 

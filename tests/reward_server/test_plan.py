@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reward_server.__main__ import main
-from reward_server.capacity import Cost, Model, measured, plan
+from touchstone_rewards.reward_server.__main__ import main
+from touchstone_rewards.reward_server.capacity import Cost, Model, measured, plan
 
 
 def test_cores_are_the_rate_times_the_cost_with_room_to_spare() -> None:

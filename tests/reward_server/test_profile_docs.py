@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 import yaml
 
-from reward_server.profiles import ProfileConfig
 from tests.live_server import ROOT, LiveServer
+from touchstone_rewards.reward_server.profiles import ProfileConfig
 
 DOCS = (ROOT / "docs" / "profiles.md").read_text()
 
@@ -40,7 +40,7 @@ def test_the_plug_in_shown_is_short_and_scores_in_a_server_by_path_and_by_entry_
     profiles.mkdir()
     (profiles / "by_path.yaml").write_text(blocks("yaml")[1])
     (profiles / "by_name.yaml").write_text(f"scorers: {{{name}: {{config: {{words: 2}}}}}}\n")
-    server = start_server("--profiles_dir", str(profiles), PYTHONPATH=f"{tmp_path}:{ROOT}")
+    server = start_server("--profiles_dir", str(profiles), PYTHONPATH=str(tmp_path))
 
     def score(profile: str) -> dict:
         sample = {"id": "1", "response": "it is \\boxed{4} so", "ground_truth": "4"}

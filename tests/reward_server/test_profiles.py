@@ -5,10 +5,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from reward_server.errors import ConfigError, sample_error
-from reward_server.profiles import Profile, ProfileConfig, load_profile, load_profiles
-from reward_server.scorers.base import Score
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.profiles import (
+    Profile,
+    ProfileConfig,
+    load_profile,
+    load_profiles,
+)
+from touchstone_rewards.reward_server.scorers.base import Score
 
 FAILED = Score(error=sample_error("scorer_failed", "broken"))
 
@@ -99,7 +104,7 @@ def test_a_shadow_must_be_another_profile(tmp_path: Path, shadow: str) -> None:
 
 def test_a_scorers_new_version_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = profile(format={}).fingerprint
-    monkeypatch.setattr("reward_server.scorers.format.FormatScorer.version", "2")
+    monkeypatch.setattr("touchstone_rewards.reward_server.scorers.format.FormatScorer.version", "2")
     assert profile(format={}).fingerprint != before
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from reward_server.engine import Engine, create_engine
-from reward_server.errors import ConfigError
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.reload import Reloader
-from reward_server.schemas import Sample, ScoreRequest
-from reward_server.settings import load_settings
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.engine import Engine, create_engine
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.reload import Reloader
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.settings import load_settings
 
 KEY = {"authorization": "Bearer sesame"}
 COUNTING = "{scorer: 'tests.reward_server.counting_scorer:Counting', config: {file: FILE}}"

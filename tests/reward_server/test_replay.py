@@ -10,11 +10,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample, SampleResult, ScoreRequest, ScoreResponse
-from reward_server.score_log import MAX_WAITING_BYTES, ScoreLog, log_files
 from tests.live_server import LiveServer, run_command
-from trainer.samples import KeptSample, SampleWriter
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.score_log import MAX_WAITING_BYTES, ScoreLog, log_files
+from touchstone_rewards.trainer.samples import KeptSample, SampleWriter
 
 
 def replay(*options: object) -> subprocess.CompletedProcess[str]:

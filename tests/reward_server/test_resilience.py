@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 import psutil
 
-from clients import AsyncRemoteRewardClient
 from tests.live_server import LiveServer
+from touchstone_rewards.clients import AsyncRemoteRewardClient
 
 StartServer = Callable[..., LiveServer]
 HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"

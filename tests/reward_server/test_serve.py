@@ -22,7 +22,15 @@ RIGHT = {"id": "a", "response": "\\boxed{46}", "ground_truth": "46"}
 def refuse(*options: str, **environment: str) -> str:
     """What a server that must not start says on standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "reward_server", "serve", "--port", "0", *options],
+        [
+            sys.executable,
+            "-m",
+            "touchstone_rewards.reward_server",
+            "serve",
+            "--port",
+            "0",
+            *options,
+        ],
         cwd=ROOT,
         env={**clean_environment(), **environment},
         capture_output=True,
@@ -58,7 +66,14 @@ def test_a_port_that_is_taken_ends_with_a_clear_line(
 ) -> None:
     first = start_server()
     done = subprocess.run(
-        [sys.executable, "-m", "reward_server", "serve", "--port", str(first.port)],
+        [
+            sys.executable,
+            "-m",
+            "touchstone_rewards.reward_server",
+            "serve",
+            "--port",
+            str(first.port),
+        ],
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,

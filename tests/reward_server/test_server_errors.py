@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from reward_server.app import create_app
-from reward_server.settings import Settings
 from tests.live_server import free_port
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.settings import Settings
 
 RIGHT = {"id": "a", "response": "x"}
 BODY = {"profile": "dummy", "samples": [RIGHT]}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.settings import load_settings
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.settings import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from reward_server.background import attach, running
-from reward_server.engine import create_engine
-from reward_server.metrics import Metrics
-from reward_server.profiles import load_profiles
-from reward_server.schemas import Sample, ScoreRequest
-from reward_server.settings import load_settings
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.background import attach, running
+from touchstone_rewards.reward_server.engine import create_engine
+from touchstone_rewards.reward_server.metrics import Metrics
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.settings import load_settings
 
 LIVE = "scorers: {math: {}}\nshadow: strict\n"
 STRICT = "scorers: {math: {config: {rounding: exact, answer_from: [boxed]}}}\n"
@@ -90,7 +90,7 @@ async def test_the_last_disagreements_are_kept_whole(tmp_path: Path) -> None:
 async def test_what_a_shadow_is_too_late_for_is_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reward_server.shadow.MAX_WAITING", 3000)
+    monkeypatch.setattr("touchstone_rewards.reward_server.shadow.MAX_WAITING", 3000)
     write(tmp_path, mine="scorers: {dummy: {}}\nshadow: dummy\n")
     metrics, settings = Metrics(), load_settings(overrides={"workers": 1})
     engine = create_engine(load_profiles([tmp_path]), settings, metrics)

@@ -7,11 +7,11 @@ import re
 import pytest
 import yaml
 
-from reward_server.profiles import NEURAL_DIR, Profile, ProfileConfig
-from reward_server.schemas import Sample
-from reward_server.scorers.story.embedded import COMPARISONS
-from reward_server.scorers.story.rules import RULES
 from tests.live_server import ROOT
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, Profile, ProfileConfig
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS
+from touchstone_rewards.reward_server.scorers.story.rules import RULES
 
 DOCS = (ROOT / "docs" / "story_scorer.md").read_text(encoding="utf-8")
 

@@ -14,9 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from reward_server.app import create_app
-from reward_server.settings import Settings
 from tests.live_server import ROOT, LiveServer, clean_environment, free_port
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.settings import Settings
 
 OTEL = "OpenTelemetry is not installed: pip install 'touchstone-rewards[otel]'"
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason=OTEL)
@@ -30,7 +30,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
     InMemorySpanExporter,
 )
 
-from reward_server.tracing import new_provider  # noqa: E402
+from touchstone_rewards.reward_server.tracing import new_provider  # noqa: E402
 
 SECRET = "what no trace may say"
 CALLERS_TRACE, CALLERS_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -270,9 +270,10 @@ async def test_a_process_that_traces_already_gets_the_spans_with_its_own() -> No
 
 def test_without_the_setting_nothing_of_it_is_imported() -> None:
     code = (
-        "import sys; from reward_server.app import create_app; "
-        "from reward_server.settings import Settings; create_app(Settings()); "
-        "sys.exit('opentelemetry.sdk' in sys.modules or 'reward_server.tracing' in sys.modules)"
+        "import sys; from touchstone_rewards.reward_server.app import create_app; "
+        "from touchstone_rewards.reward_server.settings import Settings; create_app(Settings()); "
+        "unwanted = ('opentelemetry.sdk', 'reward_server.tracing'); "
+        "sys.exit(any(name.endswith(unwanted) for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean_environment())
     assert done.returncode == 0
@@ -293,7 +294,7 @@ def test_what_cannot_trace_says_so_on_one_line(
     before: str, variables: dict[str, str], said: str
 ) -> None:
     code = (
-        f"import sys; {before}; from reward_server.__main__ import main; "
+        f"import sys; {before}; from touchstone_rewards.reward_server.__main__ import main; "
         "sys.argv = ['reward-server', 'serve', '--port', '0', '--traces']; sys.exit(main())"
     )
     done = subprocess.run(

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.profiles import load_profile, load_profiles
-from reward_server.schemas import Sample, SampleResult
-from reward_server.watch import (
+from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import load_profile, load_profiles
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.watch import (
     MOST_A_SECOND,
     TAIL_CHARACTERS,
     WINDOW,
@@ -22,7 +23,6 @@ from reward_server.watch import (
     final_answer,
     pearson,
 )
-from tests.live_server import LiveServer
 
 Row = tuple[str, float | None]
 

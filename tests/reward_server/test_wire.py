@@ -12,9 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from reward_server.app import create_app
-from reward_server.settings import Settings
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.settings import Settings
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
 WRONG = {"id": "b", "response": "So it is \\boxed{45}.", "ground_truth": "46"}

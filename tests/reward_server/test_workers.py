@@ -18,11 +18,11 @@ import psutil
 import pytest
 import uvloop
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
-from reward_server.scorers.base import Score, ScorerSpec
-from reward_server.workers import WorkerPool
 from tests.reward_server.hostile_scorers import nested
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.workers import WorkerPool
 
 HERE = Path(__file__).parent
 LENGTH = ScorerSpec("hostile_scorers:Length", {})
@@ -60,7 +60,9 @@ def processes() -> list[psutil.Process]:
 
 def is_fork_server(process: psutil.Process) -> bool:
     try:
-        return any("reward_server.fork_server" in word for word in process.cmdline())
+        return any(
+            "touchstone_rewards.reward_server.fork_server" in word for word in process.cmdline()
+        )
     except psutil.Error:
         return False
 
@@ -414,9 +416,9 @@ async def test_workers_are_recycled_and_nothing_is_lost(start_pool: StartPool) -
 async def test_no_worker_outlives_a_server_killed_with_9(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import asyncio
-        from reward_server.schemas import Sample
-        from reward_server.scorers.base import ScorerSpec
-        from reward_server.workers import WorkerPool
+        from touchstone_rewards.reward_server.schemas import Sample
+        from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+        from touchstone_rewards.reward_server.workers import WorkerPool
 
         async def main():
             pool = WorkerPool({"h": ScorerSpec("hostile_scorers:Hostile", {})}, workers=2)

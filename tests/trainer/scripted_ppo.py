@@ -18,8 +18,8 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from trainer.ppo.config import PPOConfig
-from trainer.ppo.trainer import PPOTrainer
+from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
 
 PROMPTS = [f"{a} plus {b} is" for a, b in ((1, 2), (3, 4), (5, 6), (7, 8))]
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}

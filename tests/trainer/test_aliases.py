@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from trainer.config import given_fields, parse_config
-from trainer.data import PromptArguments
-from trainer.errors import InputError
-from trainer.evaluation.command import EvalArguments
-from trainer.evaluation.generation import Generation
-from trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.config import given_fields, parse_config
+from touchstone_rewards.trainer.data import PromptArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.evaluation.command import EvalArguments
+from touchstone_rewards.trainer.evaluation.generation import Generation
+from touchstone_rewards.trainer.grpo.command import TYPES
 
 ON_CPU = ["--bf16=false", "--use_cpu=true"]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from trainer.arithmetic import (
+from touchstone_rewards.trainer.arithmetic import (
     Problem,
     draw_problems,
     plain_response,

@@ -17,7 +17,7 @@ import torch
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
 from tests.trainer.test_grpo import AtStep, StartServer, build, kept
-from trainer.errors import RunFailed
+from touchstone_rewards.trainer.errors import RunFailed
 
 NONSENSE = {
     "html": b"<html>Welcome to nginx!</html>",

@@ -11,7 +11,7 @@ import pytest
 
 from tests.live_server import LiveServer, free_port
 from tests.trainer.conftest import GrpoFlags
-from trainer.__main__ import COMMANDS, main, usage
+from touchstone_rewards.trainer.__main__ import COMMANDS, main, usage
 
 CONFIGS = Path(__file__).parents[2] / "trainer" / "configs"
 
@@ -35,7 +35,10 @@ def test_help_lists_every_command() -> None:
 
 def test_the_command_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "trainer", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "touchstone_rewards.trainer", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == usage()
 
@@ -111,7 +114,7 @@ def test_grpo_refuses_what_cannot_work_before_it_loads_a_model(
 def test_without_a_server_the_run_fails_in_one_line_that_names_it(
     grpo_flags: GrpoFlags, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.rewards.STARTUP_WAIT_S", 0.5)
+    monkeypatch.setattr("touchstone_rewards.trainer.rewards.STARTUP_WAIT_S", 0.5)
     url = f"http://127.0.0.1:{free_port()}"
     assert main(["grpo", *grpo_flags(url)]) == 1
     assert f"no reward server at {url}" in one_line(capsys)
@@ -119,10 +122,10 @@ def test_without_a_server_the_run_fails_in_one_line_that_names_it(
 
 @pytest.mark.parametrize("name", ["sft", "grpo", "grpo_story", "demo_sft", "demo_grpo"])
 def test_the_example_configs_are_understood(name: str, tmp_path: Path) -> None:
-    from trainer import sft
-    from trainer.config import parse_config
-    from trainer.grpo import command as grpo
-    from trainer.story.signals import SignalArguments
+    from touchstone_rewards.trainer import sft
+    from touchstone_rewards.trainer.config import parse_config
+    from touchstone_rewards.trainer.grpo import command as grpo
+    from touchstone_rewards.trainer.story.signals import SignalArguments
 
     types = grpo.TYPES if "grpo" in name else sft.TYPES
     on_cpu = ["--bf16=false", f"--output_dir={tmp_path}"]

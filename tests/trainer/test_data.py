@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.conftest import write_rows
-from trainer.data import (
+from touchstone_rewards.trainer.data import (
     PromptArguments,
     ensure_sample_ids,
     load_rows,
@@ -17,7 +17,7 @@ from trainer.data import (
     unique_ids,
     with_prompts,
 )
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 VALUES = st.lists(
     st.one_of(st.none(), st.integers(0, 3), st.sampled_from(["a", "a#2", "row-1", "row-0#2", " "]))

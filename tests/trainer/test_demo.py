@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.trainer.conftest import write_rows
-from trainer.__main__ import main
-from trainer.demo import check_gain
-from trainer.errors import RunFailed
-from trainer.samples import read_samples
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.demo import check_gain
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.samples import read_samples
 
 
 def summary(accuracy: float, low: float, high: float) -> dict[str, Any]:

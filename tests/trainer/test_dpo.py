@@ -15,8 +15,8 @@ from trl.trainer.dpo_config import DPOConfig
 
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
-from trainer.__main__ import main
-from trainer.dpo import policy_accuracy
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.dpo import policy_accuracy
 
 LOSSES = (
     "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero "

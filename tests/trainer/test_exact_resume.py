@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.live_server import ROOT, free_port
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
-from trainer.__main__ import main
+from touchstone_rewards.trainer.__main__ import main
 
 TIMEOUT_S = 180
 # What a run logs about the clock, not about the training.
@@ -78,7 +78,7 @@ def test_a_killed_run_that_is_resumed_is_bit_for_bit_the_whole_one(
     assert main([command, *sorting.flags(whole, **fields)]) == 0
     flags = [*sorting.flags(killed, **fields), "--resume_from_checkpoint=true"]
     there = killed / "checkpoint-20" / "trainer_state.json"
-    kill_at([sys.executable, "-m", "trainer", command, *flags], there)
+    kill_at([sys.executable, "-m", "touchstone_rewards.trainer", command, *flags], there)
     assert not (killed / "checkpoint-60").exists()
     assert main([command, *flags]) == 0
     [file] = [path.name for path in whole.glob("*model.safetensors")]
@@ -90,7 +90,7 @@ def test_a_killed_run_that_is_resumed_is_bit_for_bit_the_whole_one(
 
 ALL = """
 import json, sys
-from trainer.__main__ import main, part
+from touchstone_rewards.trainer.__main__ import main, part
 code = max(main(words) for words in json.loads(sys.argv[1]))
 sys.exit(code or part())
 """
@@ -144,8 +144,8 @@ import copy, sys, torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from trainer.reward_folder import load_reward_model
-from trainer.reward_head import disco_loss, score_at_last_token
+from touchstone_rewards.trainer.reward_folder import load_reward_model
+from touchstone_rewards.trainer.reward_head import disco_loss, score_at_last_token
 
 distributed.init_process_group("gloo")
 model = load_reward_model(sys.argv[1], 2, 0)

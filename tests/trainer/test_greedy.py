@@ -10,8 +10,8 @@ import pytest
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
-from trainer.__main__ import main
-from trainer.samples import read_samples
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.samples import read_samples
 
 
 def history(run: Path) -> list[dict[str, Any]]:

@@ -14,14 +14,14 @@ from transformers import TrainerCallback
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
-from trainer.__main__ import main
-from trainer.config import parse_config
-from trainer.data import ensure_sample_ids, load_rows
-from trainer.errors import RunFailed
-from trainer.grpo import command as grpo
-from trainer.grpo.trainer import GrpoTrainer
-from trainer.rewards import connect
-from trainer.samples import KeptSample, SampleWriter, read_samples
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.data import ensure_sample_ids, load_rows
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.grpo import command as grpo
+from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.rewards import connect
+from touchstone_rewards.trainer.samples import KeptSample, SampleWriter, read_samples
 
 StartServer = Callable[..., LiveServer]
 

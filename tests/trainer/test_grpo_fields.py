@@ -14,10 +14,10 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 from trl.trainer.grpo_config import GRPOConfig
 
-from trainer.errors import InputError
-from trainer.grpo.advantages import advantages_of, zero_variance
-from trainer.grpo.config import GrpoArguments, RolloutArguments
-from trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.advantages import advantages_of, zero_variance
+from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
+from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 
 PROMPTS = [f"{a} plus {b} is" for a, b in ((1, 2), (3, 4), (5, 6), (7, 8))]
 GROUP, LONGEST = 4, 9

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trainer.intervals import normal, rate, wilson
+from touchstone_rewards.trainer.intervals import normal, rate, wilson
 
 
 def test_wilson_by_hand() -> None:

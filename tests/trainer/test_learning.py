@@ -20,14 +20,20 @@ from tests.trainer.test_grpo_fields import (
     reference_gradient,
     rollout,
 )
-from trainer.__main__ import main
-from trainer.errors import InputError
-from trainer.grpo.advantages import zero_variance
-from trainer.grpo.config import GrpoArguments
-from trainer.grpo.learning import LearningArguments
-from trainer.grpo.refill import other_rows, rows_of_groups, with_groups
-from trainer.grpo.sampler import Record, kept_rows, records_of, rows_of_epoch, weight_of
-from trainer.samples import KeptSample, read_samples
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.advantages import zero_variance
+from touchstone_rewards.trainer.grpo.config import GrpoArguments
+from touchstone_rewards.trainer.grpo.learning import LearningArguments
+from touchstone_rewards.trainer.grpo.refill import other_rows, rows_of_groups, with_groups
+from touchstone_rewards.trainer.grpo.sampler import (
+    Record,
+    kept_rows,
+    records_of,
+    rows_of_epoch,
+    weight_of,
+)
+from touchstone_rewards.trainer.samples import KeptSample, read_samples
 
 
 def seeded(seed: int = 0) -> torch.Generator:

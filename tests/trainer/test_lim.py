@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from trainer.__main__ import main
-from trainer.data import load_rows
-from trainer.lim.methods import (
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data import load_rows
+from touchstone_rewards.trainer.lim.methods import (
     coverage,
     filled,
     inside_band,
@@ -25,7 +25,7 @@ from trainer.lim.methods import (
     random_scores,
     variance,
 )
-from trainer.lim.table import read_table
+from touchstone_rewards.trainer.lim.table import read_table
 
 NAN = math.nan
 HAND = np.array([[0.0, 0.5, 1.0], [0.5, 0.5, 0.5], [1.0, 0.0, NAN]])

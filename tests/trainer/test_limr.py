@@ -19,17 +19,17 @@ from safetensors.torch import load_file
 
 from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
-from trainer.__main__ import main
-from trainer.arithmetic import Problem
-from trainer.limr.command import (
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.arithmetic import Problem
+from touchstone_rewards.trainer.limr.command import (
     COMPARED,
     Plan,
     WorkflowArguments,
     selection_stage,
     third_stage,
 )
-from trainer.samples import read_samples
-from trainer.stages import Stage, run_stage
+from touchstone_rewards.trainer.samples import read_samples
+from touchstone_rewards.trainer.stages import Stage, run_stage
 
 TIMEOUT_S = 240
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -194,7 +194,7 @@ def workflow(tmp_path: Path, tiny_model: Path, problems: list[Problem]) -> dict[
 
 def start(config: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "trainer", "limr", "--config", str(config)],
+        [sys.executable, "-m", "touchstone_rewards.trainer", "limr", "--config", str(config)],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,

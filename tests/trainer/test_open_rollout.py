@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
-from trainer.__main__ import main
-from trainer.grpo.open_rollout import OpenRollout, load, path_of, save
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
 
 TIMES = ("runtime", "per_second", "flos", "rewards_wait_s", "step_time", "mfu", "tokens")
 # Rollouts of 2 x 4 responses in two micro-batches, used for three epochs: three updates each.

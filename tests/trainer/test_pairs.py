@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from trainer.__main__ import main
-from trainer.data import load_rows
-from trainer.preference import preference_rows
-from trainer.samples import KeptSample, SampleWriter
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data import load_rows
+from touchstone_rewards.trainer.preference import preference_rows
+from touchstone_rewards.trainer.samples import KeptSample, SampleWriter
 
 Chat = list[dict[str, str]]
 

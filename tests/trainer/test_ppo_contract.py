@@ -15,11 +15,11 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
 from tests.live_server import ROOT
-from trainer.__main__ import main
-from trainer.config import parse_config
-from trainer.lim.command import LimArguments
-from trainer.limr.command import SECTIONS, WorkflowArguments
-from trainer.ppo import command
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.lim.command import LimArguments
+from touchstone_rewards.trainer.limr.command import SECTIONS, WorkflowArguments
+from touchstone_rewards.trainer.ppo import command
 
 CONFIGS = ROOT / "trainer" / "configs"
 ON_CPU = ["--use_cpu=true", "--bf16=false"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.ppo.core import (
+from touchstone_rewards.trainer.ppo.core import (
     adapted_kl_coef,
     explained_variance,
     gae,

@@ -18,10 +18,10 @@ from trl.generation.vllm_generation import VLLMGeneration
 
 from tests.live_server import ROOT, free_port
 from tests.trainer.scripted_ppo import PROMPTS, build, reward
-from trainer.errors import InputError
-from trainer.ppo import core
-from trainer.ppo.config import PPOConfig
-from trainer.ppo.value_head import is_critics, without_critic
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.ppo import core
+from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.value_head import is_critics, without_critic
 
 KINDS: list[Any] = [
     pytest.param({"critic": "shared"}, id="shared"),

@@ -10,9 +10,9 @@ from datasets import Dataset
 
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
-from trainer.__main__ import main
-from trainer.errors import InputError
-from trainer.preference import check_prompts_fit, fault_of, preference_rows
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference import check_prompts_fit, fault_of, preference_rows
 
 PAIR: dict[str, Any] = {"prompt": "p", "chosen": "good", "rejected": "bad"}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.live_server import ROOT
-from trainer import dpo, reward_model
-from trainer.config import parse_config
+from touchstone_rewards.trainer import dpo, reward_model
+from touchstone_rewards.trainer.config import parse_config
 
 CONFIGS = ROOT / "trainer" / "configs"
 

@@ -12,11 +12,11 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
-from trainer.__main__ import main
-from trainer.errors import RunFailed
-from trainer.grpo.equal_rewards import WarnOfEqualRewards
-from trainer.grpo.preflight import PreflightArguments, answer_of, check_rewards
-from trainer.rewards import RewardArguments, connect
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
+from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, answer_of, check_rewards
+from touchstone_rewards.trainer.rewards import RewardArguments, connect
 
 ROWS = [{"id": str(n), "prompt": f"{n} + {n} =", "ground_truth": str(2 * n)} for n in range(3)]
 
@@ -94,7 +94,7 @@ def watched(shares: list[float], tmp_path: Path, **more: float) -> WarnOfEqualRe
 def test_equal_rewards_in_nearly_all_groups_are_warned_of_once_with_causes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "trainer.grpo.equal_rewards"):
+    with caplog.at_level(logging.WARNING, "touchstone_rewards.trainer.grpo.equal_rewards"):
         watched([0.95] * 30, tmp_path, **{"reward": 0.01, "completions/clipped_ratio": 0.8})
     [record] = caplog.records
     assert "95% of the groups" in record.message

@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from trainer.plots import DARK, LIGHT, draw_curves, series
-from trainer.report import measures, pairs, tiles, write_report
-from trainer.samples import KeptSample, SampleWriter
+from touchstone_rewards.trainer.plots import DARK, LIGHT, draw_curves, series
+from touchstone_rewards.trainer.report import measures, pairs, tiles, write_report
+from touchstone_rewards.trainer.samples import KeptSample, SampleWriter
 
 HISTORY = [
     {"step": 1, "reward": 0.25, "scores/format": 0.5, "rewards_wait_s": 0.1, "step_time": 0.9},

@@ -15,8 +15,8 @@ from torch import allclose
 
 from tests.live_server import LiveServer, free_port
 from tests.trainer.conftest import GrpoFlags
-from trainer.__main__ import main
-from trainer.samples import read_samples
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.samples import read_samples
 
 TIMEOUT_S = 120
 
@@ -47,7 +47,14 @@ def test_a_run_killed_and_resumed_ends_as_one_that_was_never_killed(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(["grpo", *grpo_flags(server.url, output_dir=whole, **fields)]) == 0
     flags = grpo_flags(server.url, output_dir=killed, **fields)
-    command = [sys.executable, "-m", "trainer", "grpo", *flags, "--resume_from_checkpoint=true"]
+    command = [
+        sys.executable,
+        "-m",
+        "touchstone_rewards.trainer",
+        "grpo",
+        *flags,
+        "--resume_from_checkpoint=true",
+    ]
     kill_when(subprocess.Popen(command), killed / "samples" / "samples_step_10.jsonl")
     torn = killed / "samples" / "samples_step_8.jsonl"
     torn.write_bytes(torn.read_bytes() + b'{"id": "half a li')
@@ -74,7 +81,14 @@ def test_two_processes_keep_the_samples_of_both(
     # Three generations on each process, groups of six: every group lies on both.
     fields = {"per_device_train_batch_size": 3, "num_generations": 6, "max_steps": 2}
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
-    command = [sys.executable, *launch, "-m", "trainer", "grpo", *grpo_flags(server.url, **fields)]
+    command = [
+        sys.executable,
+        *launch,
+        "-m",
+        "touchstone_rewards.trainer",
+        "grpo",
+        *grpo_flags(server.url, **fields),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     samples = list(read_samples(tmp_path / "run" / "samples"))

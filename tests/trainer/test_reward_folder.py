@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.trainer.sorting import Sorting, make_sorting
-from trainer.__main__ import main
-from trainer.reward_folder import VALUE_HEAD, load_reward_model
-from trainer.reward_head import score_at_last_token
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.reward_folder import VALUE_HEAD, load_reward_model
+from touchstone_rewards.trainer.reward_head import score_at_last_token
 
 TEXTS = ["Two trees from A to Z: ash birch<|end|>", "Two trees from A to Z: willow<|end|>"]
 

@@ -18,10 +18,15 @@ from trl.trainer.reward_config import RewardConfig
 
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import TREES, Sorting, make_sorting
-from trainer.__main__ import main
-from trainer.reward_folder import load_reward_model
-from trainer.reward_head import RewardOutput, disco_loss, last_positions, score_at_last_token
-from trainer.reward_model import HeadArguments, build_trainer, predictions
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.reward_folder import load_reward_model
+from touchstone_rewards.trainer.reward_head import (
+    RewardOutput,
+    disco_loss,
+    last_positions,
+    score_at_last_token,
+)
+from touchstone_rewards.trainer.reward_model import HeadArguments, build_trainer, predictions
 
 MEASURED = {"eval_strategy": "steps", "eval_steps": 50, "save_predictions": True}
 

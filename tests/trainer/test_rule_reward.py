@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from clients import RemoteRewardClient, Sample
 from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
-from trainer.errors import InputError
-from trainer.rule_reward import RuleBasedRewardModel, UnknownSampleId, read_ground_truths
+from touchstone_rewards.clients import RemoteRewardClient, Sample
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.rule_reward import (
+    RuleBasedRewardModel,
+    UnknownSampleId,
+    read_ground_truths,
+)
 
 TRUTHS = [
     {"id": "half", "answer": "1/2"},

@@ -8,7 +8,7 @@ import pytest
 from torch import distributed
 
 from tests.live_server import free_port
-from trainer.samples import KeptSample, SampleWriter, read_samples, step_files
+from touchstone_rewards.trainer.samples import KeptSample, SampleWriter, read_samples, step_files
 
 SAMPLE = KeptSample(
     id="a/0",

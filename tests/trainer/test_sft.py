@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.trainer.conftest import write_rows
-from trainer import sft
-from trainer.__main__ import main
-from trainer.arithmetic import Problem, plain_response
-from trainer.config import parse_config
-from trainer.evaluation.generation import Generation, generate
-from trainer.provenance import write_provenance
+from touchstone_rewards.trainer import sft
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.arithmetic import Problem, plain_response
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.evaluation.generation import Generation, generate
+from touchstone_rewards.trainer.provenance import write_provenance
 
 
 @pytest.fixture

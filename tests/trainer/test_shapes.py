@@ -18,11 +18,11 @@ from trl.trainer.sft_config import SFTConfig
 
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
-from trainer.__main__ import main
-from trainer.adapters import AdapterArguments
-from trainer.errors import InputError
-from trainer.sft import build_trainer
-from trainer.shapes import sft_rows
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.adapters import AdapterArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.sft import build_trainer
+from touchstone_rewards.trainer.shapes import sft_rows
 
 USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 SECOND_USER, SECOND = {"role": "user", "content": "q2"}, {"role": "assistant", "content": "a2"}

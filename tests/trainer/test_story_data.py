@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from trainer.__main__ import main
-from trainer.data import load_rows
-from trainer.story.convert import FEATURES
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data import load_rows
+from touchstone_rewards.trainer.story.convert import FEATURES
 
 COLUMNS = [
     *["data_source", "prompt", "ability", "reward_model", "target_response", "extra_info"],

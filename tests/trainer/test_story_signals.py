@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.story.signals import (
+from touchstone_rewards.trainer.story.signals import (
     Measured,
     SignalArguments,
     cre,

@@ -21,13 +21,18 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import write_rows
-from trainer.__main__ import main
-from trainer.errors import InputError
-from trainer.samples import read_samples
-from trainer.story import tiny
-from trainer.story.convert import story_rows
-from trainer.story.signals import SignalArguments, information_flow
-from trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows, without_history
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.samples import read_samples
+from touchstone_rewards.trainer.story import tiny
+from touchstone_rewards.trainer.story.convert import story_rows
+from touchstone_rewards.trainer.story.signals import SignalArguments, information_flow
+from touchstone_rewards.trainer.story.trainer import (
+    WITHOUT_HISTORY,
+    HistoryTrainer,
+    history_rows,
+    without_history,
+)
 
 NAMES = {
     "logprob_gain",

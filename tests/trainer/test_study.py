@@ -17,14 +17,20 @@ import yaml
 
 from tests.live_server import ROOT, LiveServer
 from tests.trainer.conftest import GrpoFlags
-from trainer.__main__ import main
-from trainer.config import parse_config
-from trainer.errors import InputError
-from trainer.grpo import command as grpo
-from trainer.intervals import student, student_quantile
-from trainer.study.command import SECTIONS, StudyArguments, make_plan, run_of, updates_a_rollout
-from trainer.study.figures import Curve, summarize
-from trainer.study.settings import COMPARISONS, SETTINGS, Comparison
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo import command as grpo
+from touchstone_rewards.trainer.intervals import student, student_quantile
+from touchstone_rewards.trainer.study.command import (
+    SECTIONS,
+    StudyArguments,
+    make_plan,
+    run_of,
+    updates_a_rollout,
+)
+from touchstone_rewards.trainer.study.figures import Curve, summarize
+from touchstone_rewards.trainer.study.settings import COMPARISONS, SETTINGS, Comparison
 
 TIMEOUT_S = 240
 PAIR = [Comparison("one or other", "one", "other")]
@@ -157,7 +163,7 @@ def test_a_killed_study_goes_on_run_by_run(
     output = tmp_path / "study"
     flags = ["study", "grpo", "--config", str(config)]
     first = subprocess.Popen(
-        [sys.executable, "-m", "trainer", *flags],
+        [sys.executable, "-m", "touchstone_rewards.trainer", *flags],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )

@@ -14,7 +14,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from trainer.grpo.sampler import SeededEachEpoch
+from touchstone_rewards.trainer.grpo.sampler import SeededEachEpoch
 
 
 def parameters(function: object) -> list[str]:

@@ -16,29 +16,35 @@ from typing import Any
 from datasets import Dataset
 from rich.console import Console
 
-from clients import Sample
-from trainer.config import parse_config, require
-from trainer.data import (
+from touchstone_rewards.clients import Sample
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import (
     PromptArguments,
     ensure_sample_ids,
     load_rows,
     require_column,
     with_prompts,
 )
-from trainer.errors import InputError, RunFailed
-from trainer.evaluation.figures import Group, default_ks, maj_at, pass_at, summarize
-from trainer.evaluation.generated import append_batch, identity, open_generated
-from trainer.evaluation.generation import Generation, generate, plan_batches
-from trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
-from trainer.evaluation.votes import Score, answer_of, classes_of
-from trainer.evaluation.write import (
+from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.evaluation.figures import (
+    Group,
+    default_ks,
+    maj_at,
+    pass_at,
+    summarize,
+)
+from touchstone_rewards.trainer.evaluation.generated import append_batch, identity, open_generated
+from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
+from touchstone_rewards.trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
+from touchstone_rewards.trainer.evaluation.votes import Score, answer_of, classes_of
+from touchstone_rewards.trainer.evaluation.write import (
     RESULTS,
     as_table,
     at_k_table,
     write_results,
     write_summary,
 )
-from trainer.rewards import check_server, connect, error_of, score_all
+from touchstone_rewards.trainer.rewards import check_server, connect, error_of, score_all
 
 
 @dataclass

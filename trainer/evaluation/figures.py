@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from clients import ScoreResult
-from trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
-from trainer.intervals import normal, rate
+from touchstone_rewards.clients import ScoreResult
+from touchstone_rewards.trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
+from touchstone_rewards.trainer.intervals import normal, rate
 
 Group = Sequence[ScoreResult | None]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 GENERATED, SETTINGS = "generated.jsonl", "settings.json"
 Responses = dict[int, list[list[str]]]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rich.progress import track
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 Prompt = str | list[dict[str, Any]]
 # Prompts and the seed of their batch -> the responses to each.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 
 class KnownSet(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from clients import Sample, ScoreResult
+from touchstone_rewards.clients import Sample, ScoreResult
 
 RIGHT = "right"
 # Of the wrong answers to a prompt only the most frequent spellings are held against each other:

@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.table import Table
 
-from clients import Sample, ScoreResult
-from trainer.rewards import error_of
+from touchstone_rewards.clients import Sample, ScoreResult
+from touchstone_rewards.trainer.rewards import error_of
 
 RESULTS, SUMMARY, PLAIN_RESULTS = "results.jsonl", "summary.json", "eval_results.json"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from trainer.grpo.config import Advantage
+from touchstone_rewards.trainer.grpo.config import Advantage
 
 
 def advantages_of(

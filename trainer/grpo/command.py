@@ -14,23 +14,23 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 
-from trainer.adapters import peft_of, quantization_of
-from trainer.config import given_fields, parse_config, require
-from trainer.data import (
+from touchstone_rewards.trainer.adapters import peft_of, quantization_of
+from touchstone_rewards.trainer.config import given_fields, parse_config, require
+from touchstone_rewards.trainer.data import (
     DataArguments,
     PromptArguments,
     ensure_sample_ids,
     require_column,
     with_prompts,
 )
-from trainer.errors import InputError
-from trainer.grpo.config import GrpoArguments, RolloutArguments
-from trainer.grpo.equal_rewards import WarnOfEqualRewards
-from trainer.grpo.learning import LearningArguments
-from trainer.grpo.long_prompts import fit_prompts
-from trainer.grpo.preflight import PreflightArguments, check_rewards
-from trainer.grpo.trainer import GrpoTrainer
-from trainer.launch import (
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
+from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
+from touchstone_rewards.trainer.grpo.learning import LearningArguments
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
+from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.launch import (
     check_model_path,
     checkpoint_to_resume,
     evaluation_rows,
@@ -39,17 +39,17 @@ from trainer.launch import (
     train_and_finish,
     training_rows,
 )
-from trainer.provenance import command_line, write_provenance
-from trainer.rewards import (
+from touchstone_rewards.trainer.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.rewards import (
     HoldWithoutRewards,
     RewardArguments,
     ServerReward,
     check_server,
     connect,
 )
-from trainer.samples import SampleWriter, step_files
-from trainer.story.signals import SignalArguments
-from trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
+from touchstone_rewards.trainer.samples import SampleWriter, step_files
+from touchstone_rewards.trainer.story.signals import SignalArguments
+from touchstone_rewards.trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
 
 SAMPLES = "samples"
 TYPES = (

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 TRL_EPS = 1e-4
 NO_CLIP = 1e9

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from trainer.errors import InputError
-from trainer.grpo.config import GrpoArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.config import GrpoArguments
 
 
 @dataclass

@@ -12,9 +12,9 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 
-from trainer.errors import InputError
-from trainer.grpo.config import RolloutArguments
-from trainer.launch import tokenizer_of
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.config import RolloutArguments
+from touchstone_rewards.trainer.launch import tokenizer_of
 
 
 def fit_prompts(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset
 
-from trainer.errors import RunFailed
-from trainer.rewards import RewardArguments, ScoreResult, error_of, score_texts
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.rewards import RewardArguments, ScoreResult, error_of, score_texts
 
 # The forms in which profiles read an answer, the fullest first.
 FORMS = (

@@ -23,15 +23,20 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from trainer.greedy import greedy
-from trainer.grpo.advantages import advantages_of, group_std, zero_variance
-from trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
-from trainer.grpo.learning import LearningArguments
-from trainer.grpo.open_rollout import OpenRollout, load, path_of, save
-from trainer.grpo.refill import other_rows, rows_of_groups, with_groups
-from trainer.grpo.sampler import ChosenEachEpoch, Record, SeededEachEpoch, records_of
-from trainer.rewards import HoldWithoutRewards
-from trainer.samples import read_samples
+from touchstone_rewards.trainer.greedy import greedy
+from touchstone_rewards.trainer.grpo.advantages import advantages_of, group_std, zero_variance
+from touchstone_rewards.trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
+from touchstone_rewards.trainer.grpo.learning import LearningArguments
+from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
+from touchstone_rewards.trainer.grpo.refill import other_rows, rows_of_groups, with_groups
+from touchstone_rewards.trainer.grpo.sampler import (
+    ChosenEachEpoch,
+    Record,
+    SeededEachEpoch,
+    records_of,
+)
+from touchstone_rewards.trainer.rewards import HoldWithoutRewards
+from touchstone_rewards.trainer.samples import read_samples
 
 
 class GrpoTrainer(GRPOTrainer):

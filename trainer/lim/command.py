@@ -15,13 +15,20 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from trainer.config import parse_config, require
-from trainer.errors import InputError
-from trainer.lim.methods import METHODS, Fill, Trajectories, coverage, filled, kept
-from trainer.lim.output import Selection, write_selection
-from trainer.lim.page import write_page
-from trainer.lim.table import NoEpochs, RewardTable, read_table
-from trainer.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.lim.methods import (
+    METHODS,
+    Fill,
+    Trajectories,
+    coverage,
+    filled,
+    kept,
+)
+from touchstone_rewards.trainer.lim.output import Selection, write_selection
+from touchstone_rewards.trainer.lim.page import write_page
+from touchstone_rewards.trainer.lim.table import NoEpochs, RewardTable, read_table
+from touchstone_rewards.trainer.provenance import command_line, write_provenance
 
 FILLS = get_args(Fill)
 

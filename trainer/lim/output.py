@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from trainer.data import ensure_sample_ids, load_rows
-from trainer.errors import InputError
-from trainer.lim.table import Facts
+from touchstone_rewards.trainer.data import ensure_sample_ids, load_rows
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.lim.table import Facts
 
 SELECTED, SFT, SCORES = "selected.jsonl", "sft.jsonl", "scores.jsonl"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 REWARD_TYPES = ("rule", "remote")
 

@@ -13,27 +13,27 @@ from typing import Any
 from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
-from trainer.config import parse_config, require
-from trainer.data import DataArguments, PromptArguments, ensure_sample_ids
-from trainer.errors import InputError
-from trainer.grpo.command import (
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import DataArguments, PromptArguments, ensure_sample_ids
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.command import (
     SAMPLES,
     build_trainer,
     open_samples,
     prepare_rows,
 )
-from trainer.launch import (
+from touchstone_rewards.trainer.launch import (
     check_model_path,
     checkpoint_to_resume,
     evaluation_rows,
     train_and_finish,
     training_rows,
 )
-from trainer.limr.arguments import LimrArguments
-from trainer.ppo.config import PPOConfig
-from trainer.ppo.trainer import PPOTrainer
-from trainer.provenance import command_line, write_provenance
-from trainer.rewards import (
+from touchstone_rewards.trainer.limr.arguments import LimrArguments
+from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
+from touchstone_rewards.trainer.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.rewards import (
     RewardArguments,
     check_server,
     connect,
@@ -87,7 +87,7 @@ def connect_server(rewards: RewardArguments) -> Any:
 def rule_scoring(limr: LimrArguments, profile: str) -> tuple[Any, str]:
     """The rules of the section `limr`, and their fingerprint."""
     # Here, because a run that asks a server needs none of the server's libraries.
-    from trainer.rule_reward import RuleBasedRewardModel
+    from touchstone_rewards.trainer.rule_reward import RuleBasedRewardModel
 
     model = RuleBasedRewardModel(
         require(limr.ground_truth_dataset, "limr.ground_truth_dataset"),

@@ -10,8 +10,8 @@ from typing import get_args
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from trainer.ppo.core import Estimator
-from trainer.ppo.value_head import CriticKind
+from touchstone_rewards.trainer.ppo.core import Estimator
+from touchstone_rewards.trainer.ppo.value_head import CriticKind
 
 
 @dataclass

@@ -21,11 +21,11 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainer.errors import InputError
-from trainer.grpo.trainer import GrpoTrainer
-from trainer.ppo import core
-from trainer.ppo.config import PPOConfig
-from trainer.ppo.value_head import (
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.ppo import core
+from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.value_head import (
     CriticKind,
     attach_critic,
     is_critics,

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
-from trainer.errors import InputError
+from touchstone_rewards.trainer.errors import InputError
 
 CriticKind = Literal["shared", "separate"]
 NAME = "critic"

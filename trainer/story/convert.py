@@ -19,9 +19,9 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from rich.console import Console
 
-from trainer.config import parse_config, require
-from trainer.data import PROMPTS
-from trainer.errors import InputError
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data import PROMPTS
+from touchstone_rewards.trainer.errors import InputError
 
 FORMAT_PROMPT = PROMPTS / "story_generation.jinja"
 ROLES = {

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from jinja2 import Template
 from transformers import PreTrainedTokenizerFast
 
-from trainer.story.convert import Problem, story_rows
-from trainer.tiny_model import make_model
+from touchstone_rewards.trainer.story.convert import Problem, story_rows
+from touchstone_rewards.trainer.tiny_model import make_model
 
 THINGS = ("key", "coin", "map", "ring", "lamp", "rope")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")

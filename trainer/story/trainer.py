@@ -25,9 +25,15 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import pad
 
-from trainer.errors import InputError
-from trainer.grpo.trainer import GrpoTrainer
-from trainer.story.signals import Measured, SignalArguments, Tokens, information_flow, signals_of
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.story.signals import (
+    Measured,
+    SignalArguments,
+    Tokens,
+    information_flow,
+    signals_of,
+)
 
 WITHOUT_HISTORY = "prompt_without_history"
 
@@ -54,7 +60,7 @@ def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class HistoryTrainer(GrpoTrainer):
-    """`GrpoTrainer` with the signals of `trainer.story.signals`."""
+    """`GrpoTrainer` with the signals of `touchstone_rewards.trainer.story.signals`."""
 
     def __init__(self, *args: Any, signals: SignalArguments, **kwargs: Any) -> None:
         self.constants = signals

@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from trainer.config import parse_config, require
-from trainer.errors import InputError
-from trainer.local_server import reward_server
-from trainer.stages import MODEL_FILES, Stage, filled, only_one, run_stage
-from trainer.study.figures import Curve, read_curve, summarize
-from trainer.study.settings import COMPARISONS, REFERENCE, SETTINGS, Comparison
-from trainer.study.write import write_study
-from trainer.word_problems import make_word_problems
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.local_server import reward_server
+from touchstone_rewards.trainer.stages import MODEL_FILES, Stage, filled, only_one, run_stage
+from touchstone_rewards.trainer.study.figures import Curve, read_curve, summarize
+from touchstone_rewards.trainer.study.settings import COMPARISONS, REFERENCE, SETTINGS, Comparison
+from touchstone_rewards.trainer.study.write import write_study
+from touchstone_rewards.trainer.word_problems import make_word_problems
 
 CLIP_RANGE = ("epsilon", "epsilon_high", "delta")  # refused beside `clip: false`
 SECTIONS: dict[str, type] = dict.fromkeys(("grpo", "settings", "comparisons"), dict)

@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from trainer.errors import RunFailed
-from trainer.intervals import student
-from trainer.plots import series
-from trainer.study.settings import Comparison
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.intervals import student
+from touchstone_rewards.trainer.plots import series
+from touchstone_rewards.trainer.study.settings import Comparison
 
 ACCURACY, FORMAT = "eval_held_out/accuracy", "eval_held_out/format_rate"
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.study.picture import draw_study
-from trainer.study.settings import REFERENCE
+from touchstone_rewards.trainer.study.picture import draw_study
+from touchstone_rewards.trainer.study.settings import REFERENCE
 
 TITLE = "What each part of GRPO does"
 SCOPE = (

@@ -6,16 +6,16 @@ server hosts. No text is ever evaluated as code.
 
 from __future__ import annotations
 
-from reward_server.scorers.math.equal import (
+from touchstone_rewards.reward_server.scorers.math.equal import (
     UnreadableGroundTruth,
     Verdict,
     math_check,
     math_equal,
 )
-from reward_server.scorers.math.extract import extract_boxed_answer
-from reward_server.scorers.math.normalize import normalize_math_expression
-from reward_server.scorers.math.policy import Policy
-from reward_server.scorers.math.scorer import MathScorer
+from touchstone_rewards.reward_server.scorers.math.extract import extract_boxed_answer
+from touchstone_rewards.reward_server.scorers.math.normalize import normalize_math_expression
+from touchstone_rewards.reward_server.scorers.math.policy import Policy
+from touchstone_rewards.reward_server.scorers.math.scorer import MathScorer
 
 __all__ = [
     "MathScorer",

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from flint import acb, arb, ctx, fmpq, fmpz
 
-from reward_server.scorers.math.work import spend
+from touchstone_rewards.reward_server.scorers.math.work import spend
 
 Value = fmpq | acb
 

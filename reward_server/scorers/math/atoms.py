@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from flint import fmpq, fmpz
 
-from reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 SHORT_CHARS = 40
 MAX_EXPONENT = 4_000  # beyond it 1e9999 is kept as a power and never written out

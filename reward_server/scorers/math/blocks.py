@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.atoms import made_environment
-from reward_server.scorers.math.cursor import Cursor
-from reward_server.scorers.math.primaries import inside
-from reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.atoms import made_environment
+from touchstone_rewards.reward_server.scorers.math.cursor import Cursor
+from touchstone_rewards.reward_server.scorers.math.primaries import inside
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_CELLS = 144
 

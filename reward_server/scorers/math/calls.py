@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.cursor import MINUS_ONE, TWO, Cursor
-from reward_server.scorers.math.primaries import argument, bracket, set_braces, signs
-from reward_server.scorers.math.symbols import INVERSE
-from reward_server.scorers.math.tree import Node, negative, product_of
+from touchstone_rewards.reward_server.scorers.math.cursor import MINUS_ONE, TWO, Cursor
+from touchstone_rewards.reward_server.scorers.math.primaries import (
+    argument,
+    bracket,
+    set_braces,
+    signs,
+)
+from touchstone_rewards.reward_server.scorers.math.symbols import INVERSE
+from touchstone_rewards.reward_server.scorers.math.tree import Node, negative, product_of
 
 _BARE_FACTORS = frozenset(["num", "name", "const", "frac", "sqrt", "surd", "*", "{"])
 

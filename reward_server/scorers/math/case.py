@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from reward_server.scorers.math.policy import Policy
-from reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.policy import Policy
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 
 class Case(Struct):

@@ -7,10 +7,10 @@ which. The rules are in `single`, `named` and `many`; what two expressions are w
 
 from __future__ import annotations
 
-from reward_server.scorers.math import many, named, single
-from reward_server.scorers.math.case import Case
-from reward_server.scorers.math.policy import Policy
-from reward_server.scorers.math.tree import VALUES, Node
+from touchstone_rewards.reward_server.scorers.math import many, named, single
+from touchstone_rewards.reward_server.scorers.math.case import Case
+from touchstone_rewards.reward_server.scorers.math.policy import Policy
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 
 def new_case(policy: Policy, seed: int) -> Case:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from flint import fmpq
 from msgspec import Struct
 
-from reward_server.scorers.math.tokens import Tokens
-from reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.tokens import Tokens
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_DEPTH = 48
 

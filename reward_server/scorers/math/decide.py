@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from flint import acb, arb, fmpq
 from msgspec import Struct
 
-from reward_server.scorers.math.arithmetic import (
+from touchstone_rewards.reward_server.scorers.math.arithmetic import (
     Point,
     Undefined,
     Value,
@@ -20,8 +20,8 @@ from reward_server.scorers.math.arithmetic import (
     is_real,
     precision,
 )
-from reward_server.scorers.math.tree import Node, Unreadable
-from reward_server.scorers.math.values import evaluate
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.values import evaluate
 
 FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
 AGREEING_POINTS = 3

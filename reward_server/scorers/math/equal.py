@@ -13,14 +13,14 @@ from zlib import crc32
 
 from msgspec import Struct, structs
 
-from reward_server.end_tokens import without_end_tokens
-from reward_server.scorers.math.compare import new_case, same
-from reward_server.scorers.math.extract import find_answer, find_boxes, retracted
-from reward_server.scorers.math.normalize import normalize_math_expression
-from reward_server.scorers.math.policy import DEFAULT, Policy
-from reward_server.scorers.math.read import Reading, read
-from reward_server.scorers.math.tree import Unreadable, contains
-from reward_server.scorers.math.work import TooMuchWork, refill
+from touchstone_rewards.reward_server.end_tokens import without_end_tokens
+from touchstone_rewards.reward_server.scorers.math.compare import new_case, same
+from touchstone_rewards.reward_server.scorers.math.extract import find_answer, find_boxes, retracted
+from touchstone_rewards.reward_server.scorers.math.normalize import normalize_math_expression
+from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
+from touchstone_rewards.reward_server.scorers.math.read import Reading, read
+from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
+from touchstone_rewards.reward_server.scorers.math.work import TooMuchWork, refill
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reward_server.scorers.math import blocks, calls, primaries
-from reward_server.scorers.math.atoms import base_literal
-from reward_server.scorers.math.cursor import Cursor
-from reward_server.scorers.math.primaries import bare_number, signs, subscript
-from reward_server.scorers.math.symbols import NUMBER_WORDS
-from reward_server.scorers.math.tree import Node, negative, product_of, sum_of
+from touchstone_rewards.reward_server.scorers.math import blocks, calls, primaries
+from touchstone_rewards.reward_server.scorers.math.atoms import base_literal
+from touchstone_rewards.reward_server.scorers.math.cursor import Cursor
+from touchstone_rewards.reward_server.scorers.math.primaries import bare_number, signs, subscript
+from touchstone_rewards.reward_server.scorers.math.symbols import NUMBER_WORDS
+from touchstone_rewards.reward_server.scorers.math.tree import Node, negative, product_of, sum_of
 
 # What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
 FACTOR_STARTS = frozenset(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from reward_server.scorers.math import regions
-from reward_server.scorers.math.atoms import number
-from reward_server.scorers.math.symbols import NUMBER_WORDS
-from reward_server.scorers.math.tree import Node
-from reward_server.scorers.math.words import ALL_REALS, NO_SOLUTION, words_of
+from touchstone_rewards.reward_server.scorers.math import regions
+from touchstone_rewards.reward_server.scorers.math.atoms import number
+from touchstone_rewards.reward_server.scorers.math.symbols import NUMBER_WORDS
+from touchstone_rewards.reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.words import ALL_REALS, NO_SOLUTION, words_of
 
 MAX_WORDS_CHARS = 60
 MAX_PARAMETER_CHARS = 600

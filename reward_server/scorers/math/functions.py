@@ -10,7 +10,7 @@ from math import gcd, lcm
 
 from flint import acb, fmpq, fmpz
 
-from reward_server.scorers.math.arithmetic import (
+from touchstone_rewards.reward_server.scorers.math.arithmetic import (
     Point,
     Undefined,
     Value,
@@ -21,7 +21,7 @@ from reward_server.scorers.math.arithmetic import (
     power,
     watched,
 )
-from reward_server.scorers.math.work import spend
+from touchstone_rewards.reward_server.scorers.math.work import spend
 
 MAX_BINOMIAL = 5_000
 FUNCTION_WORK = 4

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from reward_server.scorers.math.symbols import FUNCTIONS, GREEK, JOINTS, SHORT_WORDS, Token
-from reward_server.scorers.math.units import is_unit
+from touchstone_rewards.reward_server.scorers.math.symbols import (
+    FUNCTIONS,
+    GREEK,
+    JOINTS,
+    SHORT_WORDS,
+    Token,
+)
+from touchstone_rewards.reward_server.scorers.math.units import is_unit
 
 SHORT_CHARS = 40
 _LONGEST_NAME = max(map(len, (*FUNCTIONS, *GREEK)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reward_server.scorers.math import regions
-from reward_server.scorers.math.case import Case
-from reward_server.scorers.math.decide import constant_value
-from reward_server.scorers.math.shapes import shape
-from reward_server.scorers.math.tree import VALUES, Node, Unreadable
-from reward_server.scorers.math.words import letters_of
+from touchstone_rewards.reward_server.scorers.math import regions
+from touchstone_rewards.reward_server.scorers.math.case import Case
+from touchstone_rewards.reward_server.scorers.math.decide import constant_value
+from touchstone_rewards.reward_server.scorers.math.shapes import shape
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.words import letters_of
 
 MAX_MATCHING = 400  # items in lists that are matched without an order
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.case import Case
-from reward_server.scorers.math.decide import (
+from touchstone_rewards.reward_server.scorers.math.case import Case
+from touchstone_rewards.reward_server.scorers.math.decide import (
     WHOLE_LETTERS,
     constant_ratio,
     features,
     is_positive,
     same_value,
 )
-from reward_server.scorers.math.many import in_order, regions_of
-from reward_server.scorers.math.regions import INFINITY, MINUS_INFINITY
-from reward_server.scorers.math.tree import VALUES, Node
+from touchstone_rewards.reward_server.scorers.math.many import in_order, regions_of
+from touchstone_rewards.reward_server.scorers.math.regions import INFINITY, MINUS_INFINITY
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 
 def same_family(truth: Node, answer: Node, case: Case) -> bool:

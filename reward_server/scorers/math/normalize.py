@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from reward_server.scorers.math.symbols import SUBSCRIPTS, SUPERSCRIPTS, UNICODE
+from touchstone_rewards.reward_server.scorers.math.symbols import SUBSCRIPTS, SUPERSCRIPTS, UNICODE
 
 _RAISED = re.compile(f"[{''.join(SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(SUBSCRIPTS)}]+")

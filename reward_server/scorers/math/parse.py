@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from flint import fmpq
 
-from reward_server.scorers.math.cursor import Cursor, Rules
-from reward_server.scorers.math.expressions import (
+from touchstone_rewards.reward_server.scorers.math.cursor import Cursor, Rules
+from touchstone_rewards.reward_server.scorers.math.expressions import (
     exponent,
     factor,
     primary,
@@ -18,11 +18,11 @@ from reward_server.scorers.math.expressions import (
     set_terms,
     terms,
 )
-from reward_server.scorers.math.primaries import argument
-from reward_server.scorers.math.symbols import SCALES
-from reward_server.scorers.math.tokens import tokenize
-from reward_server.scorers.math.tree import Node
-from reward_server.scorers.math.units import is_unit
+from touchstone_rewards.reward_server.scorers.math.primaries import argument
+from touchstone_rewards.reward_server.scorers.math.symbols import SCALES
+from touchstone_rewards.reward_server.scorers.math.tokens import tokenize
+from touchstone_rewards.reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.units import is_unit
 
 RELATIONS = frozenset(
     ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "subset", "->"]

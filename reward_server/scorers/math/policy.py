@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
-from reward_server.scorers.math.extract import PLACES, Place
+from touchstone_rewards.reward_server.scorers.math.extract import PLACES, Place
 
 Boxes = Literal["last", "all_agree"]
 Rounding = Literal["exact", "ground_truth_precision"]

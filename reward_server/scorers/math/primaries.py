@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.atoms import (
+from touchstone_rewards.reward_server.scorers.math.atoms import (
     endless_decimal,
     number,
     repeating_decimal,
 )
-from reward_server.scorers.math.cursor import THREE, TWO, Cursor
-from reward_server.scorers.math.symbols import SAME_ACCENT
-from reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.cursor import THREE, TWO, Cursor
+from touchstone_rewards.reward_server.scorers.math.symbols import SAME_ACCENT
+from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 _ALONE = frozenset(["num", "name", "const"])
 _INVERSE_MARK = ["^", "{", "-", "num", "}", "("]

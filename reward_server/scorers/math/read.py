@@ -11,16 +11,20 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from reward_server.scorers.math.atoms import number
-from reward_server.scorers.math.forms import stated, with_parameter, without_lead
-from reward_server.scorers.math.normalize import single_backslashes, to_ascii, without_markup
-from reward_server.scorers.math.parse import parse
-from reward_server.scorers.math.shapes import shape
-from reward_server.scorers.math.spell import spell
-from reward_server.scorers.math.tokens import MAX_CHARS
-from reward_server.scorers.math.tree import Node, Unreadable, negative
-from reward_server.scorers.math.words import is_wordy
-from reward_server.scorers.math.work import TooMuchWork, refill
+from touchstone_rewards.reward_server.scorers.math.atoms import number
+from touchstone_rewards.reward_server.scorers.math.forms import stated, with_parameter, without_lead
+from touchstone_rewards.reward_server.scorers.math.normalize import (
+    single_backslashes,
+    to_ascii,
+    without_markup,
+)
+from touchstone_rewards.reward_server.scorers.math.parse import parse
+from touchstone_rewards.reward_server.scorers.math.shapes import shape
+from touchstone_rewards.reward_server.scorers.math.spell import spell
+from touchstone_rewards.reward_server.scorers.math.tokens import MAX_CHARS
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+from touchstone_rewards.reward_server.scorers.math.words import is_wordy
+from touchstone_rewards.reward_server.scorers.math.work import TooMuchWork, refill
 
 _PLAIN_NUMBER = re.compile(
     r"\s*\$?\s*(-?)\s*([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*\$?\s*"

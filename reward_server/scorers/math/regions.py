@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from flint import arb, fmpq
 
-from reward_server.scorers.math.decide import constant_value, real_value
-from reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.decide import constant_value, real_value
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 ZERO = Node("num", value=fmpq(0))
 INFINITY = Node("const", value="inf")

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 from flint import fmpq
 
-from reward_server.scorers.math import regions
-from reward_server.scorers.math.decide import constant_value, features, same_value
-from reward_server.scorers.math.tree import Node, Unreadable, negative
+from touchstone_rewards.reward_server.scorers.math import regions
+from touchstone_rewards.reward_server.scorers.math.decide import (
+    constant_value,
+    features,
+    same_value,
+)
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
 
 Shaper = Callable[[Node], Node]
 

@@ -11,9 +11,9 @@ import re
 
 from flint import arb, fmpq
 
-from reward_server.scorers.math.decide import real_value
-from reward_server.scorers.math.policy import Rounding
-from reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.decide import real_value
+from touchstone_rewards.reward_server.scorers.math.policy import Rounding
+from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 FLOAT_DIGITS = 12
 DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's

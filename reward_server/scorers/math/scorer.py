@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample
-from reward_server.scorers.base import RunsIn, Score
-from reward_server.scorers.math.equal import UnreadableGroundTruth, math_check
-from reward_server.scorers.math.policy import make_policy
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGroundTruth, math_check
+from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 
 
 class MathScorer:

@@ -9,13 +9,13 @@ the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that ma
 
 from __future__ import annotations
 
-from reward_server.scorers.math import regions
-from reward_server.scorers.math.decide import constant_value
-from reward_server.scorers.math.relations import name_of, put, relation
-from reward_server.scorers.math.signs import has_signs, sign_choices
-from reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
-from reward_server.scorers.math.units import make_unit
-from reward_server.scorers.math.vectors import folded
+from touchstone_rewards.reward_server.scorers.math import regions
+from touchstone_rewards.reward_server.scorers.math.decide import constant_value
+from touchstone_rewards.reward_server.scorers.math.relations import name_of, put, relation
+from touchstone_rewards.reward_server.scorers.math.signs import has_signs, sign_choices
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
+from touchstone_rewards.reward_server.scorers.math.units import make_unit
+from touchstone_rewards.reward_server.scorers.math.vectors import folded
 
 # Items that say what they are about: no name before the first holds for them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.tree import Node, Unreadable, contains, negative
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains, negative
 
 MAX_SIGNS = 4
 _SIGNS = frozenset(["pm", "mp"])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from reward_server.scorers.math.case import Case
-from reward_server.scorers.math.decide import APART, same_value
-from reward_server.scorers.math.named import same_family
-from reward_server.scorers.math.rounding import rounds_to
-from reward_server.scorers.math.symbols import TURNING_WORDS
-from reward_server.scorers.math.tree import Node
-from reward_server.scorers.math.units import make_unit
-from reward_server.scorers.math.words import letters_of, same_words, words_of
+from touchstone_rewards.reward_server.scorers.math.case import Case
+from touchstone_rewards.reward_server.scorers.math.decide import APART, same_value
+from touchstone_rewards.reward_server.scorers.math.named import same_family
+from touchstone_rewards.reward_server.scorers.math.rounding import rounds_to
+from touchstone_rewards.reward_server.scorers.math.symbols import TURNING_WORDS
+from touchstone_rewards.reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.units import make_unit
+from touchstone_rewards.reward_server.scorers.math.words import letters_of, same_words, words_of
 
 # A sign on one side only that a policy sets aside: its op, the policy's key and value.
 _SIGNS = (("percent", "percent", "either"), ("degree", "angles", "degrees_optional"))

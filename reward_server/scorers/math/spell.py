@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 MAX_DEPTH = 8
 

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import re
 
-from reward_server.scorers.math.letters import split_word
-from reward_server.scorers.math.symbols import ACCENTS, COMMANDS, IGNORED, JOINTS, Token
-from reward_server.scorers.math.tree import Unreadable
+from touchstone_rewards.reward_server.scorers.math.letters import split_word
+from touchstone_rewards.reward_server.scorers.math.symbols import (
+    ACCENTS,
+    COMMANDS,
+    IGNORED,
+    JOINTS,
+    Token,
+)
+from touchstone_rewards.reward_server.scorers.math.tree import Unreadable
 
 MAX_CHARS = 4_000
 MAX_TOKENS = 2_000

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from flint import acb, fmpq, fmpq_mat
 
-from reward_server.scorers.math.arithmetic import (
+from touchstone_rewards.reward_server.scorers.math.arithmetic import (
     ONE,
     ZERO,
     Point,
@@ -22,9 +22,9 @@ from reward_server.scorers.math.arithmetic import (
     finite,
     power,
 )
-from reward_server.scorers.math.functions import apply
-from reward_server.scorers.math.tree import Node, Unreadable
-from reward_server.scorers.math.work import METER, TooMuchWork, spend
+from touchstone_rewards.reward_server.scorers.math.functions import apply
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.work import METER, TooMuchWork, spend
 
 MAX_TERMS = 400  # of a sum or product that is written out
 GENERIC_WORK = 8

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reward_server.scorers.math.tree import Node, Unreadable, product_of, sum_of
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, product_of, sum_of
 
 MAX_CELLS = 400
 _ARRAYS = frozenset(["matrix", "bracket"])

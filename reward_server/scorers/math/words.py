@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|hbox|operatorname|emph)(?![a-zA-Z])"

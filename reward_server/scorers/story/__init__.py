@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from reward_server.scorers.story.embedded import COMPARISONS, EmbeddedPart
-from reward_server.scorers.story.rules import RULES, RulePart
+from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS, EmbeddedPart
+from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 
 
 def story_scorer(part: str, **config: Any) -> RulePart | EmbeddedPart:

@@ -1,7 +1,7 @@
 """Three stories: for each a good turn written by hand, and the ways to cheat.
 
 The hacks get the best signals there are: what is copied, repeated or short is what a model is most
-sure of. Out: samples, for the tests and for `python -m reward_server.commands.story_hacks`.
+sure of. Out: samples, for the tests and for `commands.story_hacks`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from reward_server.schemas import Sample
-from reward_server.scorers.story.text import sentences, told, units
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.story.text import sentences, told, units
 
 HONEST = {"logprob_gain": 0.15, "exp_neg_cre": 0.3, "history_tokens": 260}
 SURE = {"logprob_gain": 2.0, "exp_neg_cre": 1.0, "history_tokens": 260}

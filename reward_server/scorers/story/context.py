@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample, SampleError
-from reward_server.scorers.story.text import told
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample, SampleError
+from touchstone_rewards.reward_server.scorers.story.text import told
 
 _told = lru_cache(maxsize=1024)(told)
 

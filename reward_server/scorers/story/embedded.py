@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from reward_server.errors import sample_error
-from reward_server.models.config import EmbeddingConfig, ModelConfig
-from reward_server.schemas import Sample, SampleError
-from reward_server.scorers.base import RunsIn, Score
-from reward_server.scorers.story import context
-from reward_server.scorers.story.rules import check_numbers, fullness, ramp
-from reward_server.scorers.story.text import told, with_sentences
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.schemas import Sample, SampleError
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.story import context
+from touchstone_rewards.reward_server.scorers.story.rules import check_numbers, fullness, ramp
+from touchstone_rewards.reward_server.scorers.story.text import told, with_sentences
 
 Texts = list[str] | SampleError
 

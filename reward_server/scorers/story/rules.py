@@ -12,11 +12,11 @@ from functools import partial
 from inspect import signature
 from typing import Any, NamedTuple
 
-from reward_server.errors import sample_error
-from reward_server.schemas import Sample, SampleError
-from reward_server.scorers.base import RunsIn, Score
-from reward_server.scorers.story import context
-from reward_server.scorers.story.text import (
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Sample, SampleError
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.story import context
+from touchstone_rewards.reward_server.scorers.story.text import (
     phrases,
     phrases_of,
     read,

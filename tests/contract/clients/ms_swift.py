@@ -11,7 +11,7 @@ from typing import Any, Optional
 import torch
 from stubs import definitions, outcome
 
-from clients.adapters.ms_swift import RemoteReward
+from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
 
 CHECKOUT, REWARD_URL = Path(sys.argv[1]), sys.argv[2]
 namespace: dict[str, Any] = {

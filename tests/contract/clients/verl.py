@@ -88,7 +88,7 @@ def discriminative(engine: str, profile: str, response: str) -> float:
 
 def custom(responses: list[str], truths: list[Any], **options: Any) -> dict[str, Any]:
     chosen = {
-        "path": "pkg://clients.adapters.verl",
+        "path": "pkg://touchstone_rewards.clients.adapters.verl",
         "name": "compute_score",
         "reward_kwargs": {"url": REWARD_URL, **options},
     }

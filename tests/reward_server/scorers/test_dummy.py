@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
-from reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers import build_scorer
 
 
 def test_the_score_depends_on_the_response_and_the_seed_alone() -> None:

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
-from reward_server.scorers import build_scorer
-from reward_server.scorers.format import CASES, between
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers.format import CASES, between
 
 
 @pytest.mark.parametrize(("style", "response", "expected"), CASES)
@@ -55,7 +55,7 @@ def test_a_megabyte_of_one_tag_is_read_in_linear_time(piece: str) -> None:
 
 
 def test_the_module_prints_its_cases() -> None:
-    command = [sys.executable, "-m", "reward_server.scorers.format"]
+    command = [sys.executable, "-m", "touchstone_rewards.reward_server.scorers.format"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert len(printed.splitlines()) == len(CASES)
     assert "EXPECTED" not in printed

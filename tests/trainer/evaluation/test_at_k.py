@@ -9,7 +9,7 @@ from statistics import fmean
 
 import pytest
 
-from trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
+from touchstone_rewards.trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
 
 Response = tuple[str | None, float]  # its answer, its reward
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
-from trainer.__main__ import main
-from trainer.data import PromptArguments, load_rows
-from trainer.errors import RunFailed
-from trainer.evaluation.command import EvalArguments, rows_of, score_and_write
-from trainer.evaluation.figures import summarize
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data import PromptArguments, load_rows
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.evaluation.command import EvalArguments, rows_of, score_and_write
+from touchstone_rewards.trainer.evaluation.figures import summarize
 
 RIGHT = " 1+1=2 </think> <answer> 2 </answer>"
 WRONG = " 1+1=3 </think> <answer> 3 </answer>"

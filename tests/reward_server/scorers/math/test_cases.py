@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
+from touchstone_rewards.reward_server.scorers.math import (
+    UnreadableGroundTruth,
+    math_check,
+    math_equal,
+)
 
 DATA = Path(__file__).parents[4] / ".." / "shared" / "data"
 

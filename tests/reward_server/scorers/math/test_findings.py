@@ -6,7 +6,11 @@ import time
 
 import pytest
 
-from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
+from touchstone_rewards.reward_server.scorers.math import (
+    UnreadableGroundTruth,
+    math_check,
+    math_equal,
+)
 
 # Work that grows with the power, the square or worse of the input's length.
 COSTLY = {

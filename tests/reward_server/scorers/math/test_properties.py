@@ -7,7 +7,11 @@ from fractions import Fraction
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from reward_server.scorers.math import UnreadableGroundTruth, math_check, math_equal
+from touchstone_rewards.reward_server.scorers.math import (
+    UnreadableGroundTruth,
+    math_check,
+    math_equal,
+)
 
 Tree = int | str | tuple[str, "Tree", "Tree"]
 

@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
-from reward_server.scorers import build_scorer
-from reward_server.scorers.math import MathScorer, UnreadableGroundTruth, math_check, math_equal
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers.math import (
+    MathScorer,
+    UnreadableGroundTruth,
+    math_check,
+    math_equal,
+)
 
 
 def _score(response: str, truth: Any, **config: Any) -> float | None:

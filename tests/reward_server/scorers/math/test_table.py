@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reward_server.scorers.math import math_check, math_equal
-from reward_server.scorers.math.policy import DEFAULT, make_policy
+from touchstone_rewards.reward_server.scorers.math import math_check, math_equal
+from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, make_policy
 
 PAGE = Path(__file__).parents[4] / "docs" / "math.md"
 

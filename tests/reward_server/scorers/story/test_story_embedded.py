@@ -12,13 +12,18 @@ import httpx2
 import msgspec
 import pytest
 
-from reward_server.commands.story_hacks import score_all
-from reward_server.models.embedding import Embedder
-from reward_server.models.parity import Parity
-from reward_server.schemas import Sample, SampleResult
-from reward_server.scorers.story.cases import LIGHTHOUSE, responses, samples, turn
-from reward_server.settings import load_settings
 from tests.live_server import ROOT, LiveServer
+from touchstone_rewards.reward_server.commands.story_hacks import score_all
+from touchstone_rewards.reward_server.models.embedding import Embedder
+from touchstone_rewards.reward_server.models.parity import Parity
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.scorers.story.cases import (
+    LIGHTHOUSE,
+    responses,
+    samples,
+    turn,
+)
+from touchstone_rewards.reward_server.settings import load_settings
 
 PROFILE = """
 scorers:
@@ -108,8 +113,8 @@ def test_without_the_neural_extra_the_server_loads_and_the_story_profile_says_wh
 ):
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from reward_server.errors import ConfigError\n"
-        "from reward_server.profiles import NEURAL_DIR, load_profiles\n"
+        "from touchstone_rewards.reward_server.errors import ConfigError\n"
+        "from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profiles\n"
         "assert 'math' in load_profiles() and 'story' not in load_profiles()\n"
         "try:\n    load_profiles([NEURAL_DIR])\n"
         "except ConfigError as error:\n    print(error)\n"

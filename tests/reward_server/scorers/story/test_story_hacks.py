@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from reward_server.commands.story_hacks import beaten, score_all
-from reward_server.schemas import SampleResult
-from reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
 from tests.live_server import ROOT
+from touchstone_rewards.reward_server.commands.story_hacks import beaten, score_all
+from touchstone_rewards.reward_server.schemas import SampleResult
+from touchstone_rewards.reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
 
 # What each hack is caught by.
 CAUGHT = {

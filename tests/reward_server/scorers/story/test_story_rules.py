@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from reward_server.errors import ConfigError
-from reward_server.schemas import Sample
-from reward_server.scorers import build_scorer
-from reward_server.scorers.base import Score
-from reward_server.scorers.story.cases import turn
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.story.cases import turn
 
 HISTORY: dict[str, Any] = {
     "story_content": "a king lives alone",
