@@ -46,7 +46,7 @@ docker-test: wheels ## build the images, run the whole stack, kill a container i
 	$(BIN)/python -m pytest tests/docker -m docker -s --timeout 5400
 
 fuzz: $(INSTALLED) ## 1,000 generated requests to every operation of the wire
-	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/reward_server/test_fuzz_wire.py
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/reward_server/http/test_fuzz_wire.py
 
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
 	$(BIN)/python -m touchstone_rewards.reward_server.openapi > tests/reward_server/openapi.json

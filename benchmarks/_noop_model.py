@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from touchstone_rewards.reward_server.model_thread import Prepared
 from touchstone_rewards.reward_server.models.config import ModelConfig
+from touchstone_rewards.reward_server.models.thread import Prepared
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 

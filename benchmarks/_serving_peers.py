@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from touchstone_rewards.reward_server.body import read_body, send_json
+from touchstone_rewards.reward_server.http.body import read_body, send_json
 from touchstone_rewards.reward_server.schemas import (
     SampleErrorCode,
     SampleResult,

@@ -18,11 +18,11 @@ from typing import Any
 import psutil
 
 from benchmarks import record
-from touchstone_rewards.reward_server.engine import Engine, create_engine
-from touchstone_rewards.reward_server.metrics import Metrics
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 GROUPS, GROUP, ROUNDS, TEXT_BYTES = 32, 16, 9, 2048
 REPEATED = (0, 8, 15)

@@ -1,5 +1,5 @@
 """What a sample costs the server, by profile and by the samples of a request: `reward-server plan`
-reads it from `reward_server/capacity.json`, which this writes.
+reads it from `reward_server/commands/capacity.json`, which this writes.
 
 Processor time of the server's process and of its workers, over real solutions; no peers.
 """
@@ -20,8 +20,12 @@ import msgspec
 import psutil
 
 from benchmarks import RESULTS, machine, record
-from touchstone_rewards.reward_server.capacity import MEASURED
-from touchstone_rewards.trainer.local_server import free_port, start_server, wait_until_ready
+from touchstone_rewards.reward_server.commands.capacity import MEASURED
+from touchstone_rewards.trainer.workflow.local_server import (
+    free_port,
+    start_server,
+    wait_until_ready,
+)
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")

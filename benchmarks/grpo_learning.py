@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import record
 from touchstone_rewards.trainer.__main__ import main as trainer
-from touchstone_rewards.trainer.samples import read_samples
+from touchstone_rewards.trainer.data.kept_samples import read_samples
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "trainer" / "configs" / "learning_tiny.yaml"

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks import record
 from touchstone_rewards.trainer.__main__ import main as trainer
-from touchstone_rewards.trainer.word_problems import RL_PROMPTS, make_word_problems
+from touchstone_rewards.trainer.toy.word_problems import RL_PROMPTS, make_word_problems
 
 SEEDS = (0, 1, 2)
 ROOT = Path(__file__).parents[1]

@@ -38,8 +38,8 @@ from touchstone_rewards.reward_server.scorers.math import (
     math_check,
     math_equal,
 )
+from touchstone_rewards.reward_server.scorers.math.answers.read import remembered
 from touchstone_rewards.reward_server.scorers.math.equal import compare, ground_truth_texts
-from touchstone_rewards.reward_server.scorers.math.read import remembered
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SILENCE_S = 30

@@ -23,13 +23,13 @@ from matplotlib.figure import Figure
 
 from benchmarks import RESULTS, record
 from touchstone_rewards.trainer.__main__ import main as trainer
-from touchstone_rewards.trainer.data import load_rows
+from touchstone_rewards.trainer.data.kept_samples import read_samples
+from touchstone_rewards.trainer.data.rows import load_rows
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
-from touchstone_rewards.trainer.intervals import wilson
-from touchstone_rewards.trainer.local_server import reward_server
-from touchstone_rewards.trainer.plots import LIGHT
-from touchstone_rewards.trainer.samples import read_samples
+from touchstone_rewards.trainer.running.intervals import wilson
+from touchstone_rewards.trainer.running.plots import LIGHT
 from touchstone_rewards.trainer.story import tiny
+from touchstone_rewards.trainer.workflow.local_server import reward_server
 
 SEEDS = (0, 1, 2)
 CONFIGS = Path(__file__).parents[1] / "trainer" / "configs"

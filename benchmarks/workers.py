@@ -31,9 +31,9 @@ import psutil
 from msgspec import msgpack
 
 from benchmarks import record
+from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score, ScorerSpec
-from touchstone_rewards.reward_server.workers import WorkerPool
 
 SAMPLES, REPEATS, ROUNDS, CHUNKS, TEXT_BYTES = 4000, 3, 9, (1, 8), 2048
 DEADLINE_S, OUR_TRIALS, PEER_TRIALS = 0.3, 40, 3

@@ -20,28 +20,39 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from touchstone_rewards import __version__
-from touchstone_rewards.reward_server.auth import KeyRing
-from touchstone_rewards.reward_server.background import Background, attach, running
-from touchstone_rewards.reward_server.body import decode, encode, read_body, send_json, unless_gone
 from touchstone_rewards.reward_server.compat.routes import compat_routes
 from touchstone_rewards.reward_server.dashboard.data import Sources
 from touchstone_rewards.reward_server.dashboard.routes import dashboard_routes
-from touchstone_rewards.reward_server.engine import Engine, PoolMaker, create_engine, worker_pool
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
     RequestError,
     Unauthorized,
 )
-from touchstone_rewards.reward_server.gate import Gate
-from touchstone_rewards.reward_server.metrics import Metrics
-from touchstone_rewards.reward_server.model_host import BatcherMaker, batcher
-from touchstone_rewards.reward_server.model_routes import model_routes
-from touchstone_rewards.reward_server.normalization import Normalizers
+from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.http.body import (
+    decode,
+    encode,
+    read_body,
+    send_json,
+    unless_gone,
+)
+from touchstone_rewards.reward_server.http.gate import Gate
+from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.openapi import openapi_document
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import (
+    Engine,
+    PoolMaker,
+    create_engine,
+    worker_pool,
+)
+from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker, batcher
+from touchstone_rewards.reward_server.scoring.normalization import Normalizers
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.watching.background import Background, attach, running
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
 # FastAPI's own would trace every request a second time, exceptions with their text.
@@ -110,7 +121,7 @@ def create_app(
 
 def _trace(app: FastAPI, engine: Engine, routes: list[str]) -> None:
     try:
-        from touchstone_rewards.reward_server.tracing import trace_app
+        from touchstone_rewards.reward_server.telemetry.tracing import trace_app
 
         trace_app(app, engine, routes)
     except ImportError as error:

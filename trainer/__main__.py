@@ -29,16 +29,20 @@ COMMANDS: dict[str, str] = {
     "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
 MODULES = {
-    "rm": "reward_model",
+    "sft": "sft",
+    "rm": "preference.reward_model",
+    "dpo": "preference.dpo",
     "grpo": "grpo.command",
     "ppo": "ppo.command",
     "lim": "lim.command",
     "limr": "limr.command",
     "study grpo": "study.command",
     "eval": "evaluation.command",
-    "data pairs": "pairs",
+    "convert": "preference.convert",
+    "data pairs": "preference.pairs",
     "data story": "story.convert",
-    "data show": "show",
+    "data show": "data.show",
+    "demo": "toy.demo",
 }
 
 
@@ -73,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     os.environ.update(environment(command) | os.environ)
     try:
-        import_module(f"{__package__}.{MODULES.get(command, command)}").run(rest)
+        import_module(f"{__package__}.{MODULES[command]}").run(rest)
     except (InputError, RunFailed) as error:
         print(f"trainer {command}: {error}", file=sys.stderr)
         return error.exit_code

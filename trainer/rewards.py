@@ -28,8 +28,8 @@ from touchstone_rewards.clients import (
     Unauthorized,
 )
 from touchstone_rewards.clients.adapters.trl import TrlOptions, mean_scores, rewards_of, samples_of
+from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
-from touchstone_rewards.trainer.samples import KeptSample, SampleWriter
 
 logger = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 from datasets import Dataset
 from msgspec import structs
 
-from touchstone_rewards.reward_server.engine import Engine, create_engine
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.metrics import Metrics
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import load_settings
-from touchstone_rewards.trainer.data import ensure_sample_ids, load_rows
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.trainer.data.rows import ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import InputError
 
 ANSWER_COLUMNS = ("ground_truth", "answer", "solution", "target", "completion")

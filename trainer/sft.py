@@ -1,6 +1,6 @@
 """`trainer sft`: TRL's SFTTrainer with TRL's own fields, on prompts and responses.
 
-In: a model, rows in one of the shapes of `shapes.py`. Out: a run folder with the model, `run.json`,
+In: a model, rows in a shape of `data/sft_formats.py`. Out: a run folder with the model, `run.json`,
 curves and a report. The loss goes over responses only, unless the fields say otherwise. No rewards.
 """
 
@@ -16,13 +16,13 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from touchstone_rewards.trainer.adapters import AdapterArguments, model_for_trl
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data import DataArguments
+from touchstone_rewards.trainer.data.rows import DataArguments
+from touchstone_rewards.trainer.data.sft_formats import Scope, sft_rows
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.launch import model_init_kwargs, tokenizer_of, train_on_rows
-from touchstone_rewards.trainer.preference import check_prompts_fit
-from touchstone_rewards.trainer.shapes import Scope, sft_rows
+from touchstone_rewards.trainer.preference.rows import check_prompts_fit
+from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
+from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
 TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
 

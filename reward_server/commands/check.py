@@ -20,12 +20,12 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.engine import Engine, create_engine
 from touchstone_rewards.reward_server.errors import ConfigError, RequestError
-from touchstone_rewards.reward_server.metrics import Metrics
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 # Scores of one sample alone and among others may differ in their last bits only.
 TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 2e-2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from touchstone_rewards.reward_server.capacity import Model, Plan, cost_of, measured, plan
+from touchstone_rewards.reward_server.commands.capacity import Model, Plan, cost_of, measured, plan
 from touchstone_rewards.reward_server.errors import ConfigError
 
 

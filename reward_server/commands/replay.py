@@ -26,20 +26,20 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.engine import Engine
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.offline import (
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.stored.stream import (
     BATCH_SAMPLES,
     batches,
     offline_engine,
     score_stream,
     started,
 )
-from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
-from touchstone_rewards.reward_server.score_log import ScoreLine, log_files
-from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.verdicts import differ, verdict
+from touchstone_rewards.reward_server.watching.score_log import ScoreLine, log_files
+from touchstone_rewards.reward_server.watching.verdicts import differ, verdict
 
 STEP_FILE = re.compile(r"samples_step_(\d+)\.jsonl")
 SHOWN_CHANGES = 20

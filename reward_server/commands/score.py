@@ -23,9 +23,11 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.engine import Engine
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.offline import (
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.stream import (
     BATCH_SAMPLES,
     Tally,
     batches,
@@ -34,8 +36,6 @@ from touchstone_rewards.reward_server.offline import (
     score_stream,
     started,
 )
-from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
-from touchstone_rewards.reward_server.settings import Settings
 
 T = TypeVar("T")
 
@@ -121,7 +121,12 @@ def _opened(path: Path, stack: ExitStack) -> tuple[int, Iterator[Sample]]:
 
 def _parquet(path: Path) -> tuple[int, Iterator[Sample]]:
     need_pyarrow()
-    from touchstone_rewards.reward_server.bulk import Rejected, place, read_rows, whole_file
+    from touchstone_rewards.reward_server.stored.partitions import (
+        Rejected,
+        place,
+        read_rows,
+        whole_file,
+    )
 
     part, total = whole_file(path)
 

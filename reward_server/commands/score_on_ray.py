@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from touchstone_rewards.reward_server.commands.score import need_pyarrow, progress_bar
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.offline import Tally, known_profile
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.ray_session import prepare
+from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.stream import Tally, known_profile
 
 if TYPE_CHECKING:
-    from touchstone_rewards.reward_server.bulk import Partition
-    from touchstone_rewards.reward_server.ray_bulk import Outcome
+    from touchstone_rewards.reward_server.ray.bulk import Outcome
+    from touchstone_rewards.reward_server.stored.partitions import Partition
 
 SHOWN_FAILURES = 20
 
@@ -33,7 +33,7 @@ def score_on_ray(arguments: argparse.Namespace, settings: Settings) -> int:
     """
     profile = _checked(arguments, settings)
     need_pyarrow()
-    from touchstone_rewards.reward_server.bulk import (
+    from touchstone_rewards.reward_server.stored.partitions import (
         Manifest,
         cut,
         input_files,
@@ -76,7 +76,7 @@ def _score(
     """What each partition came to, by its name."""
     if not todo:
         return {}
-    from touchstone_rewards.reward_server.ray_bulk import Job, run
+    from touchstone_rewards.reward_server.ray.bulk import Job, run
 
     if settings.profiles_dir is not None:
         settings.profiles_dir = settings.profiles_dir.absolute()

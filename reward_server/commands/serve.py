@@ -21,12 +21,12 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.connections import Connection, close_silent
 from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
-from touchstone_rewards.reward_server.logs import configure
-from touchstone_rewards.reward_server.memory import keep_freed_memory
-from touchstone_rewards.reward_server.ray_session import prepare
+from touchstone_rewards.reward_server.http.connections import Connection, close_silent
+from touchstone_rewards.reward_server.models.memory import keep_freed_memory
+from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.telemetry.logs import configure
 
 add_arguments = add_settings_arguments
 logger = logging.getLogger("touchstone_rewards.reward_server")
@@ -68,7 +68,7 @@ def serve_on_ray(settings: Settings) -> int:
         ConfigError: Ray is not installed.
     """
     prepare("--cluster")
-    from touchstone_rewards.reward_server.cluster import run as run_cluster
+    from touchstone_rewards.reward_server.ray.cluster import run as run_cluster
 
     return run_cluster(settings)
 

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from touchstone_rewards.reward_server.engine import create_engine
-from touchstone_rewards.reward_server.metrics import Metrics
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
+from touchstone_rewards.reward_server.scoring.engine import create_engine
 from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 Results = dict[str, list[SampleResult]]
 

@@ -13,13 +13,19 @@ from urllib.parse import parse_qs
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from touchstone_rewards.reward_server.body import decode, encode, read_body, send_json, unless_gone
 from touchstone_rewards.reward_server.compat.format import Format, Verdict
 from touchstone_rewards.reward_server.compat.formats import FORMATS
 from touchstone_rewards.reward_server.compat.ground_truths import GroundTruths
-from touchstone_rewards.reward_server.engine import Engine
 from touchstone_rewards.reward_server.errors import ConfigError, NoReward, NoRewardNow
+from touchstone_rewards.reward_server.http.body import (
+    decode,
+    encode,
+    read_body,
+    send_json,
+    unless_gone,
+)
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
 
 DEFAULT_PROFILE = "math"

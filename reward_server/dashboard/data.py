@@ -17,11 +17,11 @@ from msgspec import Struct
 from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.dashboard.live import Failures, Live, Rates
 from touchstone_rewards.reward_server.dashboard.recent import Recent, RecentSamples, excerpt
-from touchstone_rewards.reward_server.engine import Engine, by_profile
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import ModelInfo, ShadowInfo
-from touchstone_rewards.reward_server.shadow import Shadows
-from touchstone_rewards.reward_server.watch import Watch, Watched
+from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
+from touchstone_rewards.reward_server.watching.hacking import Watch, Watched
+from touchstone_rewards.reward_server.watching.shadow import Shadows
 
 # Up to so many different values, each has a bar of its own; beyond, they share equal bins.
 MAX_VALUES = 12

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from touchstone_rewards.reward_server.tallies import Tally, Verdicts
+from touchstone_rewards.reward_server.telemetry.tallies import Tally, Verdicts
 
 SLOT_S = 2
 SLOTS = 300

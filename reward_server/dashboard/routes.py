@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from touchstone_rewards.reward_server.body import decode, encode
 from touchstone_rewards.reward_server.dashboard.data import Sources, gather
 from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.http.body import decode, encode
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 
 FOLDER = Path(__file__).parent

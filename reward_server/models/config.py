@@ -12,8 +12,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from touchstone_rewards.reward_server.model_thread import Model
 from touchstone_rewards.reward_server.models.files import folder_digest, resolve
+from touchstone_rewards.reward_server.models.thread import Model
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

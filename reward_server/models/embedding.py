@@ -16,7 +16,6 @@ import torch
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.model_thread import Prepared
 from touchstone_rewards.reward_server.models.backends import (
     BACKENDS,
     backend_forward,
@@ -40,6 +39,7 @@ from touchstone_rewards.reward_server.models.packed import LAYOUTS, Forward, Ids
 from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from touchstone_rewards.reward_server.models.sentence import Pooling, Step, read_pooling
 from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
+from touchstone_rewards.reward_server.models.thread import Prepared
 from touchstone_rewards.reward_server.models.vector_cache import Embedding, VectorCache
 
 log = logging.getLogger(__name__)

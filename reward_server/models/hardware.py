@@ -12,8 +12,8 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.memory import keep_freed_memory
-from touchstone_rewards.reward_server.model_thread import OutOfMemory
+from touchstone_rewards.reward_server.models.memory import keep_freed_memory
+from touchstone_rewards.reward_server.models.thread import OutOfMemory
 
 # The tokenizer's own threads would compete with the one that the model has.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

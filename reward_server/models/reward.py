@@ -17,7 +17,6 @@ from msgspec import Struct
 from transformers import PreTrainedTokenizerBase
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.model_thread import Prepared
 from touchstone_rewards.reward_server.models.checkpoint import (
     Checkpoint,
     baked_normalization,
@@ -35,6 +34,7 @@ from touchstone_rewards.reward_server.models.hardware import (
 from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids, layouts_for, pad
 from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
+from touchstone_rewards.reward_server.models.thread import Prepared
 
 DEFAULT_MAX_TOKENS = 32_768
 

@@ -175,7 +175,7 @@ def test_trl_trains_on_the_rewards_and_outlives_the_server(
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    from touchstone_rewards.trainer.tiny_model import make_model
+    from touchstone_rewards.trainer.toy.tiny_model import make_model
 
     keeper = Keeper()
     there = AsyncRemoteRewardClient(server.url).as_trl_reward("dummy", on_results=keeper)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.live_server import ROOT
-from touchstone_rewards.trainer.local_server import free_port
+from touchstone_rewards.trainer.workflow.local_server import free_port
 
 
 def compose_command() -> list[str] | None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.live_server import ROOT, LiveServer
-from touchstone_rewards.trainer.local_server import free_port
+from touchstone_rewards.trainer.workflow.local_server import free_port
 
 BOARD = ROOT / "docker" / "grafana" / "dashboards" / "touchstone.json"
 CONFIG = ROOT / "docker" / "prometheus" / "prometheus.yml"

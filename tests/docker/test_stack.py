@@ -20,7 +20,7 @@ from tests.docker.stack import (
     wait_for,
 )
 from tests.live_server import ROOT
-from touchstone_rewards.trainer.samples import read_samples, step_files
+from touchstone_rewards.trainer.data.kept_samples import read_samples, step_files
 
 pytestmark = pytest.mark.docker
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
-from touchstone_rewards.reward_server.model_thread import OutOfMemory, Prepared
+from touchstone_rewards.reward_server.models.thread import OutOfMemory, Prepared
 
 
 class Dying(Noop):

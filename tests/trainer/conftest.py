@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from touchstone_rewards.trainer.arithmetic import Problem, draw_problems, plain_response, split_sums
-from touchstone_rewards.trainer.tiny_model import make_model
+from touchstone_rewards.trainer.toy.arithmetic import (
+    Problem,
+    draw_problems,
+    plain_response,
+    split_sums,
+)
+from touchstone_rewards.trainer.toy.tiny_model import make_model
 
 GrpoFlags = Callable[..., list[str]]
 

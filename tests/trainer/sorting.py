@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.trainer.conftest import write_rows
-from touchstone_rewards.trainer.tiny_model import make_model
+from touchstone_rewards.trainer.toy.tiny_model import make_model
 
 PROMPT = "Two trees from A to Z:"
 TREES = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from touchstone_rewards.trainer.config import given_fields, parse_config
-from touchstone_rewards.trainer.data import PromptArguments
+from touchstone_rewards.trainer.data.rows import PromptArguments
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.command import EvalArguments
 from touchstone_rewards.trainer.evaluation.generation import Generation

@@ -16,7 +16,7 @@ import torch
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
-from tests.trainer.test_grpo import AtStep, StartServer, build, kept
+from tests.trainer.grpo.test_command import AtStep, StartServer, build, kept
 from touchstone_rewards.trainer.errors import RunFailed
 
 NONSENSE = {

@@ -9,10 +9,10 @@ import pytest
 from tests.trainer.conftest import write_rows
 from touchstone_rewards.trainer import sft
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.arithmetic import Problem, plain_response
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate
-from touchstone_rewards.trainer.provenance import write_provenance
+from touchstone_rewards.trainer.running.provenance import write_provenance
+from touchstone_rewards.trainer.toy.arithmetic import Problem, plain_response
 
 
 @pytest.fixture

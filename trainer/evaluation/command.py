@@ -18,7 +18,7 @@ from rich.console import Console
 
 from touchstone_rewards.clients import Sample
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data import (
+from touchstone_rewards.trainer.data.rows import (
     PromptArguments,
     ensure_sample_ids,
     load_rows,

@@ -12,7 +12,7 @@ from typing import Any
 
 from touchstone_rewards.clients import ScoreResult
 from touchstone_rewards.trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
-from touchstone_rewards.trainer.intervals import normal, rate
+from touchstone_rewards.trainer.running.intervals import normal, rate
 
 Group = Sequence[ScoreResult | None]
 

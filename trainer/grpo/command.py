@@ -14,9 +14,9 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 
-from touchstone_rewards.trainer.adapters import peft_of, quantization_of
 from touchstone_rewards.trainer.config import given_fields, parse_config, require
-from touchstone_rewards.trainer.data import (
+from touchstone_rewards.trainer.data.kept_samples import SampleWriter, step_files
+from touchstone_rewards.trainer.data.rows import (
     DataArguments,
     PromptArguments,
     ensure_sample_ids,
@@ -30,7 +30,16 @@ from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
-from touchstone_rewards.trainer.launch import (
+from touchstone_rewards.trainer.rewards import (
+    HoldWithoutRewards,
+    RewardArguments,
+    ServerReward,
+    check_server,
+    connect,
+)
+from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
+from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.running.run import (
     check_model_path,
     checkpoint_to_resume,
     evaluation_rows,
@@ -39,15 +48,6 @@ from touchstone_rewards.trainer.launch import (
     train_and_finish,
     training_rows,
 )
-from touchstone_rewards.trainer.provenance import command_line, write_provenance
-from touchstone_rewards.trainer.rewards import (
-    HoldWithoutRewards,
-    RewardArguments,
-    ServerReward,
-    check_server,
-    connect,
-)
-from touchstone_rewards.trainer.samples import SampleWriter, step_files
 from touchstone_rewards.trainer.story.signals import SignalArguments
 from touchstone_rewards.trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
 

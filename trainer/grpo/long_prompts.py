@@ -14,7 +14,7 @@ from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.config import RolloutArguments
-from touchstone_rewards.trainer.launch import tokenizer_of
+from touchstone_rewards.trainer.running.run import tokenizer_of
 
 
 def fit_prompts(

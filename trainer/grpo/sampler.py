@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from trl.trainer.utils import RepeatSampler
 
+from touchstone_rewards.trainer.data.kept_samples import KeptSample
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.samples import KeptSample
 
 UNKNOWN_WEIGHT = 0.25
 

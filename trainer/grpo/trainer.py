@@ -23,9 +23,10 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from touchstone_rewards.trainer.greedy import greedy
+from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.grpo.advantages import advantages_of, group_std, zero_variance
 from touchstone_rewards.trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
+from touchstone_rewards.trainer.grpo.greedy_eval import greedy
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
 from touchstone_rewards.trainer.grpo.refill import other_rows, rows_of_groups, with_groups
@@ -36,7 +37,6 @@ from touchstone_rewards.trainer.grpo.sampler import (
     records_of,
 )
 from touchstone_rewards.trainer.rewards import HoldWithoutRewards
-from touchstone_rewards.trainer.samples import read_samples
 
 
 class GrpoTrainer(GRPOTrainer):

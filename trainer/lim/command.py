@@ -28,7 +28,7 @@ from touchstone_rewards.trainer.lim.methods import (
 from touchstone_rewards.trainer.lim.output import Selection, write_selection
 from touchstone_rewards.trainer.lim.page import write_page
 from touchstone_rewards.trainer.lim.table import NoEpochs, RewardTable, read_table
-from touchstone_rewards.trainer.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 
 FILLS = get_args(Fill)
 

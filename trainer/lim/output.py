@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from touchstone_rewards.trainer.data import ensure_sample_ids, load_rows
+from touchstone_rewards.trainer.data.rows import ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.lim.table import Facts
 

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from touchstone_rewards.trainer.plots import DARK, LIGHT, Theme
+from touchstone_rewards.trainer.running.plots import DARK, LIGHT, Theme
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "lim.html"
 LINES_DRAWN = 60

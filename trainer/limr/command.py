@@ -22,9 +22,15 @@ from rich.console import Console
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.write import SUMMARY, as_table
-from touchstone_rewards.trainer.local_server import reward_server
-from touchstone_rewards.trainer.stages import MODEL_FILES, Stage, filled, only_one, run_stage
-from touchstone_rewards.trainer.word_problems import make_word_problems
+from touchstone_rewards.trainer.toy.word_problems import make_word_problems
+from touchstone_rewards.trainer.workflow.local_server import reward_server
+from touchstone_rewards.trainer.workflow.stages import (
+    MODEL_FILES,
+    Stage,
+    filled,
+    only_one,
+    run_stage,
+)
 
 THIRD_STAGES = ("rl", "sft")
 # A selection to compare with: the fields of `trainer lim` that differ from those of the chosen one.

@@ -14,7 +14,7 @@ from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data import DataArguments, PromptArguments, ensure_sample_ids
+from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, ensure_sample_ids
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.command import (
     SAMPLES,
@@ -22,21 +22,21 @@ from touchstone_rewards.trainer.grpo.command import (
     open_samples,
     prepare_rows,
 )
-from touchstone_rewards.trainer.launch import (
+from touchstone_rewards.trainer.limr.arguments import LimrArguments
+from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
+from touchstone_rewards.trainer.rewards import (
+    RewardArguments,
+    check_server,
+    connect,
+)
+from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
+from touchstone_rewards.trainer.running.run import (
     check_model_path,
     checkpoint_to_resume,
     evaluation_rows,
     train_and_finish,
     training_rows,
-)
-from touchstone_rewards.trainer.limr.arguments import LimrArguments
-from touchstone_rewards.trainer.ppo.config import PPOConfig
-from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
-from touchstone_rewards.trainer.provenance import command_line, write_provenance
-from touchstone_rewards.trainer.rewards import (
-    RewardArguments,
-    check_server,
-    connect,
 )
 
 TYPES = (DataArguments, PromptArguments, RewardArguments, PPOConfig, ModelConfig)

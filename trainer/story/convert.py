@@ -20,7 +20,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from rich.console import Console
 
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data import PROMPTS
+from touchstone_rewards.trainer.data.rows import PROMPTS
 from touchstone_rewards.trainer.errors import InputError
 
 FORMAT_PROMPT = PROMPTS / "story_generation.jinja"

@@ -17,7 +17,7 @@ from jinja2 import Template
 from transformers import PreTrainedTokenizerFast
 
 from touchstone_rewards.trainer.story.convert import Problem, story_rows
-from touchstone_rewards.trainer.tiny_model import make_model
+from touchstone_rewards.trainer.toy.tiny_model import make_model
 
 THINGS = ("key", "coin", "map", "ring", "lamp", "rope")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")

@@ -18,12 +18,18 @@ from rich.markdown import Markdown
 
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.local_server import reward_server
-from touchstone_rewards.trainer.stages import MODEL_FILES, Stage, filled, only_one, run_stage
 from touchstone_rewards.trainer.study.figures import Curve, read_curve, summarize
 from touchstone_rewards.trainer.study.settings import COMPARISONS, REFERENCE, SETTINGS, Comparison
 from touchstone_rewards.trainer.study.write import write_study
-from touchstone_rewards.trainer.word_problems import make_word_problems
+from touchstone_rewards.trainer.toy.word_problems import make_word_problems
+from touchstone_rewards.trainer.workflow.local_server import reward_server
+from touchstone_rewards.trainer.workflow.stages import (
+    MODEL_FILES,
+    Stage,
+    filled,
+    only_one,
+    run_stage,
+)
 
 CLIP_RANGE = ("epsilon", "epsilon_high", "delta")  # refused beside `clip: false`
 SECTIONS: dict[str, type] = dict.fromkeys(("grpo", "settings", "comparisons"), dict)

@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from touchstone_rewards.trainer.errors import RunFailed
-from touchstone_rewards.trainer.intervals import student
-from touchstone_rewards.trainer.plots import series
+from touchstone_rewards.trainer.running.intervals import student
+from touchstone_rewards.trainer.running.plots import series
 from touchstone_rewards.trainer.study.settings import Comparison
 
 ACCURACY, FORMAT = "eval_held_out/accuracy", "eval_held_out/format_rate"

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from touchstone_rewards.trainer.plots import COLUMNS, LIGHT, Theme
+from touchstone_rewards.trainer.running.plots import COLUMNS, LIGHT, Theme
 
 
 def draw_study(found: Mapping[str, Any], theme: Theme = LIGHT) -> bytes:

@@ -13,7 +13,9 @@ from touchstone_rewards.reward_server.scorers.math.equal import (
     math_equal,
 )
 from touchstone_rewards.reward_server.scorers.math.extract import extract_boxed_answer
-from touchstone_rewards.reward_server.scorers.math.normalize import normalize_math_expression
+from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
+    normalize_math_expression,
+)
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.scorer import MathScorer
 

@@ -13,14 +13,16 @@ from zlib import crc32
 
 from msgspec import Struct, structs
 
-from touchstone_rewards.reward_server.end_tokens import without_end_tokens
-from touchstone_rewards.reward_server.scorers.math.compare import new_case, same
+from touchstone_rewards.reward_server.scorers.math.answers.read import Reading, read
+from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
 from touchstone_rewards.reward_server.scorers.math.extract import find_answer, find_boxes, retracted
-from touchstone_rewards.reward_server.scorers.math.normalize import normalize_math_expression
+from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
+    normalize_math_expression,
+)
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
-from touchstone_rewards.reward_server.scorers.math.read import Reading, read
+from touchstone_rewards.reward_server.scorers.math.rules.compare import new_case, same
 from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
-from touchstone_rewards.reward_server.scorers.math.work import TooMuchWork, refill
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from touchstone_rewards.reward_server.scorers.math.symbols import TURNING_WORDS
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 
 Place = Literal["boxed", "answer_tag", "hashes", "phrase", "last_value"]
 PLACES: tuple[Place, ...] = get_args(Place)

@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.dashboard.recent import (
 )
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult
-from touchstone_rewards.reward_server.tallies import Verdicts, tally
+from touchstone_rewards.reward_server.telemetry.tallies import Verdicts, tally
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
 

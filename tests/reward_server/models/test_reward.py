@@ -20,11 +20,11 @@ from transformers import (
 
 from tests.reward_server.models import tiny
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.model_thread import OutOfMemory
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.hardware import memory_errors
 from touchstone_rewards.reward_server.models.reward import RewardModel
 from touchstone_rewards.reward_server.models.text import Text, Tokens
+from touchstone_rewards.reward_server.models.thread import OutOfMemory
 from touchstone_rewards.reward_server.schemas import Message, SampleError
 
 

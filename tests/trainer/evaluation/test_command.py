@@ -11,7 +11,7 @@ import pytest
 from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.data import PromptArguments, load_rows
+from touchstone_rewards.trainer.data.rows import PromptArguments, load_rows
 from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.evaluation.command import EvalArguments, rows_of, score_and_write
 from touchstone_rewards.trainer.evaluation.figures import summarize

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from touchstone_rewards.trainer.arithmetic import Problem, plain_response
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generated import GENERATED, append_batch, open_generated
 from touchstone_rewards.trainer.evaluation.generation import (
@@ -19,7 +18,8 @@ from touchstone_rewards.trainer.evaluation.generation import (
     generate,
     plan_batches,
 )
-from touchstone_rewards.trainer.tiny_model import make_model
+from touchstone_rewards.trainer.toy.arithmetic import Problem, plain_response
+from touchstone_rewards.trainer.toy.tiny_model import make_model
 
 Responses = list[list[str]]
 VLLM_SHARE = 0.2  # of the memory, which the tests have not for themselves

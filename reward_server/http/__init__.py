@@ -1,0 +1,1 @@
+"""HTTP: who may ask, how much, and the bytes that arrive and leave."""

@@ -1,0 +1,60 @@
+"""Who may ask: `Authorization: Bearer KEY`, `X-API-Key: KEY` or Basic authorization whose password
+is the key, compared in constant time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+
+from touchstone_rewards.reward_server.caller import Caller
+from touchstone_rewards.reward_server.settings import ApiKey
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class KeyRing:
+    """The keys that open the server and whose they are. An empty ring opens for everyone."""
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        # Digests have one length, so a comparison tells nothing of a key's length either.
+        self._keys = [
+            (key.digest, Caller(key.name, key.max_pending_samples, key.samples_per_s))
+            for key in keys
+        ]
+
+    def __bool__(self) -> bool:
+        """Is a key asked for at all?"""
+        return bool(self._keys)
+
+    def owner(self, headers: Headers) -> Caller | None:
+        """Whose key these headers carry, if it is one that opens."""
+        offered = hashlib.sha256(offered_key(headers)).digest()
+        found = None
+        for digest, caller in self._keys:  # all of them, so that time does not tell which it was
+            if hmac.compare_digest(offered, digest):
+                found = caller
+        return found
+
+
+def offered_key(headers: Headers) -> bytes:
+    """The key that a request brings, or nothing. Header names come in lower case (ASGI)."""
+    for name, value in headers:
+        if name == b"x-api-key":
+            return value.strip()
+        if name == b"authorization":
+            scheme, _, rest = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                return rest.strip()
+            if scheme.lower() == b"basic":
+                return _password(rest)
+    return b""
+
+
+def _password(encoded: bytes) -> bytes:
+    """What `http://:KEY@host/` becomes: base64 of a name, which is no matter, a colon and KEY."""
+    try:
+        return base64.b64decode(encoded).partition(b":")[2]
+    except ValueError:
+        return b""

@@ -1,0 +1,228 @@
+"""What every request passes on its way in and out: request id, key, body, metrics, log, errors.
+
+Pure ASGI, because one `BaseHTTPMiddleware` costs two thirds of the single-sample rate. A failure
+leaves as the wire's error body; a traceback goes to the log, never to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from touchstone_rewards.reward_server.caller import Served, begin
+from touchstone_rewards.reward_server.errors import (
+    InternalError,
+    QueueFull,
+    RequestError,
+    RequestTooLarge,
+    Unauthorized,
+)
+from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, Inflater, inflater
+from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.telemetry.logs import log_request
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+# Nothing is sent with it; so is such a request counted and logged.
+CLIENT_GONE = 499
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+
+
+class ClientGone(Exception):
+    """The caller hung up: there is no one to answer."""
+
+
+class Gate:
+    """ASGI middleware around the whole app.
+
+    It calls the endpoints of `routes` itself: past the app's own middleware and its search for the
+    route, which cost more than a sample. All else, wrong methods included, goes to the app.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: KeyRing,
+        settings: Settings,
+        metrics: Metrics,
+        routes: Iterable[Route],
+    ) -> None:
+        self.app = app
+        self.keys = keys
+        self.metrics = metrics
+        self.routes = {route.path: route for route in routes}
+        self.log_samples = settings.log_samples
+        self.bodies = Bodies(settings.max_body_bytes, settings.max_pending_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        exchange = _Exchange(headers, receive, send, self.bodies)
+        served = begin(None, exchange.request_id)
+        try:
+            self._check(scope, headers, served)
+            exchange.inflater = inflater(headers.get(b"content-encoding", b""))
+            await self._app_for(scope)(scope, exchange.receive, exchange.send)
+        except ClientGone:
+            exchange.status = exchange.status or CLIENT_GONE
+        except RequestError as error:
+            await exchange.fail(error)
+        except Exception:  # the request boundary: our bug, and the server goes on
+            logger.exception("request %s failed", exchange.request_id)
+            message = "this is a bug of the server; its log has the details under the request_id"
+            await exchange.fail(InternalError(message))
+        finally:
+            self.bodies.pending_bytes -= exchange.body_bytes
+        self._note(scope["path"], exchange, served, time.perf_counter() - started)
+        # The task lives on for a while, and with it all that was asked and answered.
+        served.forget()
+
+    def _app_for(self, scope: Scope) -> ASGIApp:
+        route = self.routes.get(scope["path"])
+        if route is not None and scope["method"] in (route.methods or ()):
+            return route.app
+        return self.app
+
+    def _check(self, scope: Scope, headers: dict[bytes, bytes], served: Served) -> None:
+        if self.keys:
+            served.caller = self.keys.owner(scope["headers"])
+            if served.caller is None and scope["path"] not in OPEN_PATHS:
+                raise Unauthorized(
+                    "no key or a wrong key came; send 'Authorization: Bearer KEY' or "
+                    "'X-API-Key: KEY'"
+                )
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.bodies.max_body_bytes:
+            raise _too_large(f"a body of {int(announced)} bytes", self.bodies.max_body_bytes)
+
+    def _note(self, path: str, exchange: _Exchange, served: Served, seconds: float) -> None:
+        route = path if path in self.routes else "other"
+        self.metrics.observe_request(route, exchange.status, seconds)
+        if served.caller is not None:
+            self.metrics.observe_key(served.caller.name, exchange.status, served.samples)
+        log_request(
+            served, exchange.request_id, route, exchange.status, seconds, samples=self.log_samples
+        )
+
+
+@dataclass
+class Bodies:
+    """How large a body may be and all bodies in work together, and how large these are."""
+
+    max_body_bytes: int
+    max_pending_bytes: int
+    pending_bytes: int = 0
+
+
+class _Exchange:
+    """One request and its answer, watched: bytes in, status out, the request's id on the answer.
+
+    `body_bytes`: of the body so far, unpacked.
+    """
+
+    def __init__(
+        self, headers: dict[bytes, bytes], receive: Receive, send: Send, bodies: Bodies
+    ) -> None:
+        self.request_id = _request_id(headers.get(b"x-request-id"))
+        self.status = 0
+        self.body_bytes = 0
+        self.inflater: Inflater | None = None
+        self._packed_bytes = 0
+        self._receive = receive
+        self._send = send
+        self._bodies = bodies
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if self.inflater is None:
+                self._count(len(body))
+            else:
+                body = await self._unpacked(self.inflater, body, more)
+                return {"type": "http.request", "body": body, "more_body": more}
+        return message
+
+    async def _unpacked(self, inflater: Inflater, packed: bytes, more: bool) -> bytes:
+        self._packed_bytes += len(packed)
+        if self._packed_bytes > self._bodies.max_body_bytes:
+            raise _too_large("a larger body", self._bodies.max_body_bytes)
+        slices = [inflater.feed(packed)]
+        self._count(len(slices[0]))
+        while len(slices[-1]) == SLICE_BYTES:
+            await asyncio.sleep(0)
+            slices.append(inflater.feed(b""))
+            self._count(len(slices[-1]))
+        if not more:
+            inflater.end()
+        return b"".join(slices)
+
+    def _count(self, count: int) -> None:
+        bodies = self._bodies
+        self.body_bytes += count
+        bodies.pending_bytes += count
+        if self.body_bytes > bodies.max_body_bytes:
+            raise _too_large("a larger body", bodies.max_body_bytes)
+        others = bodies.pending_bytes - self.body_bytes
+        if others and bodies.pending_bytes > bodies.max_pending_bytes:
+            raise QueueFull(
+                f"requests of {others} bytes are in work, at most {bodies.max_pending_bytes} at "
+                "once; try again after Retry-After seconds"
+            )
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            request_id = (b"x-request-id", self.request_id.encode())
+            message = {**message, "headers": [*message["headers"], request_id]}
+        await self._send(message)
+
+    async def fail(self, error: RequestError) -> None:
+        # The connection stays open: the server discards what is left of a body that is too large,
+        # where a close would reset it under a client that still sends and never sees the answer.
+        if self.status:  # the answer has begun: closing the connection is all that is left
+            return
+        body = error_body(error, self.request_id)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _request_id(offered: bytes | None) -> str:
+    """The caller's, or one to tell requests apart by: no secret, so no system call for it."""
+    if offered is not None and _REQUEST_ID.fullmatch(offered):
+        return offered.decode()
+    return f"{random.getrandbits(128):032x}"
+
+
+def error_body(error: RequestError, request_id: str) -> bytes:
+    """The wire's error body; text that UTF-8 cannot carry is replaced."""
+    message = str(error).encode("utf-8", "replace").decode()
+    return msgspec.json.encode(ErrorBody(ErrorDetail(error.code, message, request_id)))
+
+
+def _too_large(what: str, limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"{what} came, at most {limit} bytes a request; send fewer samples")

@@ -1,0 +1,242 @@
+"""One model's queue: inputs of all callers in, one answer for each, in their order.
+
+Trainers send one sample at a time by the thousand; a model is near the machine's limit only when
+it gets them together. Its thread takes whatever waits as soon as the model is free, cut to a budget
+of tokens. There is no timer: only right after a batch, when the callers just answered are about to
+send their next, does it wait, `linger_s` at the longest, for as many as it answered.
+
+What happens to an input:
+- Its caller goes away or its deadline passes: its work is dropped, if it has not begun.
+- Its batch fails: every input of it is tried once more, alone, so that only the guilty fails.
+- Its batch is out of memory: the batch is halved, and later batches are smaller. An input that does
+  not fit alone fails, and the model is loaded again.
+- The thread ends for whatever reason while it runs: `worker_lost`. Those that waited go on waiting
+  for the model to be loaded again, and new callers are turned away until it is.
+
+What the thread does is `thread.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
+from touchstone_rewards.reward_server.models.thread import (
+    BatchStats,
+    Call,
+    Inbox,
+    Item,
+    Model,
+    ModelThread,
+    run_thread,
+)
+from touchstone_rewards.reward_server.schemas import Priority, SampleError
+
+# Evaluation waits behind training, but not for ever: it counts as if it had come this much later.
+HANDICAP_S: dict[Priority, float] = {"train": 0.0, "eval": 5.0}
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
+STOP_TIMEOUT_S = 10.0
+
+log = logging.getLogger(__name__)
+
+_UNANSWERED = sample_error(
+    "deadline_exceeded", "the request's deadline passed before the model's answer", retryable=True
+)
+_LOST = sample_error("worker_lost", "the model's thread ended while it ran this input")
+_STOPPED = sample_error("worker_lost", "the model was unloaded", retryable=True)
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """`max_waiting`: inputs that may wait before callers are turned away. `stuck_s`: after so long
+    in one batch the model counts as stuck."""
+
+    batch_tokens: int = 4096
+    max_waiting: int = 16_384
+    linger_s: float = 0.005
+    stuck_s: float = 120.0
+
+
+class Batcher:
+    """A model in a thread of its own. `start` loads it, `run` may then be called, `stop` ends it.
+
+    All methods belong to one event loop, which they never block.
+    """
+
+    exchangeable = True  # may be loaded and unloaded while the server runs
+
+    def __init__(self, name: str, load: Callable[[], Model], limits: BatchLimits) -> None:
+        self.name = name
+        self.limits = limits
+        self.stats = BatchStats()
+        self.pending = 0
+        self.model: Model | None = None
+        self._down_reason: str | None = f"model {name} is not loaded"
+        self.load = load
+        self._inbox = Inbox()
+        self._waiting: list[Item] = []
+        self._thread: ModelThread | None = None
+        self._loaded: asyncio.Future[None] | None = None
+        self._ended = asyncio.Event()
+        self._restart: asyncio.TimerHandle | None = None
+        self._failures = 0
+
+    async def start(self) -> None:
+        """Load the model, in its thread.
+
+        Raises:
+            BaseException: whatever the loading raised.
+        """
+        self._inbox, self._failures = Inbox(), 0
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._begin()
+        await self._loaded
+
+    async def stop(self) -> None:
+        """Answer what waits, end the thread, give the model back."""
+        self._down_reason = f"model {self.name} is not loaded"
+        if self._thread is None:
+            return
+        self._inbox.close()
+        if self._restart is not None:
+            self._restart.cancel()
+            self._ended.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), STOP_TIMEOUT_S)
+        self._settle([*self._thread.batch, *self._waiting], _STOPPED)
+        for call in self._inbox.take():
+            call.answers[:] = [_STOPPED] * len(call.inputs)
+            call.close()
+        # A thread that did not end in time finds nothing more to do, and is not listened to.
+        self._waiting.clear()
+        self._waiting = []
+        self._thread = self._restart = None
+
+    async def run(
+        self, inputs: Sequence[Any], *, give_up_at: float | None, priority: Priority = "train"
+    ) -> list[Any]:
+        """The model's outputs, each a `SampleError` where there is none, in the order of `inputs`.
+
+        `give_up_at`: in the loop's time, None for never; what has no answer by then gets
+        `deadline_exceeded`.
+
+        Raises:
+            NotReady: the model is not loaded.
+            QueueFull: too much waits already.
+        """
+        count = len(inputs)
+        if not count:
+            return []
+        self._check_room(count)
+        loop = asyncio.get_running_loop()
+        due = time.monotonic() + HANDICAP_S[priority]
+        call = Call(inputs, due, loop.create_future(), [_UNANSWERED] * count, count)
+        timer = loop.call_at(give_up_at, call.close) if give_up_at is not None else None
+        self.pending += count
+        self._inbox.put(call)
+        try:
+            await call.answered
+        finally:
+            self.pending -= count
+            call.closed = True
+            if timer is not None:
+                timer.cancel()
+        return call.answers
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why callers are turned away now, or None."""
+        if self._down_reason is not None:
+            return self._down_reason
+        # A forward that does not come back cannot be ended, only told of.
+        began = self._thread.batch_began if self._thread else None
+        if began is None or (seconds := time.monotonic() - began) < self.limits.stuck_s:
+            return None
+        return f"model {self.name} has worked on one batch for {seconds:.0f} s"
+
+    def _check_room(self, count: int) -> None:
+        if (reason := self.not_ready_reason) is not None:
+            raise NotReady(f"{reason}; try again or elsewhere")
+        if self.pending and self.pending + count > self.limits.max_waiting:
+            raise QueueFull(
+                f"{self.pending} inputs wait for model {self.name} and {count} came, at most "
+                f"{self.limits.max_waiting}; try again after Retry-After seconds"
+            )
+
+    def _begin(self) -> None:
+        self._restart = None
+        self._ended.clear()
+        tell = partial(_tell, asyncio.get_running_loop())
+        thread = self._thread = ModelThread(
+            self._inbox,
+            self._waiting,
+            self.stats,
+            batch_tokens=self.limits.batch_tokens,
+            linger_s=self.limits.linger_s,
+            on_answers=partial(tell, self._on_answers),
+        )
+        threading.Thread(
+            target=run_thread,
+            args=(
+                thread,
+                self.load,
+                partial(tell, self._on_loaded, thread),
+                partial(tell, self._on_end, thread),
+            ),
+            name=f"model {self.name}",
+            daemon=True,
+        ).start()
+
+    def _on_loaded(self, thread: ModelThread, model: Model) -> None:
+        if thread is not self._thread:
+            return
+        self.model = model
+        if not self._inbox.closing:
+            self._down_reason = None
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_result(None)
+
+    def _on_answers(self, items: Sequence[Item], answers: Sequence[Any]) -> None:
+        self._failures = 0
+        for item, answer in zip(items, answers, strict=True):
+            item.call.settle(item.position, answer)
+
+    def _on_end(self, thread: ModelThread, error: BaseException | None) -> None:
+        if thread is not self._thread:
+            return
+        assert self._loaded is not None
+        self.model = None
+        self._settle(thread.batch, _LOST)
+        thread.batch_began = None
+        if error is not None and not self._loaded.done():
+            self._loaded.set_exception(error)
+        elif error is not None and not self._inbox.closing:
+            self._begin_later(error)
+            return
+        self._ended.set()
+
+    def _begin_later(self, error: BaseException) -> None:
+        wait_s = min(FIRST_BACKOFF_S * 2**self._failures, LONGEST_BACKOFF_S)
+        self._failures += 1
+        self.stats.restarts += 1
+        reason = f"{type(error).__name__}: {error}"[:300]
+        self._down_reason = f"model {self.name} is being loaded again after {reason}"
+        log.error("model %s ended; it is loaded again in %.1f s", self.name, wait_s, exc_info=error)
+        self._restart = asyncio.get_running_loop().call_later(wait_s, self._begin)
+
+    def _settle(self, items: Sequence[Item], error: SampleError) -> None:
+        for item in items:
+            item.call.settle(item.position, error)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *arguments: Any) -> None:
+    with suppress(RuntimeError):  # the loop is closed: there is no one to tell
+        loop.call_soon_threadsafe(what, *arguments)

@@ -1,0 +1,1 @@
+"""Worker processes that score with a deadline and are killed when they exceed it."""

@@ -1,0 +1,122 @@
+"""One call of the worker pool: its samples, what is still to be handed out, the verdicts so far.
+
+Here too are the verdicts that no scorer gives: what a sample gets when its worker or its time is
+lost. No processes here: see `pool.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.pool.process import Task
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score
+
+
+def lost(message: str, *, retryable: bool) -> Score:
+    return Score(error=sample_error("worker_lost", message, retryable=retryable))
+
+
+def late(message: str, *, retryable: bool) -> Score:
+    return Score(error=sample_error("deadline_exceeded", message, retryable=retryable))
+
+
+DIED = lost("the worker died while it scored this sample", retryable=False)
+NOT_RUNNING = lost("the worker pool is not running", retryable=True)
+NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
+NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
+GAVE_UP = late("the request's deadline passed while it was being scored", retryable=True)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
+    is handed out any more, and this is what they get instead. `on_score` is told each verdict."""
+
+    scorer: str
+    reads: tuple[str, ...]
+    samples: Sequence[Sample]
+    explain: bool
+    chunk: int
+    done: asyncio.Future[None]
+    on_score: Callable[[int, Score], None] | None = None
+    after_s: float = 0.0
+    scores: list[Score | None] = field(init=False)
+    unsettled: int = field(init=False)
+    waiting: deque[int] = field(default_factory=deque)
+    queued: bool = False
+    over: Score | None = None
+    timer: asyncio.TimerHandle | None = None
+    due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due = time.monotonic() + self.after_s
+        self.unsettled = len(self.samples)
+        self.scores = [None] * self.unsettled
+
+    def settle(self, position: int, score: Score) -> None:
+        """The first verdict on a sample stands: it may be scored twice when a worker is lost."""
+        if self.scores[position] is None:
+            self.scores[position] = score
+            self.unsettled -= 1
+            if self.on_score is not None:
+                self.on_score(position, score)
+            if self.unsettled == 0 and not self.done.done():
+                self.done.set_result(None)
+
+    def end(self, score: Score) -> None:
+        """Nothing more of it is to be handed out: what was going to be gets `score`."""
+        self.over = score
+        while self.waiting:
+            self.settle(self.waiting.popleft(), score)
+
+    def settle_all(self, score: Score) -> None:
+        """Whatever has no verdict gets `score`."""
+        for position in range(len(self.samples)):
+            self.settle(position, score)
+
+    def next_positions(self, count: int) -> list[int]:
+        """Takes up to `count` of the samples that are waiting."""
+        positions = []
+        while self.waiting and len(positions) < count:
+            position = self.waiting.popleft()
+            if self.scores[position] is None:
+                positions.append(position)
+        return positions
+
+    def task(self, first: int, positions: Sequence[int]) -> Task:
+        """The samples at `positions`, with no more fields than the scorer reads."""
+        samples = []
+        for sample in map(self.samples.__getitem__, positions):
+            fields = {name: getattr(sample, name) for name in self.reads}
+            fields.setdefault("response", "")
+            samples.append(Sample(sample.id, **fields))
+        return Task(first, self.scorer, self.explain, samples)
+
+
+class Turns:
+    """The calls that wait, in turn: those that are due, and the others when no such call waits."""
+
+    def __init__(self) -> None:
+        self._due: deque[Call] = deque()
+        self._later: deque[Call] = deque()
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._later)
+
+    def append(self, call: Call) -> None:
+        (self._later if call.due > time.monotonic() else self._due).append(call)
+
+    def popleft(self) -> Call:
+        if self._later and (not self._due or self._later[0].due <= time.monotonic()):
+            return self._later.popleft()
+        return self._due.popleft()
+
+    def clear(self) -> None:
+        self._due.clear()
+        self._later.clear()

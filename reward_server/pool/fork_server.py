@@ -1,0 +1,264 @@
+"""The fork server: a small process that has built the scorers and forks workers on request.
+
+A new worker is a copy of it: up in milliseconds with everything imported, and free of the server's
+threads, event loop and sockets. It is started by exec, so it may be started at any time.
+
+No worker outlives the server, stuck in C or not: the kernel kills the fork server when the server
+dies, and the workers when the fork server dies. Ctrl-C and SIGTERM to the group end neither: a
+server that drains still needs them. Linux only. (To the kernel, "the server" is the thread that
+started the process.)
+
+A scorer is built once, in the fork server, and must survive being forked: no threads, no open
+connections. What it imports lazily, every worker imports again, at the expense of a sample.
+
+`ForkServer` is the server's end; `main` is the process. Between them: one request a packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from msgspec import MsgspecError, Struct, msgpack
+
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.pool.process import open_board, work
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
+
+LARGEST_PACKET_BYTES = 1 << 20
+PR_SET_PDEATHSIG = 1
+
+
+class Built(Struct):
+    """Answers a request to build: what each scorer reads beside the id, or why it cannot be."""
+
+    reads: dict[str, tuple[str, ...]] = {}
+    refused: str = ""
+
+
+class ForkServer:
+    """Starts the process, starts it again when it is gone, and speaks with it.
+
+    `reads`: the fields of a sample that each scorer reads. `generation` counts the sets of
+    scorers: a worker has those of the generation it was forked in. `on_exit` is called when the
+    process dies.
+    """
+
+    def __init__(
+        self,
+        scorers: Mapping[str, ScorerSpec],
+        memory_limit_bytes: int,
+        on_exit: Callable[[], None],
+    ) -> None:
+        self.reads: dict[str, tuple[str, ...]] = {}
+        self.generation = 0
+        self._scorers = dict(scorers)
+        self._memory_limit_bytes = memory_limit_bytes
+        self._on_exit = on_exit
+        self._turn = asyncio.Lock()
+        self._answers: deque[asyncio.Future[bytes]] = deque()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: socket.socket | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether it lives and has built its scorers."""
+        return self._link is not None and not self._turn.locked()
+
+    async def ensure(self) -> bool:
+        """Starts the process unless it is up; returns whether that was needed.
+
+        Raises:
+            ConfigError: a scorer cannot be built, or the process died of it.
+            OSError: the process cannot be started.
+        """
+        async with self._turn:
+            if self._link is not None:
+                return False
+            self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = _start_process(theirs.fileno(), self._memory_limit_bytes)
+            self._link.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._link, self._read, self._link)
+            try:
+                self.reads = await self._build(self._link, self._scorers)
+            except BaseException:
+                self.kill()
+                raise
+            return True
+
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Builds more scorers, or others by the same names: a new generation. Those `gone` stay
+        in this process, for calls that still run, and are not built in the next one.
+
+        Raises:
+            ConfigError: one of them cannot be built; then nothing has changed.
+        """
+        async with self._turn:
+            if self._link is None:
+                raise ConfigError("the worker pool is not running; try again when it is")
+            if scorers:
+                self.reads |= await self._build(self._link, scorers)
+                self.generation += 1
+            kept = {key: spec for key, spec in self._scorers.items() if key not in set(gone)}
+            self._scorers = {**kept, **scorers}
+
+    def fork(self, link_fd: int, board_fd: int) -> None:
+        """Asks for a worker at the other end of `link_fd`, which says so when it is up.
+
+        Raises:
+            OSError: the process is gone.
+        """
+        if self._link is None:
+            raise ConnectionResetError("the fork server is gone")
+        socket.send_fds(self._link, [b"fork"], [link_fd, board_fd])
+
+    def kill(self) -> None:
+        """Ends the process and with it every worker it forked."""
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link)
+            self._link.close()
+            self._link = None
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1.0)
+            self._process = None
+        while self._answers:
+            if not (answer := self._answers.popleft()).done():
+                answer.set_exception(ConnectionResetError("the fork server died"))
+
+    async def _build(
+        self, link: socket.socket, scorers: Mapping[str, ScorerSpec]
+    ) -> dict[str, tuple[str, ...]]:
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            link.send(msgpack.encode({key: tuple(spec) for key, spec in scorers.items()}))
+            self._answers.append(answer)
+            built = msgpack.decode(await answer, type=Built)
+        except (OSError, TypeError, MsgspecError) as error:
+            raise ConfigError(f"scorers {sorted(scorers)} cannot be built: {error}") from error
+        if built.refused:
+            raise ConfigError(built.refused)
+        return built.reads
+
+    def _read(self, link: socket.socket) -> None:
+        try:
+            packet = link.recv(LARGEST_PACKET_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self.kill()
+            self._on_exit()
+        elif self._answers and not (answer := self._answers.popleft()).done():
+            answer.set_result(packet)
+
+
+def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
+    # Not by PYTHONPATH: there, a file of the user's could stand in for one of Python's own.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", code, str(link_fd), str(memory_limit_bytes)],
+        pass_fds=[link_fd],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        # One sample is one thread's work: a pool of BLAS threads a worker would fight for cores.
+        env={"OMP_NUM_THREADS": "1", **os.environ},
+    )
+
+
+def main() -> None:
+    """The fork server itself: builds and forks until the server is gone."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _reap)
+    _die_with_parent()
+    os.dup2(2, 1)
+    link, memory_limit_bytes = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    scorers: dict[str, Scorer] = {}
+    while True:
+        packet, fds, _, _ = socket.recv_fds(link, LARGEST_PACKET_BYTES, 2)
+        if fds:
+            _fork_worker(link, fds, scorers, memory_limit_bytes)
+        elif packet:
+            link.send(msgpack.encode(_build(packet, scorers)))
+        else:
+            return
+
+
+def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
+    try:
+        specs = msgpack.decode(packet, type=dict[str, tuple[str, dict[str, Any]]])
+        built = {key: build_scorer(name, config) for key, (name, config) in specs.items()}
+        reads = {key: _reads(key, scorer) for key, scorer in built.items()}
+    except ConfigError as error:
+        return Built(refused=str(error))
+    # A constructor may raise anything, and the server must say which scorer did.
+    except Exception as error:  # noqa: BLE001
+        traceback.print_exc()
+        return Built(refused=f"a scorer cannot be built: {type(error).__name__}: {error}")
+    scorers.update(built)
+    # What is never collected is never written to, so workers keep sharing it.
+    gc.collect()
+    gc.freeze()
+    return Built(reads)
+
+
+def _reads(key: str, scorer: Scorer) -> tuple[str, ...]:
+    if unknown := {*scorer.reads} - {*Sample.__struct_fields__}:
+        raise ConfigError(f"scorer {key!r} reads {sorted(unknown)}, which no sample has")
+    return tuple({*scorer.reads} - {"id"})
+
+
+def _fork_worker(
+    link: socket.socket, fds: list[int], scorers: Mapping[str, Scorer], memory_limit_bytes: int
+) -> None:
+    parent = os.getpid()
+    if os.fork():
+        for fd in fds:
+            os.close(fd)
+        return
+    try:
+        link.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _die_with_parent()
+        # A group of its own: whatever the scorer starts is killed with it.
+        os.setpgid(0, 0)
+        if os.getppid() == parent:
+            work(socket.socket(fileno=fds[0]), open_board(fds[1]), scorers, memory_limit_bytes)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the pool is gone: there is no one to score for
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _reap(*_: object) -> None:
+    """Collects dead workers; what they started and left behind dies first."""
+    with suppress(ChildProcessError):
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while dead := os.waitid(os.P_ALL, 0, options):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(dead.si_pid, signal.SIGKILL)
+            os.waitpid(dead.si_pid, 0)

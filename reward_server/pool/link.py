@@ -1,0 +1,196 @@
+"""The server's end of one worker process: what it has in hand, its socket, its board, its death.
+
+`give` and `send` hand it samples, `on_scored` brings what it says of them, `on_lost` the news that
+it died. What becomes of the samples then is the pool's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from msgspec import DecodeError
+
+from touchstone_rewards.reward_server.pool.calls import Call
+from touchstone_rewards.reward_server.pool.fork_server import ForkServer
+from touchstone_rewards.reward_server.pool.process import (
+    BOARD_BYTES,
+    LEAVE,
+    NOTHING,
+    READ_BYTES,
+    RUNNING,
+    STARTED_AT,
+    Scored,
+    bodies,
+    frame,
+    open_board,
+    read_scored,
+)
+
+Slot = tuple[Call, int]  # a sample: its call and its position there
+PACE_MEMORY = 0.8
+
+
+class Worker:
+    """`pid` is 0 until the process has said that it is up; `pace_s`: seconds a sample, lately.
+
+    `stalled`: the sample that runs is slow, so nothing should be made to wait behind it.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        on_scored: Callable[[Worker, Scored], None],
+        on_lost: Callable[[Worker], None],
+        on_check: Callable[[Worker], None],
+    ) -> None:
+        """Asks `server` for a process. `on_check` is called when `check_in` said.
+
+        Raises:
+            OSError: the fork server is gone, or there are no file descriptors left.
+        """
+        self.pid = 0
+        self.served = 0
+        self.pace_s = 0.0
+        self.generation = server.generation
+        self.hand: dict[int, Slot] = {}
+        self.stalled = False
+        self.nothing_since: float | None = None
+        self._last_serial = 0
+        self._on_scored = on_scored
+        self._on_lost = on_lost
+        self._on_check = on_check
+        self._timer: asyncio.TimerHandle | None = None
+        self._inbox = bytearray()
+        self._outbox = bytearray()
+        self._loop = asyncio.get_running_loop()
+        board_fd = os.memfd_create("board")
+        try:
+            os.truncate(board_fd, BOARD_BYTES)
+            self._board = open_board(board_fd)
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                server.fork(theirs.fileno(), board_fd)
+        finally:
+            os.close(board_fd)
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket, self._read)
+
+    @property
+    def running(self) -> int | None:
+        """The serial number of the sample that it is scoring, if that has no score yet."""
+        serial = int(self._board[RUNNING])
+        return serial if serial != NOTHING and serial in self.hand else None
+
+    @property
+    def started_at(self) -> float:
+        """When it began that sample, by `time.monotonic()`."""
+        return self._board[STARTED_AT]
+
+    def check_in(self, delay_s: float | None) -> None:
+        """Has `on_check` called after so many seconds, or not at all, in place of what was set."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if delay_s is not None:
+            self._timer = self._loop.call_later(delay_s, self._check)
+
+    @property
+    def watched(self) -> bool:
+        """Whether `on_check` is going to be called."""
+        return self._timer is not None
+
+    def give(self, call: Call, positions: Sequence[int]) -> None:
+        """Puts samples into its hand; `send` sends them.
+
+        Raises:
+            TypeError, ValueError, OverflowError, RecursionError: they cannot be encoded.
+        """
+        first = self._last_serial + 1
+        self._outbox += frame(call.task(first, positions))
+        self.hand |= {first + at: (call, position) for at, position in enumerate(positions)}
+        self._last_serial += len(positions)
+
+    def send(self) -> None:
+        """Sends what was given, now and as the socket takes it."""
+        try:
+            del self._outbox[: self._socket.send(self._outbox)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return  # it is dead, and the reader is about to hear of it
+        if self._outbox:
+            self._loop.add_writer(self._socket, self._resume)
+
+    def take(self, scored: Scored) -> list[Slot]:
+        """Hands the scores to their calls; returns the samples that it left undone."""
+        undone = []
+        for serial, score in scored.scores.items():
+            if (slot := self.hand.pop(serial, None)) is None:
+                continue
+            if score is None:
+                undone.append(slot)
+            else:
+                slot[0].settle(slot[1], score)
+        if scored.scores:
+            if self.stalled:
+                self.stalled = False
+                self.check_in(None)
+            self.served += len(scored.scores)
+            pace_s = scored.took_s / len(scored.scores)
+            self.pace_s = PACE_MEMORY * self.pace_s + (1 - PACE_MEMORY) * pace_s
+        return undone
+
+    def recall(self) -> list[Slot]:
+        """Takes back all but the sample that is running."""
+        self._board[LEAVE] = self._last_serial
+        running = self.running
+        return [self.hand.pop(serial) for serial in list(self.hand) if serial != running]
+
+    def kill(self) -> list[Slot]:
+        """Ends the process and whatever it started; returns what it had not scored."""
+        self.check_in(None)
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        if self.pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        with suppress(OSError):
+            while received := self._socket.recv(READ_BYTES):
+                self._inbox += received
+        self._socket.close()
+        undone = []
+        with suppress(DecodeError):
+            for body in bodies(self._inbox):
+                undone += self.take(read_scored(body))
+        undone += self.hand.values()
+        self.hand.clear()
+        return undone
+
+    def _read(self) -> None:
+        try:
+            received = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        self._inbox += received
+        try:
+            for body in bodies(self._inbox):
+                self._on_scored(self, read_scored(body))
+        except DecodeError:
+            received = b""  # it is out of its mind
+        if not received:
+            self._on_lost(self)
+
+    def _check(self) -> None:
+        self._timer = None
+        self._on_check(self)
+
+    def _resume(self) -> None:
+        self._loop.remove_writer(self._socket)
+        self.send()

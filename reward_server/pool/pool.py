@@ -1,0 +1,400 @@
+"""Warm, killable worker processes: samples in, a score or an error for each, in their order.
+
+A pool keeps `workers + spares` equal processes up and at most `workers` of them busy, so that one
+is ready at once when another is killed. A call's samples go out in chunks, the chunks of several
+calls in turn. Each sample has a deadline of its own, counted from when a worker begins it and
+enforced by SIGKILL: it works on C code that holds the interpreter as on any other.
+
+What happens to a sample:
+- It runs past its deadline: `deadline_exceeded`, its worker is killed.
+- It runs while its worker dies: `worker_lost`. It is not tried again, for it may be the cause.
+- It has not begun when its worker goes: another worker gets it; the sample knows nothing of it.
+- It has not begun by the call's `give_up_at`: `deadline_exceeded`, retryable. What runs by then may
+  take `GIVE_UP_GRACE_S` more, so that no worker is killed for a sample about to be done.
+- Its scorer raises, returns no proper score or needs too much memory: `scorer_failed`.
+
+One pool serves one event loop (asyncio's or uvloop) and starts no threads. What runs in the workers
+is `process.py`, what starts them `fork_server.py`, the connection to one `link.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.pool.calls import (
+    DIED,
+    GAVE_UP,
+    NEVER_BEGUN,
+    NO_WORKERS,
+    NOT_RUNNING,
+    Call,
+    Turns,
+    late,
+)
+from touchstone_rewards.reward_server.pool.fork_server import ForkServer
+from touchstone_rewards.reward_server.pool.link import Slot, Worker
+from touchstone_rewards.reward_server.pool.process import Scored, failed
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+
+GIVE_UP_GRACE_S = 0.05
+# The most work that a worker may have in hand, in seconds and in samples: enough that it need not
+# wait for more, little enough that another one could not have done it much sooner.
+HAND_S, HAND_SAMPLES = 0.004, 128
+# A sample that takes longer than this keeps no other one waiting: those go to other workers.
+STALL_S = 0.05
+# How long a worker may have samples in hand and work on none before it counts as stuck.
+PICK_UP_S = 1.0
+START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
+FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
+FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
+log = logging.getLogger(__name__)
+
+
+class WorkerPool:
+    """Runs the scorers in processes; the module's docstring says what it promises.
+
+    `workers`: how many samples are scored at a time. `spares`: how many more processes wait.
+    `chunk`: the most samples of one call that are handed out at once. `recycle_after`: samples
+    after which a worker is replaced. `memory_limit_bytes`: what a sample may allocate.
+    `restarts` counts by reason the processes that were replaced.
+    """
+
+    def __init__(
+        self,
+        scorers: Mapping[str, ScorerSpec],
+        *,
+        workers: int,
+        spares: int = 1,
+        chunk: int = 8,
+        sample_deadline_s: float = 5.0,
+        memory_limit_bytes: int = 2 * 1024**3,
+        recycle_after: int = 100_000,
+    ) -> None:
+        self.restarts: Counter[str] = Counter()
+        self._size, self._spares, self._chunk = workers, spares, chunk
+        self._deadline_s = sample_deadline_s
+        self._recycle_after = recycle_after
+        self._too_late = late(f"took more than {sample_deadline_s:g} s", retryable=False)
+        self._over: Score | None = NOT_RUNNING
+        self._short = asyncio.Event()
+        self._full = asyncio.Event()
+        self._server = ForkServer(scorers, memory_limit_bytes, self._short.set)
+        self._keeper: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._workers: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        self._queue = Turns()
+        self._calls: set[Call] = set()
+
+    @property
+    def alive(self) -> int:
+        """How many workers are up, spares not counted."""
+        return min(self._size, len(self._idle) + len(self._busy))
+
+    @property
+    def pending(self) -> int:
+        """How many samples have no verdict yet, queued or running."""
+        return sum(call.unsettled for call in self._calls)
+
+    async def start(self) -> None:
+        """Returns when all workers are up, their scorers built.
+
+        Raises:
+            ConfigError: a scorer cannot be built, or no worker comes up.
+        """
+        self._full.clear()
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._server.ensure()
+                self._keeper = asyncio.create_task(self._keep_full())
+                await self._full.wait()
+            self._over = None
+        except TimeoutError as error:
+            raise ConfigError(f"no workers after {START_TIMEOUT_S:.0f} s; see the log") from error
+        finally:
+            if self._over is not None:
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Kills all; what is pending gets `worker_lost`. A stopped pool can be started again."""
+        self._over = NOT_RUNNING
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        for call in self._calls:
+            call.end(NOT_RUNNING)
+            call.settle_all(NOT_RUNNING)
+        self._queue.clear()
+        for worker in list(self._workers):
+            self._end(worker)
+        self._server.kill()
+
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Adds scorers; those `gone` are not built again. Workers without them are replaced.
+
+        Raises:
+            ConfigError: one of them cannot be built; then nothing has changed.
+        """
+        await self._server.add(scorers, gone)
+        for worker in [idle for idle in self._idle if self._worn(idle)]:
+            self._end(worker, "reloaded")
+
+    async def score(
+        self,
+        scorer: str,
+        samples: Sequence[Sample],
+        *,
+        explain: bool = False,
+        give_up_at: float | None = None,
+        on_score: Callable[[int, Score], None] | None = None,
+        after_s: float = 0.0,
+    ) -> list[Score]:
+        """One score a sample, in their order. `give_up_at` is in the event loop's time, seconds.
+
+        When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict,
+        and for `after_s` other calls go first.
+
+        Raises:
+            KeyError: the pool has no such scorer.
+        """
+        loop = asyncio.get_running_loop()
+        if self._over is not None:
+            return [self._over] * len(samples)
+        if give_up_at is not None and give_up_at <= loop.time():
+            return [NEVER_BEGUN] * len(samples)
+        about = scorer, self._server.reads[scorer], samples, explain
+        call = Call(*about, self._chunk, loop.create_future(), on_score, after_s)
+        if give_up_at is not None:
+            call.timer = loop.call_at(give_up_at, self._give_up, call)
+        self._calls.add(call)
+        try:
+            self._requeue([(call, position) for position in range(len(samples))])
+            self._pump()
+            if samples:
+                await call.done
+        finally:
+            self._calls.discard(call)
+            if call.timer is not None:
+                call.timer.cancel()
+            if call.unsettled:
+                self._leave(call)
+        return [score for score in call.scores if score is not None]
+
+    def _requeue(self, slots: Sequence[Slot]) -> None:
+        """Puts samples before the others of their call that wait, unless the call is over."""
+        for call, position in reversed(slots):
+            if call.over is not None:
+                call.settle(position, call.over)
+                continue
+            call.waiting.appendleft(position)
+            if not call.queued:
+                call.queued = True
+                self._queue.append(call)
+
+    def _pump(self, worker: Worker | None = None) -> None:
+        """Hands out what waits: to idle workers, then to `worker` (or any) that has some in hand.
+
+        A call that would leave workers idle is cut into smaller chunks.
+        """
+        while self._queue and self._idle and len(self._busy) < self._size:
+            idle = self._idle.pop()
+            self._busy.add(idle)
+            self._hand_out(idle, self._size - len(self._busy) + 1)
+        if self._queue:
+            for busy in list(self._busy) if worker is None else [worker]:
+                if busy in self._busy and not busy.stalled and not self._worn(busy):
+                    self._hand_out(busy, 0)
+
+    def _hand_out(self, worker: Worker, free: int) -> None:
+        """Gives the worker one chunk while others are `free` too, else as much as it may have."""
+        most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
+        given = False
+        while self._queue and len(worker.hand) < most and not (given and free):
+            call = self._queue.popleft()
+            share = -(-len(call.waiting) // max(1, free - len(self._queue)))
+            positions = call.next_positions(min(call.chunk, share, most - len(worker.hand)))
+            call.queued = bool(call.waiting)
+            if call.queued:
+                self._queue.append(call)
+            given = self._give(worker, call, positions) or given
+        if given:
+            worker.send()
+            if not worker.watched:
+                worker.check_in(min(STALL_S, self._deadline_s))
+        self._rest(worker)
+
+    def _give(self, worker: Worker, call: Call, positions: list[int]) -> bool:
+        """Puts them into the worker's hand, unless there are none or one cannot be sent at all."""
+        if not positions:
+            return False
+        try:
+            worker.give(call, positions)
+            return True
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            if len(positions) == 1:
+                why = f"the sample cannot be sent to a worker: {error}"
+                call.settle(positions[0], failed(why))
+            call.chunk = 1  # the culprit will be found
+            self._requeue([(call, at) for at in positions if call.scores[at] is None])
+            return False
+
+    def _rest(self, worker: Worker) -> None:
+        """A worker with nothing in hand is idle."""
+        if not worker.hand and worker in self._workers:
+            self._busy.discard(worker)
+            worker.nothing_since = None
+            if worker not in self._idle:
+                self._idle.append(worker)
+
+    def _worn(self, worker: Worker) -> str:
+        """Why the worker is to be replaced as soon as it has nothing in hand, if it is."""
+        if worker.generation != self._server.generation:
+            return "reloaded"
+        return "recycled" if worker.served >= self._recycle_after else ""
+
+    def _on_scored(self, worker: Worker, scored: Scored) -> None:
+        worker.nothing_since = None
+        if scored.pid:
+            self._welcome(worker, scored.pid)
+        self._requeue(worker.take(scored))
+        if scored.retire:
+            self._end(worker, scored.retire)
+        elif reason := self._worn(worker):
+            self._requeue(worker.recall())
+            if not worker.hand:
+                self._end(worker, reason)
+        self._rest(worker)
+        self._pump(worker)
+
+    def _on_lost(self, worker: Worker) -> None:
+        if worker.pid == 0:
+            self._failures += 1
+        self._end(worker, "crashed", DIED)
+        self._pump()
+
+    def _welcome(self, worker: Worker, pid: int) -> None:
+        worker.pid = pid
+        worker.check_in(None)
+        self._failures = 0
+        self._idle.append(worker)
+        if self.alive == self._size:
+            self._full.set()
+
+    def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
+        """Kills the worker. The sample that runs gets `verdict`, the rest another worker."""
+        if worker not in self._workers:
+            return
+        culprit = worker.hand.get(worker.running or 0)
+        left = worker.kill()
+        self._workers.discard(worker)
+        self._busy.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if culprit in left and verdict is not None and verdict.error is not None:
+            call, position = culprit
+            call.settle(position, verdict)
+            left.remove(culprit)
+            about = worker.pid, call.scorer, call.samples[position].id, verdict.error.message
+            log.warning("worker %d, %s, sample %r: %s", *about)
+        self._requeue(left)
+        if reason:
+            self.restarts[reason] += 1
+        self._short.set()
+
+    def _leave(self, call: Call) -> None:
+        """No further sample of the call is begun. What runs may finish."""
+        call.end(NEVER_BEGUN)
+        for worker in list(self._busy):
+            if any(slot[0] is call for slot in worker.hand.values()):
+                self._requeue(worker.recall())
+                self._rest(worker)
+        self._pump()
+
+    def _give_up(self, call: Call) -> None:
+        self._leave(call)
+        later = asyncio.get_running_loop().call_later
+        call.timer = later(GIVE_UP_GRACE_S, self._abandon, call)
+
+    def _abandon(self, call: Call) -> None:
+        for worker in list(self._busy):
+            running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
+            if running_call is call:
+                self._end(worker, "gave_up", GAVE_UP)
+        call.settle_all(NEVER_BEGUN)
+        self._pump()
+
+    def _check(self, worker: Worker) -> None:
+        """Kills a worker that is late, takes back what waits behind a slow sample, or comes again.
+
+        One timer a worker, not one a sample: it looks at the board, so no sample sets it.
+        """
+        if worker.pid == 0:
+            self._check_start(worker)
+        elif worker.hand and worker.running is None:
+            self._check_pick_up(worker)
+        elif worker.hand:
+            worker.nothing_since = None
+            took_s = time.monotonic() - worker.started_at
+            if took_s >= self._deadline_s:
+                self._end(worker, "deadline", self._too_late)
+            elif took_s < STALL_S:
+                worker.check_in(min(STALL_S, self._deadline_s) - took_s)
+            else:
+                worker.check_in(self._deadline_s - took_s)
+                worker.stalled = True
+                self._requeue(worker.recall())
+            self._pump()
+
+    def _check_pick_up(self, worker: Worker) -> None:
+        """Seen with samples and at none of them for long: none is to blame, the worker is stuck."""
+        now = time.monotonic()
+        worker.nothing_since = worker.nothing_since or now
+        if now - worker.nothing_since < PICK_UP_S:
+            worker.check_in(STALL_S)
+            return
+        self._end(worker, "stuck")
+        self._pump()
+
+    def _check_start(self, worker: Worker) -> None:
+        """A worker that does not come up: the fork server is building, or it is stuck."""
+        if not self._server.up:
+            worker.check_in(HELLO_TIMEOUT_S)
+            return
+        log.error("no worker within %g s; starting the fork server again", HELLO_TIMEOUT_S)
+        self._server.kill()
+        self._end(worker, "stuck")
+
+    async def _keep_full(self) -> None:
+        """Brings up workers whenever there are too few, and the fork server if it is gone."""
+        while True:
+            self._short.clear()
+            try:
+                await self._fill()
+            except (ConfigError, OSError) as error:
+                log.error("workers cannot be started: %s", error)
+                self._failures += 1
+                self._short.set()
+            if self._failures:
+                if self._failures >= FAILURES_TOO_MANY and not self.alive:
+                    self._queue.clear()
+                    for call in self._calls:
+                        call.settle_all(NO_WORKERS)
+                await asyncio.sleep(FIRST_BACKOFF_S * 2 ** min(self._failures, MOST_DOUBLINGS))
+            await self._short.wait()
+
+    async def _fill(self) -> None:
+        if await self._server.ensure():
+            self.restarts["fork_server"] += 1
+        while len(self._workers) < self._size + self._spares:
+            worker = Worker(self._server, self._on_scored, self._on_lost, self._check)
+            self._workers.add(worker)
+            worker.check_in(HELLO_TIMEOUT_S)

@@ -1,0 +1,1 @@
+"""The server and bulk scoring on a Ray cluster; everything that imports Ray."""

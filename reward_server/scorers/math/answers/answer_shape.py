@@ -1,0 +1,225 @@
+"""A tree in, the answer it states out: names set aside, signs and sets worked out.
+
+`k = 3` states 3, `x \\le 2` a half line, `1 \\pm \\sqrt2` two numbers. What a name was is kept on
+the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that matters. Further ops:
+
+    assigned   args: the value; value: the name             equation     args: the two sides
+    inequality args: the two sides; value: < <= or !=       every other op is as in `tree`
+"""
+
+from __future__ import annotations
+
+from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
+from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, put, relation
+from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
+from touchstone_rewards.reward_server.scorers.math.numbers import regions
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
+from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
+
+# Items that say what they are about: no name before the first holds for them.
+_NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
+
+_WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket"])
+
+
+def shape(node: Node) -> Node:
+    """The answer that `node` states.
+
+    Raises:
+        Unreadable: it states none: `1 = 1`, a hedge, an operator without a meaning here.
+    """
+    return _RULES.get(node.op, _other)(node)
+
+
+def _other(node: Node) -> Node:
+    """An expression: itself, unless it has ± signs or arrays to be worked out."""
+    if not contains(node, _WORKED_OUT):
+        return node
+    return _choices(node) if has_signs(node) else _array(node)
+
+
+def _array(node: Node) -> Node:
+    made = folded(node)
+    return shape(made) if made.op in ("matrix", "bracket") else made
+
+
+def _choices(node: Node) -> Node:
+    return Node("list", tuple(map(shape, sign_choices(node))), "and")
+
+
+def _list(node: Node) -> Node:
+    """Items: a name before the first holds for all; inequalities of one variable are one region;
+    items that are lists themselves (±) are spliced in."""
+    items = [shape(item) for item in node.args]
+    if any(item.op == "region" for item in items):
+        items = [_point_of(item) for item in items]
+    if all(item.op == "region" and item.value for item in items):
+        return _combined(items, node.value)
+    flat: list[Node] = []
+    for item in items:
+        flat.extend(item.args if item.op == "list" else (item,))
+    if node.value == "and" and (compound := _one_quantity(flat)) is not None:
+        return compound
+    if (family := _family(flat)) is not None:
+        return family
+    if flat[0].op == "assigned" and all(item.op not in _NAMING for item in flat[1:]):
+        named = flat[0]
+        return Node(
+            "assigned", (Node("list", (named.args[0], *flat[1:]), node.value),), named.value
+        )
+    return Node("list", tuple(flat), node.value)
+
+
+def _one_quantity(items: list[Node]) -> Node | None:
+    """`3 hours and 30 minutes`: one quantity in two units, or None."""
+    if len(items) != 2 or any(item.op != "quantity" for item in items):
+        return None
+    units = [make_unit(item.value) for item in items]
+    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+        return None
+    return _compound(Node("compound", tuple(items))) if units[0].factor > units[1].factor else None
+
+
+def _family(items: list[Node]) -> Node | None:
+    """`k\\pi, k \\in \\mathbb{Z}`: the items before a field's membership, with the parameter's
+    name set aside; None where the last item is no such membership."""
+    last = items[-1]
+    if last.op != "assigned" or last.args[0].note != "field" or len(items) < 2:
+        return None
+    parameter = Node("name", value="parameter")
+    renamed = tuple(put(item, last.value, parameter) for item in items[:-1])
+    bare = tuple(item.args[0] if item.op == "assigned" else item for item in renamed)
+    return Node("family", bare, last.args[0].value, last.value)
+
+
+def _point_of(item: Node) -> Node:
+    """`a = 1` among inequalities in a: a point of the line."""
+    if item.op != "assigned" or not item.value or constant_value(item.args[0]) is None:
+        return item
+    return regions.region(regions.points(item.args).args, item.value)
+
+
+def _combined(items: list[Node], joint: str) -> Node:
+    if len({item.value for item in items}) != 1:
+        return Node("list", tuple(items), joint)
+    combine = regions.intersection if joint == "and" else regions.union
+    if joint == ",":
+        overlap = regions.intersection(items[0], items[1]).args if len(items) == 2 else ()
+        combine = regions.intersection if overlap else regions.union
+    total = items[0]
+    for item in items[1:]:
+        total = combine(total, item)
+    return total
+
+
+_COMBINE = {
+    "union": regions.union,
+    "intersection": regions.intersection,
+    "difference": regions.difference,
+}
+
+
+def _set_algebra(node: Node) -> Node:
+    left, right = shape(node.args[0]), shape(node.args[1])
+    if left.op == "assigned" and left.args[0].op in ("bracket", "set"):
+        left = regions.as_region(left)
+    combined = _COMBINE[node.op](regions.as_region(left), regions.as_region(right))
+    found = regions.as_points(combined)
+    return Node("set", found) if found is not None and combined.value is None else combined
+
+
+def _set(node: Node) -> Node:
+    items: list[Node] = []
+    for item in node.args:
+        made = shape(item)
+        items.extend(made.args if made.op == "list" else (made,))
+    return Node("set", tuple(items))
+
+
+def _set_builder(node: Node) -> Node:
+    element, condition = node.args
+    inner = shape(condition)
+    if element.op == "relation" and element.value == ("in",):  # {x ∈ R | …}
+        field, element = element.args[1], element.args[0]
+        if field.value in ("field Z", "field N", "Z", "N") and inner.op == "region":
+            return Node("set", regions.whole_numbers(inner, str(field.value)[-1] == "N"))
+        if field.value not in ("field R", "R"):
+            raise Unreadable("a set builder over another field")
+    if inner.op == "region" and inner.value == name_of(element):
+        return regions.region(inner.args)
+    if inner.op == "assigned" and inner.value == name_of(element):
+        value = inner.args[0]
+        if value.op == "list":
+            return Node("set", value.args)
+        return value if value.op == "set" else Node("set", (value,))
+    return Node("setof", (element, inner))
+
+
+def _bracket(node: Node) -> Node:
+    if has_signs(node):
+        return _choices(node)
+    return Node("bracket", tuple(map(shape, node.args)), node.value)
+
+
+def _matrix(node: Node) -> Node:
+    return Node("matrix", tuple(map(shape, node.args)), node.value)
+
+
+def _labelled(node: Node) -> Node:
+    return Node("labelled", (shape(node.args[0]),), node.value)
+
+
+def _quantity(node: Node) -> Node:
+    inner = shape(node.args[0])
+    if inner.op == "assigned":
+        return Node(
+            "assigned", (Node("quantity", inner.args, node.value),), inner.value, inner.note
+        )
+    return Node("quantity", (inner,), node.value)
+
+
+def _group(node: Node) -> Node:
+    return shape(node.args[0])
+
+
+def _compound(node: Node) -> Node:
+    """`1 hour 30 minutes`: the sum, in the first unit."""
+    first, second = node.args
+    if second.op not in ("quantity", "compound"):
+        raise Unreadable("two numbers side by side")
+    rest = second if second.op == "quantity" else _compound(second)
+    units = [make_unit(first.value), make_unit(rest.value)]
+    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+        raise Unreadable("two quantities side by side")
+    ratio = Node("num", value=units[1].factor / units[0].factor)
+    return Node(
+        "quantity", (sum_of([first.args[0], Node("mul", (ratio, rest.args[0]))]),), first.value
+    )
+
+
+def _sum(node: Node) -> Node:
+    """A sum of values; `\\mathbb{R} - \\{0\\}` is a difference of sets."""
+    if node.args[0].op in ("set", "union") or node.args[0].note == "field":
+        minus = node.args[1]
+        if len(node.args) == 2 and minus.op == "neg":
+            return _set_algebra(Node("difference", (node.args[0], minus.args[0])))
+    return _other(node)
+
+
+_RULES = {
+    "add": _sum,
+    "compound": _compound,
+    "list": _list,
+    "relation": lambda node: relation(node, shape),
+    "union": _set_algebra,
+    "intersection": _set_algebra,
+    "difference": _set_algebra,
+    "set": _set,
+    "setof": _set_builder,
+    "bracket": _bracket,
+    "matrix": _matrix,
+    "labelled": _labelled,
+    "quantity": _quantity,
+    "group": _group,
+}

@@ -1,0 +1,103 @@
+"""An answer's text in, the shaped answer it states out, or why it states none.
+
+Plain numbers take a short road here; `forms` knows answers by their text; all else is `parse` and
+`shapes`. What is no mathematics and has words is an answer in words.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+
+from touchstone_rewards.reward_server.scorers.math.answers.answer_shape import shape
+from touchstone_rewards.reward_server.scorers.math.answers.forms import (
+    stated,
+    with_parameter,
+    without_lead,
+)
+from touchstone_rewards.reward_server.scorers.math.answers.print_tree import spell
+from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
+from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
+    single_backslashes,
+    to_ascii,
+    without_markup,
+)
+from touchstone_rewards.reward_server.scorers.math.grammar.parse import parse
+from touchstone_rewards.reward_server.scorers.math.grammar.tokens import MAX_CHARS
+from touchstone_rewards.reward_server.scorers.math.grammar.words import is_wordy
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+
+_PLAIN_NUMBER = re.compile(
+    r"\s*\$?\s*(-?)\s*([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*\$?\s*"
+)
+_WRAPPING = re.compile(
+    r"\\(?:boxed|fbox)\s*\{(.+)\}|\*\*(.+)\*\*|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL
+)
+REMEMBERED_CHARS = 200  # longer ones would fill the memory
+_TRAILING = " \t\n.;,。"
+_NOTHING = frozenset(["nan", "none", "null", "n/a", "inf", "-inf"])
+
+
+class Reading(Struct):
+    """`node` is the answer stated, or None with the `reason` that there is none."""
+
+    text: str
+    node: Node | None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return self.reason if self.node is None else spell(self.node)
+
+
+def read(text: str) -> Reading:
+    """What `text` states. Never raises: text that states nothing is a Reading that says so.
+
+    Short texts are remembered: the samples of a group have one ground truth and few answers.
+    """
+    return remembered(text) if len(text) <= REMEMBERED_CHARS else _read_once(text)
+
+
+def _read_once(text: str) -> Reading:
+    plain = _PLAIN_NUMBER.fullmatch(text)
+    if plain:
+        node = number(plain[2])
+        return Reading(text, negative(node) if plain[1] else node)
+    refill()
+    try:
+        return _read(text)
+    except (Unreadable, TooMuchWork) as unreadable:
+        return Reading(text, None, str(unreadable))
+
+
+remembered = lru_cache(maxsize=4096)(_read_once)
+
+
+def _read(text: str) -> Reading:
+    if len(text) > MAX_CHARS:
+        text = text.strip()
+        if len(text) > MAX_CHARS:
+            raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
+    plain = single_backslashes(to_ascii(without_markup(text))).strip()
+    while plain[:1] in ("\\", "*") and (wrapped := _WRAPPING.fullmatch(plain)):
+        plain = next(inner for inner in wrapped.groups() if inner is not None).strip()
+    if not plain.endswith(("\\,", "\\;", "..")):
+        plain = plain.rstrip(_TRAILING)
+    if not plain or plain.lower() in _NOTHING:
+        raise Unreadable(f"{plain!r} is no answer")
+    plain = without_lead(plain) or plain
+    if (found := stated(plain, _beside)) is not None:
+        return Reading(text, found)
+    plain = with_parameter(plain)
+    try:
+        return Reading(text, shape(parse(plain)))
+    except Unreadable:
+        if is_wordy(plain):
+            return Reading(text, Node("text", value=plain))
+        raise
+
+
+def _beside(text: str) -> Node | None:
+    return read(text).node

@@ -1,0 +1,205 @@
+"""Chains of relations: what they assign, which part of the line they leave, or what they relate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flint import fmpq
+
+from touchstone_rewards.reward_server.scorers.math.numbers import regions
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    constant_value,
+    features,
+    same_value,
+)
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+
+Shaper = Callable[[Node], Node]
+
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_ORDERINGS = frozenset(["<", ">", "<=", ">="])
+_PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
+
+
+def relation(node: Node, shape: Shaper) -> Node:
+    """The answer that a chain of relations states."""
+    sides, operators = list(node.args), list(node.value)
+    if "~" in operators:  # what stands before ≈ is the answer, what follows its size
+        at = operators.index("~")
+        sides, operators = sides[: at + 1], operators[:at]
+        if not operators:
+            return shape(sides[0])
+    if "in" in operators or "notin" in operators:
+        return _membership(sides, operators, shape)
+    if set(operators) == {"="}:
+        return _equations(sides, shape)
+    if set(operators) <= _ORDERINGS | {"="} or operators == ["!="]:
+        return _inequalities(sides, operators, shape)
+    raise Unreadable(f"a relation with {' '.join(operators)}")
+
+
+def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
+    if operators != ["in"] or not name_of(sides[0]):
+        raise Unreadable("a membership of something else")
+    name = name_of(sides[0])
+    if sides[1].op == "name" and sides[1].value in ("Z", "N", "Q", "R"):
+        sides[1] = Node("name", value=f"field {sides[1].value}", note="field")
+    inner = shape(sides[1])
+    if inner.op == "bracket" and len(inner.args) == 2:
+        inner = regions.as_region(inner)
+    if inner.op == "region":
+        return regions.region(inner.args, name)
+    return Node("assigned", (inner,), name)
+
+
+def _is_figure(node: Node) -> bool:
+    """`AB` and `dx` are names; `ab` is a product."""
+    letters = [part.value for part in node.args if part.op == "name"]
+    if len(letters) < len(node.args) or len(letters) > 4:
+        return False
+    return letters[0] == "d" or all(letter.isupper() for letter in letters)
+
+
+def name_of(node: Node) -> str | None:
+    """What `node` names, if it is a name: `x`, `f(x)`, `(p, q)`, `a_3`, `A:B`, `\\angle A`."""
+    if node.op == "name":
+        return node.value
+    if node.op in ("opaque", "index"):
+        return node.value
+    if node.op == "ratio" and all(part.op == "name" for part in node.args):
+        return ":".join(part.value for part in node.args)
+    if node.op in ("bracket", "list") and all(name_of(part) for part in node.args):
+        return ",".join(str(name_of(part)) for part in node.args)
+    if node.op == "div" and all((name_of(part) or "").startswith("d") for part in node.args):
+        return f"{name_of(node.args[0])}/{name_of(node.args[1])}"
+    if node.op == "mul" and _is_figure(node):
+        return "".join(part.value for part in node.args)
+    return None
+
+
+def _equations(sides: list[Node], shape: Shaper) -> Node:
+    """`x = 5` assigns; `\\sqrt4 = 2` is a value with its working; `x + y = 1` is an equation."""
+    last = sides[-1]
+    named = [side for side in sides[:-1] if name_of(side)]
+    if len(named) == len(sides) - 1:
+        inner = shape(last)
+        return Node("assigned", (inner,), name_of(sides[0]), sides[0])
+    if name_of(last) and len(sides) == 2:
+        return Node("assigned", (shape(sides[0]),), name_of(last), last)
+    if named and name_of(sides[0]):
+        _check_chain(sides[1:], shape)
+        return Node("assigned", (shape(last),), name_of(sides[0]), sides[0])
+    if not any(features(side).names for side in sides):
+        return _check_chain(sides, shape)
+    if len(sides) == 2:
+        return Node("equation", tuple(sides))
+    raise Unreadable("a chain of equations")
+
+
+def _check_chain(sides: list[Node], shape: Shaper) -> Node:
+    """The last of some equal constants; parts that nobody can work out are believed.
+
+    Raises:
+        Unreadable: two of them differ, or all are plain literals: `1 = 1` states nothing.
+    """
+    if all(side.op == "num" for side in sides) and len(sides) > 1:
+        raise Unreadable("an identity of numbers")
+    last = sides[-1]
+    for side in sides[:-1]:
+        known = constant_value(side) is not None and constant_value(last) is not None
+        if known and not same_value(side, last, 1)[0]:
+            raise Unreadable("an equation that does not hold")
+    return shape(last)
+
+
+def _inequalities(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
+    """One variable against constants is a region; anything else one inequality."""
+    names = {name for side in sides for name in features(side).names}
+    if len(names) == 1 and (variable := next(iter(names))):
+        parts = [
+            _solved(left, operator, right, variable)
+            for left, operator, right in zip(sides, operators, sides[1:], strict=False)
+        ]
+        if all(part is not None for part in parts):
+            total = parts[0]
+            for part in parts[1:]:
+                total = regions.intersection(total, part) if total and part else None
+            if total is not None:
+                return regions.canonical(total)
+    middle = sides[1] if len(sides) == 3 else None
+    if (
+        middle is not None
+        and (name := name_of(middle))
+        and name not in features(sides[0], sides[2]).names
+    ):
+        return _between(sides, operators, name)
+    if len(sides) == 2:
+        return _inequality(sides[0], operators[0], sides[1], shape)
+    raise Unreadable("a chain of inequalities")
+
+
+def _between(sides: list[Node], operators: list[str], name: str) -> Node:
+    """`a < x < b` with ends that are not numbers."""
+    low, high = sides[0], sides[2]
+    if operators[0] in (">", ">="):
+        low, high = high, low
+        operators = [_FLIPPED[operators[1]], _FLIPPED[operators[0]]]
+    opening = "[" if operators[0] == "<=" else "("
+    closing = "]" if operators[1] == "<=" else ")"
+    return regions.region((regions.piece(low, high, opening + closing),), name)
+
+
+def _inequality(left: Node, operator: str, right: Node, shape: Shaper) -> Node:
+    if operator in (">", ">="):
+        left, right, operator = right, left, _FLIPPED[operator]
+    name = name_of(left) if name_of(left) and left.op == "name" else None
+    if name and operator != "!=" and name not in features(right).names:
+        return regions.half_line(operator, shape(right), name)
+    if right.op == "name" and operator != "!=" and right.value not in features(left).names:
+        return regions.half_line(_FLIPPED[operator], shape(left), right.value)
+    return Node("inequality", (left, right), operator)
+
+
+def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | None:
+    """The numbers that satisfy a relation that is linear in its only variable, or None."""
+    if left.op == "name" and not features(right).names:
+        return regions.half_line(operator, right, variable)
+    if right.op == "name" and not features(left).names:
+        return regions.half_line(_FLIPPED[operator], left, variable)
+    if right.op == "call" and right.value == "abs":
+        left, right, operator = right, left, _FLIPPED[operator]
+    if left.op == "call" and left.value == "abs" and not features(right).names:
+        return _absolute(left.args[0], operator, right, variable)
+    line = Node("add", (left, Node("neg", (right,))))
+    at = [constant_value(put(line, variable, place)) for place in _PLACES]
+    exact = [value for value in at if isinstance(value, fmpq)]
+    if len(exact) < len(at):
+        return None
+    zero, slope = exact[0], exact[1] - exact[0]
+    straight = (zero + slope * place.value for place in _PLACES)
+    if slope == 0 or any(a != b for a, b in zip(straight, exact, strict=True)):
+        return None
+    end = Node("num", value=-zero / slope)
+    return regions.half_line(operator if slope > 0 else _FLIPPED[operator], end, variable)
+
+
+def _absolute(inner: Node, operator: str, size: Node, variable: str) -> Node | None:
+    """|u| < c as -c < u < c, and |u| > c as what lies outside."""
+    below = "<" if operator in ("<", ">=") else "<="
+    low = _solved(inner, ">" if below == "<" else ">=", negative(size), variable)
+    high = _solved(inner, below, size, variable)
+    if low is None or high is None or operator not in _ORDERINGS:
+        return None
+    between = regions.intersection(low, high)
+    return between if operator in ("<", "<=") else regions.complement(between)
+
+
+def put(node: Node, variable: str, value: Node) -> Node:
+    """`node` with something else for its variable."""
+    if node.op == "name":
+        return value if node.value == variable else node
+    if not node.args:
+        return node
+    return Node(
+        node.op, tuple(put(part, variable, value) for part in node.args), node.value, node.note
+    )

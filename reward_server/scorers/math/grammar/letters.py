@@ -1,0 +1,87 @@
+"""A run of letters in, what it is: a function, a constant, a unit, a word, or one-letter names."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
+    FUNCTIONS,
+    GREEK,
+    JOINTS,
+    SHORT_WORDS,
+    Token,
+)
+from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
+
+SHORT_CHARS = 40
+_LONGEST_NAME = max(map(len, (*FUNCTIONS, *GREEK)))
+_WHOLE: dict[str, Token] = {
+    "percent": ("%", ""),
+    **dict.fromkeys(("degree", "degrees", "deg"), ("degree", "")),
+    **dict.fromkeys(("infinity", "inf", "infty", "oo"), ("const", "inf")),
+    **{word: (joint, "") for word, joint in JOINTS.items()},
+}
+
+
+def split_word(word: str, in_text: bool, after_number: bool, joined: bool) -> tuple[Token, ...]:
+    """The tokens that a run of letters makes.
+
+    `abc` is a product of three; `Even` and `metres` are words; `xsin` is `x` and a function.
+    `in_text`: does it stand in `\\text{}`; `after_number`: does a value stand before it, and with
+    no space between, `joined`, so that `2abcd` is a product and `2 apples` is not?
+    """
+    split = _remembered if len(word) <= SHORT_CHARS else _split
+    return split(word, in_text, after_number, joined)
+
+
+def _split(word: str, in_text: bool, after_number: bool, joined: bool) -> tuple[Token, ...]:
+    if (known := _whole_word(word, in_text, after_number)) is not None:
+        return (known,)
+    tokens: list[Token] = []
+    at = 0
+    while at < len(word):
+        token, length = _longest_name(word, at)
+        tokens.append(token)
+        at += length
+    if (
+        len(word) > 3
+        and not joined
+        and not any(kind == "func" or name == "pi" for kind, name in tokens)
+    ):
+        return (("word", word),)
+    return tuple(tokens)
+
+
+_remembered = lru_cache(maxsize=4096)(_split)  # long ones would fill the memory
+
+
+def _whole_word(word: str, in_text: bool, after_number: bool) -> Token | None:
+    if len(word) == 1:
+        return ("unit", word) if in_text and after_number and is_unit(word) else _letter(word)
+    if (known := _WHOLE.get(word.lower())) is not None:
+        return known
+    if word in FUNCTIONS and not (after_number and is_unit(word)):
+        return ("func", FUNCTIONS[word])
+    if word in GREEK:
+        return ("name", word)
+    if word == "pi":
+        return ("const", "pi")
+    if is_unit(word) and (after_number or len(word) > 3):
+        return ("unit", word)
+    return ("word", word) if in_text or word.lower() in SHORT_WORDS else None
+
+
+def _longest_name(word: str, at: int) -> tuple[Token, int]:
+    for length in range(min(len(word) - at, _LONGEST_NAME), 1, -1):
+        part = word[at : at + length]
+        if length > 2 and part in FUNCTIONS:
+            return ("func", FUNCTIONS[part]), length
+        if part == "pi":
+            return ("const", "pi"), length
+        if length > 3 and part in GREEK:
+            return ("name", part), length
+    return _letter(word[at]), 1
+
+
+def _letter(letter: str) -> Token:
+    return ("const", letter) if letter in "ei" else ("name", letter)

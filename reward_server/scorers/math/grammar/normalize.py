@@ -1,0 +1,67 @@
+"""An answer's text in, the same text in one plain spelling out: no reading, no judgement."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    UNICODE,
+)
+
+_RAISED = re.compile(f"[{''.join(SUPERSCRIPTS)}]+")
+_LOWERED = re.compile(f"[{''.join(SUBSCRIPTS)}]+")
+_STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # 𝑥, 𝟓: letters and digits of the maths block
+_TAGS = re.compile(r"</?(?:b|i|em|strong|span|br|p)\s*/?>")
+_RAISED_TAG = re.compile(r"<(su[bp])>([^<>]{1,40})</\1>")
+
+_LONE_BACKSLASH = re.compile(r"(?<!\\)\\(?!\\)")
+_DOUBLED = re.compile(r"\\\\(?=[a-zA-Z])")
+
+_FRACTION_STYLE = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_LOOKS = re.compile(
+    r"\\(?:left|right)\s*\.|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits"
+    r"|qquad|quad)(?![a-zA-Z])|\\[,;:! ]|[$~\s]"
+)
+
+
+def to_ascii(text: str) -> str:
+    """`text` with Unicode mathematics, full-width forms and digits of any script in ASCII and
+    LaTeX; what has no such spelling stays as it is."""
+    if text.isascii():
+        return text
+    text = _RAISED.sub(lambda m: "^{" + "".join(map(SUPERSCRIPTS.__getitem__, m[0])) + "}", text)
+    text = _LOWERED.sub(lambda m: "_{" + "".join(map(SUBSCRIPTS.__getitem__, m[0])) + "}", text)
+    text = _STYLED.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text).translate(UNICODE)
+    if text.isascii():
+        return text
+    return "".join(
+        str(unicodedata.decimal(character)) if character.isdecimal() else character
+        for character in text
+    )
+
+
+def without_markup(text: str) -> str:
+    """`text` without HTML's raised and lowered type (which becomes `^` and `_`) and emphasis."""
+    if "<" not in text or ">" not in text:
+        return text
+    text = _RAISED_TAG.sub(lambda m: ("^{" if m[1] == "sup" else "_{") + m[2] + "}", text)
+    return _TAGS.sub("", text)
+
+
+def single_backslashes(text: str) -> str:
+    """`text` with commands that were escaped twice (`\\\\frac`) written once."""
+    if "\\\\" not in text:
+        return text
+    if not _LONE_BACKSLASH.search(text):
+        return text.replace("\\\\", "\\")
+    return text if "\\begin" in text else _DOUBLED.sub(r"\\", text)
+
+
+def normalize_math_expression(text: str) -> str:
+    """`text` without what changes its looks only: dollars, spaces, `\\left`, fraction styles, the
+    full stop at its end; Unicode mathematics in LaTeX."""
+    text = _FRACTION_STYLE.sub(r"\\frac", to_ascii(without_markup(text)))
+    return _LOOKS.sub("", text).rstrip(".")

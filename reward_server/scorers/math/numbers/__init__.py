@@ -1,0 +1,1 @@
+"""From an expression tree to values, and whether two values are the same."""

@@ -1,0 +1,81 @@
+"""A decimal and an exact value in, whether the one is a rounding of the other out.
+
+By default a decimal stands for just its value. It is a rounding where it has the digits of a
+float (`0.0833333333333333` for 1/12), for nobody writes twelve digits to mean another number; and
+where the policy lets the ground truth's own digits be enough.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flint import arb, fmpq
+
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import real_value
+from touchstone_rewards.reward_server.scorers.math.policy import Rounding
+from touchstone_rewards.reward_server.scorers.math.tree import Node
+
+FLOAT_DIGITS = 12
+DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's
+_DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([-+]?\d+))?")
+
+
+class Decimal:
+    """A decimal as written: its value, its significant digits, and the worth of the last one."""
+
+    __slots__ = ("digits", "last", "value")
+
+    def __init__(self, value: fmpq, digits: int, last: fmpq) -> None:
+        self.value, self.digits, self.last = value, digits, last
+
+
+def written_decimal(node: Node) -> Decimal | None:
+    """The decimal that a node is as a whole: `-0.25`, `2.5 \\times 10^{-3}`; None for all else."""
+    if node.op == "neg" and (inner := written_decimal(node.args[0])):
+        return Decimal(-inner.value, inner.digits, inner.last)
+    if node.op == "mul" and len(node.args) == 2 and (scale := _power_of_ten(node.args[1])):
+        inner = written_decimal(node.args[0])
+        return inner and Decimal(inner.value * scale, inner.digits, inner.last * scale)
+    if node.op != "num" or not isinstance(node.note, str) or "." not in node.note:
+        return None
+    parts = _DECIMAL.fullmatch(node.note)
+    if parts is None:
+        return None
+    digits = len((parts[1] + parts[2]).lstrip("0"))
+    power = int(parts[3] or 0) - len(parts[2])
+    last = fmpq(10) ** power
+    return Decimal(node.value, digits, last)
+
+
+def _power_of_ten(node: Node) -> fmpq | None:
+    if node.op != "pow" or node.args[0].op != "num" or node.args[0].value != 10:
+        return None
+    exponent = node.args[1]
+    if exponent.op != "num" or exponent.value.q != 1 or abs(exponent.value.p) > 4000:
+        return None
+    return fmpq(10) ** int(exponent.value.p)
+
+
+def rounds_to(truth: Node, answer: Node, rounding: Rounding) -> bool:
+    """Is one of the two a decimal that the other rounds to?"""
+    left, right = written_decimal(truth), written_decimal(answer)
+    if left is not None and right is None and left.digits >= FLOAT_DIGITS:
+        return _within(left, answer)
+    if right is not None and left is None and right.digits >= FLOAT_DIGITS:
+        return _within(right, truth)
+    if rounding == "exact":
+        return False
+    if left is not None:
+        return _within(left, answer)
+    return right is not None and right.digits >= 4 and _within(right, truth)
+
+
+def _within(decimal: Decimal, node: Node) -> bool:
+    """Is the node's value within half of the decimal's last digit? A tie rounds either way."""
+    exact = real_value(node)
+    if exact is None:
+        return False
+    apart = abs(exact - arb(decimal.value))
+    if decimal.digits >= DOUBLE_DIGITS and not apart > abs(exact) * 2.0**-52:
+        return True
+    return not apart > arb(decimal.last) / 2

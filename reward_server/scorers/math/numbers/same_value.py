@@ -1,0 +1,310 @@
+"""Two expressions in, whether they are worth the same out.
+
+Constants: exact rationals, or balls of rising precision until they part or agree to 300 bits.
+Expressions in variables: at random points that the pair itself seeds, so a verdict is the same each
+time; rational functions are exact there. What cannot be decided is not the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from flint import acb, arb, fmpq
+from msgspec import Struct
+
+from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
+    Point,
+    Undefined,
+    Value,
+    ball,
+    is_real,
+    precision,
+)
+from touchstone_rewards.reward_server.scorers.math.numbers.evaluate import evaluate
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+
+FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
+AGREEING_POINTS = 3
+APART = "apart at a point"
+# A number counts as zero below this share of what it was made from.
+TINY, _ONE = arb(2) ** -90, arb(1)
+_JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
+_COMPLEX = frozenset(["Re", "Im", "arg", "cis", "conj"])
+_TURNING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "floor", "ceil"])
+WHOLE_LETTERS = frozenset("nkmjNKM")
+
+
+# Scale, shift and signs of the points that are looked at, one after the other.
+_PLANS: tuple[tuple[int, int, str], ...] = (
+    (1, 0, "+"), (4, 1, "+"), (3, 0, "-"), (1, 0, "+"), (9, 1, "+"), (1, 0, "-"), (40, 3, "+"),
+    (30, 2, "-"),
+)  # fmt: skip
+
+
+class Features(Struct):
+    """What stands in a tree that decides where it has to be looked at."""
+
+    names: set[str]
+    imaginary: bool = False
+    jagged: bool = False  # abs, roots, rounding: near points do not show everything
+    turning: bool = False  # (-1)^n, \sin n\pi: whole numbers are special
+    logs: bool = False  # a \log without a base
+    series: bool = False  # a sum up to n
+    angles: bool = False  # π
+    largest: fmpq = fmpq(1)
+
+
+def features(*nodes: Node) -> Features:
+    """The features of the trees together."""
+    found = Features(set())
+    pending = list(nodes)
+    for node in pending:  # grows while it is walked
+        op = node.op
+        if op == "num":
+            if abs(node.value) > found.largest:
+                found.largest = abs(node.value)
+        elif op == "name":
+            found.names.add(node.value)
+        else:
+            if (note := _NOTES.get(op)) is not None:
+                note(node, found)
+            if op != "other":  # what is kept unread binds its own names
+                pending += node.args
+    return found
+
+
+def _note_constant(node: Node, found: Features) -> None:
+    found.imaginary = found.imaginary or node.value == "i"
+    found.angles = found.angles or node.value == "pi"
+
+
+def _note_call(node: Node, found: Features) -> None:
+    found.jagged = found.jagged or node.value in _JAGGED
+    found.turning = found.turning or node.value in _TURNING
+    found.imaginary = found.imaginary or node.value in _COMPLEX
+    found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
+
+
+def _note_power(node: Node, found: Features) -> None:
+    exponent = node.args[1]
+    if exponent.op != "num" or exponent.value.q != 1:
+        found.jagged = True
+        base = node.args[0]
+        found.turning = found.turning or base.op == "neg" or (base.op == "num" and base.value < 0)
+
+
+def _note_unknown(node: Node, found: Features) -> None:
+    found.names.add(f"{node.value}()")
+
+
+def _note_series(node: Node, found: Features) -> None:
+    found.series = True
+
+
+def _note_mod(node: Node, found: Features) -> None:
+    found.turning = True
+
+
+_NOTES: dict[str, Callable[[Node, Features], None]] = {
+    "const": _note_constant,
+    "call": _note_call,
+    "pow": _note_power,
+    "index": _note_unknown,
+    "opaque": _note_unknown,
+    "sum": _note_series,
+    "prod": _note_series,
+    "mod": _note_mod,
+}
+
+
+def is_constant(node: Node) -> bool:
+    """Has the expression no variable in it?"""
+    return not features(node).names
+
+
+def constant_value(node: Node, bits: int = FIRST_BITS) -> Value | None:
+    """The value of a constant, or None where it has none or a variable."""
+    try:
+        precision(bits)
+        return evaluate(node, Point(0)) if is_constant(node) else None
+    except (Undefined, Unreadable):
+        return None
+
+
+def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
+    """Are the two expressions worth the same, and by which method was it decided?
+
+    Raises:
+        Unreadable: one of them is no expression.
+    """
+    if left.op == right.op == "num":
+        return left.value == right.value, "exact rationals"
+    found = features(left, right)
+    equal, method = _same(left, right, seed, found)
+    if not equal and found.logs:
+        common, how = _same(left, right, seed, found, common_logs=True)
+        return (True, f"{how}, log to base 10") if common else (equal, method)
+    return equal, method
+
+
+def _same(
+    left: Node, right: Node, seed: int, found: Features, common_logs: bool = False
+) -> tuple[bool, str]:
+    if not found.names:
+        return _same_constant(left, right, common_logs)
+    if found.series:
+        return _same_at_whole_numbers(left, right, seed, found)
+    equal, method = _same_at_points(left, right, seed, found, common_logs)
+    if not equal and found.turning and found.names <= WHOLE_LETTERS:
+        return _same_at_whole_numbers(left, right, seed, found)
+    return equal, method
+
+
+def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, str]:
+    agree, bits, point = None, FIRST_BITS, Point(0)
+    try:
+        for bits in (FIRST_BITS, CONSTANT_BITS):
+            precision(bits)
+            point = Point(0)
+            point.common_logs = common_logs
+            a, b = evaluate(left, point), evaluate(right, point)
+            if isinstance(a, fmpq) and isinstance(b, fmpq):
+                return a == b, "exact rationals"
+            agree = _agree(a, b)
+            if agree is False:
+                return False, f"balls apart at {bits} bits"
+    except Undefined as undefined:
+        return False, f"no value: {undefined}"
+    if not agree or point.lossy:
+        return False, "undecided"
+    return True, f"balls agree at {bits} bits"
+
+
+def _small(difference: acb, beside: Value) -> bool:
+    """Is the difference, which may be zero, small beside the value, or beside 1?"""
+    size = ball(beside).abs_upper()
+    return bool(difference.abs_upper() < TINY * (size if size > 1 else _ONE))
+
+
+def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
+    """Near, farther, negative; where it matters past every constant and with mixed signs."""
+    plans = _PLANS
+    if found.jagged:
+        far = int(min(found.largest, fmpq(10**9)).ceil())
+        plans = (_PLANS[0], (far, far + 7, "-"), (far, far + 7, "+"), (3, 0, "*"), *_PLANS[1:])
+    for number, (scale, shift, signs) in enumerate(plans):
+        point = Point(seed + number * 7919, scale, shift, signs)
+        point.common_logs = common_logs
+        yield point
+
+
+def _same_at_points(
+    left: Node, right: Node, seed: int, found: Features, common_logs: bool
+) -> tuple[bool, str]:
+    precision(POINT_BITS)
+    wanted = AGREEING_POINTS + 2 * found.jagged
+    agreed = complex_agreed = complex_apart = 0
+    exact = True
+    for point in _points(seed, found, common_logs):
+        try:
+            a, b = evaluate(left, point), evaluate(right, point)
+        except Undefined:
+            continue
+        agree = None if point.lossy else _agree(a, b)
+        if agree is None:
+            continue  # too large, or too little known, to show a difference
+        real = not point.crossed and is_real(a) and is_real(b)
+        if not real and not found.imaginary:  # outside of where the two are real
+            complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
+            continue
+        if not agree:
+            return False, APART
+        agreed += 1
+        exact = exact and isinstance(a, fmpq) and isinstance(b, fmpq)
+        if agreed >= wanted:
+            break
+    if agreed == 0:
+        agreed = 0 if complex_apart else complex_agreed
+        exact = False
+    if agreed < 2:
+        return False, "no points to compare at"
+    return True, f"agree at {agreed} points" + (", exactly" if exact else "")
+
+
+def _agree(a: Value, b: Value) -> bool | None:
+    """Are the two the same? None where the balls meet and are too wide to tell."""
+    if isinstance(a, fmpq) and isinstance(b, fmpq):
+        return a == b
+    difference = ball(a) - ball(b)
+    if not difference.contains(0):
+        return False
+    return True if _small(difference, a) else None
+
+
+def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) -> tuple[bool, str]:
+    """For n, k, m, and sums up to n: agreement at whole numbers, even and odd ones."""
+    names = sorted(name for name in found.names if not name.endswith(")"))
+    agreed = 0
+    for step in range(6):
+        point = Point(seed)
+        for place, name in enumerate(names):
+            point.bindings[name] = fmpq(2 + (step * (2 * place + 1) + place * 3) % 11)
+        try:
+            a, b = evaluate(left, point), evaluate(right, point)
+        except Undefined:
+            continue
+        if point.lossy or not _agree(a, b):
+            return False, "apart at a whole number"
+        agreed += 1
+    return agreed >= 4, f"agree at {agreed} whole numbers"
+
+
+def constant_ratio(left: Node, right: Node, seed: int) -> Value | None:
+    """The constant that `left` is `right` times, or None where it is no constant multiple."""
+    found = features(left, right)
+    precision(POINT_BITS)
+    first: Value | None = None
+    agreed = 0
+    for point in _points(seed, found, False):
+        try:
+            a, b = evaluate(left, point), evaluate(right, point)
+            ratio = _ratio(a, b)
+        except Undefined:
+            continue
+        if ratio is None:
+            return None
+        if not found.imaginary and not (is_real(a) and is_real(b)):
+            continue
+        if first is None:
+            first = ratio
+        elif not _agree(first, ratio):
+            return None
+        agreed += 1
+        if agreed > AGREEING_POINTS:
+            break
+    return first if agreed >= AGREEING_POINTS else None
+
+
+def _ratio(a: Value, b: Value) -> Value | None:
+    """a / b, or None where just one of them is zero."""
+    a_zero = a == 0 if isinstance(a, fmpq) else a.contains(0)
+    b_zero = b == 0 if isinstance(b, fmpq) else b.contains(0)
+    if a_zero and b_zero:
+        raise Undefined("0/0")
+    return None if a_zero or b_zero else a / b
+
+
+def is_positive(value: Value) -> bool:
+    if isinstance(value, fmpq):
+        return value > 0
+    return value.imag.contains(0) and bool(value.real > 0)
+
+
+def real_value(node: Node) -> arb | None:
+    """A constant as a real ball at 128 bits, or None."""
+    value = constant_value(node, 128)
+    if value is None:
+        return None
+    if isinstance(value, acb):
+        return value.real if value.imag.contains(0) else None
+    return arb(value)

@@ -1,0 +1,1 @@
+"""Whether a response's answer is the ground truth's, by the kind of answer."""

@@ -1,0 +1,239 @@
+"""Many values against many: lists, sets, points, vectors, regions, ratios, piecewise answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from touchstone_rewards.reward_server.scorers.math.answers.answer_shape import shape
+from touchstone_rewards.reward_server.scorers.math.grammar.words import letters_of
+from touchstone_rewards.reward_server.scorers.math.numbers import regions
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
+from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
+
+MAX_MATCHING = 400  # items in lists that are matched without an order
+
+
+def _items(node: Node) -> Sequence[Node] | None:
+    return node.args if node.op in ("list", "set") else None
+
+
+def collections(truth: Node, answer: Node, case: Case) -> bool:
+    """Lists and sets: matched item by item, in any order unless the policy says otherwise."""
+    left, right = _items(truth), _items(answer)
+    if left is None or right is None:
+        return _collection_against(truth, answer, case)
+    ordered = case.policy.order == "ordered" and truth.op == answer.op == "list"
+    if ordered:
+        return in_order(left, right, case)
+    if max(len(left), len(right)) > MAX_MATCHING:
+        return case.decided("too many items", False)
+    left, right = _without_names(left, right)
+    return _matched(_distinct(left, case), _distinct(right, case), case)
+
+
+def _without_names(left: Sequence[Node], right: Sequence[Node]) -> tuple[Sequence[Node], ...]:
+    """Both lists, without their names where only one of them names its items."""
+    names = [[item.value for item in items if item.op == "assigned"] for items in (left, right)]
+    named = [
+        bool(found) and len(found) == len(i) for found, i in zip(names, (left, right), strict=True)
+    ]
+    if named == [True, True]:
+        if min(len(set(names[0])), len(set(names[1]))) > 1:
+            return left, right
+        named = [True, True]  # x = 2 or x = 3: one name for all is no name
+    return tuple(
+        [item.args[0] for item in items] if strip else items
+        for items, strip in zip((left, right), named, strict=True)
+    )
+
+
+def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
+    """A list or set against something that is none."""
+    many, one = (truth, answer) if _items(truth) is not None else (answer, truth)
+    if one.op == "bracket" and many.op == "list" and one.value == "()":
+        return in_order(truth.args, answer.args, case)
+    if one.op == "region":
+        return regions_of(truth, answer, case)
+    if one.op == "assigned":
+        bare = [node.args[0] if node.op == "assigned" else node for node in (truth, answer)]
+        return case.same(bare[0], bare[1])
+    if _same_letters(many, one):
+        return case.decided("several letters", True)
+    distinct = _distinct(many.args, case)
+    if len(distinct) != 1:
+        return case.decided("several values against one", False)
+    pair = (distinct[0], one) if many is truth else (one, distinct[0])
+    return case.same(pair[0], pair[1])
+
+
+def _same_letters(many: Node, one: Node) -> bool:
+    """`A, C` and `AC`: several choices."""
+    letters = letters_of(one)
+    if not letters or any(n.op != "name" or not n.value.isupper() for n in many.args):
+        return False
+    return sorted(letters) == sorted(node.value.casefold() for node in many.args)
+
+
+def _distinct(items: Sequence[Node], case: Case) -> list[Node]:
+    kept: list[Node] = []
+    others: list[Node] = []
+    exact: set[tuple[int, int]] = set()
+    for item in items:
+        plain = _exact(item)
+        if plain is not None and plain in exact:
+            continue
+        if any(case.quietly(other, item) for other in (kept if plain is None else others)):
+            continue
+        kept.append(item)
+        if plain is None:
+            others.append(item)
+        else:
+            exact.add(plain)
+    return kept
+
+
+def _exact(node: Node) -> tuple[int, int] | None:
+    """A plain number as a key."""
+    return (int(node.value.p), int(node.value.q)) if node.op == "num" else None
+
+
+def in_order(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
+    if len(left) != len(right):
+        return case.decided("unlike numbers of items", False)
+    equal = all(case.same(a, b) for a, b in zip(left, right, strict=True))
+    return case.decided(f"item by item: {case.method}", equal)
+
+
+def _matched(left: list[Node], right: list[Node], case: Case) -> bool:
+    """Is there a partner for each? Plain numbers first, by value; then one by one."""
+    if len(left) != len(right):
+        return case.decided("unlike numbers of items", False)
+    keys = [[_exact(node) for node in nodes] for nodes in (left, right)]
+    shared = set(keys[0]) & set(keys[1]) - {None}
+    rest = [node for node, key in zip(left, keys[0], strict=True) if key not in shared]
+    open_right = [node for node, key in zip(right, keys[1], strict=True) if key not in shared]
+    for item in rest:
+        at = next((i for i, b in enumerate(open_right) if case.quietly(item, b)), None)
+        if at is None:
+            return case.decided("an item without a partner", False)
+        del open_right[at]
+    return case.decided("items matched", True)
+
+
+def brackets(truth: Node, answer: Node, case: Case) -> bool:
+    """Points, intervals and vectors, item by item; open and closed ends are not the same."""
+    if any(node.op == "region" or node.note == "field" for node in (truth, answer)):
+        return regions_of(truth, answer, case)
+    if "matrix" in (truth.op, answer.op):
+        return vectors(truth, answer, case)
+    if truth.op != answer.op:
+        return case.unlike(truth, answer)
+    if truth.value != answer.value and len(truth.args) == 2:
+        return case.decided("unlike brackets", False)
+    return in_order(truth.args, answer.args, case)
+
+
+def vectors(truth: Node, answer: Node, case: Case) -> bool:
+    """Matrices of one size cell by cell; a column or row of numbers is a tuple as well."""
+    if truth.op == answer.op == "matrix":
+        if truth.value != answer.value:
+            return case.decided("matrices of unlike size", False)
+        return in_order(truth.args, answer.args, case)
+    matrix, other = (truth, answer) if truth.op == "matrix" else (answer, truth)
+    if (rows := _rows(other)) is not None:
+        pair = (truth, rows) if matrix is truth else (rows, answer)
+        return vectors(pair[0], pair[1], case)
+    if other.op not in ("bracket", "list") or 1 not in matrix.value:
+        return case.unlike(truth, answer)
+    return in_order(truth.args, answer.args, case)
+
+
+def _rows(node: Node) -> Node | None:
+    """`[[1, 2], [3, 4]]` as a matrix."""
+    if node.op != "bracket" or any(row.op != "bracket" for row in node.args):
+        return None
+    width = len(node.args[0].args)
+    if any(len(row.args) != width for row in node.args):
+        return None
+    return Node("matrix", tuple(c for row in node.args for c in row.args), (len(node.args), width))
+
+
+def regions_of(truth: Node, answer: Node, case: Case) -> bool:
+    """Sets of reals: the same pieces, whatever they were written as."""
+    try:
+        left, right = regions.as_region(truth), regions.as_region(answer)
+    except Unreadable:
+        return case.unlike(truth, answer)
+    left, right = regions.canonical(left), regions.canonical(right)
+    if left.value and right.value and left.value != right.value:
+        return case.decided("unlike names", False)
+    if len(left.args) != len(right.args):
+        return case.decided("unlike numbers of pieces", False)
+    open_right = list(right.args)
+    for part in left.args:
+        at = next((i for i, b in enumerate(open_right) if _same_piece(part, b, case)), None)
+        if at is None:
+            return case.decided("pieces apart", False)
+        del open_right[at]
+    return case.decided("the same pieces", True)
+
+
+def _same_piece(left: Node, right: Node, case: Case) -> bool:
+    return left.value == right.value and all(
+        case.quietly(a, b) for a, b in zip(left.args, right.args, strict=True)
+    )
+
+
+def ratios(truth: Node, answer: Node, case: Case) -> bool:
+    """Proportional: 2:4 is 1:2. A ratio of two may be written as a fraction."""
+    if truth.op == answer.op:
+        if len(truth.args) != len(answer.args):
+            return case.decided("ratios of unlike length", False)
+        if any(constant_value(part) in (None, 0) for part in truth.args + answer.args):
+            return in_order(truth.args, answer.args, case)
+        scaled = [
+            [Node("div", (part, node.args[0])) for part in node.args] for node in (truth, answer)
+        ]
+        return in_order(scaled[0], scaled[1], case)
+    ratio, other = (truth, answer) if truth.op == "ratio" else (answer, truth)
+    if len(ratio.args) != 2 or other.op not in VALUES:
+        return case.unlike(truth, answer)
+    return case.same(Node("div", ratio.args), other)
+
+
+def bases(truth: Node, answer: Node, case: Case) -> bool:
+    """Numbers written in a base: the digits and the base."""
+    return case.decided("digits and base", truth == answer)
+
+
+def cases(truth: Node, answer: Node, case: Case) -> bool:
+    """Piecewise: each value with its condition, in any order."""
+    if truth.op != answer.op or len(truth.args) != len(answer.args):
+        return case.unlike(truth, answer)
+    pairs = [
+        [Node("list", node.args[at : at + 2]) for at in range(0, len(node.args), 2)]
+        for node in (truth, answer)
+    ]
+    open_right = pairs[1]
+    for pair in pairs[0]:
+        at = next((i for i, b in enumerate(open_right) if _same_case(pair, b, case)), None)
+        if at is None:
+            return case.decided("a piece without a partner", False)
+        del open_right[at]
+    return case.decided("piece by piece", True)
+
+
+def _same_case(left: Node, right: Node, case: Case) -> bool:
+    try:
+        shaped = [(shape(a), shape(b)) for a, b in zip(left.args, right.args, strict=True)]
+    except Unreadable:
+        return False
+    return all(case.quietly(a, b) for a, b in shaped)
+
+
+def like_kinds(truth: Node, answer: Node, case: Case) -> bool:
+    """What is only ever the same as its own kind: part by part, under one value."""
+    if truth.op != answer.op or truth.value != answer.value:
+        return case.unlike(truth, answer)
+    return in_order(truth.args, answer.args, case)

@@ -1,0 +1,58 @@
+"""Two shaped answers in, whether they are the same answer out: one rule for each pair of kinds.
+
+The first is the ground truth, the second the prediction; only policies that say so look at which is
+which. The rules are in `single`, `named` and `many`; what two expressions are worth is decided in
+`decide`.
+"""
+
+from __future__ import annotations
+
+from touchstone_rewards.reward_server.scorers.math.policy import Policy
+from touchstone_rewards.reward_server.scorers.math.rules import (
+    collection_rules,
+    equation_rules,
+    value_rules,
+)
+from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
+
+
+def new_case(policy: Policy, seed: int) -> Case:
+    """A comparison under `policy`; the same seed looks at the same points."""
+    return Case(policy, seed, same)
+
+
+def same(truth: Node, answer: Node, case: Case) -> bool:
+    """Is the answer the ground truth?
+
+    Raises:
+        Unreadable: one of the two is nothing that can be compared.
+    """
+    if truth == answer:
+        return case.decided("same tree", True)
+    if truth.op in VALUES and answer.op in VALUES:
+        return value_rules.values(truth, answer, case)
+    for kinds, rule in _RULES:
+        if truth.op in kinds or answer.op in kinds:
+            return rule(truth, answer, case)
+    return case.decided(f"{truth.op} against {answer.op}", False)
+
+
+# The first rule that knows one of the two kinds decides.
+_RULES = (
+    (frozenset(["choice"]), value_rules.choices),
+    (frozenset(["family"]), equation_rules.families),
+    (frozenset(["setof", "quantified", "time", "congruence"]), collection_rules.like_kinds),
+    (frozenset(["labelled"]), value_rules.labels),
+    (frozenset(["text"]), value_rules.texts),
+    (frozenset(["assigned"]), equation_rules.assignments),
+    (frozenset(["quantity"]), value_rules.quantities),
+    (frozenset(["list", "set"]), collection_rules.collections),
+    (frozenset(["equation", "inequality"]), equation_rules.equations),
+    (frozenset(["bracket"]), collection_rules.brackets),
+    (frozenset(["region"]), collection_rules.regions_of),
+    (frozenset(["matrix"]), collection_rules.vectors),
+    (frozenset(["ratio"]), collection_rules.ratios),
+    (frozenset(["base"]), collection_rules.bases),
+    (frozenset(["cases"]), collection_rules.cases),
+)

@@ -1,0 +1,134 @@
+"""What has a name or is a relation: assignments, equations, inequalities, families."""
+
+from __future__ import annotations
+
+from touchstone_rewards.reward_server.scorers.math.numbers.regions import INFINITY, MINUS_INFINITY
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    WHOLE_LETTERS,
+    constant_ratio,
+    features,
+    is_positive,
+    same_value,
+)
+from touchstone_rewards.reward_server.scorers.math.rules.collection_rules import (
+    in_order,
+    regions_of,
+)
+from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
+
+
+def same_family(truth: Node, answer: Node, case: Case) -> bool:
+    """`2k\\pi` and `2n\\pi`: angles, with another letter for any whole number."""
+    found = [features(node) for node in (truth, answer)]
+    names = [one.names for one in found]
+    if any(len(n) != 1 or not n <= WHOLE_LETTERS for n in names) or names[0] == names[1]:
+        return False
+    if not (found[0].angles and found[1].angles):
+        return False
+    other = Node("name", value=next(iter(names[0])))
+    return same_value(truth, replace(answer, {next(iter(names[1])): other}), case.seed)[0]
+
+
+def assignments(truth: Node, answer: Node, case: Case) -> bool:
+    """A named value against a value: the name is set aside. Two names must be the same."""
+    if truth.op == "assigned" and answer.op == "assigned":
+        alike = truth.value == answer.value or _renamed(truth, answer)
+        if alike and case.same(truth.args[0], _rename(truth, answer)):
+            return True
+        return equations(truth, answer, case)
+    if truth.op in ("equation", "inequality") or answer.op in ("equation", "inequality"):
+        return equations(truth, answer, case)
+    if "region" in (truth.op, answer.op):
+        return regions_of(truth, answer, case)
+    bare = [node.args[0] if node.op == "assigned" else node for node in (truth, answer)]
+    return case.same(bare[0], bare[1])
+
+
+def _renamed(truth: Node, answer: Node) -> bool:
+    """f(x) = x² and f(t) = t²: functions whose arguments have other names."""
+    left, right = truth.note, answer.note
+    return bool(left and right) and left.op == right.op == "opaque" and left.value == right.value
+
+
+def _rename(truth: Node, answer: Node) -> Node:
+    left, right = truth.note, answer.note
+    value = answer.args[0]
+    if left is None or right is None or left.op != "opaque" or right.op != "opaque":
+        return value
+    names: dict[str, Node] = {}
+    for own, other in zip(left.args, right.args, strict=False):
+        if own.op == other.op == "name" and own != other:
+            names[other.value] = own
+            names.setdefault(own.value, Node("name", value=f"{own.value} of the other"))
+    return replace(value, names) if names else value
+
+
+def replace(node: Node, names: dict[str, Node]) -> Node:
+    if node.op == "name":
+        return names.get(node.value, node)
+    if not node.args:
+        return node
+    return Node(node.op, tuple(replace(part, names) for part in node.args), node.value, node.note)
+
+
+def _difference(node: Node) -> Node | None:
+    """The side of an equation whose zeros it asks for."""
+    if node.op in ("equation", "inequality"):
+        left, right = node.args
+    elif node.op == "assigned" and node.note is not None and node.args[0].op in VALUES:
+        left, right = node.note, node.args[0]
+    else:
+        return None
+    if left.op not in VALUES or right.op not in VALUES:
+        return None
+    return Node("add", (left, Node("neg", (right,))))
+
+
+def _as_inequality(node: Node) -> Node:
+    """A half line of a named variable as the inequality that it was."""
+    if node.op != "region" or not node.value or len(node.args) != 1:
+        return node
+    (low, high), brackets = node.args[0].args, node.args[0].value
+    name = Node("name", value=node.value)
+    if low == MINUS_INFINITY and high != INFINITY:
+        return Node("inequality", (name, high), "<=" if brackets[1] == "]" else "<")
+    if high == INFINITY and low != MINUS_INFINITY:
+        return Node("inequality", (low, name), "<=" if brackets[0] == "[" else "<")
+    return node
+
+
+def equations(truth: Node, answer: Node, case: Case) -> bool:
+    """Equal up to a constant factor; an inequality up to a positive one."""
+    truth, answer = _as_inequality(truth), _as_inequality(answer)
+    if (truth.op == "inequality") != (answer.op == "inequality"):
+        return case.decided("an equation against an inequality", False)
+    left, right = _difference(truth), _difference(answer)
+    if left is None or right is None:
+        return case.decided("an equation against something else", False)
+    if truth.op == "inequality" and truth.value != answer.value:
+        return case.decided("unlike relations", False)
+    ratio = constant_ratio(left, right, case.seed)
+    if ratio is None:
+        return case.decided("sides of unlike shape", False)
+    if truth.op == "inequality" and truth.value != "!=":
+        return case.decided("sides equal up to a positive factor", is_positive(ratio))
+    if _is_solved(truth) != _is_solved(answer):
+        return case.decided("an equation rearranged", ratio in (1, -1))
+    return case.decided("sides equal up to a factor", True)
+
+
+def _is_solved(node: Node) -> bool:
+    """Does it say what a name is worth? `2x = 4` does not."""
+    return node.op == "assigned" and not features(node.args[0]).names
+
+
+def families(truth: Node, answer: Node, case: Case) -> bool:
+    """Answers with a whole parameter: that it is whole may be left out."""
+    if truth.op == answer.op:
+        return truth.value == answer.value and in_order(truth.args, answer.args, case)
+    family, other = (truth, answer) if truth.op == "family" else (answer, truth)
+    if len(family.args) != 1:
+        return case.unlike(truth, answer)
+    bare = replace(family.args[0], {"parameter": Node("name", value=family.note)})
+    return case.same(bare, other) if family is truth else case.same(other, bare)

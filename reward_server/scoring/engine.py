@@ -1,0 +1,362 @@
+"""A request through a profile: fan out to the scorers, combine, answer in order.
+
+In: a decoded `ScoreRequest`. Out: a `ScoreResponse` with one result a sample. It knows nothing of
+HTTP: the app and the `score` command use it alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.errors import (
+    NotReady,
+    QueueFull,
+    RequestDeadline,
+    RequestTooLarge,
+    UnknownProfile,
+    sample_error,
+)
+from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import (
+    Priority,
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.inline import score_inline
+from touchstone_rewards.reward_server.scoring.model_host import (
+    BatcherMaker,
+    ModelHost,
+    ModelScorer,
+    batcher,
+)
+from touchstone_rewards.reward_server.scoring.normalization import Normalizers
+from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+
+# What a killed server forgets of the running normalization.
+SAVE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one request may ask for, and how long it may take."""
+
+    max_samples: int
+    max_response_bytes: int
+    max_pending_samples: int
+    request_deadline_s: float
+    eval_wait_s: float
+
+
+# Told of every request that counts, and what it was answered.
+Observer = Callable[[ScoreRequest, ScoreResponse], None]
+PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
+
+
+class Engine:
+    """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
+
+    `profiles` are those of `models` too: `reload.py` exchanges what is in them. `normalizers` may
+    be exchanged before the start for some that outlive this process.
+    """
+
+    def __init__(
+        self,
+        profiles: dict[str, Profile],
+        pool: WorkerPool,
+        models: ModelHost,
+        limits: Limits,
+        metrics: Metrics,
+        cache: VerdictCache,
+    ) -> None:
+        self.profiles = profiles
+        self.pool = pool
+        self.models = models
+        self.limits = limits
+        self.metrics = metrics
+        self.cache = cache
+        self.observers: list[Observer] = []
+        self.normalizers = Normalizers()
+        self._saver: asyncio.Task[None] | None = None
+        self.pending_samples = 0
+        self.draining = False
+        self._started = False
+
+    async def start(self) -> None:
+        """Start the workers, load the models.
+
+        Raises:
+            ConfigError: a scorer cannot be built in a worker, a model cannot be served, or what an
+                earlier run left cannot be read.
+        """
+        self.normalizers.load(self.profiles)
+        await self.pool.start()
+        try:
+            await self.models.start()
+        except BaseException:
+            await self.pool.stop()
+            raise
+        self._saver = asyncio.create_task(self._keep_saving())
+        self._started = True
+
+    async def stop(self) -> None:
+        self._started = False
+        if self._saver is not None:
+            self._saver.cancel()
+            self.normalizers.save(self.normalizers.unsaved())
+        await self.models.stop()
+        await self.pool.stop()
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved())
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why requests are turned away now, or None."""
+        if self.draining:
+            return "draining: the server is going down"
+        if not self._started:
+            loading = self.models.not_ready_reason if self.pool.alive else None
+            return f"starting: {loading or 'workers are not up yet'}"
+        if self.pool.alive == 0:
+            return "no worker is alive; new ones are being started"
+        return self.models.not_ready_reason
+
+    async def score(self, request: ScoreRequest, *, observed: bool = True) -> ScoreResponse:
+        """Score every sample of the request. Not `observed`: it counts in no statistics.
+
+        Raises:
+            UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
+            RequestDeadline: not one sample got its turn before the deadline.
+        """
+        started = time.perf_counter()
+        profile = self._admit(request)
+        fingerprint = profile.fingerprint
+        served = current()
+        count = len(request.samples)
+        with served.room(count):
+            self.pending_samples += count
+            try:
+                scored = await self._scored(profile, request)
+            finally:
+                self.pending_samples -= count
+        scored = self._finished(profile, scored, learn=observed and request.priority == "train")
+        served.note(profile.name, request.samples, scored.results, scored.columns.errors)
+        elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
+        answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
+        if observed:
+            self.metrics.observe_columns(profile.info, scored.columns)
+            for observe in self.observers:
+                observe(request, answer)
+        return answer
+
+    def waits(self, profile: str) -> bool:
+        """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
+        known = self.profiles.get(profile)
+        return known is not None and known.waits
+
+    def _admit(self, request: ScoreRequest) -> Profile:
+        profile = self.profiles.get(request.profile)
+        if profile is None:
+            known = ", ".join(self.profiles)
+            raise UnknownProfile(f"profile {request.profile!r} is not known; known: {known}")
+        if self.draining or not self._started:
+            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
+        count = len(request.samples)
+        if count > self.limits.max_samples:
+            raise RequestTooLarge(
+                f"{count} samples came, at most {self.limits.max_samples} a request; send fewer"
+            )
+        if self.pending_samples and self.pending_samples + count > self.limits.max_pending_samples:
+            raise QueueFull(
+                f"{self.pending_samples} samples are in work and {count} came, at most "
+                f"{self.limits.max_pending_samples} at once; try again after Retry-After seconds"
+            )
+        return profile
+
+    async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
+        give_up_at = self.give_up_at(request.deadline_ms)
+        columns = await _together(
+            [self.column(profile, key, request, give_up_at) for key in profile.scorers]
+        )
+        by_key = dict(zip(profile.scorers, columns, strict=True))
+        scored = combine(profile, request.samples, by_key, explain=request.explain)
+        if scored.results and all(map(_never_got_its_turn, scored.results)):
+            raise RequestDeadline(
+                f"none of {len(scored.results)} samples got its turn before the deadline; send "
+                "fewer samples or a longer deadline_ms"
+            )
+        return scored
+
+    def _finished(self, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
+        """From the sum of the scores to the reward: normalised, then clipped."""
+        config, results = profile.config, scored.results
+        if config.normalization == "none" and config.clip is None:
+            return scored
+        if config.normalization != "none":
+            self.normalizers.apply(profile, results, learn=learn)
+        if config.clip is not None:
+            for result in results:
+                if result.reward is not None:
+                    result.reward = profile.clipped(result.reward)
+        rewards = [result.reward for result in results]
+        return scored._replace(columns=scored.columns._replace(rewards=rewards))
+
+    def give_up_at(self, deadline_ms: float | None) -> float | None:
+        """When a request with this deadline, or with none, gets its answer at the latest."""
+        deadline_s = self.limits.request_deadline_s
+        if deadline_ms is not None:
+            deadline_s = min(deadline_s, deadline_ms / 1e3)
+        now_s = asyncio.get_running_loop().time()
+        return now_s + deadline_s if math.isfinite(deadline_s) else None
+
+    async def column(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
+        """One scorer's scores of all samples; a response beyond the limit is not looked at."""
+        limit = self.limits.max_response_bytes
+        samples = request.samples
+        refused: dict[int, Score] = {}
+        # A character takes at most four bytes: short responses need no encoding to be let through.
+        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
+            refused = {
+                i: _too_large(limit)
+                for i, sample in enumerate(samples)
+                if len(sample.response.encode()) > limit
+            }
+        if refused:
+            samples = [sample for i, sample in enumerate(samples) if i not in refused]
+        began_s = time.perf_counter()
+        try:
+            found = await self._scores(profile, key, samples, request, give_up_at)
+        finally:
+            took_s = time.perf_counter() - began_s
+            self.metrics.observe_scorer(profile.specs[key].name, took_s)
+        if not refused:
+            return found
+        rest = iter(found)
+        return [refused.get(i) or next(rest) for i in range(len(request.samples))]
+
+    async def _scores(
+        self,
+        profile: Profile,
+        key: str,
+        samples: Sequence[Sample],
+        request: ScoreRequest,
+        give_up_at: float | None,
+    ) -> list[Score]:
+        scorer, explain = profile.scorers[key], request.explain
+        if scorer.runs_in == "inline":
+            return await score_inline(scorer, samples, explain=explain, give_up_at=give_up_at)
+        about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
+        if scorer.runs_in == "model":
+            return await self.models.score(cast(ModelScorer, scorer), samples, **about)
+        return await self._in_workers(profile.specs[key].key, scorer, samples, **about)
+
+    async def _in_workers(
+        self,
+        key: str,
+        scorer: Scorer,
+        samples: Sequence[Sample],
+        *,
+        explain: bool,
+        give_up_at: float | None,
+        priority: Priority,
+    ) -> list[Score]:
+        after_s = self.limits.eval_wait_s if priority == "eval" else 0.0
+        run = partial(self.pool.score, key, explain=explain, give_up_at=give_up_at, after_s=after_s)
+        if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
+            return await run(samples)
+        about = f"{key} {scorer.version} {explain}"
+        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+
+
+def by_profile(
+    observe: Callable[[str, Sequence[Sample], Sequence[SampleResult]], None],
+) -> Observer:
+    """An observer of the profile's name, the samples and their results, and of nothing else."""
+    return lambda request, answer: observe(answer.profile, request.samples, answer.results)
+
+
+async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:
+    """All of them at once; when one raises, the others are no longer wanted."""
+    if len(columns) == 1:
+        return [await columns[0]]
+    tasks = [asyncio.ensure_future(column) for column in columns]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _too_large(limit: int) -> Score:
+    message = f"the response has more than {limit} bytes, which this server takes at most"
+    return Score(error=sample_error("response_too_large", message))
+
+
+def _never_got_its_turn(result: SampleResult) -> bool:
+    error = result.error
+    return error is not None and error.code == "deadline_exceeded" and error.retryable
+
+
+def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
+    """The scorers of all profiles that run in workers, by their key."""
+    return {
+        spec.key: spec
+        for profile in profiles.values()
+        for key, spec in profile.specs.items()
+        if profile.scorers[key].runs_in == "worker"
+    }
+
+
+def worker_pool(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPool:
+    """The pool that `settings` describe, not yet started."""
+    return WorkerPool(
+        specs,
+        workers=settings.workers,
+        sample_deadline_s=settings.sample_deadline_s,
+        memory_limit_bytes=settings.worker_memory_bytes,
+        recycle_after=settings.worker_max_samples,
+    )
+
+
+def create_engine(
+    profiles: Mapping[str, Profile],
+    settings: Settings,
+    metrics: Metrics,
+    make_pool: PoolMaker = worker_pool,
+    make_batcher: BatcherMaker = batcher,
+) -> Engine:
+    """The engine that `settings` describe, not yet started; workers and models stand in this
+    process's own pool and threads, unless other ones are made."""
+    profiles = dict(profiles)
+    pool = make_pool(worker_specs(profiles), settings)
+    limits = Limits(
+        max_samples=settings.max_samples,
+        max_response_bytes=settings.max_response_bytes,
+        max_pending_samples=settings.max_pending_samples,
+        request_deadline_s=settings.request_deadline_s,
+        eval_wait_s=settings.eval_wait_s,
+    )
+    models = ModelHost(profiles, settings.other_models, make_batcher)
+    cache = VerdictCache(settings.cache_bytes)
+    metrics.watch_pool(pool)
+    metrics.watch(cache_readings(cache))
+    metrics.watch_models(models.batchers)
+    return Engine(profiles, pool, models, limits, metrics, cache)

@@ -1,0 +1,139 @@
+"""Hot reload: another set of profiles in place of the present one, without a request lost.
+
+In: an engine and the directories of its profiles. Out: the same engine with what the files say now,
+or with what they said before and the reason. The new set is read, checked and built wholly first:
+its scorers in the workers too, its models loaded. Requests in flight finish with the profile that
+they began with. Python code is not loaded again: for that, restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import Profile, load_profiles
+from touchstone_rewards.reward_server.schemas import ReloadReport
+from touchstone_rewards.reward_server.scoring.engine import Engine, worker_specs
+from touchstone_rewards.reward_server.telemetry.metrics import Reading
+
+logger = logging.getLogger(__name__)
+
+
+class Reloader:
+    """`refusal` says why the files are not what is served, if they are not."""
+
+    def __init__(self, engine: Engine, directories: Sequence[Path]) -> None:
+        self.engine = engine
+        self.directories = directories
+        self.refusal: str | None = None
+        self.counts = Counter(done=0, refused=0)
+        self._seen = self._look()
+        self._one_at_a_time = asyncio.Lock()
+        self._asked: set[asyncio.Task[None]] = set()
+
+    async def reload(self) -> ReloadReport:
+        """Serve what the files say now.
+
+        Raises:
+            ConfigError: they cannot be served; nothing has changed.
+        """
+        async with self._one_at_a_time:
+            self._seen = self._look()
+            try:
+                report = await self._exchange()
+            # A plug-in's module may raise anything, and the server must say so and go on.
+            except Exception as error:
+                self.counts["refused"] += 1
+                known = isinstance(error, ConfigError)
+                self.refusal = str(error) if known else f"{type(error).__name__}: {error}"
+                logger.error("profiles not reloaded: %s", self.refusal, exc_info=not known)
+                raise ConfigError(f"the old profiles go on: {self.refusal}") from error
+        self.counts["done"] += 1
+        self.refusal = None
+        logger.info("profiles reloaded: %s", report)
+        return report
+
+    def ask(self) -> None:
+        """Reload soon; what comes of it is in the log and the metrics."""
+        task = asyncio.get_running_loop().create_task(self._try())
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def watch(self, every_s: float) -> None:
+        """Reload whenever a file has changed, until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            if self._look() != self._seen:
+                await self._try()
+
+    def readings(self) -> list[Reading]:
+        """What the metrics show of it."""
+        total, now = "Reloads of the profiles, by outcome", "1 while the files are not served"
+        return [
+            Reading(
+                CounterMetricFamily, "reward_profile_reloads", total, "outcome", lambda: self.counts
+            ),
+            Reading(
+                GaugeMetricFamily,
+                "reward_profiles_refused",
+                now,
+                "source",
+                lambda: {"files": float(self.refusal is not None)},
+            ),
+        ]
+
+    async def _try(self) -> None:
+        try:
+            await self.reload()
+        except ConfigError:
+            return  # it is in the log
+
+    def _look(self) -> dict[Path, tuple[int, int]]:
+        found: dict[Path, tuple[int, int]] = {}
+        for directory in self.directories:
+            for path in [*directory.glob("*.yaml"), *directory.glob("*.yml")]:
+                try:
+                    stat = path.stat()
+                except OSError:
+                    continue
+                found[path] = stat.st_mtime_ns, stat.st_size
+        return found
+
+    async def _exchange(self) -> ReloadReport:
+        engine = self.engine
+        old = dict(engine.profiles)
+        built = {
+            profile.specs[key].key: scorer
+            for profile in old.values()
+            for key, scorer in profile.scorers.items()
+        }
+        new = await asyncio.to_thread(load_profiles, self.directories, built)
+        old_specs, new_specs = worker_specs(old), worker_specs(new)
+        engine.normalizers.load(new)
+        models = await engine.models.prepare(new)
+        try:
+            added = {key: spec for key, spec in new_specs.items() if key not in old_specs}
+            await engine.pool.add(added, old_specs.keys() - new_specs.keys())
+        except BaseException:
+            await engine.models.drop(models)
+            raise
+        engine.profiles.clear()
+        engine.profiles.update(new)
+        await engine.models.drop(engine.models.unused())
+        return _report(old, new)
+
+
+def _report(old: Mapping[str, Profile], new: Mapping[str, Profile]) -> ReloadReport:
+    changed = [name for name in new if name in old and old[name].config != new[name].config]
+    return ReloadReport(
+        added=sorted(new.keys() - old.keys()),
+        changed=changed,
+        removed=sorted(old.keys() - new.keys()),
+        fingerprints={name: profile.fingerprint for name, profile in new.items()},
+    )

@@ -1,0 +1,257 @@
+"""What Prometheus sees of one server: counters, histograms and gauges in a registry of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from touchstone_rewards.reward_server.schemas import ProfileInfo
+from touchstone_rewards.reward_server.telemetry.deferred import Deferred
+from touchstone_rewards.reward_server.telemetry.tallies import (
+    BulkCounter,
+    BulkHistogram,
+    Columns,
+    Tally,
+    Verdicts,
+    verdicts,
+)
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+# What counting a request costs beside its samples, in samples.
+REQUEST_WEIGHT = 64
+REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Reading(NamedTuple):
+    """Numbers that are read whenever the metrics are: `read` gives them by the label's values."""
+
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
+    name: str
+    text: str
+    label: str
+    read: Callable[[], Mapping[str, float]]
+
+
+class PoolNumbers(Protocol):
+    """What the metrics read of a worker pool."""
+
+    @property
+    def alive(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def restarts(self) -> Mapping[str, int]: ...
+
+
+class ModelNumbers(Protocol):
+    """What the metrics read of a model's batcher."""
+
+    @property
+    def not_ready_reason(self) -> str | None: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def stats(self) -> object: ...
+
+
+# The fields of `model_thread.BatchStats`, and what they count.
+MODEL_COUNTERS = {
+    "batches": "Forwards of the model",
+    "inputs": "Inputs run",
+    "tokens": "Tokens of the inputs run",
+    "computed_tokens": "Tokens computed, padding included",
+    "cached": "Inputs answered from the cache",
+    "truncated": "Inputs that truncation shortened",
+    "dropped": "Inputs dropped because no one waited any more",
+    "failed_batches": "Forwards that failed or ran out of memory",
+    "restarts": "Times the model was loaded again after its thread ended",
+}
+
+
+class Metrics:
+    """One registry: several servers in one process do not mix. It belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._columns = Deferred(self._count_columns)
+        self._answers = Deferred(self._count_answers)
+        # Told route, status and seconds of every request.
+        self.request_observers: list[Callable[[str, int, float], None]] = []
+        # Told profile and verdicts of all requests that count.
+        self.verdict_observers: list[Callable[[str, Verdicts], None]] = []
+        self._requests = self._counter("requests", "Requests answered", "route", "status")
+        self._request_seconds = self._histogram(
+            "request_seconds", "Time to answer", SECONDS, "route"
+        )
+        text = "Samples answered, by profile and by `ok` or the error's code"
+        self._samples = self._counter("samples", text, "profile", "status")
+        self._rewards = self._histogram("reward", "Rewards given", REWARDS, "profile")
+        text = "Scores given, by profile and scorer"
+        self._scores = self._histogram("score", text, REWARDS, "profile", "scorer")
+        text = (
+            "Scores at the scorer's best (correct), its worst (incorrect), between (partial), or "
+            "none (unscored)"
+        )
+        self._verdicts = self._counter("verdicts", text, "profile", "scorer", "verdict")
+        self._key_requests = self._counter("key_requests", "Requests by key", "key", "status")
+        self._key_samples = self._counter("key_samples", "Samples asked for by key", "key")
+        self._batch_samples = self._histogram("request_samples", "Samples of a request", SIZES)
+        text = "Time of one scorer over one request's samples"
+        self._scorer_seconds = self._histogram("scorer_seconds", text, SECONDS, "scorer")
+
+    def _counter(self, name: str, text: str, *labels: str) -> BulkCounter:
+        counter = BulkCounter(f"reward_{name}", text, labels)
+        self.registry.register(counter)
+        return counter
+
+    def _histogram(
+        self, name: str, text: str, bounds: Sequence[float], *labels: str
+    ) -> BulkHistogram:
+        histogram = BulkHistogram(f"reward_{name}", text, labels, bounds)
+        self.registry.register(histogram)
+        return histogram
+
+    def observe_columns(self, profile: ProfileInfo, columns: Columns) -> None:
+        """Count what came of one request."""
+        self._columns.add((profile, columns), REQUEST_WEIGHT + len(columns.rewards))
+
+    def _count_columns(self, noted: Sequence[tuple[ProfileInfo, Columns]]) -> None:
+        together: dict[tuple[str, str], tuple[ProfileInfo, list[Columns]]] = {}
+        for profile, columns in noted:
+            self._batch_samples.observe_one((), len(columns.rewards))
+            key = profile.name, profile.fingerprint
+            together.setdefault(key, (profile, []))[1].append(columns)
+        for profile, requests in together.values():
+            self._count_verdicts(profile, verdicts(requests))
+
+    def _count_verdicts(self, profile: ProfileInfo, found: Verdicts) -> None:
+        if found.reward.known:
+            self._samples.add((profile.name, "ok"), found.reward.known)
+            self._rewards.observe((profile.name,), found.reward)
+        for code, count in found.errors.items():
+            self._samples.add((profile.name, code), count)
+        for scorer, scores in found.scores.items():
+            self._scores.observe((profile.name, scorer), scores)
+            for verdict, count in _verdicts(scores, profile.ranges[scorer]):
+                if count:
+                    self._verdicts.add((profile.name, scorer, verdict), count)
+        for observe in self.verdict_observers:
+            observe(profile.name, found)
+
+    def observe_scorer(self, scorer: str, seconds: float) -> None:
+        """Count one scorer's time over one request."""
+        self._scorer_seconds.observe_one((scorer,), seconds)
+
+    def observe_key(self, key: str, status: int, samples: int) -> None:
+        self._key_requests.add((key, str(status)))
+        self._key_samples.add((key,), samples)
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request; a `status` of 499 is a caller who hung up."""
+        self._answers.add((route, status, seconds), REQUEST_WEIGHT)
+
+    def _count_answers(self, noted: Sequence[tuple[str, int, float]]) -> None:
+        for route, status, seconds in noted:
+            self._requests.add((route, str(status)))
+            self._request_seconds.observe_one((route,), seconds)
+            for observe in self.request_observers:
+                observe(route, status, seconds)
+
+    def count(self) -> None:
+        """Count all that was observed, for someone who is about to look."""
+        self._columns.now()
+        self._answers.now()
+
+    def watch(self, readings: Sequence[Reading]) -> None:
+        """Read these whenever the metrics are read."""
+        self.registry.register(_ReadingsCollector(readings))
+
+    def watch_pool(self, pool: PoolNumbers) -> None:
+        """Read the pool's numbers whenever the metrics are read."""
+        self.registry.register(_PoolCollector(pool))
+
+    def watch_models(self, models: Mapping[str, ModelNumbers]) -> None:
+        """Read the models' numbers whenever the metrics are read."""
+        self.registry.register(_ModelCollector(models))
+
+    def render(self) -> tuple[bytes, str]:
+        """The metrics as text, and its content type."""
+        self.count()
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class _ReadingsCollector(Collector):
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self.readings = readings
+
+    def collect(self) -> Iterable[Metric]:
+        for reading in self.readings:
+            family = reading.kind(reading.name, reading.text, labels=[reading.label])
+            for value, number in reading.read().items():
+                family.add_metric([value], number)
+            yield family
+
+
+def _verdicts(
+    scores: Tally, bounds: tuple[float | None, float | None]
+) -> Iterator[tuple[str, int]]:
+    """How many of the samples asked for are of each class."""
+    worst, best = bounds
+    correct = 0 if best is None else scores.counts.get(best, 0)
+    incorrect = 0 if worst is None or worst == best else scores.counts.get(worst, 0)
+    yield "correct", correct
+    yield "incorrect", incorrect
+    yield "partial", scores.known - correct - incorrect
+    yield "unscored", scores.unknown
+
+
+class _PoolCollector(Collector):
+    def __init__(self, pool: PoolNumbers) -> None:
+        self.pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._gauges()
+        restarts = CounterMetricFamily(
+            "reward_worker_restarts", "Workers replaced, by reason", labels=["reason"]
+        )
+        for reason, count in self.pool.restarts.items():
+            restarts.add_metric([reason], count)
+        yield restarts
+
+    def _gauges(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("reward_workers_alive", "Workers that live", value=self.pool.alive)
+        yield GaugeMetricFamily(
+            "reward_worker_pending_samples",
+            "Samples queued for workers or running in them",
+            value=self.pool.pending,
+        )
+
+
+class _ModelCollector(Collector):
+    def __init__(self, models: Mapping[str, ModelNumbers]) -> None:
+        self.models = models
+
+    def collect(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("reward_model_ready", "Model is served", labels=["model"])
+        pending = GaugeMetricFamily(
+            "reward_model_pending_inputs", "Inputs waiting for the model", labels=["model"]
+        )
+        for name, model in self.models.items():
+            ready.add_metric([name], float(model.not_ready_reason is None))
+            pending.add_metric([name], model.pending)
+        yield ready
+        yield pending
+        for field, text in MODEL_COUNTERS.items():
+            counter = CounterMetricFamily(f"reward_model_{field}", text, labels=["model"])
+            for name, model in self.models.items():
+                counter.add_metric([name], getattr(model.stats, field))
+            yield counter

@@ -1,0 +1,1 @@
+"""What follows the rewards without changing them: the hacking watch, shadows, the score log."""

@@ -1,0 +1,88 @@
+"""What a server does beside answering: the hacking watch, score log, shadows, reload.
+
+In: an engine, not yet started. Out: these, attached to it and to the metrics; `running` is their
+time. None of them changes an answer or waits for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import NamedTuple
+
+from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
+from touchstone_rewards.reward_server.scoring.reload import Reloader
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.watching.hacking import Watch, WatchCollector
+from touchstone_rewards.reward_server.watching.score_log import ScoreLog
+from touchstone_rewards.reward_server.watching.shadow import Shadows
+
+
+class Background(NamedTuple):
+    """Attached to one engine; `log` where the settings name a file."""
+
+    watch: Watch
+    shadows: Shadows
+    reloader: Reloader
+    log: ScoreLog | None
+
+
+def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
+    """Have them told of all that counts and shown in the metrics.
+
+    Raises:
+        ConfigError: the score log cannot be written.
+    """
+    watch = create_watch(engine, metrics)
+    shadows = Shadows(
+        engine.profiles,
+        partial(engine.score, observed=False),
+        lambda: engine.pending_samples == 0,
+        watch.disagreement,
+    )
+    engine.observers.append(shadows.take)
+    metrics.watch(shadows.readings())
+    reloader = Reloader(engine, settings.profile_dirs)
+    metrics.watch(reloader.readings())
+    if settings.score_log is None:
+        return Background(watch, shadows, reloader, None)
+    log = ScoreLog(settings.score_log, settings.score_log_bytes, settings.score_log_files)
+    engine.observers.append(log.take)
+    metrics.watch(log.readings())
+    return Background(watch, shadows, reloader, log)
+
+
+def create_watch(engine: Engine, metrics: Metrics) -> Watch:
+    """A watch over all that the engine scores; the metrics show it."""
+
+    def compared(name: str) -> tuple[str, str] | None:
+        profile = engine.profiles.get(name)
+        return profile.config.watch.compare if profile and profile.config.watch else None
+
+    watch = Watch(compared)
+    engine.observers.append(by_profile(watch.observe))
+    metrics.registry.register(WatchCollector(watch))
+    return watch
+
+
+@asynccontextmanager
+async def running(background: Background, reload_s: float = 0.0) -> AsyncIterator[None]:
+    """Inside, they work; at the end, what was to be logged is in the file.
+
+    `reload_s`: how often to look for changed profiles, 0 for never.
+    """
+    tasks = [asyncio.create_task(background.shadows.run())]
+    if reload_s:
+        tasks.append(asyncio.create_task(background.reloader.watch(reload_s)))
+    if background.log is not None:
+        background.log.start()
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        if background.log is not None:
+            await asyncio.to_thread(background.log.close)

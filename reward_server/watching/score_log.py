@@ -1,0 +1,193 @@
+"""The score log: what was scored and what came of it, one JSON line a sample.
+
+In: the requests that the engine answered. Out: lines appended to a file, whole ones only, rotated
+by size: `scores.jsonl` is the newest, `scores.jsonl.1` the one before it. A thread encodes and
+writes them, so that no answer waits for a disk. What it cannot keep up with or cannot write is
+dropped and counted, never silently. One server writes a log; `commands/replay.py` reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+from prometheus_client.core import CounterMetricFamily
+
+from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.telemetry.metrics import Reading
+
+# What may wait for the thread, in bytes of responses and so much more a sample.
+MAX_WAITING_BYTES, SAMPLE_BYTES = 64 * 2**20, 1024
+TAIL_BYTES = 2**16
+
+logger = logging.getLogger(__name__)
+
+
+class ScoreLine(Struct):
+    """One line. `time` in seconds since 1970; `sample` as it was sent, `result` as answered."""
+
+    time: float
+    request_id: str
+    profile: str
+    fingerprint: str
+    sample: Sample
+    result: SampleResult
+
+
+class Answered(NamedTuple):
+    time: float
+    request_id: str
+    profile: str
+    fingerprint: str
+    samples: Sequence[Sample]
+    results: Sequence[SampleResult]
+    bytes: int
+
+
+class ScoreLog:
+    """`take` may be called between `start` and `close`, which writes what still waits.
+
+    Making one raises a `ConfigError` where the file cannot be written.
+
+    `max_bytes`: of a file before it is rotated; `files`: how many are kept, the newest included.
+    `counts`: lines `written` and `dropped`.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, files: int) -> None:
+        self.path = path
+        self.max_bytes = max_bytes
+        self.files = files
+        self.counts = Counter(written=0, dropped=0)
+        self._queue: SimpleQueue[Answered | None] = SimpleQueue()
+        # Each is changed by one thread alone, so the difference needs no lock.
+        self._taken_bytes = self._done_bytes = self._refused = 0
+        self._open()
+        self._thread = threading.Thread(target=self._write_all, name="score log", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def _open(self) -> None:
+        """A line that an earlier run left torn is cut off."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(_open(self.path))
+            _cut_torn_line(self.path)
+        except OSError as error:
+            raise ConfigError(f"score log {self.path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Returns when what was taken is in the file."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
+        """Keep these for the thread, or drop them when too much waits for it."""
+        samples = request.samples
+        size = sum(len(each.response) for each in samples) + SAMPLE_BYTES * len(samples)
+        waiting = self._taken_bytes - self._done_bytes
+        if waiting and waiting + size > MAX_WAITING_BYTES:
+            self._refused += len(samples)
+            return
+        self._taken_bytes += size
+        about = time.time(), current().request_id, answer.profile, answer.fingerprint
+        self._queue.put(Answered(*about, samples, answer.results, size))
+
+    def readings(self) -> list[Reading]:
+        """What the metrics show of it."""
+
+        def read() -> dict[str, int]:
+            return {**self.counts, "dropped": self.counts["dropped"] + self._refused}
+
+        text = "Lines of the score log, by outcome"
+        return [Reading(CounterMetricFamily, "reward_score_log_lines", text, "outcome", read)]
+
+    def _write_all(self) -> None:
+        while (answered := self._queue.get()) is not None:
+            count = len(answered.samples)
+            try:
+                self._append(_lines(answered))
+                self.counts["written"] += count
+            except OSError as error:
+                self.counts["dropped"] += count
+                logger.error("score log %s: %d lines are lost: %s", self.path, count, error)
+            self._done_bytes += answered.bytes
+
+    def _append(self, content: bytes) -> None:
+        file = _open(self.path)
+        try:
+            size = os.fstat(file).st_size
+            if size and size + len(content) > self.max_bytes:
+                os.close(file)
+                self._rotate()
+                file, size = _open(self.path), 0
+            try:
+                written = os.write(file, content)
+                while written < len(content):
+                    written += os.write(file, content[written:])
+            except OSError:
+                os.ftruncate(file, size)  # a disk that is full has taken a part of a line
+                raise
+        finally:
+            os.close(file)
+
+    def _rotate(self) -> None:
+        for number in range(self.files - 1, 0, -1):
+            older = self.path if number == 1 else _numbered(self.path, number - 1)
+            if older.exists():
+                older.replace(_numbered(self.path, number))
+        self.path.unlink(missing_ok=True)
+
+
+def log_files(path: Path) -> list[Path]:
+    """The files of the log at `path`, oldest first."""
+    found = path.parent.glob(path.name + ".*")
+    numbers = sorted(int(each.suffix[1:]) for each in found if each.suffix[1:].isdigit())
+    return [*(_numbered(path, number) for number in reversed(numbers)), path]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _lines(answered: Answered) -> bytes:
+    about = answered[:4]
+    pairs = zip(answered.samples, answered.results, strict=True)
+    return b"".join(msgspec.json.encode(ScoreLine(*about, *pair)) + b"\n" for pair in pairs)
+
+
+def _open(path: Path) -> int:
+    # What models and users wrote is no one else's to read.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - TAIL_BYTES)
+            file.seek(start)
+            whole = file.read(end - start).rfind(b"\n") + 1
+            if whole:
+                file.truncate(start + whole)
+                return
+            end = start
+        file.truncate(0)

@@ -1,0 +1,177 @@
+"""Shadow profiles: what another profile would have said of the same samples, for comparison.
+
+In: requests that were answered, through a profile that names a shadow. Out: counts, and the last
+samples on which the two disagree. It touches no reward: it begins when the answer is ready, a few
+samples at a time whenever no request is in work, and `SLICE` samples each `PATIENCE_S` where there
+always is one. More than it keeps up with is dropped and counted; what fails is counted too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from msgspec import Struct
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from touchstone_rewards.reward_server.errors import RequestError
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+    ShadowInfo,
+)
+from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.watching.verdicts import verdict
+
+SLICE, PATIENCE_S = 32, 0.2
+# What may wait, in characters of responses and so much more a sample.
+MAX_WAITING, SAMPLE_WEIGHT = 32 * 2**20, 1000
+KEPT_DISAGREEMENTS = 200
+
+logger = logging.getLogger(__name__)
+
+Scored = tuple[Sample, SampleResult]
+ScoreSlice = Callable[[ScoreRequest], Awaitable[ScoreResponse]]
+
+
+class Disagreement(Struct):
+    """One sample of which the shadow thinks otherwise."""
+
+    profile: str
+    shadow: str
+    sample: Sample
+    result: SampleResult
+    shadow_result: SampleResult
+
+
+class Shadows:
+    """Compares in the background while `run` runs. `disagreements`: the last ones, newest last.
+
+    `on_compared` hears of each slice: the profile's name, and for each sample whether the verdicts
+    differ.
+    """
+
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        score: ScoreSlice,
+        idle: Callable[[], bool],
+        on_compared: Callable[[str, Sequence[bool]], None] | None = None,
+    ) -> None:
+        self.disagreements: deque[Disagreement] = deque(maxlen=KEPT_DISAGREEMENTS)
+        self.infos: dict[str, ShadowInfo] = {}
+        self.on_compared = on_compared
+        self._profiles = profiles
+        self._score = score
+        self._idle = idle
+        self._waiting: deque[tuple[str, ScoreRequest, ScoreResponse]] = deque()
+        self._weight = 0
+        self._came = asyncio.Event()
+
+    def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
+        """Score this again through the shadow, if the profile has one, when there is time."""
+        profile = self._profiles.get(answer.profile)
+        shadow = profile.config.shadow if profile else None
+        if shadow is None:
+            return
+        weight = _weight(request)
+        if self._weight and self._weight + weight > MAX_WAITING:
+            self._info(answer.profile, shadow).dropped += len(request.samples)
+            return
+        self._weight += weight
+        self._waiting.append((shadow, request, answer))
+        self._came.set()
+
+    async def run(self) -> None:
+        """Compare what was taken, until cancelled."""
+        while True:
+            if not self._waiting:
+                self._came.clear()
+                await self._came.wait()
+            shadow, request, answer = self._waiting.popleft()
+            self._weight -= _weight(request)
+            pairs = list(zip(request.samples, answer.results, strict=True))
+            for start in range(0, len(pairs), SLICE):
+                await self._give_way()
+                await self._compare(answer.profile, shadow, pairs[start : start + SLICE])
+
+    async def _give_way(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE_S
+        await asyncio.sleep(0)
+        while not self._idle() and loop.time() < until:
+            await asyncio.sleep(PATIENCE_S / 20)
+
+    async def _compare(self, profile: str, shadow: str, pairs: Sequence[Scored]) -> None:
+        info = self._info(profile, shadow)
+        samples = [sample for sample, _ in pairs]
+        try:
+            answer = await self._score(ScoreRequest(samples, shadow, priority="eval"))
+        except RequestError as error:
+            info.dropped += len(pairs)
+            logger.warning("shadow %s of %s: %d dropped: %s", shadow, profile, len(pairs), error)
+            return
+        except Exception:  # the request boundary: a shadow's failure is no one else's
+            info.failed += len(pairs)
+            logger.exception("shadow %s of %s failed", shadow, profile)
+            return
+        differs = []
+        for (sample, result), other in zip(pairs, answer.results, strict=True):
+            info.samples += 1
+            if other.reward is None:
+                info.failed += 1
+            elif result.reward is not None:
+                info.compared += 1
+                mean, difference = info.mean_difference or 0.0, abs(result.reward - other.reward)
+                info.mean_difference = mean + (difference - mean) / info.compared
+            differs.append(_verdict(result) != _verdict(other))
+            if differs[-1]:
+                info.disagreements += 1
+                self.disagreements.append(Disagreement(profile, shadow, sample, result, other))
+        if self.on_compared is not None:
+            self.on_compared(profile, differs)
+
+    def _info(self, profile: str, shadow: str) -> ShadowInfo:
+        info = self.infos.get(profile)
+        if info is None or info.profile != shadow:
+            info = self.infos[profile] = ShadowInfo(shadow)
+        return info
+
+    def readings(self) -> list[Reading]:
+        """What the metrics show of them."""
+
+        def counted(field: str, text: str) -> Reading:
+            return Reading(
+                CounterMetricFamily,
+                f"reward_shadow_{field}",
+                text,
+                "profile",
+                lambda: {name: getattr(info, field) for name, info in self.infos.items()},
+            )
+
+        return [
+            counted("samples", "Samples that the profile's shadow scored too"),
+            counted("disagreements", "Samples whose verdict differs from the shadow's"),
+            counted("failed", "Samples for which the shadow has no reward"),
+            counted("dropped", "Samples that the shadow was too late for"),
+            Reading(
+                GaugeMetricFamily,
+                "reward_shadow_mean_difference",
+                "Mean absolute difference of the profile's rewards and its shadow's",
+                "profile",
+                lambda: {name: info.mean_difference or 0.0 for name, info in self.infos.items()},
+            ),
+        ]
+
+
+def _verdict(result: SampleResult) -> str:
+    return verdict(result.reward, result.error.code if result.error else None)
+
+
+def _weight(request: ScoreRequest) -> int:
+    return sum(len(sample.response) + SAMPLE_WEIGHT for sample in request.samples)

@@ -1,0 +1,576 @@
+"""The worker pool against samples that hang, bomb, crash and lie, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import uvloop
+
+from tests.reward_server.hostile_scorers import nested
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+
+SCORERS = Path(__file__).parents[1]
+LENGTH = ScorerSpec("hostile_scorers:Length", {})
+HOSTILE = ScorerSpec("hostile_scorers:Hostile", {})
+StartPool = Callable[..., Awaitable[WorkerPool]]
+
+
+@pytest.fixture(autouse=True)
+def _scorers_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCORERS)
+
+
+@pytest.fixture
+async def start_pool() -> AsyncIterator[StartPool]:
+    """`await start_pool(option=…)`: a started pool; no process of it is left after the test."""
+    pools: list[WorkerPool] = []
+
+    async def start(**options: Any) -> WorkerPool:
+        options = {"workers": 2, "sample_deadline_s": 0.5} | options
+        pools.append(WorkerPool({"length": LENGTH, "hostile": HOSTILE}, **options))
+        await pools[-1].start()
+        return pools[-1]
+
+    yield start
+    for pool in pools:
+        await pool.stop()
+    assert not await gone(processes())
+
+
+def processes() -> list[psutil.Process]:
+    """The pools' processes: other tests' servers may run beside them."""
+    servers = [child for child in psutil.Process().children() if is_fork_server(child)]
+    return [each for server in servers for each in (server, *server.children(recursive=True))]
+
+
+def is_fork_server(process: psutil.Process) -> bool:
+    try:
+        return any("reward_server.pool.fork_server" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def worker_processes() -> list[psutil.Process]:
+    return [child for child in processes() if child.ppid() != os.getpid()]
+
+
+def fork_server_process() -> psutil.Process:
+    (server,) = [child for child in processes() if child.ppid() == os.getpid()]
+    return server
+
+
+async def gone(some: list[psutil.Process], within_s: float = 10.0) -> list[psutil.Process]:
+    """Those of the processes that are still alive after that time."""
+    end = time.monotonic() + within_s
+    while left := [each for each in some if each.is_running() and each.status() != "zombie"]:
+        if time.monotonic() > end:
+            return left
+        await asyncio.sleep(0.01)
+    return []
+
+
+def numbers(count: int) -> list[Sample]:
+    """Good samples for the hostile scorer: sample i scores i."""
+    return [Sample(id=f"s{number}", response=str(number)) for number in range(count)]
+
+
+def acting(act: str, response: str = "0", **metadata: Any) -> Sample:
+    return Sample(id=act, response=response, ground_truth=act, metadata=metadata)
+
+
+def code(score: Score) -> str | None:
+    return score.error.code if score.error else None
+
+
+def message(score: Score) -> str:
+    assert score.value is None
+    assert score.error is not None
+    return score.error.message
+
+
+def assert_only(bad: dict[int, str], scores: list[Score], count: int) -> None:
+    """Samples 0, 1, 2… scored their number but for the `bad` ones, who have these codes."""
+    assert len(scores) == count
+    assert {at: code(score) for at, score in enumerate(scores) if score.value is None} == bad
+    good = [at for at in range(count) if at not in bad]
+    assert [scores[at].value for at in good] == good
+
+
+# What goes right
+
+
+async def test_scores_come_back_in_the_order_of_the_samples(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    assert_only({}, await pool.score("hostile", numbers(1000)), 1000)
+    assert await pool.score("hostile", []) == []
+    assert pool.pending == 0
+
+
+async def test_a_worker_sees_only_what_the_scorer_reads(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    sample = Sample(
+        id="a", response="r", ground_truth="fields", prompt="p", group_id="g", signals={"x": 1.0}
+    )
+    (score,) = await pool.score("hostile", [sample])
+    assert score.explanation is not None
+    assert score.explanation["id"] == "a"
+    assert score.explanation["response"] == "r"
+    assert score.explanation["prompt"] is None
+    assert score.explanation["group_id"] is None
+    assert score.explanation["signals"] == {}
+
+
+async def test_explanations_come_when_asked_for(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    (plain,) = await pool.score("hostile", numbers(1))
+    (explained,) = await pool.score("hostile", numbers(1), explain=True)
+    assert plain.explanation is None
+    assert explained.explanation == {"by": "hostile"}
+
+
+async def test_large_samples_and_integers_beyond_64_bits_pass(start_pool: StartPool) -> None:
+    pool = await start_pool(sample_deadline_s=10.0)
+    lengths = [3_000_000 + number for number in range(20)]
+    large = [Sample(id="a", response="x" * length) for length in lengths]
+    assert [score.value for score in await pool.score("length", large)] == lengths
+    big = Sample(id="a", response="7", ground_truth=10**40)
+    odd = [big, acting("big_int"), acting("int")]
+    assert [score.value for score in await pool.score("hostile", odd)] == [7.0, 1.0, 7.0]
+
+
+async def test_64_calls_at_once_each_get_their_own_scores(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    calls = [
+        pool.score(
+            "length", [Sample(id="x", response="x" * (call + at)) for at in range(call % 20)]
+        )
+        for call in range(64)
+    ]
+    for call, scores in enumerate(await asyncio.gather(*calls)):
+        assert [score.value for score in scores] == [call + at for at in range(call % 20)]
+
+
+async def test_a_huge_call_does_not_starve_a_small_one(start_pool: StartPool) -> None:
+    pool = await start_pool(workers=1, spares=0)
+    slow = [acting("sleep", "0.001") for _ in range(3000)]
+    huge = asyncio.create_task(pool.score("hostile", slow))
+    await asyncio.sleep(0.1)
+    assert_only({}, await pool.score("hostile", numbers(3)), 3)
+    assert not huge.done()
+    assert pool.pending > 1500
+    huge.cancel()
+
+
+async def test_it_works_on_uvloop_too() -> None:
+    async def scenario() -> list[Score]:
+        pool = WorkerPool({"hostile": HOSTILE}, workers=2, sample_deadline_s=0.3)
+        await pool.start()
+        samples = numbers(300)
+        samples[7], samples[150], samples[222] = acting("loop"), acting("segfault"), acting("exit")
+        try:
+            return await pool.score("hostile", samples)
+        finally:
+            await pool.stop()
+
+    scores = await asyncio.to_thread(uvloop.run, scenario())
+    bad = {7: "deadline_exceeded", 150: "worker_lost", 222: "scorer_failed"}
+    assert_only(bad, scores, 300)
+
+
+# What scorers do wrong
+
+
+@pytest.mark.parametrize("act", ["loop", "stuck_in_c", "regex"])
+async def test_a_sample_that_hangs_is_killed_and_no_other_notices(
+    start_pool: StartPool, act: str
+) -> None:
+    pool = await start_pool()
+    samples = numbers(1000)
+    samples[303] = samples[304] = acting(act)
+    began = time.monotonic()
+    scores = await pool.score("hostile", samples)
+    assert_only({303: "deadline_exceeded", 304: "deadline_exceeded"}, scores, 1000)
+    assert "0.5 s" in message(scores[303])
+    assert scores[303].error is not None
+    assert not scores[303].error.retryable
+    assert time.monotonic() - began < 5
+    assert pool.restarts == {"deadline": 2}
+
+
+async def test_a_memory_bomb_is_told_the_limit_and_no_other_notices(start_pool: StartPool) -> None:
+    pool = await start_pool(memory_limit_bytes=256 * 1024**2, sample_deadline_s=30.0)
+    samples = numbers(1000)
+    for at in (5, 6, 500):
+        samples[at] = acting("memory")
+    scores = await pool.score("hostile", samples)
+    assert_only(dict.fromkeys((5, 6, 500), "scorer_failed"), scores, 1000)
+    assert "256 MiB" in message(scores[5])
+    assert set(pool.restarts) == {"memory"}
+
+
+async def test_what_a_scorer_hoards_is_never_what_a_later_sample_lacks(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool(memory_limit_bytes=256 * 1024**2, sample_deadline_s=30.0)
+    scores = await pool.score("hostile", [acting("leak") for _ in range(30)])
+    assert [score.value for score in scores] == [0.0] * 30
+    assert set(pool.restarts) == {"memory"}
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        ("raise", "KeyError: 'no such key'"),
+        ("exit", "SystemExit: 3"),
+        ("too_many", "expected a list of 1 Score"),
+        ("too_few", "expected a list of 1 Score"),
+        ("no_list", "expected a list of 1 Score"),
+        ("text", "TypeError"),
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("neither", "neither a value nor an error"),
+        ("unsendable", "cannot be sent"),
+        ("deep", "cannot be sent"),
+        ("large", "17825"),
+    ],
+)
+async def test_what_is_no_proper_score_fails_the_guilty_sample_alone(
+    start_pool: StartPool, act: str, says: str
+) -> None:
+    pool = await start_pool(sample_deadline_s=10.0)
+    samples = numbers(40)
+    samples[13] = acting(act)
+    scores = await pool.score("hostile", samples)
+    assert_only({13: "scorer_failed"}, scores, 40)
+    assert says in message(scores[13])
+    assert not pool.restarts
+
+
+async def test_an_error_that_the_scorer_returns_arrives_as_it_is(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    scores = await pool.score("hostile", [acting("own_error")])
+    assert code(scores[0]) == "bad_ground_truth"
+
+
+async def test_text_that_cannot_be_sent_fails_alone(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    samples = numbers(40)
+    samples[13] = Sample(id="surrogate", response="\ud800")
+    samples[14] = acting("none", what=object())
+    samples[15] = acting("none", what=nested(100_000))
+    scores = await pool.score("hostile", samples)
+    assert_only(dict.fromkeys((13, 14, 15), "scorer_failed"), scores, 40)
+    assert "cannot be sent" in message(scores[13])
+
+
+async def test_a_slow_sample_keeps_no_other_one_waiting(start_pool: StartPool) -> None:
+    pool = await start_pool(sample_deadline_s=20.0)
+    samples = [acting("clock") for _ in range(16)]
+    samples[0] = acting("sleep", "3")
+    began = time.monotonic()
+    scores = await pool.score("hostile", samples)
+    assert scores[0].value == 3
+    assert all(score.value is not None for score in scores)
+    assert max(score.value - began for score in scores[1:] if score.value) < 2
+
+
+async def test_a_call_that_comes_while_a_sample_stalls_does_not_wait_for_it(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool(sample_deadline_s=20.0)
+    slow = asyncio.create_task(pool.score("hostile", [*numbers(200), acting("sleep", "10")]))
+    await asyncio.sleep(0.3)
+    for _ in range(20):
+        assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(200)), 5), 200)
+    assert not slow.done()
+    slow.cancel()
+
+
+# What happens to workers
+
+
+@pytest.mark.parametrize("act", ["segfault", "die"])
+async def test_a_sample_that_kills_its_worker_is_not_tried_again(
+    start_pool: StartPool, act: str, tmp_path: Path
+) -> None:
+    pool = await start_pool()
+    samples = numbers(100)
+    samples[41] = acting(act, file=str(tmp_path / "tries"))
+    scores = await pool.score("hostile", samples)
+    assert_only({41: "worker_lost"}, scores, 100)
+    assert scores[41].error is not None
+    assert not scores[41].error.retryable
+    assert pool.restarts == {"crashed": 1}
+    if act == "die":
+        assert (tmp_path / "tries").read_text() == "die\n"
+
+
+async def test_60_random_kills_cost_at_most_60_of_1500_samples(start_pool: StartPool) -> None:
+    pool = await start_pool(sample_deadline_s=10.0)
+    dice = random.Random(7)
+    call = asyncio.create_task(
+        pool.score("hostile", [acting("sleep", f"0.004{number:04d}") for number in range(1500)])
+    )
+    kills = 0
+    while not call.done() and kills < 60:
+        await asyncio.sleep(0.02)
+        # In a thread: while the loop looks for them, workers would run out of samples.
+        if victims := await asyncio.to_thread(worker_processes):
+            dice.choice(victims).kill()
+            kills += 1
+    scores = await asyncio.wait_for(call, 60)
+    lost = [at for at, score in enumerate(scores) if score.value is None]
+    assert kills == 60
+    assert {code(scores[at]) for at in lost} <= {"worker_lost"}
+    assert 0 < len(lost) <= 60
+    for at, score in enumerate(scores):
+        assert score.value is None or score.value == float(f"0.004{at:04d}")
+    assert_only({}, await pool.score("hostile", numbers(100)), 100)
+
+
+@pytest.mark.parametrize("with_fork_server", [False, True])
+async def test_the_pool_heals_when_all_its_workers_die_at_once(
+    start_pool: StartPool, with_fork_server: bool
+) -> None:
+    pool = await start_pool(sample_deadline_s=10.0)
+    samples = [acting("sleep", "0.01") for _ in range(100)]
+    call = asyncio.create_task(pool.score("hostile", samples))
+    await asyncio.sleep(0.1)
+    victims = worker_processes()
+    assert len(victims) == 3
+    if with_fork_server:
+        victims.append(fork_server_process())
+    for victim in victims:
+        victim.kill()
+    scores = await asyncio.wait_for(call, 60)
+    assert {code(score) for score in scores} <= {None, "worker_lost"}
+    assert sum(score.value is None for score in scores) <= 2
+    assert_only({}, await pool.score("hostile", numbers(100)), 100)
+    while len(worker_processes()) < 3:
+        await asyncio.sleep(0.01)
+    assert pool.alive == 2
+
+
+async def test_a_killed_fork_server_is_replaced(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    fork_server_process().kill()
+    await asyncio.sleep(0.05)
+    assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(100)), 60), 100)
+    assert pool.restarts["fork_server"] == 1
+
+
+async def test_a_stopped_process_is_replaced_and_its_samples_scored(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    for worker in worker_processes():
+        worker.send_signal(signal.SIGSTOP)
+    scores = await asyncio.wait_for(pool.score("hostile", numbers(40)), 60)
+    assert_only({}, scores, 40)
+    assert pool.restarts["stuck"] > 0
+
+
+async def test_ctrl_c_and_sigterm_do_not_reach_workers(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    for each in processes():
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            each.send_signal(signum)
+    assert_only({}, await pool.score("hostile", numbers(100)), 100)
+    assert not pool.restarts
+
+
+async def test_what_a_scorer_started_is_killed_with_its_worker(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool()
+    (score,) = await pool.score("hostile", [acting("child", file=str(tmp_path / "pid"))])
+    assert code(score) == "deadline_exceeded"
+    pid = int((tmp_path / "pid").read_text())
+    if psutil.pid_exists(pid):
+        assert not await gone([psutil.Process(pid)])
+
+
+async def test_workers_are_recycled_and_nothing_is_lost(start_pool: StartPool) -> None:
+    pool = await start_pool(recycle_after=50)
+    scores = await pool.score("hostile", [acting("pid") for _ in range(1000)])
+    assert all(score.value is not None for score in scores)
+    assert len({score.value for score in scores}) > 4
+    assert set(pool.restarts) == {"recycled"}
+
+
+async def test_no_worker_outlives_a_server_killed_with_9(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import asyncio
+        from touchstone_rewards.reward_server.schemas import Sample
+        from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+        from touchstone_rewards.reward_server.pool.pool import WorkerPool
+
+        async def main():
+            pool = WorkerPool({"h": ScorerSpec("hostile_scorers:Hostile", {})}, workers=2)
+            await pool.start()
+            print("up", flush=True)
+            await pool.score("h", [Sample("a", "0", ground_truth="stuck_in_c")] * 2)
+
+        asyncio.run(main())
+    """)
+    server = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SCORERS)},
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout is not None
+    with server.stdout:
+        assert server.stdout.readline() == b"up\n"
+    await asyncio.sleep(0.3)
+    family = psutil.Process(server.pid).children(recursive=True)
+    assert len(family) == 4
+    server.kill()
+    server.wait()
+    assert not await gone(family)
+
+
+# What callers do
+
+
+async def test_samples_not_begun_in_time_may_be_sent_again(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    samples = [acting("sleep", "0.1") for _ in range(40)]
+    now = asyncio.get_running_loop().time()
+    scores = await asyncio.wait_for(pool.score("hostile", samples, give_up_at=now + 0.45), 10)
+    late = [score.error for score in scores if score.error]
+    assert 2 <= len(scores) - len(late) <= 12
+    assert {(error.code, error.retryable) for error in late} == {("deadline_exceeded", True)}
+    assert pool.pending == 0
+    assert_only({}, await pool.score("hostile", numbers(10)), 10)
+
+
+async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool(sample_deadline_s=60.0)
+    began = time.monotonic()
+    now = asyncio.get_running_loop().time()
+    samples = [*numbers(4), acting("stuck_in_c")]
+    scores = await asyncio.wait_for(pool.score("hostile", samples, give_up_at=now + 0.3), 10)
+    assert_only({4: "deadline_exceeded"}, scores, 5)
+    assert scores[4].error is not None
+    assert scores[4].error.retryable
+    assert 0.3 < time.monotonic() - began < 5
+    assert pool.restarts == {"gave_up": 1}
+
+
+async def test_a_call_without_time_left_scores_nothing(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    now = asyncio.get_running_loop().time()
+    scores = await pool.score("hostile", numbers(3), give_up_at=now - 1)
+    assert [code(score) for score in scores] == ["deadline_exceeded"] * 3
+
+
+async def test_a_cancelled_call_drops_what_it_had_queued(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool(sample_deadline_s=10.0)
+    begun = tmp_path / "begun"
+    samples = [acting("note", file=str(begun)) for _ in range(100)]
+    call = asyncio.create_task(pool.score("hostile", samples))
+    await asyncio.sleep(0.35)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert pool.pending == 0
+    await asyncio.sleep(0.3)
+    lines = begun.read_text().count("\n")
+    assert 2 <= lines < 50
+    assert_only({}, await pool.score("hostile", numbers(100)), 100)
+    assert begun.read_text().count("\n") == lines
+    assert not pool.restarts
+
+
+async def test_stopping_fails_what_is_pending_and_leaves_no_process(start_pool: StartPool) -> None:
+    pool = await start_pool(sample_deadline_s=60.0)
+    family = processes()
+    call = asyncio.create_task(pool.score("hostile", [acting("stuck_in_c")] * 20))
+    await asyncio.sleep(0.1)
+    await pool.stop()
+    scores = await asyncio.wait_for(call, 10)
+    assert [code(score) for score in scores] == ["worker_lost"] * 20
+    assert pool.alive == 0
+    assert not await gone(family)
+    assert [code(score) for score in await pool.score("hostile", numbers(2))] == ["worker_lost"] * 2
+    await pool.start()
+    assert_only({}, await pool.score("hostile", numbers(10)), 10)
+
+
+# Scorers
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (ScorerSpec("no_such_scorer", {}), "no_such_scorer"),
+        (ScorerSpec("no_such_module:Scorer", {}), "no_such_module"),
+        (ScorerSpec("hostile_scorers:NoSuchScorer", {}), "NoSuchScorer"),
+        (ScorerSpec("hostile_scorers:Hostile", {"no_such_key": 1}), "no_such_key"),
+        (ScorerSpec("hostile_scorers:Astray", {}), "answer"),
+        (ScorerSpec("hostile_scorers:Hostile", {"refuse": "I will not"}), "I will not"),
+    ],
+)
+async def test_a_scorer_that_cannot_be_built_stops_the_start(spec: ScorerSpec, says: str) -> None:
+    pool = WorkerPool({"good": HOSTILE, "bad": spec}, workers=2)
+    with pytest.raises(ConfigError, match=says):
+        await pool.start()
+    assert not await gone(processes())
+
+
+async def test_scorers_are_added_while_the_pool_works(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    call = asyncio.create_task(pool.score("hostile", [acting("sleep", "0.01")] * 100))
+    await asyncio.sleep(0.05)
+    await pool.add({"more": LENGTH})
+    assert [score.value for score in await pool.score("more", numbers(3))] == [1, 1, 1]
+    with pytest.raises(ConfigError, match="no_such_scorer"):
+        await pool.add({"bad": ScorerSpec("no_such_scorer", {})})
+    assert [score.value for score in await call] == [0.01] * 100
+    assert [score.value for score in await pool.score("more", numbers(3))] == [1, 1, 1]
+
+
+async def test_a_scorer_that_the_pool_does_not_have_is_our_own_bug(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    with pytest.raises(KeyError, match="no_such_scorer"):
+        await pool.score("no_such_scorer", numbers(1))
+
+
+async def test_evaluation_waits_behind_training_and_does_not_starve(start_pool: StartPool) -> None:
+    pool = await start_pool(workers=1, spares=0, chunk=1)
+    done: list[str] = []
+
+    async def call(name: str, seconds: str, after_s: float) -> None:
+        await pool.score("hostile", [acting("sleep", seconds)] * 3, after_s=after_s)
+        done.append(name)
+
+    busy = asyncio.create_task(call("first", "0.1", 0.0))
+    await asyncio.sleep(0.05)
+    evaluation = asyncio.create_task(call("evaluation", "0.01", 60.0))
+    await asyncio.sleep(0.01)
+    training = asyncio.create_task(call("training", "0.01", 0.0))
+    await asyncio.gather(busy, evaluation, training)
+    assert done.index("training") < done.index("evaluation")
+
+    stream = [asyncio.create_task(pool.score("hostile", [acting("sleep", "0.01")] * 200))]
+    await asyncio.sleep(0.05)
+    await pool.score("hostile", [acting("sleep", "0.01")], after_s=0.3)
+    assert not stream[0].done()
+    stream[0].cancel()

@@ -1,0 +1,48 @@
+"""Texts decoded with their special tokens."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
+from touchstone_rewards.reward_server.scorers.math.equal import math_check
+
+TAILS = [
+    "<|im_end|>",
+    "</s>",
+    "<|eot_id|>",
+    "<eos>",
+    "<end_of_turn>\n<eos>",
+    "<｜end▁of▁sentence｜>",
+    "<|im_end|>\n" + 3 * "<|endoftext|>",
+]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_end_tokens_are_taken_off_the_end(tail: str) -> None:
+    assert without_end_tokens("#### 46" + tail) == "#### 46"
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("answer", ["#### 46", "The answer is 46.", "\\boxed{46}", "so we get 46"])
+def test_an_answer_is_read_without_them(answer: str, tail: str) -> None:
+    assert math_check(answer + tail, "46").equal
+    assert not math_check(answer + tail, "47").equal
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "#### 46", "a < b > c", "</answer>", "</s> in the middle", "x<|not a token|>", "\n "],
+)
+def test_what_is_no_end_token_stays(text: str) -> None:
+    assert without_end_tokens(text) == text
+
+
+def test_a_hostile_text_takes_time_in_proportion_to_its_length() -> None:
+    began = time.process_time()
+    without_end_tokens("x" + "<|endoftext|>" * 80_000)
+    without_end_tokens("<|" * 500_000)
+    without_end_tokens(" " * 1_000_000)
+    assert time.process_time() - began < 10

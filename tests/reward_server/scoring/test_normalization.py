@@ -1,0 +1,114 @@
+"""Rewards made of scores: clipped, normalised by what came before, the same after a restart."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
+from touchstone_rewards.reward_server.schemas import SampleResult
+from touchstone_rewards.reward_server.scoring.normalization import MEMORY, Normalizers, Running
+
+RUNNING = "scorers: {dummy: {weight: 100}}\nnormalization: running\n"
+
+
+def ask(server: LiveServer, responses: Sequence[str], **fields: object) -> dict:
+    samples = [{"id": str(at), "response": text} for at, text in enumerate(responses)]
+    body = {"profile": "mine", "samples": samples, **fields}
+    return httpx2.post(f"{server.url}/score", json=body, timeout=30).json()
+
+
+def rewards(answer: dict) -> list[float]:
+    return [result["reward"] for result in answer["results"]]
+
+
+def test_a_reward_is_normalised_by_the_mean_and_deviation_of_all_before_it() -> None:
+    running = Running("f")
+    running.count_in([1.0, 3.0])
+    running.count_in([8.0])
+    assert running.mean == 4.0
+    assert running.variance == pytest.approx(26 / 3)  # (9 + 1 + 16) / 3
+    assert running.normalised(8.0) == pytest.approx(4 / (26 / 3) ** 0.5)
+
+
+def test_while_all_rewards_are_the_same_the_deviation_counts_as_one() -> None:
+    running = Running("f")
+    running.count_in([0.5] * 9)
+    assert [running.normalised(value) for value in (0.5, 2.5)] == [0.0, 2.0]
+
+
+def test_old_rewards_fade() -> None:
+    running = Running("f", count=MEMORY, mean=0.0, variance=1.0)
+    running.count_in([10.0] * (3 * MEMORY))
+    assert running.count == MEMORY
+    assert running.mean == pytest.approx(10 * (1 - 2.718281828**-3), rel=1e-3)
+
+
+def test_the_reward_is_normalised_then_clipped_and_the_scores_stay_raw(
+    tmp_path: Path, start_server: Callable[..., LiveServer]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(RUNNING + "clip: [-1, 1.25]\n")
+    server = start_server("--profiles_dir", str(tmp_path))
+    answer = ask(server, [str(at) for at in range(50)])
+    sums = [100 * result["scores"]["dummy"] for result in answer["results"]]
+    mean, std = statistics.fmean(sums), statistics.pstdev(sums)
+    expected = [min(max((value - mean) / std, -1), 1.25) for value in sums]
+    assert rewards(answer) == pytest.approx(expected)
+    assert {-1, 1.25} < set(rewards(answer))
+
+
+def test_the_running_numbers_outlive_a_restart_and_evaluation_does_not_move_them(
+    tmp_path: Path, start_server: Callable[..., LiveServer]
+) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mine.yaml").write_text(RUNNING)
+    options = ("--profiles_dir", tmp_path / "profiles", "--state_dir", tmp_path / "state")
+    server = start_server(*map(str, options))
+    ask(server, ["a", "b", "c", "d"])
+    before = ask(server, ["e", "f"], priority="eval")
+    assert server.stop() == 0
+    assert [path.name for path in (tmp_path / "state" / "normalization").iterdir()] == ["mine.json"]
+    server.restart()
+    after = ask(server, ["e", "f"], priority="eval")
+    assert rewards(after) == rewards(before) != rewards(ask(server, ["e", "f"]))
+    assert after["fingerprint"] == before["fingerprint"]
+    assert after["fingerprint"].endswith("-running")
+
+
+def profile(**more: object) -> Profile:
+    content = {"scorers": {"dummy": {}}, "normalization": "running", **more}
+    return Profile("mine", ProfileConfig.model_validate(content))
+
+
+def result(reward: float | None) -> SampleResult:
+    return SampleResult("1", "ok" if reward is not None else "error", reward, {})
+
+
+def test_a_reward_that_is_null_stays_null_and_is_not_counted(tmp_path: Path) -> None:
+    normalizers, results = Normalizers(tmp_path), [result(None), result(2.0), result(4.0)]
+    normalizers.apply(profile(), results, learn=True)
+    assert [each.reward for each in results] == [None, -1.0, 1.0]
+    assert normalizers.of(profile()).count == 2
+
+
+def test_a_changed_profile_begins_anew(tmp_path: Path) -> None:
+    normalizers = Normalizers(tmp_path)
+    normalizers.apply(profile(), [result(2.0)], learn=True)
+    normalizers.save(normalizers.unsaved())
+    again = Normalizers(tmp_path)
+    again.load({"mine": profile()})
+    assert again.of(profile()).count == 1
+    assert again.of(profile(clip=[0, 1])).count == 0
+
+
+def test_numbers_that_cannot_be_read_refuse_to_start(tmp_path: Path) -> None:
+    (tmp_path / "normalization").mkdir()
+    (tmp_path / "normalization" / "mine.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"mine\.json"):
+        Normalizers(tmp_path).load({"mine": profile()})

@@ -1,0 +1,331 @@
+"""The three stages as one command, real in every part: killed, resumed, skipped, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.live_server import ROOT, LiveServer
+from tests.trainer.conftest import GrpoFlags, write_rows
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data.kept_samples import read_samples
+from touchstone_rewards.trainer.limr.command import (
+    COMPARED,
+    Plan,
+    WorkflowArguments,
+    selection_stage,
+    third_stage,
+)
+from touchstone_rewards.trainer.toy.arithmetic import Problem
+from touchstone_rewards.trainer.workflow.stages import Stage, run_stage
+
+TIMEOUT_S = 240
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def limr_flags(grpo_flags: GrpoFlags, rows_file: Path) -> list[str]:
+    """A run of PPO with rewards by rule; the profile dummy gives rewards of every size."""
+    chosen = [flag for flag in grpo_flags("") if not flag.startswith("--reward_url")]
+    rule = ["--limr.enabled=true", f"--limr.ground_truth_dataset={rows_file}"]
+    return [*chosen, *rule, "--critic_learning_rate=1e-2"]
+
+
+def test_ppo_by_rule_asks_no_server_and_keeps_every_sample(
+    limr_flags: list[str], tmp_path: Path
+) -> None:
+    assert main(["ppo", *limr_flags]) == 0
+    samples = list(read_samples(tmp_path / "run" / "samples"))
+    assert Counter(sample.step for sample in samples) == {1: 8, 2: 8, 3: 8}
+    assert all(sample.reward is not None and -1 <= sample.reward <= 1 for sample in samples)
+    assert {sample.group for sample in samples} <= {f"a{n}" for n in range(6)}
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["fingerprints"] == {"dummy": samples[0].fingerprint}
+    assert (tmp_path / "run" / "critic.safetensors").is_file()
+
+
+def test_samples_go_where_it_says_and_every_second_step_only(
+    limr_flags: list[str], tmp_path: Path
+) -> None:
+    store = tmp_path / "elsewhere"
+    more = [f"--limr.save_samples_path={store}", "--limr.save_every_n_steps=2", "--max_steps=4"]
+    assert main(["ppo", *limr_flags, *more]) == 0
+    assert {sample.step for sample in read_samples(store)} == {2, 4}
+
+
+def test_where_nothing_could_be_scored_policy_and_critic_stay_as_they_are(
+    limr_flags: list[str], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Not one ground truth can be read: two updates with weight decay, and not a bit moves."""
+    truths = write_rows(tmp_path / "t.jsonl", [{"id": f"a{n}", "answer": ""} for n in range(6)])
+    flags = [f"--limr.ground_truth_dataset={truths}", "--reward_profile=math", "--max_steps=2"]
+    assert main(["ppo", *limr_flags, *flags, "--weight_decay=0.5"]) == 0
+    samples = list(read_samples(tmp_path / "run" / "samples"))
+    assert {sample.reward for sample in samples} == {None}
+    assert {(sample.error or {})["code"] for sample in samples} == {"bad_ground_truth"}
+    before = load_file(tiny_model / "model.safetensors")
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    critic = load_file(tmp_path / "run" / "critic.safetensors")
+    assert all(float(each.abs().max()) == 0 for each in critic.values())
+
+
+def test_a_run_killed_after_its_last_update_makes_no_update_more(
+    limr_flags: list[str], tmp_path: Path
+) -> None:
+    """Two of the three updates of an epoch: transformers would go on with the third."""
+    flags = [*limr_flags, "--max_steps=2", "--save_strategy=steps", "--save_steps=2"]
+    assert main(["ppo", *flags]) == 0
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert main(["ppo", *flags, "--resume_from_checkpoint=true"]) == 0
+    assert {sample.step for sample in read_samples(tmp_path / "run" / "samples")} == {1, 2}
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert state["global_step"] == 2
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_checkpoint_that_was_only_half_written_is_not_resumed_from(
+    limr_flags: list[str], tmp_path: Path
+) -> None:
+    flags = [*limr_flags, "--save_strategy=steps", "--save_steps=1"]
+    assert main(["ppo", *flags, "--max_steps=2"]) == 0
+    (tmp_path / "run" / "checkpoint-2" / "trainer_state.json").write_text('{"global_st')
+    assert main(["ppo", *flags, "--max_steps=3", "--resume_from_checkpoint=true"]) == 0
+    steps = Counter(sample.step for sample in read_samples(tmp_path / "run" / "samples"))
+    assert steps == {1: 8, 2: 8, 3: 8}
+
+
+def test_remote_rewards_come_from_the_url_of_the_section(
+    server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
+) -> None:
+    flags = [flag for flag in grpo_flags("") if not flag.startswith("--reward_url")]
+    config = tmp_path / "ppo.yaml"
+    section = {"enabled": True, "reward_type": "remote", "reward_url": server.url}
+    config.write_text(yaml.safe_dump({"limr": section}))
+    assert main(["ppo", "--config", str(config), *flags]) == 0
+    assert len(list(read_samples(tmp_path / "run" / "samples"))) == 24
+
+
+def test_without_the_section_rewards_come_from_a_server(
+    server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
+) -> None:
+    assert main(["ppo", *grpo_flags(server.url), "--limr.enabled=false"]) == 0
+    assert len(list(read_samples(tmp_path / "run" / "samples"))) == 24
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--limr.ground_truth_dataset="], "needs limr.ground_truth_dataset"),
+        (["--limr.reward_type=remote"], "remote needs limr.reward_url"),
+        (["--limr.reward_url=http://127.0.0.1:1"], "rule asks no server"),
+        (["--limr.reward_type=best"], "one of rule, remote"),
+        (["--limr.reward_correct=-1"], "must be more than limr.reward_incorrect"),
+        (["--limr.save_every_n_steps=0"], "must be at least 1"),
+        (["--reward_url=http://127.0.0.1:1"], "leave out reward_url"),
+        (["--limr.reward_typ=rule"], "did you mean 'reward_type'"),
+        (["--eval_strategy=steps"], "knows the training rows' answers only"),
+        (
+            ["--limr.reward_type=remote", "--limr.reward_url=http://127.0.0.1:1"],
+            "ground_truth_dataset does nothing with limr.reward_type remote",
+        ),
+    ],
+)
+def test_combinations_that_cannot_work_refuse_to_start_and_say_why(
+    limr_flags: list[str], flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ppo", *limr_flags, *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_training_row_without_a_ground_truth_refuses_to_start(
+    limr_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truths = write_rows(tmp_path / "some.jsonl", [{"id": f"a{n}", "answer": "1"} for n in range(5)])
+    assert main(["ppo", *limr_flags, f"--limr.ground_truth_dataset={truths}"]) == 2
+    assert "no answer for 1 of 6 training rows, such as id 'a5'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def workflow(tmp_path: Path, tiny_model: Path, problems: list[Problem]) -> dict[str, Any]:
+    """Eight prompts, of which two are drawn a step: an epoch is four steps."""
+    rows = [
+        {"id": f"a{n}", "prompt": each.prompt, "ground_truth": each.ground_truth}
+        for n, each in enumerate(problems[:8])
+    ]
+    data = str(write_rows(tmp_path / "train.jsonl", rows))
+    return {
+        "output": str(tmp_path / "limr"),
+        "num_devices": 1,
+        "ppo": {
+            "model_name_or_path": str(tiny_model),
+            "dataset_name": data,
+            "reward_profile": "dummy",
+            "limr": {"enabled": True, "ground_truth_dataset": data, "reward_incorrect": 0.0},
+            "per_device_train_batch_size": 8,
+            "num_generations": 4,
+            "max_completion_length": 4,
+            "max_steps": 7,
+            "save_steps": 2,
+            "learning_rate": 1e-3,
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "report_to": "none",
+            "disable_tqdm": True,
+        },
+        "lim": {"value": "reward", "keep": 4, "min_coverage": 0.0},
+        "third": {"max_steps": 3, "save_steps": 2},
+        "eval": {"dataset": data, "profile": "dummy", "max_new_tokens": 4},
+    }
+
+
+def start(config: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "touchstone_rewards.trainer", "limr", "--config", str(config)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def kill_when(config: Path, *there: Path) -> None:
+    """Run the workflow until these exist, then `kill -9`: itself alone, as the kernel would."""
+    process = start(config)
+    gives_up_at_s = time.monotonic() + TIMEOUT_S
+    while not all(path.exists() for path in there):
+        assert process.poll() is None, process.stdout and process.stdout.read()[-3000:]
+        assert time.monotonic() < gives_up_at_s
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
+    workflow: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Killed in the middle of PPO, then in the middle of the third stage."""
+    output, config = Path(workflow["output"]), tmp_path / "limr.yaml"
+    config.write_text(yaml.safe_dump(workflow))
+    kill_when(config, output / "1_ppo" / "checkpoint-4" / "trainer_state.json")
+    assert not (output / "1_ppo" / "done.json").exists()
+    kill_when(config, output / "3_lim" / "checkpoint-2" / "trainer_state.json")
+    assert not (output / "3_lim" / "done.json").exists()
+    assert main(["limr", "--config", str(config)]) == 0
+    said = capfd.readouterr().out
+    assert "1_ppo: complete, skipped" in said
+    assert "2_lim: complete, skipped" in said
+    steps = Counter(sample.step for sample in read_samples(output / "1_ppo" / "samples"))
+    assert steps == dict.fromkeys(range(1, 8), 8)  # none lost, none twice
+    state = json.loads((output / "1_ppo" / "trainer_state.json").read_text())
+    assert state["global_step"] == 7
+    table = json.loads((output / "table.json").read_text())
+    assert table.keys() == {"start", "full", "lim"}
+    kept = (output / "2_lim" / "selected.jsonl").read_text().splitlines()
+    assert len(kept) == 4
+    used = {sample.group for sample in read_samples(output / "3_lim" / "samples")}
+    assert used <= {json.loads(line)["id"] for line in kept}
+    assert main(["limr", "--config", str(config)]) == 0
+    assert capfd.readouterr().out.count("complete, skipped") == 6
+
+
+@pytest.mark.parametrize("name", ["random", "linear"])
+def test_what_a_selection_is_compared_with_has_its_size(
+    workflow: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    store = tmp_path / "1_ppo" / "samples"
+    store.mkdir(parents=True)
+    (tmp_path / "1_ppo" / "done.json").write_text("{}")
+    lines = [
+        {"id": f"a{n}/0", "group": f"a{n}", "reward": float(n > 3 - e), "step": 1, "epoch": e}
+        for n in range(8)
+        for e in range(4)
+    ]
+    write_rows(store / "samples_step_1.jsonl", lines)
+    lim = {"threshold": 0.9, "method": "lim"}
+    plan = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
+    folder = run_stage(tmp_path, selection_stage(plan, name, {**COMPARED[name], "keep": 3}))
+    assert len((folder / "selected.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_the_third_stage_may_be_sft_on_the_right_responses(
+    workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    chosen = tmp_path / "2_lim"
+    chosen.mkdir()
+    rows = [{"id": "a0", "prompt": "1 plus 1 is", "response": " 2."}] * 4
+    write_rows(chosen / "sft.jsonl", rows)
+    third = {"max_steps": 2, "learning_rate": 1e-3, "max_length": 32, "save_strategy": "no"}
+    plan = Plan(
+        WorkflowArguments(output=str(tmp_path), third_stage="sft", num_devices=1),
+        tmp_path,
+        workflow["ppo"],
+        {},
+        {**third, "per_device_train_batch_size": 2},
+        {},
+    )
+    stage = third_stage(plan, "lim", chosen)
+    assert stage.command == "sft"
+    folder = run_stage(tmp_path, stage)
+    assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 2
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["fields"]["dataset_name"] == str(chosen / "sft.jsonl")
+    assert facts["fields"]["model_name_or_path"] == workflow["ppo"]["model_name_or_path"]
+
+
+@pytest.mark.slow
+def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_all(
+    workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    """Two processes of one prompt each; a process counts as a device."""
+    fields = {**workflow["ppo"], "per_device_train_batch_size": 4, "max_steps": 2}
+    fields |= {"output_dir": str(tmp_path / "1_ppo"), "save_strategy": "no"}
+    made = ("model.safetensors",)
+    run_stage(tmp_path, Stage("1_ppo", "ppo", fields, makes=made, trains=True, devices=2))
+    samples = list(read_samples(tmp_path / "1_ppo" / "samples"))
+    assert Counter(sample.step for sample in samples) == {1: 8, 2: 8}
+    assert len({(sample.step, sample.id) for sample in samples}) == 16
+
+
+def test_a_stage_of_other_settings_is_not_taken_for_this_one(
+    workflow: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(workflow["output"]) / "1_ppo"
+    folder.mkdir(parents=True)
+    (folder / "done.json").write_text('{"digest": "of something else"}')
+    config = tmp_path / "limr.yaml"
+    config.write_text(yaml.safe_dump(workflow))
+    assert main(["limr", "--config", str(config)]) == 2
+    assert "was made with other settings or data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output=x", "--third_stage=dpo"], "not rl or sft"),
+        (["--output=x", "--compare", "best"], "it knows random, linear"),
+        (["--output=x"], "no section ppo"),
+        (["--ppo.max_steps=1"], "--output is missing"),
+    ],
+)
+def test_a_workflow_that_cannot_work_is_refused(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["limr", *flags]) == 2
+    assert message in capsys.readouterr().err

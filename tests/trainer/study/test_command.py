@@ -1,0 +1,203 @@
+"""The study: figures by hand, and the command with real runs, killed and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from tests.live_server import ROOT, LiveServer
+from tests.trainer.conftest import GrpoFlags
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo import command as grpo
+from touchstone_rewards.trainer.running.intervals import student, student_quantile
+from touchstone_rewards.trainer.study.command import (
+    SECTIONS,
+    StudyArguments,
+    make_plan,
+    run_of,
+    updates_a_rollout,
+)
+from touchstone_rewards.trainer.study.figures import Curve, summarize
+from touchstone_rewards.trainer.study.settings import COMPARISONS, SETTINGS, Comparison
+
+TIMEOUT_S = 240
+PAIR = [Comparison("one or other", "one", "other")]
+
+
+def curve(*accuracies: float) -> Curve:
+    return Curve([float(at) for at in range(len(accuracies))], list(accuracies), [1.0] * 3)
+
+
+def study_of(one: list[float], other: list[float]) -> dict[str, Any]:
+    """Two settings whose runs ended so; a seed each."""
+    runs = {"one": one, "other": other}
+    return summarize(
+        {name: {s: curve(0.1, 0.2, v) for s, v in enumerate(ends)} for name, ends in runs.items()},
+        PAIR,
+    )
+
+
+def test_students_interval_is_that_of_the_table() -> None:
+    # mean 2, standard error 1/sqrt(3), t(2) = 4.30265
+    low, high = student([1.0, 2.0, 3.0]) or (0, 0)
+    assert (low, high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
+    assert student([1.0]) is None
+    assert [student_quantile(n) for n in (24, 60)] == pytest.approx([2.0639, 2.0003], abs=1e-3)
+
+
+def test_differences_are_paired_by_seed() -> None:
+    """The seeds differ by 0.4, the settings by 0.1 at each of them: apart only when paired."""
+    found = study_of([0.2, 0.4, 0.6], [0.1, 0.3, 0.5])
+    final = found["comparisons"][0]
+    assert final["difference"] == pytest.approx(0.1)
+    assert final["by_seed"] == pytest.approx([0.1] * 3)
+    assert final["apart"]
+    low, high = found["settings"]["one"]["final"]["interval"]
+    assert low < 0.1 < 0.5 < high
+    assert "`one` is higher than `other`" in found["evidence"][0]
+
+
+def test_what_cannot_be_told_apart_is_called_so() -> None:
+    found = study_of([0.2, 0.6, 0.4], [0.4, 0.3, 0.3])
+    assert not found["comparisons"][0]["apart"]
+    assert "cannot be told apart at these 3 seeds" in found["evidence"][0]
+    assert "above 0 in 2 of 3" in found["evidence"][0]
+
+
+def test_a_lower_setting_is_named_as_the_lower_one() -> None:
+    found = study_of([0.1, 0.11, 0.12], [0.5, 0.51, 0.53])
+    assert "`other` is higher than `one`" in found["evidence"][0]
+
+
+def test_one_seed_supports_nothing() -> None:
+    found = study_of([0.9], [0.1])
+    assert "one seed supports nothing" in found["evidence"][0]
+    assert found["settings"]["one"]["final"]["interval"] is None
+
+
+def test_the_whole_run_leaves_the_start_out() -> None:
+    assert study_of([0.6], [0.1])["settings"]["one"]["whole_run"]["mean"] == pytest.approx(0.4)
+
+
+def test_every_comparison_differs_in_one_thing() -> None:
+    for each in COMPARISONS:
+        this, other = SETTINGS[each.this], SETTINGS[each.other]
+        assert len(this.items() ^ other.items()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "updates"),
+    [
+        ({}, 1),
+        ({"epochs_per_rollout": 4}, 4),
+        ({"gradient_accumulation_steps": 4}, 1),
+        ({"steps_per_generation": 8, "gradient_accumulation_steps": 2}, 4),
+    ],
+)
+def test_updates_are_counted_by_rollout(fields: dict[str, Any], updates: int) -> None:
+    assert updates_a_rollout(fields) == updates
+
+
+def test_settings_of_equal_rollouts_are_measured_at_the_same_rollouts(tmp_path: Path) -> None:
+    arguments = StudyArguments(output=str(tmp_path), rollouts=10, measure_every=5)
+    grpo = {"eval_dataset_name": "x", "epsilon": 0.1}
+    plan = make_plan(arguments, grpo, {}, {})
+    on, off = (run_of(plan, name, 0, []).fields for name in ("reference", "off_policy_no_clip"))
+    assert (on["max_steps"], on["eval_steps"]) == (10, 5)
+    assert (off["max_steps"], off["eval_steps"]) == (40, 20)
+    assert "epsilon" in on
+    assert "epsilon" not in off
+
+
+@pytest.mark.parametrize(
+    ("sections", "complaint"),
+    [
+        (({}, {}, {}), "no section grpo"),
+        (({"seed": 1}, {}, {}), "eval_dataset_name"),
+        (({"eval_dataset_name": "x"}, {"a": {}}, {"q": ["a", "b"]}), "no setting b"),
+    ],
+)
+def test_a_study_that_cannot_work_is_refused(
+    sections: tuple[dict[str, Any], ...], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        make_plan(StudyArguments(output=str(tmp_path)), *sections)
+
+
+@pytest.fixture
+def config(grpo_flags: GrpoFlags, rows_file: Path, tmp_path: Path) -> Path:
+    """Two settings of one rollout each, with the tiny model."""
+    own = ("output_dir", "reward_url", "max_steps", "disable_tqdm", "save_strategy")
+    pairs = [flag[2:].split("=", 1) for flag in grpo_flags("")]
+    grpo = {name: yaml.safe_load(value) for name, value in pairs if name not in own}
+    content = {
+        "output": str(tmp_path / "study"),
+        "seeds": [0],
+        "rollouts": 1,
+        "measure_every": 1,
+        "grpo": {**grpo, "eval_dataset_name": str(rows_file)},
+        "settings": {"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 1e-2}},
+        "comparisons": {"slow or fast": ["fast", "slow"]},
+    }
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_run_by_run(
+    server: LiveServer, config: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "study"
+    flags = ["study", "grpo", "--config", str(config)]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "touchstone_rewards.trainer", *flags],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    give_up_at = time.monotonic() + TIMEOUT_S
+    while not (output / "fast.seed0.yaml").is_file():  # the second run begins
+        assert first.poll() is None
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+    children = psutil.Process(first.pid).children(recursive=True)
+    first.send_signal(signal.SIGKILL)
+    first.wait(timeout=30)
+    assert children  # the reward server at least; none outlives the study
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    done = output / "slow.seed0" / "done.json"
+    made_at = done.stat().st_mtime_ns
+    assert main([*flags, "--reward_url", server.url]) == 0
+    assert done.stat().st_mtime_ns == made_at
+    found = json.loads((output / "study.json").read_text())
+    assert found["seeds"] == [0]
+    for setting in found["settings"].values():
+        assert [each["rollouts"] for each in setting["curves"].values()] == [[0, 1]]
+    assert "slow or fast" in (output / "study.md").read_text()
+    assert (output / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["study", "study_tiny"])
+def test_the_example_studies_are_understood_by_every_run(name: str, tmp_path: Path) -> None:
+    config = ["--config", str(ROOT / "trainer" / "configs" / f"{name}.yaml")]
+    arguments, *sections = parse_config((StudyArguments,), config, "trainer study grpo", SECTIONS)
+    plan = make_plan(arguments, *sections)
+    for setting in plan.settings:
+        stage = run_of(plan, setting, 0, ["http://127.0.0.1:1"])
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump({**stage.fields, **stage.hidden, "bf16": False}))
+        on_cpu = ["--config", str(path), "--use_cpu=true"]
+        *_, args, _ = parse_config(grpo.TYPES, on_cpu, "trainer grpo")
+        assert args.max_steps == arguments.rollouts * updates_a_rollout(stage.fields)

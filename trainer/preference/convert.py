@@ -1,0 +1,49 @@
+"""`trainer convert`: a reward model from one layout into the other.
+
+In: a plain reward-model folder, or a value-head checkpoint or adapter. Out: the value-head layout
+that LLaMA-Factory reads, or a plain folder, whichever the input is not. Scores stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference.reward_folder import (
+    ADAPTER,
+    VALUE_HEAD,
+    write_plain,
+    write_value_head,
+)
+
+
+@dataclass
+class ConvertArguments:
+    """What to read and where to write."""
+
+    model: str | None = field(default=None, metadata={"help": "The reward model's folder."})
+    output: str | None = field(default=None, metadata={"help": "A new folder."})
+
+
+def run(argv: Sequence[str]) -> None:
+    """Convert one folder.
+
+    Raises:
+        InputError: there is no such model, or the output exists already.
+    """
+    (arguments,) = parse_config((ConvertArguments,), argv, "trainer convert")
+    folder = Path(require(arguments.model, "model"))
+    output = Path(require(arguments.output, "output"))
+    if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
+        raise InputError(f"no model folder at {folder}")
+    if output.exists():
+        raise InputError(f"{output} exists already: choose a new folder")
+    if any((folder / name).is_file() for name in (VALUE_HEAD, ADAPTER)):
+        write_plain(folder, output)
+        print(f"{output}: a plain reward model, for the reward server and `trainer rm`")
+    else:
+        write_value_head(folder, output)
+        print(f"{output}: a causal model and {VALUE_HEAD}, for LLaMA-Factory")

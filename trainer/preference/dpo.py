@@ -1,0 +1,118 @@
+"""`trainer dpo`: TRL's DPOTrainer with TRL's own fields and losses, on preference pairs.
+
+In: a model, rows of `prompt`, `chosen`, `rejected` (or `chosen_response`, `rejected_response`).
+Out: a run folder with the model, `run.json`, curves and a report. With LoRA the reference is the
+same model with the adapter switched off. No rewards are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoConfig
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.model_config import ModelConfig
+
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data.rows import DataArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference.rows import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
+from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
+
+TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
+METRICS_NOTE = (
+    "logps/accuracies: share of pairs whose chosen side the policy itself finds more likely "
+    "(summed log-probabilities, so the shorter side has an advantage). rewards/accuracies: share "
+    "whose chosen side gained more over the reference than the rejected one; it starts at 0."
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, train, save.
+
+    Raises:
+        InputError: what was typed cannot work.
+    """
+    configs = parse_config(TYPES, argv, "trainer dpo")
+    data, adapter, args, model = configs
+    if args.process_index == 0:
+        print(METRICS_NOTE)
+    build = partial(build_trainer, model, adapter, args)
+    train_on_rows(data, args, model, configs, build, preference_rows)
+
+
+def build_trainer(
+    model: ModelConfig,
+    adapter: AdapterArguments,
+    args: DPOConfig,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+) -> DpoTrainer:
+    """TRL's trainer on checked rows.
+
+    Raises:
+        InputError: a prompt is longer than the model, or leaves no room under max_length.
+    """
+    name = require(model.model_name_or_path, "model_name_or_path")
+    args.model_init_kwargs = model_init_kwargs(args, model)
+    tokenizer = tokenizer_of(model)
+    config = AutoConfig.from_pretrained(name, revision=model.model_revision)
+    for part in filter(None, (rows, eval_rows)):
+        check_prompts_fit(part, tokenizer, config)
+    trainer = DpoTrainer(
+        **model_for_trl(name, adapter, model, args),
+        args=args,
+        train_dataset=rows,
+        eval_dataset=eval_rows,
+        processing_class=tokenizer,
+    )
+    if len(trainer.train_dataset) == 0:
+        raise InputError(f"no prompt leaves room for a response under max_length {args.max_length}")
+    return trainer
+
+
+class DpoTrainer(DPOTrainer):
+    """TRL's trainer, with the policy's own preference logged beside the implicit reward's."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        seen: list[Tensor] = []
+
+        def watched(**kwargs: Any) -> Any:
+            output = model(**kwargs)
+            if "log_probs" in output:
+                seen.append(output.log_probs.detach())
+            return output
+
+        # TRL only calls the model that it is given, and keeps no log-probability of a single pair.
+        policy: Any = watched
+        loss = super().compute_loss(policy, inputs, return_outputs, num_items_in_batch)
+        mode = "train" if model.training else "eval"
+        gathered: Any = self.accelerator.gather(policy_accuracy(seen[0]).mean())
+        self._metrics[mode]["logps/accuracies"].append(gathered.mean().item())
+        return loss
+
+
+def policy_accuracy(log_probs: Float[Tensor, "n t"]) -> Float[Tensor, " pairs"]:
+    """1 for each pair whose chosen response has the higher summed log-probability.
+
+    `log_probs` are those of the response tokens, 0 elsewhere; the first half of the batch is
+    chosen, the second rejected.
+
+    Source: wenjia5767/GRPO, the validation metric of its DPO script.
+    """
+    chosen, rejected = log_probs.sum(dim=1).chunk(2)
+    return (chosen > rejected).to(torch.float32)

@@ -1,0 +1,176 @@
+"""Reward models as folders: read any layout, merge adapters, write the plain one or the value head.
+
+In: a base model, a plain `AutoModelForSequenceClassification` folder, a LoRA run's adapter, or
+LLaMA-Factory's layout (a causal model or adapter, and `value_head.safetensors`). Out: a plain
+folder, whose `config.json` says under `reward_head` how it was made, or LLaMA-Factory's layout.
+Nothing is trained here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    set_seed,
+)
+from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference.reward_head import head_facts, name_outputs
+
+VALUE_HEAD = "value_head.safetensors"
+HEAD_WEIGHT, HEAD_BIAS = "v_head.summary.weight", "v_head.summary.bias"
+ADAPTER = "adapter_config.json"
+
+
+def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: Any) -> PreTrainedModel:
+    """A model with a head of `outputs` numbers: its own head, or a new one drawn from `seed`.
+
+    Raises:
+        InputError: what is there has a head with another number of outputs.
+    """
+    # The seed goes first: the new head is drawn while the model is read.
+    set_seed(seed)
+    if (Path(name) / VALUE_HEAD).is_file():
+        _check_outputs(name, 1, outputs)
+        return _from_value_head(Path(name), **kwargs)
+    config = AutoConfig.from_pretrained(name, revision=kwargs.get("revision"))
+    if any("SequenceClassification" in each for each in config.architectures or ()):
+        _check_outputs(name, config.num_labels, outputs)
+    model = _classifier(name, outputs, **kwargs)
+    name_outputs(model.config, outputs)
+    return model
+
+
+def _check_outputs(name: str, has: int | None, wanted: int) -> None:
+    if has != wanted:
+        raise InputError(
+            f"{name} has a head with {has} outputs, the loss asked for needs {wanted}: start from "
+            "its base model, or choose the other loss"
+        )
+
+
+def _classifier(name: str | Path, outputs: int, **kwargs: Any) -> Any:
+    with suppress_seqcls_warning():
+        return AutoModelForSequenceClassification.from_pretrained(
+            name, num_labels=outputs, **kwargs
+        )
+
+
+def _from_value_head(folder: Path, **kwargs: Any) -> Any:
+    """A value-head checkpoint as a plain model; the bias goes into the config, scores keep it."""
+    weight, bias = read_value_head(folder)
+    if (folder / ADAPTER).is_file():
+        model = _merged_body(folder, **kwargs)
+    else:
+        model = _classifier(folder, 1, **kwargs)
+    with torch.no_grad():
+        model.score.weight.copy_(weight)
+    name_outputs(model.config, 1)
+    model.config.reward_head = {"loss": "pairwise", "bias": bias}
+    return model
+
+
+def _merged_body(folder: Path, **kwargs: Any) -> Any:
+    """A causal adapter's base with the adapter merged in, as a classifier."""
+    from peft import PeftConfig, PeftModel
+
+    base = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+    causal = AutoModelForCausalLM.from_pretrained(base, **kwargs)
+    merged: Any = PeftModel.from_pretrained(causal, str(folder)).merge_and_unload()
+    model = _classifier(base, 1, **kwargs)
+    model.base_model.load_state_dict(merged.base_model.state_dict())
+    # An adapter trained on this model must find this folder again, not only the base.
+    model.name_or_path = model.config._name_or_path = str(folder)
+    return model
+
+
+def read_value_head(folder: Path) -> tuple[Float[Tensor, "1 h"], float]:
+    """Weight and bias of `value_head.safetensors`.
+
+    Raises:
+        InputError: the file does not hold a value head.
+    """
+    tensors = load_file(folder / VALUE_HEAD)
+    if HEAD_WEIGHT not in tensors:
+        raise InputError(f"{folder / VALUE_HEAD} has no {HEAD_WEIGHT}; it has {list(tensors)}")
+    bias = tensors.get(HEAD_BIAS)
+    return tensors[HEAD_WEIGHT], 0.0 if bias is None else float(bias)
+
+
+def write_value_head(folder: Path, output: Path) -> None:
+    """Write the plain reward model in `folder` in the layout that LLaMA-Factory reads.
+
+    Raises:
+        InputError: the model has no single score to export.
+    """
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto")
+    _check_outputs(str(folder), model.config.num_labels, 1)
+    bias = head_facts(model.config).get("bias", 0.0)
+    causal: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    if not causal.config.tie_word_embeddings:
+        # No score depends on the language-modelling head, which a reward model does not have.
+        torch.nn.init.zeros_(causal.lm_head.weight)
+    causal.config.__dict__.pop("reward_head", None)
+    name_outputs(causal.config, 1)
+    causal.save_pretrained(output)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(output)
+    head = {
+        HEAD_WEIGHT: model.score.weight.detach().float().contiguous(),
+        HEAD_BIAS: torch.tensor([bias], dtype=torch.float32),
+    }
+    save_file(head, output / VALUE_HEAD, metadata={"format": "pt"})
+
+
+def write_plain(folder: Path, output: Path) -> None:
+    """Write a value-head checkpoint, or the adapter of a LoRA run, as a plain reward model."""
+    if (folder / VALUE_HEAD).is_file():
+        model = _from_value_head(folder, dtype="auto")
+    else:
+        model = _merged(folder)
+    model.save_pretrained(output)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(output)
+
+
+def _merged(adapter: Path) -> Any:
+    """A reward model's adapter on its base, as one model.
+
+    The base is read anew, so that neither sharding nor quantization of the training run shows in
+    what is saved.
+    """
+    from peft import PeftConfig, PeftModel
+
+    base_path = str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path)
+    config: Any = AutoConfig.from_pretrained(adapter)
+    base: Any = load_reward_model(base_path, config.num_labels, dtype=config.dtype)
+    if base.config.vocab_size != config.vocab_size:
+        base.resize_token_embeddings(config.vocab_size)
+    model: Any = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    model.config = config
+    return model
+
+
+def put_adapter_aside(folder: Path) -> Path:
+    """Move an adapter into `folder/adapter`, so that a whole model can take its place.
+
+    Left where it is, it would be loaded on top of the model that it is already merged into.
+    """
+    aside = folder / "adapter"
+    aside.mkdir(exist_ok=True)
+    for path in folder.glob("adapter_*"):
+        shutil.move(path, aside / path.name)
+    for path in folder.iterdir():
+        if path.name == "config.json" or "token" in path.name or path.suffix == ".jinja":
+            shutil.copy(path, aside / path.name)
+    return aside

@@ -1,0 +1,238 @@
+"""`trainer rm`: TRL's RewardTrainer with TRL's own fields, on preference pairs.
+
+In: a model, rows of `prompt`, `chosen`, `rejected`. Out: a run folder that is a plain
+`AutoModelForSequenceClassification` folder, with `run.json`, curves, a report and, on request,
+`predictions.jsonl`. A batch is (2B, T), chosen first; the score is read at the last real token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, PreTrainedModel
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
+
+from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data.rows import DataArguments
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference.reward_folder import (
+    load_reward_model,
+    put_adapter_aside,
+    write_plain,
+)
+from touchstone_rewards.trainer.preference.reward_head import (
+    RewardOutput,
+    disco_loss,
+    head_facts,
+    score_at_last_token,
+)
+from touchstone_rewards.trainer.preference.rows import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
+from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
+
+PREDICTIONS = "predictions.jsonl"
+OUTPUTS = {"pairwise": 1, "disco": 2}
+
+
+@dataclass
+class HeadArguments:
+    """The head and its loss."""
+
+    loss: Literal["pairwise", "disco"] = field(
+        default="pairwise",
+        metadata={
+            "help": "pairwise: one score, -logsigmoid(chosen - rejected). disco: mean and "
+            "variance, -log P(chosen > rejected)."
+        },
+    )
+    variance_floor: float = field(
+        default=1e-4, metadata={"help": "disco: added to every variance, so none is 0."}
+    )
+    margin_column: str | None = field(
+        default=None,
+        metadata={"help": "A column of numbers: by how much chosen should at least win."},
+    )
+    save_predictions: bool = field(
+        default=False,
+        metadata={
+            "help": f"Write {PREDICTIONS}: the saved model's scores of every evaluation pair, or "
+            "of every training pair where there are none."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.variance_floor <= 0:
+            raise ValueError(f"variance_floor must be positive, not {self.variance_floor}")
+
+
+TYPES = (DataArguments, HeadArguments, RewardConfig, ModelConfig)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parse, train, save.
+
+    Raises:
+        InputError: what was typed cannot work.
+    """
+    configs = parse_config(TYPES, argv, "trainer rm")
+    data, head, args, model = configs
+    build = partial(build_trainer, model, args, head)
+    shape = partial(preference_rows, margin_column=head.margin_column)
+    trainer = train_on_rows(data, args, model, configs, build, shape)
+    if trainer.is_world_process_zero():
+        finish(trainer, Path(args.output_dir), head.save_predictions)
+    trainer.accelerator.wait_for_everyone()
+
+
+def build_trainer(
+    model: ModelConfig,
+    args: RewardConfig,
+    head: HeadArguments,
+    rows: Dataset,
+    eval_rows: Dataset | None,
+) -> PairwiseTrainer:
+    """The trainer, its model with a head drawn from the seed, its rows checked for length.
+
+    Raises:
+        InputError: a prompt is longer than the model, or no pair is short enough to be kept.
+    """
+    name = require(model.model_name_or_path, "model_name_or_path")
+    tokenizer = tokenizer_of(model, args.chat_template_path)
+    kwargs = {**model_init_kwargs(args, model), "quantization_config": quantization_of(model)}
+    network = load_reward_model(name, OUTPUTS[head.loss], args.seed, **kwargs)
+    network.config.reward_head = {
+        **head_facts(network.config),
+        "loss": head.loss,
+        "seed": args.seed,
+        "max_length": args.max_length,
+        **how_texts_are_read(rows),
+        **({"variance_floor": head.variance_floor} if head.loss == "disco" else {}),
+    }
+    score_at_last_token(network)
+    for part in filter(None, (rows, eval_rows)):
+        check_prompts_fit(part, tokenizer, network.config)
+    model.lora_task_type = "SEQ_CLS"
+    # The model is loaded: TRL would only warn that it does not use these.
+    args.model_init_kwargs = None
+    trainer = PairwiseTrainer(
+        model=network,
+        args=args,
+        train_dataset=rows,
+        eval_dataset=eval_rows,
+        processing_class=tokenizer,
+        peft_config=peft_of(model),
+    )
+    report_dropped(len(rows), trainer, args.max_length)
+    return trainer
+
+
+def how_texts_are_read(rows: Dataset) -> dict[str, Any]:
+    """What a server must do to see the same tokens: TRL joins prompt and response in two ways."""
+    chat = isinstance(rows[0]["chosen"], list)
+    return {"template": "chat" if chat else "plain", "append_eos": not chat}
+
+
+class PairwiseTrainer(RewardTrainer):
+    """TRL's trainer, with the distributional loss for models whose head has two outputs."""
+
+    def __init__(self, model: PreTrainedModel, **kwargs: Any) -> None:
+        # TRL checks for one label, but its loss and metrics only need one score a sequence.
+        config, labels = model.config, dict(model.config.id2label or {})
+        config.num_labels = 1
+        super().__init__(model=model, **kwargs)
+        config.id2label = labels
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        both: Any = super().compute_loss(model, inputs, True, num_items_in_batch)
+        loss, output = both
+        if output.variance is not None:
+            args: Any = self.args
+            loss = disco_loss(output, inputs.get("margin"), args.center_rewards_coefficient)
+            std: Any = self.accelerator.gather(output.variance.detach().sqrt().mean())
+            mode = "train" if model.training else "eval"
+            self._metrics[mode]["std"].append(std.mean().item())
+        return (loss, output) if return_outputs else loss
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # An adapter alone does not tell what its head was: the config goes with it.
+        super()._save(output_dir, state_dict)
+        model: Any = self.model
+        model.config.save_pretrained(output_dir or self.args.output_dir)
+
+
+def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None) -> None:
+    """Say how many pairs were longer than `max_length`.
+
+    Raises:
+        InputError: all of them.
+    """
+    rows: Any = trainer.train_dataset
+    kept = len(rows)
+    if kept == 0:
+        raise InputError(f"every pair is longer than max_length ({max_length} tokens): raise it")
+    if kept < given and trainer.is_world_process_zero():
+        print(f"{given - kept} of {given} pairs are longer than max_length and left out")
+
+
+def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> None:
+    """Make `output` a plain folder if it holds an adapter; write the predictions if asked for."""
+    if (output / "adapter_config.json").is_file():
+        write_plain(put_adapter_aside(output), output)
+    if save_predictions:
+        rows: Any = trainer.eval_dataset or trainer.train_dataset
+        batch = trainer.args.per_device_eval_batch_size
+        lines = predictions(output, rows, batch, trainer.args.device)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (output / PREDICTIONS).write_text(text, encoding="utf-8")
+
+
+def predictions(
+    folder: Path, rows: Dataset, batch_size: int, device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """What the reward model in `folder` gives for tokenized pairs, in their order.
+
+    It is the saved model that scores, in its own dtype: what a server will give, too.
+    """
+    model = _saved_model(folder).to(device).eval()
+    collate = DataCollatorForPreference(pad_token_id=0)
+    for first in range(0, len(rows), batch_size):
+        batch = [rows[place] for place in range(first, min(first + batch_size, len(rows)))]
+        inputs = collate(batch)
+        inputs.pop("margin", None)
+        with torch.no_grad():
+            output = model(**{name: tensor.to(device) for name, tensor in inputs.items()})
+        yield from _prediction_lines([row["id"] for row in batch], output)
+
+
+def _saved_model(folder: Path) -> Any:
+    config: Any = AutoConfig.from_pretrained(folder)
+    model = load_reward_model(str(folder), config.num_labels, dtype="auto")
+    score_at_last_token(model)
+    return model
+
+
+def _prediction_lines(ids: list[str], output: RewardOutput) -> Iterator[dict[str, Any]]:
+    assert output.logits is not None
+    scores = output.logits.squeeze(-1).tolist()
+    stds = None if output.variance is None else output.variance.sqrt().tolist()
+    for place, row_id in enumerate(ids):
+        chosen, rejected = place, place + len(ids)
+        line = {"id": row_id, "chosen": scores[chosen], "rejected": scores[rejected]}
+        if stds:
+            line |= {"chosen_std": stds[chosen], "rejected_std": stds[rejected]}
+        yield line

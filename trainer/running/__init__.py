@@ -1,0 +1,1 @@
+"""What surrounds a run: launch, provenance, report, plots, LoRA."""

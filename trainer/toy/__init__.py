@@ -1,0 +1,1 @@
+"""The demo: arithmetic for a model that is small enough for a processor."""
