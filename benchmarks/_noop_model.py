@@ -26,13 +26,15 @@ class Noop:
 
 class NoopConfig(ModelConfig):
     kind = "noop"
+    loader = "benchmarks._noop_model:load"
     model: str = "noop"
 
     def digest(self) -> str:
         return "noop"
 
-    def load(self) -> Noop:
-        return Noop()
+
+def load(_: NoopConfig) -> Noop:
+    return Noop()
 
 
 class NoopScorer:

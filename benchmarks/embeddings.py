@@ -24,6 +24,7 @@ from benchmarks._neural import (
     run_as_served,
     texts_of,
 )
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig
 from touchstone_rewards.reward_server.models.embedding import Embedder
 from touchstone_rewards.reward_server.models.files import resolve
@@ -33,7 +34,7 @@ TEXTS, ROUNDS, FIFO_BATCH = 96, 3, 32
 
 
 def load(dtype: Any) -> Embedder:
-    model = EmbeddingConfig(dtype=dtype, cache_bytes=0).load()
+    model = load_model(EmbeddingConfig(dtype=dtype, cache_bytes=0))
     assert isinstance(model, Embedder)
     return model
 

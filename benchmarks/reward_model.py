@@ -25,6 +25,7 @@ from benchmarks._neural import (
     texts_of,
     value_head_model,
 )
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.reward import RewardModel
 from touchstone_rewards.reward_server.models.text import Text
@@ -48,7 +49,7 @@ def alone(model: RewardModel, prepared: list[Any]) -> list[float]:
 
 
 def measure(folder: Path, dtype: Any, rates: dict[str, float]) -> list[dict[str, Any]]:
-    model = RewardModelConfig(model=str(folder), dtype=dtype, template="plain").load()
+    model = load_model(RewardModelConfig(model=str(folder), dtype=dtype, template="plain"))
     assert isinstance(model, RewardModel)
     draw = random.Random(0)
     lengths = spread((draw.lognormvariate(5.3, 1.0) for _ in range(SEQUENCES)), 16, 2048)

@@ -13,7 +13,8 @@ from touchstone_rewards.clients.errors import (
     Unauthorized,
     UnknownProfile,
 )
-from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.clients.results import ScoreResult
+from touchstone_rewards.clients.retry import RetryPolicy
 from touchstone_rewards.reward_server.schemas import Sample
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "MalformedAnswer",
     "RemoteRewardClient",
     "RequestRefused",
+    "RetryPolicy",
     "RewardClientError",
     "RewardServerUnavailable",
     "Sample",

@@ -12,20 +12,34 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from touchstone_rewards.clients import protocol
 from touchstone_rewards.clients.adapters.trl import TrlOptions, TrlReward, trl_reward
 from touchstone_rewards.clients.dispatch import Call, Dispatcher, Lane
 from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
-from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.clients.results import ScoreResult
+from touchstone_rewards.clients.retry import RetryPolicy
 from touchstone_rewards.clients.transport import Exchange, Options, Transport, body_of
 from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://127.0.0.1:8700"
+DEFAULT_RETRY = RetryPolicy()
 T = TypeVar("T")
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword options of both clients; `AsyncRemoteRewardClient` says what they mean."""
+
+    api_key: str | None
+    timeout_s: float
+    connect_timeout_s: float
+    batch_size: int
+    max_in_flight: int
+    retry: RetryPolicy
+    ca_file: str | os.PathLike[str] | None
 
 
 class AsyncRemoteRewardClient:
@@ -35,9 +49,9 @@ class AsyncRemoteRewardClient:
     REWARD_URL, else http://127.0.0.1:8700. `api_key`: else REWARD_API_KEY. `timeout_s`: for one
     call as a whole, waits and retries included. `batch_size`: samples in one request; calls that
     wait at the same time share requests, with 1 they do not. `max_in_flight`: requests at one time,
-    over all calls in an event loop. `max_tries`: of one request. `ca_file`: certificates (PEM) to
-    trust in place of the system's, else REWARD_CA_FILE. Proxies of the environment are not used:
-    reward servers are neighbours.
+    over all calls in an event loop. `retry`: when a failed request is sent again. `ca_file`:
+    certificates (PEM) to trust in place of the system's, else REWARD_CA_FILE. Proxies of the
+    environment are not used: reward servers are neighbours.
 
     Raises:
         ValueError: a URL that is not http or https, or a number that is not positive.
@@ -52,10 +66,10 @@ class AsyncRemoteRewardClient:
         connect_timeout_s: float = 5.0,
         batch_size: int = 256,
         max_in_flight: int = 8,
-        max_tries: int = 100,
+        retry: RetryPolicy = DEFAULT_RETRY,
         ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        numbers = (timeout_s, connect_timeout_s, batch_size, max_in_flight, max_tries)
+        numbers = (timeout_s, connect_timeout_s, batch_size, max_in_flight)
         if min(numbers) <= 0:
             raise ValueError(f"timeouts, sizes and counts must be positive, got {numbers}")
         self.urls = _urls(url)
@@ -65,7 +79,7 @@ class AsyncRemoteRewardClient:
         key = api_key or os.environ.get("REWARD_API_KEY")
         trusted = ca_file or os.environ.get("REWARD_CA_FILE")
         self._options = Options(
-            self.urls, key, timeout_s, connect_timeout_s, max_tries, ca_file=trusted
+            self.urls, key, timeout_s, connect_timeout_s, retry, ca_file=trusted
         )
         self._dispatchers: dict[asyncio.AbstractEventLoop, Dispatcher] = {}
 
@@ -177,27 +191,9 @@ class RemoteRewardClient:
     """
 
     def __init__(
-        self,
-        url: str | Sequence[str] | None = None,
-        *,
-        api_key: str | None = None,
-        timeout_s: float = 60.0,
-        connect_timeout_s: float = 5.0,
-        batch_size: int = 256,
-        max_in_flight: int = 8,
-        max_tries: int = 100,
-        ca_file: str | os.PathLike[str] | None = None,
+        self, url: str | Sequence[str] | None = None, **options: Unpack[ClientOptions]
     ) -> None:
-        self._remote = AsyncRemoteRewardClient(
-            url,
-            api_key=api_key,
-            timeout_s=timeout_s,
-            connect_timeout_s=connect_timeout_s,
-            batch_size=batch_size,
-            max_in_flight=max_in_flight,
-            max_tries=max_tries,
-            ca_file=ca_file,
-        )
+        self._remote = AsyncRemoteRewardClient(url, **options)
         self.urls = self._remote.urls
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None

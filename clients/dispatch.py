@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from touchstone_rewards.clients import protocol
 from touchstone_rewards.clients.errors import RewardClientError
-from touchstone_rewards.clients.protocol import Encoded, ScoreResult
+from touchstone_rewards.clients.protocol import Encoded
+from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.clients.transport import Exchange, Transport, body_of
 from touchstone_rewards.reward_server.schemas import Priority
 
@@ -49,7 +50,7 @@ class Call:
 
 
 class Entry(NamedTuple):
-    """A sample, where its result belongs, and how often it was answered in vain."""
+    """A sample, where its result belongs, and the number of retryable errors received so far."""
 
     sample: Encoded
     call: Call
@@ -166,7 +167,7 @@ class Dispatcher:
             else:
                 entry.call.close_one()
         if again:
-            delay_s = protocol.full_jitter_s(max(entry.attempt for entry in entries))
+            delay_s = self.transport.retry.delay_s(max(entry.attempt for entry in entries))
             asyncio.get_running_loop().call_later(delay_s, self._queue, lane, again)
 
 

@@ -15,10 +15,8 @@ A sample that could not be scored is no exception: it is a result with status `e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.clients.results import ScoreResult
 
 
 class RewardClientError(Exception):

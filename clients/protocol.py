@@ -1,14 +1,11 @@
-"""The client's half of the wire, pure: samples to bodies, answers to results, failures to delays.
+"""The client's half of the wire: samples to request bodies, answers to checked results or errors.
 
-In: samples, bytes, status codes, clocks as arguments. Out: bodies, checked results, and what to do
-next. It opens no connection, sleeps for nothing and reads no clock.
+Everything here is a pure function of its arguments; `transport.py` does the input and output.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +18,8 @@ from touchstone_rewards.clients.errors import (
     Unauthorized,
     UnknownProfile,
 )
+from touchstone_rewards.clients.results import ScoreResult
+from touchstone_rewards.clients.retry import Failure, retry_after_s
 from touchstone_rewards.reward_server.schemas import (
     ErrorBody,
     ErrorDetail,
@@ -36,16 +35,10 @@ from touchstone_rewards.reward_server.schemas import (
 
 # A body of this size takes a server some milliseconds to read and leaves room below its limit.
 MAX_BATCH_BYTES = 4 * 2**20
-FIRST_DELAY_S = 0.1
-MAX_DELAY_S = 5.0
-# A server that failed gets one request at a time until it has answered one, or one in this time
-# if it does not even refuse.
-TRIAL_S = 5.0
 # The server is to answer with what it has before the client stops listening.
 ANSWER_MARGIN_FRACTION = 0.1
 MAX_ANSWER_MARGIN_S = 0.5
 
-RETRIED_4XX = frozenset({408, 429})
 REFUSALS = {401: Unauthorized, 403: Unauthorized, 404: UnknownProfile, 422: InvalidRequest}
 WHAT_TO_DO = {
     401: "set REWARD_API_KEY, or pass api_key",
@@ -59,25 +52,11 @@ _decode_profiles = msgspec.json.Decoder(ProfileList).decode
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
 
 
-class ScoreResult(SampleResult, kw_only=True):
-    """The verdict on one sample, and what made it: equal fingerprints mean equal rewards."""
-
-    profile: str
-    fingerprint: str
-
-
 class Encoded(NamedTuple):
     """A sample as it travels. `id` is the one on the wire, which the answer must repeat."""
 
     id: str
     json: bytes
-
-
-class Failure(NamedTuple):
-    """Why a try failed, and how long the server asked to be left alone."""
-
-    why: str
-    rest_s: float = 0.0
 
 
 def encode(samples: Iterable[Sample | Mapping[str, Any]]) -> list[Encoded]:
@@ -192,11 +171,6 @@ def complete(results: Sequence[ScoreResult]) -> None:
             result.fingerprint = scored.fingerprint
 
 
-def is_retried(status: int) -> bool:
-    """May the same request succeed later? Yes for 408, 429 and every 5xx."""
-    return status in RETRIED_4XX or status >= 500
-
-
 def failure(status: int, body: bytes, retry_after: str | None, now_s: float) -> Failure:
     """What an answer worth another try says; `now_s` is the time since the epoch."""
     return Failure(f"{status}: {_error(body).message}", retry_after_s(retry_after, now_s))
@@ -220,65 +194,3 @@ def _error(body: bytes) -> ErrorDetail:
         return _decode_error(body).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ErrorDetail("", body[:200].decode("utf-8", "replace").strip() or "no message", "")
-
-
-def retry_after_s(value: str | None, now_s: float) -> float:
-    """Seconds that a `Retry-After` asks for, given as seconds or as an HTTP date; else 0.
-
-    `now_s` is the time since the epoch.
-    Source: RFC 9110, section 10.2.3.
-    """
-    if value is None:
-        return 0.0
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
-    except ValueError:
-        return 0.0
-
-
-def full_jitter_s(attempt: int, random_fraction: Callable[[], float] = random.random) -> float:
-    """Seconds to wait after failure number `attempt` (from 0): uniform below a doubling bound.
-
-    Source: "Exponential Backoff and Jitter", AWS Architecture Blog (2015), full jitter.
-    """
-    return random_fraction() * min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(attempt, 30))
-
-
-class Server:
-    """One URL and how it fares. Times are seconds of one monotonic clock.
-
-    It rests after a failure, and while one request tries whether it is back.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.failure: str | None = None
-        self.failed_at_s = 0.0
-        self.rests_until_s = 0.0
-        self.tried_until_s = 0.0
-
-    @property
-    def free_at_s(self) -> float:
-        return max(self.rests_until_s, self.tried_until_s)
-
-    def failed(self, why: str, now_s: float, rest_s: float) -> None:
-        self.failure = why
-        self.failed_at_s = now_s
-        self.rests_until_s = max(self.rests_until_s, now_s + rest_s)
-        self.tried_until_s = 0.0
-
-    def succeeded(self, sent_at_s: float) -> None:
-        """An answer to what was sent before the last failure does not tell of a recovery."""
-        if sent_at_s >= self.failed_at_s:
-            self.failure = None
-            self.rests_until_s = self.tried_until_s = 0.0
-
-
-def next_server(servers: list[Server], now_s: float) -> Server:
-    """Round robin over the servers that do not rest; if all do, the first to be back."""
-    chosen = min(servers, key=lambda server: max(server.free_at_s, now_s))
-    servers.remove(chosen)
-    servers.append(chosen)
-    return chosen

@@ -1,7 +1,7 @@
 """One answer from some server before a deadline: connections, retries, failover.
 
-In: a method, a path, a body made for the time left. Out: the first answer that another try would
-not mend, or None. It reads no bodies but those of failures; what they mean is `protocol`'s.
+In: a method, a path, a body made for the time left. Out: the first answer that is not retryable, or
+None when time or tries run out. It reads the bodies of failures only; `protocol` reads the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from dataclasses import dataclass
 import httpx2
 
 from touchstone_rewards.clients import protocol
-from touchstone_rewards.clients.protocol import Failure, Server
+from touchstone_rewards.clients.retry import (
+    Failure,
+    RetryPolicy,
+    Server,
+    is_retried,
+    next_server,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Options:
     api_key: str | None
     timeout_s: float
     connect_timeout_s: float
-    max_tries: int
+    retry: RetryPolicy
     ca_file: str | os.PathLike[str] | None
 
 
@@ -46,6 +52,7 @@ class Transport:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self.retry = options.retry
         self._servers = [Server(url) for url in options.urls]
         headers = {"Content-Type": "application/json"}
         if options.api_key:
@@ -59,10 +66,10 @@ class Transport:
         )
 
     async def answer(self, exchange: Exchange, gives_up_at_s: float) -> httpx2.Response | None:
-        """The first answer that another try would not mend; None when time or tries ran out."""
+        """Return the first response that is not retryable, or None when time or tries ran out."""
         with suppress(TimeoutError):
             async with asyncio.timeout(gives_up_at_s - time.monotonic()):
-                for attempt in range(self._options.max_tries):
+                for attempt in range(self.retry.max_tries):
                     answer = await self._try(exchange, gives_up_at_s, attempt)
                     if answer is not None:
                         return answer
@@ -84,7 +91,7 @@ class Transport:
         rest_s = min(outcome.rest_s, self._options.timeout_s)
         if len(self._servers) > 1:  # one that is slow to fail must not hold some call all the time
             rest_s = max(rest_s, failed_at_s - sent_at_s)
-        server.failed(outcome.why, failed_at_s, rest_s + protocol.full_jitter_s(attempt))
+        server.failed(outcome.why, failed_at_s, rest_s + self.retry.delay_s(attempt))
         return None
 
     async def _rested_server(self) -> Server:
@@ -95,10 +102,10 @@ class Transport:
         """
         while True:
             now_s = time.monotonic()
-            server = protocol.next_server(self._servers, now_s)
+            server = next_server(self._servers, now_s)
             if server.free_at_s <= now_s:
                 if server.failure and len(self._servers) > 1:
-                    server.tried_until_s = now_s + protocol.TRIAL_S
+                    server.tried_until_s = now_s + self.retry.trial_s
                 return server
             await asyncio.sleep(server.free_at_s - now_s)
 
@@ -113,7 +120,7 @@ class Transport:
                 )
         except (httpx2.RequestError, TimeoutError) as error:
             return Failure(f"{type(error).__name__} {error}".strip())
-        if not protocol.is_retried(answer.status_code):
+        if not is_retried(answer.status_code):
             return answer
         retry_after = answer.headers.get("retry-after")
         return protocol.failure(answer.status_code, answer.content, retry_after, now_s=time.time())

@@ -33,6 +33,7 @@ from touchstone_rewards.reward_server.http.auth import KeyRing
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
+    json_response,
     read_body,
     send_json,
     unless_gone,
@@ -52,6 +53,7 @@ from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker, ba
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 
 _decode_request = msgspec.json.Decoder(ScoreRequest).decode
@@ -115,15 +117,15 @@ def create_app(
         routes=routes,
     )
     if settings.traces:
-        _trace(app, engine, [route.path for route in routes])
+        engine.tracer = _tracer(app, [route.path for route in routes])
     return app
 
 
-def _trace(app: FastAPI, engine: Engine, routes: list[str]) -> None:
+def _tracer(app: FastAPI, routes: list[str]) -> Tracer:
     try:
-        from touchstone_rewards.reward_server.telemetry.tracing import trace_app
+        from touchstone_rewards.reward_server.telemetry.tracing import add_tracing
 
-        trace_app(app, engine, routes)
+        return add_tracing(app, routes)
     except ImportError as error:
         raise ConfigError(
             "traces need OpenTelemetry: pip install 'touchstone-rewards[server,otel]'"
@@ -132,20 +134,22 @@ def _trace(app: FastAPI, engine: Engine, routes: list[str]) -> None:
 
 def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyRing) -> list[Route]:
     async def health(_: Request) -> Response:
-        return _json(HealthStatus("ok"))
+        return json_response(HealthStatus("ok"))
 
     async def ready(_: Request) -> Response:
         reason = engine.not_ready_reason
         if reason is None:
-            return _json(HealthStatus("ok"))
-        return _json(HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"})
+            return json_response(HealthStatus("ok"))
+        return json_response(
+            HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"}
+        )
 
     async def profiles(_: Request) -> Response:
         infos = [
             replace(profile.info, shadow=background.shadows.infos.get(name))
             for name, profile in engine.profiles.items()
         ]
-        return _json(ProfileList(infos))
+        return json_response(ProfileList(infos))
 
     async def reload(_: Request) -> Response:
         if not keys:
@@ -154,7 +158,7 @@ def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyR
                 "REWARD_API_KEY, or send the process SIGHUP"
             )
         try:
-            return _json(await background.reloader.reload())
+            return json_response(await background.reloader.reload())
         except ConfigError as error:
             raise InvalidRequest(str(error)) from error
 
@@ -193,9 +197,3 @@ async def _reraise_as_ours(_: Request, error: Exception) -> Response:
     ours.status = error.status_code
     ours.code = error.detail.lower().replace(" ", "_")
     raise ours
-
-
-def _json(
-    content: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(encode(content), status, headers, media_type="application/json")

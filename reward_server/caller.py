@@ -1,71 +1,27 @@
-"""What one request asked and got: noted by those who serve it, read by the gate for log and limits.
+"""Per-request context (caller, profile, counts): the engine writes it, the gate logs it.
 
-The engine knows nothing of HTTP or keys; it notes what it does in `current()`, which is the
-request's own wherever there is one, and asks it for room before it begins.
+The engine knows nothing of HTTP or keys. It writes to `current()`, the context of the request being
+served, and asks it for room before it begins.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from touchstone_rewards.reward_server.errors import QueueFull
+from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
 
 @dataclass
 class Caller:
-    """A key's owner and the share of the server that it may have; None: no limit.
-
-    `samples_per_s` is a rate over time: a second's worth is given in advance, and a request larger
-    than what is left of it is served and waited for afterwards.
-    """
+    """The owner of a key."""
 
     name: str
-    max_pending_samples: int | None = None
-    samples_per_s: float | None = None
-    pending_samples: int = 0
-    _owed: float = 0.0
-    _owed_at_s: float = field(default_factory=time.monotonic)
-
-    @contextmanager
-    def room(self, count: int) -> Iterator[None]:
-        """Room for `count` samples while they are scored.
-
-        Raises:
-            QueueFull: there is none; `retry_after_s` says when it may be.
-        """
-        most = self.max_pending_samples
-        if most is not None and self.pending_samples and self.pending_samples + count > most:
-            raise QueueFull(
-                f"{self.pending_samples} samples of key {self.name} are in work and {count} came, "
-                f"at most {most} at once; try again after Retry-After seconds"
-            )
-        self._spend(count)
-        self.pending_samples += count
-        try:
-            yield
-        finally:
-            self.pending_samples -= count
-
-    def _spend(self, count: int) -> None:
-        rate = self.samples_per_s
-        if rate is None:
-            return
-        now_s = time.monotonic()
-        self._owed = max(0.0, self._owed - (now_s - self._owed_at_s) * rate)
-        self._owed_at_s = now_s
-        if self._owed > rate:
-            raise QueueFull(
-                f"key {self.name} may score {rate:g} samples a second and had more than these; "
-                "try again after Retry-After seconds",
-                retry_after_s=self._owed / rate - 1,
-            )
-        self._owed += count
+    share: Share
 
 
 @dataclass
@@ -80,9 +36,9 @@ class Served:
     errors: Sequence[str] = ()
 
     def room(self, count: int) -> AbstractContextManager[None]:
-        """As `Caller.room`; without a caller there is always room."""
+        """Count the samples and hold room for them in the key's share, where there is a key."""
         self.samples += count
-        return self.caller.room(count) if self.caller else nullcontext()
+        return self.caller.share.room(count) if self.caller else nullcontext()
 
     def note(
         self,

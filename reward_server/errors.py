@@ -23,6 +23,9 @@ from __future__ import annotations
 
 from touchstone_rewards.reward_server.schemas import SampleError, SampleErrorCode
 
+# The status under which a request is counted and logged whose caller hung up; nothing is sent.
+CLIENT_GONE = 499
+
 
 class TouchstoneError(Exception):
     """The root: `except TouchstoneError` catches what this package raises on purpose."""

@@ -1,4 +1,4 @@
-"""The wire, defined once: what `POST /score` takes and gives, and nothing else.
+"""The types of the wire, defined once: `POST /score` and the routes beside it.
 
 The server decodes with these types, the client builds and parses with them, the OpenAPI document
 is made from them. Importing this module is light: msgspec only. Samples and results come by the

@@ -16,7 +16,7 @@ NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own room and of the rooms before it.
 LAYERS = [
-    ["schemas", "errors"],
+    ["schemas", "errors", "limits"],
     ["models"],
     ["scorers"],
     ["profiles", "settings", "caller"],
@@ -67,8 +67,6 @@ def _module(package: str, name: str) -> str:
 
 
 def layer(module: str) -> int:
-    if module == f"{NAME}.reward_server.telemetry.tracing":
-        module = f"{NAME}.reward_server.app"  # it replaces methods of the engine, for now
     name = [*module.split("."), "schemas"][2]
     assert name in RANK, f"{module} stands in no room; give it its place in LAYERS"
     return RANK[name]

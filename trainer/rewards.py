@@ -2,7 +2,7 @@
 
 In: what TRL hands a reward function. Out: one reward a completion, None where there is none. Every
 scored sample of training goes to the `SampleWriter`; a run whose rewards keep failing is stopped.
-With `evaluate.py` the only file that knows the clients. It retries nothing: the client does.
+This file and `evaluation/` are the only ones that use the clients. The client does the retries.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from functools import cache
 
 from touchstone_rewards.clients.client import RemoteRewardClient
 from touchstone_rewards.clients.errors import RewardClientError
-from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.reward_server.schemas import Sample
 
 

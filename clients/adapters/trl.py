@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
 from touchstone_rewards.clients.errors import RewardServerUnavailable
-from touchstone_rewards.clients.protocol import ScoreResult
+from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.reward_server.schemas import Message, Priority, Sample
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,6 @@ from msgspec import UNSET, Struct, UnsetType
 from rich.console import Console
 from rich.table import Table
 
-from touchstone_rewards.reward_server.commands.score import count_lines, progress_bar, read_lines
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -31,6 +30,8 @@ from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.stored.progress import progress_bar
+from touchstone_rewards.reward_server.stored.read import count_lines, read_lines
 from touchstone_rewards.reward_server.stored.stream import (
     BATCH_SAMPLES,
     batches,

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, TypeVar
-
-import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import BinaryIO
 
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.schemas import ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.progress import progress_bar
+from touchstone_rewards.reward_server.stored.read import open_samples
 from touchstone_rewards.reward_server.stored.stream import (
     BATCH_SAMPLES,
     Tally,
@@ -37,10 +34,7 @@ from touchstone_rewards.reward_server.stored.stream import (
     started,
 )
 
-T = TypeVar("T")
-
 PARTITION_BYTES = 64 * 2**20
-KEPT = "the results of what stands before it are kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +91,7 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         )
     engine = offline_engine(settings, arguments.profile)
     with ExitStack() as stack:
-        total, samples = _opened(source, stack)
+        total, samples = open_samples(source, stack)
         output.parent.mkdir(parents=True, exist_ok=True)
         target = stack.enter_context(output.open("wb"))
         progress = stack.enter_context(progress_bar())
@@ -110,70 +104,6 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         tally = asyncio.run(_score_file(engine, requests, target, advance))
     print(tally.line(output))
     return 0
-
-
-def _opened(path: Path, stack: ExitStack) -> tuple[int, Iterator[Sample]]:
-    """How many samples the file has, and the samples."""
-    if path.suffix == ".parquet":
-        return _parquet(path)
-    return count_lines(path), read_samples(stack.enter_context(path.open("rb")), path)
-
-
-def _parquet(path: Path) -> tuple[int, Iterator[Sample]]:
-    need_pyarrow()
-    from touchstone_rewards.reward_server.stored.partitions import (
-        Rejected,
-        place,
-        read_rows,
-        whole_file,
-    )
-
-    part, total = whole_file(path)
-
-    def samples() -> Iterator[Sample]:
-        for row in read_rows(place(str(path)).store, part):
-            if isinstance(row, Rejected):
-                raise ConfigError(f"{path}, row {row.row}: {row.reason}; {KEPT}")
-            yield row
-
-    return total, samples()
-
-
-def need_pyarrow() -> None:
-    """See that Parquet and object stores can be read.
-
-    Raises:
-        ConfigError: what reads Parquet and object stores is not installed.
-    """
-    if find_spec("pyarrow") is None:
-        raise ConfigError("this needs pyarrow: pip install 'touchstone-rewards[server,parquet]'")
-
-
-def read_samples(source: BinaryIO, path: Path) -> Iterator[Sample]:
-    """The samples of a JSONL stream; blank lines are passed over.
-
-    Raises:
-        ConfigError: a line that is not a sample, named by its number.
-    """
-    return read_lines(source, path, msgspec.json.Decoder(Sample).decode)
-
-
-def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]) -> Iterator[T]:
-    """What `decode` makes of each line of a JSONL stream that is not blank.
-
-    Raises:
-        ConfigError: a line that does not fit, named by its number.
-    """
-    for number, line in enumerate(source, 1):
-        if not line.strip():
-            continue
-        try:
-            yield decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(
-                f'{path}, line {number}: {error}; expected {{"id": "…", "response": "…", …}}; '
-                f"{KEPT}"
-            ) from error
 
 
 async def _score_file(
@@ -192,20 +122,3 @@ async def _score_file(
     finally:
         await engine.stop()
     return tally
-
-
-def count_lines(path: Path) -> int:
-    """How many lines of the file are not blank."""
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())
-
-
-def progress_bar() -> Progress:
-    """A bar on standard error for work on samples."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

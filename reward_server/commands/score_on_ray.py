@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchstone_rewards.reward_server.commands.score import need_pyarrow, progress_bar
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.progress import progress_bar
+from touchstone_rewards.reward_server.stored.read import need_pyarrow
 from touchstone_rewards.reward_server.stored.stream import Tally, known_profile
 
 if TYPE_CHECKING:

@@ -17,10 +17,12 @@ from starlette.routing import Route
 
 from touchstone_rewards.reward_server.dashboard.data import Sources, gather
 from touchstone_rewards.reward_server.errors import InvalidRequest
-from touchstone_rewards.reward_server.http.body import decode, encode
+from touchstone_rewards.reward_server.http.body import decode, json_response
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 
 FOLDER = Path(__file__).parent
+# Answers with samples in them are stored nowhere on their way.
+PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 EXPECTED = '{"seq": 12}, or {"profile": "math", "sample": {"id": "…", "response": "…"}}'
 
 
@@ -57,11 +59,13 @@ def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
         if not after.isdecimal() or len(after) > 18:
             raise InvalidRequest(f"after is {after!r}; expected the last number that you have")
         chosen = request.query_params.get("profile")
-        return _json(await gather(sources, profile=chosen, after=int(after)))
+        return json_response(
+            await gather(sources, profile=chosen, after=int(after)), headers=PRIVATE
+        )
 
     async def explain(request: Request) -> Response:
         asked = decode(await request.body(), _decode_explain, EXPECTED)
-        return _json(await explained(sources, asked))
+        return json_response(await explained(sources, asked), headers=PRIVATE)
 
     return [
         Route("/", show_page),
@@ -117,8 +121,3 @@ def load_page(wants_key: bool) -> tuple[str, dict[str, str]]:
 def _digest(text: str) -> str:
     """What a content security policy names an inline script or style by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _json(content: Struct) -> Response:
-    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-    return Response(encode(content), headers=headers, media_type="application/json")

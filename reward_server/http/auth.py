@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 
 from touchstone_rewards.reward_server.caller import Caller
+from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.settings import ApiKey
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -20,7 +21,10 @@ class KeyRing:
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         # Digests have one length, so a comparison tells nothing of a key's length either.
         self._keys = [
-            (key.digest, Caller(key.name, key.max_pending_samples, key.samples_per_s))
+            (
+                key.digest,
+                Caller(key.name, Share(key.name, key.max_pending_samples, key.samples_per_s)),
+            )
             for key in keys
         ]
 

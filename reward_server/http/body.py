@@ -7,10 +7,11 @@ with it. What to do with it is the routes'.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
+from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from touchstone_rewards.reward_server.errors import InvalidRequest
@@ -50,6 +51,13 @@ def decode(body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
         raise InvalidRequest(
             f"the body does not fit: {error}{hint}; expected {expected}, described at /docs"
         ) from error
+
+
+def json_response(
+    content: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer of the wire's type, as JSON."""
+    return Response(encode(content), status, headers, media_type="application/json")
 
 
 async def send_json(send: Send, body: bytes) -> None:

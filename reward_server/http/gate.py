@@ -13,7 +13,6 @@ import random
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 from starlette.routing import Route
@@ -21,14 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from touchstone_rewards.reward_server.caller import Served, begin
 from touchstone_rewards.reward_server.errors import (
+    CLIENT_GONE,
     InternalError,
-    QueueFull,
     RequestError,
-    RequestTooLarge,
     Unauthorized,
 )
 from touchstone_rewards.reward_server.http.auth import KeyRing
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, Inflater, inflater
+from touchstone_rewards.reward_server.limits import BodyLimits
 from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.logs import log_request
@@ -37,8 +36,6 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
-# Nothing is sent with it; so is such a request counted and logged.
-CLIENT_GONE = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -67,7 +64,7 @@ class Gate:
         self.metrics = metrics
         self.routes = {route.path: route for route in routes}
         self.log_samples = settings.log_samples
-        self.bodies = Bodies(settings.max_body_bytes, settings.max_pending_bytes)
+        self.bodies = BodyLimits(settings.max_body_bytes, settings.max_pending_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,8 +107,8 @@ class Gate:
                     "'X-API-Key: KEY'"
                 )
         announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self.bodies.max_body_bytes:
-            raise _too_large(f"a body of {int(announced)} bytes", self.bodies.max_body_bytes)
+        if announced.isdigit():
+            self.bodies.check_one(int(announced), f"a body of {int(announced)} bytes")
 
     def _note(self, path: str, exchange: _Exchange, served: Served, seconds: float) -> None:
         route = path if path in self.routes else "other"
@@ -123,15 +120,6 @@ class Gate:
         )
 
 
-@dataclass
-class Bodies:
-    """How large a body may be and all bodies in work together, and how large these are."""
-
-    max_body_bytes: int
-    max_pending_bytes: int
-    pending_bytes: int = 0
-
-
 class _Exchange:
     """One request and its answer, watched: bytes in, status out, the request's id on the answer.
 
@@ -139,7 +127,7 @@ class _Exchange:
     """
 
     def __init__(
-        self, headers: dict[bytes, bytes], receive: Receive, send: Send, bodies: Bodies
+        self, headers: dict[bytes, bytes], receive: Receive, send: Send, bodies: BodyLimits
     ) -> None:
         self.request_id = _request_id(headers.get(b"x-request-id"))
         self.status = 0
@@ -163,8 +151,7 @@ class _Exchange:
 
     async def _unpacked(self, inflater: Inflater, packed: bytes, more: bool) -> bytes:
         self._packed_bytes += len(packed)
-        if self._packed_bytes > self._bodies.max_body_bytes:
-            raise _too_large("a larger body", self._bodies.max_body_bytes)
+        self._bodies.check_one(self._packed_bytes)
         slices = [inflater.feed(packed)]
         self._count(len(slices[0]))
         while len(slices[-1]) == SLICE_BYTES:
@@ -176,17 +163,10 @@ class _Exchange:
         return b"".join(slices)
 
     def _count(self, count: int) -> None:
-        bodies = self._bodies
         self.body_bytes += count
-        bodies.pending_bytes += count
-        if self.body_bytes > bodies.max_body_bytes:
-            raise _too_large("a larger body", bodies.max_body_bytes)
-        others = bodies.pending_bytes - self.body_bytes
-        if others and bodies.pending_bytes > bodies.max_pending_bytes:
-            raise QueueFull(
-                f"requests of {others} bytes are in work, at most {bodies.max_pending_bytes} at "
-                "once; try again after Retry-After seconds"
-            )
+        self._bodies.pending_bytes += count
+        self._bodies.check_one(self.body_bytes)
+        self._bodies.check_all(self.body_bytes)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -222,7 +202,3 @@ def error_body(error: RequestError, request_id: str) -> bytes:
     """The wire's error body; text that UTF-8 cannot carry is replaced."""
     message = str(error).encode("utf-8", "replace").decode()
     return msgspec.json.encode(ErrorBody(ErrorDetail(error.code, message, request_id)))
-
-
-def _too_large(what: str, limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"{what} came, at most {limit} bytes a request; send fewer samples")

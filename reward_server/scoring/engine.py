@@ -10,19 +10,16 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
     NotReady,
-    QueueFull,
     RequestDeadline,
-    RequestTooLarge,
     UnknownProfile,
     sample_error,
 )
+from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import (
@@ -45,20 +42,12 @@ from touchstone_rewards.reward_server.scoring.normalization import Normalizers
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
 
+# The attribute of a span that counts its samples.
+SAMPLES = "touchstone.samples"
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one request may ask for, and how long it may take."""
-
-    max_samples: int
-    max_response_bytes: int
-    max_pending_samples: int
-    request_deadline_s: float
-    eval_wait_s: float
 
 
 # Told of every request that counts, and what it was answered.
@@ -69,8 +58,9 @@ PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
 class Engine:
     """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
 
-    `profiles` are those of `models` too: `reload.py` exchanges what is in them. `normalizers` may
-    be exchanged before the start for some that outlive this process.
+    `profiles` are those of `models` too: `reload.py` exchanges what is in them. Before the start,
+    `normalizers` may be replaced by ones that outlive this process, and `tracer` by one that keeps
+    spans.
     """
 
     def __init__(
@@ -78,7 +68,7 @@ class Engine:
         profiles: dict[str, Profile],
         pool: WorkerPool,
         models: ModelHost,
-        limits: Limits,
+        limits: SampleLimits,
         metrics: Metrics,
         cache: VerdictCache,
     ) -> None:
@@ -90,6 +80,7 @@ class Engine:
         self.cache = cache
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
+        self.tracer: Tracer = NoTracer()
         self._saver: asyncio.Task[None] | None = None
         self.pending_samples = 0
         self.draining = False
@@ -177,16 +168,7 @@ class Engine:
             raise UnknownProfile(f"profile {request.profile!r} is not known; known: {known}")
         if self.draining or not self._started:
             raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
-        count = len(request.samples)
-        if count > self.limits.max_samples:
-            raise RequestTooLarge(
-                f"{count} samples came, at most {self.limits.max_samples} a request; send fewer"
-            )
-        if self.pending_samples and self.pending_samples + count > self.limits.max_pending_samples:
-            raise QueueFull(
-                f"{self.pending_samples} samples are in work and {count} came, at most "
-                f"{self.limits.max_pending_samples} at once; try again after Retry-After seconds"
-            )
+        self.limits.admit(len(request.samples), self.pending_samples)
         return profile
 
     async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
@@ -241,12 +223,14 @@ class Engine:
             }
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
-        began_s = time.perf_counter()
-        try:
-            found = await self._scores(profile, key, samples, request, give_up_at)
-        finally:
-            took_s = time.perf_counter() - began_s
-            self.metrics.observe_scorer(profile.specs[key].name, took_s)
+        with self.tracer.span(f"scorer {key}", _about(profile, key, request)):
+            began_s = time.perf_counter()
+            try:
+                found = await self._scores(profile, key, samples, request, give_up_at)
+            finally:
+                took_s = time.perf_counter() - began_s
+                self.metrics.observe_scorer(profile.specs[key].name, took_s)
+            self.tracer.annotate("touchstone.failures", lambda: len(refused) + _failures(found))
         if not refused:
             return found
         rest = iter(found)
@@ -265,7 +249,9 @@ class Engine:
             return await score_inline(scorer, samples, explain=explain, give_up_at=give_up_at)
         about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
         if scorer.runs_in == "model":
-            return await self.models.score(cast(ModelScorer, scorer), samples, **about)
+            modelled = cast(ModelScorer, scorer)
+            with self.tracer.span(f"model {modelled.model.label}", {SAMPLES: len(samples)}):
+                return await self.models.score(modelled, samples, **about)
         return await self._in_workers(profile.specs[key].key, scorer, samples, **about)
 
     async def _in_workers(
@@ -279,11 +265,21 @@ class Engine:
         priority: Priority,
     ) -> list[Score]:
         after_s = self.limits.eval_wait_s if priority == "eval" else 0.0
-        run = partial(self.pool.score, key, explain=explain, give_up_at=give_up_at, after_s=after_s)
+        options = {"explain": explain, "give_up_at": give_up_at, "after_s": after_s}
+        run_count = 0
+
+        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
+            nonlocal run_count
+            run_count += len(samples)
+            with self.tracer.span("workers", {SAMPLES: len(samples)}):
+                return await self.pool.score(key, samples, **options, **more)
+
         if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
             return await run(samples)
         about = f"{key} {scorer.version} {explain}"
-        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+        self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
+        return found
 
 
 def by_profile(
@@ -303,6 +299,18 @@ async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> li
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:
+    return {
+        "touchstone.scorer": profile.specs[key].name,
+        "touchstone.runs_in": profile.scorers[key].runs_in,
+        SAMPLES: len(request.samples),
+    }
+
+
+def _failures(scores: Sequence[Score]) -> int:
+    return sum(score.error is not None for score in scores)
 
 
 def _too_large(limit: int) -> Score:
@@ -347,7 +355,7 @@ def create_engine(
     process's own pool and threads, unless other ones are made."""
     profiles = dict(profiles)
     pool = make_pool(worker_specs(profiles), settings)
-    limits = Limits(
+    limits = SampleLimits(
         max_samples=settings.max_samples,
         max_response_bytes=settings.max_response_bytes,
         max_pending_samples=settings.max_pending_samples,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from touchstone_rewards.reward_server.errors import (
     UnknownModel,
     sample_error,
 )
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import OutOfMemory
@@ -55,7 +57,7 @@ class ModelScorer(Protocol):
 def batcher(config: ModelConfig) -> Batcher:
     """The queue and the thread of a model, not yet started."""
     limits = BatchLimits(batch_tokens=config.batch_tokens, max_waiting=config.max_waiting)
-    return Batcher(config.label, config.load, limits)
+    return Batcher(config.label, partial(load_model, config), limits)
 
 
 BatcherMaker = Callable[[ModelConfig], Batcher]
@@ -203,7 +205,7 @@ class ModelHost:
                 digest = await asyncio.to_thread(config.digest)
                 self._put_away.add(name)
                 await batcher.stop()
-                batcher.load = config.load
+                batcher.load = partial(load_model, config)
                 await batcher.start()
             except (ConfigError, ValidationError, OutOfMemory) as error:
                 said = describe(error) if isinstance(error, ValidationError) else error

@@ -1,15 +1,15 @@
-"""OpenTelemetry traces: a span a request, in it one a scorer, in that its wait for an answer.
+"""OpenTelemetry traces: one span per request; inside it one per scorer; inside that the wait.
 
-In: an app and its engine, neither started. Out: spans, to where the `OTEL_*` variables say, or to
-the tracer provider that this process has already. They carry names, counts and times, never what a
+In: an app, not started. Out: spans, to where the `OTEL_*` variables say, or to the tracer provider
+that this process has already. They carry names, counts and times, never what a
 prompt or a response says. Imported where `traces` is set, and nowhere else.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -34,33 +34,43 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.http.gate import CLIENT_GONE
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
-from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
-from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.scoring.engine import Engine
-from touchstone_rewards.reward_server.scoring.model_host import ModelHost, ModelScorer
-from touchstone_rewards.reward_server.scoring.verdict_cache import Run, VerdictCache
+from touchstone_rewards.reward_server.errors import CLIENT_GONE, ConfigError
 from touchstone_rewards.reward_server.telemetry.logs import QUIET_ROUTES
+from touchstone_rewards.reward_server.telemetry.tracer import Attribute
 
 SERVICE = "touchstone-reward-server"
 
 
-def trace_app(app: FastAPI, engine: Engine, routes: Iterable[str]) -> None:
-    """Have every request of the app be a span, with spans in it for what the engine does.
+def add_tracing(app: FastAPI, routes: Iterable[str]) -> OpenTelemetryTracer:
+    """Make every request to `routes` a span and return the tracer for the spans inside it.
 
     Raises:
         ImportError: the exporter is not installed.
         ConfigError: `OTEL_TRACES_EXPORTER` names one that is not known.
     """
     tracer = _provider().get_tracer("reward_server", __version__)
-    engine.column = _traced_column(engine, tracer)
-    engine.cache.score = _counted_hits(engine.cache)
-    engine.pool.score = _traced_pool(engine.pool, tracer)
-    engine.models.score = _traced_models(engine.models, tracer)
     app.add_middleware(TracedRequests, tracer=tracer, routes=frozenset(routes) - QUIET_ROUTES)
+    return OpenTelemetryTracer(tracer)
+
+
+class OpenTelemetryTracer:
+    """The engine's spans as OpenTelemetry spans, inside the span of their request.
+
+    Outside a request there are none: a shadow's samples would each be a trace of their own.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def span(
+        self, name: str, attributes: Mapping[str, Attribute]
+    ) -> AbstractContextManager[object]:
+        if not trace.get_current_span().get_span_context().is_valid:
+            return nullcontext()
+        return _span(self._tracer, name, attributes)
+
+    def annotate(self, name: str, value: Callable[[], Attribute]) -> None:
+        trace.get_current_span().set_attribute(name, value())
 
 
 def _provider() -> Any:
@@ -73,7 +83,7 @@ def new_provider() -> TracerProvider:
     """One that the standard variables describe.
 
     Raises:
-        ImportError, ConfigError: as `trace_app`.
+        ImportError, ConfigError: as `add_tracing`.
     """
     named = Resource.create({"service.name": SERVICE})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
@@ -144,7 +154,9 @@ def _tell(span: Span, status: int) -> None:
 
 
 @contextmanager
-def _span(tracer: Tracer, name: str, about: dict[str, Any], **options: Any) -> Iterator[Span]:
+def _span(
+    tracer: Tracer, name: str, about: Mapping[str, Attribute], **options: Any
+) -> Iterator[Span]:
     """A span, the current one inside. Of an exception it keeps the kind: its text may be a
     sample's."""
     with tracer.start_as_current_span(
@@ -155,82 +167,3 @@ def _span(tracer: Tracer, name: str, about: dict[str, Any], **options: Any) -> I
         except BaseException as error:
             span.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
-
-
-def _in_request() -> bool:
-    """Not so in the background, where a shadow's samples would be traces of their own."""
-    return trace.get_current_span().get_span_context().is_valid
-
-
-def _traced_column(engine: Engine, tracer: Tracer) -> Any:
-    column = engine.column
-
-    async def traced(
-        profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
-    ) -> list[Score]:
-        if not _in_request():
-            return await column(profile, key, request, give_up_at)
-        about = {
-            "touchstone.scorer": profile.specs[key].name,
-            "touchstone.runs_in": profile.scorers[key].runs_in,
-            "touchstone.samples": len(request.samples),
-        }
-        with _span(tracer, f"scorer {key}", about) as span:
-            scores = await column(profile, key, request, give_up_at)
-            span.set_attribute(
-                "touchstone.failures", sum(score.error is not None for score in scores)
-            )
-        return scores
-
-    return traced
-
-
-def _counted_hits(cache: VerdictCache) -> Any:
-    look = cache.score
-
-    async def counted(
-        scorer: str, reads: Sequence[str], samples: Sequence[Sample], run: Run, **options: Any
-    ) -> list[Score]:
-        scored = 0
-
-        def counting(samples: Sequence[Sample], **more: Any) -> Awaitable[list[Score]]:
-            nonlocal scored
-            scored += len(samples)
-            return run(samples, **more)
-
-        scores = await look(scorer, reads, samples, counting, **options)
-        trace.get_current_span().set_attribute("touchstone.cache_hits", len(samples) - scored)
-        return scores
-
-    return counted
-
-
-def _traced_pool(pool: WorkerPool, tracer: Tracer) -> Any:
-    score = pool.score
-
-    async def traced(scorer: str, samples: Sequence[Sample], **options: Any) -> list[Score]:
-        return await _traced(tracer, "workers", samples, lambda: score(scorer, samples, **options))
-
-    return traced
-
-
-def _traced_models(models: ModelHost, tracer: Tracer) -> Any:
-    score = models.score
-
-    async def traced(scorer: ModelScorer, samples: Sequence[Sample], **options: Any) -> list[Score]:
-        name = f"model {scorer.model.label}"
-        return await _traced(tracer, name, samples, lambda: score(scorer, samples, **options))
-
-    return traced
-
-
-async def _traced(
-    tracer: Tracer,
-    name: str,
-    samples: Sequence[Sample],
-    score: Callable[[], Awaitable[list[Score]]],
-) -> list[Score]:
-    if not _in_request():
-        return await score()
-    with _span(tracer, name, {"touchstone.samples": len(samples)}):
-        return await score()

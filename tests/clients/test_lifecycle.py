@@ -17,7 +17,12 @@ from tests.clients.conftest import StartPeer
 from tests.clients.peers import Hang, scored
 from tests.live_server import ROOT, LiveServer, clean_environment
 from touchstone_rewards import clients
-from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
+from touchstone_rewards.clients import (
+    AsyncRemoteRewardClient,
+    RemoteRewardClient,
+    RetryPolicy,
+    Sample,
+)
 
 CLIENTS = "touchstone_rewards.clients"
 SERVER = "touchstone_rewards.reward_server"
@@ -62,11 +67,18 @@ def test_what_is_no_url_is_refused_at_once(
         RemoteRewardClient(url)
 
 
-@pytest.mark.parametrize("name", ["timeout_s", "batch_size", "max_in_flight", "max_tries"])
+@pytest.mark.parametrize("name", ["timeout_s", "batch_size", "max_in_flight"])
 def test_a_limit_that_is_not_positive_is_refused_at_once(name: str) -> None:
     options = {name: 0}
     with pytest.raises(ValueError, match="positive"):
         AsyncRemoteRewardClient("http://127.0.0.1:1", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_tries", "first_delay_s", "max_delay_s", "trial_s"])
+def test_a_retry_policy_that_is_not_positive_is_refused_at_once(name: str) -> None:
+    numbers = {name: 0}
+    with pytest.raises(ValueError, match="positive"):
+        RetryPolicy(**numbers)  # type: ignore[arg-type]
 
 
 def test_urls_may_be_one_several_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

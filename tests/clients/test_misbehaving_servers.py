@@ -40,6 +40,7 @@ from touchstone_rewards.clients import (
     Unauthorized,
     UnknownProfile,
 )
+from touchstone_rewards.clients.retry import RetryPolicy
 
 ScoreWith = Callable[..., Awaitable[list[ScoreResult]]]
 
@@ -180,7 +181,7 @@ async def test_a_server_that_is_not_there_is_said_to_be_so(score: ScoreWith, dea
 async def test_tries_are_counted(start_peer: StartPeer, score: ScoreWith) -> None:
     peer = await start_peer(lambda _: Reply(500, error_body("internal_error")))
     with pytest.raises(RewardServerUnavailable, match="500: no"):
-        await score(peer.url, 1, max_tries=3)
+        await score(peer.url, 1, retry=RetryPolicy(max_tries=3))
     assert len(peer.seen) == 3
 
 

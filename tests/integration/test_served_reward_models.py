@@ -14,6 +14,7 @@ from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.scorers.reward_model import RewardModelScorer
 from touchstone_rewards.trainer.__main__ import main
@@ -156,7 +157,7 @@ def test_a_model_that_is_asked_about_other_tokens_than_it_was_trained_on_is_refu
     said = "was trained with template: plain, append_eos: true"
     config = RewardModelConfig(model=str(folder / "pairwise"), dtype="float32", template="plain")
     with pytest.raises(ConfigError, match=said):
-        config.load()
+        load_model(config)
 
 
 @pytest.mark.slow

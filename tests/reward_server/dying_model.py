@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
+from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import OutOfMemory, Prepared
 
 
@@ -21,13 +22,15 @@ class Dying(Noop):
 
 class DyingConfig(NoopConfig):
     kind = "dying"
+    loader = f"{__name__}:load"
     model: str = "dying"
 
     def digest(self) -> str:
         return "dying"
 
-    def load(self) -> Dying:
-        return Dying()
+
+def load(_: ModelConfig) -> Dying:
+    return Dying()
 
 
 class DyingScorer(NoopScorer):
@@ -38,9 +41,12 @@ class DyingScorer(NoopScorer):
 
 
 class SlowConfig(DyingConfig):
-    def load(self) -> Dying:
-        time.sleep(3)
-        return Dying()
+    loader = f"{__name__}:load_slowly"
+
+
+def load_slowly(_: ModelConfig) -> Dying:
+    time.sleep(3)
+    return Dying()
 
 
 class SlowToLoad(DyingScorer):
@@ -49,8 +55,11 @@ class SlowToLoad(DyingScorer):
 
 
 class BrokenConfig(DyingConfig):
-    def load(self) -> Dying:
-        raise RuntimeError("the weights\nare not there")
+    loader = f"{__name__}:fail_to_load"
+
+
+def fail_to_load(_: ModelConfig) -> Dying:
+    raise RuntimeError("the weights\nare not there")
 
 
 class CannotBeLoaded(DyingScorer):

@@ -1,7 +1,7 @@
-"""What every training command does around TRL's trainer: check the input, resume, finish.
+"""Run TRL's trainer for every training command: check the input, train or resume, finish.
 
 In: parsed arguments. Out: arguments for TRL's constructors, and at the end a run folder with the
-model, `trainer_state.json`, curves and a report. No training happens here.
+model, `trainer_state.json`, curves and a report. How the model is trained is the trainer's.
 """
 
 from __future__ import annotations

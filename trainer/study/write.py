@@ -14,10 +14,6 @@ from touchstone_rewards.trainer.study.picture import draw_study
 from touchstone_rewards.trainer.study.settings import REFERENCE
 
 TITLE = "What each part of GRPO does"
-SCOPE = (
-    "Intervals are Student's, over seeds, paired by seed in the differences: they speak of other "
-    "seeds of these runs, not of other models or data."
-)
 
 
 def write_study(folder: Path, found: dict[str, Any], settings: Mapping[str, Any]) -> None:

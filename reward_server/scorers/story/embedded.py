@@ -6,14 +6,13 @@ once, however many parts and samples ask for it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer, cosine
 from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.rules import check_numbers, fullness, ramp
 from touchstone_rewards.reward_server.scorers.story.text import told, with_sentences
@@ -54,12 +53,11 @@ COMPARISONS = {
 }
 
 
-class EmbeddedPart:
+class EmbeddedPart(EmbeddedScorer):
     """One of `COMPARISONS`. The nearest of several texts counts. Keys beside `zero_at`, `one_at`
     and `turns` are the embedding model's."""
 
     range = (0.0, 1.0)
-    runs_in: RunsIn = "model"
     reads = ("response", "metadata", "ground_truth")
 
     def __init__(self, part: str, **config: Any) -> None:
@@ -67,12 +65,7 @@ class EmbeddedPart:
         own = {name: config.pop(name) for name in ("zero_at", "one_at", "turns") if name in config}
         self.compared = compared._replace(**own)
         check_numbers(own | {"zero_at": self.compared.zero_at, "one_at": self.compared.one_at})
-        model = EmbeddingConfig(**config)
-        self.use(model, model.digest())
-
-    def use(self, model: ModelConfig, digest: str) -> None:
-        self.model = model
-        self.version = f"1 {digest}"
+        super().__init__(**config)
 
     def inputs(self, sample: Sample) -> Sequence[str] | SampleError:
         texts = self.compared.against(sample, int(self.compared.turns))
@@ -85,15 +78,10 @@ class EmbeddedPart:
         if not outputs:
             return Score(0.0, explanation={"rule": "the response is empty"} if explain else None)
         response, *others = outputs
-        cosines = [_cosine(response.vector, other.vector) for other in others]
+        cosines = [cosine(response.vector, other.vector) for other in others]
         _, _, zero_at, one_at, full_at = self.compared
         value = ramp(max(cosines), zero_at, one_at)
         if full_at is not None:
             value *= fullness(response.tokens, full_at)
         said = {"nearest": round(max(cosines), 6), "texts": len(others), "tokens": response.tokens}
         return Score(value, explanation=said if explain else None)
-
-
-def _cosine(one: Any, other: Any) -> float:
-    size = math.sqrt(float(one @ one) * float(other @ other))
-    return float(one @ other) / size if size else math.nan

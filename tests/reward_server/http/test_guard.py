@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from tests.live_server import LiveServer
-from touchstone_rewards.reward_server.caller import Caller
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, QueueFull
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, inflater, zstd
+from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.settings import load_settings
 
 LIMIT = 4 * 2**20
@@ -122,13 +122,13 @@ def test_a_keys_samples_in_work_are_limited_and_no_other_keys(live: LiveServer) 
         httpx2.post(f"{live.url}/score", json=long, headers=headers, timeout=0.2)
     # That caller has left, so its samples count no more.
     assert post(live, "hush-small", {"profile": "dummy", "samples": samples(4)}).status_code == 200
-    caller = Caller("small", max_pending_samples=4)
-    with caller.room(3):
+    share = Share("small", max_pending_samples=4)
+    with share.room(3):
         with pytest.raises(QueueFull, match="3 samples of key small are in work and 2 came"):
-            caller.room(2).__enter__()
-        with caller.room(1):
+            share.room(2).__enter__()
+        with share.room(1):
             pass
-    with caller.room(100):  # one request alone is always served
+    with share.room(100):  # one request alone is always served
         pass
 
 

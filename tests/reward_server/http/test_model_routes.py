@@ -20,6 +20,7 @@ from tests.live_server import LiveServer
 from tests.reward_server.models import tiny
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.files import resolve
 from touchstone_rewards.reward_server.models.reward import RewardModel
@@ -96,7 +97,7 @@ def scored(server: LiveServer, profile: str, samples: list[dict[str, Any]]) -> l
 
 
 def direct_score(folder: Path, prompt: str, response: str) -> float:
-    model = RewardModelConfig(model=str(folder), dtype="float32", device="cpu").load()
+    model = load_model(RewardModelConfig(model=str(folder), dtype="float32", device="cpu"))
     assert isinstance(model, RewardModel)
     return model.run(model.prepare([Text(prompt, response)]))[0].score
 

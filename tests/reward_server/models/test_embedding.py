@@ -16,6 +16,7 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 
 from tests.reward_server.models import tiny
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig
 from touchstone_rewards.reward_server.models.embedding import Embedder
 from touchstone_rewards.reward_server.models.files import resolve
@@ -28,7 +29,7 @@ WORDS = _TEXT.split()
 
 def load(**changes: Any) -> Embedder:
     settings: dict[str, Any] = {"dtype": "float32", "device": "cpu", "layout": "packed"}
-    model = EmbeddingConfig(**settings | changes).load()
+    model = load_model(EmbeddingConfig(**settings | changes))
     assert isinstance(model, Embedder)
     return model
 

@@ -20,6 +20,7 @@ from transformers import (
 
 from tests.reward_server.models import tiny
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.hardware import memory_errors
 from touchstone_rewards.reward_server.models.reward import RewardModel
@@ -30,7 +31,7 @@ from touchstone_rewards.reward_server.schemas import Message, SampleError
 
 def load(folder: Path, **changes: Any) -> RewardModel:
     settings: dict[str, Any] = {"model": str(folder), "dtype": "float32", "device": "cpu"} | changes
-    model = RewardModelConfig(**settings).load()
+    model = load_model(RewardModelConfig(**settings))
     assert isinstance(model, RewardModel)
     return model
 

@@ -34,7 +34,6 @@ def region(pieces: tuple[Node, ...], variable: str | None = None) -> Node:
 
 
 WHOLE_LINE = region((piece(MINUS_INFINITY, INFINITY, "()"),))
-EMPTY = region(())
 
 
 def points(items: tuple[Node, ...]) -> Node:

@@ -1,0 +1,123 @@
+"""How much a request may ask for: bytes, samples, time, and its key's share of the server.
+
+Every refusal for size or load is raised here. The values come from `settings.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
+
+
+@dataclass
+class BodyLimits:
+    """Limits of one request's body and of all bodies that are being read or scored.
+
+    `pending_bytes` is the size of the latter now, unpacked.
+    """
+
+    max_body_bytes: int
+    max_pending_bytes: int
+    pending_bytes: int = 0
+
+    def check_one(self, body_bytes: int, what: str = "a larger body") -> None:
+        """Raise RequestTooLarge if a body of this size may not be read."""
+        if body_bytes > self.max_body_bytes:
+            raise RequestTooLarge(
+                f"{what} came, at most {self.max_body_bytes} bytes a request; send fewer samples"
+            )
+
+    def check_all(self, body_bytes: int) -> None:
+        """Raise QueueFull if all bodies together, this one of `body_bytes` included, are too many.
+
+        A body that is alone may be as large as a body may be.
+        """
+        others = self.pending_bytes - body_bytes
+        if others and self.pending_bytes > self.max_pending_bytes:
+            raise QueueFull(
+                f"requests of {others} bytes are in work, at most {self.max_pending_bytes} at "
+                "once; try again after Retry-After seconds"
+            )
+
+
+@dataclass(frozen=True)
+class SampleLimits:
+    """Limits of one request's samples, of all samples in work, and of the time an answer takes."""
+
+    max_samples: int
+    max_response_bytes: int
+    max_pending_samples: int
+    request_deadline_s: float
+    eval_wait_s: float
+
+    def admit(self, count: int, pending_samples: int) -> None:
+        """Raise if `count` samples may not join the `pending_samples` that are being scored.
+
+        Raises:
+            RequestTooLarge: more samples than any request may have.
+            QueueFull: too many are in work now.
+        """
+        if count > self.max_samples:
+            raise RequestTooLarge(
+                f"{count} samples came, at most {self.max_samples} a request; send fewer"
+            )
+        if pending_samples and pending_samples + count > self.max_pending_samples:
+            raise QueueFull(
+                f"{pending_samples} samples are in work and {count} came, at most "
+                f"{self.max_pending_samples} at once; try again after Retry-After seconds"
+            )
+
+
+@dataclass
+class Share:
+    """One key's share of the server; None: no limit.
+
+    `samples_per_s` is a rate over time: one second's worth may be used in advance, and a request
+    larger than what is left is served and paid for by waiting afterwards.
+    """
+
+    key_name: str
+    max_pending_samples: int | None = None
+    samples_per_s: float | None = None
+    pending_samples: int = 0
+    _owed: float = 0.0
+    _owed_at_s: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def room(self, count: int) -> Iterator[None]:
+        """Hold room for `count` samples while they are scored.
+
+        Raises:
+            QueueFull: there is none; `retry_after_s` says when there may be.
+        """
+        most = self.max_pending_samples
+        if most is not None and self.pending_samples and self.pending_samples + count > most:
+            raise QueueFull(
+                f"{self.pending_samples} samples of key {self.key_name} are in work and {count} "
+                f"came, at most {most} at once; try again after Retry-After seconds"
+            )
+        self._spend(count)
+        self.pending_samples += count
+        try:
+            yield
+        finally:
+            self.pending_samples -= count
+
+    def _spend(self, count: int) -> None:
+        rate = self.samples_per_s
+        if rate is None:
+            return
+        now_s = time.monotonic()
+        self._owed = max(0.0, self._owed - (now_s - self._owed_at_s) * rate)
+        self._owed_at_s = now_s
+        if self._owed > rate:
+            raise QueueFull(
+                f"key {self.key_name} may score {rate:g} samples a second and had more than these; "
+                "try again after Retry-After seconds",
+                retry_after_s=self._owed / rate - 1,
+            )
+        self._owed += count

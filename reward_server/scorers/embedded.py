@@ -1,0 +1,30 @@
+"""What the scorers that compare embeddings share: the model they use, and the cosine."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.scorers.base import RunsIn
+
+
+class EmbeddedScorer:
+    """Base of the scorers that read an embedding model's vectors; `config` is that model's."""
+
+    runs_in: RunsIn = "model"
+
+    def __init__(self, **config: Any) -> None:
+        model = EmbeddingConfig(**config)
+        self.use(model, model.digest())
+
+    def use(self, model: ModelConfig, digest: str) -> None:
+        """Score with this model from now on; its digest becomes part of the version."""
+        self.model = model
+        self.version = f"1 {digest}"
+
+
+def cosine(one: Any, other: Any) -> float:
+    """Return the cosine of the angle between two vectors of shape [dim]; NaN if one is zero."""
+    size = math.sqrt(float(one @ one) * float(other @ other))
+    return float(one @ other) / size if size else math.nan
