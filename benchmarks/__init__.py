@@ -14,7 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def live_server(log: Path, *options: str) -> LiveServer:
+    """A server with two workers, not yet started; no setting of this process reaches it."""
+    return LiveServer(log, "--workers", "2", *options, environment=without_settings(), cwd=ROOT)
 
 
 def record(name: str, rows: Sequence[dict[str, Any]], **about: Any) -> Path:

@@ -21,11 +21,7 @@ import psutil
 
 from benchmarks import RESULTS, machine, record
 from touchstone_rewards.reward_server.commands.capacity import MEASURED
-from touchstone_rewards.trainer.workflow.local_server import (
-    free_port,
-    start_server,
-    wait_until_ready,
-)
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")
@@ -84,21 +80,17 @@ def main() -> None:
         print(f"{SOLUTIONS.name} is not there: nothing to measure with")
         return
     with tempfile.TemporaryDirectory() as folder:
-        log, port = Path(folder) / "server.log", free_port()
-        process = start_server(log, port, "--cache_bytes", "0")  # every round has the same answers
-        try:
-            url = wait_until_ready(process, port, log)
-            with httpx2.Client(base_url=url, timeout=120) as client:
-                server, source = psutil.Process(process.pid), samples()
+        log = Path(folder) / "server.log"
+        with LiveServer(log, "--cache_bytes", "0") as live:  # every round has the same answers
+            assert live.process is not None
+            server, source = psutil.Process(live.process.pid), samples()
+            with httpx2.Client(base_url=live.url, timeout=120) as client:
                 found = {
                     profile: {
                         str(size): cost(client, server, profile, size, source) for size in SIZES
                     }
                     for profile in PROFILES
                 }
-        finally:
-            process.terminate()
-            process.wait()
     write(found)
 
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import httpx2
 
-from benchmarks import record
-from tests.live_server import LiveServer
+from benchmarks import live_server, record
 from touchstone_rewards.clients import AsyncRemoteRewardClient, Sample, protocol
 
 SMALL, LARGE, TEXT_BYTES = 2_000, 20_000, 2_048
@@ -141,7 +140,7 @@ def rows(what: str, seconds: dict[str, float]) -> list[dict[str, Any]]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        server = LiveServer(Path(folder) / "log").start()
+        server = live_server(Path(folder) / "log").start()
         try:
             found = compare(server.url)
         finally:

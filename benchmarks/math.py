@@ -31,8 +31,7 @@ from typing import Any
 
 import httpx2
 
-from benchmarks import record
-from tests.live_server import LiveServer
+from benchmarks import live_server, record
 from touchstone_rewards.reward_server.scorers.math import (
     UnreadableGroundTruth,
     math_check,
@@ -230,7 +229,7 @@ def through_server(made: list[dict[str, Any]]) -> float:
     """Samples a second through `POST /score`, four batches in flight."""
     batches = [made[at : at + BATCH] for at in range(0, len(made), BATCH)]
     with tempfile.TemporaryDirectory() as folder:
-        server = LiveServer(Path(folder, "server.log"), "--cache_bytes", "0").start()
+        server = live_server(Path(folder, "server.log"), "--cache_bytes", "0").start()
         try:
             return _posted(server.url, batches) * len(made)
         finally:

@@ -31,8 +31,8 @@ from typing import Any
 import httpx2
 import psutil
 
-from benchmarks import record
-from tests.live_server import ROOT, LiveServer, clean_environment, free_port
+from benchmarks import ROOT, live_server, record
+from touchstone_rewards.reward_server.live_server import free_port, without_settings
 
 # Short rounds: what else the machine does comes and goes in seconds, and is to hit all alike.
 ROUNDS, ROUND_S = 25, 0.4
@@ -61,7 +61,7 @@ class Rate:
 
 @contextmanager
 def ours(folder: Path, *options: str) -> Iterator[Peer]:
-    server = LiveServer(folder / "log", *OPTIONS, *options).start()
+    server = live_server(folder / "log", *OPTIONS, *options).start()
     assert server.process is not None
     pin(server.process.pid)
     yield Peer("ours", server.port, server.process.pid)
@@ -72,7 +72,7 @@ def ours(folder: Path, *options: str) -> Iterator[Peer]:
 def peer(name: str) -> Iterator[Peer]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks._serving_peers", name, str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment())
+    process = subprocess.Popen(command, cwd=ROOT, env=without_settings())
     while True:
         try:
             httpx2.post(f"http://127.0.0.1:{port}/score", json={"profile": "format", "samples": []})

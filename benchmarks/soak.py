@@ -25,9 +25,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks import record
-from tests.live_server import ROOT, LiveServer
+from benchmarks import ROOT, live_server, record
 from touchstone_rewards.clients import AsyncRemoteRewardClient
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 HOSTILE = ROOT.parent / "shared" / "data" / "math_hostile.jsonl"
 HOSTILE_SHARE = 0.01
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] = ()) -> int:
         # A cache that is full by the end of the warm-up: filling it is no leak.
         options = ("--log_level", "warning", "--worker_max_samples", "20000")
         options += ("--cache_bytes", str(2**23))
-        live = LiveServer(Path(folder) / "log", *options).start()
+        live = live_server(Path(folder) / "log", *options).start()
         try:
             tally, seen = asyncio.run(soak(live, given.minutes, hostile))
         finally:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT, live_server
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 # Read when the libraries are imported: no test asks a host outside for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,7 +23,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     servers: list[LiveServer] = []
 
     def start(*options: str, **environment: str) -> LiveServer:
-        servers.append(LiveServer(tmp_path / f"server{len(servers)}.log", *options, **environment))
+        servers.append(live_server(tmp_path / f"server{len(servers)}.log", *options, **environment))
         return servers[-1].start()
 
     yield start
@@ -39,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     if url := os.environ.get("TEST_SERVER_URL"):
         yield LiveServer.at(url)
         return
-    live = LiveServer(tmp_path_factory.mktemp("server") / "log").start()
+    live = live_server(tmp_path_factory.mktemp("server") / "log").start()
     yield live
     live.kill()
 

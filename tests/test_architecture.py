@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 
 NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own room and of the rooms before it.
 LAYERS = [
-    ["schemas", "errors", "limits"],
+    ["schemas", "errors", "limits", "live_server"],
     ["models"],
     ["scorers"],
     ["profiles", "settings", "caller"],
@@ -38,6 +38,8 @@ TRAINER_ALLOWS = {
     f"{NAME}.trainer.evaluation.figures": "clients",
     f"{NAME}.trainer.evaluation.votes": "clients",
     f"{NAME}.trainer.evaluation.write": "clients",
+    f"{NAME}.trainer.workflow.local_server": "reward_server",  # the command as a child process
+    f"{NAME}.trainer.workflow.stages": "reward_server",
     f"{NAME}.trainer.rule_reward": "reward_server",  # rewards without a server: the same engine
 }
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 MARKED = re.compile(r"(?:<!-- checked: (.+?) -->\n)?```(bash|python)\n(.*?)```", re.DOTALL)
 READMES = ("README.md", "README.zh.md")

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from touchstone_rewards.reward_server.commands.score import read_samples
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -25,6 +24,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.read import read_samples
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 # Scores of one sample alone and among others may differ in their last bits only.

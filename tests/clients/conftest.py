@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from tests.clients.peers import Peer, Script
-from tests.live_server import free_port
+from touchstone_rewards.reward_server.live_server import free_port
 
 StartPeer = Callable[[Script], Awaitable[Peer]]
 

@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from tests.live_server import ROOT, LiveServer, clean_environment
+from tests.checkout import ROOT
 from touchstone_rewards import clients
 from touchstone_rewards.clients.client import ClientOptions
+from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 EXAMPLES = [
@@ -21,7 +22,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=["sync", "async"])
 def test_the_examples_run(code: str, server: LiveServer) -> None:
-    environment = {**clean_environment(), "REWARD_URL": server.url}
+    environment = {**without_settings(), "REWARD_URL": server.url}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
     )

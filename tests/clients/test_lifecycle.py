@@ -13,9 +13,9 @@ import time
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.clients.conftest import StartPeer
 from tests.clients.peers import Hang, scored
-from tests.live_server import ROOT, LiveServer, clean_environment
 from touchstone_rewards import clients
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
@@ -23,6 +23,7 @@ from touchstone_rewards.clients import (
     RetryPolicy,
     Sample,
 )
+from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
 
 CLIENTS = "touchstone_rewards.clients"
 SERVER = "touchstone_rewards.reward_server"
@@ -35,7 +36,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=clean_environment(),
+        env=without_settings(),
         timeout=60,
     )
 

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
 from touchstone_rewards.clients import RewardClientError
 from touchstone_rewards.clients.adapters import easyr1, openrlhf, verl
 from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
 from touchstone_rewards.clients.adapters.numbers import NoReward
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 RIGHT, WRONG = "So \\boxed{46}.", "So \\boxed{45}."
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.live_server import LiveServer
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidRequest,
@@ -20,6 +19,7 @@ from touchstone_rewards.clients import (
     Unauthorized,
     UnknownProfile,
 )
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 StartServer = Callable[..., LiveServer]
 

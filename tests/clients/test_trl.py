@@ -13,7 +13,6 @@ import pytest
 
 from tests.clients.conftest import StartPeer
 from tests.clients.peers import Hang, Reply, error_body, scored
-from tests.live_server import LiveServer
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidSample,
@@ -23,6 +22,7 @@ from touchstone_rewards.clients import (
     UnknownProfile,
 )
 from touchstone_rewards.clients.adapters.trl import TrlReward, prompt_id
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 CHAT = [{"role": "user", "content": "What is 40 + 6?"}]
 Kept = list[tuple[Sample, ScoreResult | None]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 from touchstone_rewards.reward_server.compat.formats import FORMATS
 
 PAGE = (ROOT / "docs" / "compat.md").read_text(encoding="utf-8")

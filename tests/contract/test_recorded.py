@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
+from tests.checkout import live_server
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 RECORDED = Path(__file__).with_name("recorded")
 BEFORE = {"content-type": "application/json"}
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
         '{"id": "gsm8k-12", "ground_truth": "46"}\n\n'
         '{"prompt": "What is 6 + 40?", "ground_truth": 46}\n'
     )
-    live = LiveServer(folder / "log", "--compat-ground-truths", str(truths)).start()
+    live = live_server(folder / "log", "--compat-ground-truths", str(truths)).start()
     yield live
     live.kill()
 
@@ -146,7 +147,7 @@ def test_the_profile_comes_from_the_url_then_from_the_settings(
 def test_a_setting_that_means_nothing_refuses_to_start(
     tmp_path: Path, variable: str, value: str, complaint: str
 ) -> None:
-    server = LiveServer(tmp_path / "log", **{variable: value}).start(wait=False)
+    server = live_server(tmp_path / "log", **{variable: value}).start(wait=False)
     assert server.process is not None
     assert server.process.wait(timeout=60) == 2
     assert complaint in server.log.read_text()

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
 from tests.reward_server.models import tiny
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 PROMPT, RESPONSE, END = "Tell me one ", "the story of two three . ", "<eos>"
 PROFILE = """

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.live_server import ROOT, LiveServer, clean_environment, free_port
+from tests.checkout import ROOT, live_server
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port, without_settings
 
 CLIENTS = Path(__file__).with_name("clients")
 ADAPTERS = ROOT / "clients" / "adapters"
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     config.write_text(
         f"compat_ground_truths: {truths}\ncompat_profiles: {{vllm: format, sglang: format}}\n"
     )
-    live = LiveServer(folder / "log", "--config", str(config)).start()
+    live = live_server(folder / "log", "--config", str(config)).start()
     yield live
     live.kill()
 
@@ -54,7 +55,7 @@ def run_client(script: str, repository: str, server: LiveServer, *arguments: str
         text=True,
         timeout=240,
         env={
-            **clean_environment(),
+            **without_settings(),
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             "REWARD_URL": server.url,
         },

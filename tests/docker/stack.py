@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.live_server import ROOT
-from touchstone_rewards.trainer.workflow.local_server import free_port
+from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import free_port
 
 
 def compose_command() -> list[str] | None:

@@ -14,8 +14,8 @@ import httpx2
 import pytest
 import yaml
 
-from tests.live_server import ROOT, LiveServer
-from touchstone_rewards.trainer.workflow.local_server import free_port
+from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 
 BOARD = ROOT / "docker" / "grafana" / "dashboards" / "touchstone.json"
 CONFIG = ROOT / "docker" / "prometheus" / "prometheus.yml"

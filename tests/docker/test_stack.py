@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.checkout import ROOT
 from tests.docker.stack import (
     Stack,
     compose_command,
@@ -19,7 +20,6 @@ from tests.docker.stack import (
     fails,
     wait_for,
 )
-from tests.live_server import ROOT
 from touchstone_rewards.trainer.data.kept_samples import read_samples, step_files
 
 pytestmark = pytest.mark.docker

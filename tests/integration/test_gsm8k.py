@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.live_server import LiveServer
 from touchstone_rewards.clients import RemoteRewardClient
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 
 def test_every_label_of_the_model_solutions_is_met(server: LiveServer, shared_data: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
+from tests.checkout import live_server
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.scorers.reward_model import RewardModelScorer
@@ -87,7 +88,7 @@ def folder(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def live(folder: Path) -> Iterator[LiveServer]:
-    server = LiveServer(folder / "log", "--profiles_dir", str(folder / "profiles")).start()
+    server = live_server(folder / "log", "--profiles_dir", str(folder / "profiles")).start()
     yield server
     server.kill()
 

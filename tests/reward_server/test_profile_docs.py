@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx2
 import yaml
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import ProfileConfig
 
 DOCS = (ROOT / "docs" / "profiles.md").read_text()

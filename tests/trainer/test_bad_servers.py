@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
 from tests.trainer.grpo.test_command import AtStep, StartServer, build, kept
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.errors import RunFailed
 
 NONSENSE = {

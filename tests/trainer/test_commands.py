@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.live_server import LiveServer, free_port
 from tests.trainer.conftest import GrpoFlags
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.trainer.__main__ import COMMANDS, main, usage
 
 CONFIGS = Path(__file__).parents[2] / "trainer" / "configs"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
 from touchstone_rewards.clients import RemoteRewardClient, Sample
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.rule_reward import (
     RuleBasedRewardModel,

@@ -227,3 +227,10 @@ def require_column(rows: Dataset, column: str, flag: str) -> str:
     if column not in rows.column_names:
         raise InputError(f"no column {column!r} ({flag}) in the data; it has {rows.column_names}")
     return column
+
+
+def is_empty(response: Any) -> bool:
+    """Whether a response, a text or messages, says nothing."""
+    if isinstance(response, list):
+        return not response or is_empty(response[-1].get("content"))
+    return response is None or not str(response).strip()

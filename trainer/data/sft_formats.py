@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from datasets import Dataset
 
+from touchstone_rewards.trainer.data.rows import is_empty
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.preference.rows import is_empty
 
 Row = Mapping[str, Any]
 Message = dict[str, Any]

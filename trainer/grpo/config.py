@@ -12,27 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from trl.trainer.grpo_config import GRPOConfig
 
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.loss import (
+    CLIPPED_LOSSES,
+    LOSS_TYPES,
+    NO_CLIP,
+    LengthNormalization,
+)
 
 TRL_EPS = 1e-4
-NO_CLIP = 1e9
-CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
-LOSS_TYPES = {
-    "masked_mean": "grpo",
-    "masked_normalize": "dr_grpo",
-    "token_mean": "dapo",
-    "constant": "dr_grpo",
-}
 # Ours -> TRL's fields that say the same thing: not both.
 TWICE = {
     "advantage": ("scale_rewards", "multi_objective_aggregation"),
     "length_normalization": ("loss_type",),
     "clip": ("epsilon", "epsilon_high", "delta"),
     "epochs_per_rollout": ("num_iterations",),
+    "loss_function": ("loss_type", "epsilon", "epsilon_high", "delta", "importance_sampling_level"),
 }
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_p": (None, 1.0),
@@ -41,7 +40,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 Advantage = Literal["group_std", "group_mean", "none"]
-LengthNormalization = Literal["masked_mean", "masked_normalize", "token_mean", "constant"]
 LongPrompts = Literal["truncate_left", "filter"]
 
 
@@ -89,7 +87,19 @@ class GrpoArguments:
         },
     )
 
+    loss_function: str | None = field(
+        default=None,
+        metadata={
+            "help": "module:function of a loss of your own; it takes touchstone_rewards.trainer."
+            "grpo.loss.LossInputs and returns one number. Instead of loss_type."
+        },
+    )
+
     def __post_init__(self) -> None:
+        if self.loss_function and (self.length_normalization or self.clip is not None):
+            raise ValueError(
+                "loss_function is the whole loss: length_normalization and clip do not go with it"
+            )
         if self.advantage_eps is not None and self.advantage_eps < 0:
             raise ValueError("advantage_eps must not be negative")
         if self.epochs_per_rollout is not None and self.epochs_per_rollout < 1:
@@ -189,6 +199,3 @@ class RolloutArguments:
                     f"biases the update. Leave it out, or set vllm_importance_sampling_correction: "
                     "false, or force_sampling: true"
                 )
-
-
-assert set(LOSS_TYPES) == set(get_args(LengthNormalization))

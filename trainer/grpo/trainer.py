@@ -7,8 +7,6 @@ checkpoint inside a generation cycle is resumed exactly: the rollout in use is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +26,7 @@ from touchstone_rewards.trainer.grpo.advantages import advantages_of, group_std,
 from touchstone_rewards.trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.greedy_eval import greedy
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
+from touchstone_rewards.trainer.grpo.loss import divided_by, load_loss, loss_inputs
 from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
 from touchstone_rewards.trainer.grpo.refill import other_rows, rows_of_groups, with_groups
 from touchstone_rewards.trainer.grpo.sampler import (
@@ -62,6 +61,8 @@ class GrpoTrainer(GRPOTrainer):
         self.learning = learning or LearningArguments()
         self.samples = samples
         super().__init__(*args, **kwargs)
+        path = self.settings.loss_function
+        self.own_loss = load_loss(path) if path else None
         self.own_advantages: Advantage | None = self.settings.own_advantages(cast(Any, self.args))
         self.rewards_here: Float[Tensor, " rows"] = torch.zeros(0)
 
@@ -100,7 +101,8 @@ class GrpoTrainer(GRPOTrainer):
     def _overlong_penalties(self, completion_ids: list[list[int]]) -> Float[Tensor, " all_rows"]:
         """What is taken off for length; a sample without a reward stays without one."""
         cache = cast(int, self.learning.overlong_cache_tokens)
-        penalties = get_soft_overlong_punishment(self.max_completion_length, cache)(completion_ids)
+        longest = cast(int, self.max_completion_length)
+        penalties = get_soft_overlong_punishment(longest, cache)(completion_ids)
         self._log_metric("overlong_penalty", sum(penalties) / len(penalties))
         here = torch.tensor(penalties, dtype=torch.float32, device=self.accelerator.device)
         return cast(Tensor, self.accelerator.gather(here))
@@ -184,20 +186,12 @@ class GrpoTrainer(GRPOTrainer):
         log.extend(advantages.tolist())
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        with self._divided_by(inputs.get("longest_tokens")):
+        if self.own_loss is not None:
+            loss = self.own_loss(loss_inputs(self, model, inputs))
+            training = cast(Any, self.model).training
+            return loss / (self.current_gradient_accumulation_steps if training else 1)
+        with divided_by(self, inputs.get("longest_tokens")):
             return super()._compute_loss(model, inputs)
-
-    @contextmanager
-    def _divided_by(self, longest: Tensor | None) -> Iterator[None]:
-        """TRL's `dr_grpo` divides by `max_completion_length`: for `masked_normalize`, by another
-        length."""
-        usual = self.max_completion_length
-        if longest is not None:
-            self.max_completion_length = int(longest)
-        try:
-            yield
-        finally:
-            self.max_completion_length = usual
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         """TRL's, without what stands before the last `max_prompt_length` tokens."""

@@ -13,7 +13,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from touchstone_rewards.trainer.data.rows import ensure_sample_ids, require_column
+from touchstone_rewards.trainer.data.rows import ensure_sample_ids, is_empty, require_column
 from touchstone_rewards.trainer.errors import InputError
 
 SIDES = ("chosen", "rejected")
@@ -101,13 +101,6 @@ def fault_of(row: Mapping[str, Any]) -> str | None:
         if is_empty(row[name]):
             return f"an empty response ({name})"
     return "equal sides (chosen is rejected)" if row["chosen"] == row["rejected"] else None
-
-
-def is_empty(response: Any) -> bool:
-    """Whether a response, a text or messages, says nothing."""
-    if isinstance(response, list):
-        return not response or is_empty(response[-1].get("content"))
-    return response is None or not str(response).strip()
 
 
 def check_prompts_fit(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:

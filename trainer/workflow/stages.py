@@ -23,10 +23,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from touchstone_rewards.reward_server.live_server import die_with_parent, free_port
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError, RunFailed
-from touchstone_rewards.trainer.workflow.children import die_with_parent
-from touchstone_rewards.trainer.workflow.local_server import free_port
 
 DONE = "done.json"
 LOCK = "lock"

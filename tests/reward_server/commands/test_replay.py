@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer, run_command
+from tests.checkout import live_server, run_command
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
@@ -119,7 +120,7 @@ def test_a_log_that_cannot_be_written_refuses_to_start(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("log")
-    server = LiveServer(folder / "server.log", "--score_log", str(folder / "scores.jsonl")).start()
+    server = live_server(folder / "server.log", "--score_log", str(folder / "scores.jsonl")).start()
     many = [
         {"id": str(at), "response": f"\\boxed{{{at}.0}}", "ground_truth": str(at % 3)}
         for at in range(2000)

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer, run_command
+from tests.checkout import run_command
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 
 def score(*options: object) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ import httpx2
 import psutil
 import pytest
 
-from tests.live_server import ROOT, LiveServer, clean_environment
+from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
 
 HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"
 RIGHT = {"id": "a", "response": "\\boxed{46}", "ground_truth": "46"}
@@ -32,7 +33,7 @@ def refuse(*options: str, **environment: str) -> str:
             *options,
         ],
         cwd=ROOT,
-        env={**clean_environment(), **environment},
+        env={**without_settings(), **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -75,7 +76,7 @@ def test_a_port_that_is_taken_ends_with_a_clear_line(
             str(first.port),
         ],
         cwd=ROOT,
-        env=clean_environment(),
+        env=without_settings(),
         capture_output=True,
         text=True,
         timeout=60,

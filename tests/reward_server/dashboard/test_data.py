@@ -12,7 +12,6 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
 from touchstone_rewards.reward_server.dashboard.data import BINS, histogram
 from touchstone_rewards.reward_server.dashboard.live import SLOT_S, SLOTS, Live
 from touchstone_rewards.reward_server.dashboard.recent import (
@@ -22,6 +21,7 @@ from touchstone_rewards.reward_server.dashboard.recent import (
     excerpt,
 )
 from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult
 from touchstone_rewards.reward_server.telemetry.tallies import Verdicts, tally
 

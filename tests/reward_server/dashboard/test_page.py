@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.browser import Browser, Page
-from tests.live_server import LiveServer
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
 SHOWN = "!document.getElementById('content').hidden && page.data"

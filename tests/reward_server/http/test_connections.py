@@ -13,13 +13,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer, run_command
+from tests.checkout import live_server, run_command
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     RemoteRewardClient,
     RewardServerUnavailable,
 )
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import load_settings
 
 StartServer = Callable[..., LiveServer]
@@ -102,7 +103,7 @@ async def test_https_with_a_certificate_that_the_client_is_told_to_trust(
     tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cert, key = certificate
-    live = LiveServer(tmp_path / "log", "--tls_cert", str(cert), "--tls_key", str(key))
+    live = live_server(tmp_path / "log", "--tls_cert", str(cert), "--tls_key", str(key))
     live.start(wait=False)
     url = f"https://127.0.0.1:{live.port}"
     try:
@@ -126,7 +127,7 @@ async def test_a_tls_handshake_that_never_ends_is_closed(
 ) -> None:
     cert, key = certificate
     options = ["--tls_cert", str(cert), "--tls_key", str(key), "--receive_timeout_s", "2"]
-    live = LiveServer(tmp_path / "log", *options).start(wait=False)
+    live = live_server(tmp_path / "log", *options).start(wait=False)
     try:
         async with AsyncRemoteRewardClient(
             f"https://127.0.0.1:{live.port}", ca_file=cert

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
+from tests.checkout import live_server
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 CHECKS = (
@@ -28,7 +29,7 @@ HEADERS = {"Authorization": "Bearer fuzz"}  # with a key, so that loading models
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("fuzz")
-    server = LiveServer(folder / "log", REWARD_API_KEY="fuzz").start()
+    server = live_server(folder / "log", REWARD_API_KEY="fuzz").start()
     yield server
     assert "Traceback" not in server.log.read_text()
     server.kill()

@@ -18,10 +18,11 @@ import httpx2
 import psutil
 import pytest
 
-from tests.live_server import LiveServer
+from tests.checkout import live_server
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, QueueFull
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, inflater, zstd
 from touchstone_rewards.reward_server.limits import Share
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import load_settings
 
 LIMIT = 4 * 2**20
@@ -48,7 +49,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     (folder / "profiles").mkdir()
     (folder / "slow.yaml").rename(folder / "profiles" / "slow.yaml")
     options = ["--config", str(folder / "server.yaml"), "--profiles_dir", str(folder / "profiles")]
-    server = LiveServer(folder / "log", *options).start()
+    server = live_server(folder / "log", *options).start()
     yield server
     server.kill()
 
@@ -168,7 +169,7 @@ def test_a_request_leaves_one_line_without_what_the_model_wrote(live: LiveServer
 
 
 def test_samples_are_logged_when_asked_for(tmp_path: Path) -> None:
-    live = LiveServer(tmp_path / "log", "--log_samples").start()
+    live = live_server(tmp_path / "log", "--log_samples").start()
     try:
         httpx2.post(f"{live.url}/score", json=BODY)
         [line] = [line for line in live.log.read_text().splitlines() if "route=/score" in line]
@@ -267,7 +268,7 @@ def test_all_bodies_together_are_limited(tmp_path: Path) -> None:
     limits = ["--max_pending_bytes", "5000", "--profiles_dir", str(tmp_path)]
     slow = "tests.reward_server.hostile_scorers:Hostile"
     (tmp_path / "slow.yaml").write_text(f"scorers: {{slow: {{scorer: '{slow}'}}}}")
-    live = LiveServer(tmp_path / "log", *limits).start()
+    live = live_server(tmp_path / "log", *limits).start()
     try:
         alone = {"profile": "dummy", "samples": samples(1, "x" * 9000)}
         assert httpx2.post(f"{live.url}/score", json=alone).status_code == 200

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from tests.live_server import LiveServer
+from tests.checkout import live_server
 from tests.reward_server.models import tiny
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.files import resolve
@@ -77,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def live(folder: Path) -> Iterator[LiveServer]:
     options = ("--profiles_dir", str(folder / "profiles"))
-    server = LiveServer(folder / "log", *options, REWARD_API_KEY=KEY).start()
+    server = live_server(folder / "log", *options, REWARD_API_KEY=KEY).start()
     yield server
     server.kill()
 

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from tests.live_server import free_port
 from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.settings import Settings
 
 RIGHT = {"id": "a", "response": "x"}

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
 from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import Settings
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}

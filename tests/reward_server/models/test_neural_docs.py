@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, RewardModelConfig
 from touchstone_rewards.reward_server.profiles import ProfileConfig
 from touchstone_rewards.reward_server.telemetry.metrics import MODEL_COUNTERS

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT, live_server
 from touchstone_rewards.clients import RemoteRewardClient, ScoreResult
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'touchstone-rewards[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,7 +30,7 @@ SAMPLES = 6000
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     log = tmp_path_factory.mktemp("cluster") / "log"
     flags = ["--cluster", "--workers", "1", "--cluster_min_replicas", "2"]
-    live = LiveServer(log, *flags, "--cache_bytes", "0").start(wait=False)
+    live = live_server(log, *flags, "--cache_bytes", "0").start(wait=False)
     live.wait_until_ready(START_S)
     yield live
     assert live.stop() == 0

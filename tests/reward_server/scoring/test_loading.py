@@ -11,7 +11,8 @@ import httpx2
 import psutil
 import pytest
 
-from tests.live_server import LiveServer, run_command
+from tests.checkout import live_server, run_command
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 StartServer = Callable[..., LiveServer]
 BODY = {"profile": "mine", "samples": [{"id": "a", "response": "fine"}]}
@@ -41,7 +42,7 @@ def wait_for_health(live: LiveServer) -> None:
 
 @pytest.fixture
 def live(tmp_path: Path) -> Any:
-    server = LiveServer(tmp_path / "log", *profile(tmp_path, "SlowToLoad"))
+    server = live_server(tmp_path / "log", *profile(tmp_path, "SlowToLoad"))
     server.start(wait=False)
     yield server
     server.kill()

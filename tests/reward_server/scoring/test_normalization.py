@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import SampleResult
 from touchstone_rewards.reward_server.scoring.normalization import MEMORY, Normalizers, Running

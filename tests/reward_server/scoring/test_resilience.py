@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 import psutil
 
-from tests.live_server import LiveServer
 from touchstone_rewards.clients import AsyncRemoteRewardClient
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 StartServer = Callable[..., LiveServer]
 HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"

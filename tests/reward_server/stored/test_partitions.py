@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.live_server import ROOT, clean_environment
+from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import without_settings
 
 pa = pytest.importorskip("pyarrow", reason="pip install 'touchstone-rewards[parquet]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -295,7 +296,7 @@ def start(*options: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "touchstone_rewards.reward_server", "score", *map(str, options)],
         cwd=ROOT,
-        env=clean_environment() | environment,
+        env=without_settings() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -317,7 +318,7 @@ def peak_bytes(*options: object) -> int:
     done = subprocess.run(
         [sys.executable, "-c", code, "score", "--profile", "dummy", *map(str, options)],
         cwd=ROOT,
-        env=clean_environment(),
+        env=without_settings(),
         capture_output=True,
         text=True,
         timeout=200,

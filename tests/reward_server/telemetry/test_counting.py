@@ -6,9 +6,9 @@ import asyncio
 
 import httpx2
 
-from tests.live_server import LiveServer
 from touchstone_rewards.reward_server import caller
 from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.deferred import MOST_WEIGHT, SOON_S, Deferred
 from touchstone_rewards.reward_server.telemetry.tallies import Columns, tally, verdicts

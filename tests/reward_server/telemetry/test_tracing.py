@@ -14,8 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.live_server import ROOT, LiveServer, clean_environment, free_port
+from tests.checkout import ROOT, live_server
 from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port, without_settings
 from touchstone_rewards.reward_server.settings import Settings
 
 OTEL = "OpenTelemetry is not installed: pip install 'touchstone-rewards[otel]'"
@@ -111,7 +112,7 @@ def live(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "REWARD_API_KEY": "sesame",
     }
     flags = ["--traces", "--profiles_dir", str(folder)]
-    live = LiveServer(folder / "log", *flags, **environment).start()
+    live = live_server(folder / "log", *flags, **environment).start()
     yield live
     live.kill()
 
@@ -231,7 +232,7 @@ def test_what_a_shadow_scores_in_the_background_is_in_no_trace(
 def test_a_collector_that_is_not_there_costs_no_request_and_holds_up_no_end(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": nowhere, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
-    live = LiveServer(tmp_path / "log", "--traces", **environment).start()
+    live = live_server(tmp_path / "log", "--traces", **environment).start()
     for at in range(3):
         assert post(live, f"{at}", "dummy", samples(1)).json()["results"][0]["status"] == "ok"
     assert live.stop() == 0  # within a minute
@@ -275,7 +276,7 @@ def test_without_the_setting_nothing_of_it_is_imported() -> None:
         "unwanted = ('opentelemetry.sdk', 'reward_server.tracing'); "
         "sys.exit(any(name.endswith(unwanted) for name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean_environment())
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=without_settings())
     assert done.returncode == 0
 
 
@@ -300,7 +301,7 @@ def test_what_cannot_trace_says_so_on_one_line(
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**clean_environment(), **variables},
+        env={**without_settings(), **variables},
         capture_output=True,
         text=True,
         timeout=60,

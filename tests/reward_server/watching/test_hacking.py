@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.live_server import LiveServer
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import load_profile, load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 from touchstone_rewards.reward_server.watching.hacking import (

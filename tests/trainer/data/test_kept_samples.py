@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch import distributed
 
-from tests.live_server import free_port
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.data.kept_samples import (
     KeptSample,
     SampleWriter,

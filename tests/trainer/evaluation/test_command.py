@@ -8,8 +8,8 @@ from unittest.mock import ANY
 
 import pytest
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import write_rows
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.rows import PromptArguments, load_rows
 from touchstone_rewards.trainer.errors import RunFailed

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples

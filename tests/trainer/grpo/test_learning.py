@@ -12,7 +12,6 @@ from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
 from tests.trainer.grpo.test_fields import (
     Recorded,
@@ -20,6 +19,7 @@ from tests.trainer.grpo.test_fields import (
     reference_gradient,
     rollout,
 )
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, read_samples
 from touchstone_rewards.trainer.errors import InputError

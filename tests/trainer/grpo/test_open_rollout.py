@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
 

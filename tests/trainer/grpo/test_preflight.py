@@ -10,8 +10,8 @@ import pytest
 from datasets import Dataset
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards

@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import allclose
 
-from tests.live_server import LiveServer, free_port
 from tests.trainer.conftest import GrpoFlags
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 

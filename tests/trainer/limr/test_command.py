@@ -17,8 +17,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags, write_rows
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.limr.command import (

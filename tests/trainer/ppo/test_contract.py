@@ -14,7 +14,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput, add_fused_lm_head
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.lim.command import LimArguments

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from trl.generation.vllm_generation import VLLMGeneration
 
-from tests.live_server import ROOT, free_port
+from tests.checkout import ROOT
 from tests.trainer.scripted_ppo import PROMPTS, build, reward
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.ppo import core
 from touchstone_rewards.trainer.ppo.config import PPOConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.preference import dpo, reward_model
 

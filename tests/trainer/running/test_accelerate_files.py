@@ -6,7 +6,7 @@ import pytest
 from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
 from accelerate.utils import DistributedType
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 
 FOLDER = ROOT / "trainer" / "configs" / "accelerate"
 KINDS = {

@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.live_server import ROOT, free_port
+from tests.checkout import ROOT
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.__main__ import main
 
 TIMEOUT_S = 180

@@ -19,8 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.kernels import chunked_logprob
 from trl.trainer.grpo_config import GRPOConfig
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
 from tests.trainer.conftest import write_rows
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.errors import InputError

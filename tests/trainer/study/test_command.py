@@ -15,8 +15,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.errors import InputError

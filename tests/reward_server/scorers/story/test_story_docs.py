@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS

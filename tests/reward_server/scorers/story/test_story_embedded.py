@@ -12,8 +12,9 @@ import httpx2
 import msgspec
 import pytest
 
-from tests.live_server import ROOT, LiveServer
+from tests.checkout import ROOT
 from touchstone_rewards.reward_server.commands.story_hacks import score_all
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models.embedding import Embedder
 from touchstone_rewards.reward_server.models.parity import Parity
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.live_server import ROOT
+from tests.checkout import ROOT
 from touchstone_rewards.reward_server.commands.story_hacks import beaten, score_all
 from touchstone_rewards.reward_server.schemas import SampleResult
 from touchstone_rewards.reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples

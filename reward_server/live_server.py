@@ -1,0 +1,159 @@
+"""A reward server as a child process on loopback, for tests, benchmarks and workflows.
+
+It knows the server by its command only, and needs nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+_PARENT_DIED_SIGNAL = 1  # prctl(2): PR_SET_PDEATHSIG
+
+
+class ServerFailed(Exception):
+    """The server ended, or was not ready in time. The message names its log."""
+
+
+class LiveServer:
+    """`reward-server serve` in a process of its own that ends with this one.
+
+    `log` receives its output, `options` are flags of `serve`. `environment` and `cwd`: instead of
+    this process's own. `restart` keeps the port.
+
+    Example:
+        >>> with LiveServer(Path("server.log"), "--workers", "2") as server:  # doctest: +SKIP
+        ...     RemoteRewardClient(server.url).ready()
+        True
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.log = log
+        self.options = options
+        self.environment = environment
+        self.cwd = cwd
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Return a handle on a server that runs already and that someone else ends."""
+        live = cls(Path(os.devnull))
+        live.url = url
+        return live
+
+    def start(self, *, wait: bool = True) -> Self:
+        """Start the process and, unless told otherwise, wait until it can score.
+
+        Raises:
+            ServerFailed: it ended or was not ready within a minute.
+        """
+        command = [sys.executable, "-m", "touchstone_rewards.reward_server", "serve"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self.port), *self.options],
+                cwd=self.cwd,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent(),
+            )
+        if wait:
+            self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return once `/ready` says 200; give up at once when the process has ended.
+
+        Raises:
+            ServerFailed: it ended or was not ready in time.
+        """
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        gives_up_at_s = time.monotonic() + timeout_s
+        while time.monotonic() < gives_up_at_s:
+            if self.process is not None and self.process.poll() is not None:
+                code = self.process.returncode
+                raise ServerFailed(f"the reward server ended with {code}: {self._tail()}")
+            try:
+                with opener.open(f"{self.url}/ready", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise ServerFailed(f"the reward server was not ready in {timeout_s:.0f} s: {self._tail()}")
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, as a crash would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        """End the process with SIGTERM and return its exit status; kill it if it does not end."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.wait()
+
+    def restart(self) -> Self:
+        """Start it again on the same port."""
+        return self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _tail(self) -> str:
+        """The log's name and its last lines."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
+        return f"see {self.log}\n" + "\n".join(lines)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def without_settings() -> dict[str, str]:
+    """Return this process's environment without `REWARD_*`, which would configure a server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("REWARD_")}
+
+
+def die_with_parent() -> Callable[[], None]:
+    """Return a `preexec_fn` that has Linux kill the child when this process ends.
+
+    It is for programs started anew, to which nothing of this process matters.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def ask() -> None:
+        if libc is not None:
+            libc.prctl(_PARENT_DIED_SIGNAL, signal.SIGKILL)
+
+    return ask

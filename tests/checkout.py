@@ -1,0 +1,29 @@
+"""Where the checkout is, its commands run to their end, and its server for tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """A command of `reward-server` to its end, and what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "touchstone_rewards.reward_server", *map(str, words)],
+        cwd=ROOT,
+        env=without_settings(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
+def live_server(log: Path, *options: str, **environment: str) -> LiveServer:
+    """A server with two workers, not yet started; no setting of this process reaches it."""
+    settings = {**without_settings(), **environment}
+    return LiveServer(log, "--workers", "2", *options, environment=settings, cwd=ROOT)
