@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from touchstone_rewards.extras import advice
+
 # name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
 COMMANDS = {
     "serve": ("start the server", "touchstone_rewards.reward_server.commands.serve"),
@@ -33,6 +35,17 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    try:
+        return _run(argv)
+    except ModuleNotFoundError as error:
+        if (line := advice(error, "server")) is None:
+            raise
+        print(f"reward-server: {line}", file=sys.stderr)
+        return 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="reward-server", description="Scores what a language model wrote."

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from touchstone_rewards.extras import advice
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 
 COMMANDS: dict[str, str] = {
@@ -78,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.update(environment(command) | os.environ)
     try:
         import_module(f"{__package__}.{MODULES[command]}").run(rest)
+    except ModuleNotFoundError as error:
+        if (line := advice(error, "train")) is None:
+            raise
+        print(f"trainer {command}: {line}", file=sys.stderr)
+        return 2
     except (InputError, RunFailed) as error:
         print(f"trainer {command}: {error}", file=sys.stderr)
         return error.exit_code

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module, invalidate_caches, metadata
 from typing import Any
 
+from touchstone_rewards.extras import advice
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.scorers.base import Scorer
 
@@ -38,6 +39,8 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     try:
         return getattr(import_module(module), attribute)(**config)
     except (ImportError, AttributeError, SyntaxError) as error:
+        if name in SCORERS and isinstance(error, ModuleNotFoundError):
+            raise ConfigError(f"scorer {name!r}: {advice(error, 'server') or error}") from error
         raise ConfigError(f"scorer {name!r} cannot be imported: {error}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(

@@ -1,0 +1,23 @@
+"""Which extra of this package brings a module that is not installed."""
+
+from __future__ import annotations
+
+# Modules that the bare server does without.
+NEURAL = frozenset({"torch", "transformers", "peft", "safetensors"})
+
+
+def advice(error: ModuleNotFoundError, extra: str) -> str | None:
+    """Return one line that says what to install, or None if no extra would help.
+
+    `extra` is what the caller belongs to: `server` or `train`.
+
+    Example:
+        >>> advice(ModuleNotFoundError(name="uvicorn"), "server")
+        "uvicorn is not installed: pip install 'touchstone-rewards[server]'"
+    """
+    module = (error.name or "").partition(".")[0]
+    if module in ("", "touchstone_rewards"):
+        return None
+    if module in NEURAL and extra == "server":
+        extra = "server,neural"
+    return f"{module} is not installed: pip install 'touchstone-rewards[{extra}]'"

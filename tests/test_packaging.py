@@ -1,0 +1,158 @@
+"""The wheel: one import name and nothing else. The bare install is the client."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import ROOT
+
+NAMESAKES = ("clients", "trainer", "touchstone")
+PARTS = ("pyproject.toml", "README.md", "LICENSE", "src", "clients", "reward_server", "trainer")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built from a copy: a stale `build/` would be packed too."""
+    source = tmp_path_factory.mktemp("source")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, source / part, symlinks=True, ignore=ignored)
+        else:
+            shutil.copy(ROOT / part, source / part)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", source / "dist", source], check=True, capture_output=True)
+    return next((source / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment with the wheel and what it requires, no extra."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    if pip(folder / "bin", "install", str(wheel)) != 0:
+        pytest.skip("no package registry can be reached: pip cannot install the wheel")
+    return folder / "bin"
+
+
+def pip(place: Path, *words: str) -> int:
+    command = [place / "python", "-m", "pip", "-q", "--disable-pip-version-check", *words]
+    return subprocess.run(command, capture_output=True).returncode
+
+
+def run(cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_the_wheel_installs_one_name(wheel: Path) -> None:
+    names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"touchstone_rewards"}
+
+
+def test_the_wheel_has_every_file_of_the_three_packages(wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    for package in ("clients", "reward_server", "trainer"):
+        for path in (ROOT / package).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert f"touchstone_rewards/{path.relative_to(ROOT)}" in packed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["reward-server", "serve"], "touchstone-rewards[server]"),
+        (["reward-server", "score", "--input", "a", "--output", "b"], "touchstone-rewards[server]"),
+        (["trainer", "sft"], "touchstone-rewards[train]"),
+        (["trainer", "data", "show", "rows.jsonl"], "touchstone-rewards[train]"),
+    ],
+)
+def test_a_command_whose_extra_is_missing_says_which_on_one_line(
+    bare: Path, tmp_path: Path, words: list[str], said: str
+) -> None:
+    done = run(tmp_path, bare / words[0], *words[1:])
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert f"is not installed: pip install '{said}'" in line
+
+
+def test_the_bare_install_is_the_client(bare: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from touchstone_rewards import RemoteRewardClient; "
+        "RemoteRewardClient('http://127.0.0.1:8700'); "
+        "sys.exit(' '.join({'torch', 'numpy', 'pydantic'} & set(sys.modules)) or 0)"
+    )
+    done = run(tmp_path, bare / "python", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_project_with_folders_of_our_names_keeps_them(bare: Path, tmp_path: Path) -> None:
+    for name in ("clients", "trainer", "reward_server"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("MINE = True\n")
+    code = (
+        "import clients, trainer, reward_server; "
+        "assert clients.MINE and trainer.MINE and reward_server.MINE; "
+        "from touchstone_rewards import RemoteRewardClient; import touchstone_rewards.trainer; "
+        "assert not hasattr(touchstone_rewards.trainer, 'MINE')"
+    )
+    done = run(tmp_path, bare / "python", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert run(tmp_path, bare / "reward-server", "--help").returncode == 0
+    assert run(tmp_path, bare / "trainer", "--help").returncode == 0
+
+
+def test_namesakes_of_the_registry_come_and_go(bare: Path, tmp_path: Path) -> None:
+    """Only their files are of interest: nothing of theirs is imported."""
+    wanted = ["--no-deps", "--only-binary", ":all:"]
+    there = [name for name in NAMESAKES if pip(bare, "install", *wanted, name) == 0]
+    if not there:
+        pytest.skip(f"the registry has no wheels of {', '.join(NAMESAKES)}")
+    code = "from touchstone_rewards import RemoteRewardClient; print(RemoteRewardClient.__module__)"
+    for _ in ("with them", "without them"):
+        done = run(tmp_path, bare / "python", "-c", code)
+        assert done.stdout.strip() == "touchstone_rewards.clients.client", done.stderr
+        assert run(tmp_path, bare / "reward-server", "--help").returncode == 0
+        pip(bare, "uninstall", "-y", *there)
+
+
+def test_the_import_is_cheap_and_pulls_in_nothing_heavy(tmp_path: Path) -> None:
+    # Seconds of the processor, since those of the clock tell of the machine's other work too.
+    code = (
+        "import sys, time; began = time.process_time(); import touchstone_rewards; "
+        "assert not {'torch', 'httpx2', 'msgspec'} & set(sys.modules); "
+        "print(time.process_time() - began)"
+    )
+    command = [sys.executable, "-c", code]
+    found = [subprocess.run(command, capture_output=True, text=True) for _ in range(5)]
+    assert min(float(done.stdout) for done in found) < 0.15, found[0].stderr
+
+
+def test_no_module_is_there_under_two_names() -> None:
+    code = """
+import importlib, os, pkgutil, sys
+import touchstone_rewards
+for module in pkgutil.walk_packages(touchstone_rewards.__path__, "touchstone_rewards."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            assert error.name == "ray", error  # the one extra that may be missing here
+files = {}
+for name, module in list(sys.modules.items()):
+    if path := getattr(module, "__file__", None):
+        files.setdefault(os.path.realpath(path), []).append(name)
+    assert name.split(".")[0] not in ("clients", "reward_server", "trainer"), name
+ours = {path: names for path, names in files.items() if "touchstone_rewards" in names[0]}
+assert len(ours) > 200
+assert all(len(names) == 1 for names in ours.values()), ours
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
