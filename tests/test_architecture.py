@@ -59,7 +59,11 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {_module(node.module, alias.name) for alias in node.names}
     assert not {name for name in found if name.split(".")[0] in PACKAGES}, path
-    return {name for name in found if name.startswith(f"{NAME}.")}
+    return found
+
+
+def is_ours(module: str) -> bool:
+    return module.startswith(f"{NAME}.") and module.split(".")[1] in PACKAGES
 
 
 def _module(package: str, name: str) -> str:
@@ -76,7 +80,7 @@ def layer(module: str) -> int:
 
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value)[-40:])
 def test_imports_go_one_way(module: str, path: Path) -> None:
-    for imported in imports(path):
+    for imported in filter(is_ours, imports(path)):
         package = imported.split(".")[1]
         if module.startswith(f"{NAME}.reward_server"):
             assert package == "reward_server", f"{module} imports {imported}"
@@ -87,6 +91,13 @@ def test_imports_go_one_way(module: str, path: Path) -> None:
         else:
             allowed = package in ("trainer", TRAINER_ALLOWS.get(module))
             assert allowed, f"{module} imports {imported}"
+
+
+def test_every_import_says_the_whole_name_and_benchmarks_import_no_tests() -> None:
+    for folder in ("tests", "benchmarks", "docs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            found = imports(path)
+            assert folder != "benchmarks" or not any(name.startswith("tests") for name in found)
 
 
 def test_every_function_fits_on_a_screen_and_nine_in_ten_are_short() -> None:
