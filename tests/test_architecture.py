@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import ROOT
+from touchstone_rewards.trainer.__main__ import COMMANDS
 
 NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
@@ -138,11 +139,15 @@ def test_the_clients_need_neither_the_servers_libraries_nor_numpy(package: str) 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["reward_server", "trainer"])
-def test_help_needs_no_heavy_import(command: str) -> None:
+HELP = [("reward_server", ["--help"]), ("trainer", ["--help"])]
+HELP += [("trainer", [*command.split(), "--help_all"]) for command in COMMANDS]
+
+
+@pytest.mark.parametrize(("command", "words"), HELP)
+def test_help_needs_no_heavy_import(command: str, words: list[str]) -> None:
     heavy = ["torch", "transformers", "fastapi", "trl", "matplotlib", "numpy"]
     code = (
-        f"import sys; sys.argv = [{command!r}, '--help']\n"
+        f"import sys; sys.argv = [{command!r}, *{words}]\n"
         f"import runpy\n"
         f"try:\n    runpy.run_module('{NAME}.{command}', run_name='__main__')\n"
         f"except SystemExit as end:\n    assert not end.code\n"

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from touchstone_rewards.extras import advice
 from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.help import help_of
 
 COMMANDS: dict[str, str] = {
     "sft": "supervised fine-tuning on prompts and responses",
@@ -51,7 +52,10 @@ def usage() -> str:
     """The text of `trainer --help`."""
     lines = ["usage: trainer COMMAND [--config FILE.yaml] [--any_field value]", "", "commands:"]
     lines += [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
-    lines += ["", "`trainer COMMAND --help` lists every field of a command."]
+    lines += [
+        "",
+        "`trainer COMMAND --help` lists its options, `--help_all` every one of TRL's too.",
+    ]
     return "\n".join(lines)
 
 
@@ -78,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     os.environ.update(environment(command) | os.environ)
     try:
+        if asked := {"-h", "--help", "--help_all"} & set(rest):
+            module = f"touchstone_rewards.trainer.{MODULES[command]}"
+            print(help_of(command, module, COMMANDS[command], every="--help_all" in asked))
+            return 0
         import_module(f"{__package__}.{MODULES[command]}").run(rest)
     except ModuleNotFoundError as error:
         if (line := advice(error, "train")) is None:

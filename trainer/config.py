@@ -55,10 +55,7 @@ def parse_config(
             raise InputError(f"{path}: {name} must hold a mapping of fields to values")
         own_flags, flags = _take_section_flags(name, flags)
         nested.append((kind, own, own_flags, f"{path}: {name}"))
-    epilog = "\n".join(
-        _section_help(name, kind) for name, kind in (sections or {}).items() if kind is not dict
-    )
-    filled = _fill(types, content, flags, prog, str(path), epilog)
+    filled = _fill(types, content, flags, prog, str(path))
     for kind, own, own_flags, where in nested:
         if kind is dict:
             filled += ({**own, **_pairs(own_flags)},)
@@ -138,9 +135,8 @@ def _fill(
     flags: list[str],
     prog: str,
     where: str,
-    epilog: str | None = None,
 ) -> tuple[Any, ...]:
-    parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, epilog=epilog)
+    parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, add_help=False)
     # Reversed: a `--no_x` stands after its `--x`, with the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
     content, flags = _own_keys(content, fields, where), _own_flags(flags, fields)
@@ -169,14 +165,6 @@ def _take_section_flags(section: str, words: list[str]) -> tuple[list[str], list
             target = own if word.startswith(prefix) else others
         target.append("--" + word.removeprefix(prefix) if word.startswith(prefix) else word)
     return own, others
-
-
-def _section_help(section: str, kind: type) -> str:
-    lines = [
-        f"--{section}.{each.name}: {each.metadata.get('help', '')}"
-        for each in dataclasses.fields(kind)
-    ]
-    return "  ".join([f"{section}: a mapping in the config file, or flags:", *lines])
 
 
 def require(value: Any, flag: str) -> Any:

@@ -90,6 +90,9 @@ class EvalArguments:
             self.output = str(Path(self.output).parent)
 
 
+TYPES = (EvalArguments, PromptArguments, Generation)
+
+
 def run(argv: Sequence[str]) -> None:
     """Parse, generate, score, write.
 
@@ -97,9 +100,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server, or not one response could be scored.
     """
-    arguments, prompts, generation = parse_config(
-        (EvalArguments, PromptArguments, Generation), argv, "trainer eval"
-    )
+    arguments, prompts, generation = parse_config(TYPES, argv, "trainer eval")
     model = require(arguments.model, "model")
     if model.startswith((".", "/", "~")) and not Path(model).is_dir():
         raise InputError(f"no model folder at {model}")

@@ -64,6 +64,7 @@ TYPES = (
     ModelConfig,
 )
 T = TypeVar("T", bound=GrpoTrainer)
+SECTIONS = {"signals": SignalArguments}
 
 
 def run(argv: Sequence[str]) -> None:
@@ -73,7 +74,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    configs = parse_config(TYPES, argv, "trainer grpo", sections={"signals": SignalArguments})
+    configs = parse_config(TYPES, argv, "trainer grpo", SECTIONS)
     data, prompts, rewards, preflight, rollout, settings, learning, args, model, signals = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)

@@ -84,13 +84,16 @@ class LimArguments:
             raise ValueError(f"{self.method} has no threshold of its own: give threshold or keep")
 
 
+TYPES = (LimArguments,)
+
+
 def run(argv: Sequence[str]) -> None:
     """Parse, select, write.
 
     Raises:
         InputError: what was typed cannot work.
     """
-    (arguments,) = parse_config((LimArguments,), argv, "trainer lim")
+    (arguments,) = parse_config(TYPES, argv, "trainer lim")
     require(arguments.output, "output")
     selection = select(arguments)
     print(selection.line())

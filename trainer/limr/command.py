@@ -89,6 +89,9 @@ class Plan:
         return max(1, torch.cuda.device_count())
 
 
+TYPES = (WorkflowArguments,)
+
+
 def run(argv: Sequence[str]) -> None:
     """Parse, run the stages, print the table.
 
@@ -96,7 +99,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: a stage failed.
     """
-    arguments, *sections = parse_config((WorkflowArguments,), argv, "trainer limr", SECTIONS)
+    arguments, *sections = parse_config(TYPES, argv, "trainer limr", SECTIONS)
     output = Path(require(arguments.output, "output"))
     names = {"{output}": str(output), "{seed}": str(arguments.seed)}
     plan = Plan(arguments, output, *(filled(section, names) for section in sections))

@@ -28,13 +28,16 @@ class ConvertArguments:
     output: str | None = field(default=None, metadata={"help": "A new folder."})
 
 
+TYPES = (ConvertArguments,)
+
+
 def run(argv: Sequence[str]) -> None:
     """Convert one folder.
 
     Raises:
         InputError: there is no such model, or the output exists already.
     """
-    (arguments,) = parse_config((ConvertArguments,), argv, "trainer convert")
+    (arguments,) = parse_config(TYPES, argv, "trainer convert")
     folder = Path(require(arguments.model, "model"))
     output = Path(require(arguments.output, "output"))
     if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):

@@ -43,13 +43,16 @@ class Extremes(NamedTuple):
     worst: KeptSample
 
 
+TYPES = (PairArguments,)
+
+
 def run(argv: Sequence[str]) -> None:
     """Read the samples, write the pairs, say how many groups gave none and why.
 
     Raises:
         InputError: there are no samples, or not one pair can be made of them.
     """
-    (arguments,) = parse_config((PairArguments,), argv, "trainer data pairs")
+    (arguments,) = parse_config(TYPES, argv, "trainer data pairs")
     output = Path(require(arguments.output, "output"))
     counts: Counter[str] = Counter()
     try:

@@ -78,6 +78,9 @@ class Plan:
     comparisons: tuple[Comparison, ...]
 
 
+TYPES = (StudyArguments,)
+
+
 def run(argv: Sequence[str]) -> None:
     """Parse, run every setting with every seed, write and print what was found.
 
@@ -85,7 +88,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: a run failed.
     """
-    arguments, *sections = parse_config((StudyArguments,), argv, "trainer study grpo", SECTIONS)
+    arguments, *sections = parse_config(TYPES, argv, "trainer study grpo", SECTIONS)
     plan = make_plan(arguments, *sections)
     with only_one(plan.output):
         if arguments.word_problems:
