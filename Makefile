@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SERVER := $(VENV)/.server
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: fuzz help demo test serve check lint bench limr wheels docker-test openapi clean
@@ -14,6 +15,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,neural,train,dev]'
+	@touch $@ $(SERVER)
+
+$(SERVER): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server]'
 	@touch $@
 
 demo: $(INSTALLED) ## train a small model against a reward server: before and after
@@ -25,7 +31,7 @@ limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest
 
-serve: $(INSTALLED) ## start the server on 127.0.0.1:8700
+serve: $(SERVER) ## start the server on 127.0.0.1:8700; installs it alone, without torch
 	$(BIN)/python -m touchstone_rewards.reward_server serve
 
 lint: $(INSTALLED)

@@ -27,10 +27,11 @@ def blocks(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
                 yield name, mark, code
 
 
-def environment() -> dict[str, str]:
-    """The commands of this virtual environment come first, as after activating it."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path}
+def newcomers_environment() -> dict[str, str]:
+    """A shell in which no environment is active: the README has to say how to activate it."""
+    ours = Path(sys.executable).parent
+    path = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != ours]
+    return {**os.environ, "PATH": os.pathsep.join(path)}
 
 
 def test_every_block_of_commands_says_how_it_is_checked() -> None:
@@ -39,24 +40,26 @@ def test_every_block_of_commands_says_how_it_is_checked() -> None:
     assert {"run", "python", "make"} <= marks
 
 
-@pytest.mark.parametrize(("readme", "_mark", "code"), list(blocks("run")))
-def test_commands_run(
-    server: LiveServer, tmp_path: Path, readme: str, _mark: str, code: str
+@pytest.mark.parametrize("readme", READMES)
+def test_commands_run_one_after_the_other_as_typed(
+    server: LiveServer, tmp_path: Path, readme: str
 ) -> None:
-    if "curl" in code and not shutil.which("curl"):
+    if not shutil.which("curl"):
         pytest.skip("curl is not installed")
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("this Python is in no virtual environment that could be activated")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    code = "\n".join(each for name, _, each in blocks("run") if name == readme)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code.replace("http://127.0.0.1:8700", server.url)],
         cwd=tmp_path,
-        env=environment(),
+        env=newcomers_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, f"{readme}: {done.stderr}"
-    assert '"error": {"code"' not in done.stdout[:10]
-    if "/score" in code:
-        assert re.findall(r'"reward":(\S+?),', done.stdout) == ["1.0", "0.0", "null"]
+    assert re.findall(r'"reward":(\S+?),', done.stdout)[:3] == ["1.0", "0.0", "null"]
 
 
 @pytest.mark.parametrize(("readme", "_mark", "code"), list(blocks("python")))
