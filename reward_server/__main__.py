@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from touchstone_rewards import __version__
 from touchstone_rewards.extras import advice
 
 # name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
@@ -46,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     parser = argparse.ArgumentParser(
         prog="reward-server", description="Scores what a language model wrote."
     )
+    parser.add_argument("--version", action="version", version=f"touchstone {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (summary, module) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
@@ -65,6 +67,14 @@ def _run(argv: Sequence[str] | None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _underscored(word: str) -> str:
+    """Spell an option as the settings do: `--max-samples 10` means `--max_samples 10`."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="deadline of one sample in a worker"
     )
     request_deadline_s: float = Field(
-        default=60.0, gt=0, description="deadline of a request without one"
+        default=60.0, gt=0, description="deadline of requests that set no deadline_ms"
     )
     worker_memory_bytes: int = Field(
         default=2 * 2**30, ge=2**27, description="memory limit of a worker"
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
         default=4.0, gt=0, description="requests in a replica's hands beyond which Ray adds one"
     )
     cluster_gpu_share: float = Field(
-        default=0.0, ge=0, description="of a GPU, for each replica of a model on Ray"
+        default=0.0, ge=0, description="fraction of a GPU reserved per model replica on Ray"
     )
     eval_wait_s: float = Field(
         default=5.0, ge=0, description="how long evaluation waits behind training for a worker"
@@ -173,9 +173,9 @@ class Settings(BaseSettings):
         default=None, description="JSON lines of ground truths for trainers that send none"
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        default="info", description="how much the server says; a line a request at info"
+        default="info", description="log level; at info one line per request"
     )
-    log_format: Literal["text", "json"] = Field(default="text", description="lines for whom")
+    log_format: Literal["text", "json"] = Field(default="text", description="log line format")
     log_samples: bool = Field(
         default=False, description="log prompts, responses and ground truths with each request"
     )

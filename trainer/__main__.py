@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from touchstone_rewards import __version__
 from touchstone_rewards.extras import advice
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.help import help_of
@@ -75,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"touchstone {__version__}")
+        return 0
     words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
     command, rest = " ".join(arguments[:words]), arguments[words:]
     if command not in COMMANDS:

@@ -28,7 +28,7 @@ from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.logs import configure
 
-add_arguments = add_settings_arguments
+add_arguments = partial(add_settings_arguments, listens=True)
 logger = logging.getLogger("touchstone_rewards.reward_server")
 
 # Clients keep connections between training steps; one closed just as a request comes costs a retry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from touchstone_rewards.reward_server.settings import Settings, load_settings
 
@@ -13,19 +13,33 @@ from touchstone_rewards.reward_server.settings import Settings, load_settings
 HIDDEN = {"api_key", "api_keys", "compat_profiles", "compat_null_rewards"}
 
 
-def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE` and one option a setting; what is not given is left to file and default."""
+# These are of no use to a command that listens to nobody.
+LISTENING = {"host", "port", "insecure", "reload_s", "receive_timeout_s", "drain_s", "traces"}
+LISTENING |= {"max_body_bytes", "max_pending_bytes", "recent_samples", "log_samples", "cluster"}
+LISTENING |= {"eval_wait_s", "max_samples", "max_pending_samples"}
+LISTENING_PREFIXES = ("tls_", "score_log", "compat_", "cluster_")
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser, *, listens: bool = False) -> None:
+    """Add `--config FILE` and one option per setting; what is not given keeps file and default.
+
+    A command that does not listen has no options that concern connections.
+    """
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
     for name, field in Settings.model_fields.items():
-        if name in HIDDEN:
+        concerns_listening = name in LISTENING or name.startswith(LISTENING_PREFIXES)
+        if name in HIDDEN or (concerns_listening and not listens):
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
-        shown = f"{field.description} (default: {default})"
+        shown = field.description if default is None else f"{field.description} [{default}]"
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": shown}
         if field.annotation is bool:
-            options: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
+            options["action"] = "store_true"
+        elif get_origin(field.annotation) is Literal:
+            options["choices"] = get_args(field.annotation)
         else:
-            options = {"metavar": name.rsplit("_", 1)[-1].upper(), "default": argparse.SUPPRESS}
-        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", help=shown, **options)
+            options["metavar"] = name.rsplit("_", 1)[-1].upper()
+        parser.add_argument(f"--{name}", **options)
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import run_command
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.settings import load_settings
 
@@ -103,3 +104,23 @@ def test_an_empty_key_is_no_key() -> None:
 def test_keys_do_not_show_when_settings_are_printed() -> None:
     settings = load_settings(None, {"api_key": "hush-hush"})
     assert "hush-hush" not in repr(settings)
+
+
+def test_help_names_each_option_once_and_lists_its_choices() -> None:
+    shown = run_command("serve", "--help").stdout
+    assert shown.count("--host HOST") == 2  # in the usage and in the list
+    assert "--log_format {text,json}" in shown
+    assert "max-samples" not in shown
+
+
+def test_a_command_that_does_not_listen_offers_nothing_about_connections() -> None:
+    shown = run_command("score", "--help").stdout
+    assert "--workers" in shown
+    assert not {"--port", "--tls_key", "--score_log", "--cluster"} & set(shown.split())
+
+
+@pytest.mark.parametrize("spelling", ["--sample_deadline_s=soon", "--sample-deadline-s=soon"])
+def test_dashes_in_an_options_name_mean_underscores(spelling: str) -> None:
+    done = run_command("check", spelling)
+    assert done.returncode == 2
+    assert "sample_deadline_s" in done.stderr
