@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import ROOT
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 NAMESAKES = ("clients", "trainer", "touchstone")
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "src", "clients", "reward_server", "trainer")
@@ -121,6 +122,46 @@ def test_namesakes_of_the_registry_come_and_go(bare: Path, tmp_path: Path) -> No
         assert done.stdout.strip() == "touchstone_rewards.clients.client", done.stderr
         assert run(tmp_path, bare / "reward-server", "--help").returncode == 0
         pip(bare, "uninstall", "-y", *there)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_client_and_bare_server_work_on_every_python(
+    server: LiveServer, wheel: Path, tmp_path: Path, version: str
+) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version}: not on the path, not in TEST_PYTHONS")
+    subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
+    place = tmp_path / "env" / "bin"
+    constraints = str(ROOT / "constraints.txt")
+    if pip(place, "install", "-c", constraints, f"{wheel}[server]") != 0:
+        pytest.skip("no package registry can be reached: pip cannot install the wheel")
+    (tmp_path / "in.jsonl").write_text('{"id": "1", "response": "#### 18", "ground_truth": "18"}')
+    score = ["score", "--input", "in.jsonl", "--output", "out.jsonl", "--workers", "1"]
+    done = run(tmp_path, place / "reward-server", *score)
+    assert done.returncode == 0, done.stderr
+    assert '"reward":1.0' in (tmp_path / "out.jsonl").read_text()
+    code = (
+        "import sys; from touchstone_rewards import RemoteRewardClient, Sample; "
+        f"client = RemoteRewardClient({server.url!r}); "
+        "print(client.score([Sample('1', '#### 18', ground_truth='18')])[0].reward); "
+        "assert 'torch' not in sys.modules"
+    )
+    done = run(tmp_path, place / "python", "-c", code)
+    assert done.stdout.strip() == "1.0", done.stderr
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version: one of the paths in TEST_PYTHONS, or one that PATH leads to."""
+    named = os.environ.get("TEST_PYTHONS", "").split(os.pathsep)
+    for python in [*filter(None, named), shutil.which(f"python{version}")]:
+        if python is not None:
+            code = "import sys; print('%d.%d' % sys.version_info[:2])"
+            found = subprocess.run([python, "-c", code], capture_output=True, text=True)
+            if found.stdout.strip() == version:
+                return python
+    return None
 
 
 def test_the_import_is_cheap_and_pulls_in_nothing_heavy(tmp_path: Path) -> None:
