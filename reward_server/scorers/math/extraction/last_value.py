@@ -1,0 +1,149 @@
+"""Find the answer of a response that marks none: its last value."""
+
+from __future__ import annotations
+
+import re
+
+from touchstone_rewards.reward_server.scorers.math.extraction.beside import (
+    earlier_alternatives,
+    negation_before,
+    value_instead,
+)
+from touchstone_rewards.reward_server.scorers.math.extraction.places import TAIL_CHARS, Answer
+from touchstone_rewards.reward_server.scorers.math.extraction.values import (
+    MOST_JOINED,
+    Value,
+    expression_around,
+    is_expression,
+    is_prose,
+    joined_math_at,
+    last_number,
+    separator,
+)
+
+_DELIMITERS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+_OPENING = {"$": "$", "\\)": "\\(", "\\]": "\\["}
+_JOINED_TO_NEXT = re.compile(
+    r"(?P<closing>\$|\\\)|\\\])\s{0,3}(?P<joint>,?\s{0,3}\b(?:and|or)\b|[,和与或、])\s{0,3}$"
+)
+_QED = "□∎■◻▪◼ \t\n\r"
+_COPULA = re.compile(
+    r"\b(?:is|are|equals|be|to|gives?|get|obtain|have|becomes?|option|choice)\s|[:：是为]\s?"
+)
+_CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
+_WHOLE_CHARS = 200
+
+
+def find_last_value(text: str) -> Answer | None:
+    """Return all of a short answer, else the value that the last sentence ends in, else the last
+    mathematics or number; None where the text ends in the middle of a formula."""
+    end = len(text.rstrip(_QED))
+    if is_cut(text[max(0, end - TAIL_CHARS) : end]):
+        return None
+    whole = _whole(text, end)
+    if whole is not None:
+        return whole
+    start = max(0, end - TAIL_CHARS)
+    found = _line(text, start, end) or _last(text, start, end)
+    if found is None:
+        return None
+    if negation_before(text, found.start):
+        found = value_instead(text, found.start)
+        if found is None:
+            return None
+    said, begin = earlier_alternatives(text, found.start, found.text)
+    return Answer(said, "last_value", begin, found.end, begin)
+
+
+def is_cut(text: str) -> bool:
+    """Tell whether `text` ends in the middle of a formula."""
+    tail = text.rstrip()
+    if tail.endswith(_CUT) and not tail.endswith(("--", "</", "//", "](")):
+        return True
+    for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"), ("\\begin{", "\\end{")):
+        opened = tail.rfind(opening)
+        if opened > tail.rfind(closing) and tail[opened - 1 : opened] != "\\":
+            return True
+    brace = tail.rfind("{")
+    if brace > tail.rfind("}"):
+        return True
+    line = tail[tail.rfind("\n") + 1 :]
+    if line.count("$") % 2:
+        behind = line[line.rfind("$") + 1 :]
+        return any(sign in behind for sign in "\\^_{=+") and line.count("\\$") % 2 == 0
+    return False
+
+
+def _whole(text: str, end: int) -> Answer | None:
+    whole = text[:end].strip() if end <= 2 * _WHOLE_CHARS else ""
+    if not whole or len(whole) > _WHOLE_CHARS or "\n" in whole or is_prose(whole):
+        return None
+    maths = joined_math_at(whole, 0)
+    if maths is None and any(opening in whole for opening, _ in _DELIMITERS):
+        return None
+    return Answer(whole if maths is None else maths.text, "last_value", 0, len(text), 0)
+
+
+def _line(text: str, start: int, end: int) -> Value | None:
+    """The last line, or what its last sentence says of something, if all of it is one expression."""
+    begin = max(text.rfind("\n", start, end) + 1, start)
+    line = text[begin:end]
+    bare = line.strip(" \t*_`.=").rstrip(",;")
+    if is_expression(bare):
+        return _steps(bare, text.index(bare, begin), end)
+    low = max(begin, end - 2 * _WHOLE_CHARS)
+    low = max(low, text.rfind(". ", low, end - 1) + 1, text.rfind("。", low, end - 1) + 1)
+    copula = None
+    for copula in _COPULA.finditer(text, low, end):
+        pass
+    if copula is None:
+        return None
+    bare = text[copula.end() : end].strip(" \t*_`.").rstrip(",;")
+    return _steps(bare, text.index(bare, copula.end()), end) if is_expression(bare) else None
+
+
+def _steps(bare: str, at: int, end: int) -> Value:
+    """The last of equal steps: of `AD = h = 3` the 3; of `x = 5` all."""
+    if bare.count("=") > 1 and not any(sign in bare for sign in "<>!≤≥"):
+        last = bare.rfind("=") + 1
+        return Value(bare[last:].strip(), at + last, end)
+    return Value(bare, at, end)
+
+
+def _last(text: str, start: int, end: int) -> Value | None:
+    maths, number = _last_math(text, start, end), last_number(text, start, end)
+    if maths and (number is None or maths.end >= number.end):
+        return maths
+    return expression_around(text, number) if number else None
+
+
+def _last_math(text: str, start: int, end: int) -> Value | None:
+    """What stands between the last `$…$`, `\\(…\\)` or `\\[…\\]` of the text from `start` on."""
+    close, opening, closing = max((text.rfind(b, start, end), a, b) for a, b in _DELIMITERS)
+    stop = close
+    while closing == "$" and stop > start and text[stop - 1] == "$":
+        stop -= 1
+    begin = text.rfind(opening, start, stop) if close >= 0 else -1
+    if begin < 0:
+        return None
+    said = text[begin + len(opening) : stop]
+    said, begin = _with_earlier(text, start, begin, said)
+    if is_prose(said) and "\\" not in said:
+        return None
+    return Value(said, begin, close + len(closing))
+
+
+def _with_earlier(text: str, start: int, begin: int, said: str) -> tuple[str, int]:
+    """`said` and the mathematics before it that *and*, *or* or a comma join to it."""
+    for _ in range(MOST_JOINED):
+        joint = _JOINED_TO_NEXT.search(text, max(start, begin - 24), begin)
+        if joint is None:
+            break
+        opening = _OPENING[joint["closing"]]
+        end = joint.start("closing")
+        earlier = text.rfind(opening, start, end)
+        if earlier < 0:
+            break
+        said = text[earlier + len(opening) : end] + separator(joint["joint"]) + said
+        begin = earlier
+    return said, begin

@@ -1,0 +1,230 @@
+"""See what stands behind an announcement: a value, words, a comment, or nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
+from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
+    BAD_STARTS,
+    BAD_WORDS,
+    DENIALS,
+    ENDINGS,
+    GOOD_STARTS,
+    GOOD_WORDS,
+)
+from touchstone_rewards.reward_server.scorers.math.extraction.places import ANSWER_MAX_CHARS
+from touchstone_rewards.reward_server.scorers.math.extraction.values import (
+    NUMBER,
+    Value,
+    is_expression,
+    is_prose,
+    joined_math_at,
+)
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
+
+_MARKS = re.compile(r"[\s*_`\"“”「『#>]*")
+_SENTENCE_END = re.compile(r"\n|<\||[。！？]|(?<=\S)\.(?=\s|$)")
+_QUOTES = {'"': '"', "“": "”", "`": "`", "*": "*", "「": "」", "『": "』"}
+# Where a told value ends although its sentence goes on: `C because …`, `5, not 6`, `4 (four)`.
+_GOES_ON = re.compile(
+    r"\s?(?:[,，;]|\s[-–—])?\s?\b(?:because|since|which|so\b(?!\s(?:many|much))|therefore|thus|hence"
+    r"|due\sto|given\sthat|rather\sthan|instead\sof|and\snot|but\snot|not|i\.e\.|that\sis|weil|da"
+    r"|denn|porque|pues|parce\sque|car|perché|poiché|потому|так\sкак|nicht|as\s(?:shown|required"
+    r"|expected|desired|needed|stated|claimed|above|we|it|the|in|there|this|you))\b"
+    r"|[,，;；]?\s?(?:因为|因為|而不是|不是|所以|なぜなら|왜냐하면)"
+    r"|[,，](?=[\u4e00-\u9fff])"
+    r"|\s?[（(](?=[A-Za-zÀ-ÿ\u4e00-\u9fff]{2})(?!(?:mod|or|if|and|unless|when|for|where|maybe"
+    r"|perhaps|possibly|not)\b)"
+    r"|\sis\s(?:the\s)?(?:correct|right|best)\b(?!\sonly)"
+    r"|,\s(?=(?:altogether|in\stotal|exactly|respectively|as)\b)",
+    re.IGNORECASE,
+)
+_LETTER = re.compile(r"\(?(?P<letter>[A-J])\)?(?:\s?[-–—,:]\s|\s?\)\s)(?P<rest>[a-z].*)", re.DOTALL)
+_HEDGES = frozenset(["or", "and", "but", "if", "unless", "maybe", "perhaps", "possibly", "not"])
+_ALONE = re.compile(r"\b[A-J]\b")
+_LEADS = ("is ", "are ", "it is ", "it's ", "that is ", "simply ", "just ", "option ", "choice ")
+_DIGIT = re.compile(r"\d")
+_WORDS = re.compile(r"[^\W\d_]+")
+_STATED = frozenset(
+    ["true", "false", "yes", "no", "none", "undefined", "正确", "错误", "是", "否", "sí", "oui", "non"]
+)
+_LOCAL_NUMBER = re.compile(
+    r"(?<![\w.,])\d{1,3}(?:(?:\.|[\u0020\u00a0\u2009\u202f](?=\d{3}(?!\d)))\d{3})+(?:,\d+)?(?![\d.,]?\d)"
+    r"|(?<![\w.,])\d+\{?,\}?\d+(?![.,]?\d)"
+)
+
+
+class Told(NamedTuple):
+    """What an announcement tells and where.
+
+    `is_number`: is it a number or mathematics? `is_working`: does it work towards the answer, so
+    that the answer stands at its end?
+    """
+
+    text: str
+    start: int
+    end: int
+    is_value: bool
+    is_number: bool
+    is_comment: bool = False
+    is_working: bool = False
+
+
+def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
+    """Return what is told from `start` to the end of its sentence; `comma`: is 1,5 one and a half?
+    None where nothing is told."""
+    marks = _MARKS.match(text, start)
+    begin = marks.end() if marks else start
+    if text.startswith('\\"', begin):
+        begin += 2
+    mark = text[begin - 1 : begin]
+    if (maths := joined_math_at(text, begin)) is not None:
+        said = _localised(maths.text) if comma else maths.text
+        return Told(said, begin, maths.end, not denied, True)
+    stop = _SENTENCE_END.search(text, begin)
+    end = stop.start() if stop else len(text)
+    if mark in _QUOTES and begin > start:
+        quoted = text.find(_QUOTES[mark], begin, min(end, begin + 200))
+        end = quoted if quoted >= 0 else end
+    said = text[begin:end]
+    if _is_cut(said):
+        return Told("", begin, end, True, True)
+    if denied or any(each in said for each in DENIALS):
+        return Told("not " + said.strip(), begin, end, False, False)
+    value = _value_of(text, begin, end)
+    if value is not None:
+        found = _localised(value.text) if comma else value.text
+        return Told(found, value.start, value.end, True, bool(_DIGIT.search(found)))
+    said = said.strip().rstrip(".").strip("*")
+    if not said:
+        return None
+    return Told(said[:ANSWER_MAX_CHARS], begin, end, False, False, _is_comment(said), _is_working(said))
+
+
+def _is_cut(said: str) -> bool:
+    """Tell whether `said` opens mathematics that never closes; money does not open any."""
+    if said.startswith(("\\(", "\\[", "$$")):
+        return True
+    return said.startswith("$") and any(sign in said for sign in "+*^=\\_{")
+
+
+def _is_comment(said: str) -> bool:
+    words = _WORDS.findall(said.lower())[:3]
+    if not words:
+        return False
+    if words[0] in ("also", "indeed", "therefore", "clearly", "not", "in") and len(words) > 1:
+        words = words[1:]
+    first = words[0]
+    return (
+        first in GOOD_WORDS or first in BAD_WORDS or first.startswith((*GOOD_STARTS, *BAD_STARTS))
+    )
+
+
+def _is_working(said: str) -> bool:
+    """Tell whether `said` is a sentence with numbers, and with no word that turns a number."""
+    words = set(_WORDS.findall(said.lower()))
+    return is_prose(said) and bool(_DIGIT.search(said)) and not words & (TURNING_WORDS | _HEDGES)
+
+
+def _value_of(text: str, begin: int, end: int) -> Value | None:
+    """The value that a sentence tells from `begin` on, or None where it tells words."""
+    said = text[begin:end]
+    trimmed = _without_ending(said.strip())
+    if (led := next((each for each in _LEADS if trimmed.lower().startswith(each)), None)) and len(
+        trimmed
+    ) < 400:
+        trimmed = trimmed[len(led) :]
+    whole = _plain(trimmed)
+    if whole and _is_value(whole):
+        return Value(whole, begin, end)
+    cut = _GOES_ON.search(said)
+    if cut and (head := _plain(_without_ending(said[: cut.start()]))) and _is_value(head):
+        return Value(head, begin, begin + cut.start())
+    if (letter := _LETTER.fullmatch(trimmed)) and not _goes_on_with_others(letter["rest"]):
+        return Value(letter["letter"], begin, begin + said.index(letter["letter"]) + 1)
+    return _value_in_prose(said, begin)
+
+
+def _goes_on_with_others(rest: str) -> bool:
+    words = rest.split(None, 1)
+    return words[0].lower().strip(",") in _HEDGES or bool(_ALONE.search(rest))
+
+
+def _plain(said: str) -> str:
+    """`said` without the marks and end tokens around it."""
+    said = without_end_tokens(said.strip()).strip(" \t*_`\"”」』】。").rstrip(".").rstrip()
+    if said.endswith("}") and said.count("{") < said.count("}"):
+        said = said.rstrip("}").rstrip("\"' ")
+    if said.endswith(")") and len(said) == 2 and said[0].isalpha():
+        said = f"({said}"
+    return said
+
+
+def _without_ending(said: str) -> str:
+    """`said` without the verb that ends a sentence in Japanese or Korean."""
+    plain = said.rstrip(" .。")
+    for ending in ENDINGS:
+        if plain.endswith(ending):
+            return plain[: -len(ending)]
+    return said
+
+
+def _is_value(said: str) -> bool:
+    """Tell whether `said` is a number with its unit, an expression, a letter, yes or no."""
+    if len(said) > 600:
+        return False
+    lowered = said.lower()
+    if lowered in _STATED:
+        return True
+    words = set(lowered.split())
+    if words & TURNING_WORDS or words & _HEDGES:
+        return False
+    if said[0].isdigit() or said[0] in "-−–+.$\\(|[{√π€£¥":
+        return not is_prose(said) or len(_WORDS.findall(said)) <= 4 and _is_counted(said)
+    return is_expression(said)
+
+
+def _is_counted(said: str) -> bool:
+    """Tell whether `said` is one number and the things it counts: `12 red apples`."""
+    number = NUMBER.match(said)
+    return bool(number and number.end() and not _DIGIT.search(said, number.end()))
+
+
+def _value_in_prose(said: str, begin: int) -> Value | None:
+    """The value behind the last *is* of a sentence, or its only number: `the total of 42`."""
+    if len(said) > 400:
+        return None
+    at = said.rfind(" is ")
+    if at >= 0:
+        behind = begin + at + 4
+        if (maths := joined_math_at(said, at + 4)) is not None:
+            return Value(maths.text, behind, begin + maths.end)
+        tail = _plain(said[at + 4 :])
+        if tail and _is_value(tail):
+            return Value(tail, behind, begin + len(said))
+    if not is_prose(said) or TURNING_WORDS & set(said.lower().split()):
+        return None
+    numbers = list(NUMBER.finditer(said))
+    if len(numbers) != 1:
+        return None
+    only = numbers[0]
+    return Value(only[0], begin + only.start(), begin + only.end())
+
+
+def _localised(said: str) -> str:
+    """`said` with the decimal commas and the dots between thousands of most of Europe written as in
+    English; a list in brackets stays."""
+    if any(sign in said for sign in "([") or not any(sign in said for sign in ",. \u00a0\u202f"):
+        return said
+    return _LOCAL_NUMBER.sub(_in_english, said)
+
+
+def _in_english(found: re.Match[str]) -> str:
+    number = found[0]
+    if number.startswith("0.") or ("," not in number and number.count(".") == 1 and len(number) < 5):
+        return number
+    whole, _, decimals = number.replace("{", "").replace("}", "").partition(",")
+    whole = "".join(filter(str.isdigit, whole))
+    return f"{whole}.{decimals}" if decimals else whole
