@@ -47,6 +47,7 @@ _FINDERS: dict[Place, Callable[[str], Answer | None]] = {
     "last_value": find_last_value,
 }
 _MARKED = ("boxed", "answer_tag", "hashes")  # what marks an answer, as words and position do not
+_SMALL_CHOICE = re.compile(r"(?:[Oo]ption|[Cc]hoice) ([a-j])|([a-j])\)")
 _VALUE = re.compile(r"[-−+.$\\(\[{|]{0,3}\w.{0,200}")
 
 
@@ -125,7 +126,9 @@ def _with_alternatives(said: str, answer: Answer) -> Answer:
 
 
 def _tidied(answer: Answer) -> Answer:
-    """Return `answer` with each run of spaces as one."""
+    """Return `answer` with each run of spaces as one, and a small letter of a choice in brackets."""
+    if choice := _SMALL_CHOICE.fullmatch(answer.text):
+        return answer._replace(text=f"({choice[1] or choice[2]})")
     if "  " in answer.text or "\n" in answer.text or "\t" in answer.text:
         return answer._replace(text=" ".join(answer.text.split()))
     return answer

@@ -20,13 +20,19 @@ _BEFORE_CHARS, _BEHIND_CHARS = 80, 160
 _NEGATION = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|other\sthan|rather\sthan|instead\sof|different\sfrom|unlike"
     r"|except(?:\sfor)?|excluding|nicht|kein|keine|niet|не|n['’]est\spas|pas|no\ses|non\sè|não\sé)"
-    r"|n['’]t|不是|不等于|并非)"
+    r"|n['’]t|不是|不等于|并非|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\s(?:is|was)"
+    r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\swould)"
     r"(?:\s{1,3}(?:be|equal|equals|to|the|a|an|exactly|simply|just|answer|value|same|as|is|get|have"
-    r"|obtain|find|accept|think|it|that|option|choice|become)\b){0,5}"
+    r"|obtain|find|accept|think|it|that|true|correct|so|case|mean|option|choice|become)\b){0,5}"
     r"\s{0,3}(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$*_\"“(\[\\]{0,6}$"
     r"|(?:≠|\\neq?(?![a-z])|!=)[\s$*({]{0,6}$",
     re.IGNORECASE,
 )
+_NEGATING = (
+    "not", "NOT", "Not", "n't", "n’t", "ne", "Ne", "nor", "than", "instead", "different", "unlike",
+    "xcept", "xclud", "nicht", "kein", "pas", "no es", "non", "não", "не", "不", "并非", "≠", "!=",
+    "wrong", "ncorrect", "false",
+)  # fmt: skip
 _PASS = r"(?:[\s$.)\]*_,;:!}’'\"”–—-]|\\[)\]]){0,12}"
 _RIGHT = (
     r"(?:correct|right|valid|true|possible|allowed|acceptable|it\b|what\b"
@@ -75,7 +81,10 @@ _INSTEAD = re.compile(
 
 def negation_before(text: str, start: int) -> str | None:
     """Return the words directly before `start` that negate what stands there."""
-    found = _NEGATION.search(text, max(0, start - _BEFORE_CHARS), start)
+    before = text[max(0, start - _BEFORE_CHARS) : start]
+    if not any(word in before for word in _NEGATING):
+        return None
+    found = _NEGATION.search(before)
     return " ".join(found[0].split()) if found else None
 
 

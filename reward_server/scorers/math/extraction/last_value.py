@@ -28,9 +28,10 @@ _JOINED_TO_NEXT = re.compile(
 )
 _QED = "□∎■◻▪◼ \t\n\r"
 _COPULA = re.compile(
-    r"\b(?:is|are|equals|be|to|gives?|get|obtain|have|becomes?|option|choice)\s|[:：是为]\s?"
+    r"\b(?:is|are|equals|be|to|gives?|get|obtain|have|becomes?|option|choice)\s|:\s|[：是为]\s?"
 )
 _CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
+_CONNECTIVE = re.compile(r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also)\b", re.I)
 _WHOLE_CHARS = 200
 
 
@@ -77,6 +78,8 @@ def is_cut(text: str) -> bool:
 def _whole(text: str, end: int) -> Answer | None:
     whole = text[:end].strip() if end <= 2 * _WHOLE_CHARS else ""
     if not whole or len(whole) > _WHOLE_CHARS or "\n" in whole or is_prose(whole):
+        return None
+    if _CONNECTIVE.match(whole):
         return None
     maths = joined_math_at(whole, 0)
     if maths is None and any(opening in whole for opening, _ in _DELIMITERS):

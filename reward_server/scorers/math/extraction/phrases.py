@@ -49,6 +49,7 @@ _CHOSEN = re.compile(
     r"(?:correct|right|best)\b|(?:I|[Ww]e)(?:\swill|\swould|['’]ll|['’]d)?\s"
     r"(?:choose|pick|select|go\swith)\s(?:option\s|choice\s|answer\s)?\(?(?P<picked>[A-J])\)?(?=[.\s]{0,4}$|\.\s))"
 )
+_CHOOSING = ("nswer", "ption", "hoice", "hoose", "pick", "select", "go with")
 
 
 class _Announced(NamedTuple):
@@ -99,7 +100,8 @@ def _announcements(text: str) -> list[_Announced]:
     """The announcements of `text`, the last first."""
     lowered = _lowered(text)
     heads = ASCII_HEADS if text.isascii() else HEADS
-    found = [each for head in heads for each in _occurrences(text, lowered, head)]
+    there = [head for head in heads if head.word in lowered]
+    found = [each for head in there for each in _occurrences(text, lowered, head)]
     if "A" in text:
         marked = None
         for marked in _MARKED_A.finditer(text):
@@ -136,6 +138,8 @@ def _is_comment(found: Told, announced: _Announced) -> bool:
 def _or_chosen(answer: Answer | None, text: str, offset: int) -> Answer | None:
     """`answer`, or the value that is said to be the answer behind it: *so C is our answer*."""
     last = answer
+    if not any(word in text for word in _CHOOSING):
+        return last
     for found in _CHOSEN.finditer(text, offset):
         if last is None or found.start() > last.end:
             letter = "right" if found["right"] else "picked"

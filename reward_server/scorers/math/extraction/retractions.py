@@ -28,6 +28,13 @@ _RETRACTION = re.compile(
     r"|réponse (?:est (?:fausse|incorrecte)|n'est pas correcte)|ответ (?:неверн|неправильн)",
     re.IGNORECASE,
 )
+# A text without any of these takes nothing back.
+_SIGNS = (
+    "refuse", "give up", "cannot", "can't", "can not", "know", "take", "mistake", "error", "wrong",
+    "sure", "certain", "guess", "wait", "kidding", "scratch", "second thought", "oops", "incorrect",
+    "false", "invalid", "not ", "n't ", "ignore", "答案", "错了", "falsch", "nicht", "mal", "correct",
+    "fausse", "неверн", "неправильн", "actually", "sorry", "rather", "no", "correction", "should",
+)  # fmt: skip
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
@@ -49,8 +56,11 @@ def retracted(response: str, answer: Answer) -> str | None:
     elif denied := denial_behind(response, behind):
         return denied
     start = behind if answer.place != "last_value" else behind - _LOOK_BACK_CHARS
-    found = _RETRACTION.search(response, max(0, start), behind + TAIL_CHARS)
-    if found:
+    near = response[max(0, start) : behind + TAIL_CHARS]
+    lowered = near.lower()
+    if not any(sign in lowered for sign in _SIGNS):
+        return None
+    if found := _RETRACTION.search(near):
         return found[0]
     corrected = _CORRECTION.search(response, behind, behind + TAIL_CHARS)
     if corrected and corrected["value"].strip("$\\(.,") not in answer.text:

@@ -10,12 +10,15 @@ _THOUGHTS = (
     ("◁think▷", "◁/think▷"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
+_WORDS = ("think", "THINK", "thought")  # a response without them has no such mark
 
 
 def said_span(response: str) -> tuple[int, int]:
     """Return where the said part begins and ends: behind the last thought, and before one that
     never ends."""
     start, end = 0, len(response)
+    if not any(word in response for word in _WORDS):
+        return start, end
     for opening, closing in _THOUGHTS:
         behind = response.rfind(closing, start, end)
         if behind >= 0:

@@ -43,6 +43,10 @@ _GOES_ON = re.compile(
 )
 _LETTER = re.compile(r"\(?(?P<letter>[A-J])\)?(?:\s?[-–—,:]\s|\s?\)\s)(?P<rest>[a-z].*)", re.DOTALL)
 _HEDGES = frozenset(["or", "and", "but", "if", "unless", "maybe", "perhaps", "possibly", "not"])
+_UNSURE = _HEDGES | frozenset(
+    "either neither about approximately around nearly almost roughly least most between unknown"
+    " undefined cannot never no guess guessing unsure".split()
+)
 _ALONE = re.compile(r"\b[A-J]\b")
 _LEADS = ("is ", "are ", "it is ", "it's ", "that is ", "simply ", "just ", "option ", "choice ")
 _DIGIT = re.compile(r"\d")
@@ -91,9 +95,10 @@ def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
     said = text[begin:end]
     if _is_cut(said):
         return Told("", begin, end, True, True)
-    if denied or any(each in said for each in DENIALS):
+    cut = _GOES_ON.search(said)
+    if denied or any(each in (said[: cut.start()] if cut else said) for each in DENIALS):
         return Told("not " + said.strip(), begin, end, False, False)
-    value = _value_of(text, begin, end)
+    value = _value_of(said, begin, cut.start() if cut else 0)
     if value is not None:
         found = _localised(value.text) if comma else value.text
         return Told(found, value.start, value.end, True, bool(_DIGIT.search(found)))
@@ -123,28 +128,36 @@ def _is_comment(said: str) -> bool:
 
 
 def _is_working(said: str) -> bool:
-    """Tell whether `said` is a sentence with numbers, and with no word that turns a number."""
+    """Tell whether `said` is a sentence with numbers, and with no word that hedges."""
     words = set(_WORDS.findall(said.lower()))
-    return is_prose(said) and bool(_DIGIT.search(said)) and not words & (TURNING_WORDS | _HEDGES)
+    return is_prose(said) and bool(_DIGIT.search(said)) and not words & _UNSURE
 
 
-def _value_of(text: str, begin: int, end: int) -> Value | None:
-    """The value that a sentence tells from `begin` on, or None where it tells words."""
-    said = text[begin:end]
-    trimmed = _without_ending(said.strip())
-    if (led := next((each for each in _LEADS if trimmed.lower().startswith(each)), None)) and len(
-        trimmed
-    ) < 400:
-        trimmed = trimmed[len(led) :]
-    whole = _plain(trimmed)
+def _value_of(said: str, begin: int, cut: int) -> Value | None:
+    """Return the value that a sentence tells, or None where it tells words; `cut` is where it goes
+    on with a reason or an aside, or 0."""
+    if cut and (head := _plain(_without_lead(said[:cut]))) and _is_value(head):
+        return Value(_last_step(head), begin, begin + cut)
+    whole = _plain(_without_lead(said))
     if whole and _is_value(whole):
-        return Value(whole, begin, end)
-    cut = _GOES_ON.search(said)
-    if cut and (head := _plain(_without_ending(said[: cut.start()]))) and _is_value(head):
-        return Value(head, begin, begin + cut.start())
-    if (letter := _LETTER.fullmatch(trimmed)) and not _goes_on_with_others(letter["rest"]):
-        return Value(letter["letter"], begin, begin + said.index(letter["letter"]) + 1)
+        return Value(_last_step(whole), begin, begin + len(said))
+    letter = _LETTER.match(said)
+    if letter and not _goes_on_with_others(letter["rest"]):
+        return Value(letter["letter"], begin, begin + letter.end("letter"))
     return _value_in_prose(said, begin)
+
+
+def _without_lead(said: str) -> str:
+    said = _without_ending(said.strip())
+    lead = next((each for each in _LEADS if said[:10].lower().startswith(each)), "")
+    return said[len(lead) :]
+
+
+def _last_step(said: str) -> str:
+    """Return the last of equal steps: of `m + n = 2 + 3 = 5` the 5."""
+    if said.count("=") < 2 or any(sign in said for sign in "<>!≤≥"):
+        return said
+    return said[said.rfind("=") + 1 :].strip()
 
 
 def _goes_on_with_others(rest: str) -> bool:
