@@ -17,10 +17,10 @@ from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
     NEGATES,
     Head,
 )
+from touchstone_rewards.reward_server.scorers.math.extraction.last_value import find_last_value
 from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     PHRASE_CHARS,
     Answer,
-    Place,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.told import Told, told
 
@@ -123,9 +123,13 @@ def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> Answer 
         found = told(said, each.start, each.head.comma, each.denied)
         if found is None or _is_comment(found, each) or (only_values and not found.is_value):
             continue
-        place: Place = "last_value" if each.colon and found.is_working else "phrase"
         start, end, lead = offset + found.start, offset + found.end, offset + each.lead
-        return _or_chosen(Answer(found.text, place, start, end, lead), text, offset)
+        answer = Answer(found.text, "phrase", start, end, lead)
+        if each.colon and found.is_working and (worked := find_last_value(text[start:])):
+            answer = answer._replace(
+                text=worked.text, start=start + worked.start, end=start + worked.end
+            )
+        return _or_chosen(answer, text, offset)
     return _or_chosen(None, text, offset)
 
 
