@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     is_prose,
     joined_math_at,
     last_number,
+    last_step,
     separator,
 )
 
@@ -70,9 +71,13 @@ def is_cut(text: str) -> bool:
         return True
     line = tail[tail.rfind("\n") + 1 :]
     if line.count("$") % 2:
-        behind = line[line.rfind("$") + 1 :]
-        return any(sign in behind for sign in "\\^_{=+") and line.count("\\$") % 2 == 0
+        return any(sign in line[line.rfind("$") :] for sign in "\\^_{=+") and not _is_money(line)
     return False
+
+
+def _is_money(line: str) -> bool:
+    """Tell whether every dollar of `line` stands before an amount."""
+    return all(part[:1].isdigit() for part in line.replace("$ ", "$").split("$")[1:])
 
 
 def _whole(text: str, end: int) -> Answer | None:
@@ -106,11 +111,8 @@ def _line(text: str, start: int, end: int) -> Value | None:
 
 
 def _steps(bare: str, at: int, end: int) -> Value:
-    """The last of equal steps: of `AD = h = 3` the 3; of `x = 5` all."""
-    if bare.count("=") > 1 and not any(sign in bare for sign in "<>!≤≥"):
-        last = bare.rfind("=") + 1
-        return Value(bare[last:].strip(), at + last, end)
-    return Value(bare, at, end)
+    last = last_step(bare)
+    return Value(last.strip(), at + len(bare) - len(last), end)
 
 
 def _last(text: str, start: int, end: int) -> Value | None:

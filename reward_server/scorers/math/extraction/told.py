@@ -21,6 +21,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     is_expression,
     is_prose,
     joined_math_at,
+    last_step,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 
@@ -137,10 +138,10 @@ def _value_of(said: str, begin: int, cut: int) -> Value | None:
     """Return the value that a sentence tells, or None where it tells words; `cut` is where it goes
     on with a reason or an aside, or 0."""
     if cut and (head := _plain(_without_lead(said[:cut]))) and _is_value(head):
-        return Value(_last_step(head), begin, begin + cut)
+        return Value(_stepped(head), begin, begin + cut)
     whole = _plain(_without_lead(said))
     if whole and _is_value(whole):
-        return Value(_last_step(whole), begin, begin + len(said))
+        return Value(_stepped(whole), begin, begin + len(said))
     letter = _LETTER.match(said)
     if letter and not _goes_on_with_others(letter["rest"]):
         return Value(letter["letter"], begin, begin + letter.end("letter"))
@@ -153,11 +154,8 @@ def _without_lead(said: str) -> str:
     return said[len(lead) :]
 
 
-def _last_step(said: str) -> str:
-    """Return the last of equal steps: of `m + n = 2 + 3 = 5` the 5."""
-    if said.count("=") < 2 or any(sign in said for sign in "<>!≤≥"):
-        return said
-    return said[said.rfind("=") + 1 :].strip()
+def _stepped(said: str) -> str:
+    return last_step(said).strip() if "=" in said else said
 
 
 def _goes_on_with_others(rest: str) -> bool:

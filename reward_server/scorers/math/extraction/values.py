@@ -23,6 +23,12 @@ _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff]{3}")
 _DIGIT = re.compile(r"\d")
 # The pieces of an expression in plain text; all else is prose or punctuation.
 _PIECE = re.compile(r"\\[a-zA-Z]+|[^\W\d_]+|\d+(?:[.,]\d+)*|\s+|.", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z](?:_\{?\w{1,3}\}?)?'?(?:\([a-z]\))?")
+_TIMES = re.compile(r"(?<=[\d%)]) ?x ?(?=[\d($])")
+_LEADING_TIMES = re.compile(r"\s?[x×] (?=[\d(])")
+_UNITS = re.compile(r"\d ?([A-Za-z]{1,3})(?![A-Za-z])")
+_WITH_UNIT = re.compile(r" ?(\$?\d[\d.,]{0,30}) ?([A-Za-z]{1,3})")
+_LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _SIGNS = frozenset("+-*/^=<>≤≥≠≈×·÷√π∞±−–()[]{}|_!'°%,²³∪∩∈∅\\")
 _FUNCTIONS = frozenset(
     "sqrt sin cos tan cot sec csc ln log exp pi mod arcsin arccos arctan min max gcd lcm".split()
@@ -112,8 +118,13 @@ def _is_part(piece: str) -> bool:
     if piece[0].isalpha():
         if len(piece) == 1:
             return piece.isascii() or "\u0370" <= piece <= "\u03ff"
-        return piece in _FUNCTIONS or (len(piece) <= 3 and piece.isascii() and piece.isupper())
+        return piece in _FUNCTIONS or _is_label(piece)
     return piece[0].isdigit() or piece in _SIGNS or (piece.isspace() and "\n" not in piece)
+
+
+def _is_label(piece: str) -> bool:
+    """Tell whether `piece` may name a segment or a triangle: AD, ABC."""
+    return len(piece) <= 3 and piece.isascii() and piece.isupper()
 
 
 def is_expression(text: str) -> bool:
@@ -121,6 +132,8 @@ def is_expression(text: str) -> bool:
     if not text or len(text) > _LOOK_LEFT or text in ("a", "I"):
         return False
     pieces = _PIECE.findall(text)
+    if len(pieces) > 2 and _is_label(pieces[-1]) and len(pieces[-1]) > 1 and pieces[-3][-1].isdigit():
+        return False  # 52 WPM
     return all(map(_is_part, pieces)) and any(p[0].isalnum() for p in pieces)
 
 
@@ -131,6 +144,8 @@ def expression_around(text: str, number: Value) -> Value:
     start = number.start
     for piece in reversed(list(_PIECE.finditer(text, low, number.start))):
         if not _is_part(piece[0]) and not _is_colon(text, piece.start()):
+            if piece[0].isalpha() or piece[0] in "’&":
+                start = _behind_word(text, start, number.start)
             break
         start = piece.start()
     end = number.end
@@ -140,7 +155,17 @@ def expression_around(text: str, number: Value) -> Value:
         if piece[0] == "!" and not text[piece.end() : piece.end() + 2].strip():
             break
         end = piece.end()
+    if not any(sign in text[number.end : end] for sign in "+-*/^=<>()[]{}|_,:−"):
+        end = number.end + len(text[number.end : end]) - len(text[number.end : end].lstrip("%°"))
     return _trimmed(text, start, end, number)
+
+
+def _behind_word(text: str, start: int, stop: int) -> int:
+    """Return where the word that reaches over `start` ends: that's, 2 kg x 3."""
+    while start < stop and not text[start].isspace() and text[start] not in "+-*/=(":
+        start += 1
+    times = _LEADING_TIMES.match(text, start, stop)
+    return times.end() if times else start
 
 
 def _is_colon(text: str, at: int) -> bool:
@@ -150,11 +175,7 @@ def _is_colon(text: str, at: int) -> bool:
 
 def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
     start, end = _within_brackets(text, start, end, number)
-    equals = text.rfind("=", start, number.start)
-    if equals >= 0 and text[equals - 1 : equals] not in ("<", ">", "!"):
-        name = text[start:equals].strip()
-        if not (len(name) == 1 and name.isalpha()):
-            start = equals + 1
+    start = end - len(last_step(text[start:end]))
     while start < number.start and (text[start] in " \t=*+/^),]}|%!" or _is_article(text, start)):
         start += 1
     if text[start:number.start].strip() in ("-", "–", "−") and _is_bullet(text, start):
@@ -162,6 +183,23 @@ def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
     while end > number.end and (text[end - 1] in " \t=*+-–−/^(,[{<" or _is_article(text, end - 1)):
         end -= 1
     return Value(text[start:end], start, end)
+
+
+def last_step(said: str) -> str:
+    """Return the last of equal steps: of `3 + 4 = 7` the 7; an equation and `x = 7` stay whole."""
+    at = said.rfind("=")
+    if at <= 0 or any(sign in said for sign in "<>≤≥≠!≈"):
+        return said
+    left, right = said[:at].strip(), said[at + 1 :]
+    if "=" in left or (len(left) > 1 and left.isupper() and left.isalpha()):
+        return right
+    unit = _WITH_UNIT.fullmatch(right)
+    if unit and unit[2] in _UNITS.findall(left):
+        return unit[1]
+    if not left or _NAME.fullmatch(left):
+        return said if left else right
+    lost = set(_LETTER.findall(_TIMES.sub("*", left))) - set(_LETTER.findall(right))
+    return said if lost else right
 
 
 def _is_article(text: str, at: int) -> bool:
