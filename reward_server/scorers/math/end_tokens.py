@@ -10,7 +10,7 @@ _END_TOKEN = re.compile(
     r"(?:<\|(?!end_of_box)[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>"
     r"|</?(?:s|eos|bos|pad|unk|eot|eod|eom|end|stop|end_of_turn|start_of_turn|end_of_text"
     r"|endoftext)>"
-    r"|\[/?(?:PAD|EOS|BOS|SEP|CLS|UNK|MASK|END|STOP|EOT|EOD|INST|SYS|USER|ASSISTANT)\])\s{0,9}",
+    r"|\[/[A-Z]{2,20}\]|\[(?:PAD|EOS|BOS|SEP|CLS|UNK|MASK|END|STOP|EOT|EOD|INST|SYS|USER|ASSISTANT)\])\s{0,9}",
     re.IGNORECASE,
 )
 _LONGEST_END_TOKEN = 64

@@ -129,6 +129,8 @@ def _tidied(answer: Answer) -> Answer:
     """Return `answer` with each run of spaces as one, and a small letter of a choice in brackets."""
     if choice := _SMALL_CHOICE.fullmatch(answer.text):
         return answer._replace(text=f"({choice[1] or choice[2]})")
+    if answer.text[:1] == answer.text[-1:] == "*":
+        answer = answer._replace(text=answer.text.strip("*"))
     if "  " in answer.text or "\n" in answer.text or "\t" in answer.text:
         return answer._replace(text=" ".join(answer.text.split()))
     return answer

@@ -18,7 +18,7 @@ _BEFORE_CHARS, _BEHIND_CHARS = 80, 160
 
 # A negation that reaches up to the value: `is not equal to $x = `.
 _NEGATION = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|other\sthan|rather\sthan|instead\sof|different\sfrom|unlike"
+    r"(?:\b(?:not|never|neither|nor|cannot|doubt|anything\sbut|other\sthan|rather\sthan|instead\sof|different\sfrom|unlike"
     r"|except(?:\sfor)?|excluding|nicht|kein|keine|niet|не|n['’]est\spas|pas|no\ses|non\sè|não\sé)"
     r"|n['’]t|不是|不等于|并非|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\s(?:is|was)"
     r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\swould)"
@@ -31,7 +31,7 @@ _NEGATION = re.compile(
 _NEGATING = (
     "not", "NOT", "Not", "n't", "n’t", "ne", "Ne", "nor", "than", "instead", "different", "unlike",
     "xcept", "xclud", "nicht", "kein", "pas", "no es", "non", "não", "не", "不", "并非", "≠", "!=",
-    "wrong", "ncorrect", "false",
+    "wrong", "ncorrect", "false", "doubt", "thing but",
 )  # fmt: skip
 _PASS = r"(?:[\s$.)\]*_,;:!}’'\"”–—-]|\\[)\]]){0,12}"
 _RIGHT = (
@@ -40,10 +40,14 @@ _RIGHT = (
     r"|choice|option))"
 )
 _DENIED = re.compile(
-    _PASS + r"(?:(?:which|that|this|it)\s)?(?:(?:is|was|are|were|would\sbe|seems|looks|appears|must\sbe"
+    _PASS
+    + r"(?:(?:which|that|this|it)\s)?(?:(?:is|was|are|were|would\sbe|seems|looks|appears|must\sbe"
     r"|has\sto\sbe)\s(?:\w{4,12}ly\s|also\s)?(?:wrong|incorrect|false|invalid|impossible|a\smistake"
     r"|an\serror|not\s(?:\w{4,12}ly\s)?" + _RIGHT + r")"
-    r"|(?:is|was|are)n['’]t\s" + _RIGHT + r"|(?:cannot|can['’]t|could\snot|couldn['’]t)\sbe\s" + _RIGHT
+    r"|(?:is|was|are)n['’]t\s"
+    + _RIGHT
+    + r"|(?:cannot|can['’]t|could\snot|couldn['’]t)\sbe\s"
+    + _RIGHT
     + r"|[(\[]?(?:wrong|incorrect|nope)\b|[(\[]no[)\]]|\?\s{0,3}(?:no|nope|wrong)\b"
     r"|(?:是|为)?(?:错误的|错的|不对|不正确)|ist\sfalsch|es\sincorrect[oa]|est\s(?:faux|incorrect)"
     r"|(?:is|was)\s(?:only|just)\sa\sguess|unless\b)",
@@ -61,22 +65,23 @@ _AND = re.compile(r"(?:[\s$)\]*_}]|\\[)\]]){0,12},?\s?(?:and|und|et|y|和)\s(?=[
 _IF = re.compile(
     _PASS + r"(?:\\text\s?\{\s?)?(?:if|when|for|whenever|in\scase|provided|otherwise|else)\b"
 )
-_ANOTHER_CASE = re.compile(r"\b(?:otherwise|else|if|when|for)\b")
+_ANOTHER_CASE = re.compile(
+    r"\b(?:otherwise|else)\b|(?:;|\band\b|\bbut\b)\s(?:if|when|for)\b"
+    r"|(?:[,;]|\band\b|\bbut\b|\bor\b)\s?(?:it\sis\s|is\s)?[^\s,;]{1,30}\s(?:if|when|for)\b"
+)
 _ANOTHER_BEFORE = re.compile(
     r"(?:[;,.]|\band\b|\bbut\b)\s(?:and\s|but\s|while\s)?(?:if|when|for|otherwise|else)\b[^.;\n]{0,60}$"
 )
 _SENTENCE = re.compile(r"\.\s|[\n。]")
 _ALTERNATIVE_BEFORE = re.compile(
-    r"(?:\$(?P<math>[^$\n]{1,60})\$|(?<![\w.,/=^$-])(?P<plain>(?:[A-Za-z]\s{0,2}=\s{0,2})?"
+    r"(?:\$(?P<math>[^$\n]{1,60})\$|(?<![\w.,/=^$-])(?<!\bin\s)(?P<plain>(?:[A-Za-z]\s{0,2}=\s{0,2})?"
     r"[-−]?\$?\d[\d.,/]{0,20}%?))\s{0,2},?\s{0,2}(?P<joint>\bor\b|\band\b|或|或者|oder|и|или)\s{1,2}"
     r"(?:maybe\s|perhaps\s|possibly\s)?(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$(\\\[*]{0,4}$"
 )
 _COMMA_BEFORE = re.compile(
     r"(?<![\w.,/=^$-])(?P<plain>(?:[A-Za-z]\s=\s)?[-−]?\d[\d./]{0,20})\s?,\s{1,2}$"
 )
-_INSTEAD = re.compile(
-    r"\s{0,2}[,;]?\s{0,2}(?:and|but|is|it's|it\sis|,)?\s{0,2}$"
-)
+_INSTEAD = re.compile(r"\s{0,2}[,;]?\s{0,2}(?:and|but|is|it's|it\sis|,)?\s{0,2}$")
 
 
 def negation_before(text: str, start: int) -> str | None:
@@ -169,7 +174,9 @@ def earlier_alternatives(
     the first begins; with `only_or`, those that *or* joins."""
     for _ in range(8):
         tail = text[max(0, start - 12) : start].rstrip(" $(\\[*")
-        if not tail.endswith(("or", "and", "或", "或者", "oder", ",", "=", "maybe", "perhaps", "или")):
+        if not tail.endswith(
+            ("or", "and", "或", "或者", "oder", ",", "=", "maybe", "perhaps", "или")
+        ):
             break
         low = max(0, start - _BEFORE_CHARS)
         found = _ALTERNATIVE_BEFORE.search(text, low, start)

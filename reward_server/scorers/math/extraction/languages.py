@@ -29,6 +29,10 @@ def _heads(words: str, family: Family, comma: bool = False, whole: bool = True) 
     return [Head(word.replace("_", " "), family, comma, whole) for word in words.split()]
 
 
+# Nouns that intermediate steps have as well: behind a marked answer they announce no other.
+WEAK_WORDS = frozenset(
+    "result ergebnis resultado résultat risultato wynik результат 结果 结论 結果 결과".split()
+)
 HEADS: tuple[Head, ...] = (
     *_heads("answer answers result correct_option correct_choice ans", "english"),
     *_heads("antwort ergebnis lösung", "european", comma=True, whole=False),  # German
@@ -56,11 +60,11 @@ HEADS: tuple[Head, ...] = (
     Head("答:", "asian", whole=False),
     *_heads("答え 正解 解答 結果", "asian", whole=False),  # Japanese
     *_heads("답 정답 결과", "asian", whole=False),  # Korean
-    *_heads("故选 故应选 应选 所以选 因此选 故本题选 选项为 选项是", "letter", whole=False),
+    *_heads("选", "letter", whole=False),
 )
 ASCII_HEADS = tuple(head for head in HEADS if head.word.isascii())
 
-_MARKS = r"[\"'*_`”)】\]]{0,4}"  # markdown, quotes and brackets between a noun and its link
+_MARKS = r"[\"'*_`”)】\]}]{0,4}"  # markdown, quotes and brackets between a noun and its link
 _COLON = rf"{_MARKS}\s{{0,2}}(?:[:：=＝]|&#58;){_MARKS}"
 # Between a noun and its verb: `the answer to the question, in simplest form, is`.
 _BETWEEN = (
@@ -69,7 +73,8 @@ _BETWEEN = (
     r"|,[^\n.:=?!;$\\]{1,40},)?"
 )
 ENGLISH = re.compile(
-    rf"(?:{_COLON}|\s[-–—]{{1,2}}\s(?=[(\[*$A-Z])"
+    rf"(?:{_COLON}|\s[-–—]{{1,2}}\s(?=[(\[*$]|(?-i:[A-Z](?![a-z])))"
+    r"|\s(?=\(?(?-i:[A-J])\)?\.?\s{0,3}$)"
     rf"|{_MARKS}{_BETWEEN}\s{{1,3}}(?:(?:is|are|was|were)(?:n['’]t)?|be|equals|becomes"
     r"|(?:comes|works|turns)\sout\s(?:to\sbe|to|as)|(?:comes|simplifies|reduces)\sto)\b"
     r"(?:\s{1,3}(?:not|never)\b)?"
@@ -95,7 +100,10 @@ ASIAN = re.compile(
     rf"(?:{_COLON}|(?<=[:：])|】|\s?(?:应该|应当|应|就|确实|即)?(?:不|并不)?"
     r"(?:是|为|爲|為|等于|选|は|が|은|는|이)(?:选项|选择|项|選択肢)?)\s{0,2}[:：]?"
 )
-LETTER = re.compile(r"(?:择|项|答案)?\s{0,2}[:：]?\s{0,2}(?=[(（【\[]?\s?[A-ZＡ-Ｚ])")
+LETTER = re.compile(
+    r"(?:择|答案|项[为是])?\s{0,2}[:：]?\s{0,2}"
+    r"(?=[(（【\[]?\s?[A-ZＡ-Ｚ]{1,6}\s?[)）】\]]?\s?(?:[.,;:。，；：*]|\s|$|项|选项|是正确|，))"
+)
 LINKS: dict[Family, re.Pattern[str]] = {
     "english": ENGLISH,
     "european": EUROPEAN,
@@ -119,7 +127,7 @@ GOOD_WORDS = frozenset(
     "correct right valid verified confirmed reasonable consistent sound sensible plausible accurate"
     " found obtained shown stated boxed below above here in based supposed expected required known"
     " well also checked justified expressed written asked being provided presented supported"
-    " derived computed calculated determined clear obvious unique final complete indeed within"
+    " derived computed calculated determined clear obvious simple easy straightforward unique final complete indeed within"
     " richtig korrekt correcta correcto correcte corretta corretto correta certo giusta exacte"
     " верный верен правильный правильно juist benar doğru".split()
 )
@@ -127,6 +135,11 @@ BAD_WORDS = frozenset(
     "wrong incorrect invalid mistaken unclear uncertain falsch incorrecta incorrecto incorrecte"
     " fausse faux sbagliata errata errada incorreta неверный неверен неправильный fout salah"
     " yanlış".split()
+)
+# What an answer is said to be besides its value: "an integer", "a whole number".
+KINDS = frozenset(
+    "integer whole positive negative valid natural rational real prime even odd multiple perfect"
+    " number fraction decimal percentage single unique same simple".split()
 )
 GOOD_STARTS = ("正确的", "对的", "正しい", "합당", "맞")
 BAD_STARTS = ("错", "不正确", "不对", "間違", "誤", "틀")

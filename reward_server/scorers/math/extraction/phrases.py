@@ -15,6 +15,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
     HEADS,
     LINKS,
     NEGATES,
+    WEAK_WORDS,
     Head,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.last_value import find_last_value
@@ -33,7 +34,8 @@ _NOT_OURS = re.compile(
     r"\b(?:wrong|incorrect|previous|initial|first|original|naive|naïve|tempting|bad|other|another"
     r"|student['’]s|earlier|old)\s{1,3}$"
     r"|\b(?:if|suppose|supposing|assume|assuming|whether|unless|thought|until|when)"
-    r"\s{1,3}(?:that\s{1,3})?(?:(?:the|this|my|our|your|an)\s{1,3})?(?:(?:final|correct)\s{1,3})?$",
+    r"\s{1,3}(?:that\s{1,3})?(?:(?:the|this|my|our|your|an)\s{1,3})?(?:(?:final|correct)\s{1,3})?$"
+    r"|(?:不|不能|不应|不要|别|勿)$",
     re.IGNORECASE,
 )
 _COMMENTED = re.compile(r"\b(?:this|that|which|above|such)\s{1,3}(?:final\s{1,3})?$", re.IGNORECASE)
@@ -118,7 +120,7 @@ def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> Answer 
     offset = max(begin, len(text) - PHRASE_CHARS)
     said = text[offset:]
     for each in _announcements(said):
-        if only_values and each.head.word == "a":
+        if only_values and (each.head.word == "a" or each.head.word in WEAK_WORDS):
             continue
         found = told(said, each.start, each.head.comma, each.denied)
         if found is None or _is_comment(found, each) or (only_values and not found.is_value):

@@ -38,7 +38,7 @@ _SIGNS = (
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
-    r"\b(?:(?:actually|wait|no|sorry|rather)[,:—–-]? {1,3}(?:(?:it|that|this|the value|the result|x)"
+    r"\b(?:(?:(?:actually|wait|sorry|rather)[,:—–-]?|no[,:—–-]) {1,3}(?:(?:it|that|this|the value|the result|x)"
     r"(?:'s| is| should be| must be| equals)? {1,3}|= {0,3})?|correction: {1,3}|(?:it|this|that|which)"
     r" should (?:be|have been) {1,3})(?P<value>[$\\(]{0,3}[-−]?\d[\d.,/]{0,20})",
     re.IGNORECASE,
@@ -63,7 +63,7 @@ def retracted(response: str, answer: Answer) -> str | None:
     if found := _RETRACTION.search(near):
         return found[0]
     corrected = _CORRECTION.search(response, behind, behind + TAIL_CHARS)
-    if corrected and corrected["value"].strip("$\\(.,") not in answer.text:
+    if corrected and corrected["value"].strip("$\\(.,") != answer.text.strip("$ "):
         return corrected[0]
     return None
 

@@ -13,6 +13,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
     ENDINGS,
     GOOD_STARTS,
     GOOD_WORDS,
+    KINDS,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.places import ANSWER_MAX_CHARS
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
@@ -25,7 +26,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import (
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 
-_MARKS = re.compile(r"[\s*_`\"“”「『#>]*")
+_MARKS = re.compile(r"[\s*_`\"“”「『#>}]*+(?:-{3,40}\s*+)?[*_`\"“「『]*+")
 _SENTENCE_END = re.compile(r"\n|<\||[。！？]|(?<=\S)\.(?=\s|$)")
 _QUOTES = {'"': '"', "“": "”", "`": "`", "*": "*", "「": "」", "『": "』"}
 # Where a told value ends although its sentence goes on: `C because …`, `5, not 6`, `4 (four)`.
@@ -38,6 +39,7 @@ _GOES_ON = re.compile(
     r"|[,，](?=[\u4e00-\u9fff])"
     r"|\s?[（(](?=[A-Za-zÀ-ÿ\u4e00-\u9fff]{2})(?!(?:mod|or|if|and|unless|when|for|where|maybe"
     r"|perhaps|possibly|not)\b)"
+    r"|\sand\s(?=(?:we|i|it|this|that|so|the|can|they|you)\b)"
     r"|\sis\s(?:the\s)?(?:correct|right|best)\b(?!\sonly)"
     r"|,\s(?=(?:altogether|in\stotal|exactly|respectively|as)\b)",
     re.IGNORECASE,
@@ -53,7 +55,21 @@ _LEADS = ("is ", "are ", "it is ", "it's ", "that is ", "simply ", "just ", "opt
 _DIGIT = re.compile(r"\d")
 _WORDS = re.compile(r"[^\W\d_]+")
 _STATED = frozenset(
-    ["true", "false", "yes", "no", "none", "undefined", "正确", "错误", "是", "否", "sí", "oui", "non"]
+    [
+        "true",
+        "false",
+        "yes",
+        "no",
+        "none",
+        "undefined",
+        "正确",
+        "错误",
+        "是",
+        "否",
+        "sí",
+        "oui",
+        "non",
+    ]
 )
 _LOCAL_NUMBER = re.compile(
     r"(?<![\w.,])\d{1,3}(?:(?:\.|[\u0020\u00a0\u2009\u202f](?=\d{3}(?!\d)))\d{3})+(?:,\d+)?(?![\d.,]?\d)"
@@ -90,6 +106,8 @@ def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
         return Told(said, begin, maths.end, not denied, True)
     stop = _SENTENCE_END.search(text, begin)
     end = stop.start() if stop else len(text)
+    if text.startswith("\\begin{", begin):
+        end = _end_of_environment(text, begin, end)
     if mark in _QUOTES and begin > start:
         quoted = text.find(_QUOTES[mark], begin, min(end, begin + 200))
         end = quoted if quoted >= 0 else end
@@ -106,7 +124,16 @@ def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
     said = said.strip().rstrip(".").strip("*")
     if not said:
         return None
-    return Told(said[:ANSWER_MAX_CHARS], begin, end, False, False, _is_comment(said), _is_working(said))
+    return Told(
+        said[:ANSWER_MAX_CHARS], begin, end, False, False, _is_comment(said), _is_working(said)
+    )
+
+
+def _end_of_environment(text: str, begin: int, end: int) -> int:
+    """Return where the environment that begins at `begin` ends, for it has lines of its own."""
+    closing = text.find("\\end{", begin, begin + ANSWER_MAX_CHARS)
+    brace = text.find("}", closing) if closing >= 0 else -1
+    return max(end, brace + 1)
 
 
 def _is_cut(said: str) -> bool:
@@ -122,6 +149,8 @@ def _is_comment(said: str) -> bool:
         return False
     if words[0] in ("also", "indeed", "therefore", "clearly", "not", "in") and len(words) > 1:
         words = words[1:]
+    if words[0] in ("a", "an", "the") and len(words) > 1 and words[1] in KINDS:
+        return True
     first = words[0]
     return (
         first in GOOD_WORDS or first in BAD_WORDS or first.startswith((*GOOD_STARTS, *BAD_STARTS))
@@ -165,7 +194,7 @@ def _goes_on_with_others(rest: str) -> bool:
 
 def _plain(said: str) -> str:
     """`said` without the marks and end tokens around it."""
-    said = without_end_tokens(said.strip()).strip(" \t*_`\"”」』】。").rstrip(".").rstrip()
+    said = without_end_tokens(said.strip()).strip(' \t*_`"”」』】。').rstrip(".").rstrip()
     if said.endswith("}") and said.count("{") < said.count("}"):
         said = said.rstrip("}").rstrip("\"' ")
     if said.endswith(")") and len(said) == 2 and said[0].isalpha():
@@ -234,7 +263,9 @@ def _localised(said: str) -> str:
 
 def _in_english(found: re.Match[str]) -> str:
     number = found[0]
-    if number.startswith("0.") or ("," not in number and number.count(".") == 1 and len(number) < 5):
+    if number.startswith("0.") or (
+        "," not in number and number.count(".") == 1 and len(number) < 5
+    ):
         return number
     whole, _, decimals = number.replace("{", "").replace("}", "").partition(",")
     whole = "".join(filter(str.isdigit, whole))

@@ -132,7 +132,12 @@ def is_expression(text: str) -> bool:
     if not text or len(text) > _LOOK_LEFT or text in ("a", "I"):
         return False
     pieces = _PIECE.findall(text)
-    if len(pieces) > 2 and _is_label(pieces[-1]) and len(pieces[-1]) > 1 and pieces[-3][-1].isdigit():
+    if (
+        len(pieces) > 2
+        and _is_label(pieces[-1])
+        and len(pieces[-1]) > 1
+        and pieces[-3][-1].isdigit()
+    ):
         return False  # 52 WPM
     return all(map(_is_part, pieces)) and any(p[0].isalnum() for p in pieces)
 
@@ -178,7 +183,7 @@ def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
     start = end - len(last_step(text[start:end]))
     while start < number.start and (text[start] in " \t=*+/^),]}|%!" or _is_article(text, start)):
         start += 1
-    if text[start:number.start].strip() in ("-", "–", "−") and _is_bullet(text, start):
+    if text[start : number.start].strip() in ("-", "–", "−") and _is_bullet(text, start):
         start = number.start
     while end > number.end and (text[end - 1] in " \t=*+-–−/^(,[{<" or _is_article(text, end - 1)):
         end -= 1
