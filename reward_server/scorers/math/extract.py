@@ -114,7 +114,7 @@ def _is_short(text: str) -> bool:
 
 
 def _with_alternatives(said: str, answer: Answer) -> Answer:
-    """Return `answer` with the other values that *or* joins to it outside its mark: `\\boxed{5} or 6`."""
+    """Return `answer` with the values that *or* joins on outside its mark: `\\boxed{5} or 6`."""
     if answer.place == "last_value" or not answer.text:
         return answer
     text, lead = answer.text, answer.lead
@@ -126,7 +126,7 @@ def _with_alternatives(said: str, answer: Answer) -> Answer:
 
 
 def _tidied(answer: Answer) -> Answer:
-    """Return `answer` with each run of spaces as one, and a small letter of a choice in brackets."""
+    """Return `answer` with each run of spaces as one, and a choice's small letter in brackets."""
     if choice := _SMALL_CHOICE.fullmatch(answer.text):
         return answer._replace(text=f"({choice[1] or choice[2]})")
     if answer.text[:1] == answer.text[-1:] == "*":
@@ -137,6 +137,6 @@ def _tidied(answer: Answer) -> Answer:
 
 
 def extract_boxed_answer(text: str) -> str | None:
-    r"""Return what the last closed `\boxed{}` (or `\fbox{}`) of `text` holds, or None without one."""
+    r"""Return what the last `\boxed{}` (or `\fbox{}`) of `text` holds, or None without one."""
     box = last_box(text)
     return box.text.strip() if box and box.closed else None

@@ -1,4 +1,4 @@
-"""See what a response says directly beside its answer: *not* before it, *is wrong* or *or 6* behind.
+"""See what a response says directly beside its answer: *not* before it, *is wrong* behind it.
 
 Every look is at a bounded piece of text.
 """
@@ -11,6 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     NUMBER,
     Value,
     is_expression,
+    last_match,
     math_at,
 )
 
@@ -56,7 +57,8 @@ _DENIED = re.compile(
 # What may follow *or* instead of a value and hedges all the same.
 _OR = re.compile(
     r"(?:[\s$)\]*_,}]|\\[)\] ,;]){0,12}(?:\\text\s?\{\s?)?"
-    r"(?:\b(?:or|oder|ou)\b|或者?|或是|или|または|또는)(?:\s|\\[,; ]|\\q?quad(?![a-z])){0,4}\}?\s{0,3}"
+    r"(?:\b(?:or|oder|ou)\b|或者?|或是|или|または|또는)"
+    r"(?:\s|\\[,; ]|\\q?quad(?![a-z])){0,4}\}?\s{0,3}"
     r"(?:(?:maybe|perhaps|possibly|even|also|equivalently|alternatively|it(?:'s|\sis|\scould\sbe)"
     r"|[A-Za-z]\s{0,2}=),?\s{0,3})?"
 )
@@ -105,9 +107,7 @@ def value_instead(text: str, start: int) -> Value | None:
     if text[end - 1 : end] == "$":
         begin = text.rfind("$", low, end - 1)
         return math_at(text, begin) if begin >= 0 else None
-    last = None
-    for last in NUMBER.finditer(text, low, end):
-        pass
+    last = last_match(NUMBER, text, low, end)
     if last is None or last.end() != end or negation_before(text, last.start()):
         return None
     return Value(last[0], last.start(), last.end())

@@ -1,4 +1,4 @@
-"""Find boxed answers, from the end of the text back: `\\boxed{5}`, `<|begin_of_box|>5<|end_of_box|>`."""
+"""Find boxed answers from the end of a text back: `\\boxed{}`, `<|begin_of_box|><|end_of_box|>`."""
 
 from __future__ import annotations
 

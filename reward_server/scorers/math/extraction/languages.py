@@ -25,13 +25,18 @@ class Head(NamedTuple):
     whole: bool = True
 
 
-def _heads(words: str, family: Family, comma: bool = False, whole: bool = True) -> list[Head]:
-    return [Head(word.replace("_", " "), family, comma, whole) for word in words.split()]
+def words(listed: str) -> frozenset[str]:
+    """Return the words of `listed`."""
+    return frozenset(listed.split())
+
+
+def _heads(listed: str, family: Family, comma: bool = False, whole: bool = True) -> list[Head]:
+    return [Head(word.replace("_", " "), family, comma, whole) for word in listed.split()]
 
 
 # Nouns that intermediate steps have as well: behind a marked answer they announce no other.
-WEAK_WORDS = frozenset(
-    "result ergebnis resultado résultat risultato wynik результат 结果 结论 結果 결과".split()
+WEAK_WORDS = words(
+    "result ergebnis resultado résultat risultato wynik результат 结果 结论 結果 결과"
 )
 HEADS: tuple[Head, ...] = (
     *_heads("answer answers result correct_option correct_choice ans", "english"),
@@ -123,23 +128,24 @@ ENDINGS = ("です", "である", "だ", "となります", "になります", "
 DENIALS = ("ではな", "ではあり", "じゃな", "でない", "아니", "아닙", "不是", "नहीं", "ไม่ใช่", "değil")
 
 # Words of a comment on an answer, which is no answer: "This answer is correct."
-GOOD_WORDS = frozenset(
+GOOD_WORDS = words(
     "correct right valid verified confirmed reasonable consistent sound sensible plausible accurate"
     " found obtained shown stated boxed below above here in based supposed expected required known"
     " well also checked justified expressed written asked being provided presented supported"
-    " derived computed calculated determined clear obvious simple easy straightforward unique final complete indeed within"
+    " derived computed calculated determined clear obvious simple easy straightforward unique final"
+    " complete indeed within"
     " richtig korrekt correcta correcto correcte corretta corretto correta certo giusta exacte"
-    " верный верен правильный правильно juist benar doğru".split()
+    " верный верен правильный правильно juist benar doğru"
 )
-BAD_WORDS = frozenset(
+BAD_WORDS = words(
     "wrong incorrect invalid mistaken unclear uncertain falsch incorrecta incorrecto incorrecte"
     " fausse faux sbagliata errata errada incorreta неверный неверен неправильный fout salah"
-    " yanlış".split()
+    " yanlış"
 )
 # What an answer is said to be besides its value: "an integer", "a whole number".
-KINDS = frozenset(
+KINDS = words(
     "integer whole positive negative valid natural rational real prime even odd multiple perfect"
-    " number fraction decimal percentage single unique same simple".split()
+    " number fraction decimal percentage single unique same simple"
 )
 GOOD_STARTS = ("正确的", "对的", "正しい", "합당", "맞")
 BAD_STARTS = ("错", "不正确", "不对", "間違", "誤", "틀")

@@ -17,6 +17,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     is_expression,
     is_prose,
     joined_math_at,
+    last_match,
     last_number,
     last_step,
     separator,
@@ -93,7 +94,7 @@ def _whole(text: str, end: int) -> Answer | None:
 
 
 def _line(text: str, start: int, end: int) -> Value | None:
-    """The last line, or what its last sentence says of something, if all of it is one expression."""
+    """The last line, or what its last sentence says of something, if that is an expression."""
     begin = max(text.rfind("\n", start, end) + 1, start)
     line = text[begin:end]
     bare = line.strip(" \t*_`.=").rstrip(",;")
@@ -101,9 +102,7 @@ def _line(text: str, start: int, end: int) -> Value | None:
         return _steps(bare, text.index(bare, begin), end)
     low = max(begin, end - 2 * _WHOLE_CHARS)
     low = max(low, text.rfind(". ", low, end - 1) + 1, text.rfind("。", low, end - 1) + 1)
-    copula = None
-    for copula in _COPULA.finditer(text, low, end):
-        pass
+    copula = last_match(_COPULA, text, low, end)
     if copula is None:
         return None
     bare = text[copula.end() : end].strip(" \t*_`.").rstrip(",;")

@@ -17,7 +17,8 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import sepa
 
 _HEADING = re.compile(
     r"[*_ ]{0,4}(?:(?:the|my) )?(?:(?:final|correct) )?(?:answer|result|solution|conclusion|summary"
-    r"|explanation|verification|check|note|steps?(?: \d{1,3})?|最终答案|答案|结论|解答)[*_: ：]{0,6}",
+    r"|explanation|verification|check|note|steps?(?: \d{1,3})?|最终答案|答案|结论|解答)"
+    r"[*_: ：]{0,6}",
     re.IGNORECASE,
 )
 _OPENING, _CLOSING = "<answer>", "</answer>"

@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     Answer,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.told import Told, told
+from touchstone_rewards.reward_server.scorers.math.extraction.values import last_match
 
 MOST_TRIES = 32  # announcements of one noun that are looked at, from the last one back
 _MARKED_A = re.compile(r"^[ \t]{0,8}[*_]{0,2}A[*_]{0,2}[ \t]{0,8}:[*_]{0,2}", re.MULTILINE)
@@ -105,9 +106,7 @@ def _announcements(text: str) -> list[_Announced]:
     there = [head for head in heads if head.word in lowered]
     found = [each for head in there for each in _occurrences(text, lowered, head)]
     if "A" in text:
-        marked = None
-        for marked in _MARKED_A.finditer(text):
-            pass
+        marked = last_match(_MARKED_A, text, 0, len(text))
         if marked is not None:
             head = Head("a", "english")
             found.append(_Announced(head, marked.start(), marked.end(), True, False, False))

@@ -17,13 +17,16 @@ _RETRACTION = re.compile(
     r"|made (?:a|an) (?:mistake|error)|was wrong)\b"
     r"|\bI(?:'m| am) (?:not (?:so |very |really )?(?:sure|certain)|unsure|guessing)\b|\bno,? wait\b"
     r"|\bjust kidding\b|\bscratch that\b|\bon second thought|\bmy mistake\b|\boops\b"
-    r"|\b(?:that|this|it|which|(?:this|that|the|my|our) (?:final )?(?:answer|result|value|solution))"
+    r"|\b(?:that|this|it|which"
+    r"|(?:this|that|the|my|our) (?:final )?(?:answer|result|value|solution))"
     r"(?: is| was|'s| must be| seems)"
     r" (?:wrong|incorrect|false|mistaken|invalid|not (?:right|correct|valid|true))\b"
-    r"|\b(?:that|this|it|answer) (?:isn't|wasn't|can't be|cannot be|could not be) (?:right|correct)\b"
+    r"|\b(?:that|this|it|answer) (?:isn't|wasn't|can't be|cannot be|could not be)"
+    r" (?:right|correct)\b"
     r"|\b(?:that|it)'s not (?:right|correct)\b"
     r"|\bthe answer is not\b|\bignore (?:the|that|this)\b"
-    r"|答案(?:是)?(?:错|不对|不正确|有误)|(?:算|做|弄|写)错了|(?:Antwort|Ergebnis) ist (?:falsch|nicht)"
+    r"|答案(?:是)?(?:错|不对|不正确|有误)|(?:算|做|弄|写)错了"
+    r"|(?:Antwort|Ergebnis) ist (?:falsch|nicht)"
     r"|(?:respuesta|resultado) (?:es incorrect|no es correct|está mal)"
     r"|réponse (?:est (?:fausse|incorrecte)|n'est pas correcte)|ответ (?:неверн|неправильн)",
     re.IGNORECASE,
@@ -32,15 +35,17 @@ _RETRACTION = re.compile(
 _SIGNS = (
     "refuse", "give up", "cannot", "can't", "can not", "know", "take", "mistake", "error", "wrong",
     "sure", "certain", "guess", "wait", "kidding", "scratch", "second thought", "oops", "incorrect",
-    "false", "invalid", "not ", "n't ", "ignore", "答案", "错了", "falsch", "nicht", "mal", "correct",
-    "fausse", "неверн", "неправильн", "actually", "sorry", "rather", "no", "correction", "should",
+    "false", "invalid", "not ", "n't ", "ignore", "答案", "错了", "falsch", "nicht", "mal",
+    "correct", "fausse", "неверн", "неправильн", "actually", "sorry", "rather", "no",
+    "correction", "should",
 )  # fmt: skip
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
-    r"\b(?:(?:(?:actually|wait|sorry|rather)[,:—–-]?|no[,:—–-]) {1,3}(?:(?:it|that|this|the value|the result|x)"
-    r"(?:'s| is| should be| must be| equals)? {1,3}|= {0,3})?|correction: {1,3}|(?:it|this|that|which)"
-    r" should (?:be|have been) {1,3})(?P<value>[$\\(]{0,3}[-−]?\d[\d.,/]{0,20})",
+    r"\b(?:(?:(?:actually|wait|sorry|rather)[,:—–-]?|no[,:—–-]) {1,3}"
+    r"(?:(?:it|that|this|the value|the result|x)(?:'s| is| should be| must be| equals)? {1,3}"
+    r"|= {0,3})?|correction: {1,3}|(?:it|this|that|which) should (?:be|have been) {1,3})"
+    r"(?P<value>[$\\(]{0,3}[-−]?\d[\d.,/]{0,20})",
     re.IGNORECASE,
 )
 

@@ -14,6 +14,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
     GOOD_STARTS,
     GOOD_WORDS,
     KINDS,
+    words,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.places import ANSWER_MAX_CHARS
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
@@ -46,10 +47,12 @@ _GOES_ON = re.compile(
 )
 _LETTER = re.compile(r"\(?(?P<letter>[A-J])\)?(?:\s?[-–—,:]\s|\s?\)\s)(?P<rest>[a-z].*)", re.DOTALL)
 _HEDGES = frozenset(["or", "and", "but", "if", "unless", "maybe", "perhaps", "possibly", "not"])
-_UNSURE = _HEDGES | frozenset(
+_UNSURE = _HEDGES | words(
     "either neither about approximately around nearly almost roughly least most between unknown"
-    " undefined cannot never no guess guessing unsure".split()
+    " undefined cannot never no guess guessing unsure"
 )
+_COMMENTS = GOOD_WORDS | BAD_WORDS
+_TURNING = TURNING_WORDS | _HEDGES
 _ALONE = re.compile(r"\b[A-J]\b")
 _LEADS = ("is ", "are ", "it is ", "it's ", "that is ", "simply ", "just ", "option ", "choice ")
 _DIGIT = re.compile(r"\d")
@@ -144,23 +147,21 @@ def _is_cut(said: str) -> bool:
 
 
 def _is_comment(said: str) -> bool:
-    words = _WORDS.findall(said.lower())[:3]
-    if not words:
-        return False
-    if words[0] in ("also", "indeed", "therefore", "clearly", "not", "in") and len(words) > 1:
-        words = words[1:]
-    if words[0] in ("a", "an", "the") and len(words) > 1 and words[1] in KINDS:
-        return True
-    first = words[0]
-    return (
-        first in GOOD_WORDS or first in BAD_WORDS or first.startswith((*GOOD_STARTS, *BAD_STARTS))
-    )
+    first, second, *_ = [*_words_of(said)[:3], "", ""]
+    if first in ("a", "an", "the"):
+        return second in KINDS
+    if second and first in ("also", "indeed", "therefore", "clearly", "not"):
+        first = second
+    return first in _COMMENTS or first.startswith((*GOOD_STARTS, *BAD_STARTS))
+
+
+def _words_of(said: str) -> list[str]:
+    return _WORDS.findall(said.lower())
 
 
 def _is_working(said: str) -> bool:
     """Tell whether `said` is a sentence with numbers, and with no word that hedges."""
-    words = set(_WORDS.findall(said.lower()))
-    return is_prose(said) and bool(_DIGIT.search(said)) and not words & _UNSURE
+    return is_prose(said) and bool(_DIGIT.search(said)) and not _UNSURE & set(_words_of(said))
 
 
 def _value_of(said: str, begin: int, cut: int) -> Value | None:
@@ -188,8 +189,7 @@ def _stepped(said: str) -> str:
 
 
 def _goes_on_with_others(rest: str) -> bool:
-    words = rest.split(None, 1)
-    return words[0].lower().strip(",") in _HEDGES or bool(_ALONE.search(rest))
+    return rest.split()[0].lower().strip(",") in _HEDGES or bool(_ALONE.search(rest))
 
 
 def _plain(said: str) -> str:
@@ -218,11 +218,10 @@ def _is_value(said: str) -> bool:
     lowered = said.lower()
     if lowered in _STATED:
         return True
-    words = set(lowered.split())
-    if words & TURNING_WORDS or words & _HEDGES:
+    if _TURNING & set(lowered.split()):
         return False
     if said[0].isdigit() or said[0] in "-−–+.$\\(|[{√π€£¥":
-        return not is_prose(said) or len(_WORDS.findall(said)) <= 4 and _is_counted(said)
+        return not is_prose(said) or (len(_WORDS.findall(said)) <= 4 and _is_counted(said))
     return is_expression(said)
 
 

@@ -6,8 +6,10 @@ Nothing is read here: a value is a stretch of text that looks like one.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import NamedTuple
 
+from touchstone_rewards.reward_server.scorers.math.extraction.languages import words
 from touchstone_rewards.reward_server.scorers.math.extraction.places import ANSWER_MAX_CHARS
 
 MOST_JOINED = 64  # values that `and`, `or` and commas make one answer
@@ -30,10 +32,11 @@ _UNITS = re.compile(r"\d ?([A-Za-z]{1,3})(?![A-Za-z])")
 _WITH_UNIT = re.compile(r" ?(\$?\d[\d.,]{0,30}) ?([A-Za-z]{1,3})")
 _LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 _SIGNS = frozenset("+-*/^=<>≤≥≠≈×·÷√π∞±−–()[]{}|_!'°%,²³∪∩∈∅\\")
-_FUNCTIONS = frozenset(
-    "sqrt sin cos tan cot sec csc ln log exp pi mod arcsin arccos arctan min max gcd lcm".split()
+_FUNCTIONS = words(
+    "sqrt sin cos tan cot sec csc ln log exp pi mod arcsin arccos arctan min max gcd lcm"
 )
 _ARTICLES = frozenset(["a", "A", "I"])
+_NUMBER_CHARS = 60  # most numbers are shorter
 _LOOK_LEFT, _LOOK_RIGHT = 240, 120  # characters of an expression around its last number
 
 
@@ -95,21 +98,20 @@ def separator(joint: str) -> str:
 
 def last_number(text: str, start: int, end: int) -> Value | None:
     """Return the last number of `text[start:end]`."""
-    if text.isascii():
+    last = None
+    if text.isascii():  # begin near the last digit, for most texts are long
         digit = max(text.rfind(each, start, end) for each in "0123456789")
         if digit < 0:
             return None
-        for back in (60, ANSWER_MAX_CHARS):
-            last = None
-            for last in NUMBER.finditer(text, max(start, digit - back), end):
-                pass
-            if last is not None:
-                return Value(last[0], last.start(), last.end())
-        return None
-    last = None
-    for last in NUMBER.finditer(text, start, end):
-        pass
+        last = last_match(NUMBER, text, max(start, digit - _NUMBER_CHARS), end)
+    last = last or last_match(NUMBER, text, start, end)
     return None if last is None else Value(last[0], last.start(), last.end())
+
+
+def last_match(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
+    """Return the last match of `pattern` in `text[start:end]`."""
+    last = deque(pattern.finditer(text, start, end), maxlen=1)
+    return last[0] if last else None
 
 
 def _is_part(piece: str) -> bool:
