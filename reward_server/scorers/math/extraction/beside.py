@@ -21,10 +21,10 @@ _BEFORE_CHARS, _BEHIND_CHARS = 80, 160
 _NEGATION = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|doubt|anything\sbut|other\sthan|rather\sthan|instead\sof|different\sfrom|unlike"
     r"|except(?:\sfor)?|excluding|nicht|kein|keine|niet|не|n['’]est\spas|pas|no\ses|non\sè|não\sé)"
-    r"|n['’]t|不是|不等于|并非|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\s(?:is|was)"
-    r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\swould)"
-    r"(?:\s{1,3}(?:be|equal|equals|to|the|a|an|exactly|simply|just|answer|value|same|as|is|get|have"
-    r"|obtain|find|accept|think|it|that|true|correct|so|case|mean|option|choice|become)\b){0,5}"
+    r"|n['’]t|不是|不等于|并非"
+    r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\s(?:is|was|would))"
+    r"(?:[ \t]{1,3}(?:be|equal|equals|to|the|a|an|exactly|simply|just|answer|value|same|as|is|get"
+    r"|have|obtain|find|accept|think|it|that|true|correct|so|case|mean|option|choice|become)\b){0,5}"
     r"\s{0,3}(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$*_\"“(\[\\]{0,6}$"
     r"|(?:≠|\\neq?(?![a-z])|!=)[\s$*({]{0,6}$",
     re.IGNORECASE,
@@ -49,7 +49,8 @@ _DENIED = re.compile(
     + _RIGHT
     + r"|(?:cannot|can['’]t|could\snot|couldn['’]t)\sbe\s"
     + _RIGHT
-    + r"|[(\[]?(?:wrong|incorrect|nope)\b|[(\[]no[)\]]|\?\s{0,3}(?:no|nope|wrong)\b"
+    + r"|(?:[(\[]|(?<=[,.:;?!—–-])|(?<=[,.:;?!—–-]\s))(?:wrong|incorrect|nope)\b"
+    r"|(?:wrong|incorrect)(?=[.!)\]]|\s{0,3}$)|[(\[]no[)\]]|\?\s{0,3}(?:no|nope|wrong)\b"
     r"|(?:是|为)?(?:错误的|错的|不对|不正确)|ist\sfalsch|es\sincorrect[oa]|est\s(?:faux|incorrect)"
     r"|(?:is|was)\s(?:only|just)\sa\sguess|unless\b)",
     re.IGNORECASE,

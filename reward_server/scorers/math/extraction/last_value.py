@@ -12,6 +12,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.beside import (
 from touchstone_rewards.reward_server.scorers.math.extraction.places import TAIL_CHARS, Answer
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     MOST_JOINED,
+    NUMBER,
     Value,
     expression_around,
     is_expression,
@@ -21,6 +22,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     last_number,
     last_step,
     separator,
+    without_unit,
 )
 
 _DELIMITERS = (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
@@ -34,6 +36,9 @@ _COPULA = re.compile(
 )
 _CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
 _CONNECTIVE = re.compile(r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also)\b", re.I)
+_ARITHMETIC = re.compile(r"[\d)] ?(?:[-+*/x×÷]) ?[$(]?\d[\d.,]{0,20}%?(?: [a-z]{1,12})? ?$")
+_ASIDE = re.compile(r" ?[A-Za-z][^,;:.=<>\n]{0,160}")  # what is counted, and what for
+_HEDGED = re.compile(r"\b(?:or|not|maybe|but|no|wrong|rather|instead|if|else|unless|never)\b")
 _WHOLE_CHARS = 200
 
 
@@ -111,14 +116,35 @@ def _line(text: str, start: int, end: int) -> Value | None:
 
 def _steps(bare: str, at: int, end: int) -> Value:
     last = last_step(bare)
-    return Value(last.strip(), at + len(bare) - len(last), end)
+    begin = at + len(bare) - len(last)
+    return Value(without_unit(last.strip(), bare[: begin - at]), begin, end)
 
 
 def _last(text: str, start: int, end: int) -> Value | None:
     maths, number = _last_math(text, start, end), last_number(text, start, end)
     if maths and (number is None or maths.end >= number.end):
         return maths
-    return expression_around(text, number) if number else None
+    if number is None:
+        return None
+    return expression_around(text, _computed(text, start, number) or number)
+
+
+def _computed(text: str, start: int, last: Value) -> Value | None:
+    """The number behind the last `=` of the sentence that `last` ends: of *3 * 5 = 15 laps in 5
+    minutes* the 15."""
+    low = max(start, last.start - _WHOLE_CHARS, text.rfind("\n", start, last.start) + 1)
+    low = max(low, text.rfind(". ", low, last.start) + 1)
+    equals = text.rfind("=", low, last.start)
+    if equals < 0 or not _ARITHMETIC.search(text, max(low, equals - 30), equals):
+        return None
+    number = NUMBER.match(text, equals + 1 + (text[equals + 1 : equals + 2] == " "))
+    if number is None or not number[0] or number.end() >= last.start:
+        return None
+    if not _ASIDE.fullmatch(text, number.end(), last.start):
+        return None
+    if _HEDGED.search(text, number.end(), last.end):
+        return None
+    return Value(number[0], number.start(), number.end())
 
 
 def _last_math(text: str, start: int, end: int) -> Value | None:

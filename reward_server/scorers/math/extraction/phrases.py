@@ -32,11 +32,11 @@ _HEADING = re.compile(r"[ \t#*_:]{0,12}\n")
 _HEADING_LEAD = re.compile(r"(?:^|\n)[ \t#>*_\d.)]{0,12}(?:the |my |our )?(?:final |correct )?$")
 # What stands before *answer* when it is not the response's own answer.
 _NOT_OURS = re.compile(
-    r"\b(?:wrong|incorrect|previous|initial|first|original|naive|naïve|tempting|bad|other|another"
+    r"\b(?:wrong|incorrect|previous|initial|first|second|third|next|original|naive|naïve|tempting|bad|other|another"
     r"|student['’]s|earlier|old)\s{1,3}$"
     r"|\b(?:if|suppose|supposing|assume|assuming|whether|unless|thought|until|when)"
     r"\s{1,3}(?:that\s{1,3})?(?:(?:the|this|my|our|your|an)\s{1,3})?(?:(?:final|correct)\s{1,3})?$"
-    r"|(?:不|不能|不应|不要|别|勿)$",
+    r"|/\s?$|\bper\s$|(?:不|不能|不应|不要|别|勿)$",
     re.IGNORECASE,
 )
 _COMMENTED = re.compile(r"\b(?:this|that|which|above|such)\s{1,3}(?:final\s{1,3})?$", re.IGNORECASE)

@@ -42,9 +42,10 @@ _SIGNS = (
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
-    r"\b(?:(?:(?:actually|wait|sorry|rather)[,:—–-]?|no[,:—–-]) {1,3}"
-    r"(?:(?:it|that|this|the value|the result|x)(?:'s| is| should be| must be| equals)? {1,3}"
-    r"|= {0,3})?|correction: {1,3}|(?:it|this|that|which) should (?:be|have been) {1,3})"
+    r"\b(?:(?:(?:actually|wait|sorry|rather|no)[,—–-]|actually) {1,3}"
+    r"(?:it|that|this|the value|the result|x)(?:'s| is| should be| must be| equals| =) {1,3}"
+    r"|(?:actually|wait|sorry|rather|no)[,—–-] {1,3}|correction: {1,3}"
+    r"|(?:it|this|that|which) should (?:be|have been) {1,3})"
     r"(?P<value>[$\\(]{0,3}[-−]?\d[\d.,/]{0,20})",
     re.IGNORECASE,
 )

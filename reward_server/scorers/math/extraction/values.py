@@ -27,6 +27,7 @@ _DIGIT = re.compile(r"\d")
 _PIECE = re.compile(r"\\[a-zA-Z]+|[^\W\d_]+|\d+(?:[.,]\d+)*|\s+|.", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z](?:_\{?\w{1,3}\}?)?'?(?:\([a-z]\))?")
 _TIMES = re.compile(r"(?<=[\d%)]) ?x ?(?=[\d($])")
+_COUNTED_STEP = re.compile(r"[A-Z][a-z]{2,12} \d{1,3}$")
 _LEADING_TIMES = re.compile(r"\s?[x×] (?=[\d(])")
 _UNITS = re.compile(r"\d ?([A-Za-z]{1,3})(?![A-Za-z])")
 _WITH_UNIT = re.compile(r" ?(\$?\d[\d.,]{0,30}) ?([A-Za-z]{1,3})")
@@ -162,8 +163,6 @@ def expression_around(text: str, number: Value) -> Value:
         if piece[0] == "!" and not text[piece.end() : piece.end() + 2].strip():
             break
         end = piece.end()
-    if not any(sign in text[number.end : end] for sign in "+-*/^=<>()[]{}|_,:−"):
-        end = number.end + len(text[number.end : end]) - len(text[number.end : end].lstrip("%°"))
     return _trimmed(text, start, end, number)
 
 
@@ -176,13 +175,18 @@ def _behind_word(text: str, start: int, stop: int) -> int:
 
 
 def _is_colon(text: str, at: int) -> bool:
-    """Tell whether a ratio's colon stands at `at`, digits on both sides."""
-    return text[at] == ":" and text[at - 1 : at].isdigit() and text[at + 1 : at + 2].isdigit()
+    """Tell whether a ratio's colon stands at `at`, digits on both sides; not in `Day 3:210`."""
+    if text[at] != ":" or not text[at - 1 : at].isdigit() or not text[at + 1 : at + 2].isdigit():
+        return False
+    return _COUNTED_STEP.search(text, max(0, at - 24), at) is None
 
 
 def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
     start, end = _within_brackets(text, start, end, number)
     start = end - len(last_step(text[start:end]))
+    behind = text[number.end : end]
+    if not any(sign in behind for sign in "+-*/^=<>()[]{}|_,:−"):  # a unit at most
+        end -= len(behind.lstrip("%°"))
     while start < number.start and (text[start] in " \t=*+/^),]}|%!" or _is_article(text, start)):
         start += 1
     if text[start : number.start].strip() in ("-", "–", "−") and _is_bullet(text, start):
@@ -202,11 +206,17 @@ def last_step(said: str) -> str:
         return right
     unit = _WITH_UNIT.fullmatch(right)
     if unit and unit[2] in _UNITS.findall(left):
-        return unit[1]
+        return right
     if not left or _NAME.fullmatch(left):
         return said if left else right
     lost = set(_LETTER.findall(_TIMES.sub("*", left))) - set(_LETTER.findall(right))
     return said if lost else right
+
+
+def without_unit(said: str, steps: str) -> str:
+    """Return `said` without a unit that the steps before it have too: of `2g + 3g = 5g` the 5."""
+    unit = _WITH_UNIT.fullmatch(said)
+    return unit[1] if unit and unit[2] in _UNITS.findall(steps) else said
 
 
 def _is_article(text: str, at: int) -> bool:

@@ -18,8 +18,8 @@ FLOODS = [
     "####", "</s>", "[PAD]", "[PAD]</s>", "<|", "the answer is ", "the answer is 5. ", "answer:\n",
     "\nA: ", "this answer is correct. ", "antwort ist ", "答案是", "选", "答えは", "답은",
     "ответ — ", "not 5 ", "4 or ", "x = 5, ", "I choose A ", "is the answer ", "if n ", "= ", "(1",
-    "3 + ", "\\frac{", "<|begin_of_box|>", "\\phantom{", "I cannot ", "actually ", "\"", "`", "*", "_",
-    "。", "\u3000", "１", "\\", "\\quad ", "5% ", "\"answer\": ",
+    "3 + ", "\\frac{", "<|begin_of_box|>", "\\phantom{", "I cannot ", "actually ", "\"", "`",
+    "*", "_", "。", "\u3000", "１", "\\", "\\quad ", "5% ", "\"answer\": ",
 ]  # fmt: skip
 
 
