@@ -21,20 +21,21 @@ _BEFORE_CHARS, _BEHIND_CHARS = 80, 160
 _NEGATION = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|doubt|anything\sbut|other\sthan|rather\sthan|instead\sof|different\sfrom|unlike"
     r"|except(?:\sfor)?|excluding|nicht|kein|keine|niet|не|n['’]est\spas|pas|no\ses|non\sè|não\sé)"
-    r"|n['’]t|不是|不等于|并非"
-    r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)\s(?:is|was|would))"
+    r"|n['’]t|不是|不等于|并非|不可能是|不会是|不应是|不为"
+    r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)s?(?:\s(?:is|was|would)|\s?:))"
     r"(?:[ \t]{1,3}(?:be|equal|equals|to|the|a|an|exactly|simply|just|answer|value|same|as|is|get"
     r"|have|obtain|find|accept|think|it|that|true|correct|so|case|mean|option|choice|become)\b){0,5}"
-    r"\s{0,3}(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$*_\"“(\[\\]{0,6}$"
-    r"|(?:≠|\\neq?(?![a-z])|!=)[\s$*({]{0,6}$",
+    r"\s{0,3}(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$*_\"“({}\[\\]{0,6}$"
+    r"|(?:≠|\\neq?(?![a-z])|\\not\s?=|!=)[\s$*({]{0,6}$"
+    r"|(?:\\[bx]?cancel|\\sout|\\not)\s?\{?[\s$]{0,4}$|~~[\s$*]{0,4}$",
     re.IGNORECASE,
 )
 _NEGATING = (
     "not", "NOT", "Not", "n't", "n’t", "ne", "Ne", "nor", "than", "instead", "different", "unlike",
     "xcept", "xclud", "nicht", "kein", "pas", "no es", "non", "não", "не", "不", "并非", "≠", "!=",
-    "wrong", "ncorrect", "false", "doubt", "thing but",
+    "rong", "ncorrect", "alse", "doubt", "thing but", "cancel", "sout", "~~",
 )  # fmt: skip
-_PASS = r"(?:[\s$.)\]*_,;:!}’'\"”–—-]|\\[)\]]){0,12}"
+_PASS = r"(?:[\s$.(){}\[\]*_,;:!}’'\"”–—-]|\\[)\]]){0,12}"
 _RIGHT = (
     r"(?:correct|right|valid|true|possible|allowed|acceptable|it\b|what\b"
     r"|(?:the|my|our|a)\s(?:(?:right|correct|final|actual|valid)\s)?(?:answer|solution|value|result"
@@ -51,17 +52,24 @@ _DENIED = re.compile(
     + _RIGHT
     + r"|(?:[(\[]|(?<=[,.:;?!—–-])|(?<=[,.:;?!—–-]\s))(?:wrong|incorrect|nope)\b"
     r"|(?:wrong|incorrect)(?=[.!)\]]|\s{0,3}$)|[(\[]no[)\]]|\?\s{0,3}(?:no|nope|wrong)\b"
-    r"|(?:是|为)?(?:错误的|错的|不对|不正确)|ist\sfalsch|es\sincorrect[oa]|est\s(?:faux|incorrect)"
+    r"|(?:not|nicht)\s"
+    + _RIGHT
+    + r"|(?:是|为)?(?:错误的|错的|不对|不正确)|(?:では|じゃ)(?:な|あり)"
+    r"|(?:가|이)\s?아[니닙]|ist\sfalsch|es\sincorrect[oa]|est\s(?:faux|incorrect)"
     r"|(?:is|was)\s(?:only|just)\sa\sguess|unless\b)",
     re.IGNORECASE,
 )
 # What may follow *or* instead of a value and hedges all the same.
 _OR = re.compile(
-    r"(?:[\s$)\]*_,}]|\\[)\] ,;]){0,12}(?:\\text\s?\{\s?)?"
-    r"(?:\b(?:or|oder|ou)\b|或者?|或是|или|または|또는)"
+    r"(?:[\s$.(){}\[\]*_,?]|\\[)\] ,;]){0,12}(?:\\text\s?\{\s?)?"
+    r"(?:\b(?i:or|oder|ou)\b|\\lor|\\vee|或者?|或是|или|または|또는)"
     r"(?:\s|\\[,; ]|\\q?quad(?![a-z])){0,4}\}?\s{0,3}"
     r"(?:(?:maybe|perhaps|possibly|even|also|equivalently|alternatively|it(?:'s|\sis|\scould\sbe)"
     r"|[A-Za-z]\s{0,2}=),?\s{0,3})?"
+)
+_MAYBE = re.compile(
+    r"(?:[\s$.(){}\[\]*_,?;]|\\[)\]]){0,12}(?i:maybe|perhaps|possibly|alternatively"
+    r"|(?:it\s)?(?:could|might|may)\s(?:also\s)?be),?\s{1,3}(?:even\s|also\s)?"
 )
 _HEDGE = re.compile(r"(?:anything|something|any|none|not|more|less|fewer|greater|so|else)\b")
 _AND = re.compile(r"(?:[\s$)\]*_}]|\\[)\]]){0,12},?\s?(?:and|und|et|y|和)\s(?=[-−$\\\d])")
@@ -128,6 +136,8 @@ def alternative_behind(text: str, end: int) -> str | None:
         if hedge := _HEDGE.match(text, joint.end()):
             return hedge[0]
         return _value_at(text, joint.end())
+    if (said := _maybe(text, end)) is not None:
+        return said
     joint = _AND.match(text, end, end + _BEHIND_CHARS)
     if joint is None:
         return None
@@ -138,6 +148,19 @@ def alternative_behind(text: str, end: int) -> str | None:
     if not said.strip() or "=" in said or text[stop : stop + 2].strip(" \n.,;!") != "":
         return None
     return said
+
+
+def _maybe(text: str, end: int) -> str | None:
+    """The value of *maybe 6* behind `end`, where a sentence ends with it."""
+    joint = _MAYBE.match(text, end, end + _BEHIND_CHARS)
+    if joint is None:
+        return None
+    number = NUMBER.match(text, joint.end())
+    maths = math_at(text, joint.end())
+    stop = maths.end if maths else number.end() if number and number[0].strip() else -1
+    if stop < 0 or text[stop : stop + 1].strip(" \n.,;!?)") != "":
+        return None
+    return text[joint.end() : stop].strip("$")
 
 
 def _value_at(text: str, at: int) -> str | None:

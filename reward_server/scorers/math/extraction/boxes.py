@@ -25,7 +25,7 @@ _BARE = re.compile(r"[^\s{}$\\.,;]+")
 # What stands around a joint and says nothing: `\boxed{1}$ and $x = \boxed{2}`.
 _DECORATION = re.compile(r"\\(?:q?quad|text)(?![a-zA-Z])|\\[()\[\] ,;]|[\s$.{}*]")
 _JOINT = re.compile(
-    r"(?:,? ?(?:and|or|and/or|or maybe|or perhaps|or possibly|和|与|或|或者)|[,;，、；])"
+    r"(?:,? ?(?:and|or|and/or|or maybe|or perhaps|or possibly|和|与|或|或者)|[,;，、；]|/)"
     r"(?: ?[A-Za-z](?:_\w{1,3})? ?=)?"
 )
 
@@ -71,10 +71,9 @@ def boxes_before(text: str, end: int) -> Iterator[Box]:
 def _box_at(text: str, start: int, opened: int) -> Box | None:
     if text.startswith(_TOKEN, start):
         closing = text.find(_TOKEN_END, opened, opened + ANSWER_MAX_CHARS)
-        inner = text[opened : closing if closing >= 0 else len(text)].strip()
-        if closing < 0 and len(inner) > ANSWER_MAX_CHARS:
-            return None
-        return Box(start, inner, closing + len(_TOKEN_END) if closing >= 0 else len(text))
+        if closing < 0:
+            return Box(start, "", len(text), closed=False)
+        return Box(start, text[opened:closing].strip(), closing + len(_TOKEN_END))
     spaces = _SPACES.match(text, opened)
     at = spaces.end() if spaces else opened
     if text[at : at + 1] == "{":
@@ -119,7 +118,8 @@ def joint_between(text: str, start: int, end: int) -> str | None:
     """Return the joint that all of `text[start:end]` is: *and*, *or*, a comma; or None."""
     if end - start > JOINT_MAX_CHARS:
         return None
-    said = " ".join(_DECORATION.sub(" ", text[start:end]).split())
+    said = text[start:end].replace("\\lor", "or").replace("\\vee", "or")
+    said = " ".join(_DECORATION.sub(" ", said).split())
     return said if _JOINT.fullmatch(said) else None
 
 

@@ -30,12 +30,15 @@ _OPENING = {"$": "$", "\\)": "\\(", "\\]": "\\["}
 _JOINED_TO_NEXT = re.compile(
     r"(?P<closing>\$|\\\)|\\\])\s{0,3}(?P<joint>,?\s{0,3}\b(?:and|or)\b|[,和与或、])\s{0,3}$"
 )
+_STATED = frozenset(["true", "false", "yes", "no"])
 _QED = "□∎■◻▪◼ \t\n\r"
 _COPULA = re.compile(
     r"\b(?:is|are|equals|be|to|gives?|get|obtain|have|becomes?|option|choice)\s|:\s|[：是为]\s?"
 )
 _CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
-_CONNECTIVE = re.compile(r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also)\b", re.I)
+_CONNECTIVE = re.compile(
+    r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also)\b,?\s{0,2}", re.IGNORECASE
+)
 _ARITHMETIC = re.compile(r"[\d)] ?(?:[-+*/x×÷]) ?[$(]?\d[\d.,]{0,20}%?(?: [a-z]{1,12})? ?$")
 _ASIDE = re.compile(r" ?[A-Za-z][^,;:.=<>\n]{0,160}")  # what is counted, and what for
 _HEDGED = re.compile(r"\b(?:or|not|maybe|but|no|wrong|rather|instead|if|else|unless|never)\b")
@@ -90,7 +93,7 @@ def _whole(text: str, end: int) -> Answer | None:
     whole = text[:end].strip() if end <= 2 * _WHOLE_CHARS else ""
     if not whole or len(whole) > _WHOLE_CHARS or "\n" in whole or is_prose(whole):
         return None
-    if _CONNECTIVE.match(whole):
+    if _CONNECTIVE.match(whole) or (whole[-2:] == "**" and whole.count("**") == 2):
         return None
     maths = joined_math_at(whole, 0)
     if maths is None and any(opening in whole for opening, _ in _DELIMITERS):
@@ -102,8 +105,14 @@ def _line(text: str, start: int, end: int) -> Value | None:
     """The last line, or what its last sentence says of something, if that is an expression."""
     begin = max(text.rfind("\n", start, end) + 1, start)
     line = text[begin:end]
+    if line.count("**") == 2 and line.rstrip(" .").endswith("**"):
+        begin = text.index("**", begin) + 2  # what is in bold type
+        line = text[begin:end]
+    if led := _CONNECTIVE.match(line):
+        begin += led.end()
+        line = line[led.end() :]
     bare = line.strip(" \t*_`.=").rstrip(",;")
-    if is_expression(bare):
+    if _is_stated(bare):
         return _steps(bare, text.index(bare, begin), end)
     low = max(begin, end - 2 * _WHOLE_CHARS)
     low = max(low, text.rfind(". ", low, end - 1) + 1, text.rfind("。", low, end - 1) + 1)
@@ -111,7 +120,11 @@ def _line(text: str, start: int, end: int) -> Value | None:
     if copula is None:
         return None
     bare = text[copula.end() : end].strip(" \t*_`.").rstrip(",;")
-    return _steps(bare, text.index(bare, copula.end()), end) if is_expression(bare) else None
+    return _steps(bare, text.index(bare, copula.end()), end) if _is_stated(bare) else None
+
+
+def _is_stated(bare: str) -> bool:
+    return is_expression(bare) or bare.lower() in _STATED
 
 
 def _steps(bare: str, at: int, end: int) -> Value:

@@ -39,7 +39,7 @@ _GOES_ON = re.compile(
     r"|[,，;；]?\s?(?:因为|因為|而不是|不是|所以|なぜなら|왜냐하면)"
     r"|[,，](?=[\u4e00-\u9fff])"
     r"|\s?[（(](?=[A-Za-zÀ-ÿ\u4e00-\u9fff]{2})(?!(?:mod|or|if|and|unless|when|for|where|maybe"
-    r"|perhaps|possibly|not)\b)"
+    r"|perhaps|possibly)\b)"
     r"|\sand\s(?=(?:we|i|it|this|that|so|the|can|they|you)\b)"
     r"|\sis\s(?:the\s)?(?:correct|right|best)\b(?!\sonly)"
     r"|,\s(?=(?:altogether|in\stotal|exactly|respectively|as)\b)",
@@ -218,7 +218,7 @@ def _is_value(said: str) -> bool:
     lowered = said.lower()
     if lowered in _STATED:
         return True
-    if _TURNING & set(lowered.split()):
+    if _TURNING & set(lowered.replace("(", " ").replace(")", " ").split()):
         return False
     if said[0].isdigit() or said[0] in "-−–+.$\\(|[{√π€£¥":
         return not is_prose(said) or (len(_WORDS.findall(said)) <= 4 and _is_counted(said))

@@ -94,7 +94,7 @@ def joined_math_at(text: str, start: int) -> Value | None:
 
 def separator(joint: str) -> str:
     """Return how a list writes what joins two values."""
-    return r" \text{ or } " if "or" in joint or "或" in joint else ", "
+    return r" \text{ or } " if any(each in joint for each in ("or", "或", "/")) else ", "
 
 
 def last_number(text: str, start: int, end: int) -> Value | None:
