@@ -58,6 +58,7 @@ HOLDS: list[tuple[str, str]] = [
     ("\\boxed{c)}", "C"),
     ("\\boxed{(c)}", "C"),
     ("\\boxed{\\text{C. } 42}", "C"),
+    ("Answer – C", "C"),
 ]
 DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("The answer is C because B is wrong.", "B"),
@@ -78,6 +79,12 @@ DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("The answer is D. C is close.", "C"),
     ("Answer: not C", "C"),
     ("I would not choose C.", "C"),
+    ("The answer is A, B.", "B"),
+    ("Answer: A/B", "B"),
+    ("Answer: (A)(B)", "B"),
+    ("Answer: AB", "B"),
+    ("Answer: AB", "A"),
+    ("A good answer would be hard.", "A"),
 ]
 
 
