@@ -44,7 +44,8 @@ _RIGHT = (
 _DENIED = re.compile(
     _PASS
     + r"(?:(?:which|that|this|it)\s)?(?:(?:is|was|are|were|would\sbe|seems|looks|appears|must\sbe"
-    r"|has\sto\sbe)\s(?:\w{4,12}ly\s|also\s)?(?:wrong|incorrect|false|invalid|impossible|a\smistake"
+    r"|has\sto\sbe)\s(?:\w{4,12}ly\s|also\s)?(?:wrong|incorrect|false|invalid|impossible"
+    r"|(?:a|an|the)\s(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result|solution)|a\smistake"
     r"|an\serror|not\s(?:\w{4,12}ly\s)?" + _RIGHT + r")"
     r"|(?:is|was|are)n['’]t\s"
     + _RIGHT

@@ -37,7 +37,9 @@ _COPULA = re.compile(
 )
 _CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
 _CONNECTIVE = re.compile(
-    r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also)\b,?\s{0,2}", re.IGNORECASE
+    r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also|it['’]s|it is|that['’]s)\b"
+    r",?\s{0,2}",
+    re.IGNORECASE,
 )
 _ARITHMETIC = re.compile(r"[\d)] ?(?:[-+*/x×÷]) ?[$(]?\d[\d.,]{0,20}%?(?: [a-z]{1,12})? ?$")
 _ASIDE = re.compile(r" ?[A-Za-z][^,;:.=<>\n]{0,160}")  # what is counted, and what for

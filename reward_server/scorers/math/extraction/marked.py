@@ -13,6 +13,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     ANSWER_MAX_CHARS,
     Answer,
 )
+from touchstone_rewards.reward_server.scorers.math.extraction.told import told
 from touchstone_rewards.reward_server.scorers.math.extraction.values import separator
 
 _HEADING = re.compile(
@@ -46,7 +47,13 @@ def _inner(text: str, start: int, end: int) -> str:
         inner = box.text
     elif "\\boxed" in inner:
         inner = ""
-    return inner.strip()
+    return _said(inner.strip())
+
+
+def _said(line: str) -> str:
+    """Return the value that a line tells, or all of it where that is no one value."""
+    found = told(line, 0, comma=False, denied=False) if "\n" not in line else None
+    return found.text if found and found.is_value else line
 
 
 def find_hashes(text: str) -> Answer | None:
@@ -62,4 +69,4 @@ def find_hashes(text: str) -> Answer | None:
     said = without_end_tokens(line.strip().partition("<|")[0])
     if _HEADING.fullmatch(said):
         return None
-    return Answer(said.strip(), "hashes", at, at + 4 + len(line), at)
+    return Answer(_said(said.strip()), "hashes", at, at + 4 + len(line), at)

@@ -41,6 +41,7 @@ _GOES_ON = re.compile(
     r"|\s?[（(](?=[A-Za-zÀ-ÿ\u4e00-\u9fff]{2})(?!(?:mod|or|if|and|unless|when|for|where|maybe"
     r"|perhaps|possibly)\b)"
     r"|\sand\s(?=(?:we|i|it|this|that|so|the|can|they|you)\b)"
+    r"|;\s(?=\S{1,12}\s(?:is|are|was|were|has|would|does|gives)\b)"
     r"|\sis\s(?:the\s)?(?:correct|right|best)\b(?!\sonly)"
     r"|,\s(?=(?:altogether|in\stotal|exactly|respectively|as)\b)",
     re.IGNORECASE,
@@ -54,7 +55,17 @@ _UNSURE = _HEDGES | words(
 _COMMENTS = GOOD_WORDS | BAD_WORDS
 _TURNING = TURNING_WORDS | _HEDGES
 _ALONE = re.compile(r"\b[A-J]\b")
-_LEADS = ("is ", "are ", "it is ", "it's ", "that is ", "simply ", "just ", "option ", "choice ")
+# What may stand before a told value: `option C`, `la opción (C)`, `is 5`.
+_LEAD = re.compile(
+    r"(?:is|are|it\sis|it's|that\sis|simply|just)\s"
+    r"|(?:(?:the|la|el|le|les|l['’]|a|o|die|das)\s?)?(?:option|choice|letter|opción|letra|lettre"
+    r"|opzione|lettera|alternativa|вариант|选项|選択肢)\s?(?=[(（]?[A-J]\b)"
+    r"|(?:la|le|el|die)\s(?=[(（]?[A-J]\b)",
+    re.IGNORECASE,
+)
+_UNIT_BEHIND = re.compile(
+    r" ?((?!and|or|but|if|as|so|is|in|for)[A-Za-z°][A-Za-z/^²³]{0,12})(?=[.\n]|$)"
+)
 _DIGIT = re.compile(r"\d")
 _WORDS = re.compile(r"[^\W\d_]+")
 _STATED = frozenset(
@@ -74,6 +85,9 @@ _STATED = frozenset(
         "non",
     ]
 )
+_EURO_BEHIND = re.compile(
+    r"^([\d.,\u00a0\u202f ]{1,40}?)\s?€$"
+)  # money is read with its sign before
 _LOCAL_NUMBER = re.compile(
     r"(?<![\w.,])\d{1,3}(?:(?:\.|[\u0020\u00a0\u2009\u202f](?=\d{3}(?!\d)))\d{3})+(?:,\d+)?(?![\d.,]?\d)"
     r"|(?<![\w.,])\d+\{?,\}?\d+(?![.,]?\d)"
@@ -106,6 +120,8 @@ def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
     mark = text[begin - 1 : begin]
     if (maths := joined_math_at(text, begin)) is not None:
         said = _localised(maths.text) if comma else maths.text
+        if (unit := _UNIT_BEHIND.match(text, maths.end)) and NUMBER.fullmatch(maths.text.strip()):
+            said = f"{said} {unit[1]}"
         return Told(said, begin, maths.end, not denied, True)
     stop = _SENTENCE_END.search(text, begin)
     end = stop.start() if stop else len(text)
@@ -147,6 +163,8 @@ def _is_cut(said: str) -> bool:
 
 
 def _is_comment(said: str) -> bool:
+    if not said[:1].isalpha():
+        return False
     first, second, *_ = [*_words_of(said)[:3], "", ""]
     if first in ("a", "an", "the"):
         return second in KINDS
@@ -180,8 +198,8 @@ def _value_of(said: str, begin: int, cut: int) -> Value | None:
 
 def _without_lead(said: str) -> str:
     said = _without_ending(said.strip())
-    lead = next((each for each in _LEADS if said[:10].lower().startswith(each)), "")
-    return said[len(lead) :]
+    lead = _LEAD.match(said)
+    return said[lead.end() :] if lead else said
 
 
 def _stepped(said: str) -> str:
@@ -257,7 +275,7 @@ def _localised(said: str) -> str:
     English; a list in brackets stays."""
     if any(sign in said for sign in "([") or not any(sign in said for sign in ",. \u00a0\u202f"):
         return said
-    return _LOCAL_NUMBER.sub(_in_english, said)
+    return _LOCAL_NUMBER.sub(_in_english, _EURO_BEHIND.sub(r"€\1", said))
 
 
 def _in_english(found: re.Match[str]) -> str:
