@@ -30,6 +30,7 @@ _OPENING = {"$": "$", "\\)": "\\(", "\\]": "\\["}
 _JOINED_TO_NEXT = re.compile(
     r"(?P<closing>\$|\\\)|\\\])\s{0,3}(?P<joint>,?\s{0,3}\b(?:and|or)\b|[,和与或、])\s{0,3}$"
 )
+_IN_TEXT = re.compile(r"\\text(?:bf|rm|it)?\{[^{}]{1,60}\}")
 _STATED = frozenset(["true", "false", "yes", "no"])
 _QED = "□∎■◻▪◼ \t\n\r"
 _COPULA = re.compile(
@@ -113,7 +114,7 @@ def _line(text: str, start: int, end: int) -> Value | None:
     if led := _CONNECTIVE.match(line):
         begin += led.end()
         line = line[led.end() :]
-    bare = line.strip(" \t*_`.=").rstrip(",;")
+    bare = line.lstrip(" \t*_`=").rstrip(" \t*_`.=,;")
     if _is_stated(bare):
         return _steps(bare, text.index(bare, begin), end)
     low = max(begin, end - 2 * _WHOLE_CHARS)
@@ -121,12 +122,12 @@ def _line(text: str, start: int, end: int) -> Value | None:
     copula = last_match(_COPULA, text, low, end)
     if copula is None:
         return None
-    bare = text[copula.end() : end].strip(" \t*_`.").rstrip(",;")
+    bare = text[copula.end() : end].lstrip(" \t*_`").rstrip(" \t*_`.,;")
     return _steps(bare, text.index(bare, copula.end()), end) if _is_stated(bare) else None
 
 
 def _is_stated(bare: str) -> bool:
-    return is_expression(bare) or bare.lower() in _STATED
+    return is_expression(bare) or bare.lower() in _STATED or bool(_IN_TEXT.fullmatch(bare))
 
 
 def _steps(bare: str, at: int, end: int) -> Value:
@@ -164,11 +165,11 @@ def _computed(text: str, start: int, last: Value) -> Value | None:
 
 def _last_math(text: str, start: int, end: int) -> Value | None:
     """What stands between the last `$…$`, `\\(…\\)` or `\\[…\\]` of the text from `start` on."""
-    close, opening, closing = max((text.rfind(b, start, end), a, b) for a, b in _DELIMITERS)
+    close, opening, closing = max((_last_of(text, b, start, end), a, b) for a, b in _DELIMITERS)
     stop = close
     while closing == "$" and stop > start and text[stop - 1] == "$":
         stop -= 1
-    begin = text.rfind(opening, start, stop) if close >= 0 else -1
+    begin = _last_of(text, opening, start, stop) if close >= 0 else -1
     if begin < 0:
         return None
     said = text[begin + len(opening) : stop]
@@ -176,6 +177,14 @@ def _last_math(text: str, start: int, end: int) -> Value | None:
     if is_prose(said) and "\\" not in said:
         return None
     return Value(said, begin, close + len(closing))
+
+
+def _last_of(text: str, sign: str, start: int, end: int) -> int:
+    """Return where the last `sign` stands that no backslash escapes, or -1."""
+    at = text.rfind(sign, start, end)
+    while at > start and sign == "$" and text[at - 1] == "\\":
+        at = text.rfind(sign, start, at)
+    return at
 
 
 def _with_earlier(text: str, start: int, begin: int, said: str) -> tuple[str, int]:

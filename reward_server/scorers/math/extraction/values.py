@@ -24,17 +24,19 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,40}[\s,:]{1,9}(?:[A-Za-z]{2}|[-$
 _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff]{3}")
 _DIGIT = re.compile(r"\d")
 # The pieces of an expression in plain text; all else is prose or punctuation.
-_PIECE = re.compile(r"\\[a-zA-Z]+|[^\W\d_]+|\d+(?:[.,]\d+)*|\s+|.", re.DOTALL)
+_PIECE = re.compile(r"\\(?:[a-zA-Z]+|.)|[^\W\d_]+|\d+(?:[.,]\d+)*|\s+|.", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z](?:_\{?\w{1,3}\}?)?'?(?:\([a-z]\))?")
 _TIMES = re.compile(r"(?<=[\d%)]) ?x ?(?=[\d($])")
 _COUNTED_STEP = re.compile(r"[A-Z][a-z]{2,12} \d{1,3}$")
+_IN_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|textit) ?\{[^{}]{0,60}\}")
 _LEADING_TIMES = re.compile(r"\s?[x×] (?=[\d(])")
 _UNITS = re.compile(r"\d ?([A-Za-z]{1,3})(?![A-Za-z])")
 _WITH_UNIT = re.compile(r" ?(\$?\d[\d.,]{0,30}) ?([A-Za-z]{1,3})")
 _LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
-_SIGNS = frozenset("+-*/^=<>≤≥≠≈×·÷√π∞±−–()[]{}|_!'°%,²³∪∩∈∅\\")
+_SIGNS = frozenset("+-*/^=<>≤≥≠≈×·÷√π∞±−–()[]{}|_!&'°%,²³∪∩∈∅\\")
 _FUNCTIONS = words(
     "sqrt sin cos tan cot sec csc ln log exp pi mod arcsin arccos arctan min max gcd lcm"
+    " pmatrix bmatrix vmatrix matrix cases array"
 )
 _ARTICLES = frozenset(["a", "A", "I"])
 _NUMBER_CHARS = 60  # most numbers are shorter
@@ -62,12 +64,20 @@ def math_at(text: str, start: int) -> Value | None:
         if not text.startswith(opening, start):
             continue
         begin = start + len(opening)
-        end = text.find(closing, begin, begin + ANSWER_MAX_CHARS)
+        end = _closing(text, closing, begin)
         inner = text[begin:end] if end >= 0 else ""
         if not inner.strip() or (opening == "$" and _is_money(inner)):
             continue
         return Value(inner, start, end + len(closing))
     return None
+
+
+def _closing(text: str, sign: str, begin: int) -> int:
+    """Return where `sign` closes mathematics that begins at `begin`, or -1; `\\$` closes none."""
+    end = text.find(sign, begin, begin + ANSWER_MAX_CHARS)
+    while end > begin and sign == "$" and text[end - 1] == "\\":
+        end = text.find(sign, end + 1, begin + ANSWER_MAX_CHARS)
+    return end
 
 
 def _is_money(inner: str) -> bool:
@@ -199,7 +209,7 @@ def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
 def last_step(said: str) -> str:
     """Return the last of equal steps: of `3 + 4 = 7` the 7; an equation and `x = 7` stay whole."""
     at = said.rfind("=")
-    if at <= 0 or any(sign in said for sign in "<>≤≥≠!≈"):
+    if at <= 0 or any(sign in said for sign in (*"<>≤≥≠!≈", ", ")):
         return said
     left, right = said[:at].strip(), said[at + 1 :]
     if "=" in left or (len(left) > 1 and left.isupper() and left.isalpha()):
