@@ -144,7 +144,7 @@ def is_expression(text: str) -> bool:
     """Tell whether all of `text` is one expression in plain text: no words, no sentence."""
     if not text or len(text) > _LOOK_LEFT or text in ("a", "I"):
         return False
-    pieces = _PIECE.findall(text)
+    pieces = _PIECE.findall(_IN_TEXT.sub("", text) if "\\" in text else text)
     if (
         len(pieces) > 2
         and _is_label(pieces[-1])
@@ -152,7 +152,7 @@ def is_expression(text: str) -> bool:
         and pieces[-3][-1].isdigit()
     ):
         return False  # 52 WPM
-    return all(map(_is_part, pieces)) and any(p[0].isalnum() for p in pieces)
+    return all(map(_is_part, pieces)) and any(p[0].isalnum() or p[1:2].isalpha() for p in pieces)
 
 
 def expression_around(text: str, number: Value) -> Value:
