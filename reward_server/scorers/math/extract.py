@@ -47,6 +47,7 @@ _FINDERS: dict[Place, Callable[[str], Answer | None]] = {
     "last_value": find_last_value,
 }
 _MARKED = ("boxed", "answer_tag", "hashes")  # what marks an answer, as words and position do not
+_IN_WORDS = re.compile(r"(?:\\text\w{0,2}\s?\{)?\s?[^\W\d_]{2,}[^\d\\]{0,60}")
 _SMALL_CHOICE = re.compile(r"(?:[Oo]ption|[Cc]hoice) ([a-j])|([a-j])\)")
 _VALUE = re.compile(r"[-−+.$\\(\[{|]{0,3}\w.{0,200}")
 
@@ -120,7 +121,8 @@ def _with_alternatives(said: str, answer: Answer) -> Answer:
     text, lead = answer.text, answer.lead
     if answer.place == "boxed":
         text, lead = earlier_alternatives(said, answer.lead, text, only_or=True)
-    if other := alternative_behind(said, answer.end):
+    in_words = _IN_WORDS.fullmatch(text) is not None
+    if other := alternative_behind(said, answer.end, in_words):
         text = f"{text} \\text{{ or }} {other}"
     return answer._replace(text=text, lead=lead) if text != answer.text else answer
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from touchstone_rewards.reward_server.scorers.math.extraction.languages import words
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     NUMBER,
     Value,
@@ -25,7 +26,7 @@ _NEGATION = re.compile(
     r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)s?(?:\s(?:is|was|would)|\s?:))"
     r"(?:[ \t]{1,3}(?:be|equal|equals|to|the|a|an|exactly|simply|just|answer|value|same|as|is|get"
     r"|have|obtain|find|accept|think|it|that|true|correct|so|case|mean|option|choice|become)\b){0,5}"
-    r"\s{0,3}(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$*_\"“({}\[\\]{0,6}$"
+    r"\s{0,3}(?:[A-Za-z]\s{0,2}=\s{0,2})?(?:\\text\s?\{?|[\s$*_\"“({}\[\\]){0,6}$"
     r"|(?:≠|\\neq?(?![a-z])|\\not\s?=|!=)[\s$*({]{0,6}$"
     r"|(?:\\[bx]?cancel|\\sout|\\not)\s?\{?[\s$]{0,4}$|~~[\s$*]{0,4}$",
     re.IGNORECASE,
@@ -68,6 +69,7 @@ _OR = re.compile(
     r"(?:(?:maybe|perhaps|possibly|even|also|equivalently|alternatively|it(?:'s|\sis|\scould\sbe)"
     r"|[A-Za-z]\s{0,2}=),?\s{0,3})?"
 )
+_ASIDES = words("in equivalently simply rather as if we you the just to put")
 _MAYBE = re.compile(
     r"(?:[\s$.(){}\[\]*_,?;]|\\[)\]]){0,12}(?i:maybe|perhaps|possibly|alternatively"
     r"|(?:it\s)?(?:could|might|may)\s(?:also\s)?be),?\s{1,3}(?:even\s|also\s)?"
@@ -89,6 +91,14 @@ _ALTERNATIVE_BEFORE = re.compile(
     r"(?:\$(?P<math>[^$\n]{1,60})\$|(?<![\w.,/=^$-])(?<!\bin\s)(?P<plain>(?:[A-Za-z]\s{0,2}=\s{0,2})?"
     r"[-−]?\$?\d[\d.,/]{0,20}%?))\s{0,2},?\s{0,2}(?P<joint>\bor\b|\band\b|或|或者|oder|и|или)\s{1,2}"
     r"(?:maybe\s|perhaps\s|possibly\s)?(?:[A-Za-z]\s{0,2}=\s{0,2})?[\s$(\\\[*]{0,4}$"
+)
+# An expression before *or*: it has a digit or a command, and no space.
+_CHUNK_BEFORE = re.compile(
+    r"(?<!\S)(?<!\bin\s)(?P<chunk>[^\s\d\\]{0,20}[\d\\]\S{0,60})\s{1,2}(?:or|或|或者|oder|ou|или)\s{1,2}"
+    r"(?:maybe\s|perhaps\s|possibly\s)?[\s$(\\\[*]{0,4}$"
+)
+_EITHER = re.compile(
+    r"\b[Ee]ither\s(?P<chunk>[^.\n]{1,60}?)\s{1,2}or\s{1,2}(?:maybe\s|perhaps\s)?[\s$(\\\[*]{0,4}$"
 )
 _COMMA_BEFORE = re.compile(
     r"(?<![\w.,/=^$-])(?P<plain>(?:[A-Za-z]\s=\s)?[-−]?\d[\d./]{0,20})\s?,\s{1,2}$"
@@ -129,14 +139,14 @@ def denial_behind(text: str, end: int) -> str | None:
     return " ".join(found[0].split()) if found else None
 
 
-def alternative_behind(text: str, end: int) -> str | None:
+def alternative_behind(text: str, end: int, in_words: bool) -> str | None:
     """Return the other value that *or* joins on behind `end`, or the word that hedges; None where
-    there is none."""
+    there is none. `in_words`: may the other answer be a word, as the answer is?"""
     joint = _OR.match(text, end, end + _BEHIND_CHARS)
     if joint is not None:
         if hedge := _HEDGE.match(text, joint.end()):
             return hedge[0]
-        return _value_at(text, joint.end())
+        return _value_at(text, joint.end(), in_words)
     if (said := _maybe(text, end)) is not None:
         return said
     joint = _AND.match(text, end, end + _BEHIND_CHARS)
@@ -164,14 +174,16 @@ def _maybe(text: str, end: int) -> str | None:
     return text[joint.end() : stop].strip("$")
 
 
-def _value_at(text: str, at: int) -> str | None:
+def _value_at(text: str, at: int, in_words: bool) -> str | None:
     if (maths := math_at(text, at)) is not None:
         return maths.text
     number = NUMBER.match(text, at)
     if number and number[0].strip():
         return number[0]
     word = text[at : at + 40].split(None, 1)[0].rstrip(".,;)") if text[at : at + 40].strip() else ""
-    return word if is_expression(word) and word not in ("a", "I") else None
+    if in_words and word.isalpha() and word.lower() not in _ASIDES:
+        return word
+    return word if is_expression(word) or word[:1] == "\\" else None
 
 
 def cases_around(text: str, start: int, end: int, earlier: int) -> str | None:
@@ -205,6 +217,11 @@ def earlier_alternatives(
             break
         low = max(0, start - _BEFORE_CHARS)
         found = _ALTERNATIVE_BEFORE.search(text, low, start)
+        if found is None and (
+            chunk := _CHUNK_BEFORE.search(text, low, start) or _EITHER.search(text, low, start)
+        ):
+            said, start = f"{chunk['chunk']} \\text{{ or }} {said}", chunk.start()
+            continue
         if found is not None:
             other = found["math"] or found["plain"]
             is_and = found["joint"] in ("and", "и")

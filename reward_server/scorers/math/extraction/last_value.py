@@ -81,9 +81,12 @@ def is_cut(text: str) -> bool:
     brace = tail.rfind("{")
     if brace > tail.rfind("}"):
         return True
-    line = tail[tail.rfind("\n") + 1 :]
+    line = tail[tail.rfind("\n") + 1 :].replace("\\$", "")
     if line.count("$") % 2:
-        return any(sign in line[line.rfind("$") :] for sign in "\\^_{=+") and not _is_money(line)
+        behind = line[line.rfind("$") :]
+        if any(sign in behind for sign in "\\^_{"):
+            return True
+        return any(sign in behind for sign in "=+") and not _is_money(line)
     return False
 
 

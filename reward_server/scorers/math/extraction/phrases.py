@@ -47,6 +47,8 @@ _BEFORE = re.compile(
     r"(?:therefore\s|thus\s|hence\s)?(?:the|our|my)\s(?:(?:final|correct|right|desired|required"
     r"|only|best)\s)?$"
 )
+# Words that tell of values all the same: `5 or 6`, `either 5 or 6`, `not 5`.
+_VALUED = re.compile(r"[-−+]?[\d\\$(\[]|(?:either|both|not|neither)\b|(?-i:[A-J]\b)", re.IGNORECASE)
 _CHOSEN = re.compile(
     r"\b(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s\(?(?P<right>[A-J])\)?\sis\s(?:the\s)?"
     r"(?:correct|right|best)\b|(?:I|[Ww]e)(?:\swill|\swould|['’]ll|['’]d)?\s"
@@ -122,7 +124,9 @@ def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> Answer 
         if only_values and (each.head.word == "a" or each.head.word in WEAK_WORDS):
             continue
         found = told(said, each.start, each.head.comma, each.denied)
-        if found is None or _is_comment(found, each) or (only_values and not found.is_value):
+        if found is None or _is_comment(found, each):
+            continue
+        if only_values and not found.is_value and not _VALUED.match(found.text):
             continue
         start, end, lead = offset + found.start, offset + found.end, offset + each.lead
         answer = Answer(found.text, "phrase", start, end, lead)

@@ -118,11 +118,11 @@ def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
     if text.startswith('\\"', begin):
         begin += 2
     mark = text[begin - 1 : begin]
-    if (maths := joined_math_at(text, begin)) is not None:
+    if not denied and (maths := joined_math_at(text, begin)) is not None:
         said = _localised(maths.text) if comma else maths.text
         if (unit := _UNIT_BEHIND.match(text, maths.end)) and NUMBER.fullmatch(maths.text.strip()):
             said = f"{said} {unit[1]}"
-        return Told(said, begin, maths.end, not denied, True)
+        return Told(said, begin, maths.end, True, True)
     stop = _SENTENCE_END.search(text, begin)
     end = stop.start() if stop else len(text)
     if text.startswith("\\begin{", begin):
