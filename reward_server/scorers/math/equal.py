@@ -29,7 +29,7 @@ REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
 _COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
-_SURROUNDED = re.compile(r"\\boxed|\\fbox|begin_of_box|####|^A:", re.MULTILINE)
+_SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
 
 GroundTruth = str | int | float | Sequence[str | int | float]
 
