@@ -23,8 +23,6 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     single_backslashes,
     to_ascii,
     without_markup,
-    without_phantoms,
-    without_quotes,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.parse import parse
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import MAX_CHARS
@@ -83,9 +81,6 @@ def _read(text: str) -> Reading:
         if len(text) > MAX_CHARS:
             raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
     plain = single_backslashes(to_ascii(without_markup(text))).strip()
-    if "phantom" in plain:
-        plain = without_phantoms(plain).strip()
-    plain = without_quotes(plain)
     while plain[:1] in ("\\", "*") and (wrapped := _WRAPPING.fullmatch(plain)):
         plain = next(inner for inner in wrapped.groups() if inner is not None).strip()
     if not plain.endswith(("\\,", "\\;", "..")):
