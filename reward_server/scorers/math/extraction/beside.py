@@ -20,7 +20,8 @@ _BEFORE_CHARS, _BEHIND_CHARS = 80, 160
 
 # A negation that reaches up to the value: `is not equal to $x = `.
 _NEGATION = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|doubt|anything\sbut|other\sthan|rather\sthan|instead\sof|different\sfrom|unlike"
+    r"(?:\b(?:not|never|neither|nor|cannot|doubt|anything\sbut|(?:other|rather|more|less|fewer"
+    r"|greater|larger|smaller)\sthan|instead\sof|different\sfrom|unlike"
     r"|except(?:\sfor)?|excluding|nicht|kein|keine|niet|не|n['’]est\spas|pas|no\ses|non\sè|não\sé)"
     r"|n['’]t|不是|不等于|并非|不可能是|不会是|不应是|不为"
     r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)s?(?:\s(?:is|was|would)|\s?:))"
@@ -99,6 +100,9 @@ _CHUNK_BEFORE = re.compile(
 )
 _EITHER = re.compile(
     r"\b[Ee]ither\s(?P<chunk>[^.\n]{1,60}?)\s{1,2}or\s{1,2}(?:maybe\s|perhaps\s)?[\s$(\\\[*]{0,4}$"
+)
+_RANGE_BEFORE = re.compile(
+    r"(?<![\w.,/=^$-])(?P<plain>[-−]?\$?\d[\d.,/]{0,20}%?)\s{1,2}(?:to|through)\s{1,2}[$(\\\[*]{0,4}$"
 )
 _COMMA_BEFORE = re.compile(
     r"(?<![\w.,/=^$-])(?P<plain>(?:[A-Za-z]\s=\s)?[-−]?\d[\d./]{0,20})\s?,\s{1,2}$"
@@ -211,6 +215,9 @@ def earlier_alternatives(
     the first begins; with `only_or`, those that *or* joins."""
     for _ in range(8):
         tail = text[max(0, start - 12) : start].rstrip(" $(\\[*")
+        if tail.endswith((" to", " through")) and not only_or:
+            span = _RANGE_BEFORE.search(text, max(0, start - _BEFORE_CHARS), start)
+            return (f"{span['plain']} to {said}", span.start()) if span else (said, start)
         if not tail.endswith(
             ("or", "and", "或", "或者", "oder", ",", "=", "maybe", "perhaps", "или")
         ):

@@ -36,6 +36,13 @@ _QED = "□∎■◻▪◼ \t\n\r"
 _COPULA = re.compile(
     r"\b(?:is|are|equals|be|to|gives?|get|obtain|have|becomes?|option|choice)\s|:\s|[：是为]\s?"
 )
+_QED_COMMAND = re.compile(r"\s?\$?\\(?:blacksquare|square|Box|qed|qedsymbol)\$?\s{0,3}$")
+# What goes on behind a value at the end: `x = 8 (rejecting x = -3).`, `x = 8, as x > 0.`
+_ASIDE_BEHIND = re.compile(
+    r"(?<=[\d)$}%])(?:\s?\((?=[A-Za-z]{3})(?!(?:maybe|perhaps|possibly|could|might|not|either|but)\b)"
+    r"[^()\n]{3,120}\)|,?\s(?:because|since|as)\s[^.\n]{3,120})[.\s]{0,4}$"
+)
+_RELATED = re.compile(r"\b(?:multiples?\sof|divisible\sby)\s[$(\\]{0,3}$")  # says of another
 _CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
 _CONNECTIVE = re.compile(
     r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also|it['’]s|it is|that['’]s)\b"
@@ -45,6 +52,7 @@ _CONNECTIVE = re.compile(
 _ARITHMETIC = re.compile(r"[\d)] ?(?:[-+*/x×÷]) ?[$(]?\d[\d.,]{0,20}%?(?: [a-z]{1,12})? ?$")
 _ASIDE = re.compile(r" ?[A-Za-z][^,;:.=<>\n]{0,160}")  # what is counted, and what for
 _HEDGED = re.compile(r"\b(?:or|not|maybe|but|no|wrong|rather|instead|if|else|unless|never)\b")
+_UNIT_POWER = re.compile(r"[\d}$ ](?:\\text\{ ?|\\mathrm\{ ?)?[a-z]{2,6}\}?\^\{?$")  # of cm^2
 _WHOLE_CHARS = 200
 
 
@@ -52,14 +60,20 @@ def find_last_value(text: str) -> Answer | None:
     """Return all of a short answer, else the value that the last sentence ends in, else the last
     mathematics or number; None where the text ends in the middle of a formula."""
     end = len(text.rstrip(_QED))
+    if mark := _QED_COMMAND.search(text, max(0, end - 40), end):
+        end = mark.start()
     if is_cut(text[max(0, end - TAIL_CHARS) : end]):
         return None
+    if aside := _ASIDE_BEHIND.search(text, max(0, end - _WHOLE_CHARS), end):
+        end = aside.start()
     whole = _whole(text, end)
     if whole is not None:
         return whole
     start = max(0, end - TAIL_CHARS)
     found = _line(text, start, end) or _last(text, start, end)
     if found is None:
+        return None
+    if _RELATED.search(text, max(0, found.start - 24), found.start):
         return None
     if negation_before(text, found.start):
         found = value_instead(text, found.start)
@@ -99,7 +113,7 @@ def _whole(text: str, end: int) -> Answer | None:
     whole = text[:end].strip() if end <= 2 * _WHOLE_CHARS else ""
     if not whole or len(whole) > _WHOLE_CHARS or "\n" in whole or is_prose(whole):
         return None
-    if _CONNECTIVE.match(whole) or (whole[-2:] == "**" and whole.count("**") == 2):
+    if _CONNECTIVE.match(whole) or whole.count("**") == 2:
         return None
     maths = joined_math_at(whole, 0)
     if maths is None and any(opening in whole for opening, _ in _DELIMITERS):
@@ -141,6 +155,8 @@ def _steps(bare: str, at: int, end: int) -> Value:
 
 def _last(text: str, start: int, end: int) -> Value | None:
     maths, number = _last_math(text, start, end), last_number(text, start, end)
+    while number and _UNIT_POWER.search(text, max(start, number.start - 16), number.start):
+        number = last_number(text, start, number.start - 1)
     if maths and (number is None or maths.end >= number.end):
         return maths
     if number is None:

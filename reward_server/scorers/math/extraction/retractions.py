@@ -37,14 +37,14 @@ _SIGNS = (
     "sure", "certain", "guess", "wait", "kidding", "scratch", "second thought", "oops", "incorrect",
     "false", "invalid", "not ", "n't ", "ignore", "答案", "错了", "falsch", "nicht", "mal",
     "correct", "fausse", "неверн", "неправильн", "actually", "sorry", "rather", "no",
-    "correction", "should",
+    "correction", "should", "i mean",
 )  # fmt: skip
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
     r"\b(?:(?:(?:actually|wait|sorry|rather|no)[,—–-]|actually) {1,3}"
     r"(?:it|that|this|the value|the result|x)(?:'s| is| should be| must be| equals| =) {1,3}"
-    r"|(?:actually|wait|sorry|rather|no)[,—–-] {1,3}|correction: {1,3}"
+    r"|(?:actually|wait|sorry|rather|no)[,—–-] {1,3}|correction: {1,3}|I mean,? {1,3}"
     r"|(?:it|this|that|which) should (?:be|have been) {1,3})"
     r"(?P<value>[$\\(]{0,3}[-−]?\d[\d.,/]{0,20})",
     re.IGNORECASE,

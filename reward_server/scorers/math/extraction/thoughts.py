@@ -9,8 +9,9 @@ _THOUGHTS = (
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )
-_WORDS = ("think", "THINK", "thought")  # a response without them has no such mark
+_WORDS = ("think", "THINK", "thought", "<|channel|>")  # a response without them has no such mark
 
 
 def said_span(response: str) -> tuple[int, int]:

@@ -47,6 +47,7 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"\(?(?P<letter>[A-J])\)?(?:\s?[-–—,:]\s|\s?\)\s)(?P<rest>[a-z].*)", re.DOTALL)
+_LETTER_AND_TEXT = re.compile(r"\(?(?P<letter>[A-J])\)? \((?!or\b|and\b|if\b)[^()]{1,80}\)")
 _HEDGES = frozenset(["or", "and", "but", "if", "unless", "maybe", "perhaps", "possibly", "not"])
 _UNSURE = _HEDGES | words(
     "either neither about approximately around nearly almost roughly least most between unknown"
@@ -188,6 +189,8 @@ def _value_of(said: str, begin: int, cut: int) -> Value | None:
     if cut and (head := _plain(_without_lead(said[:cut]))) and _is_value(head):
         return Value(_stepped(head), begin, begin + cut)
     whole = _plain(_without_lead(said))
+    if beside := _LETTER_AND_TEXT.fullmatch(whole):
+        return Value(beside["letter"], begin, begin + len(said))
     if whole and _is_value(whole):
         return Value(_stepped(whole), begin, begin + len(said))
     letter = _LETTER.match(said)

@@ -78,6 +78,23 @@ HOLDS: list[tuple[str, str]] = [
     ("<answer> $12$ </answer>", "12"),
     ("<answer>x = 12</answer>", "12"),
     ("The final answer is: $\\boxed{12}$.<|im_end|>", "12"),
+    (
+        "Therefore, the final answer is $\\\\boxed{8}$.\n\n---\n\n**Explanation:** We used that 4 + 4 = 8, not 9.",
+        "8",
+    ),
+    ("\\boxed{8}\n\nLet me double-check: 4 + 4 = 8 ✓.", "8"),
+    ("\\boxed{8}\n\nCheck: if n = 8 then 8 > 7. If n = 9 then it fails.", "8"),
+    ("\\boxed{8}\n\n(Here we used that 0 is not positive.)", "8"),
+    ("After simplification we get \\boxed{8}, which is even and not prime.", "8"),
+    ("The maximum is \\boxed{8} when x = 2 and y = 4.", "8"),
+    ("The only solution is \\boxed{8} (x = -2 is not allowed).", "8"),
+    ("The answer is $\\boxed{8}$ if we only count positive integers.", "8"),
+    ("There are \\boxed{8} such numbers: 1, 2, 3 or 4, 5, 6, 7, 8.", "8"),
+    ("x = -3 or x = 8. Since x > 0, \\boxed{8}.", "8"),
+    ("<answer>8</answer></s>", "8"),
+    ("<answer>8</answer>\n<|im_end|>", "8"),
+    ("<think>a</think> <answer> The result is 8 </answer>", "8"),
+    ("<answer>\n\\\\boxed{8}\n</answer>", "8"),
 ]
 DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("not \\boxed{5}", "5"),
@@ -215,6 +232,13 @@ DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("\\boxed{12} when x is even; \\boxed{13} when odd", "13"),
     ("For even n it is \\boxed{12}, for odd n it is \\boxed{13}", "12"),
     ("For even n it is \\boxed{12}, for odd n it is \\boxed{13}", "13"),
+    ("\\boxed{8} or more", "8"),
+    ("\\boxed{7}, not 8", "8"),
+    ("\\boxed{7}. 8 is wrong.", "8"),
+    ("\\boxed{7} < 8", "8"),
+    ("\\boxed{8}, I guess. No wait, \\boxed{7}.", "8"),
+    ("\\boxed{8}. Hmm, let me recheck. The answer is 7.", "8"),
+    ("\\boxed{8}. Let me recheck... so the correct answer is \\boxed{7}", "8"),
 ]
 
 

@@ -187,6 +187,11 @@ HOLDS: list[tuple[str, str]] = [
     ("故答案选：C。", "C"),
     ("【答案】12", "12"),
     ("【答案】$12$", "12"),
+    ("所以选D。", "D"),
+    ("故选D项。", "D"),
+    ("答案选D", "D"),
+    ("答案是选项D", "D"),
+    ("正确答案是：D. 42", "D"),
 ]
 DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("La respuesta no es 18.", "18"),
@@ -223,6 +228,10 @@ DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("La respuesta sería 12 o 13.", "12"),
     ("答案不是B，而是C。", "B"),
     ("不选B", "B"),
+    ("不是D", "D"),
+    ("故选C，不选D", "D"),
+    ("答案是C和D", "D"),
+    ("答案是C或D", "D"),
 ]
 
 
