@@ -79,7 +79,8 @@ HOLDS: list[tuple[str, str]] = [
     ("<answer>x = 12</answer>", "12"),
     ("The final answer is: $\\boxed{12}$.<|im_end|>", "12"),
     (
-        "Therefore, the final answer is $\\\\boxed{8}$.\n\n---\n\n**Explanation:** We used that 4 + 4 = 8, not 9.",
+        "Therefore, the final answer is $\\\\boxed{8}$.\n\n---\n\n"
+        "**Explanation:** We used that 4 + 4 = 8, not 9.",
         "8",
     ),
     ("\\boxed{8}\n\nLet me double-check: 4 + 4 = 8 ✓.", "8"),

@@ -97,7 +97,8 @@ HOLDS: list[tuple[str, str]] = [
     ("The total is 12 (twelve).", "12"),
     ("12 it is.", "12"),
     (
-        "We need to find the remainder.\n\n1. First, $2^{10} = 1024$.\n2. Then $1024 \\bmod 12 = 4$.\n\nHence twice that is $8$.",
+        "We need to find the remainder.\n\n1. First, $2^{10} = 1024$.\n"
+        "2. Then $1024 \\bmod 12 = 4$.\n\nHence twice that is $8$.",
         "8",
     ),
     ("The remaining amount is $8.", "8"),
