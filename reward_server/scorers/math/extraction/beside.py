@@ -23,6 +23,7 @@ _NEGATION = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|doubt|anything\sbut|(?:other|rather|more|less|fewer"
     r"|greater|larger|smaller)\sthan|instead\sof|different\sfrom|unlike"
     r"|except(?:\sfor)?|excluding|nicht|kein|keine|niet|не|n['’]est\spas|pas|no\ses|non\sè|não\sé)"
+    r"|(?:wrong|incorrect|false|untrue)\s(?:that|to\s(?:say|think|claim))"
     r"|n['’]t|不是|不等于|并非|不可能是|不会是|不应是|不为"
     r"|(?:wrong|incorrect|false)\s(?:answer|choice|option|value|result)s?(?:\s(?:is|was|would)|\s?:))"
     r"(?:[ \t]{1,3}(?:be|equal|equals|to|the|a|an|exactly|simply|just|answer|value|same|as|is|get"
@@ -58,7 +59,7 @@ _DENIED = re.compile(
     r"|(?:not|nicht)\s"
     + _RIGHT
     + r"|(?:是|为)?(?:错误的|错的|不对|不正确)|(?:では|じゃ)(?:な|あり)"
-    r"|(?:가|이)\s?아[니닙]|ist\sfalsch|es\sincorrect[oa]|est\s(?:faux|incorrect)"
+    r"|(?:가|이)\s?아[니닙]|ist\sfalsch|not(?=\s{0,2}!|\s?\.?\s{0,3}$)|es\sincorrect[oa]|est\s(?:faux|incorrect)"
     r"|(?:is|was)\s(?:only|just)\sa\sguess|unless\b)",
     re.IGNORECASE,
 )

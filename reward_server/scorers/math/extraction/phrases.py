@@ -49,6 +49,7 @@ _BEFORE = re.compile(
 )
 # Words that tell of values all the same: `5 or 6`, `either 5 or 6`, `not 5`.
 _VALUED = re.compile(r"[-−+]?[\d\\$(\[]|(?:either|both|not|neither)\b|(?-i:[A-J]\b)", re.IGNORECASE)
+_IFFY = re.compile(r"\b(?:if|suppose|assume|whether|unless|why|not|n['’]t)\s{1,2}$", re.IGNORECASE)
 _CHOSEN = re.compile(
     r"\b(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s\(?(?P<right>[A-J])\)?\sis\s(?:the\s)?"
     r"(?:correct|right|best)\b|(?:I|[Ww]e)(?:\swill|\swould|['’]ll|['’]d)?\s"
@@ -109,7 +110,7 @@ def _announcements(text: str) -> list[_Announced]:
     found = [each for head in there for each in _occurrences(text, lowered, head)]
     if "A" in text:
         marked = last_match(_MARKED_A, text, 0, len(text))
-        if marked is not None:
+        if marked is not None and "\nB:" not in text[marked.end() :]:  # no list of choices
             head = Head("a", "english")
             found.append(_Announced(head, marked.start(), marked.end(), True, False, False))
     return sorted(found, key=lambda each: (each.start, -each.lead), reverse=True)
@@ -150,12 +151,16 @@ def _or_chosen(answer: Answer | None, text: str, offset: int) -> Answer | None:
     if not any(word in text for word in _CHOOSING):
         return last
     for found in _CHOSEN.finditer(text, offset):
+        if _IFFY.search(text, max(0, found.start() - 16), found.start()):
+            continue
         if last is None or found.start() > last.end:
             letter = "right" if found["right"] else "picked"
             last = Answer(found[letter], "phrase", found.start(letter), found.end(letter),
                           found.start())  # fmt: skip
     at = text.rfind("answer", offset)
     before = _BEFORE.search(text, max(offset, at - 120), at) if at >= 0 else None
+    if before and _IFFY.search(text, max(0, before.start() - 16), before.start()):
+        return last
     if before and (last is None or before.start() > last.end):
         kind = before.lastgroup or "plain"
         last = Answer(before[kind], "phrase", before.start(kind), before.end(kind), before.start())

@@ -102,3 +102,32 @@ def test_a_later_answer_of_the_same_worth_denies_nothing() -> None:
 
 def test_what_stands_behind_a_thought_that_never_ends_is_not_said() -> None:
     assert find_answer("<think>a</think><think>\\boxed{5}", ("boxed",)) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "right", "wrong"),
+    [
+        ("A: 5\nB: 6\nC: 7\n\nThe answer is B.", "B", "5"),
+        ("A: 5\nB: 6\nC: 7\n\nB", "B", "5"),
+        ("So 6 is the answer. If 7 is the answer, we get 7 = 8.", "6", "7"),
+        ("We would choose B. If I choose A, nothing holds.", "B", "A"),
+    ],
+)
+def test_a_list_of_choices_and_a_supposition_announce_nothing(
+    response: str, right: str, wrong: str
+) -> None:
+    assert math_check(response, right).equal
+    assert not math_check(response, wrong).equal
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "\\boxed{5}. Not!",
+        "It is false that the answer is \\boxed{5}",
+        "It is wrong to say \\boxed{5}",
+        "It is not the case that the answer is $5$.",
+    ],
+)
+def test_an_answer_that_is_denied_from_afar_is_none(response: str) -> None:
+    assert not math_check(response, "5").equal
