@@ -157,11 +157,21 @@ def _or_chosen(answer: Answer | None, text: str, offset: int) -> Answer | None:
             letter = "right" if found["right"] else "picked"
             last = Answer(found[letter], "phrase", found.start(letter), found.end(letter),
                           found.start())  # fmt: skip
-    at = text.rfind("answer", offset)
-    before = _BEFORE.search(text, max(offset, at - 120), at) if at >= 0 else None
-    if before and _IFFY.search(text, max(0, before.start() - 16), before.start()):
-        return last
+    before = _said_before(text, offset)
     if before and (last is None or before.start() > last.end):
         kind = before.lastgroup or "plain"
         last = Answer(before[kind], "phrase", before.start(kind), before.end(kind), before.start())
     return last
+
+
+def _said_before(text: str, offset: int) -> re.Match[str] | None:
+    """The last value that is said to be the answer behind it."""
+    at = len(text)
+    for _ in range(MOST_TRIES):
+        at = text.rfind("answer", offset, at)
+        if at < 0:
+            return None
+        found = _BEFORE.search(text, max(offset, at - 120), at)
+        if found and not _IFFY.search(text, max(0, found.start() - 16), found.start()):
+            return found
+    return None
