@@ -138,8 +138,15 @@ def value_instead(text: str, start: int) -> Value | None:
     return Value(last[0], last.start(), last.end())
 
 
+def _ends_at(text: str, end: int) -> bool:
+    """Tell whether nothing is said behind `end`."""
+    return not text[end : end + _BEHIND_CHARS].strip(" \n$.\\])}*")
+
+
 def denial_behind(text: str, end: int) -> str | None:
     """Return the words directly behind `end` that say the value there is wrong."""
+    if _ends_at(text, end):
+        return None
     found = _DENIED.match(text, end, end + _BEHIND_CHARS)
     return " ".join(found[0].split()) if found else None
 
@@ -147,6 +154,8 @@ def denial_behind(text: str, end: int) -> str | None:
 def alternative_behind(text: str, end: int, in_words: bool) -> str | None:
     """Return the other value that *or* joins on behind `end`, or the word that hedges; None where
     there is none. `in_words`: may the other answer be a word, as the answer is?"""
+    if _ends_at(text, end):
+        return None
     joint = _OR.match(text, end, end + _BEHIND_CHARS)
     if joint is not None:
         if hedge := _HEDGE.match(text, joint.end()):
