@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import re
 
-# What ends a text decoded with its special tokens: <|im_end|>, <|eot_id|>, </s>, padding, …
+# What ends a text decoded with its special tokens: <|im_end|>, <|eot_id|>, </s>, [PAD], [/INST], …
+# `<|end_of_box|>` closes an answer and is none of them.
 _END_TOKEN = re.compile(
-    r"(?:<\|[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|</s>|<eos>|<pad>|<end_of_turn>)\s*"
+    r"(?:<\|(?!end_of_box)[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>"
+    r"|</?(?:s|eos|bos|pad|unk|eot|eod|eom|end|stop|end_of_turn|start_of_turn|end_of_text"
+    r"|endoftext)>"
+    r"|\[/[A-Z]{2,20}\]|\[(?:PAD|EOS|BOS|SEP|CLS|UNK|MASK|END|STOP|EOT|EOD|INST|SYS|USER|ASSISTANT)\])\s{0,9}",
+    re.IGNORECASE,
 )
 _LONGEST_END_TOKEN = 64
+_MOST_KINDS = 4_096  # of runs of tokens at the end of a text; one with more is hostile
 
 
 def without_end_tokens(text: str) -> str:
-    """`text` without the special tokens at its end."""
+    """Return `text` without the special tokens at its end."""
     end = len(text)
-    while True:
-        start = text.rfind("<", max(0, end - _LONGEST_END_TOKEN), end)
+    for _ in range(_MOST_KINDS):
+        low = max(0, end - _LONGEST_END_TOKEN)
+        start = max(text.rfind("<", low, end), text.rfind("[", low, end))
         if start < 0 or not _END_TOKEN.fullmatch(text, start, end):
-            return text[:end]
-        end = start
+            break
+        end = _before_run(text, text[start:end], start)
+    return text[:end]
+
+
+def _before_run(text: str, token: str, end: int) -> int:
+    """Return where the run of `token` that ends at `end` begins: padding repeats one token."""
+    for times in (4_096, 64, 1):
+        run = token * times
+        while text.endswith(run, 0, end):
+            end -= len(run)
+    return end

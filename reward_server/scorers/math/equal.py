@@ -183,6 +183,8 @@ def math_check(
     verdict = _best(answer.text, truths, policy)
     if verdict.equal and policy.boxes == "all_agree" and answer.place == "boxed":
         verdict = _all_agree(response, verdict, lambda box: _best(box, truths, policy))
+    if verdict.equal and answer.also is not None and not _best(answer.also, truths, policy).equal:
+        verdict = structs.replace(verdict, equal=False, method=f"later it says {answer.also!r}")
     span = (answer.start, answer.end)
     return structs.replace(verdict, answer=answer.text, place=answer.place, span=span)
 

@@ -47,6 +47,7 @@ _TIME = re.compile(
     r"(?:([ap])\.?\s?m\b\.?)?\s*\}?",
     re.IGNORECASE | re.ASCII,
 )
+_JOINED = re.compile(r"(?:\\text\s?\{\s?)?(?:and|or)\b")
 _CHOICE_WORDS = ("Option", "option", "Choice", "choice", "Answer", "answer")
 _NO_WORDS = re.compile(r"[0-9=^_+*/<>|,()]")
 
@@ -124,7 +125,7 @@ def _choice(found: re.Match[str], read: Callable[[str], Node | None]) -> Node | 
     beside = found[3].strip().strip("$").strip("{}")
     if not beside:
         return Node("choice", value=letter)
-    if beside[0] in "^_+-*/=<>!,;)&" or beside.startswith("and") or "\\cup" in beside:
+    if beside[0] in "^_+-*/=<>!,;)&" or _JOINED.match(beside) or "\\cup" in beside:
         return None
     inner = read(beside)
     return None if inner is None else Node("choice", (inner,), letter)

@@ -17,6 +17,18 @@ _STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # 𝑥, 𝟓: letters and digi
 _TAGS = re.compile(r"</?(?:b|i|em|strong|span|br|p)\s*/?>")
 _RAISED_TAG = re.compile(r"<(su[bp])>([^<>]{1,40})</\1>")
 
+_PHANTOM = re.compile(r"\\{1,2}[hv]?phantom\s{0,4}(?:\{|[^{}]|$)")
+_QUOTES = {
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "«": "»",
+    "「": "」",
+    "『": "』",
+    "„": "“",
+    "“": "”",
+    "‘": "’",
+}
 _LONE_BACKSLASH = re.compile(r"(?<!\\)\\(?!\\)")
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z])")
 
@@ -44,11 +56,35 @@ def to_ascii(text: str) -> str:
 
 
 def without_markup(text: str) -> str:
-    """`text` without HTML's raised and lowered type (which becomes `^` and `_`) and emphasis."""
+    """`text` without HTML's raised and lowered type (which becomes `^` and `_`) and emphasis,
+    without LaTeX's phantoms, and without quotes around all of it."""
+    if "phantom" in text:
+        text = without_phantoms(text)
+    text = without_quotes(text)
     if "<" not in text or ">" not in text:
         return text
     text = _RAISED_TAG.sub(lambda m: ("^{" if m[1] == "sup" else "_{") + m[2] + "}", text)
     return _TAGS.sub("", text)
+
+
+def without_phantoms(text: str) -> str:
+    """Return `text` without `\\phantom{…}`, which takes up room and shows nothing."""
+    while (found := _PHANTOM.search(text)) is not None:
+        depth, end = 0, found.end() - 1
+        for end in range(found.end() - 1, len(text)):  # to its closing brace
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                break
+        text = text[: found.start()] + text[end + 1 :]
+    return text
+
+
+def without_quotes(text: str) -> str:
+    """Return `text` without a pair of quotes around all of it."""
+    inner = text.strip()
+    while len(inner) > 2 and _QUOTES.get(inner[0]) == inner[-1] and inner[0] not in inner[1:-1]:
+        text = inner = inner[1:-1].strip()
+    return text
 
 
 def single_backslashes(text: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
 from touchstone_rewards.reward_server.scorers.math.equal import math_check
 
-TAILS = [
+TAILS: list[Any] = [
     "<|im_end|>",
     "</s>",
     "<|eot_id|>",
@@ -17,6 +18,13 @@ TAILS = [
     "<end_of_turn>\n<eos>",
     "<｜end▁of▁sentence｜>",
     "<|im_end|>\n" + 3 * "<|endoftext|>",
+    "[PAD]",
+    pytest.param(40_000 * "[PAD]", id="padding"),
+    "[/INST]",
+    "[EOS]\n[PAD][PAD]",
+    "[/ANS]",
+    "<unk><pad>",
+    "<END>",
 ]
 
 
@@ -34,7 +42,19 @@ def test_an_answer_is_read_without_them(answer: str, tail: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "#### 46", "a < b > c", "</answer>", "</s> in the middle", "x<|not a token|>", "\n "],
+    [
+        "",
+        "#### 46",
+        "a < b > c",
+        "</answer>",
+        "</s> in the middle",
+        "x<|not a token|>",
+        "\n ",
+        "[A, B]",
+        "[AB]",
+        "5[/]",
+        "<|begin_of_box|>5<|end_of_box|>",
+    ],
 )
 def test_what_is_no_end_token_stays(text: str) -> None:
     assert without_end_tokens(text) == text
@@ -43,6 +63,7 @@ def test_what_is_no_end_token_stays(text: str) -> None:
 def test_a_hostile_text_takes_time_in_proportion_to_its_length() -> None:
     began = time.process_time()
     without_end_tokens("x" + "<|endoftext|>" * 80_000)
+    without_end_tokens("x" + "</s>[PAD]" * 100_000)
     without_end_tokens("<|" * 500_000)
     without_end_tokens(" " * 1_000_000)
     assert time.process_time() - began < 10
