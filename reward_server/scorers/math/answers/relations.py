@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flint import fmpq
+from flint import arb, fmpq
 
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
+from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import ball
+from touchstone_rewards.reward_server.scorers.math.numbers.rounding import written_decimal
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     constant_value,
     features,
     same_value,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+from touchstone_rewards.reward_server.scorers.math.tree import (
+    VALUES,
+    Node,
+    Unreadable,
+    contains,
+    negative,
+)
 
 Shaper = Callable[[Node], Node]
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+ASIDE_TOLERANCE = 0.01  # how far off digits beside an exact value may be
+_UNREAD = frozenset(["other"])
 _ORDERINGS = frozenset(["<", ">", "<=", ">="])
 _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
 
@@ -24,9 +34,8 @@ _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (
 def relation(node: Node, shape: Shaper) -> Node:
     """The answer that a chain of relations states."""
     sides, operators = list(node.args), list(node.value)
-    if "~" in operators:  # what stands before ≈ is the answer, what follows its size
-        at = operators.index("~")
-        sides, operators = sides[: at + 1], operators[:at]
+    if "~" in operators:
+        sides, operators = _without_asides(sides, operators)
         if not operators:
             return shape(sides[0])
     if "in" in operators or "notin" in operators:
@@ -36,6 +45,48 @@ def relation(node: Node, shape: Shaper) -> Node:
     if set(operators) <= _ORDERINGS | {"="} or operators == ["!="]:
         return _inequalities(sides, operators, shape)
     raise Unreadable(f"a relation with {' '.join(operators)}")
+
+
+def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node], list[str]]:
+    """Read ≈ as = where it says what a name is worth; drop what only repeats a value in digits.
+
+    `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root.
+
+    Raises:
+        Unreadable: a value and its digits contradict each other.
+    """
+    kept = list(operators)
+    for at, operator in enumerate(operators):
+        if operator != "~":
+            continue
+        if _is_worth_something(sides[at], at):
+            _check_aside(sides[at], sides[at + 1])
+            return sides[: at + 1], kept[:at]
+        kept[at] = "="
+    return sides, kept
+
+
+def _is_worth_something(side: Node, at: int) -> bool:
+    """Is this side of a ≈ a value already, so that what follows is its size only?"""
+    if name_of(side) or contains(side, _UNREAD):
+        return False
+    return at > 0 or side.op not in VALUES or not features(side).names
+
+
+def _check_aside(value: Node, aside: Node) -> None:
+    """Let a number pass as the size of `value` if it is near, or right to its last digit.
+
+    Raises:
+        Unreadable: it is neither.
+    """
+    exact, size = constant_value(value), constant_value(aside)
+    if exact is None or size is None:
+        return
+    apart = abs(ball(exact) - ball(size)).real
+    decimal = written_decimal(aside)
+    last = decimal.last if decimal else fmpq(1)
+    if apart > arb(last) and apart > abs(ball(exact)).real * ASIDE_TOLERANCE:
+        raise Unreadable("a value and an approximation that contradict each other")
 
 
 def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
@@ -53,11 +104,11 @@ def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
 
 
 def _is_figure(node: Node) -> bool:
-    """`AB` and `dx` are names; `ab` is a product."""
+    """`AB`, `dx` and `\\Delta x` are names; `ab` is a product."""
     letters = [part.value for part in node.args if part.op == "name"]
     if len(letters) < len(node.args) or len(letters) > 4:
         return False
-    return letters[0] == "d" or all(letter.isupper() for letter in letters)
+    return letters[0] in ("d", "Delta") or all(letter.isupper() for letter in letters)
 
 
 def name_of(node: Node) -> str | None:

@@ -11,6 +11,8 @@ from touchstone_rewards.reward_server.scorers.math.numbers.same_value import con
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
 
+# Letters whose indices count the solutions of one unknown: x_1 = 2, x_2 = 3.
+_SOLUTION_NAMES = frozenset(["x", "y", "z", "t", "r", "s", "n", "lambda", "theta"])
 MAX_MATCHING = 400  # items in lists that are matched without an order
 
 
@@ -28,24 +30,55 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
         return in_order(left, right, case)
     if max(len(left), len(right)) > MAX_MATCHING:
         return case.decided("too many items", False)
-    left, right = _without_names(left, right)
+    if any(item.op == "quantified" for item in (*left, *right)):
+        return in_order(left, right, case)  # "for all x, some y" is not "some y, for all x"
+    named = [names_of(items) for items in (left, right)]
+    if any(_several(names) for names in named):
+        return _by_name(truth, answer, named, case)
+    if named[0] and named[1] and set(map(_base, named[0])) != set(map(_base, named[1])):
+        return case.decided("unlike names", False)
+    left, right = (
+        [item.args[0] for item in items] if names else items
+        for items, names in zip((left, right), named, strict=True)
+    )
     return _matched(_distinct(left, case), _distinct(right, case), case)
 
 
-def _without_names(left: Sequence[Node], right: Sequence[Node]) -> tuple[Sequence[Node], ...]:
-    """Both lists, without their names where only one of them names its items."""
-    names = [[item.value for item in items if item.op == "assigned"] for items in (left, right)]
-    named = [
-        bool(found) and len(found) == len(i) for found, i in zip(names, (left, right), strict=True)
+def names_of(items: Sequence[Node]) -> list[str]:
+    """Return the names of the items; none where an item has no name."""
+    names = [str(item.value) for item in items if item.op == "assigned"]
+    return names if len(names) == len(items) else []
+
+
+def _base(name: str) -> str:
+    """Return `x` for the enumerated solutions `x_1` and `x_2`; any other name is its own."""
+    letter, _, number = name.partition("_")
+    return letter if letter in _SOLUTION_NAMES and number.isdigit() else name
+
+
+def _several(names: list[str]) -> bool:
+    """Do the names belong to more than one unknown?"""
+    return len(set(map(_base, names))) > 1
+
+
+def _by_name(truth: Node, answer: Node, named: list[list[str]], case: Case) -> bool:
+    """Match `x = 2, y = 3` by its names; bare values have to come in the order of the names."""
+    if named[0] and named[1]:
+        if (truth.value == "or") != (answer.value == "or"):
+            return case.decided("all of these against one of these", False)
+        return _matched(_distinct(truth.args, case), _distinct(answer.args, case), case)
+    if "set" in (truth.op, answer.op) or any(n.op == "assigned" for n in _bare(truth, answer)):
+        return case.decided("named values against others", False)
+    bare = [
+        [item.args[0] for item in node.args] if names else list(node.args)
+        for node, names in zip((truth, answer), named, strict=True)
     ]
-    if named == [True, True]:
-        if min(len(set(names[0])), len(set(names[1]))) > 1:
-            return left, right
-        named = [True, True]  # x = 2 or x = 3: one name for all is no name
-    return tuple(
-        [item.args[0] for item in items] if strip else items
-        for items, strip in zip((left, right), named, strict=True)
-    )
+    return in_order(bare[0], bare[1], case)
+
+
+def _bare(truth: Node, answer: Node) -> Sequence[Node]:
+    """Return the items of the list whose items are not all named."""
+    return answer.args if names_of(truth.args) else truth.args
 
 
 def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
