@@ -71,6 +71,14 @@ def _list(node: Node) -> Node:
     return Node("list", tuple(flat), node.value)
 
 
+def _logic(node: Node) -> Node:
+    """Statements: relations of variables are a region or a list, anything else a formula."""
+    items = tuple(map(shape, node.args))
+    if node.value != "not" and all(item.op in ("assigned", "region") for item in items):
+        return _list(Node("list", node.args, node.value))
+    return Node("logic", items, node.value)
+
+
 def _one_quantity(items: list[Node]) -> Node | None:
     """`3 hours and 30 minutes`: one quantity in two units, or None."""
     if len(items) != 2 or any(item.op != "quantity" for item in items):
@@ -211,6 +219,7 @@ _RULES = {
     "add": _sum,
     "compound": _compound,
     "list": _list,
+    "logic": _logic,
     "relation": lambda node: relation(node, shape),
     "union": _set_algebra,
     "intersection": _set_algebra,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flint import arb, fmpq
 
+from touchstone_rewards.reward_server.scorers.math.grammar.figures import SIGNS
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import ball
 from touchstone_rewards.reward_server.scorers.math.numbers.rounding import written_decimal
@@ -111,6 +112,15 @@ def _is_figure(node: Node) -> bool:
     return letters[0] in ("d", "Delta") or all(letter.isupper() for letter in letters)
 
 
+def _measured(node: Node) -> str | None:
+    """The name in `m\\angle ABC`, the measure of an angle, and in `(f \\circ g)(x)`."""
+    first, second = node.args
+    if first.op == "name" and first.value == "m" and second.op == "name":
+        return second.value if second.value[0] in SIGNS else None
+    composed = first.op == "ordered" and first.value == "circ"
+    return "∘".join(str(name_of(part)) for part in first.args) if composed else None
+
+
 def name_of(node: Node) -> str | None:
     """What `node` names, if it is a name: `x`, `f(x)`, `(p, q)`, `a_3`, `A:B`, `\\angle A`."""
     if node.op == "name":
@@ -123,6 +133,8 @@ def name_of(node: Node) -> str | None:
         return ",".join(str(name_of(part)) for part in node.args)
     if node.op == "div" and all((name_of(part) or "").startswith("d") for part in node.args):
         return f"{name_of(node.args[0])}/{name_of(node.args[1])}"
+    if node.op == "mul" and len(node.args) == 2 and (measured := _measured(node)):
+        return measured
     if node.op == "mul" and _is_figure(node):
         return "".join(part.value for part in node.args)
     return None

@@ -19,8 +19,11 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node, negative, p
 FACTOR_STARTS = frozenset(
     ["num", "repeating", "name", "const", "func", "(", "[", "frac", "sqrt", "surd", "cbrt", "{",
      "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field",
-     "dots"]
+     "dots", "figure"]
 )  # fmt: skip
+# Capitals that name sets: lengths and widths are multiplied, A and B are not.
+_SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
+_COMPOSED = frozenset(["name", "ordered"])
 _ORDINALS = frozenset(["th", "st", "nd", "rd"])
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 
@@ -53,13 +56,18 @@ def terms(cur: Cursor) -> Node:
 
 
 def product(cur: Cursor) -> Node:
-    left = factor(cur)
-    factors = [left]
+    start = cur.at
+    factors = [factor(cur)]
     while True:
         kind = cur.kinds[cur.at]
         if kind == "*" and cur.kinds[cur.at + 1] != "unit":
-            cur.at += 1
-            factors.append(signed_factor(cur))
+            times, cur.at = cur.values[cur.at] == "times", cur.at + 1
+            before, start = start, cur.at
+            right = signed_factor(cur)
+            if times and (ordered := ordered_product(cur, factors, right, (before, start))):
+                factors[-1] = ordered
+            else:
+                factors.append(right)
         elif kind == "/" and cur.kinds[cur.at + 1] != "unit":
             cur.at += 1
             factors = [Node("div", (product_of(factors), signed_factor(cur)))]
@@ -69,6 +77,7 @@ def product(cur: Cursor) -> Node:
         elif kind in FACTOR_STARTS or (kind == "|" and not cur.bars):
             if kind == "num" and factors[-1].op == "num":
                 raise cur.fail("two numbers side by side")
+            start = cur.at
             factors.append(factor(cur))
         elif kind == "over":
             cur.at += 1
@@ -78,6 +87,45 @@ def product(cur: Cursor) -> Node:
             return Node("call", (product_of(factors), product(cur)), "binom")
         else:
             return product_of(factors)
+
+
+def ordered_product(
+    cur: Cursor, factors: list[Node], right: Node, starts: tuple[int, int]
+) -> Node | None:
+    """Return the `\\times` of vectors or sets, whose sides cannot change places; None for a plain
+    product. `starts` are the tokens that the two sides begin at."""
+    left = factors[-1]
+    bold = any(at in cur.plain and cur.kinds[at] in ("name", "const") for at in starts)
+    if bold or _is_vector(left) or _is_vector(right):
+        if left.op != "num" and right.op != "num":
+            return Node("ordered", (left, right), "cross")
+    elif len(factors) == 1 and _is_set(left) and _is_set(right):
+        return Node("ordered", (left, right), "sets")
+    return None
+
+
+def _is_vector(node: Node) -> bool:
+    if node.op == "name":
+        return node.value.startswith(("vec ", "hat "))
+    if node.op == "ordered":
+        return node.value == "cross"
+    return node.op in ("add", "neg", "mul") and any(map(_is_vector, node.args))
+
+
+def _is_set(node: Node) -> bool:
+    if node.op == "name":
+        return node.note == "field" or node.value in _SET_LETTERS
+    return node.op in ("set", "bracket", "union") or (node.op, node.value) == ("ordered", "sets")
+
+
+def _composes(cur: Cursor) -> bool:
+    return cur.values[cur.at] == "circ" and cur.kinds[cur.at + 1] in ("name", "(")
+
+
+def composed(cur: Cursor, node: Node) -> Node:
+    """`f \\circ g`: the functions cannot change places."""
+    cur.at += 1
+    return Node("ordered", (node, primary(cur)), "circ")
 
 
 def signed_factor(cur: Cursor) -> Node:
@@ -93,9 +141,10 @@ def factor(cur: Cursor) -> Node:
         kind = cur.kinds[cur.at]
         if kind == "^":
             node = raised(cur, node)
-        elif kind == "!" and cur.kinds[cur.at + 1] != "=":
-            cur.at += 1
-            node = Node("fact", (node,))
+        elif kind == "!":
+            node = with_factorial(cur, node)
+        elif kind == "degree" and node.op in _COMPOSED and _composes(cur):
+            node = composed(cur, node)
         elif kind in ("%", "degree"):
             cur.at += 1
             node = Node("percent", (node,)) if kind == "%" else degrees(cur, node)
@@ -103,6 +152,16 @@ def factor(cur: Cursor) -> Node:
             node = in_base(cur, node)
         else:
             return node
+
+
+def with_factorial(cur: Cursor, node: Node) -> Node:
+    """Read `n!`, and `n!!`, which is every second factor and not `(n!)!`."""
+    start = cur.at
+    while cur.kinds[cur.at] == "!":
+        cur.at += 1
+    if cur.at - start > 2:
+        raise cur.fail("more than two signs of factorials")
+    return Node("fact", (node,), 2 if cur.at - start == 2 else None)
 
 
 def degrees(cur: Cursor, node: Node) -> Node:
@@ -162,8 +221,7 @@ def exponent(cur: Cursor) -> Node:
     sign = signs(cur)
     node = bare_number(cur) if cur.kinds[cur.at] == "num" else primary(cur)
     if cur.kinds[cur.at] == "!":
-        cur.at += 1
-        node = Node("fact", (node,))
+        node = with_factorial(cur, node)
     if cur.kinds[cur.at] == "^":
         node = raised(cur, node)
     cur.depth -= 1
@@ -217,6 +275,7 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "lim": blocks.big_operator,
     "begin": blocks.environment,
     "empty": primaries.empty_set,
+    "figure": primaries.figure,
     "field": primaries.number_field,
     "dots": primaries.dots,
 }

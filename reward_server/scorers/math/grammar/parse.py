@@ -47,14 +47,14 @@ def answer(cur: Cursor) -> Node:
 def clauses(cur: Cursor) -> Node:
     """Items with separators between them; one item alone is itself."""
     cur.deeper()
-    items = [clause(cur)]
+    items = [statement(cur)]
     joints: list[set[str]] = []
     while cur.kinds[cur.at] in SEPARATORS:
         between = joint(cur)
         if cur.kinds[cur.at] in CLOSERS or cur.kinds[cur.at] == ".":
             break
         joints.append(between)
-        items.append(clause(cur))
+        items.append(statement(cur))
     cur.depth -= 1
     return items[0] if len(items) == 1 else joined(items, joints)
 
@@ -84,14 +84,42 @@ def joint(cur: Cursor) -> set[str]:
     return seen
 
 
+def statement(cur: Cursor) -> Node:
+    """Clauses with `\\land`, `\\lor` and `\\lnot`; and binds tighter than or."""
+    alternatives = [_conjunction(cur)]
+    while cur.kinds[cur.at] == "lor":
+        cur.at += 1
+        alternatives.append(_conjunction(cur))
+    return alternatives[0] if len(alternatives) == 1 else Node("logic", tuple(alternatives), "or")
+
+
+def _conjunction(cur: Cursor) -> Node:
+    parts = [_part(cur)]
+    while cur.kinds[cur.at] == "land":
+        cur.at += 1
+        parts.append(_part(cur))
+    return parts[0] if len(parts) == 1 else Node("logic", tuple(parts), "and")
+
+
+def _part(cur: Cursor) -> Node:
+    if cur.kinds[cur.at] != "lnot":
+        return clause(cur)
+    cur.at += 1
+    cur.deeper()
+    denied = Node("logic", (_part(cur),), "not")
+    cur.depth -= 1
+    return denied
+
+
 def clause(cur: Cursor) -> Node:
     """An expression or a chain of relations, with a unit or a label behind it."""
     kind = cur.kinds[cur.at]
     if kind == "word":
         return worded(cur)
     if kind == "quantifier":
+        quantifier = cur.values[cur.at]
         cur.at += 1
-        return Node("quantified", (clause(cur),), cur.values[cur.at - 1])
+        return Node("quantified", (statement(cur),), quantifier)
     first = with_label(cur, set_terms(cur))
     if not _relates(cur):
         return first
@@ -216,7 +244,7 @@ def unit_power(cur: Cursor) -> int:
     return int(power.value.p)
 
 
-_RULES = Rules(clauses, clause, joint, terms, product, factor, exponent, primary)
+_RULES = Rules(clauses, statement, joint, terms, product, factor, exponent, primary)
 
 
 def parse(text: str) -> Node:

@@ -26,6 +26,7 @@ _CHARACTERS = {
     "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"', "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
     "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "…": r"\ldots ",
     "⋯": r"\cdots ", "∧": r"\land ", "∨": r"\lor ", "→": r"\to ", "⇒": r"\Rightarrow ",
+    "¬": r"\neg ",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∀": r"\forall ", "∃": r"\exists ", "％": "%",
     "＄": "$", "€": r"\euro ", "£": r"\pounds ", "¥": r"\yen ", "￥": r"\yen ",
@@ -93,8 +94,9 @@ _COMMANDS: dict[str, str] = {
     "cup bigcup": "cup",
     "cap bigcap": "cap",
     "setminus backslash smallsetminus": "setminus",
-    "land wedge": "and",
-    "lor vee": "or",
+    "land wedge": "land",
+    "lor vee": "lor",
+    "neg lnot": "lnot",
     "quad qquad": "quad",
     "mid vert lvert rvert": "|",
     "Vert lVert rVert": "norm",
@@ -167,12 +169,16 @@ COMMANDS: dict[str, Token] = {
 }
 COMMANDS["cbrt"] = ("cbrt", "")
 COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
+COMMANDS["times"] = ("*", "times")  # of vectors and sets it is not the dot
+COMMANDS["circ"] = ("degree", "circ")  # between functions it is no degree sign
+COMMANDS |= {name: ("figure", "∠") for name in ("angle", "measuredangle", "sphericalangle")}
+COMMANDS |= {"triangle": ("figure", "△"), "square": ("figure", "□")}
 
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
 IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
     "textstyle scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf "
-    "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom "
+    "mathit mathsf boldsymbol bm text textbf textit textrm mbox hbox phantom "
     "mathopen mathclose noindent"
 )
 # Accents that mean the same.

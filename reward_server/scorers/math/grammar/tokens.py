@@ -38,6 +38,7 @@ _DOTS = re.compile(r"\.\.\.+")
 _SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
 _RATE = re.compile(r"(m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W) ?/ ?(s|h|hr|sec|min)(?![a-zA-Z])")
 _WORD = re.compile(r"[a-zA-Z]+")
+_CORNER = re.compile(r"\s*\{?[A-Z]")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)\*?")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
@@ -190,6 +191,8 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return _escaped(text, at, tokens, in_text)
     name = command[1]
     known = COMMANDS.get(name)
+    if known is not None and name == "square" and not _CORNER.match(text, command.end()):
+        known = None  # the end of a proof, and no figure
     if known is not None:
         tokens.add(known[0], known[1], in_text)
         return command.end()
@@ -199,7 +202,7 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
             return found.end()
     if name in ACCENTS:
         tokens.add("accent", name, in_text)
-    elif name not in IGNORED:
+    elif name not in IGNORED and name != "square":
         raise Unreadable(f"command \\{name}")
     return command.end()
 

@@ -2,7 +2,8 @@
 
 By default a decimal stands for just its value. It is a rounding where it has the digits of a
 float (`0.0833333333333333` for 1/12), for nobody writes twelve digits to mean another number; and
-where the policy lets the ground truth's own digits be enough.
+where the policy lets the ground truth's own digits be enough. A whole number, or a decimal that a
+float can hold, is rounded by nobody: twelve of its twenty digits are another number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import re
 
 from flint import arb, fmpq
 
-from touchstone_rewards.reward_server.scorers.math.numbers.same_value import real_value
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    constant_value,
+    real_value,
+)
 from touchstone_rewards.reward_server.scorers.math.policy import Rounding
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
@@ -60,14 +64,24 @@ def rounds_to(truth: Node, answer: Node, rounding: Rounding) -> bool:
     """Is one of the two a decimal that the other rounds to?"""
     left, right = written_decimal(truth), written_decimal(answer)
     if left is not None and right is None and left.digits >= FLOAT_DIGITS:
-        return _within(left, answer)
+        if _within(left, answer) and not _is_short(answer):
+            return True
     if right is not None and left is None and right.digits >= FLOAT_DIGITS:
-        return _within(right, truth)
+        return _within(right, truth) and not _is_short(truth)
     if rounding == "exact":
         return False
     if left is not None:
         return _within(left, answer)
     return right is not None and right.digits >= 4 and _within(right, truth)
+
+
+def _is_short(node: Node) -> bool:
+    """Is it a whole number, or a decimal of so few digits that a float holds them all?"""
+    value = constant_value(node)
+    if not isinstance(value, fmpq):
+        return False
+    scaled = value * 10**DOUBLE_DIGITS
+    return value.q == 1 or (scaled.q == 1 and abs(scaled.p) < 10**DOUBLE_DIGITS)
 
 
 def _within(decimal: Decimal, node: Node) -> bool:

@@ -45,6 +45,7 @@ _RULES = (
     (frozenset(["setof", "quantified", "time", "congruence"]), collection_rules.like_kinds),
     (frozenset(["labelled"]), value_rules.labels),
     (frozenset(["text"]), value_rules.texts),
+    (frozenset(["logic"]), collection_rules.statements),
     (frozenset(["assigned"]), equation_rules.assignments),
     (frozenset(["quantity"]), value_rules.quantities),
     (frozenset(["list", "set"]), collection_rules.collections),

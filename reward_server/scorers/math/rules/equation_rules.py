@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.grammar.figures import same_name
 from touchstone_rewards.reward_server.scorers.math.numbers.regions import INFINITY, MINUS_INFINITY
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     WHOLE_LETTERS,
@@ -34,7 +35,7 @@ def same_family(truth: Node, answer: Node, case: Case) -> bool:
 def assignments(truth: Node, answer: Node, case: Case) -> bool:
     """A named value against a value: the name is set aside. Two names must be the same."""
     if truth.op == "assigned" and answer.op == "assigned":
-        alike = truth.value == answer.value or _renamed(truth, answer)
+        alike = same_name(truth.value, answer.value) or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True
         return equations(truth, answer, case)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.grammar.figures import SIGNS, same_name
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
@@ -29,6 +30,8 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
             bare = [node.args[0] if node.op == op else node for node in (truth, answer)]
             if same_value(bare[0], bare[1], case.seed)[0]:
                 return case.decided(f"a {op} sign set aside", True)
+    if truth.op != answer.op and _same_figure(truth, answer):
+        return case.decided("the name of a figure", True)
     if method == APART and same_family(truth, answer, case):
         return case.decided("another name for a whole number", True)
     if rounds_to(truth, answer, case.policy.rounding):
@@ -36,11 +39,22 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
     return case.decided(method, False)
 
 
+def _same_figure(truth: Node, answer: Node) -> bool:
+    """Is one the name of a figure and the other its letters, read as a product?"""
+    name, product = (truth, answer) if truth.op == "name" else (answer, truth)
+    if name.op != "name" or name.value[0] not in SIGNS or product.op != "mul":
+        return False
+    letters = [str(part.value) if part.op == "name" else "" for part in product.args]
+    return all(map(str.isupper, letters)) and same_name(name.value, "".join(letters))
+
+
 def texts(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op == "text" and answer.op == "text":
         return case.decided("words", same_words(truth.value, answer.value))
     text, other = (truth, answer) if truth.op == "text" else (answer, truth)
     letters = letters_of(other)
+    if other.op == "name" and other.value[0] in SIGNS:
+        return case.decided("letters", same_name(other.value, text.value))
     return case.decided("letters", letters is not None and letters == words_of(text.value))
 
 
