@@ -22,6 +22,10 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
 from touchstone_rewards.reward_server.scorers.math.rules.compare import new_case, same
+from touchstone_rewards.reward_server.scorers.math.rules.derivative_names import (
+    may_differ,
+    respelled,
+)
 from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
 
 MAX_BOXES = 64
@@ -118,6 +122,9 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
         equal = same(expected.node, given.node, case)
+        if not equal and may_differ(truth, answer):
+            spelled = respelled(expected.node, given.node)
+            equal = spelled is not None and same(spelled[0], spelled[1], case)
     except (Unreadable, TooMuchWork) as unreadable:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):

@@ -6,6 +6,7 @@ const     value: pi, e, i, inf                 call    value: function; args
 opaque    value: the name of an unknown function, as f in f(x)
 add mul div neg pow mod fact degree percent    the arithmetic; add and mul take any number
 pm mp     two values in one: a ± b, or ± b with one argument
+derivative  of an expression: args: the expression that it is
 ordered   two args that cannot change places: value is cross, sets or circ (composition)
 sum prod  value: the index; args: from, to, body
 other     value: an operator kept unread (a limit, an integral); args: its parts
@@ -49,7 +50,7 @@ class Node(Struct, frozen=True, gc=False):
 # The ops that are worth a number, or one at each point.
 _VALUES = (
     "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group "
-    "ordered"
+    "ordered derivative"
 )
 VALUES = frozenset(_VALUES.split())
 

@@ -131,8 +131,6 @@ def name_of(node: Node) -> str | None:
         return ":".join(part.value for part in node.args)
     if node.op in ("bracket", "list") and all(name_of(part) for part in node.args):
         return ",".join(str(name_of(part)) for part in node.args)
-    if node.op == "div" and all((name_of(part) or "").startswith("d") for part in node.args):
-        return f"{name_of(node.args[0])}/{name_of(node.args[1])}"
     if node.op == "mul" and len(node.args) == 2 and (measured := _measured(node)):
         return measured
     if node.op == "mul" and _is_figure(node):
@@ -143,6 +141,10 @@ def name_of(node: Node) -> str | None:
 def _equations(sides: list[Node], shape: Shaper) -> Node:
     """`x = 5` assigns; `\\sqrt4 = 2` is a value with its working; `x + y = 1` is an equation."""
     last = sides[-1]
+    if sides[0].op == "derivative":
+        if not same_value(sides[0], last, 1)[0]:
+            raise Unreadable("a derivative that is another")
+        return shape(last)
     named = [side for side in sides[:-1] if name_of(side)]
     if len(named) == len(sides) - 1:
         inner = shape(last)

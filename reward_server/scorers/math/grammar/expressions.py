@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from touchstone_rewards.reward_server.scorers.math.grammar import blocks, function_calls, primaries
+from touchstone_rewards.reward_server.scorers.math.grammar import (
+    blocks,
+    derivatives,
+    function_calls,
+    primaries,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
+from touchstone_rewards.reward_server.scorers.math.grammar.derivatives import PARTIAL, begins
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     bare_number,
     signs,
@@ -24,6 +30,8 @@ FACTOR_STARTS = frozenset(
 # Capitals that name sets: lengths and widths are multiplied, A and B are not.
 _SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
 _COMPOSED = frozenset(["name", "ordered"])
+_DERIVED = frozenset("yfghuvw")  # y^{(4)} is a derivative, x^{(4)} a power
+_IN_BRACKETS = (["{", "(", "num", ")", "}"], ["{", "(", "name", ")", "}"])
 _ORDINALS = frozenset(["th", "st", "nd", "rd"])
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 
@@ -70,7 +78,7 @@ def product(cur: Cursor) -> Node:
                 factors.append(right)
         elif kind == "/" and cur.kinds[cur.at + 1] != "unit":
             cur.at += 1
-            factors = [Node("div", (product_of(factors), signed_factor(cur)))]
+            factors = divided(cur, factors)
         elif kind == "mod":
             cur.at += 1
             factors = [Node("mod", (product_of(factors), signed_factor(cur)))]
@@ -87,6 +95,23 @@ def product(cur: Cursor) -> Node:
             return Node("call", (product_of(factors), product(cur)), "binom")
         else:
             return product_of(factors)
+
+
+def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
+    """The factors before a `/` over the one behind it; `dy/dx` among them is a derivative."""
+    start = cur.at
+    below = signed_factor(cur)
+    if begins(below) and cur.kinds[cur.at] == "name":
+        at = next((i for i in reversed(range(len(factors))) if begins(factors[i])), None)
+        parts = [below, factor(cur)]
+        while cur.kinds[cur.at] == "name" and cur.values[cur.at] == PARTIAL:
+            parts += [factor(cur), factor(cur)]
+        above = None if at is None else product_of(factors[at:])
+        if above and (found := derivatives.operator(above, product_of(parts))):
+            return [*factors[:at], derivatives.made(found, found.of or primaries.operand(cur))]
+        cur.at = start
+        below = signed_factor(cur)
+    return [Node("div", (product_of(factors), below))]
 
 
 def ordered_product(
@@ -182,7 +207,27 @@ def raised(cur: Cursor, node: Node) -> Node:
         return raised_mark(cur, node, braces)
     if node.op == "num" and _ordinal(cur):
         return node
+    if node.op == "name" and (marks := _derivative_marks(cur, node.value)):
+        return marked(cur, node.value + marks)
     return Node("pow", (node, exponent(cur)))
+
+
+def _derivative_marks(cur: Cursor, name: str) -> str | None:
+    """The primes that `y^{(4)}` is short for, or None where the exponent is a power."""
+    bracketed = cur.kinds[cur.at : cur.at + 5] in _IN_BRACKETS
+    if not bracketed or name.rstrip("'") not in _DERIVED:
+        return None
+    order = cur.values[cur.at + 2]
+    cur.at += 5
+    few = order.isdigit() and 0 < int(order[:3]) <= derivatives.MAX_ORDER
+    return "'" * int(order) if few else f"^({order})"
+
+
+def marked(cur: Cursor, name: str) -> Node:
+    """A function's name with its primes, and its arguments if a bracket follows."""
+    if cur.kinds[cur.at] == "(" and cur.at not in cur.gaps:
+        return Node("opaque", primaries.arguments(cur), name)
+    return Node("name", value=name)
 
 
 def _ordinal(cur: Cursor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.grammar import derivatives
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import (
     endless_decimal,
     number,
@@ -12,6 +13,9 @@ from touchstone_rewards.reward_server.scorers.math.grammar.figures import TRIANG
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SAME_ACCENT
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
+OPERAND_STARTS = frozenset(
+    ["num", "name", "const", "func", "(", "[", "{", "frac", "sqrt", "accent", "int", "sum"]
+)
 _ALONE = frozenset(["num", "name", "const"])
 _INVERSE_MARK = ["^", "{", "-", "num", "}", "("]
 # Letters that are functions when a bracket follows: f(x), P(3).
@@ -253,8 +257,22 @@ def argument(cur: Cursor) -> Node:
 
 
 def fraction(cur: Cursor) -> Node:
+    """A fraction, or a derivative with what it is taken of."""
     cur.at += 1
-    return Node("div", (argument(cur), argument(cur)))
+    above, below = argument(cur), argument(cur)
+    if (found := derivatives.operator(above, below)) is None:
+        return Node("div", (above, below))
+    return derivatives.made(found, found.of or operand(cur))
+
+
+def operand(cur: Cursor) -> Node | None:
+    """The product behind `d/dx`, or None where none stands there."""
+    if cur.kinds[cur.at] not in OPERAND_STARTS:
+        return None
+    cur.deeper()
+    node = cur.rules.product(cur)
+    cur.depth -= 1
+    return node
 
 
 def binomial(cur: Cursor) -> Node:

@@ -26,7 +26,7 @@ _CHARACTERS = {
     "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"', "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
     "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "…": r"\ldots ",
     "⋯": r"\cdots ", "∧": r"\land ", "∨": r"\lor ", "→": r"\to ", "⇒": r"\Rightarrow ",
-    "¬": r"\neg ",
+    "¬": r"\neg ", "∂": r"\partial ",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∀": r"\forall ", "∃": r"\exists ", "％": "%",
     "＄": "$", "€": r"\euro ", "£": r"\pounds ", "¥": r"\yen ", "￥": r"\yen ",
@@ -169,6 +169,7 @@ COMMANDS: dict[str, Token] = {
 }
 COMMANDS["cbrt"] = ("cbrt", "")
 COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
+COMMANDS["partial"] = ("name", "∂")
 COMMANDS["times"] = ("*", "times")  # of vectors and sets it is not the dot
 COMMANDS["circ"] = ("degree", "circ")  # between functions it is no degree sign
 COMMANDS |= {name: ("figure", "∠") for name in ("angle", "measuredangle", "sphericalangle")}

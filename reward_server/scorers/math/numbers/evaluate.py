@@ -53,7 +53,7 @@ def evaluate(node: Node, point: Point) -> Value:
 
 
 def _name(node: Node, point: Point) -> Value:
-    if node.note:
+    if node.note == "field":
         raise Unreadable("a number field has no value")
     return point[node.value]
 
@@ -230,5 +230,6 @@ _RULES: dict[str, Callable[[Node, Point], Value]] = {
     "sum": _series,
     "prod": _series,
     "group": _inner,
+    "derivative": _inner,
     "quantity": _inner,
 }
