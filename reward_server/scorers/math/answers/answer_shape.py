@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
 from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, put, relation
-from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
+from touchstone_rewards.reward_server.scorers.math.grammar.units import Unit, make_units
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
 from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded
@@ -83,10 +83,23 @@ def _one_quantity(items: list[Node]) -> Node | None:
     """`3 hours and 30 minutes`: one quantity in two units, or None."""
     if len(items) != 2 or any(item.op != "quantity" for item in items):
         return None
-    units = [make_unit(item.value) for item in items]
-    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+    units = _like_units(items[0], items[1])
+    if units is None or units[0].factor <= units[1].factor:
         return None
-    return _compound(Node("compound", tuple(items))) if units[0].factor > units[1].factor else None
+    return _compound(Node("compound", tuple(items)))
+
+
+def _like_units(first: Node, second: Node) -> tuple[Unit, Unit] | None:
+    """The units of two quantities, of one dimension, or None."""
+    return next(
+        (
+            (one, other)
+            for one in make_units(first.value)
+            for other in make_units(second.value)
+            if one.dimensions == other.dimensions
+        ),
+        None,
+    )
 
 
 def _family(items: list[Node]) -> Node | None:
@@ -175,7 +188,7 @@ def _matrix(node: Node) -> Node:
 
 
 def _labelled(node: Node) -> Node:
-    return Node("labelled", (shape(node.args[0]),), node.value)
+    return Node("labelled", (shape(node.args[0]),), node.value, node.note)
 
 
 def _quantity(node: Node) -> Node:
@@ -197,8 +210,8 @@ def _compound(node: Node) -> Node:
     if second.op not in ("quantity", "compound"):
         raise Unreadable("two numbers side by side")
     rest = second if second.op == "quantity" else _compound(second)
-    units = [make_unit(first.value), make_unit(rest.value)]
-    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+    units = _like_units(first, rest)
+    if units is None:
         raise Unreadable("two quantities side by side")
     ratio = Node("num", value=units[1].factor / units[0].factor)
     return Node(

@@ -32,6 +32,9 @@ _SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
 _COMPOSED = frozenset(["name", "ordered"])
 _DERIVED = frozenset("yfghuvw")  # y^{(4)} is a derivative, x^{(4)} a power
 _IN_BRACKETS = (["{", "(", "num", ")", "}"], ["{", "(", "name", ")", "}"])
+_TEMPERATURES = {
+    "c": "°C", "celsius": "°C", "centigrade": "°C", "f": "°F", "fahrenheit": "°F", "kelvin": "K",
+}  # fmt: skip
 _ORDINALS = frozenset(["th", "st", "nd", "rd"])
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 
@@ -82,6 +85,8 @@ def product(cur: Cursor) -> Node:
         elif kind == "mod":
             cur.at += 1
             factors = [Node("mod", (product_of(factors), signed_factor(cur)))]
+        elif kind == "frac" and primaries.is_unit_fraction(cur):
+            return product_of(factors)
         elif kind in FACTOR_STARTS or (kind == "|" and not cur.bars):
             if kind == "num" and factors[-1].op == "num":
                 raise cur.fail("two numbers side by side")
@@ -191,9 +196,10 @@ def with_factorial(cur: Cursor, node: Node) -> Node:
 
 def degrees(cur: Cursor, node: Node) -> Node:
     """Degrees of an angle, or of Celsius or Fahrenheit where such a letter follows."""
-    if cur.kinds[cur.at] in ("name", "unit") and cur.values[cur.at] in ("C", "F"):
+    scale = cur.values[cur.at].lower() if cur.kinds[cur.at] in ("name", "unit", "word") else ""
+    if scale in _TEMPERATURES and (len(scale) > 1 or cur.values[cur.at].isupper()):
         cur.at += 1
-        return Node("quantity", (node,), (("°" + cur.values[cur.at - 1], 1),))
+        return Node("quantity", (node,), ((_TEMPERATURES[scale], 1),))
     return Node("degree", (node,))
 
 
@@ -298,6 +304,7 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "money": primaries.money_amount,
     "const": primaries.constant,
     "name": primaries.variable,
+    "unit": primaries.variable,
     "func": function_calls.named_function,
     "(": primaries.bracket,
     "[": primaries.bracket,

@@ -36,6 +36,8 @@ def mixed_number(cur: Cursor, whole: Node) -> Node:
     """`3\\frac{1}{2}` and `3 1/2`: a whole number and a proper fraction of literals."""
     start, kind = cur.at, cur.kinds[cur.at]
     part: Node | None = None
+    if kind == "frac" and is_unit_fraction(cur):
+        return whole
     if kind == "frac":
         cur.at += 1
         above, below = argument(cur), argument(cur)
@@ -51,10 +53,16 @@ def mixed_number(cur: Cursor, whole: Node) -> Node:
 
 
 def money_amount(cur: Cursor) -> Node:
-    """`\\$10`: the sign stands before the number."""
+    """`\\$10`, `€10`: the sign stands before the number."""
+    sign = cur.values[cur.at]
     cur.at += 1
     amount = cur.rules.primary(cur)
-    return Node("quantity", (amount,), (("dollar", 1),))
+    return Node("quantity", (amount,), ((currency(sign), 1),))
+
+
+def currency(sign: str) -> str:
+    """The word of a sign of money."""
+    return "dollar" if sign == "\\$" else sign
 
 
 def repeating_literal(cur: Cursor) -> Node:
@@ -263,6 +271,11 @@ def fraction(cur: Cursor) -> Node:
     if (found := derivatives.operator(above, below)) is None:
         return Node("div", (above, below))
     return derivatives.made(found, found.of or operand(cur))
+
+
+def is_unit_fraction(cur: Cursor) -> bool:
+    """Does `\\frac{\\text{m}}{\\text{s}}` stand here?"""
+    return cur.kinds[cur.at + 1 : cur.at + 3] == ["{", "unit"]
 
 
 def operand(cur: Cursor) -> Node | None:

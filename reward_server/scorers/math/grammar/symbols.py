@@ -30,6 +30,8 @@ _CHARACTERS = {
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∀": r"\forall ", "∃": r"\exists ", "％": "%",
     "＄": "$", "€": r"\euro ", "£": r"\pounds ", "¥": r"\yen ", "￥": r"\yen ",
+    "₹": r"\rupee ", "₩": r"\won ", "₽": r"\ruble ", "₺": r"\lira ", "₪": r"\shekel ", "฿": r"\baht ",
+    "₫": r"\dong ", "₱": r"\peso ", "₦": r"\naira ", "¢": r"\textcent ",
     "∖": r"\setminus ", "≅": r"\cong ", "∼": r"\sim ", "∠": r"\angle ", "△": r"\triangle ",
     "⊥": r"\perp ", "∥": r"\parallel ", "µ": r"\mu ", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}",
     "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}",
@@ -111,7 +113,6 @@ _COMMANDS: dict[str, str] = {
     "lbrack": "[",
     "rbrack": "]",
     "degree circ": "degree",
-    "euro pounds yen": "money",
     "prime": "'",
     "bmod mod": "mod",
     "pmod": "pmod",
@@ -182,6 +183,13 @@ IGNORED = _set(
     "mathit mathsf boldsymbol bm text textbf textit textrm mbox hbox phantom "
     "mathopen mathclose noindent"
 )
+# Signs of money and the words that they are read as: a dollar is no euro.
+CURRENCY_COMMANDS = {
+    "euro": "euro", "EUR": "euro", "texteuro": "euro", "pounds": "gbp", "textsterling": "gbp",
+    "yen": "¥", "textyen": "¥", "rupee": "rupee", "won": "won", "ruble": "ruble", "lira": "lira",
+    "shekel": "shekel", "baht": "baht", "dong": "dong", "peso": "peso", "naira": "naira",
+    "textdollar": "dollar", "textcent": "cent", "cent": "cent",
+}  # fmt: skip
 # Accents that mean the same.
 SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}
 ACCENTS = _set(

@@ -12,10 +12,12 @@ from touchstone_rewards.reward_server.scorers.math.grammar.letters import split_
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
     ACCENTS,
     COMMANDS,
+    CURRENCY_COMMANDS,
     IGNORED,
     JOINTS,
     Token,
 )
+from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
 from touchstone_rewards.reward_server.scorers.math.tree import Unreadable
 
 MAX_CHARS = 4_000
@@ -44,6 +46,7 @@ _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
     r"|emph|operatorname\*?|boldsymbol|bm|unit)\s*\{([^{}]*)\}"
 )
+_NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
@@ -61,17 +64,18 @@ _BEFORE_UNIT = frozenset(
 class Tokens:
     """Parallel lists, one entry a token, ending with one of kind `end`.
 
-    `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`.
+    `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`;
+    `naming`: are we in letters that name something, as `\\mathbf{b}` and `\\mathrm{C}_5` do?
     """
 
-    __slots__ = ("depth", "gap", "gaps", "kinds", "plain", "values")
+    __slots__ = ("depth", "gap", "gaps", "kinds", "naming", "plain", "values")
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
         self.values: list[str] = []
         self.gaps: set[int] = set()
         self.plain: set[int] = set()
-        self.gap = False
+        self.gap = self.naming = False
         self.depth = 0
 
     def add(self, kind: str, value: str, in_text: bool) -> None:
@@ -149,7 +153,10 @@ def _sign(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
 def _other_script(text: str, at: int, tokens: Tokens) -> int:
     found = _OTHER_SCRIPT.match(text, at)
     assert found is not None
-    tokens.add(JOINTS.get(found[0], "word"), found[0], True)
+    kind = JOINTS.get(found[0], "word")
+    if kind == "word" and tokens.last() in _BEFORE_UNIT and is_unit(found[0]):
+        kind = "unit"
+    tokens.add(kind, found[0], True)
     return found.end()
 
 
@@ -180,9 +187,24 @@ def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return rate.end()
     found = _WORD.match(text, at)
     assert found is not None
+    if found[0] == "US" and text.startswith("\\$", found.end()):
+        return found.end()  # US\$5
     joined = last == "num" and not tokens.gap
-    tokens.add_all(split_word(found[0], in_text, last in _BEFORE_UNIT, joined), in_text)
+    after = _measures(tokens) if in_text else last in _BEFORE_UNIT
+    tokens.add_all(split_word(found[0], in_text, after, joined), in_text)
     return found.end()
+
+
+def _measures(tokens: Tokens) -> bool:
+    """May a word of `\\text{}` that stands here be a unit?"""
+    last, before = tokens.last(), tokens.kinds[-2] if len(tokens.kinds) > 1 else ""
+    if tokens.naming:
+        return False
+    if last == "{":
+        return before in ("frac", "}")  # \frac{\text{m}}{\text{s}}
+    if last == "*":
+        return before in _BEFORE_UNIT
+    return last in _BEFORE_UNIT
 
 
 def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
@@ -195,6 +217,9 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         known = None  # the end of a proof, and no figure
     if known is not None:
         tokens.add(known[0], known[1], in_text)
+        return command.end()
+    if name in CURRENCY_COMMANDS:
+        tokens.add("money", CURRENCY_COMMANDS[name], in_text)
         return command.end()
     for pattern, rule in _LONG_COMMANDS:
         if found := pattern.match(text, at):
@@ -223,8 +248,9 @@ def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
     if in_text:
         raise Unreadable("text in text")
     tokens.gap = True
+    tokens.naming = found[0].startswith(_NAMING) or found.string.startswith("_", found.end())
     _scan(found[1], tokens, True)
-    tokens.gap = True
+    tokens.gap, tokens.naming = True, False
 
 
 def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
