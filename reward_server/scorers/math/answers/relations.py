@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flint import arb, fmpq
+from flint import fmpq
 
 from touchstone_rewards.reward_server.scorers.math.grammar.figures import SIGNS
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
-from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import ball
-from touchstone_rewards.reward_server.scorers.math.numbers.rounding import written_decimal
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     constant_value,
     features,
@@ -26,7 +24,6 @@ from touchstone_rewards.reward_server.scorers.math.tree import (
 Shaper = Callable[[Node], Node]
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-ASIDE_TOLERANCE = 0.01  # how far off digits beside an exact value may be
 _UNREAD = frozenset(["other"])
 _ORDERINGS = frozenset(["<", ">", "<=", ">="])
 _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
@@ -52,16 +49,12 @@ def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node]
     """Read ≈ as = where it says what a name is worth; drop what only repeats a value in digits.
 
     `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root.
-
-    Raises:
-        Unreadable: a value and its digits contradict each other.
     """
     kept = list(operators)
     for at, operator in enumerate(operators):
         if operator != "~":
             continue
         if _is_worth_something(sides[at], at):
-            _check_aside(sides[at], sides[at + 1])
             return sides[: at + 1], kept[:at]
         kept[at] = "="
     return sides, kept
@@ -72,22 +65,6 @@ def _is_worth_something(side: Node, at: int) -> bool:
     if name_of(side) or contains(side, _UNREAD):
         return False
     return at > 0 or side.op not in VALUES or not features(side).names
-
-
-def _check_aside(value: Node, aside: Node) -> None:
-    """Let a number pass as the size of `value` if it is near, or right to its last digit.
-
-    Raises:
-        Unreadable: it is neither.
-    """
-    exact, size = constant_value(value), constant_value(aside)
-    if exact is None or size is None:
-        return
-    apart = abs(ball(exact) - ball(size)).real
-    decimal = written_decimal(aside)
-    last = decimal.last if decimal else fmpq(1)
-    if apart > arb(last) and apart > abs(ball(exact)).real * ASIDE_TOLERANCE:
-        raise Unreadable("a value and an approximation that contradict each other")
 
 
 def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:

@@ -1,6 +1,7 @@
-"""Names of figures: which letters after `\\angle` or `\\triangle` name the same angle or triangle.
+"""Names of figures: the letters after `\\angle` or `\\triangle`, behind the figure's sign.
 
-A name begins with the figure's sign and has its letters in one order: `∠CBA` is written `∠ABC`.
+An angle has its name from either side: `∠CBA` is written `∠ABC`. Corners of a triangle stay in
+their order, for `\\triangle ABC \\sim \\triangle DEF` says which belongs to which.
 """
 
 from __future__ import annotations
@@ -19,15 +20,7 @@ def figure_name(sign: str, corners: list[str]) -> str:
         return sign
     if len(corners) == 1 and len(corners[0]) > 1 and corners[0].isupper():
         corners = list(corners[0])  # \angle\text{ABC}
-    if sign == ANGLE:
-        ordered = min(corners, corners[::-1])
-    elif sign == TRIANGLE:
-        ordered = sorted(corners)
-    else:
-        ordered = min(
-            way[at:] + way[:at] for way in (corners, corners[::-1]) for at in range(len(corners))
-        )
-    return sign + "".join(ordered)
+    return sign + "".join(min(corners, corners[::-1]) if sign == ANGLE else corners)
 
 
 def same_name(left: str | None, right: str | None) -> bool:

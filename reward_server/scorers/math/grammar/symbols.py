@@ -30,8 +30,8 @@ _CHARACTERS = {
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∀": r"\forall ", "∃": r"\exists ", "％": "%",
     "＄": "$", "€": r"\euro ", "£": r"\pounds ", "¥": r"\yen ", "￥": r"\yen ",
-    "₹": r"\rupee ", "₩": r"\won ", "₽": r"\ruble ", "₺": r"\lira ", "₪": r"\shekel ", "฿": r"\baht ",
-    "₫": r"\dong ", "₱": r"\peso ", "₦": r"\naira ", "¢": r"\textcent ",
+    "₹": r"\rupee ", "₩": r"\won ", "₽": r"\ruble ", "₺": r"\lira ", "₪": r"\shekel ",
+    "฿": r"\baht ",    "₫": r"\dong ", "₱": r"\peso ", "₦": r"\naira ", "¢": r"\textcent ",
     "∖": r"\setminus ", "≅": r"\cong ", "∼": r"\sim ", "∠": r"\angle ", "△": r"\triangle ",
     "⊥": r"\perp ", "∥": r"\parallel ", "µ": r"\mu ", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}",
     "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}",
@@ -173,7 +173,7 @@ COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
 COMMANDS["partial"] = ("name", "∂")
 COMMANDS["times"] = ("*", "times")  # of vectors and sets it is not the dot
 COMMANDS["circ"] = ("degree", "circ")  # between functions it is no degree sign
-COMMANDS |= {name: ("figure", "∠") for name in ("angle", "measuredangle", "sphericalangle")}
+COMMANDS |= dict.fromkeys(("angle", "measuredangle", "sphericalangle"), ("figure", "∠"))
 COMMANDS |= {"triangle": ("figure", "△"), "square": ("figure", "□")}
 
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.

@@ -62,11 +62,12 @@ _READINGS: dict[str, tuple[Parts, ...]] = {
 # Prefixed symbols that mean something else: acidity, noon, words.
 _NO_UNITS = frozenset(["pH", "pm", "as", "am", "at", "Ms"])
 # Symbols and words that are units behind a number even where letters are variables: 5 cm.
-_PLAIN = frozenset(
+_PLAIN_SYMBOLS = (
     "km dm cm mm kg mg lb lbs oz in ft yd mi min mins sec secs hr hrs yr yrs day days week "
     "year mL ml gal qt pt cc cup cups mph kmh kph kN kJ cal kcal kWh kW MW Pa kPa MPa atm Hz kHz "
-    "MHz GHz eV keV MeV GeV amp amps volt ohm ohms usd eur gbp yen rmb kgs cms".split()
+    "MHz GHz eV keV MeV GeV amp amps volt ohm ohms usd eur gbp yen rmb kgs cms"
 )
+_PLAIN = frozenset(_PLAIN_SYMBOLS.split())
 _MIN_NAME_CHARS = 4  # of a word that is a unit wherever it stands in plain text
 
 

@@ -20,7 +20,8 @@ def _num(number: int) -> Node:
 
 
 ZERO, ONE, TWO = _num(0), _num(1), _num(2)
-_KNOWN = frozenset("num name const add mul neg div pow call group percent degree".split())
+_KNOWN_OPS = "num name const add mul neg div pow call group percent degree"
+_KNOWN = frozenset(_KNOWN_OPS.split())
 
 
 def derivative(node: Node, variable: str) -> Node:

@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.scorers.math.numbers.evaluate import evalu
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
+SMALL_BITS = 16  # of a number that any precision shows
 SPARE_BITS, MAX_BITS = 128, 1 << 13  # beside the bits that a number needs to be seen at all
 MAX_REACHING_FACTORIAL = 1_000
 AGREEING_POINTS = 3
@@ -64,9 +65,10 @@ def features(*nodes: Node) -> Features:
     for node in pending:  # grows while it is walked
         op = node.op
         if op == "num":
-            if abs(node.value) > found.largest:
-                found.largest = abs(node.value)
-            _reach(found, node.value.p.bit_length() + node.value.q.bit_length())
+            if (bits := node.value.height_bits()) > SMALL_BITS:
+                _reach(found, 2 * bits)
+            if (size := abs(node.value)) > found.largest:
+                found.largest = size
         elif op == "name":
             found.names.add(node.value)
         else:
@@ -106,7 +108,7 @@ def _note_power(node: Node, found: Features) -> None:
     exponent = node.args[1]
     if exponent.op == "num":
         base = node.args[0]
-        size = base.value.p.bit_length() + base.value.q.bit_length() if base.op == "num" else 2
+        size = 2 * base.value.height_bits() if base.op == "num" else 2
         _reach(found, int(abs(exponent.value).ceil()) * size)
     if exponent.op != "num" or exponent.value.q != 1:
         found.jagged = True
@@ -187,9 +189,7 @@ def _bits_to_tell(bits: int, found: Features) -> int:
     return max(bits, min(found.reach + SPARE_BITS, MAX_BITS))
 
 
-def _same_constant(
-    left: Node, right: Node, found: Features, common_logs: bool
-) -> tuple[bool, str]:
+def _same_constant(left: Node, right: Node, found: Features, common_logs: bool) -> tuple[bool, str]:
     agree, bits, point = None, FIRST_BITS, Point(0)
     try:
         for bits in (FIRST_BITS, _bits_to_tell(CONSTANT_BITS, found)):

@@ -53,10 +53,11 @@ def _differentials(node: Node) -> Iterator[Differential]:
     pending = [node]
     while pending:
         part = pending.pop()
-        if isinstance(part.note, Differential):
-            yield part.note
-        if part.op == "assigned" and part.note is not None:
-            pending.append(part.note)
+        note = part.note
+        if isinstance(note, Differential):
+            yield note
+        elif isinstance(note, Node):  # what is assigned
+            pending.append(note)
         pending.extend(part.args)
 
 

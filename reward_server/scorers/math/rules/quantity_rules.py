@@ -14,10 +14,11 @@ from touchstone_rewards.reward_server.scorers.math.rules.spelled_units import sp
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 # Words that say nothing of what is counted, and so may stand where the other side has a unit.
-_FILLERS = frozenset(
-    "in total altogether all each long tall wide high deep thick away apart left old away of the "
-    "a on together remaining per exactly".split()
+_FILLER_WORDS = (
+    "in total altogether all each long tall wide high deep thick away apart left old of the a on "
+    "together remaining per exactly"
 )
+_FILLERS = frozenset(_FILLER_WORDS.split())
 _SYMBOL_CHARS = 3
 _INNER_CAPITAL = re.compile(r"\w[A-Z]")
 
@@ -89,9 +90,7 @@ def _same_quantity(truth: Node, answer: Node, case: Case) -> bool:
     if not left or not right:
         alike = truth.value == answer.value
         return case.same(truth.args[0], answer.args[0]) if alike else _unlike(case)
-    pairs = [
-        (one, other) for one in left for other in right if one.dimensions == other.dimensions
-    ]
+    pairs = [(one, other) for one in left for other in right if one.dimensions == other.dimensions]
     for one in (*left, *right):
         if not one.dimensions:  # units of anything
             return case.same(truth.args[0], answer.args[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pint
 
@@ -127,6 +128,8 @@ PREFIXES = (
     "nano pico femto atto zepto yocto kibi mebi gibi tebi pebi"
 )
 
+PREFIX_SYMBOLS = "Q R Y Z E P T G M k h da da d c m µ n p f a z y Ki Mi Gi Ti Pi"
+
 HEAD = '''"""Units by their words and symbols, each with its worth in SI units and its dimensions.
 
 Written by tests/reward_server/scorers/math/unit_table.py from pint's registry: change it there.
@@ -139,41 +142,41 @@ UNITS: tuple[tuple[str, str, str, str, tuple[tuple[str, int], ...]], ...] = (
 '''
 
 
-def rows() -> list[tuple[str, str, str, str, tuple[tuple[str, int], ...]]]:
+Row = tuple[str, str, str, str, tuple[tuple[str, int], ...]]
+
+
+def _registry() -> Any:
+    """Return pint's registry, with exact fractions for numbers."""
+    exact: Any = Fraction
+    return pint.UnitRegistry(non_int_type=exact)
+
+
+def rows() -> list[Row]:
     """Return every unit with what pint's registry says that it is worth."""
-    registry = pint.UnitRegistry(non_int_type=Fraction)
-    made: list[tuple[str, str, str, str, tuple[tuple[str, int], ...]]] = []
+    registry = _registry()
+    made: list[Row] = []
     for line in UNITS.strip().splitlines():
         expression, words, symbols, prefixes = (part.strip() for part in line.split("|"))
         worth = registry.Quantity(expression).to_base_units()
-        dimensions = tuple(
-            sorted((str(name).strip("[]"), int(power)) for name, power in worth.dimensionality.items())
-        )
+        powers = {str(name).strip("[]"): int(p) for name, p in worth.dimensionality.items()}
+        dimensions = tuple(sorted(powers.items()))
         made.append((words, symbols, prefixes, str(worth.magnitude), dimensions))
     for name, (dimension, line) in OWN.items():
         words, symbols, prefixes = (part.strip() for part in line.split("|"))
-        worth = registry.Quantity(Fraction(1), name).to("bit") if dimension == "information" else 1
-        made.append((words, symbols, prefixes, str(getattr(worth, "magnitude", worth)), ((dimension, 1),)))
+        bits = registry.Quantity(Fraction(1), name)
+        worth = str(bits.to("bit").magnitude) if dimension == "information" else "1"
+        made.append((words, symbols, prefixes, worth, ((dimension, 1),)))
     return made
 
 
 def prefixes() -> dict[str, tuple[str, str]]:
     """Return each prefix's name with its symbol and its factor."""
-    registry = pint.UnitRegistry(non_int_type=Fraction)
+    registry = _registry()
     found: dict[str, tuple[str, str]] = {}
-    for name in PREFIXES.split():
+    for name, symbol in zip(PREFIXES.split(), PREFIX_SYMBOLS.split(), strict=True):
         worth = registry.Quantity(Fraction(1), f"{name}byte").to("byte").magnitude
-        found[name] = (_SYMBOLS[name], str(worth))
+        found[name] = (symbol, str(worth))
     return found
-
-
-_SYMBOLS = dict(
-    zip(
-        PREFIXES.split(),
-        "Q R Y Z E P T G M k h da da d c m µ n p f a z y Ki Mi Gi Ti Pi".split(),
-        strict=True,
-    )
-)
 
 
 def render() -> str:
@@ -182,8 +185,10 @@ def render() -> str:
     for words, symbols, taken, worth, dimensions in rows():
         head = f'    ("{words}", "{symbols}", "{taken}",'
         lines.append(f'{head}\n     "{worth}", {dimensions!r}),\n'.replace("'", '"'))
-    lines.append(")  # fmt: skip\n\n# name: symbol, factor\nPREFIXES: dict[str, tuple[str, str]] = {\n")
-    lines += [f'    "{name}": ("{symbol}", "{factor}"),\n' for name, (symbol, factor) in prefixes().items()]
+    lines.append(")  # fmt: skip\n\n# name: symbol, factor\n")
+    lines.append("PREFIXES: dict[str, tuple[str, str]] = {\n")
+    for name, (symbol, factor) in prefixes().items():
+        lines.append(f'    "{name}": ("{symbol}", "{factor}"),\n')
     return "".join([*lines, "}\n"])
 
 
