@@ -216,11 +216,20 @@ def with_label(cur: Cursor, node: Node) -> Node:
         return Node("quantity", (node,), above + below)
     if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
         cur.at += 1
-        scale = Node("num", value=fmpq(10) ** power)
-        return with_label(cur, Node("mul", (node, scale)))
+        return with_label(cur, scaled(node, power))
+    if kind == "word" and cur.values[cur.at] == "US" and is_currency(cur.values[cur.at + 1]):
+        cur.at += 1
+        return with_unit(cur, node)
     if kind == "word":
         return Node("labelled", (node,), take_words(cur), "behind")
     return node
+
+
+def scaled(node: Node, power: int) -> Node:
+    """`\\$5` million: the amount is multiplied and stays money."""
+    if node.op == "quantity":
+        return Node("quantity", (scaled(node.args[0], power),), node.value)
+    return Node("mul", (node, Node("num", value=fmpq(10) ** power)))
 
 
 def with_unit(cur: Cursor, node: Node) -> Node:

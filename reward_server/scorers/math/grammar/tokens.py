@@ -204,6 +204,8 @@ def _measures(tokens: Tokens) -> bool:
         return before in ("frac", "}")  # \frac{\text{m}}{\text{s}}
     if last == "*":
         return before in _BEFORE_UNIT
+    if last in "(.":
+        return before == ("/" if last == "(" else "word")  # J/(mol K), sq. ft.
     return last in _BEFORE_UNIT
 
 

@@ -59,8 +59,8 @@ _READINGS: dict[str, tuple[Parts, ...]] = {
     "F": ((("F", 1),), (("°F", 1),)),
     "¥": ((("yen", 1),), (("yuan", 1),)),
 }
-# Prefixed symbols that mean something else: acidity, noon, words.
-_NO_UNITS = frozenset(["pH", "pm", "as", "am", "at", "Ms"])
+# Prefixed symbols that mean something else: acidity, words.
+_NO_UNITS = frozenset(["pH", "as", "am", "at", "Ms"])
 # Symbols and words that are units behind a number even where letters are variables: 5 cm.
 _PLAIN_SYMBOLS = (
     "km dm cm mm kg mg lb lbs oz in ft yd mi min mins sec secs hr hrs yr yrs day days week "

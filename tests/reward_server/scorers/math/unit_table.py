@@ -16,11 +16,11 @@ import pint
 
 TABLE = Path(__file__).parents[4] / "reward_server/scorers/math/grammar/unit_table.py"
 
-SI = "Q R Y Z E P T G M k h d c m u µ n p f"
+SI = "T G M k m u µ n p f"  # of any unit: a decivolt is a differential, dV
 _DATA = "k M G T P E Ki Mi Gi Ti Pi"
 # What it is worth to pint | words (a plural with s is made) | symbols | prefixes
 UNITS = f"""
-meter | meter metre | m | {SI} da
+meter | meter metre | m | {SI} P E h d c a da
 inch | inch inches | in |
 foot | foot feet | ft |
 yard | yard | yd yds |
@@ -34,7 +34,7 @@ light_year | lightyear | ly |
 30856775814913673 * meter | parsec | pc | k M G
 astronomical_unit | | au AU |
 hectare | hectare | ha |
-43560 * foot ** 2 | acre | ac |
+43560 * foot ** 2 | acre | |
 barn | | barn |
 liter | liter litre | L l | M k h d c m u µ n p f
 cubic_centimeter | | cc |
@@ -47,7 +47,7 @@ tablespoon | tablespoon | tbsp |
 teaspoon | teaspoon | tsp |
 bushel | bushel | |
 oil_barrel | barrel | bbl |
-gram | gram gramme | g | {SI}
+gram | gram gramme | g | {SI} d c
 metric_ton | tonne | t | k M G
 short_ton | | short_ton |
 pound | pound | lb lbs |
@@ -70,28 +70,26 @@ kelvin | kelvin | K | m u µ n k M
 mole | mole | mol | {SI}
 mole / liter | molar | M | m u µ n p f
 candela | candela | cd | m k
-lumen | lumen | lm | m k
-lux | lux | lx | m k
 newton | newton | N | {SI}
 dyne | dyne | dyn |
 pound_force | | lbf |
 kilogram_force | | kgf |
-joule | joule | J | {SI}
+joule | joule | J | {SI} P E
 erg | erg | |
-electron_volt | electronvolt | eV | {SI}
+electron_volt | electronvolt | eV | {SI} P E
 calorie | calorie | cal | k M
 british_thermal_unit | | Btu BTU |
 watt_hour | | Wh | k M G T m
-watt | watt | W | {SI}
+watt | watt | W | {SI} P E
 horsepower | horsepower | hp |
 volt_ampere | | VA | k M
-pascal | pascal | Pa | {SI}
+pascal | pascal | Pa | {SI} h d
 bar | bar | | k M m µ u
 atmosphere | atmosphere | atm |
 torr | torr | | m
 mmHg | | mmHg |
 psi | | psi |
-hertz | hertz | Hz | {SI}
+hertz | hertz | Hz | {SI} P
 becquerel | becquerel | Bq | {SI}
 curie | curie | Ci | m u µ n p k M
 gray | gray | Gy | m u µ n c
@@ -111,11 +109,13 @@ poise | poise | | c m
 centipoise | | cP |
 stokes | stokes | St | c m
 knot | knot | kn kt |
-steradian | steradian | sr |
 """
-# Units that pint takes for plain numbers, and here are dimensions of their own.
+# Units of angles and amounts that pint takes for plain numbers: here dimensions of their own.
 OWN = {
     "radian": ("angle", "radian | rad | m u µ"),
+    "steradian": ("solid angle", "steradian | sr |"),
+    "lumen": ("luminous flux", "lumen | lm | m k"),
+    "lux": ("illuminance", "lux | lx | m k"),
     "revolution": ("revolution", "revolution rev | |"),
     "bit": ("information", "bit | | k M G T P E Ki Mi Gi Ti Pi"),
     "kilobit": ("information", "| kb kbit |"),
