@@ -20,7 +20,8 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable,
 # Items that say what they are about: no name before the first holds for them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
 
-_WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket"])
+_MONEY = frozenset(["quantity"])
+_WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket", "quantity"])
 
 
 def shape(node: Node) -> Node:
@@ -36,7 +37,25 @@ def _other(node: Node) -> Node:
     """An expression: itself, unless it has ± signs or arrays to be worked out."""
     if not contains(node, _WORKED_OUT):
         return node
-    return _choices(node) if has_signs(node) else _array(node)
+    if has_signs(node):
+        return _choices(node)
+    return _amount(node) or node if contains(node, _MONEY) else _array(node)
+
+
+def _amount(node: Node) -> Node | None:
+    """`\\$5 \\times 2` and `\\$5 + \\$3` as one quantity, or None."""
+    if node.op == "quantity":
+        return node
+    amounts = [_amount(part) for part in node.args]
+    found = [amount for amount in amounts if amount is not None]
+    if not found or node.op not in ("mul", "div", "neg", "add"):
+        return None
+    if len(found) > 1 and (node.op != "add" or any(a.value != found[0].value for a in found)):
+        return None
+    if len(found) < len(amounts) and (node.op == "add" or (node.op == "div" and not amounts[0])):
+        return None
+    bare = [part if a is None else a.args[0] for part, a in zip(node.args, amounts, strict=True)]
+    return Node("quantity", (Node(node.op, tuple(bare), node.value, node.note),), found[0].value)
 
 
 def _array(node: Node) -> Node:

@@ -19,7 +19,13 @@ from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     subscript,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
-from touchstone_rewards.reward_server.scorers.math.tree import Node, negative, product_of, sum_of
+from touchstone_rewards.reward_server.scorers.math.tree import (
+    Node,
+    Unreadable,
+    negative,
+    product_of,
+    sum_of,
+)
 
 # What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
 FACTOR_STARTS = frozenset(
@@ -29,6 +35,7 @@ FACTOR_STARTS = frozenset(
 )  # fmt: skip
 # Capitals that name sets: lengths and widths are multiplied, A and B are not.
 _SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
+MAX_ORDERED = 16
 _COMPOSED = frozenset(["name", "ordered"])
 _DERIVED = frozenset("yfghuvw")  # y^{(4)} is a derivative, x^{(4)} a power
 _IN_BRACKETS = (["{", "(", "num", ")", "}"], ["{", "(", "name", ")", "}"])
@@ -128,10 +135,24 @@ def ordered_product(
     bold = any(at in cur.plain and cur.kinds[at] in ("name", "const") for at in starts)
     if bold or _is_vector(left) or _is_vector(right):
         if left.op != "num" and right.op != "num":
-            return Node("ordered", (left, right), "cross")
+            return ordered(left, right, "cross")
     elif len(factors) == 1 and _is_set(left) and _is_set(right):
-        return Node("ordered", (left, right), "sets")
+        return ordered(left, right, "sets")
     return None
+
+
+def ordered(left: Node, right: Node, kind: str) -> Node:
+    """The product of two that cannot change places.
+
+    Raises:
+        Unreadable: it is one of very many, nested to the left.
+    """
+    depth, inner = 0, left
+    while inner.op == "ordered":
+        depth, inner = depth + 1, inner.args[0]
+    if depth > MAX_ORDERED:
+        raise Unreadable(f"more than {MAX_ORDERED} products in order")
+    return Node("ordered", (left, right), kind)
 
 
 def _is_vector(node: Node) -> bool:
@@ -155,7 +176,7 @@ def _composes(cur: Cursor) -> bool:
 def composed(cur: Cursor, node: Node) -> Node:
     """`f \\circ g`: the functions cannot change places."""
     cur.at += 1
-    return Node("ordered", (node, primary(cur)), "circ")
+    return ordered(node, primary(cur), "circ")
 
 
 def signed_factor(cur: Cursor) -> Node:

@@ -217,6 +217,10 @@ def with_label(cur: Cursor, node: Node) -> Node:
     if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
         cur.at += 1
         return with_label(cur, scaled(node, power))
+    if kind == "word" and is_unit(f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()):
+        cur.values[cur.at + 1] = f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()
+        cur.at += 1
+        return with_unit(cur, node)
     if kind == "word" and cur.values[cur.at] == "US" and is_currency(cur.values[cur.at + 1]):
         cur.at += 1
         return with_unit(cur, node)

@@ -56,7 +56,9 @@ def money_amount(cur: Cursor) -> Node:
     """`\\$10`, `€10`: the sign stands before the number."""
     sign = cur.values[cur.at]
     cur.at += 1
+    cur.deeper()
     amount = cur.rules.primary(cur)
+    cur.depth -= 1
     return Node("quantity", (amount,), ((currency(sign), 1),))
 
 

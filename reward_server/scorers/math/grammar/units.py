@@ -8,7 +8,7 @@ a dimension of its own, for rates change. Counted things (`apples`) are no units
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
+from itertools import islice, product
 
 from flint import fmpq
 from msgspec import Struct
@@ -38,9 +38,15 @@ _ALIASES: dict[str, Parts] = {
     **dict.fromkeys(("rpm", "RPM"), (("rev", 1), ("min", -1))),
     **dict.fromkeys(("bps",), (("bit", 1), ("s", -1))),
     **{f"{p}bps": ((f"{p}b", 1), ("s", -1)) for p in "kMG"},
+    **{words + s: ((symbol, 1),) for s in ("", "s") for words, symbol in {
+        "light year": "ly", "nautical mile": "nmi", "metric ton": "t", "short ton": "short_ton",
+        "fluid ounce": "floz", "electron volt": "eV", "astronomical unit": "au",
+    }.items()},
+    "mpg": (("mi", 1), ("gal", -1)),
+    "sqft": (("ft", 2),),
     **{word: ((symbol, 1),) for word, symbol in {
         "cms": "cm", "kgs": "kg", "kilo": "kg", "kilos": "kg", "hertz": "Hz", "siemens": "S",
-        "metric ton": "t", "Omega": "Ω", "ell": "l", "msec": "ms", "米": "m", "厘米": "cm",
+        "Omega": "Ω", "ell": "l", "msec": "ms", "米": "m", "厘米": "cm",
         "毫米": "mm", "分米": "dm", "千米": "km", "公里": "km", "克": "g", "千克": "kg",
         "公斤": "kg", "毫克": "mg", "吨": "t", "秒": "s", "分钟": "min", "小时": "h", "天": "day",
         "周": "week", "年": "year", "升": "L", "毫升": "mL", "公顷": "ha", "℃": "°C",
@@ -184,7 +190,7 @@ def make_units(parts: Parts) -> tuple[Unit, ...]:
         choices = _READINGS.get(word) or (_ALIASES.get(word, ((word, 1),)),)
         readings.append(tuple(tuple((w, p * power) for w, p in choice) for choice in choices))
     units: list[Unit] = []
-    for chosen in list(product(*readings))[:MAX_READINGS]:
+    for chosen in islice(product(*readings), MAX_READINGS):
         unit = _multiplied([part for choice in chosen for part in choice])
         if unit is not None and unit not in units:
             units.append(unit)

@@ -68,6 +68,7 @@ def _add(node: Node, variable: str) -> Node:
 
 
 def _mul(node: Node, variable: str) -> Node:
+    spend(len(node.args) ** 2)
     terms = [
         _times(*node.args[:at], derivative(part, variable), *node.args[at + 1 :])
         for at, part in enumerate(node.args)

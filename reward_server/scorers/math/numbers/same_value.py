@@ -21,11 +21,12 @@ from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
     precision,
 )
 from touchstone_rewards.reward_server.scorers.math.numbers.evaluate import evaluate
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import at_rate
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
 SMALL_BITS = 16  # of a number that any precision shows
-SPARE_BITS, MAX_BITS = 128, 1 << 13  # beside the bits that a number needs to be seen at all
+SPARE_BITS, MAX_BALL_BITS = 128, 1 << 11  # beside the bits that a number needs to be seen at all
 MAX_REACHING_FACTORIAL = 1_000
 AGREEING_POINTS = 3
 APART = "apart at a point"
@@ -105,14 +106,12 @@ def _note_factorial(node: Node, found: Features) -> None:
 
 
 def _note_power(node: Node, found: Features) -> None:
-    exponent = node.args[1]
-    if exponent.op == "num":
-        base = node.args[0]
+    base, exponent = node.args
+    if exponent.op == "num" and base.op in ("num", "const"):
         size = 2 * base.value.height_bits() if base.op == "num" else 2
         _reach(found, int(abs(exponent.value).ceil()) * size)
     if exponent.op != "num" or exponent.value.q != 1:
         found.jagged = True
-        base = node.args[0]
         found.turning = found.turning or base.op == "neg" or (base.op == "num" and base.value < 0)
 
 
@@ -174,6 +173,17 @@ def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
 def _same(
     left: Node, right: Node, seed: int, found: Features, common_logs: bool = False
 ) -> tuple[bool, str]:
+    """Decide at the precision that the numbers need; what takes more of it costs more."""
+    rate = (_bits_to_tell(POINT_BITS, found) // POINT_BITS) ** 2
+    if rate == 1:
+        return _same_at(left, right, seed, found, common_logs)
+    with at_rate(rate):
+        return _same_at(left, right, seed, found, common_logs)
+
+
+def _same_at(
+    left: Node, right: Node, seed: int, found: Features, common_logs: bool
+) -> tuple[bool, str]:
     if not found.names:
         return _same_constant(left, right, found, common_logs)
     if found.series:
@@ -186,7 +196,7 @@ def _same(
 
 def _bits_to_tell(bits: int, found: Features) -> int:
     """Return `bits`, or more where the numbers are so small that more are needed to see them."""
-    return max(bits, min(found.reach + SPARE_BITS, MAX_BITS))
+    return max(bits, min(found.reach + SPARE_BITS, MAX_BALL_BITS))
 
 
 def _same_constant(left: Node, right: Node, found: Features, common_logs: bool) -> tuple[bool, str]:

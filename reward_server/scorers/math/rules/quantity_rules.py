@@ -8,7 +8,7 @@ from flint import fmpq
 
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SHORT_WORDS, TURNING_WORDS
 from touchstone_rewards.reward_server.scorers.math.grammar.units import Unit, make_units
-from touchstone_rewards.reward_server.scorers.math.numbers.same_value import features
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import features, same_value
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.rules.spelled_units import spelled_quantities
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
@@ -20,6 +20,7 @@ _FILLER_WORDS = (
 )
 _FILLERS = frozenset(_FILLER_WORDS.split())
 _SYMBOL_CHARS = 3
+RADIAN = Unit(fmpq(1), (("angle", 1),))
 _INNER_CAPITAL = re.compile(r"\w[A-Z]")
 
 
@@ -67,21 +68,37 @@ def _is_filler(words: str) -> bool:
 def quantities(truth: Node, answer: Node, case: Case) -> bool:
     """The same unit, one that converts, or none on one side, as the policy has it."""
     bare = [node.args[0] if node.op == "quantity" else node for node in (truth, answer)]
-    if truth.op == answer.op:
-        if case.policy.units == "ignored":
-            return case.same(bare[0], bare[1])
-        return _same_quantity(truth, answer, case)
-    quantity, other = (truth, answer) if truth.op == "quantity" else (answer, truth)
-    if {"degree", "percent"} & {truth.op, answer.op} and case.policy.units != "ignored":
-        return _unlike(case)
-    if other.op in VALUES and features(other).names:
-        for spelled in spelled_quantities(other):
-            pair = (truth, spelled) if quantity is truth else (spelled, answer)
-            if quantities(pair[0], pair[1], case):
+    if case.policy.units == "ignored":
+        return case.same(bare[0], bare[1])
+    for one in _readings(truth):
+        for other in _readings(answer):
+            if _same_quantity(one, other, case):
                 return True
+    if truth.op == answer.op:
+        return False
+    if {"degree", "percent"} & {truth.op, answer.op}:
+        return _same_angle(truth, answer, case)
     if case.policy.units == "required" and truth.op == "quantity":
         return case.decided("a unit is missing", False)
     return case.same(bare[0], bare[1])
+
+
+def _readings(node: Node) -> list[Node]:
+    """The quantities that a node is or, where letters are left in it, may spell."""
+    found = [node] if node.op == "quantity" else []
+    if node.op == "quantity" or node.op in VALUES:
+        return found + spelled_quantities(node) if features(node).names else found
+    return found
+
+
+def _same_angle(truth: Node, answer: Node, case: Case) -> bool:
+    """An angle in radians and one in degrees; no other unit goes with a degree or percent sign."""
+    quantity, other = (truth, answer) if truth.op == "quantity" else (answer, truth)
+    units = make_units(quantity.value)
+    if other.op != "degree" or len(units) != 1 or units[0].dimensions != (("angle", 1),):
+        return _unlike(case)
+    equal, method = same_value(_converted(quantity.args[0], units[0], RADIAN), other, case.seed)
+    return case.decided(method, equal)
 
 
 def _same_quantity(truth: Node, answer: Node, case: Case) -> bool:

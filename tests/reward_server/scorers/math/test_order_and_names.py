@@ -153,6 +153,8 @@ PRODUCTS_OTHER = [
     (r"f \circ g", r"f \cdot g"),
 ]
 FIGURES_SAME = [
+    (r"\mathbf{A}", "A"),
+    (r"\textbf{A}", "A"),
     (r"\angle ABC", r"\angle CBA"),
     (r"\triangle ABC", "ABC"),
     (r"\angle A = 60^\circ", r"\angle A = 60"),
@@ -169,6 +171,17 @@ FIGURES_SAME = [
     (r"5 \square", "5"),
 ]
 FIGURES_OTHER = [
+    (r"P(A \cap B)", r"P(A \cup B)"),
+    (r"\bar{x}", "x"),
+    (r"\hat{x}", "x"),
+    (r"\vec{AB}", r"\vec{BA}"),
+    (r"\overline{AB}", r"\overrightarrow{AB}"),
+    (r"\max(a,b)", r"\min(a,b)"),
+    ("A^T", "A"),
+    (r"x \equiv 1 \pmod 5", r"x \equiv 1 \pmod 3"),
+    (r"\{x : x > 3\}", r"\{x : x < 3\}"),
+    ("a > b", r"a \ge b"),
+    ("a < b", "b < a"),
     (r"\angle ABC", r"\angle ACB"),
     (r"\angle ABC", r"\triangle ABC"),
     (r"\triangle ABC", r"\angle ABC"),

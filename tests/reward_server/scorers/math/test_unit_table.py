@@ -24,7 +24,7 @@ def test_the_table_is_the_one_that_the_registry_makes() -> None:
 # What a word means to pint and not here: absorbance, dry barrels, millidays, a parsec by π.
 OTHER_TO_PINT = frozenset(["AU", "bbl", "dPa", "mcd", "pc", "kpc", "Mpc", "Gpc"])
 OWN_DIMENSIONS = frozenset(
-    ["angle", "solid angle", "luminous flux", "illuminance", "revolution", "information"]
+    ["angle", "solid angle", "luminous flux", "illuminance", "revolution", "information", "level"]
 )
 
 

@@ -8,6 +8,23 @@ from touchstone_rewards.reward_server.scorers.math import math_equal
 
 # ground truth, answer
 UNITS_SAME = [
+    (r"5 \text{ light years}", r"5 \text{ lightyears}"),
+    (r"5 \text{ nautical miles}", r"9260 \text{ m}"),
+    (r"5 \text{ metric tons}", r"5000 \text{ kg}"),
+    (r"5 \text{ electron volts}", r"5 \text{ eV}"),
+    (r"5 \text{ dB}", r"5 \text{ decibels}"),
+    (r"5 \text{ mpg}", r"5 \text{ miles per gallon}"),
+    (r"5 \text{ square feet}", r"5 \text{ sqft}"),
+    (r"5 \text{ decades}", r"50 \text{ years}"),
+    (r"2\pi \text{ rad}", r"2\pi"),
+    (r"2\pi \text{ rad}", r"360^\circ"),
+    (r"180^\circ", r"\pi \text{ rad}"),
+    (r"1/2 \text{ m}", r"50 \text{ cm}"),
+    (r"0.5\text{ h}", r"30\text{ min}"),
+    (r"5 \text{ cm}^3", r"5 \text{ mL}"),
+    (r"5 \text{ cc}", r"5 \text{ mL}"),
+    (r"5 \text{ V}", "5"),
+    (r"10\% \text{ solution}", r"10\%"),
     (r"5 \text{ V}", r"5000 \text{ mV}"),
     (r"5 \text{ keV}", r"5000 \text{ eV}"),
     (r"5 \text{ MB}", r"40 \text{ Mb}"),
@@ -160,6 +177,17 @@ UNITS_SAME = [
     (r"7 \text{ pm}", r"7 \text{ p.m.}"),
 ]
 UNITS_OTHER = [
+    (r"5 \text{ rods}", r"5 \text{ chains}"),
+    (r"5 \text{ nautical miles}", r"5 \text{ miles}"),
+    (r"5 \text{ gauss}", r"5 \text{ tesla}"),
+    (r"5 \text{ square light years}", r"5 \text{ ly}^2"),
+    (r"\sqrt{2} \text{ m}", r"\sqrt{2} \text{ cm}"),
+    (r"180^\circ", r"\pi \text{ m}"),
+    (r"5 \text{ A}", "A"),
+    ("A", r"5 \text{ A}"),
+    (r"3\text{A}", "A"),
+    (r"30^\circ", r"30 \text{ radians}"),
+    (r"30 \text{ radians}", r"30^\circ"),
     (r"5 \text{ A}", r"5 \text{ mA}"),
     (r"5 \text{ V}", r"5 \text{ mV}"),
     (r"5 \text{ eV}", r"5 \text{ keV}"),
@@ -248,6 +276,9 @@ UNITS_OTHER = [
     ("5:30", r"5.5 \text{ hours}"),
 ]
 MONEY_SAME = [
+    (r"\$10/2", r"\$5"),
+    (r"2 \cdot \$5", r"\$10"),
+    (r"\pm \$5", r"\$5, -\$5"),
     (r"\$5", r"5 \text{ dollars}"),
     ("€5", r"5 \text{ euros}"),
     ("€5", "5 €"),
@@ -267,6 +298,10 @@ MONEY_SAME = [
     (r"\$5", r"\$5"),
 ]
 MONEY_OTHER = [
+    (r"\$5 \times 2", "€10"),
+    (r"\$5 + \$3", "€8"),
+    (r"(\$5, \$3)", "(€5, €3)"),
+    (r"-\$5", "-€5"),
     (r"\$5", "€5"),
     (r"\$5", "£5"),
     ("£5", "€5"),

@@ -28,6 +28,10 @@ mile | mile | mi |
 nautical_mile | | nmi |
 220 * yard | furlong | |
 2 * yard | fathom | |
+22 * yard | chain | |
+33 * foot / 2 | rod | |
+3 * mile | league | |
+4 * inch | hand | |
 angstrom | angstrom | Å |
 micron | micron | |
 light_year | lightyear | ly |
@@ -46,6 +50,12 @@ fluid_ounce | | floz |
 tablespoon | tablespoon | tbsp |
 teaspoon | teaspoon | tsp |
 bushel | bushel | |
+peck | peck | |
+gill | gill | |
+dram | dram | |
+grain | grain | |
+slug | slug | |
+100 * kilogram | quintal | |
 oil_barrel | barrel | bbl |
 gram | gram gramme | g | {SI} d c
 metric_ton | tonne | t | k M G
@@ -63,6 +73,7 @@ week | week | wk |
 fortnight | fortnight | |
 month | month | |
 year | year | yr yrs |
+10 * year | decade | |
 century | century centuries | |
 millennium | millennium millennia | |
 ampere | ampere amp | A | {SI}
@@ -103,6 +114,7 @@ siemens | siemens | S | m u µ n k
 farad | farad | F | {SI}
 henry | henry henries | H | m u µ n k
 weber | weber | Wb | m u µ
+tesla / 10000 | gauss | |
 tesla | tesla | T | m u µ n k
 katal | katal | kat | m u µ n
 poise | poise | | c m
@@ -116,6 +128,7 @@ OWN = {
     "steradian": ("solid angle", "steradian | sr |"),
     "lumen": ("luminous flux", "lumen | lm | m k"),
     "lux": ("illuminance", "lux | lx | m k"),
+    "decibel": ("level", "decibel | dB |"),
     "revolution": ("revolution", "revolution rev | |"),
     "bit": ("information", "bit | | k M G T P E Ki Mi Gi Ti Pi"),
     "kilobit": ("information", "| kb kbit |"),
