@@ -7,6 +7,7 @@ from collections.abc import Callable
 from touchstone_rewards.reward_server.scorers.math.grammar import (
     blocks,
     derivatives,
+    figures,
     function_calls,
     primaries,
 )
@@ -348,7 +349,7 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "lim": blocks.big_operator,
     "begin": blocks.environment,
     "empty": primaries.empty_set,
-    "figure": primaries.figure,
+    "figure": figures.figure,
     "field": primaries.number_field,
     "dots": primaries.dots,
 }

@@ -6,8 +6,46 @@ their order, for `\\triangle ABC \\sim \\triangle DEF` says which belongs to whi
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
+from touchstone_rewards.reward_server.scorers.math.grammar.primaries import subscript
+from touchstone_rewards.reward_server.scorers.math.tree import Node
+
 ANGLE, TRIANGLE, QUADRILATERAL = "∠", "△", "□"
 SIGNS = (ANGLE, TRIANGLE, QUADRILATERAL)
+
+
+def figure(cur: Cursor) -> Node:
+    """`\\angle ABC`, `\\triangle ABC`, `\\angle 1`: a name of its own."""
+    sign = cur.values[cur.at]
+    cur.at += 1
+    braces = cur.kinds[cur.at] == "{"
+    cur.at += braces
+    corners: list[str] = []
+    while (corner := _corner(cur)) is not None:
+        corners.append(corner)
+    if not corners and cur.kinds[cur.at] in ("num", "name"):
+        corners = [cur.values[cur.at]]
+        cur.at += 1
+    if braces:
+        cur.take("}")
+    if not corners and sign != TRIANGLE:  # a \triangle alone is written for \Delta
+        raise cur.fail("the name of a figure")
+    return Node("name", value=figure_name(sign, corners))
+
+
+def _corner(cur: Cursor) -> str | None:
+    """One corner with its index and primes, or None where no capital letter stands."""
+    kind, name = cur.kinds[cur.at], cur.values[cur.at]
+    if kind not in ("name", "word", "unit") or not name.isupper():
+        return None
+    cur.at += 1
+    if cur.kinds[cur.at] == "_":
+        cur.at += 1
+        name += f"_{subscript(cur)}"
+    while cur.kinds[cur.at] == "'":
+        name += "'"
+        cur.at += 1
+    return name
 
 
 def figure_name(sign: str, corners: list[str]) -> str:

@@ -9,7 +9,6 @@ from touchstone_rewards.reward_server.scorers.math.grammar.atoms import (
     repeating_decimal,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import THREE, TWO, Cursor
-from touchstone_rewards.reward_server.scorers.math.grammar.figures import TRIANGLE, figure_name
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SAME_ACCENT
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
@@ -321,40 +320,6 @@ def accent(cur: Cursor) -> Node:
     if written is None:
         raise cur.fail(f"\\{accent} of an expression")
     return Node("name", value=f"{accent} {written}")
-
-
-def figure(cur: Cursor) -> Node:
-    """`\\angle ABC`, `\\triangle ABC`, `\\angle 1`: a name of its own."""
-    sign = cur.values[cur.at]
-    cur.at += 1
-    braces = cur.kinds[cur.at] == "{"
-    cur.at += braces
-    corners: list[str] = []
-    while (corner := _corner(cur)) is not None:
-        corners.append(corner)
-    if not corners and cur.kinds[cur.at] in ("num", "name"):
-        corners = [cur.values[cur.at]]
-        cur.at += 1
-    if braces:
-        cur.take("}")
-    if not corners and sign != TRIANGLE:  # a \triangle alone is written for \Delta
-        raise cur.fail("the name of a figure")
-    return Node("name", value=figure_name(sign, corners))
-
-
-def _corner(cur: Cursor) -> str | None:
-    """One corner with its index and primes, or None where no capital letter stands."""
-    kind, name = cur.kinds[cur.at], cur.values[cur.at]
-    if kind not in ("name", "word", "unit") or not name.isupper():
-        return None
-    cur.at += 1
-    if cur.kinds[cur.at] == "_":
-        cur.at += 1
-        name += f"_{subscript(cur)}"
-    while cur.kinds[cur.at] == "'":
-        name += "'"
-        cur.at += 1
-    return name
 
 
 def empty_set(cur: Cursor) -> Node:
