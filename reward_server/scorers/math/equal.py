@@ -33,8 +33,7 @@ REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
 # 0,125 and 1,22 are decimals; 1,234 may be a thousand or more.
-_COMMA = re.compile(r"-?(?:0(?:,|\{,\})[0-9]+|[0-9]+(?:,|\{,\})(?![0-9]{3}$)[0-9]+)")
-_POINT = re.compile(r"\{?,\}?")
+_COMMA = re.compile(r"-?(?:0,[0-9]+|[0-9]+,(?![0-9]{3}$)[0-9]+)")
 _SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
 
 GroundTruth = str | int | float | Sequence[str | int | float]
@@ -135,16 +134,12 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:
-    """Is one of the two a decimal with the other's digits, written with a comma: 1,22 for 1.22?
+    """Is the ground truth a decimal, and the answer its digits with a comma: 1,22 for 1.22?
 
-    A bare comma in the ground truth parts two numbers, and one before three digits groups them.
+    In a ground truth a comma parts two numbers, and one before three digits groups them.
     """
-    written, decimal = answer.strip(" $"), truth.strip(" $")
-    if "," in decimal:
-        if "{,}" not in decimal:
-            return False
-        written, decimal = decimal, written
-    return bool(_COMMA.fullmatch(written)) and _POINT.sub(".", written) == decimal
+    written = answer.strip(" $")
+    return bool(_COMMA.fullmatch(written)) and written.replace(",", ".") == truth.strip(" $")
 
 
 def _as_text(answer: str, truth: str, given: Reading, expected: Reading) -> Verdict:

@@ -31,7 +31,7 @@ _NESTING = {"(": 1, "[": 1, ")": -1, "]": -1}
 _NUMBER = re.compile(
     r"(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
     r"|(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
-    r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|\d+)(?:\.\d+|\.(?![.\d]))?"
+    r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|(?P<comma>\d+\{,\}\d+)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?",
     re.ASCII,
 )
@@ -170,14 +170,18 @@ def _number(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     if found.lastgroup == "repeating":
         tokens.add("repeating", written, in_text)
         return found.end()
+    length = len(written)
+    if found["comma"]:  # 1{,}5, where 1{,}500 is a thousand and more
+        written = written.replace("{,}", ".")
     if tokens.depth > 0 and _SEPARATED.match(written):
         written = written.partition(",")[0]
+        length = len(written)
     if tokens.last() == "frac" and len(written) > 1 and written.isdigit():
         for digits in filter(None, (written[0], written[1], written[2:])):
             tokens.add("num", digits, in_text)
     else:
         tokens.add("num", written, in_text)
-    return at + len(written)
+    return at + length
 
 
 def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
