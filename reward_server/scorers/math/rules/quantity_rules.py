@@ -6,7 +6,7 @@ import re
 
 from flint import fmpq
 
-from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SHORT_WORDS, TURNING_WORDS
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 from touchstone_rewards.reward_server.scorers.math.grammar.units import Unit, make_units
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import features, same_value
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
@@ -32,7 +32,7 @@ def labels(truth: Node, answer: Node, case: Case) -> bool:
     bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
     behind = [node.value for node in labelled if node.note == "behind"]
     if case.policy.units != "ignored" and behind:
-        if len(behind) == 2 and _are_unlike_symbols(behind[0], behind[1]):
+        if len(behind) == 2 and not _same_things(behind[0], behind[1]):
             return _unlike(case)
         if len(behind) == 1 and any(map(_measured, bare)) and not _is_filler(behind[0]):
             return _unlike(case)
@@ -44,16 +44,26 @@ def _turns(words: str) -> bool:
     return len(found) > 4 or any(word in TURNING_WORDS for word in found)
 
 
-def _are_unlike_symbols(left: str, right: str) -> bool:
-    """Are they two symbols of units that no table has: dB and dBm? Nouns may differ: pupils are
-    students."""
-    return left != right and (_is_symbol(left) or _is_symbol(right))
+def _same_things(left: str, right: str) -> bool:
+    """Do the words name one thing? One side may say more of it, or say it in another way: `red
+    balls` are `balls`. Counting words of other languages are not compared."""
+    if not (left.isascii() and right.isascii()):
+        return True
+    one, other = (
+        [_singular(word) for word in words.split() if word.lower() not in _FILLERS]
+        for words in (left, right)
+    )
+    if not one or not other:
+        return True
+    return one[-1] == other[-1] or set(one) <= set(other) or set(other) <= set(one)
 
 
-def _is_symbol(words: str) -> bool:
-    if " " in words or not words.isascii() or words.lower() in SHORT_WORDS:
-        return False
-    return len(words) <= _SYMBOL_CHARS or bool(_INNER_CAPITAL.search(words))
+def _singular(word: str) -> str:
+    """A noun in lower case without its plural s; a symbol, such as `dBm`, as it is."""
+    if len(word) <= _SYMBOL_CHARS or _INNER_CAPITAL.search(word):
+        return word
+    lower = word.lower()
+    return "person" if lower == "people" else lower.removesuffix("s")
 
 
 def _measured(node: Node) -> bool:

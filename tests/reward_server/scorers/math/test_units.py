@@ -66,7 +66,10 @@ UNITS_SAME = [
     (r"5 \text{ Kg}", r"5 \text{ kg}"),
     (r"5 \text{ apples}", "5"),
     ("5", r"5 \text{ apples}"),
-    (r"5 \text{ students}", r"5 \text{ pupils}"),
+    (r"5 \text{ apples}", r"5 \text{ apple}"),
+    (r"5 \text{ red balls}", r"5 \text{ hard balls}"),
+    (r"12 \text{ different ways}", r"12 \text{ ways in total}"),
+    ("3个", "3只"),
     (r"5 \text{ m}", r"5 \text{ m long}"),
     (r"5 \text{ m}", r"5 \text{ in total}"),
     (r"42 \text{ apples}", r"42 \text{ in total}"),
@@ -177,6 +180,8 @@ UNITS_SAME = [
     (r"7 \text{ pm}", r"7 \text{ p.m.}"),
 ]
 UNITS_OTHER = [
+    (r"5 \text{ apples}", r"5 \text{ oranges}"),
+    (r"5 \text{ students}", r"5 \text{ classes}"),
     (r"5 \text{ rods}", r"5 \text{ chains}"),
     (r"5 \text{ nautical miles}", r"5 \text{ miles}"),
     (r"5 \text{ gauss}", r"5 \text{ tesla}"),
