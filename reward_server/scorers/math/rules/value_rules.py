@@ -1,4 +1,4 @@
-"""Single values against single values: numbers, expressions, quantities, words, choices."""
+"""Single values against single values: numbers, expressions, figures, words, choices."""
 
 from __future__ import annotations
 
