@@ -22,13 +22,18 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
 from touchstone_rewards.reward_server.scorers.math.rules.compare import new_case, same
+from touchstone_rewards.reward_server.scorers.math.rules.derivative_names import (
+    may_differ,
+    respelled,
+)
 from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
-_COMMA = re.compile(r"-?[0-9]+(?:,|\{,\})[0-9]+")
+# 0,125 and 1,22 are decimals; 1,234 may be a thousand or more.
+_COMMA = re.compile(r"-?(?:0,[0-9]+|[0-9]+,(?![0-9]{3}$)[0-9]+)")
 _SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
 
 GroundTruth = str | int | float | Sequence[str | int | float]
@@ -116,6 +121,9 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
         equal = same(expected.node, given.node, case)
+        if not equal and may_differ(truth, answer):
+            spelled = respelled(expected.node, given.node)
+            equal = spelled is not None and same(spelled[0], spelled[1], case)
     except (Unreadable, TooMuchWork) as unreadable:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
@@ -126,12 +134,12 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:
-    """Is one `1,22` and the other 1.22? Only a decimal with the same digits is meant by it."""
-    for written, decimal in ((answer, truth), (truth, answer)):
-        if _COMMA.fullmatch(written.strip(" $")):
-            pointed = re.sub(r"\{?,\}?", ".", written.strip(" $"))
-            return pointed == decimal.strip(" $")
-    return False
+    """Is the ground truth a decimal, and the answer its digits with a comma: 1,22 for 1.22?
+
+    In a ground truth a comma parts two numbers, and one before three digits groups them.
+    """
+    written = answer.strip(" $")
+    return bool(_COMMA.fullmatch(written)) and written.replace(",", ".") == truth.strip(" $")
 
 
 def _as_text(answer: str, truth: str, given: Reading, expected: Reading) -> Verdict:

@@ -4,11 +4,15 @@ num       value: fmpq; a decimal literal keeps its digits in `note`
 name      value: a variable or an unknown      index   X_{...} with an expression below
 const     value: pi, e, i, inf                 call    value: function; args
 opaque    value: the name of an unknown function, as f in f(x)
-add mul div neg pow mod fact degree percent    the arithmetic; add and mul take any number
+add mul div neg pow mod fact degree percent    the arithmetic; add and mul take any number; the
+                                               value of fact is 2 for a double factorial
 pm mp     two values in one: a ± b, or ± b with one argument
+derivative  of an expression: args: the expression that it is
+ordered   two args that cannot change places: value is cross, sets or circ (composition)
 sum prod  value: the index; args: from, to, body
 other     value: an operator kept unread (a limit, an integral); args: its parts
 
+logic     args: statements; value: and, or, not
 list      items with a comma, `and`, `or` between them: value says which
 bracket   (…), […], (…] with two or more items: value is the two brackets
 set       {…}          setof   {x | condition}: args: element, condition
@@ -16,8 +20,9 @@ union intersection difference                  of sets
 relation  sides: args; value: the operators between them
 ratio     a : b        matrix  cells: args; value: (rows, columns)
 cases     value, condition, value, condition, …
-base      value: (digits, base)                quantity  args: one number; value: `Unit`
-labelled  args: one answer; value: the words beside it
+base      value: (digits, base)                quantity  args: one number; value: unit words
+                                                         with their powers
+labelled  args: one answer; value: the words beside it; note: `behind` where they follow it
 choice    value: the letter; args: what stands beside it, if anything
 region    pieces of the real line: args; value: the variable, if one was named
 piece     from, to: args; value: the two brackets
@@ -46,7 +51,8 @@ class Node(Struct, frozen=True, gc=False):
 
 # The ops that are worth a number, or one at each point.
 _VALUES = (
-    "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group"
+    "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group "
+    "ordered derivative"
 )
 VALUES = frozenset(_VALUES.split())
 

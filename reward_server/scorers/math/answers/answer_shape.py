@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
 from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, put, relation
-from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
+from touchstone_rewards.reward_server.scorers.math.grammar.units import Unit, make_units
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
 from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded
@@ -20,7 +20,8 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable,
 # Items that say what they are about: no name before the first holds for them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
 
-_WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket"])
+_MONEY = frozenset(["quantity"])
+_WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket", "quantity"])
 
 
 def shape(node: Node) -> Node:
@@ -36,7 +37,25 @@ def _other(node: Node) -> Node:
     """An expression: itself, unless it has ± signs or arrays to be worked out."""
     if not contains(node, _WORKED_OUT):
         return node
-    return _choices(node) if has_signs(node) else _array(node)
+    if has_signs(node):
+        return _choices(node)
+    return _amount(node) or node if contains(node, _MONEY) else _array(node)
+
+
+def _amount(node: Node) -> Node | None:
+    """`\\$5 \\times 2` and `\\$5 + \\$3` as one quantity, or None."""
+    if node.op == "quantity":
+        return node
+    amounts = [_amount(part) for part in node.args]
+    found = [amount for amount in amounts if amount is not None]
+    if not found or node.op not in ("mul", "div", "neg", "add"):
+        return None
+    if len(found) > 1 and (node.op != "add" or any(a.value != found[0].value for a in found)):
+        return None
+    if len(found) < len(amounts) and (node.op == "add" or (node.op == "div" and not amounts[0])):
+        return None
+    bare = [part if a is None else a.args[0] for part, a in zip(node.args, amounts, strict=True)]
+    return Node("quantity", (Node(node.op, tuple(bare), node.value, node.note),), found[0].value)
 
 
 def _array(node: Node) -> Node:
@@ -71,14 +90,35 @@ def _list(node: Node) -> Node:
     return Node("list", tuple(flat), node.value)
 
 
+def _logic(node: Node) -> Node:
+    """Statements: relations of variables are a region or a list, anything else a formula."""
+    items = tuple(map(shape, node.args))
+    if node.value != "not" and all(item.op in ("assigned", "region") for item in items):
+        return _list(Node("list", node.args, node.value))
+    return Node("logic", items, node.value)
+
+
 def _one_quantity(items: list[Node]) -> Node | None:
     """`3 hours and 30 minutes`: one quantity in two units, or None."""
     if len(items) != 2 or any(item.op != "quantity" for item in items):
         return None
-    units = [make_unit(item.value) for item in items]
-    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+    units = _like_units(items[0], items[1])
+    if units is None or units[0].factor <= units[1].factor:
         return None
-    return _compound(Node("compound", tuple(items))) if units[0].factor > units[1].factor else None
+    return _compound(Node("compound", tuple(items)))
+
+
+def _like_units(first: Node, second: Node) -> tuple[Unit, Unit] | None:
+    """The units of two quantities, of one dimension, or None."""
+    return next(
+        (
+            (one, other)
+            for one in make_units(first.value)
+            for other in make_units(second.value)
+            if one.dimensions == other.dimensions
+        ),
+        None,
+    )
 
 
 def _family(items: list[Node]) -> Node | None:
@@ -167,7 +207,7 @@ def _matrix(node: Node) -> Node:
 
 
 def _labelled(node: Node) -> Node:
-    return Node("labelled", (shape(node.args[0]),), node.value)
+    return Node("labelled", (shape(node.args[0]),), node.value, node.note)
 
 
 def _quantity(node: Node) -> Node:
@@ -189,8 +229,8 @@ def _compound(node: Node) -> Node:
     if second.op not in ("quantity", "compound"):
         raise Unreadable("two numbers side by side")
     rest = second if second.op == "quantity" else _compound(second)
-    units = [make_unit(first.value), make_unit(rest.value)]
-    if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
+    units = _like_units(first, rest)
+    if units is None:
         raise Unreadable("two quantities side by side")
     ratio = Node("num", value=units[1].factor / units[0].factor)
     return Node(
@@ -211,6 +251,7 @@ _RULES = {
     "add": _sum,
     "compound": _compound,
     "list": _list,
+    "logic": _logic,
     "relation": lambda node: relation(node, shape),
     "union": _set_algebra,
     "intersection": _set_algebra,

@@ -6,17 +6,25 @@ from collections.abc import Callable
 
 from flint import fmpq
 
+from touchstone_rewards.reward_server.scorers.math.grammar.figures import SIGNS
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     constant_value,
     features,
     same_value,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+from touchstone_rewards.reward_server.scorers.math.tree import (
+    VALUES,
+    Node,
+    Unreadable,
+    contains,
+    negative,
+)
 
 Shaper = Callable[[Node], Node]
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_UNREAD = frozenset(["other"])
 _ORDERINGS = frozenset(["<", ">", "<=", ">="])
 _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
 
@@ -24,9 +32,8 @@ _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (
 def relation(node: Node, shape: Shaper) -> Node:
     """The answer that a chain of relations states."""
     sides, operators = list(node.args), list(node.value)
-    if "~" in operators:  # what stands before ≈ is the answer, what follows its size
-        at = operators.index("~")
-        sides, operators = sides[: at + 1], operators[:at]
+    if "~" in operators:
+        sides, operators = _without_asides(sides, operators)
         if not operators:
             return shape(sides[0])
     if "in" in operators or "notin" in operators:
@@ -36,6 +43,28 @@ def relation(node: Node, shape: Shaper) -> Node:
     if set(operators) <= _ORDERINGS | {"="} or operators == ["!="]:
         return _inequalities(sides, operators, shape)
     raise Unreadable(f"a relation with {' '.join(operators)}")
+
+
+def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node], list[str]]:
+    """Read ≈ as = where it says what a name is worth; drop what only repeats a value in digits.
+
+    `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root.
+    """
+    kept = list(operators)
+    for at, operator in enumerate(operators):
+        if operator != "~":
+            continue
+        if _is_worth_something(sides[at], at):
+            return sides[: at + 1], kept[:at]
+        kept[at] = "="
+    return sides, kept
+
+
+def _is_worth_something(side: Node, at: int) -> bool:
+    """Is this side of a ≈ a value already, so that what follows is its size only?"""
+    if name_of(side) or contains(side, _UNREAD):
+        return False
+    return at > 0 or side.op not in VALUES or not features(side).names
 
 
 def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
@@ -53,11 +82,20 @@ def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
 
 
 def _is_figure(node: Node) -> bool:
-    """`AB` and `dx` are names; `ab` is a product."""
+    """`AB`, `dx` and `\\Delta x` are names; `ab` is a product."""
     letters = [part.value for part in node.args if part.op == "name"]
     if len(letters) < len(node.args) or len(letters) > 4:
         return False
-    return letters[0] == "d" or all(letter.isupper() for letter in letters)
+    return letters[0] in ("d", "Delta") or all(letter.isupper() for letter in letters)
+
+
+def _measured(node: Node) -> str | None:
+    """The name in `m\\angle ABC`, the measure of an angle, and in `(f \\circ g)(x)`."""
+    first, second = node.args
+    if first.op == "name" and first.value == "m" and second.op == "name":
+        return second.value if second.value[0] in SIGNS else None
+    composed = first.op == "ordered" and first.value == "circ"
+    return "∘".join(str(name_of(part)) for part in first.args) if composed else None
 
 
 def name_of(node: Node) -> str | None:
@@ -70,8 +108,8 @@ def name_of(node: Node) -> str | None:
         return ":".join(part.value for part in node.args)
     if node.op in ("bracket", "list") and all(name_of(part) for part in node.args):
         return ",".join(str(name_of(part)) for part in node.args)
-    if node.op == "div" and all((name_of(part) or "").startswith("d") for part in node.args):
-        return f"{name_of(node.args[0])}/{name_of(node.args[1])}"
+    if node.op == "mul" and len(node.args) == 2 and (measured := _measured(node)):
+        return measured
     if node.op == "mul" and _is_figure(node):
         return "".join(part.value for part in node.args)
     return None
@@ -80,6 +118,10 @@ def name_of(node: Node) -> str | None:
 def _equations(sides: list[Node], shape: Shaper) -> Node:
     """`x = 5` assigns; `\\sqrt4 = 2` is a value with its working; `x + y = 1` is an equation."""
     last = sides[-1]
+    if sides[0].op == "derivative":
+        if not same_value(sides[0], last, 1)[0]:
+            raise Unreadable("a derivative that is another")
+        return shape(last)
     named = [side for side in sides[:-1] if name_of(side)]
     if len(named) == len(sides) - 1:
         inner = shape(last)

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from touchstone_rewards.reward_server.scorers.math.grammar import blocks, function_calls, primaries
+from touchstone_rewards.reward_server.scorers.math.grammar import (
+    blocks,
+    derivatives,
+    figures,
+    function_calls,
+    primaries,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
+from touchstone_rewards.reward_server.scorers.math.grammar.derivatives import PARTIAL, begins
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     bare_number,
     signs,
     subscript,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
-from touchstone_rewards.reward_server.scorers.math.tree import Node, negative, product_of, sum_of
+from touchstone_rewards.reward_server.scorers.math.tree import (
+    Node,
+    Unreadable,
+    negative,
+    product_of,
+    sum_of,
+)
 
 # What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
 FACTOR_STARTS = frozenset(
     ["num", "repeating", "name", "const", "func", "(", "[", "frac", "sqrt", "surd", "cbrt", "{",
      "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field",
-     "dots"]
+     "dots", "figure"]
 )  # fmt: skip
+# Capitals that name sets: lengths and widths are multiplied, A and B are not.
+_SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
+MAX_ORDERED = 16
+_COMPOSED = frozenset(["name", "ordered"])
+_DERIVED = frozenset("yfghuvw")  # y^{(4)} is a derivative, x^{(4)} a power
+_IN_BRACKETS = (["{", "(", "num", ")", "}"], ["{", "(", "name", ")", "}"])
+_TEMPERATURES = {
+    "c": "°C", "celsius": "°C", "centigrade": "°C", "f": "°F", "fahrenheit": "°F", "kelvin": "K",
+}  # fmt: skip
 _ORDINALS = frozenset(["th", "st", "nd", "rd"])
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 
@@ -53,22 +75,30 @@ def terms(cur: Cursor) -> Node:
 
 
 def product(cur: Cursor) -> Node:
-    left = factor(cur)
-    factors = [left]
+    start = cur.at
+    factors = [factor(cur)]
     while True:
         kind = cur.kinds[cur.at]
         if kind == "*" and cur.kinds[cur.at + 1] != "unit":
-            cur.at += 1
-            factors.append(signed_factor(cur))
+            times, cur.at = cur.values[cur.at] == "times", cur.at + 1
+            before, start = start, cur.at
+            right = signed_factor(cur)
+            if times and (ordered := ordered_product(cur, factors, right, (before, start))):
+                factors[-1] = ordered
+            else:
+                factors.append(right)
         elif kind == "/" and cur.kinds[cur.at + 1] != "unit":
             cur.at += 1
-            factors = [Node("div", (product_of(factors), signed_factor(cur)))]
+            factors = divided(cur, factors)
         elif kind == "mod":
             cur.at += 1
             factors = [Node("mod", (product_of(factors), signed_factor(cur)))]
+        elif kind == "frac" and primaries.is_unit_fraction(cur):
+            return product_of(factors)
         elif kind in FACTOR_STARTS or (kind == "|" and not cur.bars):
             if kind == "num" and factors[-1].op == "num":
                 raise cur.fail("two numbers side by side")
+            start = cur.at
             factors.append(factor(cur))
         elif kind == "over":
             cur.at += 1
@@ -78,6 +108,76 @@ def product(cur: Cursor) -> Node:
             return Node("call", (product_of(factors), product(cur)), "binom")
         else:
             return product_of(factors)
+
+
+def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
+    """The factors before a `/` over the one behind it; `dy/dx` among them is a derivative."""
+    start = cur.at
+    below = signed_factor(cur)
+    if begins(below) and cur.kinds[cur.at] == "name":
+        at = next((i for i in reversed(range(len(factors))) if begins(factors[i])), None)
+        parts = [below, factor(cur)]
+        while cur.kinds[cur.at] == "name" and cur.values[cur.at] == PARTIAL:
+            parts += [factor(cur), factor(cur)]
+        above = None if at is None else product_of(factors[at:])
+        if above and (found := derivatives.operator(above, product_of(parts))):
+            return [*factors[:at], derivatives.made(found, found.of or primaries.operand(cur))]
+        cur.at = start
+        below = signed_factor(cur)
+    return [Node("div", (product_of(factors), below))]
+
+
+def ordered_product(
+    cur: Cursor, factors: list[Node], right: Node, starts: tuple[int, int]
+) -> Node | None:
+    """Return the `\\times` of vectors or sets, whose sides cannot change places; None for a plain
+    product. `starts` are the tokens that the two sides begin at."""
+    left = factors[-1]
+    bold = any(at in cur.plain and cur.kinds[at] in ("name", "const") for at in starts)
+    if bold or _is_vector(left) or _is_vector(right):
+        if left.op != "num" and right.op != "num":
+            return ordered(left, right, "cross")
+    elif len(factors) == 1 and _is_set(left) and _is_set(right):
+        return ordered(left, right, "sets")
+    return None
+
+
+def ordered(left: Node, right: Node, kind: str) -> Node:
+    """The product of two that cannot change places.
+
+    Raises:
+        Unreadable: it is one of very many, nested to the left.
+    """
+    depth, inner = 0, left
+    while inner.op == "ordered":
+        depth, inner = depth + 1, inner.args[0]
+    if depth > MAX_ORDERED:
+        raise Unreadable(f"more than {MAX_ORDERED} products in order")
+    return Node("ordered", (left, right), kind)
+
+
+def _is_vector(node: Node) -> bool:
+    if node.op == "name":
+        return node.value.startswith(("vec ", "hat "))
+    if node.op == "ordered":
+        return node.value == "cross"
+    return node.op in ("add", "neg", "mul") and any(map(_is_vector, node.args))
+
+
+def _is_set(node: Node) -> bool:
+    if node.op == "name":
+        return node.note == "field" or node.value in _SET_LETTERS
+    return node.op in ("set", "bracket", "union") or (node.op, node.value) == ("ordered", "sets")
+
+
+def _composes(cur: Cursor) -> bool:
+    return cur.values[cur.at] == "circ" and cur.kinds[cur.at + 1] in ("name", "(")
+
+
+def composed(cur: Cursor, node: Node) -> Node:
+    """`f \\circ g`: the functions cannot change places."""
+    cur.at += 1
+    return ordered(node, primary(cur), "circ")
 
 
 def signed_factor(cur: Cursor) -> Node:
@@ -93,9 +193,10 @@ def factor(cur: Cursor) -> Node:
         kind = cur.kinds[cur.at]
         if kind == "^":
             node = raised(cur, node)
-        elif kind == "!" and cur.kinds[cur.at + 1] != "=":
-            cur.at += 1
-            node = Node("fact", (node,))
+        elif kind == "!":
+            node = with_factorial(cur, node)
+        elif kind == "degree" and node.op in _COMPOSED and _composes(cur):
+            node = composed(cur, node)
         elif kind in ("%", "degree"):
             cur.at += 1
             node = Node("percent", (node,)) if kind == "%" else degrees(cur, node)
@@ -105,11 +206,22 @@ def factor(cur: Cursor) -> Node:
             return node
 
 
+def with_factorial(cur: Cursor, node: Node) -> Node:
+    """Read `n!`, and `n!!`, which is every second factor and not `(n!)!`."""
+    start = cur.at
+    while cur.kinds[cur.at] == "!":
+        cur.at += 1
+    if cur.at - start > 2:
+        raise cur.fail("more than two signs of factorials")
+    return Node("fact", (node,), 2 if cur.at - start == 2 else None)
+
+
 def degrees(cur: Cursor, node: Node) -> Node:
     """Degrees of an angle, or of Celsius or Fahrenheit where such a letter follows."""
-    if cur.kinds[cur.at] in ("name", "unit") and cur.values[cur.at] in ("C", "F"):
+    scale = cur.values[cur.at].lower() if cur.kinds[cur.at] in ("name", "unit", "word") else ""
+    if scale in _TEMPERATURES and (len(scale) > 1 or cur.values[cur.at].isupper()):
         cur.at += 1
-        return Node("quantity", (node,), (("°" + cur.values[cur.at - 1], 1),))
+        return Node("quantity", (node,), ((_TEMPERATURES[scale], 1),))
     return Node("degree", (node,))
 
 
@@ -123,7 +235,27 @@ def raised(cur: Cursor, node: Node) -> Node:
         return raised_mark(cur, node, braces)
     if node.op == "num" and _ordinal(cur):
         return node
+    if node.op == "name" and (marks := _derivative_marks(cur, node.value)):
+        return marked(cur, node.value + marks)
     return Node("pow", (node, exponent(cur)))
+
+
+def _derivative_marks(cur: Cursor, name: str) -> str | None:
+    """The primes that `y^{(4)}` is short for, or None where the exponent is a power."""
+    bracketed = cur.kinds[cur.at : cur.at + 5] in _IN_BRACKETS
+    if not bracketed or name.rstrip("'") not in _DERIVED:
+        return None
+    order = cur.values[cur.at + 2]
+    cur.at += 5
+    few = order.isdigit() and 0 < int(order[:3]) <= derivatives.MAX_ORDER
+    return "'" * int(order) if few else f"^({order})"
+
+
+def marked(cur: Cursor, name: str) -> Node:
+    """A function's name with its primes, and its arguments if a bracket follows."""
+    if cur.kinds[cur.at] == "(" and cur.at not in cur.gaps:
+        return Node("opaque", primaries.arguments(cur), name)
+    return Node("name", value=name)
 
 
 def _ordinal(cur: Cursor) -> bool:
@@ -162,8 +294,7 @@ def exponent(cur: Cursor) -> Node:
     sign = signs(cur)
     node = bare_number(cur) if cur.kinds[cur.at] == "num" else primary(cur)
     if cur.kinds[cur.at] == "!":
-        cur.at += 1
-        node = Node("fact", (node,))
+        node = with_factorial(cur, node)
     if cur.kinds[cur.at] == "^":
         node = raised(cur, node)
     cur.depth -= 1
@@ -195,6 +326,7 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "money": primaries.money_amount,
     "const": primaries.constant,
     "name": primaries.variable,
+    "unit": primaries.variable,
     "func": function_calls.named_function,
     "(": primaries.bracket,
     "[": primaries.bracket,
@@ -217,6 +349,7 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "lim": blocks.big_operator,
     "begin": blocks.environment,
     "empty": primaries.empty_set,
+    "figure": figures.figure,
     "field": primaries.number_field,
     "dots": primaries.dots,
 }

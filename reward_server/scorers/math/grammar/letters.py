@@ -11,7 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
     SHORT_WORDS,
     Token,
 )
-from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
+from touchstone_rewards.reward_server.scorers.math.grammar.units import is_plain_unit, is_unit
 
 SHORT_CHARS = 40
 _LONGEST_NAME = max(map(len, (*FUNCTIONS, *GREEK)))
@@ -60,13 +60,14 @@ def _whole_word(word: str, in_text: bool, after_number: bool) -> Token | None:
         return ("unit", word) if in_text and after_number and is_unit(word) else _letter(word)
     if (known := _WHOLE.get(word.lower())) is not None:
         return known
-    if word in FUNCTIONS and not (after_number and is_unit(word)):
+    measures = is_unit(word) if in_text else is_plain_unit(word)
+    if word in FUNCTIONS and not (after_number and measures):
         return ("func", FUNCTIONS[word])
     if word in GREEK:
         return ("name", word)
     if word == "pi":
         return ("const", "pi")
-    if is_unit(word) and (after_number or len(word) > 3):
+    if measures and (after_number or len(word) > 3):
         return ("unit", word)
     return ("word", word) if in_text or word.lower() in SHORT_WORDS else None
 

@@ -18,10 +18,14 @@ from touchstone_rewards.reward_server.scorers.math.grammar.expressions import (
     set_terms,
     terms,
 )
-from touchstone_rewards.reward_server.scorers.math.grammar.primaries import argument
+from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
+    argument,
+    currency,
+    is_unit_fraction,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SCALES
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import tokenize
-from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
+from touchstone_rewards.reward_server.scorers.math.grammar.units import is_currency, is_unit
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 RELATIONS = frozenset(
@@ -29,6 +33,8 @@ RELATIONS = frozenset(
 )
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
 UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
+_BETWEEN_UNITS = frozenset(["/", "*", "-"])
+_UNIT_TOKENS = frozenset(["unit", "word", "/", "*", "-"])
 CLOSERS = frozenset(["end", ")", "]", "}", "\\}", "&", "rfloor", "rceil"])
 
 
@@ -47,14 +53,14 @@ def answer(cur: Cursor) -> Node:
 def clauses(cur: Cursor) -> Node:
     """Items with separators between them; one item alone is itself."""
     cur.deeper()
-    items = [clause(cur)]
+    items = [statement(cur)]
     joints: list[set[str]] = []
     while cur.kinds[cur.at] in SEPARATORS:
         between = joint(cur)
         if cur.kinds[cur.at] in CLOSERS or cur.kinds[cur.at] == ".":
             break
         joints.append(between)
-        items.append(clause(cur))
+        items.append(statement(cur))
     cur.depth -= 1
     return items[0] if len(items) == 1 else joined(items, joints)
 
@@ -84,14 +90,42 @@ def joint(cur: Cursor) -> set[str]:
     return seen
 
 
+def statement(cur: Cursor) -> Node:
+    """Clauses with `\\land`, `\\lor` and `\\lnot`; and binds tighter than or."""
+    alternatives = [_conjunction(cur)]
+    while cur.kinds[cur.at] == "lor":
+        cur.at += 1
+        alternatives.append(_conjunction(cur))
+    return alternatives[0] if len(alternatives) == 1 else Node("logic", tuple(alternatives), "or")
+
+
+def _conjunction(cur: Cursor) -> Node:
+    parts = [_part(cur)]
+    while cur.kinds[cur.at] == "land":
+        cur.at += 1
+        parts.append(_part(cur))
+    return parts[0] if len(parts) == 1 else Node("logic", tuple(parts), "and")
+
+
+def _part(cur: Cursor) -> Node:
+    if cur.kinds[cur.at] != "lnot":
+        return clause(cur)
+    cur.at += 1
+    cur.deeper()
+    denied = Node("logic", (_part(cur),), "not")
+    cur.depth -= 1
+    return denied
+
+
 def clause(cur: Cursor) -> Node:
     """An expression or a chain of relations, with a unit or a label behind it."""
     kind = cur.kinds[cur.at]
-    if kind == "word":
+    if kind == "word" or (kind == "unit" and len(cur.values[cur.at]) > 1):
         return worded(cur)
     if kind == "quantifier":
+        quantifier = cur.values[cur.at]
         cur.at += 1
-        return Node("quantified", (clause(cur),), cur.values[cur.at - 1])
+        return Node("quantified", (statement(cur),), quantifier)
     first = with_label(cur, set_terms(cur))
     if not _relates(cur):
         return first
@@ -135,6 +169,10 @@ def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node
 
 def worded(cur: Cursor) -> Node:
     """Words first: `Area = 6`, `Maximum: 2` and `Sequence 1` name what follows, else text."""
+    if is_currency(cur.values[cur.at]) and cur.kinds[cur.at + 1] == "num":  # USD 5
+        word = cur.values[cur.at]
+        cur.at += 1
+        return Node("quantity", (factor(cur),), ((word, 1),))
     words = take_words(cur)
     says = words.rpartition(" ")[2].lower() in ("is", "are", "equals")
     if not says and cur.kinds[cur.at] in ("=", ":", "~"):
@@ -158,48 +196,102 @@ def take_words(cur: Cursor) -> str:
 def with_label(cur: Cursor, node: Node) -> Node:
     """`node` with the unit or the words that stand behind it."""
     kind = cur.kinds[cur.at]
+    if kind == "money":  # 5 €
+        cur.at += 1
+        return Node("quantity", (node,), ((currency(cur.values[cur.at - 1]), 1),))
+    if kind == "unit" and cur.values[cur.at] == "in" and cur.kinds[cur.at + 1] in ("word", "unit"):
+        return Node("labelled", (node,), take_words(cur), "behind")  # in total: no inches
     if kind == "word" and cur.values[cur.at].lower() in UNIT_WORDS:
         parts = unit_parts(cur)
         return Node("quantity", (node,), parts) if parts else node
     if kind == "unit" or (kind == "*" and cur.kinds[cur.at + 1] == "unit"):
-        if kind == "*":
-            cur.at += 1
-        parts = unit_parts(cur)
-        if cur.kinds[cur.at] == "word":
-            take_words(cur)
-        made = Node("quantity", (node,), parts)
-        if cur.kinds[cur.at] == "num":  # 1 hour 30 minutes
-            return Node("compound", (made, with_label(cur, factor(cur))))
-        return made
+        return with_unit(cur, node)
+    if kind == "frac" and is_unit_fraction(cur):
+        cur.at += 2
+        above = unit_parts(cur)
+        cur.take("}")
+        cur.take("{")
+        below = tuple((word, -power) for word, power in unit_parts(cur))
+        cur.take("}")
+        return Node("quantity", (node,), above + below)
     if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
         cur.at += 1
-        scale = Node("num", value=fmpq(10) ** power)
-        return with_label(cur, Node("mul", (node, scale)))
+        return with_label(cur, scaled(node, power))
+    if kind == "word" and is_unit(f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()):
+        cur.values[cur.at + 1] = f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()
+        cur.at += 1
+        return with_unit(cur, node)
+    if kind == "word" and cur.values[cur.at] == "US" and is_currency(cur.values[cur.at + 1]):
+        cur.at += 1
+        return with_unit(cur, node)
     if kind == "word":
-        return Node("labelled", (node,), take_words(cur))
+        return Node("labelled", (node,), take_words(cur), "behind")
     return node
 
 
+def scaled(node: Node, power: int) -> Node:
+    """`\\$5` million: the amount is multiplied and stays money."""
+    if node.op == "quantity":
+        return Node("quantity", (scaled(node.args[0], power),), node.value)
+    return Node("mul", (node, Node("num", value=fmpq(10) ** power)))
+
+
+def with_unit(cur: Cursor, node: Node) -> Node:
+    """`node` with its unit, and what a second unit adds: `1 hour 30 minutes`."""
+    if cur.kinds[cur.at] == "*":
+        cur.at += 1
+    parts = unit_parts(cur)
+    if cur.kinds[cur.at] == "word":
+        take_words(cur)
+    made = Node("quantity", (node,), parts)
+    if cur.kinds[cur.at] == "num":
+        return Node("compound", (made, with_label(cur, factor(cur))))
+    return made
+
+
 def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
-    """`cm^2`, `km/h`, `square feet per second` as words with powers."""
+    """`cm^2`, `km/h`, `kg·m/s^2`, `W/(m^2 K)`, `square feet per second` as words with powers."""
     parts: list[tuple[str, int]] = []
     sign = 1
-    while (kind := cur.kinds[cur.at]) in ("unit", "/", "*", "word"):
+    while (kind := cur.kinds[cur.at]) in _UNIT_TOKENS or (parts and _unit_at(cur, cur.at)):
         word = cur.values[cur.at]
         if kind == "word" and word.lower() not in UNIT_WORDS:
             break
-        if kind in ("/", "*") and not _unit_at(cur, cur.at + 1):
+        if kind in _BETWEEN_UNITS and not (
+            _unit_at(cur, cur.at + 1) or (kind == "/" and cur.kinds[cur.at + 1] == "(")
+        ):
             break
-        if kind == "/" and cur.kinds[cur.at + 1] == "name":
+        if kind == "/" and cur.kinds[cur.at + 1] == "(":
+            return (*parts, *_divided_by(cur))
+        if kind in _BETWEEN_UNITS and cur.kinds[cur.at + 1] == "name":
             cur.kinds[cur.at + 1] = "unit"
         cur.at += 1
         if cur.kinds[cur.at] == "." and cur.kinds[cur.at + 1] != "end":
             cur.at += 1  # sq. ft.
         if kind == "/" or word.lower() == "per":
             sign = -1
-        elif kind != "*":
-            parts.append((word, sign * unit_power(cur)))
+        elif kind not in _BETWEEN_UNITS:
+            parts.append((_with_ohm(cur, word), sign * unit_power(cur)))
     return tuple(parts)
+
+
+def _divided_by(cur: Cursor) -> tuple[tuple[str, int], ...]:
+    """`/(m^2 K)`: every unit in the brackets is below the line."""
+    cur.at += 2
+    for at in range(cur.at, min(cur.at + 8, len(cur.kinds))):
+        if cur.kinds[at] == "name" and is_unit(cur.values[at]):
+            cur.kinds[at] = "unit"
+    below = unit_parts(cur)
+    cur.take(")")
+    return tuple((word, -power) for word, power in below)
+
+
+def _with_ohm(cur: Cursor, word: str) -> str:
+    """`\\text{M}\\Omega`: the prefix and its unit."""
+    if cur.kinds[cur.at] == "name" and cur.values[cur.at] == "Omega" and is_unit(f"{word}Ω"):
+        cur.at += 1
+        return f"{word}Ω"
+    return word
 
 
 def _unit_at(cur: Cursor, at: int) -> bool:
@@ -207,16 +299,27 @@ def _unit_at(cur: Cursor, at: int) -> bool:
 
 
 def unit_power(cur: Cursor) -> int:
+    sign = 1
     if cur.kinds[cur.at] != "^":
-        return 1
+        if not _power_follows(cur):
+            return 1
+        sign = -1 if cur.kinds[cur.at] == "-" else 1
+        cur.at -= sign > 0
     cur.at += 1
     power = exponent(cur)
     if power.op != "num" or power.value.q != 1 or abs(power.value.p) > 9:
         raise cur.fail("power of a unit")
-    return int(power.value.p)
+    return sign * int(power.value.p)
 
 
-_RULES = Rules(clauses, clause, joint, terms, product, factor, exponent, primary)
+def _power_follows(cur: Cursor) -> bool:
+    """Does `2` or `-1` stand right behind the unit, as in `cm2` and `m s-1`?"""
+    at = cur.at + (cur.kinds[cur.at] == "-")
+    near = cur.at not in cur.gaps and at not in cur.gaps and at in cur.plain
+    return near and cur.kinds[at] == "num" and cur.values[at] in ("1", "2", "3", "4")
+
+
+_RULES = Rules(clauses, statement, joint, terms, product, factor, exponent, primary)
 
 
 def parse(text: str) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.grammar import derivatives
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import (
     endless_decimal,
     number,
@@ -11,6 +12,9 @@ from touchstone_rewards.reward_server.scorers.math.grammar.cursor import THREE, 
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SAME_ACCENT
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
+OPERAND_STARTS = frozenset(
+    ["num", "name", "const", "func", "(", "[", "{", "frac", "sqrt", "accent", "int", "sum"]
+)
 _ALONE = frozenset(["num", "name", "const"])
 _INVERSE_MARK = ["^", "{", "-", "num", "}", "("]
 # Letters that are functions when a bracket follows: f(x), P(3).
@@ -31,6 +35,8 @@ def mixed_number(cur: Cursor, whole: Node) -> Node:
     """`3\\frac{1}{2}` and `3 1/2`: a whole number and a proper fraction of literals."""
     start, kind = cur.at, cur.kinds[cur.at]
     part: Node | None = None
+    if kind == "frac" and is_unit_fraction(cur):
+        return whole
     if kind == "frac":
         cur.at += 1
         above, below = argument(cur), argument(cur)
@@ -46,10 +52,18 @@ def mixed_number(cur: Cursor, whole: Node) -> Node:
 
 
 def money_amount(cur: Cursor) -> Node:
-    """`\\$10`: the sign stands before the number."""
+    """`\\$10`, `€10`: the sign stands before the number."""
+    sign = cur.values[cur.at]
     cur.at += 1
+    cur.deeper()
     amount = cur.rules.primary(cur)
-    return Node("quantity", (amount,), (("dollar", 1),))
+    cur.depth -= 1
+    return Node("quantity", (amount,), ((currency(sign), 1),))
+
+
+def currency(sign: str) -> str:
+    """The word of a sign of money."""
+    return "dollar" if sign == "\\$" else sign
 
 
 def repeating_literal(cur: Cursor) -> Node:
@@ -252,8 +266,27 @@ def argument(cur: Cursor) -> Node:
 
 
 def fraction(cur: Cursor) -> Node:
+    """A fraction, or a derivative with what it is taken of."""
     cur.at += 1
-    return Node("div", (argument(cur), argument(cur)))
+    above, below = argument(cur), argument(cur)
+    if (found := derivatives.operator(above, below)) is None:
+        return Node("div", (above, below))
+    return derivatives.made(found, found.of or operand(cur))
+
+
+def is_unit_fraction(cur: Cursor) -> bool:
+    """Does `\\frac{\\text{m}}{\\text{s}}` stand here?"""
+    return cur.kinds[cur.at + 1 : cur.at + 3] == ["{", "unit"]
+
+
+def operand(cur: Cursor) -> Node | None:
+    """The product behind `d/dx`, or None where none stands there."""
+    if cur.kinds[cur.at] not in OPERAND_STARTS:
+        return None
+    cur.deeper()
+    node = cur.rules.product(cur)
+    cur.depth -= 1
+    return node
 
 
 def binomial(cur: Cursor) -> Node:

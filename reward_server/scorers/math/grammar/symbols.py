@@ -21,14 +21,18 @@ _CHARACTERS = {
     "√": r"\surd ", "∛": r"\cbrt ", "∞": r"\infty ", "π": r"\pi ", "∪": r"\cup ", "∩": r"\cap ",
     "∈": r"\in ", "∉": r"\notin ", "⊂": r"\subset ", "⊆": r"\subseteq ", "∅": r"\emptyset ",
     "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "≧": r"\ge ", "⩾": r"\ge ",
-    "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ",
+    "≠": r"\ne ", "≈": r"\approx ", "≃": r"\simeq ", "≒": r"\doteq ", "≐": r"\doteq ",
+    "≊": r"\approxeq ", "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ",
     "°": r"\degree ", "º": r"\degree ", "˚": r"\degree ", "℃": r"\degree C", "′": "'",
     "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"', "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
     "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "…": r"\ldots ",
     "⋯": r"\cdots ", "∧": r"\land ", "∨": r"\lor ", "→": r"\to ", "⇒": r"\Rightarrow ",
+    "¬": r"\neg ", "∂": r"\partial ", "∘": r"\circ ",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|",
     "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∀": r"\forall ", "∃": r"\exists ", "％": "%",
     "＄": "$", "€": r"\euro ", "£": r"\pounds ", "¥": r"\yen ", "￥": r"\yen ",
+    "₹": r"\rupee ", "₩": r"\won ", "₽": r"\ruble ", "₺": r"\lira ", "₪": r"\shekel ",
+    "฿": r"\baht ", "₫": r"\dong ", "₱": r"\peso ", "₦": r"\naira ", "¢": r"\textcent ",
     "∖": r"\setminus ", "≅": r"\cong ", "∼": r"\sim ", "∠": r"\angle ", "△": r"\triangle ",
     "⊥": r"\perp ", "∥": r"\parallel ", "µ": r"\mu ", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}",
     "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}",
@@ -93,8 +97,9 @@ _COMMANDS: dict[str, str] = {
     "cup bigcup": "cup",
     "cap bigcap": "cap",
     "setminus backslash smallsetminus": "setminus",
-    "land wedge": "and",
-    "lor vee": "or",
+    "land wedge": "land",
+    "lor vee": "lor",
+    "neg lnot": "lnot",
     "quad qquad": "quad",
     "mid vert lvert rvert": "|",
     "Vert lVert rVert": "norm",
@@ -109,7 +114,6 @@ _COMMANDS: dict[str, str] = {
     "lbrack": "[",
     "rbrack": "]",
     "degree circ": "degree",
-    "euro pounds yen": "money",
     "prime": "'",
     "bmod mod": "mod",
     "pmod": "pmod",
@@ -167,14 +171,26 @@ COMMANDS: dict[str, Token] = {
 }
 COMMANDS["cbrt"] = ("cbrt", "")
 COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
+COMMANDS["partial"] = ("name", "∂")
+COMMANDS["times"] = ("*", "times")  # of vectors and sets it is not the dot
+COMMANDS["circ"] = ("degree", "circ")  # between functions it is no degree sign
+COMMANDS |= dict.fromkeys(("angle", "measuredangle", "sphericalangle"), ("figure", "∠"))
+COMMANDS |= {"triangle": ("figure", "△"), "square": ("figure", "□")}
 
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
 IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
     "textstyle scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf "
-    "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom "
+    "mathit mathsf boldsymbol bm text textbf textit textrm mbox hbox phantom "
     "mathopen mathclose noindent"
 )
+# Signs of money and the words that they are read as: a dollar is no euro.
+CURRENCY_COMMANDS = {
+    "euro": "euro", "EUR": "euro", "texteuro": "euro", "pounds": "gbp", "textsterling": "gbp",
+    "yen": "¥", "textyen": "¥", "rupee": "rupee", "won": "won", "ruble": "ruble", "lira": "lira",
+    "shekel": "shekel", "baht": "baht", "dong": "dong", "peso": "peso", "naira": "naira",
+    "textdollar": "dollar", "textcent": "cent", "cent": "cent",
+}  # fmt: skip
 # Accents that mean the same.
 SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}
 ACCENTS = _set(

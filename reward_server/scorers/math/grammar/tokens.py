@@ -12,10 +12,12 @@ from touchstone_rewards.reward_server.scorers.math.grammar.letters import split_
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
     ACCENTS,
     COMMANDS,
+    CURRENCY_COMMANDS,
     IGNORED,
     JOINTS,
     Token,
 )
+from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
 from touchstone_rewards.reward_server.scorers.math.tree import Unreadable
 
 MAX_CHARS = 4_000
@@ -29,7 +31,7 @@ _NESTING = {"(": 1, "[": 1, ")": -1, "]": -1}
 _NUMBER = re.compile(
     r"(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
     r"|(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
-    r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|\d+)(?:\.\d+|\.(?![.\d]))?"
+    r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|(?P<comma>\d+\{,\}\d+)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?",
     re.ASCII,
 )
@@ -38,11 +40,13 @@ _DOTS = re.compile(r"\.\.\.+")
 _SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
 _RATE = re.compile(r"(m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W) ?/ ?(s|h|hr|sec|min)(?![a-zA-Z])")
 _WORD = re.compile(r"[a-zA-Z]+")
+_CORNER = re.compile(r"\s*\{?[A-Z]")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)\*?")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
     r"|emph|operatorname\*?|boldsymbol|bm|unit)\s*\{([^{}]*)\}"
 )
+_NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
@@ -60,17 +64,18 @@ _BEFORE_UNIT = frozenset(
 class Tokens:
     """Parallel lists, one entry a token, ending with one of kind `end`.
 
-    `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`.
+    `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`;
+    `naming`: are we in letters that name something, as `\\mathbf{b}` and `\\mathrm{C}_5` do?
     """
 
-    __slots__ = ("depth", "gap", "gaps", "kinds", "plain", "values")
+    __slots__ = ("depth", "gap", "gaps", "kinds", "naming", "plain", "values")
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
         self.values: list[str] = []
         self.gaps: set[int] = set()
         self.plain: set[int] = set()
-        self.gap = False
+        self.gap = self.naming = False
         self.depth = 0
 
     def add(self, kind: str, value: str, in_text: bool) -> None:
@@ -148,7 +153,10 @@ def _sign(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
 def _other_script(text: str, at: int, tokens: Tokens) -> int:
     found = _OTHER_SCRIPT.match(text, at)
     assert found is not None
-    tokens.add(JOINTS.get(found[0], "word"), found[0], True)
+    kind = JOINTS.get(found[0], "word")
+    if kind == "word" and tokens.last() in _BEFORE_UNIT and is_unit(found[0]):
+        kind = "unit"
+    tokens.add(kind, found[0], True)
     return found.end()
 
 
@@ -162,14 +170,18 @@ def _number(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     if found.lastgroup == "repeating":
         tokens.add("repeating", written, in_text)
         return found.end()
+    length = len(written)
+    if found["comma"]:  # 1{,}5, where 1{,}500 is a thousand and more
+        written = written.replace("{,}", ".")
     if tokens.depth > 0 and _SEPARATED.match(written):
         written = written.partition(",")[0]
+        length = len(written)
     if tokens.last() == "frac" and len(written) > 1 and written.isdigit():
         for digits in filter(None, (written[0], written[1], written[2:])):
             tokens.add("num", digits, in_text)
     else:
         tokens.add("num", written, in_text)
-    return at + len(written)
+    return at + length
 
 
 def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
@@ -179,9 +191,26 @@ def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return rate.end()
     found = _WORD.match(text, at)
     assert found is not None
+    if found[0] == "US" and text.startswith("\\$", found.end()):
+        return found.end()  # US\$5
     joined = last == "num" and not tokens.gap
-    tokens.add_all(split_word(found[0], in_text, last in _BEFORE_UNIT, joined), in_text)
+    after = _measures(tokens) if in_text else last in _BEFORE_UNIT
+    tokens.add_all(split_word(found[0], in_text, after, joined), in_text)
     return found.end()
+
+
+def _measures(tokens: Tokens) -> bool:
+    """May a word of `\\text{}` that stands here be a unit?"""
+    last, before = tokens.last(), tokens.kinds[-2] if len(tokens.kinds) > 1 else ""
+    if tokens.naming:
+        return False
+    if last == "{":
+        return before in ("frac", "}")  # \frac{\text{m}}{\text{s}}
+    if last == "*":
+        return before in _BEFORE_UNIT
+    if last in "(.":
+        return before == ("/" if last == "(" else "word")  # J/(mol K), sq. ft.
+    return last in _BEFORE_UNIT
 
 
 def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
@@ -190,8 +219,13 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return _escaped(text, at, tokens, in_text)
     name = command[1]
     known = COMMANDS.get(name)
+    if known is not None and name == "square" and not _CORNER.match(text, command.end()):
+        known = None  # the end of a proof, and no figure
     if known is not None:
         tokens.add(known[0], known[1], in_text)
+        return command.end()
+    if name in CURRENCY_COMMANDS:
+        tokens.add("money", CURRENCY_COMMANDS[name], in_text)
         return command.end()
     for pattern, rule in _LONG_COMMANDS:
         if found := pattern.match(text, at):
@@ -199,7 +233,7 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
             return found.end()
     if name in ACCENTS:
         tokens.add("accent", name, in_text)
-    elif name not in IGNORED:
+    elif name not in IGNORED and name != "square":
         raise Unreadable(f"command \\{name}")
     return command.end()
 
@@ -220,8 +254,9 @@ def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
     if in_text:
         raise Unreadable("text in text")
     tokens.gap = True
+    tokens.naming = found[0].startswith(_NAMING) or found.string.startswith("_", found.end())
     _scan(found[1], tokens, True)
-    tokens.gap = True
+    tokens.gap, tokens.naming = True, False
 
 
 def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:

@@ -191,6 +191,21 @@ def factorial(value: Value, point: Point) -> Value:
     return noted((ball(value) + 1).gamma(), point)
 
 
+def double_factorial(value: Value, point: Point) -> Value:
+    """Return n!!, every second factor of n!, for a whole number n.
+
+    Raises:
+        Undefined: the value is no whole number, or below -1.
+    """
+    if not isinstance(value, fmpq) or value.q != 1 or value < -1:
+        raise Undefined("double factorial of what is no whole number")
+    half = fmpq((value / 2).floor())
+    if value.p % 2 == 0:
+        return power(fmpq(2), half, point) * factorial(half, point)
+    above, below = factorial(value + 1, point), factorial(half + 1, point)
+    return divide(above, power(fmpq(2), half + 1, point) * below)
+
+
 def precision(bits: int) -> None:
     """Set the bits that balls are computed with from here on."""
     ctx.prec = bits

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flint import acb, fmpq, fmpq_mat
+from flint import acb, arb, fmpq, fmpq_mat
 
 from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
     ONE,
@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
     ball,
     bounded,
     divide,
+    double_factorial,
     factorial,
     finite,
     power,
@@ -52,7 +53,7 @@ def evaluate(node: Node, point: Point) -> Value:
 
 
 def _name(node: Node, point: Point) -> Value:
-    if node.note:
+    if node.note == "field":
         raise Unreadable("a number field has no value")
     return point[node.value]
 
@@ -69,15 +70,27 @@ def _const(node: Node, point: Point) -> Value:
 
 
 def _add(node: Node, point: Point) -> Value:
-    first, *rest = node.args
-    total: Value = first.value if first.op == "num" else evaluate(first, point)
-    for part in rest:
-        total = total + (part.value if part.op == "num" else evaluate(part, point))
+    values = [part.value if part.op == "num" else evaluate(part, point) for part in node.args]
+    total: Value = values[0]
+    for value in values[1:]:
+        total = total + value
         if point.big:
             total = bounded(total, point)
-    if point.huge and isinstance(total, acb):
+    if isinstance(total, acb) and (point.huge or _hides(total, values)):
         point.lossy = True
     return total
+
+
+def _hides(total: acb, values: list[Value]) -> bool:
+    """Is one of the values of a sum too small for the sum's ball to show it?"""
+    radius = max(total.real.rad(), total.imag.rad())
+    for value in values:
+        if isinstance(value, fmpq):
+            if value != 0 and abs(arb(value)) < radius:
+                return True
+        elif not value.contains(0) and value.abs_upper() < radius:
+            return True
+    return False
 
 
 def _mul(node: Node, point: Point) -> Value:
@@ -112,7 +125,8 @@ def _mod(node: Node, point: Point) -> Value:
 
 
 def _fact(node: Node, point: Point) -> Value:
-    return factorial(evaluate(node.args[0], point), point)
+    rule = double_factorial if node.value == 2 else factorial
+    return rule(evaluate(node.args[0], point), point)
 
 
 def _degree(node: Node, point: Point) -> Value:
@@ -137,6 +151,13 @@ def _index(node: Node, point: Point) -> Value:
 
 def _opaque(node: Node, point: Point) -> Value:
     return generic(node.value, tuple(evaluate(part, point) for part in node.args), point)
+
+
+def _ordered(node: Node, point: Point) -> Value:
+    """A product that does not commute; the vector product only changes its sign."""
+    left, right = (evaluate(part, point) for part in node.args)
+    value = generic(node.value, (left, right), point)
+    return value - generic(node.value, (right, left), point) if node.value == "cross" else value
 
 
 def generic(name: str, arguments: tuple[Value, ...], point: Point) -> Value:
@@ -195,6 +216,7 @@ _RULES: dict[str, Callable[[Node, Point], Value]] = {
     "const": _const,
     "index": _index,
     "opaque": _opaque,
+    "ordered": _ordered,
     "call": _call,
     "add": _add,
     "mul": _mul,
@@ -208,5 +230,6 @@ _RULES: dict[str, Callable[[Node, Point], Value]] = {
     "sum": _series,
     "prod": _series,
     "group": _inner,
+    "derivative": _inner,
     "quantity": _inner,
 }

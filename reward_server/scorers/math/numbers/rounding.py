@@ -2,7 +2,8 @@
 
 By default a decimal stands for just its value. It is a rounding where it has the digits of a
 float (`0.0833333333333333` for 1/12), for nobody writes twelve digits to mean another number; and
-where the policy lets the ground truth's own digits be enough.
+where the policy lets the ground truth's own digits be enough. A whole number, or a decimal that a
+float can hold, is rounded by nobody: twelve of its twenty digits are another number.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ import re
 
 from flint import arb, fmpq
 
-from touchstone_rewards.reward_server.scorers.math.numbers.same_value import real_value
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    constant_value,
+    real_value,
+)
 from touchstone_rewards.reward_server.scorers.math.policy import Rounding
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
+MIN_DIGITS = 2  # of a ground truth that is a rounding: 0.1 is a tenth
+MIN_ANSWER_DIGITS = 4  # of an answer that rounds an exact ground truth
 FLOAT_DIGITS = 12
 DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's
 _DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([-+]?\d+))?")
@@ -59,15 +65,36 @@ def _power_of_ten(node: Node) -> fmpq | None:
 def rounds_to(truth: Node, answer: Node, rounding: Rounding) -> bool:
     """Is one of the two a decimal that the other rounds to?"""
     left, right = written_decimal(truth), written_decimal(answer)
-    if left is not None and right is None and left.digits >= FLOAT_DIGITS:
-        return _within(left, answer)
-    if right is not None and left is None and right.digits >= FLOAT_DIGITS:
-        return _within(right, truth)
+    if left is not None and right is None and _is_float_of(left, answer):
+        return True
+    if right is not None and left is None and _is_float_of(right, truth):
+        return True
     if rounding == "exact":
         return False
     if left is not None:
-        return _within(left, answer)
-    return right is not None and right.digits >= 4 and _within(right, truth)
+        return left.digits >= MIN_DIGITS and _within(left, answer)
+    if right is None or right.digits < MIN_ANSWER_DIGITS or _is_whole(truth):
+        return False
+    return _within(right, truth)
+
+
+def _is_float_of(decimal: Decimal, exact: Node) -> bool:
+    """Has the decimal the digits of a float, and could no float hold the exact value?"""
+    return decimal.digits >= FLOAT_DIGITS and _within(decimal, exact) and not _is_short(exact)
+
+
+def _is_whole(node: Node) -> bool:
+    value = constant_value(node)
+    return isinstance(value, fmpq) and value.q == 1
+
+
+def _is_short(node: Node) -> bool:
+    """Is it a whole number, or a decimal of so few digits that a float holds them all?"""
+    value = constant_value(node)
+    if not isinstance(value, fmpq):
+        return False
+    scaled = value * 10**DOUBLE_DIGITS
+    return _is_whole(node) or (scaled.q == 1 and abs(scaled.p) < 10**DOUBLE_DIGITS)
 
 
 def _within(decimal: Decimal, node: Node) -> bool:

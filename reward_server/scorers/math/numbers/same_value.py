@@ -21,9 +21,13 @@ from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
     precision,
 )
 from touchstone_rewards.reward_server.scorers.math.numbers.evaluate import evaluate
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import at_rate
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
+SMALL_BITS = 16  # of a number that any precision shows
+SPARE_BITS, MAX_BALL_BITS = 128, 1 << 11  # beside the bits that a number needs to be seen at all
+MAX_REACHING_FACTORIAL = 1_000
 AGREEING_POINTS = 3
 APART = "apart at a point"
 # A number counts as zero below this share of what it was made from.
@@ -52,6 +56,7 @@ class Features(Struct):
     series: bool = False  # a sum up to n
     angles: bool = False  # π
     largest: fmpq = fmpq(1)
+    reach: int = 0  # bits that the smallest or largest number in it may be away from 1
 
 
 def features(*nodes: Node) -> Features:
@@ -61,8 +66,10 @@ def features(*nodes: Node) -> Features:
     for node in pending:  # grows while it is walked
         op = node.op
         if op == "num":
-            if abs(node.value) > found.largest:
-                found.largest = abs(node.value)
+            if (bits := node.value.height_bits()) > SMALL_BITS:
+                _reach(found, 2 * bits)
+            if (size := abs(node.value)) > found.largest:
+                found.largest = size
         elif op == "name":
             found.names.add(node.value)
         else:
@@ -85,11 +92,26 @@ def _note_call(node: Node, found: Features) -> None:
     found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
 
 
+def _reach(found: Features, bits: int) -> None:
+    if bits > found.reach:
+        found.reach = bits
+
+
+def _note_factorial(node: Node, found: Features) -> None:
+    of = node.args[0]
+    if of.op == "num" and 0 < of.value <= MAX_REACHING_FACTORIAL:
+        number = int(of.value.ceil())
+        _reach(found, number * number.bit_length())
+    found.turning = found.turning or node.value == 2
+
+
 def _note_power(node: Node, found: Features) -> None:
-    exponent = node.args[1]
+    base, exponent = node.args
+    if exponent.op == "num" and base.op in ("num", "const"):
+        size = 2 * base.value.height_bits() if base.op == "num" else 2
+        _reach(found, int(abs(exponent.value).ceil()) * size)
     if exponent.op != "num" or exponent.value.q != 1:
         found.jagged = True
-        base = node.args[0]
         found.turning = found.turning or base.op == "neg" or (base.op == "num" and base.value < 0)
 
 
@@ -109,6 +131,7 @@ _NOTES: dict[str, Callable[[Node, Features], None]] = {
     "const": _note_constant,
     "call": _note_call,
     "pow": _note_power,
+    "fact": _note_factorial,
     "index": _note_unknown,
     "opaque": _note_unknown,
     "sum": _note_series,
@@ -150,8 +173,19 @@ def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
 def _same(
     left: Node, right: Node, seed: int, found: Features, common_logs: bool = False
 ) -> tuple[bool, str]:
+    """Decide at the precision that the numbers need; what takes more of it costs more."""
+    rate = (_bits_to_tell(POINT_BITS, found) // POINT_BITS) ** 2
+    if rate == 1:
+        return _same_at(left, right, seed, found, common_logs)
+    with at_rate(rate):
+        return _same_at(left, right, seed, found, common_logs)
+
+
+def _same_at(
+    left: Node, right: Node, seed: int, found: Features, common_logs: bool
+) -> tuple[bool, str]:
     if not found.names:
-        return _same_constant(left, right, common_logs)
+        return _same_constant(left, right, found, common_logs)
     if found.series:
         return _same_at_whole_numbers(left, right, seed, found)
     equal, method = _same_at_points(left, right, seed, found, common_logs)
@@ -160,10 +194,15 @@ def _same(
     return equal, method
 
 
-def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, str]:
+def _bits_to_tell(bits: int, found: Features) -> int:
+    """Return `bits`, or more where the numbers are so small that more are needed to see them."""
+    return max(bits, min(found.reach + SPARE_BITS, MAX_BALL_BITS))
+
+
+def _same_constant(left: Node, right: Node, found: Features, common_logs: bool) -> tuple[bool, str]:
     agree, bits, point = None, FIRST_BITS, Point(0)
     try:
-        for bits in (FIRST_BITS, CONSTANT_BITS):
+        for bits in (FIRST_BITS, _bits_to_tell(CONSTANT_BITS, found)):
             precision(bits)
             point = Point(0)
             point.common_logs = common_logs
@@ -180,10 +219,18 @@ def _same_constant(left: Node, right: Node, common_logs: bool) -> tuple[bool, st
     return True, f"balls agree at {bits} bits"
 
 
-def _small(difference: acb, beside: Value) -> bool:
-    """Is the difference, which may be zero, small beside the value, or beside 1?"""
-    size = ball(beside).abs_upper()
-    return bool(difference.abs_upper() < TINY * (size if size > 1 else _ONE))
+def _small(difference: acb, a: Value, b: Value) -> bool:
+    """Is the difference, which may be zero, small beside the two values?
+
+    Where both may be zero there is nothing to measure by but 1; where one is not, sin(π), which is
+    zero as far as anybody can see, is not 1/100!.
+    """
+    sizes = [ball(value).abs_upper() for value in (a, b) if not _may_be_zero(value)]
+    return bool(difference.abs_upper() < TINY * max(sizes, default=_ONE))
+
+
+def _may_be_zero(value: Value) -> bool:
+    return value == 0 if isinstance(value, fmpq) else value.contains(0)
 
 
 def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
@@ -201,7 +248,7 @@ def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
 def _same_at_points(
     left: Node, right: Node, seed: int, found: Features, common_logs: bool
 ) -> tuple[bool, str]:
-    precision(POINT_BITS)
+    precision(_bits_to_tell(POINT_BITS, found))
     wanted = AGREEING_POINTS + 2 * found.jagged
     agreed = complex_agreed = complex_apart = 0
     exact = True
@@ -238,7 +285,7 @@ def _agree(a: Value, b: Value) -> bool | None:
     difference = ball(a) - ball(b)
     if not difference.contains(0):
         return False
-    return True if _small(difference, a) else None
+    return True if _small(difference, a, b) else None
 
 
 def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) -> tuple[bool, str]:
@@ -287,8 +334,7 @@ def constant_ratio(left: Node, right: Node, seed: int) -> Value | None:
 
 def _ratio(a: Value, b: Value) -> Value | None:
     """a / b, or None where just one of them is zero."""
-    a_zero = a == 0 if isinstance(a, fmpq) else a.contains(0)
-    b_zero = b == 0 if isinstance(b, fmpq) else b.contains(0)
+    a_zero, b_zero = _may_be_zero(a), _may_be_zero(b)
     if a_zero and b_zero:
         raise Undefined("0/0")
     return None if a_zero or b_zero else a / b

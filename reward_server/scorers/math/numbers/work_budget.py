@@ -7,6 +7,9 @@ process decides one pair at a time, as it has one precision of balls.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 WORK = 12_000  # some 15 ms
 
 
@@ -28,6 +31,17 @@ METER = Meter()
 
 def refill() -> None:
     METER.left = WORK
+
+
+@contextmanager
+def at_rate(rate: int) -> Iterator[None]:
+    """Draw `rate` times as much from the meter for all that is done inside."""
+    before = METER.left
+    allowed = METER.left = before // rate
+    try:
+        yield
+    finally:
+        METER.left = before - (allowed - METER.left) * rate
 
 
 def spend(cost: int) -> None:

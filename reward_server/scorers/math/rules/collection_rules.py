@@ -11,6 +11,10 @@ from touchstone_rewards.reward_server.scorers.math.numbers.same_value import con
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
 
+# Letters whose indices count the solutions of one unknown: x_1 = 2, x_2 = 3.
+_SOLUTION_NAMES = frozenset(["x", "y", "z", "t", "r", "s", "n", "lambda", "theta"])
+_HALF_OPEN = frozenset(["[)", "(]"])
+MAX_REPEATS = 4  # of one value before it is no longer an answer written twice
 MAX_MATCHING = 400  # items in lists that are matched without an order
 
 
@@ -28,24 +32,64 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
         return in_order(left, right, case)
     if max(len(left), len(right)) > MAX_MATCHING:
         return case.decided("too many items", False)
-    left, right = _without_names(left, right)
-    return _matched(_distinct(left, case), _distinct(right, case), case)
-
-
-def _without_names(left: Sequence[Node], right: Sequence[Node]) -> tuple[Sequence[Node], ...]:
-    """Both lists, without their names where only one of them names its items."""
-    names = [[item.value for item in items if item.op == "assigned"] for items in (left, right)]
-    named = [
-        bool(found) and len(found) == len(i) for found, i in zip(names, (left, right), strict=True)
-    ]
-    if named == [True, True]:
-        if min(len(set(names[0])), len(set(names[1]))) > 1:
-            return left, right
-        named = [True, True]  # x = 2 or x = 3: one name for all is no name
-    return tuple(
-        [item.args[0] for item in items] if strip else items
-        for items, strip in zip((left, right), named, strict=True)
+    if any(item.op == "quantified" for item in (*left, *right)):
+        return in_order(left, right, case)  # "for all x, some y" is not "some y, for all x"
+    named = [names_of(items) for items in (left, right)]
+    if any(_several(names) for names in named):
+        return _by_name(truth, answer, named, case)
+    if named[0] and named[1] and set(map(_base, named[0])) != set(map(_base, named[1])):
+        return case.decided("unlike names", False)
+    left, right = (
+        [item.args[0] for item in items] if names else items
+        for items, names in zip((left, right), named, strict=True)
     )
+    return _as_sets(left, right, case)
+
+
+def _as_sets(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
+    """Match two lists with each item counted once; a list that says it all again and again is
+    padding."""
+    distinct = [_distinct(items, case) for items in (left, right)]
+    if len(right) > MAX_REPEATS and len(right) > 2 * len(distinct[1]):
+        return case.decided("too many repeats", False)
+    return _matched(distinct[0], distinct[1], case)
+
+
+def names_of(items: Sequence[Node]) -> list[str]:
+    """Return the names of the items; none where an item has no name."""
+    names = [str(item.value) for item in items if item.op == "assigned"]
+    return names if len(names) == len(items) else []
+
+
+def _base(name: str) -> str:
+    """Return `x` for the enumerated solutions `x_1` and `x_2`; any other name is its own."""
+    letter, _, number = name.partition("_")
+    return letter if letter in _SOLUTION_NAMES and number.isdigit() else name
+
+
+def _several(names: list[str]) -> bool:
+    """Do the names belong to more than one unknown?"""
+    return len(set(map(_base, names))) > 1
+
+
+def _by_name(truth: Node, answer: Node, named: list[list[str]], case: Case) -> bool:
+    """Match `x = 2, y = 3` by its names; bare values have to come in the order of the names."""
+    if named[0] and named[1]:
+        if (truth.value == "or") != (answer.value == "or"):
+            return case.decided("all of these against one of these", False)
+        return _as_sets(truth.args, answer.args, case)
+    if "set" in (truth.op, answer.op) or any(n.op == "assigned" for n in _bare(truth, answer)):
+        return case.decided("named values against others", False)
+    bare = [
+        [item.args[0] for item in node.args] if names else list(node.args)
+        for node, names in zip((truth, answer), named, strict=True)
+    ]
+    return in_order(bare[0], bare[1], case)
+
+
+def _bare(truth: Node, answer: Node) -> Sequence[Node]:
+    """Return the items of the list whose items are not all named."""
+    return answer.args if names_of(truth.args) else truth.args
 
 
 def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
@@ -61,7 +105,7 @@ def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
     if _same_letters(many, one):
         return case.decided("several letters", True)
     distinct = _distinct(many.args, case)
-    if len(distinct) != 1:
+    if len(distinct) != 1 or len(many.args) > MAX_REPEATS:
         return case.decided("several values against one", False)
     pair = (distinct[0], one) if many is truth else (one, distinct[0])
     return case.same(pair[0], pair[1])
@@ -121,6 +165,21 @@ def _matched(left: list[Node], right: list[Node], case: Case) -> bool:
     return case.decided("items matched", True)
 
 
+def statements(truth: Node, answer: Node, case: Case) -> bool:
+    """Formulas of logic: the same connective over the same parts, in any order."""
+    if truth.value != answer.value or {truth.op, answer.op} - {"logic", "list"}:
+        return case.unlike(truth, answer)
+    if any(map(_is_directed, truth.args)):
+        return in_order(truth.args, answer.args, case)
+    return _matched(list(truth.args), list(answer.args), case)
+
+
+def _is_directed(node: Node) -> bool:
+    """Is it a vector or a differential? Then \\wedge is a product that changes its sign."""
+    first = node.args[0] if node.op == "mul" else node
+    return first.op == "name" and (first.value == "d" or first.value.startswith("vec "))
+
+
 def brackets(truth: Node, answer: Node, case: Case) -> bool:
     """Points, intervals and vectors, item by item; open and closed ends are not the same."""
     if any(node.op == "region" or node.note == "field" for node in (truth, answer)):
@@ -146,6 +205,8 @@ def vectors(truth: Node, answer: Node, case: Case) -> bool:
         return vectors(pair[0], pair[1], case)
     if other.op not in ("bracket", "list") or 1 not in matrix.value:
         return case.unlike(truth, answer)
+    if other.value in _HALF_OPEN:
+        return case.decided("a vector against an interval", False)
     return in_order(truth.args, answer.args, case)
 
 

@@ -11,6 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
     equation_rules,
+    quantity_rules,
     value_rules,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
@@ -43,10 +44,11 @@ _RULES = (
     (frozenset(["choice"]), value_rules.choices),
     (frozenset(["family"]), equation_rules.families),
     (frozenset(["setof", "quantified", "time", "congruence"]), collection_rules.like_kinds),
-    (frozenset(["labelled"]), value_rules.labels),
+    (frozenset(["labelled"]), quantity_rules.labels),
     (frozenset(["text"]), value_rules.texts),
+    (frozenset(["logic"]), collection_rules.statements),
     (frozenset(["assigned"]), equation_rules.assignments),
-    (frozenset(["quantity"]), value_rules.quantities),
+    (frozenset(["quantity"]), quantity_rules.quantities),
     (frozenset(["list", "set"]), collection_rules.collections),
     (frozenset(["equation", "inequality"]), equation_rules.equations),
     (frozenset(["bracket"]), collection_rules.brackets),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.grammar.figures import same_name
 from touchstone_rewards.reward_server.scorers.math.numbers.regions import INFINITY, MINUS_INFINITY
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     WHOLE_LETTERS,
@@ -12,6 +13,7 @@ from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
 )
 from touchstone_rewards.reward_server.scorers.math.rules.collection_rules import (
     in_order,
+    names_of,
     regions_of,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
@@ -33,7 +35,7 @@ def same_family(truth: Node, answer: Node, case: Case) -> bool:
 def assignments(truth: Node, answer: Node, case: Case) -> bool:
     """A named value against a value: the name is set aside. Two names must be the same."""
     if truth.op == "assigned" and answer.op == "assigned":
-        alike = truth.value == answer.value or _renamed(truth, answer)
+        alike = same_name(truth.value, answer.value) or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True
         return equations(truth, answer, case)
@@ -41,8 +43,25 @@ def assignments(truth: Node, answer: Node, case: Case) -> bool:
         return equations(truth, answer, case)
     if "region" in (truth.op, answer.op):
         return regions_of(truth, answer, case)
+    for one, other in ((truth, answer), (answer, truth)):
+        if other.op == "list" and names_of(other.args) and (spread := _spread(one)):
+            pair = (spread, answer) if one is truth else (truth, spread)
+            return case.same(pair[0], pair[1])
     bare = [node.args[0] if node.op == "assigned" else node for node in (truth, answer)]
     return case.same(bare[0], bare[1])
+
+
+def _spread(node: Node) -> Node | None:
+    """Return `(x, y) = (2, 3)` as `x = 2, y = 3`, and `x = 2, 3` as `x = 2, x = 3`."""
+    if node.op != "assigned" or node.args[0].op not in ("list", "bracket"):
+        return None
+    values, names = node.args[0].args, str(node.value).split(",")
+    if node.args[0].op == "list":
+        names *= len(values)
+    if len(names) != len(values):
+        return None
+    items = [Node("assigned", (value,), name) for name, value in zip(names, values, strict=True)]
+    return Node("list", tuple(items), ",")
 
 
 def _renamed(truth: Node, answer: Node) -> bool:

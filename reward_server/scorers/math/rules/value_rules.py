@@ -1,9 +1,8 @@
-"""Single values against single values: numbers, expressions, quantities, words, choices."""
+"""Single values against single values: numbers, expressions, figures, words, choices."""
 
 from __future__ import annotations
 
-from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
-from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
+from touchstone_rewards.reward_server.scorers.math.grammar.figures import SIGNS, same_name
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
     letters_of,
     same_words,
@@ -29,6 +28,8 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
             bare = [node.args[0] if node.op == op else node for node in (truth, answer)]
             if same_value(bare[0], bare[1], case.seed)[0]:
                 return case.decided(f"a {op} sign set aside", True)
+    if truth.op != answer.op and _same_figure(truth, answer):
+        return case.decided("the name of a figure", True)
     if method == APART and same_family(truth, answer, case):
         return case.decided("another name for a whole number", True)
     if rounds_to(truth, answer, case.policy.rounding):
@@ -36,11 +37,22 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
     return case.decided(method, False)
 
 
+def _same_figure(truth: Node, answer: Node) -> bool:
+    """Is one the name of a figure and the other its letters, read as a product?"""
+    name, product = (truth, answer) if truth.op == "name" else (answer, truth)
+    if name.op != "name" or name.value[0] not in SIGNS or product.op != "mul":
+        return False
+    letters = [str(part.value) if part.op == "name" else "" for part in product.args]
+    return all(map(str.isupper, letters)) and same_name(name.value, "".join(letters))
+
+
 def texts(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op == "text" and answer.op == "text":
         return case.decided("words", same_words(truth.value, answer.value))
     text, other = (truth, answer) if truth.op == "text" else (answer, truth)
     letters = letters_of(other)
+    if other.op == "name" and other.value[0] in SIGNS:
+        return case.decided("letters", same_name(other.value, text.value))
     return case.decided("letters", letters is not None and letters == words_of(text.value))
 
 
@@ -55,45 +67,3 @@ def choices(truth: Node, answer: Node, case: Case) -> bool:
         return case.decided("choice letter", False)
     pair = (with_text.args[0], other) if truth.op == "choice" else (other, with_text.args[0])
     return case.same(pair[0], pair[1])
-
-
-def labels(truth: Node, answer: Node, case: Case) -> bool:
-    """Words beside a value are set aside, unless they turn it into something else."""
-    for node in (truth, answer):
-        if node.op == "labelled" and _turns(node.value):
-            return case.decided("words that turn the value", truth == answer)
-    bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
-    return case.same(bare[0], bare[1])
-
-
-def _turns(words: str) -> bool:
-    found = words.lower().split()
-    return len(found) > 4 or any(word in TURNING_WORDS for word in found)
-
-
-def quantities(truth: Node, answer: Node, case: Case) -> bool:
-    """The same unit, one that converts, or none on one side, as the policy has it."""
-    bare = [node.args[0] if node.op == "quantity" else node for node in (truth, answer)]
-    if case.policy.units == "ignored":
-        return case.same(bare[0], bare[1])
-    units = [make_unit(node.value) if node.op == "quantity" else None for node in (truth, answer)]
-    if truth.op != answer.op:
-        if {"degree", "percent"} & {truth.op, answer.op}:
-            return _unlike(case)
-        if case.policy.units == "required" and truth.op == "quantity":
-            return case.decided("a unit is missing", False)
-        return case.same(bare[0], bare[1])
-    if units[0] is None or units[1] is None:
-        return case.same(bare[0], bare[1]) if truth.value == answer.value else _unlike(case)
-    if not units[0].dimensions or not units[1].dimensions:
-        return case.same(bare[0], bare[1])
-    if units[0].dimensions != units[1].dimensions:
-        return _unlike(case)
-    ratio = units[1].factor / units[0].factor
-    if ratio == 1:
-        return case.same(bare[0], bare[1])
-    return case.same(bare[0], Node("mul", (Node("num", value=ratio), bare[1])))
-
-
-def _unlike(case: Case) -> bool:
-    return case.decided("unlike units", False)
