@@ -107,14 +107,14 @@ class Engine:
         self._started = False
         if self._saver is not None:
             self._saver.cancel()
-            self.normalizers.save(self.normalizers.unsaved())
+            self.normalizers.save(self.normalizers.unsaved(self.profiles))
         await self.models.stop()
         await self.pool.stop()
 
     async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
-            await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved())
+            await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved(self.profiles))
 
     @property
     def not_ready_reason(self) -> str | None:
