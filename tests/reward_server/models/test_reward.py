@@ -185,6 +185,16 @@ def test_a_chat_template_brings_its_own_bos_and_none_is_doubled(
     assert text == with_bos
 
 
+def test_thousands_of_leading_bos_tokens_come_to_one(folders: Callable[[str], Path]) -> None:
+    plain = load(folders("classifier"), template="plain", truncation="right")
+    [many] = plain.reader.read([Text("<bos> " * 5000 + "Tell me", " one two")])
+    [one] = plain.reader.read([Text("Tell me", " one two")])
+    assert many == one
+    [alone] = plain.reader.read([Text("<bos> " * 5000, "")])
+    assert isinstance(alone, Tokens)
+    assert alone.ids == [1]
+
+
 def test_a_chat_prompt_keeps_its_turns(folders: Callable[[str], Path]) -> None:
     model = load(folders("classifier"))
     turns = [Message("system", "two"), Message("user", "Tell me")]
