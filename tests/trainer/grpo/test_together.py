@@ -16,7 +16,7 @@ from datasets import Dataset
 from tests.live_server import ROOT, LiveServer, free_port
 from tests.trainer.conftest import GrpoFlags
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.data.kept_samples import read_samples
+from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples
 from touchstone_rewards.trainer.data.rows import PromptArguments
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.grpo.command import prepare_rows
@@ -39,12 +39,34 @@ state.destroy_process_group()
 """
 
 
-def test_one_rank_that_fails_ends_both(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
+ROWS = """
+from pathlib import Path
+from types import SimpleNamespace
+from accelerate import Accelerator
+from touchstone_rewards.trainer.grpo.learning import LearningArguments
+from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+
+accelerator = Accelerator(cpu=True)
+rank = accelerator.process_index
+trainer = SimpleNamespace(
+    accelerator=accelerator,
+    learning=LearningArguments(curriculum=True),
+    samples=Path("samples" if rank == 0 else "elsewhere"),  # a disk of its own
+    train_dataset={"id": ["a", "b"]},
+)
+trainer._known_rows = lambda epoch: GrpoTrainer._known_rows(trainer, epoch)
+Path(f"{rank}.txt").write_text(repr(GrpoTrainer._records(trainer, 1)))
+accelerator.state.destroy_process_group()
+"""
+
+
+def in_two_processes(folder: Path, script: str) -> list[str]:
+    """What the script wrote as each of two ranks."""
+    (folder / "script.py").write_text(script)
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
     done = subprocess.run(
         [sys.executable, *launch, "script.py"],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
         text=True,
@@ -52,8 +74,23 @@ def test_one_rank_that_fails_ends_both(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    said = [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)]
+    return [(folder / f"{rank}.txt").read_text() for rank in (0, 1)]
+
+
+def test_one_rank_that_fails_ends_both(tmp_path: Path) -> None:
+    said = in_two_processes(tmp_path, SCRIPT)
     assert said == ["TypeError: no form for a Picture"] * 2
+
+
+def test_ranks_without_a_shared_disk_choose_their_rows_by_the_same_samples(tmp_path: Path) -> None:
+    rewards = [("a", 1.0), ("a", 0.0)]
+    samples = [
+        KeptSample(f"{group}/{n}", "?", "!", reward, {}, 1, 0.5, group, None)
+        for n, (group, reward) in enumerate(rewards)
+    ]
+    SampleWriter(tmp_path / "samples").write_batch(1, samples)
+    said = in_two_processes(tmp_path, ROWS)
+    assert said == ["[Record(mean=0.5, equal_in_a_row=0), None]"] * 2
 
 
 def test_a_rank_alone_goes_on_or_says_what_failed() -> None:
