@@ -20,8 +20,8 @@ from touchstone_rewards import clients
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     RemoteRewardClient,
-    RewardServerUnavailable,
     RetryPolicy,
+    RewardServerUnavailable,
     Sample,
 )
 

@@ -120,7 +120,7 @@ def test_the_folders_generation_config_does_not_change_a_response(
     said |= {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 12}
     said |= {"do_sample": True, "top_k": 3, "temperature": 0.3}
     path.write_text(json.dumps(said))
-    prompts = [problem.prompt for problem in problems[:8]]
+    prompts: list[Prompt] = [problem.prompt for problem in problems[:8]]
     for settings in (
         Generation(max_new_tokens=16),
         Generation(max_new_tokens=16, temperature=1.5, num_samples=2),

@@ -96,7 +96,7 @@ def test_ranks_without_a_shared_disk_choose_their_rows_by_the_same_samples(tmp_p
 def test_a_rank_alone_goes_on_or_says_what_failed() -> None:
     with together():
         pass
-    with pytest.raises(RunFailed, match="^the key$"), together():
+    with pytest.raises(RunFailed, match=r"^the key$"), together():
         raise RunFailed("the key")
 
 

@@ -353,7 +353,9 @@ def test_white_space_around_what_names_a_row_does_not_lose_it(tmp_path: Path, co
     names = [" a", "b ", "c"]
     rows = [{"id": str(at), "prompt": f"q{at}"} | {column: name} for at, name in enumerate(names)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    samples = [{"reward": reward, "step": step + 1, "epoch": step} for step, reward in enumerate((0, 1))]
+    samples = [
+        {"reward": reward, "step": step + 1, "epoch": step} for step, reward in enumerate((0, 1))
+    ]
     folder = tmp_path / "store"
     written = [{"group": name, "id": f"{name}/0", **each} for name in names for each in samples]
     write_samples(folder, written)

@@ -30,8 +30,11 @@ def test_the_incomplete_beta_function_is_a_sum_of_binomial_terms(a: int, b: int,
     n = a + b - 1
     terms = (
         math.exp(
-            math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1)
-            + j * math.log(x) + (n - j) * math.log1p(-x)
+            math.lgamma(n + 1)
+            - math.lgamma(j + 1)
+            - math.lgamma(n - j + 1)
+            + j * math.log(x)
+            + (n - j) * math.log1p(-x)
         )
         for j in range(a, n + 1)
     )
