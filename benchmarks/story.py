@@ -26,7 +26,7 @@ from touchstone_rewards.trainer.__main__ import main as trainer
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.data.rows import load_rows
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
-from touchstone_rewards.trainer.running.intervals import wilson
+from touchstone_rewards.trainer.running.intervals import clopper_pearson
 from touchstone_rewards.trainer.running.plots import LIGHT
 from touchstone_rewards.trainer.story import tiny
 from touchstone_rewards.trainer.workflow.local_server import reward_server
@@ -116,7 +116,7 @@ def measure(model: Path) -> dict[str, Any]:
     for name, temperature in (("sampled", 1.0), ("greedy", 0.0)):
         answers = answers_of(model, stories, temperature)
         right = sum(tiny.is_right(a, s.colour) for a, s in zip(answers, stories, strict=True))
-        found |= {name: right / FRESH, f"{name}_interval": wilson(right, FRESH)}
+        found |= {name: right / FRESH, f"{name}_interval": clopper_pearson(right, FRESH)}
     return found
 
 

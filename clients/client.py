@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from touchstone_rewards.clients import protocol
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 DEFAULT_RETRY = RetryPolicy()
+CLOSING_S = 1.0
 T = TypeVar("T")
 
 
@@ -102,12 +104,13 @@ class AsyncRemoteRewardClient:
         if not encoded:
             return []
         call = Call(len(encoded), gives_up_at_s=time.monotonic() + self.timeout_s)
-        self._dispatcher().submit(Lane(profile, priority, explain), call, encoded)
+        dispatcher = self._dispatcher()
+        dispatcher.submit(Lane(profile, priority, explain), call, encoded)
         try:
             await asyncio.wait([call.ended], timeout=self.timeout_s)
         finally:
             call.ended.cancel()  # what still waits to be sent need not be
-        return self._finished(call)
+        return self._finished(call, dispatcher.transport)
 
     async def profiles(self) -> list[ProfileInfo]:
         """What the server can score.
@@ -119,7 +122,7 @@ class AsyncRemoteRewardClient:
         transport = self._dispatcher().transport
         answer = await transport.answer(Exchange("GET", "/profiles"), gives_up_at_s)
         if answer is None:
-            raise self._unavailable("no list of profiles came")
+            raise self._unavailable("no list of profiles came", transport)
         return protocol.parse_profiles(body_of(answer))
 
     async def ready(self) -> bool:
@@ -132,7 +135,8 @@ class AsyncRemoteRewardClient:
         return trl_reward(self.score, profile, **options)
 
     async def aclose(self) -> None:
-        """Close the connections of every event loop that still runs."""
+        """Close the connections of every event loop that still runs. Calls that wait there end
+        now, with `RewardServerUnavailable`; a later call opens connections again."""
         here = asyncio.get_running_loop()
         while self._dispatchers:
             loop, dispatcher = self._dispatchers.popitem()
@@ -160,11 +164,12 @@ class AsyncRemoteRewardClient:
             )
         return self._dispatchers[loop]
 
-    def _finished(self, call: Call) -> list[ScoreResult]:
+    def _finished(self, call: Call, transport: Transport) -> list[ScoreResult]:
         error = None if call.ended.cancelled() else call.ended.exception()
         missing = sum(result is None for result in call.results)
         if error is None and missing:
-            error = self._unavailable(f"{missing} of {len(call.results)} samples got no answer")
+            what = f"{missing} of {len(call.results)} samples got no answer"
+            error = self._unavailable(what, transport)
         if isinstance(error, RewardClientError):
             error.results = list(call.results)  # a copy: late answers must not change it
         if error is not None:
@@ -176,9 +181,9 @@ class AsyncRemoteRewardClient:
             logger.warning("one call, differing fingerprints: %s of %s", fingerprints, self.urls)
         return results
 
-    def _unavailable(self, what: str) -> RewardServerUnavailable:
+    def _unavailable(self, what: str, transport: Transport) -> RewardServerUnavailable:
         return RewardServerUnavailable(
-            f"{what} within {self.timeout_s:g} s; {self._dispatcher().transport.failures()}. "
+            f"{what} within {self.timeout_s:g} s; {transport.failures()}. "
             "Is the server running (reward-server serve)? If so, raise timeout_s"
         )
 
@@ -196,6 +201,7 @@ class RemoteRewardClient:
         self._remote = AsyncRemoteRewardClient(url, **options)
         self.urls = self._remote.urls
         self._starting = threading.Lock()
+        self._asked: set[Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
@@ -225,11 +231,13 @@ class RemoteRewardClient:
         return self._remote.as_trl_reward(profile, **options)
 
     def close(self) -> None:
-        """Close the connections and end the thread. A later call starts them again."""
+        """Close the connections and end the thread; calls of other threads that still wait end
+        with `RewardServerUnavailable`. A later call starts them again."""
         with self._starting:
             loop, self._loop = self._loop, None
         if loop is not None and self._pid == os.getpid():
             asyncio.run_coroutine_threadsafe(self._remote.aclose(), loop).result()
+            wait(list(self._asked), timeout=CLOSING_S)  # they have ended: let them say so
             loop.call_soon_threadsafe(loop.stop)
 
     def __enter__(self) -> Self:
@@ -240,9 +248,11 @@ class RemoteRewardClient:
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._running_loop())
+        self._asked.add(future)
         try:
             return future.result()
         finally:
+            self._asked.discard(future)
             future.cancel()  # of use when the caller was interrupted while it waited
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:

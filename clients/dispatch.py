@@ -14,10 +14,10 @@ from functools import partial
 from typing import NamedTuple
 
 from touchstone_rewards.clients import protocol
-from touchstone_rewards.clients.errors import RewardClientError
+from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
 from touchstone_rewards.clients.protocol import Encoded
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.clients.transport import Exchange, Transport, body_of
+from touchstone_rewards.clients.transport import CLOSED, Exchange, Transport, body_of
 from touchstone_rewards.reward_server.schemas import Priority
 
 
@@ -68,12 +68,18 @@ class Dispatcher:
         self._waiting: dict[Lane, deque[Entry]] = {}
         self._apart: deque[tuple[Lane, list[Entry]]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
+        self._calls: set[Call] = set()
 
     def submit(self, lane: Lane, call: Call, samples: Sequence[Encoded]) -> None:
         """Have the samples sent; `call` is told what becomes of them."""
+        self._calls.add(call)
+        call.ended.add_done_callback(lambda _: self._calls.discard(call))
         self._queue(lane, [Entry(sample, call, place) for place, sample in enumerate(samples)])
 
     async def aclose(self) -> None:
+        """Close the connections; calls that still wait end with an error now."""
+        for call in list(self._calls):
+            call.fail(RewardServerUnavailable(f"{CLOSED} with samples unanswered"))
         senders = list(self._senders)
         for sender in senders:
             sender.cancel()

@@ -25,6 +25,8 @@ from touchstone_rewards.clients.retry import (
     next_server,
 )
 
+CLOSED = "the client was closed"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -54,6 +56,8 @@ class Transport:
         self._options = options
         self.retry = options.retry
         self._servers = [Server(url) for url in options.urls]
+        self._limits: set[asyncio.Timeout] = set()
+        self._closed = False
         headers = {"Content-Type": "application/json"}
         if options.api_key:
             headers["Authorization"] = f"Bearer {options.api_key.strip()}"
@@ -66,13 +70,19 @@ class Transport:
         )
 
     async def answer(self, exchange: Exchange, gives_up_at_s: float) -> httpx2.Response | None:
-        """Return the first response that is not retryable, or None when time or tries ran out."""
+        """Return the first response that is not retryable, or None when time or tries ran out, or
+        the transport was closed."""
+        limit = asyncio.timeout(gives_up_at_s - time.monotonic())
         with suppress(TimeoutError):
-            async with asyncio.timeout(gives_up_at_s - time.monotonic()):
-                for attempt in range(self.retry.max_tries):
-                    answer = await self._try(exchange, gives_up_at_s, attempt)
-                    if answer is not None:
-                        return answer
+            async with limit:
+                self._limits.add(limit)
+                try:
+                    for attempt in range(self.retry.max_tries):
+                        answer = await self._try(exchange, gives_up_at_s, attempt)
+                        if answer is not None:
+                            return answer
+                finally:
+                    self._limits.discard(limit)
         return None
 
     async def _try(
@@ -132,9 +142,15 @@ class Transport:
 
     def failures(self) -> str:
         """The last failure of each server, for a message."""
+        if self._closed:
+            return CLOSED
         return "; ".join(f"{each.url}: {each.failure or 'too slow'}" for each in self._servers)
 
     async def aclose(self) -> None:
+        """Close the connections; what is being asked gets no answer."""
+        self._closed = True
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
         await self._http.aclose()
 
 

@@ -6,6 +6,7 @@ with their scorers built and their fingerprint. It scores nothing itself.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
@@ -127,10 +129,16 @@ class Profile:
         entry = self.entries[key]
         return key if entry.weight == 1 and entry.gate_below is None else None
 
-    def refresh(self) -> None:
-        """The fingerprint again, after the model behind a scorer was exchanged."""
-        self.fingerprint = _fingerprint(self.config, self.specs, self.scorers)
-        self.info.fingerprint = self.fingerprint
+    def with_scorers(self, scorers: Mapping[str, Scorer]) -> Profile:
+        """Return the same profile with these in place of its own, and the fingerprint that follows.
+
+        This one stays as it is: requests that began with it end with its fingerprint.
+        """
+        other = copy.copy(self)
+        other.scorers = {**self.scorers, **scorers}
+        other.fingerprint = _fingerprint(self.config, self.specs, other.scorers)
+        other.info = replace(self.info, fingerprint=other.fingerprint)
+        return other
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
         """The reward of one sample, or the error why there is none; see `rewards`."""

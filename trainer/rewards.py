@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from touchstone_rewards.clients import (
+    InvalidSample,
     MalformedAnswer,
     RemoteRewardClient,
     RequestRefused,
@@ -115,7 +117,8 @@ def score_all(
     """One result a sample, None for those that got no answer, or none that could be understood.
 
     Raises:
-        RunFailed: the server refuses what sending again cannot mend: the key, the profile.
+        RunFailed: a sample cannot be sent, or the server refuses what sending again cannot mend:
+            the key, the profile.
     """
     try:
         return list(client.score(samples, profile, **options))
@@ -124,6 +127,8 @@ def score_all(
         return list(error.results) or [None] * len(samples)
     except RequestRefused as error:
         raise RunFailed(f"the reward server refuses: {error}") from error
+    except InvalidSample as error:
+        raise RunFailed(str(error)) from error
 
 
 def score_texts(
@@ -183,15 +188,16 @@ class ServerReward:
         log_metric: Callable[[str, float], None],
         **columns: Any,
     ) -> list[float | None]:
-        samples = self._samples(prompts, completions, columns)
         training = self.is_training()
         started_s = time.monotonic()
-        results = score_all(
-            self.client,
-            samples,
-            self.arguments.reward_profile,
-            priority="train" if training else "eval",
-        )
+        with together():
+            samples = self._samples(prompts, completions, columns)
+            results = score_all(
+                self.client,
+                samples,
+                self.arguments.reward_profile,
+                priority="train" if training else "eval",
+            )
         log_metric("rewards_wait_s", time.monotonic() - started_s)
         log_scores(results, log_metric)
         if not training:
@@ -201,7 +207,8 @@ class ServerReward:
                 kept_sample(sample, result, trainer_state)
                 for sample, result in zip(samples, results, strict=True)
             ]
-            self.writer.write_batch(trainer_state.global_step + 1, kept)
+            with together():
+                self.writer.write_batch(trainer_state.global_step + 1, kept)
             self._watch(results)
         return rewards_of(results)
 
@@ -234,6 +241,29 @@ class ServerReward:
                 f"{self.bad_steps} steps in a row (last {failed} of {total}: {example}). Mend the "
                 "reward server, then go on with --resume_from_checkpoint true"
             )
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Run what one rank alone may fail in, and fail on all of them if one does.
+
+    A rank that ends by itself leaves the others waiting for it in the next collective.
+
+    Raises:
+        RunFailed: what one of them said.
+    """
+    own: Exception | None = None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  the rank's boundary: the others must hear of it
+        own = error
+    said = [each for each in gather_object([own and f"{_kind(own)}{own}"]) if each]
+    if said:
+        raise RunFailed(said[0]) from own
+
+
+def _kind(error: Exception) -> str:
+    return "" if isinstance(error, RunFailed) else f"{type(error).__name__}: "
 
 
 class HoldWithoutRewards(TrainerCallback):

@@ -10,10 +10,11 @@ The one module of the trainer that imports `reward_server`; it needs the `server
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from datasets import Dataset
 from msgspec import structs
@@ -21,6 +22,10 @@ from msgspec import structs
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scorers.math.equal import (
+    UnreadableGroundTruth,
+    ground_truth_texts,
+)
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -30,6 +35,9 @@ from touchstone_rewards.trainer.errors import InputError
 ANSWER_COLUMNS = ("ground_truth", "answer", "solution", "target", "completion")
 ROWS_A_REQUEST = 1024
 SCORING_TIMEOUT_S = 600.0
+LONGEST_ANSWER = 200  # characters
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -48,7 +56,11 @@ class RuleBasedRewardModel:
     """Scores responses against a file of ground truths.
 
     A profile's score from 0 to 1 becomes a reward from `reward_incorrect` to `reward_correct`. With
-    `math_equal_normalize` off, an answer is right only if it is the ground truth letter by letter.
+    `math_equal_normalize` off, an answer is right only if it is that of the ground truth letter by
+    letter; of a worked solution, GSM8K's or one with a box, that is the answer at its end.
+
+    Raises:
+        InputError: no such profile or file, or `math_equal_normalize` off and no scorer `math`.
     """
 
     def __init__(
@@ -72,7 +84,16 @@ class RuleBasedRewardModel:
         self.reward_correct = reward_correct
         self.reward_incorrect = reward_incorrect
         self.math_equal_normalize = math_equal_normalize
+        specs = profiles[profile].specs
+        self._math = next((key for key, spec in specs.items() if spec.name == "math"), None)
+        if self._math is None and not math_equal_normalize:
+            raise InputError(
+                f"math_equal_normalize is off, but profile {profile!r} has no scorer math, whose "
+                "answer could be held against the ground truth"
+            )
         self.truths = read_ground_truths(ground_truth_dataset)
+        if not math_equal_normalize:
+            _warn_of_long_answers(self.truths)
         self._source = ground_truth_dataset
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine | None = None
@@ -118,11 +139,17 @@ class RuleBasedRewardModel:
     def _as_reward(self, sample: Sample, result: SampleResult) -> RuleResult:
         reward = result.reward
         if reward is not None:
-            if not (self.math_equal_normalize or _same_letters(sample, result)):
+            if not (self.math_equal_normalize or self._same_letters(sample, result)):
                 reward = 0.0
             reward = self.reward_incorrect + reward * (self.reward_correct - self.reward_incorrect)
         fields = {**structs.asdict(result), "reward": reward, "explanation": None}
         return RuleResult(**fields, fingerprint=self.fingerprint)
+
+    def _same_letters(self, sample: Sample, result: SampleResult) -> bool:
+        assert self._math is not None
+        found = ((result.explanation or {}).get(self._math) or {}).get("answer")
+        truths = {text.strip() for text in ground_truth_texts(cast(Any, sample.ground_truth))}
+        return found is not None and found.strip() in truths
 
     def close(self) -> None:
         """Stop the worker processes; the next call of `score` starts new ones."""
@@ -163,7 +190,23 @@ def read_ground_truths(name: str | Path) -> dict[str, Any]:
     return dict(zip(rows["id"], rows[column], strict=True))
 
 
-def _same_letters(sample: Sample, result: SampleResult) -> bool:
-    found = ((result.explanation or {}).get("math") or {}).get("answer")
-    truths = sample.ground_truth if isinstance(sample.ground_truth, list) else [sample.ground_truth]
-    return found is not None and found.strip() in {str(each).strip() for each in truths}
+def _warn_of_long_answers(truths: dict[str, Any]) -> None:
+    """Say which ground truths are no answers: no response has them letter by letter."""
+    long = [name for name, truth in truths.items() if _is_long(truth)]
+    if long:
+        logger.warning(
+            "math_equal_normalize is off, and %d of %d ground truths are longer than an answer, "
+            "such as that of id %s: no response will be right by letters. Give the column with the "
+            "answers alone, or solutions that end with #### or a box",
+            len(long),
+            len(truths),
+            long[0],
+        )
+
+
+def _is_long(truth: Any) -> bool:
+    try:
+        texts = ground_truth_texts(truth)
+    except UnreadableGroundTruth:
+        return False  # an error of its sample, in time
+    return all("\n" in text.strip() or len(text) > LONGEST_ANSWER for text in texts)

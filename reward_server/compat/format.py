@@ -45,6 +45,8 @@ class Format(Generic[Asked]):
     body: Callable[[Asked, Sequence[Verdict]], Any]
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
+    sends_ids: bool = False
+    """Are the ids of its samples the trainer's own? Elsewhere they are places in the request."""
 
     @property
     def route(self) -> str:

@@ -2,11 +2,15 @@
 
 In: JSON lines `{"id": …, "prompt": …, "ground_truth": …}`, with an id, a prompt, or both. Out: the
 ground truth of a sample, null where the file has none, so that the sample is not scored.
+
+An id counts only where the trainer sends ids of its own. The other formats number the samples of a
+request, and those numbers say nothing about the rows of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,36 +27,74 @@ class Row(Struct):
     prompt: str | None = None
 
 
+logger = logging.getLogger(__name__)
+
+
 class GroundTruths:
     """What the file at `path` holds; without a path, nothing.
 
     Raises:
-        ConfigError: the file cannot be read, or a line does not fit.
+        ConfigError: the file cannot be read, a line does not fit, or two lines give one id or one
+            prompt different ground truths.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._of: dict[tuple[str, str], GroundTruth] = {}
-        for row in _rows(path) if path else ():
+        self._by_id: dict[str, GroundTruth] = {}
+        self._by_prompt: dict[str, GroundTruth] = {}
+        for number, row in _rows(path) if path else ():
+            where = f"compat_ground_truths: {path}, line {number}"
+            if row.id is None and row.prompt is None:
+                raise ConfigError(f"{where}: no id and no prompt, so no sample can have it")
             if row.id is not None:
-                self._of["id", str(row.id)] = row.ground_truth
+                _add(self._by_id, str(row.id), row, f"{where}: the id {row.id!r}")
             if row.prompt is not None:
-                self._of["prompt", row.prompt.strip()] = row.ground_truth
+                prompt = row.prompt.strip()
+                _add(self._by_prompt, prompt, row, f"{where}: the prompt {prompt[:60]!r}")
+        if path and _like_positions(self._by_id):
+            logger.warning(
+                "compat_ground_truths: the ids in %s look like positions (0, 1, 2, …); only a "
+                "trainer that sends ids of its own, as /compat/rewards does, is answered by id, "
+                "and its sample_ids must be these; all others are answered by prompt",
+                path,
+            )
 
-    def fill(self, sample: Sample) -> None:
-        """Give the sample the ground truth that its trainer did not send."""
-        if sample.ground_truth is not None or not self._of:
+    def fill(self, sample: Sample, *, by_id: bool) -> None:
+        """Give the sample the ground truth that its trainer did not send.
+
+        `by_id`: the sample's id is the trainer's own, not its place in the request. Where its id
+        and its prompt have different ground truths it gets neither.
+        """
+        if sample.ground_truth is not None:
             return
-        sample.ground_truth = self._of.get(("id", sample.id))
-        if sample.ground_truth is None and isinstance(sample.prompt, str):
-            sample.ground_truth = self._of.get(("prompt", sample.prompt.strip()))
+        prompt = sample.prompt.strip() if isinstance(sample.prompt, str) else None
+        of_prompt = self._by_prompt.get(prompt) if prompt is not None else None
+        of_id = self._by_id.get(sample.id) if by_id else None
+        if of_id is None or of_prompt is None or of_id == of_prompt:
+            sample.ground_truth = of_id if of_id is not None else of_prompt
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _add(known: dict[str, GroundTruth], key: str, row: Row, named: str) -> None:
+    if known.setdefault(key, row.ground_truth) != row.ground_truth:
+        raise ConfigError(f"{named} stood before with another ground truth; keep one")
+
+
+def _like_positions(ids: Iterable[str]) -> bool:
+    """Are these the numbers 0, 1, 2, … or 1, 2, 3, … without a gap?"""
+    found = set(ids)
+    return any(
+        bool(found) and found == {str(number) for number in range(first, first + len(found))}
+        for first in (0, 1)
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise ConfigError(f"compat_ground_truths: cannot read {path}: {error}") from error
-    return (_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, _row(path, number, line)
 
 
 def _row(path: Path, number: int, line: bytes) -> Row:

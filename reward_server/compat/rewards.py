@@ -55,4 +55,5 @@ REWARDS = Format(
     answer=RewardsAnswer,
     samples=samples,
     body=body,
+    sends_ids=True,
 )

@@ -73,7 +73,7 @@ class CompatEndpoint:
     def _samples(self, asked: Any) -> list[Sample]:
         samples = self.format.samples(asked)
         for sample in samples:
-            self.truths.fill(sample)
+            self.truths.fill(sample, by_id=self.format.sends_ids)
         return samples
 
     def _logged(self, profile: str) -> list[str]:

@@ -86,13 +86,14 @@ class RecentSamples:
         return None if sample is None else (recent.profile, sample)
 
     def _keep(self, now_s: float, profile: str, sample: Sample, result: SampleResult) -> None:
-        whole = _encoded(sample)
+        prompt = _prompt_text(sample.prompt)
+        whole = _encoded(sample, len(prompt))
         recent = Recent(
             seq=self._seq + 1,
             at_s=round(now_s, 3),
             profile=profile,
             id=excerpt(sample.id),
-            prompt=excerpt(_prompt_text(sample.prompt)),
+            prompt=excerpt(prompt),
             response=excerpt(sample.response),
             ground_truth=excerpt("" if sample.ground_truth is None else str(sample.ground_truth)),
             reward=result.reward,
@@ -124,8 +125,8 @@ def excerpt(text: str) -> str:
     return f"{text[:half]} … {text[-half:]}"
 
 
-def _encoded(sample: Sample) -> bytes | None:
-    if len(sample.response) > MAX_SAMPLE_BYTES:
+def _encoded(sample: Sample, prompt_characters: int) -> bytes | None:
+    if len(sample.response) + prompt_characters > MAX_SAMPLE_BYTES:
         return None
     encoded = msgspec.json.encode(sample)
     return encoded if len(encoded) <= MAX_SAMPLE_BYTES else None

@@ -1,8 +1,7 @@
 """Other engines for an embedding model's transformer on a CPU: OpenVINO and ONNX Runtime.
 
 In: the loaded backbone. Out: a forward like those of `packed.py`, padded to the longest of a batch.
-Each is an extra, taken only where it is installed, asked for or measured to be the fastest, and
-passes the same parity self-test.
+Each is an extra, taken only where it is asked for, and passes the same parity self-test.
 """
 
 from __future__ import annotations
@@ -23,14 +22,6 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BACKENDS = ("openvino", "onnxruntime")
 _NAMES = ["input_ids", "attention_mask"]
 _PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
-
-
-def installed_backends(device: torch.device, dtype: torch.dtype) -> list[str]:
-    """The backends that can be tried on this device in this dtype."""
-    if device.type != "cpu":
-        return []
-    wanted = ["openvino", *(["onnxruntime"] if dtype is torch.float32 else [])]
-    return [name for name in wanted if find_spec(name) is not None]
 
 
 def backend_forward(

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
+from touchstone_rewards.reward_server.errors import ConfigError, NotReady, QueueFull, sample_error
 from touchstone_rewards.reward_server.models.thread import (
     BatchStats,
     Call,
@@ -65,6 +65,10 @@ class BatchLimits:
     stuck_s: float = 120.0
 
 
+class GivenUp(ConfigError):
+    """The model was stopped while it was loading."""
+
+
 class Batcher:
     """A model in a thread of its own. `start` loads it, `run` may then be called, `stop` ends it.
 
@@ -85,40 +89,53 @@ class Batcher:
         self._waiting: list[Item] = []
         self._thread: ModelThread | None = None
         self._loaded: asyncio.Future[None] | None = None
+        self._before_open: Callable[[], None] | None = None
         self._ended = asyncio.Event()
         self._restart: asyncio.TimerHandle | None = None
         self._failures = 0
 
-    async def start(self) -> None:
-        """Load the model, in its thread.
+    async def start(self, before_open: Callable[[], None] | None = None) -> None:
+        """Load the model, in its thread; where that has begun already, wait for it.
+
+        `before_open` is called once the model is loaded, before the first caller is let in.
 
         Raises:
+            GivenUp: `stop` was called meanwhile.
             BaseException: whatever the loading raised.
         """
-        self._inbox, self._failures = Inbox(), 0
-        self._loaded = asyncio.get_running_loop().create_future()
-        self._begin()
-        await self._loaded
+        if self._thread is None or self._loaded is None:
+            self._inbox, self._failures = Inbox(), 0
+            self._loaded = asyncio.get_running_loop().create_future()
+            self._before_open = before_open
+            self._begin()
+        await asyncio.shield(self._loaded)
 
     async def stop(self) -> None:
-        """Answer what waits, end the thread, give the model back."""
+        """Answer what waits, end the thread, give the model back. One that is still loading is
+        not waited for: its thread ends when it has loaded."""
         self._down_reason = f"model {self.name} is not loaded"
-        if self._thread is None:
+        thread = self._thread
+        if thread is None:
             return
         self._inbox.close()
         if self._restart is not None:
             self._restart.cancel()
-            self._ended.set()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), STOP_TIMEOUT_S)
-        self._settle([*self._thread.batch, *self._waiting], _STOPPED)
+        elif self.model is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), STOP_TIMEOUT_S)
+        if self._thread is thread:  # else another call has stopped it meanwhile
+            self._let_go(thread)
+
+    def _let_go(self, thread: ModelThread) -> None:
+        """Answer what is left. A thread that has not ended finds nothing more to do."""
+        self._settle([*thread.batch, *self._waiting], _STOPPED)
         for call in self._inbox.take():
             call.answers[:] = [_STOPPED] * len(call.inputs)
             call.close()
-        # A thread that did not end in time finds nothing more to do, and is not listened to.
-        self._waiting.clear()
         self._waiting = []
-        self._thread = self._restart = None
+        self._thread = self._restart = self.model = None
+        if self._loaded is not None and not self._loaded.done():
+            self._fail(GivenUp(f"model {self.name} was stopped while it loaded"))
 
     async def run(
         self, inputs: Sequence[Any], *, give_up_at: float | None, priority: Priority = "train"
@@ -198,11 +215,26 @@ class Batcher:
     def _on_loaded(self, thread: ModelThread, model: Model) -> None:
         if thread is not self._thread:
             return
-        self.model = model
+        before_open, self._before_open = self._before_open, None
         if not self._inbox.closing:
+            try:
+                if before_open is not None:
+                    before_open()
+            except Exception as error:  # noqa: BLE001  whoever starts it is told
+                self._inbox.close()
+                self._thread = None
+                self._fail(error)
+                return
             self._down_reason = None
+        self.model = model
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell whoever waits for the model that it will not come."""
+        assert self._loaded is not None
+        self._loaded.set_exception(error)
+        self._loaded.exception()  # `start` may have been cancelled: then no one else asks
 
     def _on_answers(self, items: Sequence[Item], answers: Sequence[Any]) -> None:
         self._failures = 0
@@ -217,7 +249,8 @@ class Batcher:
         self._settle(thread.batch, _LOST)
         thread.batch_began = None
         if error is not None and not self._loaded.done():
-            self._loaded.set_exception(error)
+            self._thread = None
+            self._fail(error)
         elif error is not None and not self._inbox.closing:
             self._begin_later(error)
             return

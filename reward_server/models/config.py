@@ -21,7 +21,7 @@ EmbeddingLayout = Literal["auto", "packed", "varlen", "padded", "openvino", "onn
 Truncation = Literal["refuse", "left", "right"]
 
 
-# These change no score.
+# These change no score, or are part of the digest as what they come to on this machine.
 HOW_IT_RUNS = {"model", "name", "device", "dtype", "layout", "threads", "batch_tokens"}
 HOW_IT_RUNS |= {"max_waiting", "cache_bytes"}
 
@@ -58,13 +58,21 @@ class ModelConfig(BaseModel):
         return resolve(self.model)
 
     def digest(self) -> str:
-        """A hash of everything a score of this model depends on: files, settings, dtype used."""
-        from touchstone_rewards.reward_server.models.hardware import pick_device, pick_dtype
+        """A hash of everything a score of this model depends on: files, settings, and what device,
+        dtype and layout come to on this machine."""
+        from touchstone_rewards.reward_server.models.hardware import (
+            layouts_for,
+            pick_device,
+            pick_dtype,
+        )
 
         device = pick_device(self.device)
-        dtype = str(pick_dtype(self.dtype, device))
+        dtype = pick_dtype(self.dtype, device)
+        asked = getattr(self, "layout", "auto")
+        layouts = layouts_for(device, dtype) if asked == "auto" else [asked]
         settings = self.model_dump_json(exclude=HOW_IT_RUNS)
-        content = "\n".join([*map(folder_digest, self.folders()), dtype, settings])
+        files = [folder_digest(each, code=self.trust_remote_code) for each in self.folders()]
+        content = "\n".join([*files, device.type, str(dtype), *layouts, settings])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def folders(self) -> list[Path]:

@@ -16,11 +16,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.models.backends import (
-    BACKENDS,
-    backend_forward,
-    installed_backends,
-)
+from touchstone_rewards.reward_server.models.backends import BACKENDS, backend_forward
 from touchstone_rewards.reward_server.models.checkpoint import (
     context_tokens,
     read_model,
@@ -30,12 +26,13 @@ from touchstone_rewards.reward_server.models.checkpoint import (
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig
 from touchstone_rewards.reward_server.models.files import read_json, weight_shapes
 from touchstone_rewards.reward_server.models.hardware import (
+    layouts_for,
     memory_errors,
     pick_device,
     pick_dtype,
     prepare_thread,
 )
-from touchstone_rewards.reward_server.models.packed import LAYOUTS, Forward, Ids, layouts_for
+from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids
 from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from touchstone_rewards.reward_server.models.sentence import Pooling, Step, read_pooling
 from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
@@ -126,7 +123,7 @@ class Embedder:
         return self._pooled(self.backbone(row).last_hidden_state[0], [len(ids)])[0]
 
     def check_parity(self, layouts: Sequence[str]) -> None:
-        """Hold the layouts against one by one; keep the fastest that agrees.
+        """Hold the layouts against one by one; keep the first that agrees.
 
         Raises:
             ConfigError: none does.
@@ -168,7 +165,9 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
     with memory_errors():
         backbone = read_model(AutoModel, folder, remote, unused=("pooler.",))
         refuse_non_finite(folder, backbone.named_parameters())
-        backends = _backends(config, backbone.eval(), device, dtype)
+        backbone.eval()
+        engine = config.layout if config.layout in BACKENDS else None
+        forward = engine and backend_forward(engine, backbone, dtype, config.threads)
         torch.nn.Module.to(backbone, device=device, dtype=dtype)
         reader = TextReader(
             tokenizer,
@@ -179,30 +178,12 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
         cache = VectorCache(config.digest(), config.cache_bytes)
         pooling = read_pooling(folder, device)
         model = Embedder(backbone, reader, pooling, cache, prefix=config.prefix)
-        model.forwards |= backends
-        layouts = [config.layout]
-        if config.layout == "auto":
-            layouts = [*layouts_for(device, dtype), *backends]
-        model.check_parity(layouts)
+        if engine and forward:
+            model.forwards[engine] = forward
+        auto = config.layout == "auto"
+        model.check_parity(layouts_for(device, dtype) if auto else [config.layout])
     log.info("%s: %s on %s, %s", config.label, dtype, device, model.parity)
     return model
-
-
-def _backends(
-    config: EmbeddingConfig, backbone: PreTrainedModel, device: torch.device, dtype: torch.dtype
-) -> dict[str, Forward]:
-    """The forwards of other engines that are asked for, or may be tried."""
-    if config.layout in BACKENDS:
-        return {config.layout: backend_forward(config.layout, backbone, dtype, config.threads)}
-    if config.layout != "auto":
-        return {}
-    found: dict[str, Forward] = {}
-    for name in installed_backends(device, dtype):
-        try:
-            found[name] = backend_forward(name, backbone, dtype, config.threads)
-        except ConfigError as error:
-            log.warning("%s: %s", config.label, error)
-    return found
 
 
 def _max_tokens(

@@ -26,6 +26,16 @@ READ_FILES = (
     "*/config.json",
     "*/*.safetensors",
 )
+# What a score depends on: weights, and what says how they are put together and fed. A folder holds
+# more, such as a training's report, its state and older checkpoints.
+SCORED_BY = (
+    "*.safetensors",
+    *("*.model", "*.spm", "*.tiktoken", "vocab.txt", "vocab.bpe", "merges.txt", "bpe.codes"),
+    *("chat_template.jinja", "additional_chat_templates/*.jinja"),
+)
+SCORED_BY_JSON = ("config", "model.safetensors.index", "adapter_config", "tokenizer")
+SCORED_BY_JSON += ("tokenizer_config", "special_tokens_map", "added_tokens", "vocab")
+SCORED_BY_JSON += ("chat_template", "modules", "sentence_bert_config")
 PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
@@ -137,15 +147,30 @@ def how_made(folder: Path) -> dict[str, Any]:
     return read_json(folder / "config.json").get("reward_head") or {}
 
 
-def folder_digest(folder: Path) -> str:
-    """A hash of names and contents of the files that a model is read from."""
+def folder_digest(folder: Path, *, code: bool = False) -> str:
+    """Hash names and contents of the files that the scores of a model depend on; with `code`, of
+    its Python too.
+
+    Raises:
+        ConfigError: its `modules.json` cannot be read.
+    """
+    patterns = [*SCORED_BY, *(f"{name}.json" for name in SCORED_BY_JSON), *(["*.py"] * code)]
+    parts = [folder.joinpath(*_parts(module)) for module in read_json_list(folder / "modules.json")]
+    paths = {path for pattern in patterns for path in folder.glob(pattern)}
+    for part in parts:
+        paths |= {part / "config.json", *part.glob("*.safetensors")}
     hasher = hashlib.sha256()
-    paths = {path for pattern in READ_FILES for path in folder.glob(pattern)}
-    for path in sorted(paths):
+    for path in sorted(path for path in paths if path.is_file()):
         about = path.stat()
         hasher.update(str(path.relative_to(folder)).encode())
         hasher.update(_file_digest(path, about.st_size, about.st_mtime_ns))
     return hasher.hexdigest()
+
+
+def _parts(module: Any) -> list[str]:
+    """Where a module of a sentence-transformers folder lies; what leads out of it is left."""
+    path = str(module.get("path", "")) if isinstance(module, dict) else ""
+    return [part for part in path.split("/") if part not in ("", ".", "..")]
 
 
 @lru_cache(maxsize=1024)

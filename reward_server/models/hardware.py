@@ -58,6 +58,18 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and not BF16_FLAGS.isdisjoint(processor_flags())
 
 
+def layouts_for(device: torch.device, dtype: torch.dtype) -> list[str]:
+    """The layouts of `packed.py` that may work on this device; the first that does is used.
+
+    Told by the hardware, not timed, for the same reason. A CPU gains by computing no padding; on a
+    GPU one kernel for all sequences is worth more than that.
+    """
+    if device.type != "cuda":
+        return ["packed", "padded"]
+    half = dtype in (torch.float16, torch.bfloat16)
+    return ["varlen", "packed", "padded"] if half else ["padded", "packed"]
+
+
 def processor_flags() -> frozenset[str]:
     """What the processor can do, as Linux on x86 names it; nothing is known elsewhere."""
     try:

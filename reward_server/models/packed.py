@@ -78,14 +78,6 @@ LAYOUTS: dict[str, Forward] = {
 }
 
 
-def layouts_for(device: torch.device, dtype: torch.dtype) -> list[str]:
-    """The layouts that may work on this device. Which one does, and is fastest, is measured."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return (
-        ["packed", "varlen", "padded"] if device.type == "cuda" and half else ["packed", "padded"]
-    )
-
-
 def pad(ids: Sequence[Ids], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The ids (sequences, longest) and their mask, padded on the right."""
     longest = max(map(len, ids))

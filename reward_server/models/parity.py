@@ -1,13 +1,12 @@
 """Does a model score in batches as it does one by one? Known inputs, run both ways, before serving.
 
-In: a way to run a batch, and what each input alone gave. Out: the largest difference and the time.
-What differs more than the tolerance is refused: padding, position or mask is then handled wrongly.
+In: a way to run a batch, and what each input alone gave. Out: the largest difference. What differs
+more than the tolerance is refused: padding, position or mask is then handled wrongly.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,8 +18,6 @@ from touchstone_rewards.reward_server.models.packed import Ids
 # Largest difference between batched and alone, as a share of the scores' size where that is over 1.
 # In half precision the order of sums alone changes the last bits of every layer.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-CLEARLY_SLOWER = 1.25
-ALIKE, ROUNDS = 4, 4
 Run = Callable[[Sequence[Ids], str], torch.Tensor]
 
 _SENTENCE = "the reward of a story is what it leaves with whoever reads it to its end"
@@ -38,7 +35,6 @@ class Parity(NamedTuple):
     layout: str
     drift: float
     tolerance: float
-    seconds: float
 
     def about(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         """What is told of a model that runs so."""
@@ -62,9 +58,11 @@ def choose_layout(
     alone: Sequence[torch.Tensor],
     dtype: torch.dtype,
 ) -> tuple[Parity, list[str]]:
-    """The fastest layout whose outputs of the known inputs in one batch are those of each alone,
-    and why others were left. What counts is the time of inputs of one length: layouts that pad get
-    them so.
+    """Return the first layout whose outputs of the known inputs in one batch are those of each
+    alone, and why those before it were left.
+
+    Nothing is timed: in half precision the layouts differ in the last bits, so the same machine
+    must choose the same one at every start.
 
     Raises:
         ConfigError: none holds.
@@ -72,43 +70,23 @@ def choose_layout(
     expected = torch.stack(list(alone)).float().cpu()
     if not bool(torch.isfinite(expected).all()):
         raise ConfigError("known samples get scores that are not finite: the weights are broken")
-    alike = [known[max(range(len(known)), key=lambda i: len(known[i]))]] * ALIKE
-    tried: list[Parity] = []
+    tolerance = TOLERANCE[dtype] * max(1.0, float(expected.abs().max()))
     rejected: list[str] = []
     for layout in layouts:
         try:
-            drift = _drift(run(known, layout), expected)
-            seconds = _seconds(lambda layout=layout: run(alike, layout))
+            parity = Parity(layout, _drift(run(known, layout), expected), tolerance)
         except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
             rejected.append(f"{layout}: {type(error).__name__}: {error}"[:200])
             continue
-        size = max(1.0, float(expected.abs().max()))
-        tried.append(Parity(layout, drift, TOLERANCE[dtype] * size, seconds))
-    rejected += [f"{p.layout}: off by {p.drift:.2g}" for p in tried if not p.holds]
-    holding = [parity for parity in tried if parity.holds]
-    if not holding:
-        raise ConfigError(
-            "parity self-test: scores in a batch differ from scores one by one "
-            f"({'; '.join(rejected)}); refusing to serve them"
-        )
-    fastest = min(parity.seconds for parity in holding)
-    # The first is the one wanted: a short measurement must be clear to overrule it.
-    return next(p for p in holding if p.seconds <= CLEARLY_SLOWER * fastest), rejected
+        if parity.holds:
+            return parity, rejected
+        rejected.append(f"{layout}: off by {parity.drift:.2g}")
+    raise ConfigError(
+        "parity self-test: scores in a batch differ from scores one by one "
+        f"({'; '.join(rejected)}); refusing to serve them"
+    )
 
 
 def _drift(found: torch.Tensor, expected: torch.Tensor) -> float:
     drift = float((found.float().cpu() - expected).abs().max())
     return math.inf if math.isnan(drift) else drift
-
-
-def _seconds(run: Callable[[], torch.Tensor]) -> float:
-    """The best of some rounds; on a CPU the thread's own time, which other work does not change."""
-    best = math.inf
-    for _ in range(ROUNDS):
-        began, thread_began = time.perf_counter(), time.thread_time()
-        out = run()
-        on_cpu = out.device.type == "cpu"
-        out.sum().item()  # a GPU has then really finished
-        took, thread_took = time.perf_counter() - began, time.thread_time() - thread_began
-        best = min(best, thread_took if on_cpu else took)
-    return best

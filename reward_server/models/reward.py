@@ -26,12 +26,13 @@ from touchstone_rewards.reward_server.models.checkpoint import (
 )
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.hardware import (
+    layouts_for,
     memory_errors,
     pick_device,
     pick_dtype,
     prepare_thread,
 )
-from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids, layouts_for, pad
+from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids, pad
 from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
 from touchstone_rewards.reward_server.models.thread import Prepared
@@ -119,7 +120,7 @@ class RewardModel:
         return self.checkpoint.head(hidden[0, end].float())
 
     def check_parity(self, layouts: Sequence[str]) -> None:
-        """Hold the layouts against one by one; keep the fastest that agrees.
+        """Hold the layouts against one by one; keep the first that agrees.
 
         Raises:
             ConfigError: none does.

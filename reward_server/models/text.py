@@ -123,7 +123,8 @@ class TextReader:
         bos = self.tokenizer.bos_token_id
         if bos is None or len(ids) < 2 or ids[0] != bos or ids[1] != bos:
             return ids
-        return self._one_bos(ids[1:])
+        others = (place for place, token in enumerate(ids) if token != bos)
+        return ids[next(others, len(ids)) - 1 :]
 
     def _cut(self, ids: list[int], over: int) -> list[int]:
         """Cut at the side asked for, but keep the special token that stands there."""

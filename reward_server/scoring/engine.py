@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
@@ -44,6 +44,7 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
 
+T = TypeVar("T")
 # The attribute of a span that counts its samples.
 SAMPLES = "touchstone.samples"
 # What a killed server forgets of the running normalization.
@@ -107,14 +108,14 @@ class Engine:
         self._started = False
         if self._saver is not None:
             self._saver.cancel()
-            self.normalizers.save(self.normalizers.unsaved())
+            self.normalizers.save(self.normalizers.unsaved(self.profiles))
         await self.models.stop()
         await self.pool.stop()
 
     async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
-            await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved())
+            await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved(self.profiles))
 
     @property
     def not_ready_reason(self) -> str | None:
@@ -173,7 +174,7 @@ class Engine:
 
     async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
-        columns = await _together(
+        columns = await together(
             [self.column(profile, key, request, give_up_at) for key in profile.scorers]
         )
         by_key = dict(zip(profile.scorers, columns, strict=True))
@@ -289,11 +290,11 @@ def by_profile(
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
 
 
-async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:
+async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
     """All of them at once; when one raises, the others are no longer wanted."""
-    if len(columns) == 1:
-        return [await columns[0]]
-    tasks = [asyncio.ensure_future(column) for column in columns]
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return await asyncio.gather(*tasks)
     finally:

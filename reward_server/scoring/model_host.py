@@ -7,8 +7,10 @@ that all callers share.
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Protocol, cast
 
@@ -17,16 +19,17 @@ from pydantic import ValidationError
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
+    NotReady,
     UnknownModel,
     sample_error,
 )
 from touchstone_rewards.reward_server.models import load as load_model
-from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits
+from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
-from touchstone_rewards.reward_server.models.thread import OutOfMemory
+from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.profiles import Profile, describe
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score, Scorer
 
 
 class ModelScorer(Protocol):
@@ -57,18 +60,41 @@ class ModelScorer(Protocol):
 def batcher(config: ModelConfig) -> Batcher:
     """The queue and the thread of a model, not yet started."""
     limits = BatchLimits(batch_tokens=config.batch_tokens, max_waiting=config.max_waiting)
-    return Batcher(config.label, partial(load_model, config), limits)
+    return Batcher(config.label, _loader(config), limits)
+
+
+def _loader(config: ModelConfig, digest: str | None = None) -> Callable[[], Model]:
+    """What loads this model, and again after its thread has died, always from the same files:
+    those of `digest`, or of the first time."""
+
+    def load() -> Model:
+        nonlocal digest
+        digest = digest or config.digest()
+        model = load_model(config)
+        if config.digest() != digest:
+            model.close()
+            raise ConfigError(
+                f"the files of model {config.label} have changed since the server read them; "
+                "exchange it by POST /models/load, so that its fingerprint follows"
+            )
+        return model
+
+    return load
 
 
 BatcherMaker = Callable[[ModelConfig], Batcher]
 
 
 class ModelHost:
-    """Every model of `profiles` and of `others`; its methods belong to one event loop."""
+    """Every model of `profiles` and of `others`; its methods belong to one event loop.
+
+    When a model is exchanged, `profiles` gets new profiles in place of those that use it. The old
+    ones keep their fingerprint, and whoever still holds one is not answered by the new model.
+    """
 
     def __init__(
         self,
-        profiles: Mapping[str, Profile],
+        profiles: dict[str, Profile],
         others: Sequence[ModelConfig] = (),
         make_batcher: BatcherMaker = batcher,
     ) -> None:
@@ -83,18 +109,25 @@ class ModelHost:
                     "one a `name` of its own"
                 )
         self.batchers = {name: make_batcher(config) for name, config in self.configs.items()}
+        # Of each model that a profile uses; a scorer that has another one was made for another.
+        self._digests: dict[str, str] = {}
+        for _, scorer in _model_scorers(profiles):
+            if self._digests.setdefault(scorer.model.label, _digest(scorer)) != _digest(scorer):
+                raise ConfigError(f"the files of model {scorer.model.label} change; start again")
         self._put_away: set[str] = set()
         self._changes = asyncio.Lock()
 
     async def start(self) -> None:
-        """Load every model.
+        """Load every model; one that is dropped or exchanged meanwhile is not waited for.
 
         Raises:
             ConfigError: one cannot be served.
         """
         try:
-            for batcher in self.batchers.values():
-                await batcher.start()
+            for name, batcher in list(self.batchers.items()):
+                if self.batchers.get(name) is batcher and name not in self._put_away:
+                    with suppress(GivenUp):
+                        await batcher.start()
         except BaseException:
             await self.stop()
             raise
@@ -124,11 +157,15 @@ class ModelHost:
         """One score a sample, in their order.
 
         Raises:
-            NotReady, QueueFull: the model takes no more now.
+            NotReady, QueueFull: the model takes no more now, or another one has taken its place
+                since the scorer was asked for.
         """
+        label = scorer.model.label
+        if self._digests.get(label) != _digest(scorer):
+            raise NotReady(f"model {label} was exchanged while the request waited; send it again")
         wanted = [scorer.inputs(sample) for sample in samples]
         inputs = [one for each in wanted if not isinstance(each, SampleError) for one in each]
-        batcher = self.batchers[scorer.model.label]
+        batcher = self.batchers[label]
         outputs = iter(await batcher.run(inputs, give_up_at=give_up_at, priority=priority))
         return [
             Score(error=each)
@@ -203,15 +240,16 @@ class ModelHost:
             try:
                 config = _changed(self.configs[name], name, changes)
                 digest = await asyncio.to_thread(config.digest)
+                self._exchanged(name, config, digest)  # raises before anything has changed
                 self._put_away.add(name)
                 await batcher.stop()
-                batcher.load = partial(load_model, config)
-                await batcher.start()
+                if self.batchers.get(name) is not batcher:
+                    raise GivenUp("it was dropped by a reload meanwhile")
+                batcher.load = _loader(config, digest)
+                await batcher.start(partial(self._exchange, name, config, digest))
             except (ConfigError, ValidationError, OutOfMemory) as error:
                 said = describe(error) if isinstance(error, ValidationError) else error
                 raise InvalidRequest(f"model {name}: {said}") from error
-            self._put_away.discard(name)
-            self._exchange(name, config, digest)
         return self._info(name)
 
     async def prepare(self, profiles: Mapping[str, Profile]) -> list[str]:
@@ -220,32 +258,46 @@ class ModelHost:
         Raises:
             ConfigError: a model cannot be served, or not together with one held.
         """
-        held = {scorer.model.label: _digest(scorer) for _, scorer in _model_scorers(self.profiles)}
         loaded: list[str] = []
         try:
             for _, scorer in _model_scorers(profiles):
                 config, name = scorer.model, scorer.model.label
-                known = self.configs.get(name)
-                if known is None:
-                    batcher = self.batchers[name] = self._make_batcher(config)
-                    self.configs[name] = config
+                if name not in self.configs:
+                    self.batchers[name] = self._make_batcher(config)
+                    self.configs[name], self._digests[name] = config, _digest(scorer)
                     loaded.append(name)
-                    await batcher.start()
-                elif known != config or held.get(name, _digest(scorer)) != _digest(scorer):
-                    raise ConfigError(
-                        f"model {name!r} is held with other settings or files; exchange it by "
-                        "POST /models/load, or give the new one a `name` of its own"
-                    )
+                    await self.batchers[name].start()
+                self._digests.setdefault(name, _digest(scorer))
+            self.check(profiles)
         except BaseException:
             await self.drop(loaded)
             raise
         return loaded
 
+    def check(self, profiles: Mapping[str, Profile]) -> None:
+        """Are the models held those that these profiles were made for?
+
+        Raises:
+            ConfigError: one is not.
+        """
+        for _, scorer in _model_scorers(profiles):
+            name = scorer.model.label
+            held = self.configs.get(name), self._digests.get(name)
+            if held != (scorer.model, _digest(scorer)):
+                raise ConfigError(
+                    f"model {name!r} is held with other settings or files; exchange it by "
+                    "POST /models/load, or give the new one a `name` of its own"
+                )
+
     async def drop(self, names: Iterable[str]) -> None:
         """Forget these models; what waits for one is answered first."""
         for name in names:
-            await self.batchers[name].stop()
-            del self.batchers[name], self.configs[name]
+            batcher = self.batchers.pop(name, None)
+            self.configs.pop(name, None)
+            self._digests.pop(name, None)
+            self._put_away.discard(name)
+            if batcher is not None:
+                await batcher.stop()
 
     def unused(self) -> list[str]:
         """The models that no profile needs."""
@@ -253,11 +305,26 @@ class ModelHost:
         return [name for name in self.configs if name not in needed]
 
     def _exchange(self, name: str, config: ModelConfig, digest: str) -> None:
-        self.configs[name] = config
-        for profile, scorer in _model_scorers(self.profiles):
-            if scorer.model.label == name:
-                scorer.use(config, digest)
-                profile.refresh()
+        """Put the model in place of the one it follows; called before it answers anyone."""
+        self.profiles.update(self._exchanged(name, config, digest))
+        self.configs[name], self._digests[name] = config, digest
+        self._put_away.discard(name)
+
+    def _exchanged(self, name: str, config: ModelConfig, digest: str) -> dict[str, Profile]:
+        """The profiles that use the model, made for this one instead."""
+        copies: dict[int, ModelScorer] = {}
+        found: dict[str, Profile] = {}
+        for profile in self.profiles.values():
+            keys = [key for key, scorer in _scorers_of(profile) if scorer.model.label == name]
+            for key in keys:
+                scorer = cast(ModelScorer, profile.scorers[key])
+                if id(scorer) not in copies:
+                    copies[id(scorer)] = copy.copy(scorer)
+                    copies[id(scorer)].use(config, digest)
+            if keys:
+                changed = {key: copies[id(profile.scorers[key])] for key in keys}
+                found[profile.name] = profile.with_scorers(cast("dict[str, Scorer]", changed))
+        return found
 
     def _known(self, name: str) -> Batcher:
         if name not in self.batchers:
@@ -268,15 +335,23 @@ class ModelHost:
         return self.batchers[name]
 
     def _info(self, name: str) -> ModelInfo:
-        return next(info for info in self.info() if info.name == name)
+        found = next((info for info in self.info() if info.name == name), None)
+        if found is None:
+            raise UnknownModel(f"model {name!r} was dropped by a reload meanwhile")
+        return found
+
+
+def _scorers_of(profile: Profile) -> list[tuple[str, ModelScorer]]:
+    return [
+        (key, cast(ModelScorer, scorer))
+        for key, scorer in profile.scorers.items()
+        if scorer.runs_in == "model"
+    ]
 
 
 def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, ModelScorer]]:
     return [
-        (profile, cast(ModelScorer, scorer))
-        for profile in profiles.values()
-        for scorer in profile.scorers.values()
-        if scorer.runs_in == "model"
+        (profile, scorer) for profile in profiles.values() for _, scorer in _scorers_of(profile)
     ]
 
 

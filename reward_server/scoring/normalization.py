@@ -6,7 +6,7 @@ it, one `Running` a profile, on disk between two runs of the server. It touches 
 A request's rewards are counted first and normalised then, all alike, so that within a request
 order and ties stay. Evaluation is normalised and not counted. The numbers remember about `MEMORY`
 rewards: what is older fades, as the policy that earned it did. They belong to one fingerprint: a
-profile that changed begins anew.
+profile that changed begins anew, and a request that began with the old one counts for the old one.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ class Running(Struct):
 
 
 class Normalizers:
-    """The running numbers by profile, kept in `folder`; without one they end with the process."""
+    """The running numbers by profile and fingerprint. What the profiles of now have is kept in
+    `folder`; without one it ends with the process."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder / "normalization" if folder else None
-        self.running: dict[str, Running] = {}
+        self.running: dict[tuple[str, str], Running] = {}
         self._saved: dict[str, bytes] = {}
         self._one_at_a_time = Lock()
 
@@ -71,37 +72,40 @@ class Normalizers:
         """
         for name, profile in profiles.items():
             path = self.folder / f"{name}.json" if self.folder else None
-            if profile.config.normalization == "none" or name in self.running:
+            if profile.config.normalization == "none" or _key(profile) in self.running:
                 continue
             if path is None:
                 logger.warning("profile %s: no state_dir, so a restart forgets its rewards", name)
             elif path.exists():
                 try:
-                    self.running[name] = msgspec.json.decode(path.read_bytes(), type=Running)
+                    running = msgspec.json.decode(path.read_bytes(), type=Running)
                 except (OSError, msgspec.DecodeError) as error:
                     raise ConfigError(f"cannot read {path}: {error}; delete it") from error
+                self.running.setdefault((name, running.fingerprint), running)
 
     def of(self, profile: Profile) -> Running:
-        """The numbers of the profile as it is now."""
-        running = self.running.get(profile.name)
-        if running is None or running.fingerprint != profile.fingerprint:
-            running = self.running[profile.name] = Running(profile.fingerprint)
-        return running
+        """The numbers of the profile; empty ones, which are not kept, where nothing was learned."""
+        return self.running.get(_key(profile)) or Running(profile.fingerprint)
 
     def apply(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
         """Normalise the rewards of `results` in place; with `learn`, count them first."""
         running = self.of(profile)
         if learn:
+            self.running[_key(profile)] = running
             running.count_in(each.reward for each in results if each.reward is not None)
         for result in results:
             if result.reward is not None:
                 result.reward = running.normalised(result.reward)
 
-    def unsaved(self) -> dict[str, bytes]:
-        """What `save` has to write."""
+    def unsaved(self, profiles: Mapping[str, Profile]) -> dict[str, bytes]:
+        """What `save` has to write: the numbers that these profiles have now."""
         if self.folder is None:
             return {}
-        now = {name: msgspec.json.encode(running) for name, running in self.running.items()}
+        now = {
+            name: msgspec.json.encode(self.running[_key(profile)])
+            for name, profile in profiles.items()
+            if _key(profile) in self.running
+        }
         return {name: content for name, content in now.items() if self._saved.get(name) != content}
 
     def save(self, contents: Mapping[str, bytes]) -> None:
@@ -115,6 +119,10 @@ class Normalizers:
                     self._saved[name] = content
                 except OSError as error:
                     logger.error("running normalization of %s is not saved: %s", name, error)
+
+
+def _key(profile: Profile) -> tuple[str, str]:
+    return profile.name, profile.fingerprint
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -120,6 +120,7 @@ class Reloader:
         try:
             added = {key: spec for key, spec in new_specs.items() if key not in old_specs}
             await engine.pool.add(added, old_specs.keys() - new_specs.keys())
+            engine.models.check(new)  # a model may have been exchanged meanwhile
         except BaseException:
             await engine.models.drop(models)
             raise

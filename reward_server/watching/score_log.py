@@ -13,7 +13,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -31,9 +32,10 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreResponse,
 )
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 
-# What may wait for the thread, in bytes of responses and so much more a sample.
-MAX_WAITING_BYTES, SAMPLE_BYTES = 64 * 2**20, 1024
+# What may wait for the thread.
+MAX_WAITING_BYTES = 64 * 2**20
 TAIL_BYTES = 2**16
 
 logger = logging.getLogger(__name__)
@@ -88,8 +90,8 @@ class ScoreLog:
         """A line that an earlier run left torn is cut off."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(_open(self.path))
-            _cut_torn_line(self.path)
+            with _opened(self.path):
+                _cut_torn_line(self.path)
         except OSError as error:
             raise ConfigError(f"score log {self.path} cannot be written: {error}") from error
 
@@ -102,7 +104,7 @@ class ScoreLog:
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
         """Keep these for the thread, or drop them when too much waits for it."""
         samples = request.samples
-        size = sum(len(each.response) for each in samples) + SAMPLE_BYTES * len(samples)
+        size = held_bytes(samples, answer.results, MAX_WAITING_BYTES)
         waiting = self._taken_bytes - self._done_bytes
         if waiting and waiting + size > MAX_WAITING_BYTES:
             self._refused += len(samples)
@@ -132,22 +134,14 @@ class ScoreLog:
             self._done_bytes += answered.bytes
 
     def _append(self, content: bytes) -> None:
-        file = _open(self.path)
-        try:
+        with _opened(self.path) as file:
             size = os.fstat(file).st_size
-            if size and size + len(content) > self.max_bytes:
-                os.close(file)
-                self._rotate()
-                file, size = _open(self.path), 0
-            try:
-                written = os.write(file, content)
-                while written < len(content):
-                    written += os.write(file, content[written:])
-            except OSError:
-                os.ftruncate(file, size)  # a disk that is full has taken a part of a line
-                raise
-        finally:
-            os.close(file)
+            if not size or size + len(content) <= self.max_bytes:
+                _write(file, content, size)
+                return
+        self._rotate()
+        with _opened(self.path) as file:
+            _write(file, content, 0)
 
     def _rotate(self) -> None:
         for number in range(self.files - 1, 0, -1):
@@ -174,9 +168,30 @@ def _lines(answered: Answered) -> bytes:
     return b"".join(msgspec.json.encode(ScoreLine(*about, *pair)) + b"\n" for pair in pairs)
 
 
-def _open(path: Path) -> int:
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor to append with, closed once whatever happens: its number may be another file's
+    or another thread's socket a moment later."""
     # What models and users wrote is no one else's to read.
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _write(file: int, content: bytes, size: int) -> None:
+    """Append the whole content to a file of `size` bytes, or nothing of it."""
+    try:
+        written = os.write(file, content)
+        while written < len(content):
+            written += os.write(file, content[written:])
+    except OSError:
+        try:
+            os.ftruncate(file, size)  # a disk that is full has taken a part of a line
+        except OSError as error:
+            logger.error("score log: a part of a line may be left in the file: %s", error)
+        raise
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -26,12 +26,13 @@ from touchstone_rewards.reward_server.schemas import (
     ShadowInfo,
 )
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.verdicts import verdict
 
 SLICE, PATIENCE_S = 32, 0.2
-# What may wait, in characters of responses and so much more a sample.
-MAX_WAITING, SAMPLE_WEIGHT = 32 * 2**20, 1000
-KEPT_DISAGREEMENTS = 200
+# What may wait to be compared.
+MAX_WAITING_BYTES = 32 * 2**20
+KEPT_DISAGREEMENTS, KEPT_BYTES = 200, 32 * 2**20
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +64,15 @@ class Shadows:
         idle: Callable[[], bool],
         on_compared: Callable[[str, Sequence[bool]], None] | None = None,
     ) -> None:
-        self.disagreements: deque[Disagreement] = deque(maxlen=KEPT_DISAGREEMENTS)
+        self.disagreements: deque[Disagreement] = deque()
         self.infos: dict[str, ShadowInfo] = {}
         self.on_compared = on_compared
         self._profiles = profiles
         self._score = score
         self._idle = idle
-        self._waiting: deque[tuple[str, ScoreRequest, ScoreResponse]] = deque()
-        self._weight = 0
+        self._sizes: deque[int] = deque()  # of the disagreements, in bytes
+        self._waiting: deque[tuple[str, ScoreRequest, ScoreResponse, int]] = deque()
+        self._waiting_bytes = 0
         self._came = asyncio.Event()
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
@@ -79,12 +81,12 @@ class Shadows:
         shadow = profile.config.shadow if profile else None
         if shadow is None:
             return
-        weight = _weight(request)
-        if self._weight and self._weight + weight > MAX_WAITING:
+        size = held_bytes(request.samples, answer.results, MAX_WAITING_BYTES)
+        if self._waiting_bytes and self._waiting_bytes + size > MAX_WAITING_BYTES:
             self._info(answer.profile, shadow).dropped += len(request.samples)
             return
-        self._weight += weight
-        self._waiting.append((shadow, request, answer))
+        self._waiting_bytes += size
+        self._waiting.append((shadow, request, answer, size))
         self._came.set()
 
     async def run(self) -> None:
@@ -93,8 +95,8 @@ class Shadows:
             if not self._waiting:
                 self._came.clear()
                 await self._came.wait()
-            shadow, request, answer = self._waiting.popleft()
-            self._weight -= _weight(request)
+            shadow, request, answer, size = self._waiting.popleft()
+            self._waiting_bytes -= size
             pairs = list(zip(request.samples, answer.results, strict=True))
             for start in range(0, len(pairs), SLICE):
                 await self._give_way()
@@ -132,9 +134,19 @@ class Shadows:
             differs.append(_verdict(result) != _verdict(other))
             if differs[-1]:
                 info.disagreements += 1
-                self.disagreements.append(Disagreement(profile, shadow, sample, result, other))
+                self._keep(Disagreement(profile, shadow, sample, result, other))
         if self.on_compared is not None:
             self.on_compared(profile, differs)
+
+    def _keep(self, found: Disagreement) -> None:
+        """Keep it and let go of the oldest, as far as count and bytes ask for it."""
+        self.disagreements.append(found)
+        self._sizes.append(held_bytes([found.sample], [found.result, found.shadow_result]))
+        while len(self._sizes) > KEPT_DISAGREEMENTS or (
+            len(self._sizes) > 1 and sum(self._sizes) > KEPT_BYTES
+        ):
+            self.disagreements.popleft()
+            self._sizes.popleft()
 
     def _info(self, profile: str, shadow: str) -> ShadowInfo:
         info = self.infos.get(profile)
@@ -171,7 +183,3 @@ class Shadows:
 
 def _verdict(result: SampleResult) -> str:
     return verdict(result.reward, result.error.code if result.error else None)
-
-
-def _weight(request: ScoreRequest) -> int:
-    return sum(len(sample.response) + SAMPLE_WEIGHT for sample in request.samples)

@@ -21,6 +21,7 @@ from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     RemoteRewardClient,
     RetryPolicy,
+    RewardServerUnavailable,
     Sample,
 )
 from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
@@ -148,9 +149,33 @@ async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
     while not peer.seen:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(client.close)
-    with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
+    with pytest.raises(RewardServerUnavailable, match="the client was closed"):
         async with asyncio.timeout(10):
             await waiting
+
+
+async def test_closing_ends_the_calls_that_wait_and_opens_nothing(start_peer: StartPeer) -> None:
+    peer = await start_peer(lambda _: Hang())
+    client = AsyncRemoteRewardClient(peer.url, max_in_flight=1, batch_size=1)
+    calls = [asyncio.create_task(client.score(ONE)) for _ in range(3)]  # two are not sent yet
+    calls.append(asyncio.create_task(client.profiles()))  # type: ignore[arg-type]
+    while len(peer.seen) < 2:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):  # the calls have 60 s
+        await client.aclose()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(each) for each in ended] == [RewardServerUnavailable] * 4
+    assert all("the client was closed" in str(each) for each in ended)
+    assert not client._dispatchers, "nothing is left that no one closes"
+
+
+async def test_a_call_that_times_out_after_a_close_opens_nothing(start_peer: StartPeer) -> None:
+    peer = await start_peer(lambda _: Hang())
+    client = AsyncRemoteRewardClient(peer.url, timeout_s=0.2)
+    with pytest.raises(RewardServerUnavailable):
+        await client.score(ONE)
+    await client.aclose()
+    assert not client._dispatchers
 
 
 def test_a_forked_child_scores_with_its_parents_client(server: LiveServer) -> None:

@@ -72,6 +72,34 @@ def test_without_normalizing_only_the_same_letters_are_right(truths: Path) -> No
     rules.close()
 
 
+def test_without_normalizing_the_answer_of_a_worked_solution_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"id": "gsm8k", "answer": "6 + 40 = <<6+40=46>>46 apples.\n#### 46"},
+        {"id": "box", "answer": "We add, and get \\boxed{\\frac{1}{2}}."},
+        {"id": "two", "answer": "7"},
+    ]
+    path = write_rows(tmp_path / "truths.jsonl", rows)
+    rules = RuleBasedRewardModel(path, math_equal_normalize=False)
+    ids = ["gsm8k", "gsm8k", "gsm8k", "box", "box", "two"]
+    responses = ["#### 46", r"\boxed{46.0}", r"\boxed{45}"]
+    responses += [r"\boxed{\frac{1}{2}}", r"\boxed{0.5}", r"\boxed{7}"]
+    assert rules.get_rewards(ids, responses) == [1.0, -1.0, -1.0, 1.0, -1.0, 1.0]
+    rules.close()
+    assert "longer than an answer" not in caplog.text
+
+
+def test_without_normalizing_ground_truths_that_are_no_answers_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"id": "a", "answer": "First six.\nThen forty."}, {"id": "b", "answer": "46"}]
+    RuleBasedRewardModel(write_rows(tmp_path / "t.jsonl", rows), math_equal_normalize=False)
+    assert "1 of 2 ground truths are longer than an answer, such as that of id a" in caplog.text
+    with pytest.raises(InputError, match="profile 'dummy' has no scorer math"):
+        RuleBasedRewardModel(tmp_path / "t.jsonl", profile="dummy", math_equal_normalize=False)
+
+
 @pytest.mark.parametrize("column", ["ground_truth", "answer", "solution", "target", "completion"])
 @pytest.mark.parametrize("name", ["id", "sample_id", "example_id", "question_id"])
 def test_ground_truths_stand_under_the_names_that_data_sets_use(

@@ -8,12 +8,15 @@ written after its checkpoint is written again, not twice. It scores nothing and 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 FILE_NAME = re.compile(r"samples_step_(\d+)\.jsonl")
 
@@ -62,13 +65,17 @@ class SampleWriter:
         """Append one batch of step `step`; on disk when this returns.
 
         Steps that `save_every_n_steps` passes over are not written.
+
+        Raises:
+            ValueError: a reward or a score that is no finite number.
+            TypeError: a value of the dataset that JSON has no form for.
         """
         if step % self.save_every_n_steps:
             return
         gathered = _gather(list(samples), self.rank) if self.distributed else list(samples)
         if self.rank != 0 or not gathered:
             return
-        lines = [json.dumps(asdict(sample), allow_nan=False) + "\n" for sample in gathered]
+        lines = [_line(sample) for sample in gathered]
         with open(self.folder / f"samples_step_{step}.jsonl", "ab") as file:
             file.write("".join(lines).encode())
             file.flush()
@@ -123,6 +130,28 @@ def _cut_torn_line(path: Path) -> None:
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         os.truncate(path, whole)
+
+
+def _line(sample: KeptSample) -> str:
+    """A sample as it was sent: what came with its row in the form that the client gives it."""
+    fields = asdict(sample)
+    for name in ("prompt", "ground_truth", "signals", "metadata"):
+        fields[name] = _as_sent(fields[name])
+    return json.dumps(fields, allow_nan=False) + "\n"
+
+
+def _as_sent(value: Any) -> Any:
+    """NaN and infinities become null, dates and the like text; strings stay as they are."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, dict):
+        keys = msgspec.to_builtins(dict.fromkeys(value), str_keys=True)
+        return {key: _as_sent(each) for key, each in zip(keys, value.values(), strict=True)}
+    if isinstance(value, list | tuple | set):
+        return [_as_sent(each) for each in value]
+    return msgspec.to_builtins(value)
 
 
 def _gather(samples: list[KeptSample], rank: int) -> list[KeptSample]:

@@ -156,7 +156,7 @@ def respond(
     """
     settings = asdict(generation)
     del settings["gpu_memory_utilization"]  # a run that was short of memory goes on with another
-    done = open_generated(output, identity(model, prompts) | settings)
+    done = open_generated(output, identity(model, prompts, generation.chat_template) | settings)
     for number, responses in generate(model, prompts, generation, done):
         append_batch(output, number, responses)
         done[number] = responses

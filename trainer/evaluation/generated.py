@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.evaluation.generation import template_path
 
+LIGHT_FILES = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json")
+LIGHT_FILES += ("added_tokens.json", "vocab*", "merges.txt", "*.model", "*.jinja")
 GENERATED, SETTINGS = "generated.jsonl", "settings.json"
 Responses = dict[int, list[list[str]]]
 
@@ -45,17 +48,35 @@ def append_batch(folder: Path, number: int, responses: list[list[str]]) -> None:
         os.fsync(file.fileno())
 
 
-def identity(model: str, prompts: Sequence[Any]) -> dict[str, Any]:
-    """What tells two evaluations apart beside their settings: the weights and the prompts.
+def identity(model: str, prompts: Sequence[Any], chat_template: str | None) -> dict[str, Any]:
+    """What tells two evaluations apart beside their settings: the model, the prompts, and the
+    content of the chat template that was named.
 
     A weight file is known by its size and the time it was written: hashing one takes long.
     """
     files = [path for path in sorted(Path(model).glob("*.safetensors")) if path.is_file()]
+    template = template_path(chat_template)
     return {
         "model": model,
         "weights": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+        "config_and_tokenizer": _content(_light_files(Path(model))),
         "prompts": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
+        "content_of_chat_template": _content([template] if template else []),
     }
+
+
+def _light_files(model: Path) -> list[Path]:
+    """Of a model's folder: what decides beside the weights which text comes out."""
+    found = {path for pattern in LIGHT_FILES for path in model.glob(pattern) if path.is_file()}
+    return sorted(found)
+
+
+def _content(paths: Sequence[Path]) -> str | None:
+    hasher = hashlib.sha256()
+    for path in paths:
+        hasher.update(f"{path.name} {path.stat().st_size}\n".encode())
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest() if paths else None
 
 
 def refuse_others(folder: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Console
 from rich.progress import track
 
 from touchstone_rewards.trainer.errors import InputError
@@ -22,6 +23,9 @@ Prompt = str | list[dict[str, Any]]
 Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
 BATCH_SIZES = {"transformers": 64, "vllm": 4096}
 MOST_SAMPLES = 1000
+# Of a generation config: what is used, and what says nothing about generation.
+NOT_GENERATION = {"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"}
+NOT_GENERATION |= {"use_cache", "output_attentions", "output_hidden_states", "output_scores"}
 TEMPLATES = Path(__file__).parents[1] / "prompts"
 
 
@@ -110,11 +114,9 @@ def _transformers(model: str, settings: Generation) -> Respond:
     network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     set_chat_template(tokenizer, settings.chat_template)
-    fields = {
-        **_sampling(settings),
-        "max_new_tokens": settings.max_new_tokens,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    network.generation_config, told = own_config(network.generation_config, tokenizer)
+    Console(stderr=True).print(told, style="dim", highlight=False)
+    fields = {**_sampling(settings), "max_new_tokens": settings.max_new_tokens}
 
     def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
         tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
@@ -151,10 +153,35 @@ def said(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
     return criterion
 
 
+def own_config(folders: Any, tokenizer: Any) -> tuple[Any, str]:
+    """Return a generation config with the end tokens of the model's folder and of its tokenizer,
+    which are those of vLLM too, and a line that says what of the folder's is used and what not.
+
+    A folder's repetition penalty, say, would change even greedy responses, by one engine alone.
+    """
+    from transformers import GenerationConfig
+
+    ends = folders.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    ends = sorted({each for each in [*ends, tokenizer.eos_token_id] if each is not None})
+    kept = {"bos_token_id": folders.bos_token_id, "eos_token_id": ends or None}
+    config = GenerationConfig(**kept, pad_token_id=tokenizer.pad_token_id)
+    left = {
+        name: value
+        for name, value in folders.to_diff_dict().items()
+        if name not in NOT_GENERATION and value is not None and not name.startswith("_")
+    }
+    told = f"end tokens: {', '.join(map(str, tokenizer.convert_ids_to_tokens(ends))) or 'none'}"
+    if left:
+        unused = ", ".join(f"{name} {value}" for name, value in sorted(left.items()))
+        told += f"; of the model's generation config not used: {unused}"
+    return config, told
+
+
 def _sampling(settings: Generation) -> dict[str, Any]:
-    """Fields of `generate`; those of the model's own generation config do not count."""
+    """Fields of `generate`."""
     if settings.temperature == 0:
-        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        return {"do_sample": False}
     return {
         "do_sample": True,
         "temperature": settings.temperature,
@@ -219,10 +246,21 @@ def set_chat_template(tokenizer: Any, name: str | None) -> None:
     Raises:
         InputError: there is none.
     """
+    path = template_path(name)
+    if path is not None:
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+
+
+def template_path(name: str | None) -> Path | None:
+    """Return the file of a chat template; None where none was named.
+
+    Raises:
+        InputError: there is none of that name.
+    """
     if name is None:
-        return
+        return None
     named = TEMPLATES / f"{name}.jinja"
     path = named if named.is_file() else Path(name)
     if not path.is_file():
         raise InputError(f"no chat template {name!r}: a .jinja file, or a name in trainer/prompts")
-    tokenizer.chat_template = path.read_text(encoding="utf-8")
+    return path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from datasets import Dataset
+from datasets.features.features import require_decoding
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 
@@ -173,11 +174,13 @@ def prepare_rows(
     `with_signals`: and the prompt without its history.
 
     Raises:
-        InputError: a column that was asked for is not there.
+        InputError: a column that was asked for is not there, or cannot be sent.
     """
     require_column(rows, rewards.ground_truth_column, "ground_truth_column")
     for column in rewards.metadata_columns or ():
         require_column(rows, column, "metadata_columns")
+        if require_decoding(rows.features[column]):
+            raise InputError(f"metadata_columns: {column} holds media, which no sample can carry")
     rows = ensure_sample_ids(with_prompts(rows, prompts))
     rows = history_rows(rows) if with_signals else rows
     columns: dict[str, Any] = dict.fromkeys(

@@ -15,15 +15,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from touchstone_rewards.trainer.errors import InputError
+
 Slice = Mapping[str, Tensor | None]
 
 
 class OpenRollout(NamedTuple):
-    """`step`: micro-batches done since the run began. `hold`: no sample of it has a reward."""
+    """`step`: micro-batches done since the run began. `hold`: no sample of it has a reward.
+    `ranks`: how many processes have a part of it."""
 
     slices: Sequence[Slice]
     step: int
     hold: bool
+    ranks: int = 1
 
 
 def path_of(checkpoint: str | Path, rank: int) -> Path:
@@ -45,7 +49,7 @@ def save(path: Path, rollout: OpenRollout) -> None:
                     raise TypeError(f"{name} of a rollout is no tensor: it cannot be saved")
                 # Slices share memory, which the format does not allow.
                 tensors[f"{place}.{name}"] = value.detach().clone().contiguous()
-    facts = {"step": str(rollout.step), "hold": str(int(rollout.hold))}
+    facts = {"step": str(rollout.step), "hold": str(int(rollout.hold)), "ranks": str(rollout.ranks)}
     save_file(tensors, path, {**facts, "slices": str(len(rollout.slices))})
 
 
@@ -53,10 +57,33 @@ def load(path: Path, device: torch.device) -> OpenRollout | None:
     """Read it; None where the checkpoint was made between two rollouts."""
     if not path.is_file():
         return None
-    with safe_open(path, framework="pt", device=str(device)) as file:
+    # Of several processes on a CPU each has the device cpu:0, which safetensors does not know.
+    where = "cpu" if device.type == "cpu" else str(device)
+    with safe_open(path, framework="pt", device=where) as file:
         facts: Any = file.metadata()
         slices: list[dict[str, Tensor | None]] = [{} for _ in range(int(facts["slices"]))]
         for key in file.keys():  # noqa: SIM118
             place, _, name = key.partition(".")
             slices[int(place)][name] = file.get_tensor(key)
-    return OpenRollout(slices, int(facts["step"]), facts["hold"] == "1")
+    ranks = int(facts.get("ranks", 0))  # not known of checkpoints of older versions
+    return OpenRollout(slices, int(facts["step"]), facts["hold"] == "1", ranks)
+
+
+def refuse_part(saved: Sequence[int | None], checkpoint: str) -> None:
+    """Refuse to go on with a part of a rollout: ranks that have none would generate alone, and
+    wait for ever for those that need not.
+
+    `saved`: for each rank that goes on, how many saved the rollout; None where it has no part.
+
+    Raises:
+        InputError: there are more or fewer ranks now, or one does not see its file.
+    """
+    parts = [ranks for ranks in saved if ranks is not None]
+    if not parts or (len(parts) == len(saved) and set(parts) <= {0, len(saved)}):
+        return
+    saved_by = f"{max(parts)} processes" if max(parts) else "another number of processes"
+    raise InputError(
+        f"{checkpoint} was saved inside a rollout by {saved_by}; of {len(saved)} that go on now "
+        f"{len(parts)} find their part of it. Start as many, all of which see the checkpoint, or "
+        "go on from a checkpoint between two rollouts"
+    )

@@ -7,6 +7,7 @@ one that was interrupted. An epoch is as long as TRL's whatever is passed over.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,16 @@ class Record(NamedTuple):
     equal_in_a_row: int
 
 
+def mixed_seed(*parts: int) -> int:
+    """Return a seed made of all the parts, another one wherever a part is.
+
+    A sum would give seed 0 in epoch 1 the order of seed 1 in epoch 0, and the runs of a study would
+    share their orders.
+    """
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
 class SeededEachEpoch(Sampler[int]):
     """TRL's sampler, its generator seeded at the start of each epoch."""
 
@@ -39,7 +50,7 @@ class SeededEachEpoch(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         if self.sampler.shuffle:
-            self.sampler.generator.manual_seed(self.seed + self.epoch())
+            self.sampler.generator.manual_seed(mixed_seed(self.seed, self.epoch()))
         return iter(self.sampler)
 
     def __len__(self) -> int:
@@ -62,7 +73,7 @@ class ChosenEachEpoch(SeededEachEpoch):
         self.records = records
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch())
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch()))
         batch = self.sampler.batch_size
         records = self.records(self.epoch())
         chosen = rows_of_epoch(records, batch, self.learning, generator)

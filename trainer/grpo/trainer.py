@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
@@ -27,15 +27,22 @@ from touchstone_rewards.trainer.grpo.config import Advantage, GrpoArguments, Rol
 from touchstone_rewards.trainer.grpo.greedy_eval import greedy
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.loss import divided_by, load_loss, loss_inputs
-from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
+from touchstone_rewards.trainer.grpo.open_rollout import (
+    OpenRollout,
+    load,
+    path_of,
+    refuse_part,
+    save,
+)
 from touchstone_rewards.trainer.grpo.refill import other_rows, rows_of_groups, with_groups
 from touchstone_rewards.trainer.grpo.sampler import (
     ChosenEachEpoch,
     Record,
     SeededEachEpoch,
+    mixed_seed,
     records_of,
 )
-from touchstone_rewards.trainer.rewards import HoldWithoutRewards
+from touchstone_rewards.trainer.rewards import HoldWithoutRewards, together
 
 
 class GrpoTrainer(GRPOTrainer):
@@ -163,7 +170,7 @@ class GrpoTrainer(GRPOTrainer):
         count = max(gather_object([equal]))
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         rows: Any = self.train_dataset
-        seed = hash((self.args.seed, self.state.global_step, rounds))
+        seed = mixed_seed(self.args.seed, self.state.global_step, rounds)
         drawn = other_rows(used, rows["id"], count * ranks, torch.Generator().manual_seed(seed))
         if len(drawn) < count * ranks:
             return []
@@ -218,14 +225,18 @@ class GrpoTrainer(GRPOTrainer):
         args = cast(GRPOConfig, self.args)
         cycle = cast(int, args.steps_per_generation) * self.num_iterations
         if slices is not None and self._step % cycle:
-            rollout = OpenRollout(slices, self._step, bool(self._held and self._held.hold))
+            hold, ranks = bool(self._held and self._held.hold), self.accelerator.num_processes
+            rollout = OpenRollout(slices, self._step, hold, ranks)
             save(path_of(output_dir, self.args.process_index), rollout)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        rollout = load(path_of(checkpoint, self.args.process_index), self.accelerator.device)
+        path = path_of(checkpoint, self.args.process_index)
+        with together():
+            rollout = load(path, self.accelerator.device)
+        refuse_part(gather_object([rollout and rollout.ranks]), checkpoint)
         if rollout is not None:
             self._buffered_inputs, self._step = list(rollout.slices), rollout.step
             if self._held:
@@ -244,16 +255,25 @@ class GrpoTrainer(GRPOTrainer):
         return SeededEachEpoch(sampler, self.args.seed, epoch)
 
     def _records(self, epoch: int) -> list[Record | None]:
-        """What is known of each row before an epoch, by the samples on disk."""
+        """What is known of each row before an epoch, by the samples on disk: those that the first
+        process sees, which keeps them. The others may have another disk."""
         self.accelerator.wait_for_everyone()
+        known: list[dict[str, Record]] = [{}]
+        with together():
+            if self.accelerator.is_main_process:
+                known = [self._known_rows(epoch)]
+        broadcast_object_list(known)
+        rows: Any = self.train_dataset
+        return [known[0].get(name) for name in rows["id"]]
+
+    def _known_rows(self, epoch: int) -> dict[str, Record]:
         known: dict[str, Record] = {}
         if self.learning.learning_samples:
             known |= records_of(read_samples(self.learning.learning_samples))
         if self.samples is not None and self.samples.is_dir():
             own = read_samples(self.samples)
             known |= records_of(sample for sample in own if int(sample.epoch) < epoch)
-        rows: Any = self.train_dataset
-        return [known.get(name) for name in rows["id"]]
+        return known
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """TRL's, greedy unless `num_generations_eval` asks for several responses a prompt."""

@@ -168,7 +168,7 @@ def _from_scores(arguments: LimArguments, name: str) -> Selection:
     try:
         text = path.read_text(encoding="utf-8")
         lines = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
-        named = {str(line.get("id", line.get("prompt"))).strip(): line["score"] for line in lines}
+        named = {_name(line): line["score"] for line in lines}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: not rows of prompt (or id) and score: {error!r}") from error
     scores = np.array([np.nan if s is None else s for s in named.values()], dtype=float)
@@ -179,8 +179,14 @@ def _from_scores(arguments: LimArguments, name: str) -> Selection:
     return _write(arguments, selection, {"scores from": name})
 
 
+def _name(line: dict[str, Any]) -> str:
+    """How a row is known: by its id as it is, or by its prompt less the white space around it."""
+    return str(line["id"]) if "id" in line else str(line["prompt"]).strip()
+
+
 def _json_lines(text: str) -> list[Any]:
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    # Not `splitlines`, which also ends a line at U+2028 and others that JSON may hold as they are.
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _write(arguments: LimArguments, selection: Selection, facts: dict[str, Any]) -> Selection:

@@ -106,14 +106,17 @@ def _dataset_rows(selection: Selection, name: str) -> Iterator[dict[str, Any]]:
     column = "id" if wanted.keys() & set(source["id"]) else "prompt"
     if column not in source.column_names:
         raise InputError(f"no id of the samples is one of {name}, which has no column 'prompt'")
+    if column == "prompt":  # texts are the same but for the white space around them
+        wanted = {text.strip(): place for text, place in wanted.items()}
     found: set[str] = set()
     for row in source:
-        key = str(row[column]).strip()  # type: ignore[index]
+        text = str(row[column])  # type: ignore[index]
+        key = text.strip() if column == "prompt" else text
         place = wanted.get(key)
         if place is None or key in found:
             continue
         found.add(key)
-        facts = selection.facts.get(key)
+        facts = selection.facts.get(selection.prompts[place])
         response = json.loads(facts.response) if facts and facts.response else None
         extra = {"response": response} if response is not None else {}
         yield {**row, **extra, "score": float(selection.scores[place])}  # type: ignore[dict-item]

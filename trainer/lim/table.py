@@ -87,7 +87,8 @@ def sample_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    files = [*path.glob("*.jsonl"), *(file for file in path.glob("*.json") if step_of_file(file))]
+    lists = [file for file in path.glob("*.json") if step_of_file(file) is not None]
+    files = [*path.glob("*.jsonl"), *lists]
     if not files:
         raise FileNotFoundError(f"no samples (*.jsonl or step_*.json) in {path}")
     return sorted(files, key=lambda file: (step_of_file(file) or 0, file.name))
@@ -140,9 +141,11 @@ def read_table(
         NoEpochs: neither the samples nor `steps_per_epoch` tell the epochs.
     """
     tally = _Tally(full_reward)
-    for file in sample_files(path):
+    files = sample_files(path)
+    first_step = 0 if any(step_of_file(file) == 0 for file in files) else 1
+    for file in files:
         for row in rows_of(file):
-            epoch = _epoch(row, steps_per_epoch, file)
+            epoch = _epoch(row, steps_per_epoch, first_step, file)
             if max_epochs is None or epoch < max_epochs:
                 tally.add(_key(row, file), epoch, row)
     return tally.table()
@@ -199,11 +202,13 @@ def _key(row: Row, file: Path) -> str:
     return str(key)
 
 
-def _epoch(row: Row, steps_per_epoch: int | None, file: Path) -> int:
+def _epoch(row: Row, steps_per_epoch: int | None, first_step: int, file: Path) -> int:
     if steps_per_epoch is not None:
         if row.step is None:
             raise NoEpochs(f"{file}: no sample step, neither in the line nor in the file's name")
-        return (row.step - 1) // steps_per_epoch
+        if row.step < first_step:
+            raise ValueError(f"{file}: a sample of step {row.step}, but steps count from 1")
+        return (row.step - first_step) // steps_per_epoch
     if row.epoch is None:
         raise NoEpochs(f"{file}: the samples have no epoch: give --steps_per_epoch")
     return int(row.epoch)

@@ -60,6 +60,9 @@ class WorkflowArguments:
         default=False, metadata={"help": "First make word problems and a small model."}
     )
     seed: int = field(default=0, metadata={"help": "Of data, weights, order and sampling."})
+    restart_changed: bool = field(
+        default=False, metadata={"help": "Begin a stage anew whose settings or data have changed."}
+    )
 
     def __post_init__(self) -> None:
         if self.third_stage not in THIRD_STAGES:
@@ -87,6 +90,10 @@ class Plan:
         import torch
 
         return max(1, torch.cuda.device_count())
+
+    def run(self, stage: Stage) -> Path:
+        """Run a stage in the output folder; returns the stage's own."""
+        return run_stage(self.output, stage, restart_changed=self.arguments.restart_changed)
 
 
 TYPES = (WorkflowArguments,)
@@ -119,16 +126,16 @@ def run(argv: Sequence[str]) -> None:
 
 def train(plan: Plan) -> dict[str, Path]:
     """The stages that train; returns the model of all data and that of each selection."""
-    first = run_stage(plan.output, ppo_stage(plan))
+    first = plan.run(ppo_stage(plan))
     models = {"full": first}
-    chosen = run_stage(plan.output, selection_stage(plan, "lim", {}))
+    chosen = plan.run(selection_stage(plan, "lim", {}))
     size = sum(1 for _ in (chosen / "selected.jsonl").open(encoding="utf-8"))
     selections = {"lim": chosen}
     for name in plan.arguments.compare or ():
         stage = selection_stage(plan, name, {**COMPARED[name], "keep": size})
-        selections[name] = run_stage(plan.output, stage)
+        selections[name] = plan.run(stage)
     for name, selection in selections.items():
-        models[name] = run_stage(plan.output, third_stage(plan, name, selection))
+        models[name] = plan.run(third_stage(plan, name, selection))
     return models
 
 
@@ -221,4 +228,4 @@ def _measure(plan: Plan, name: str, model: Path, url: list[str]) -> dict[str, An
         makes=(SUMMARY,),
         hidden={"reward_url": url} if url else {},
     )
-    return json.loads((run_stage(plan.output, stage) / SUMMARY).read_text(encoding="utf-8"))
+    return json.loads((plan.run(stage) / SUMMARY).read_text(encoding="utf-8"))

@@ -127,7 +127,7 @@ def read_conversations(path: Path) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         content = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the conversations of {path}: {error}") from error

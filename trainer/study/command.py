@@ -58,6 +58,9 @@ class StudyArguments:
     word_problems: bool = field(
         default=False, metadata={"help": "First make word problems and a small model."}
     )
+    restart_changed: bool = field(
+        default=False, metadata={"help": "Begin a run anew whose settings or data have changed."}
+    )
     start_seed: int = field(default=0, metadata={"help": "Of those problems and that model."})
 
     def __post_init__(self) -> None:
@@ -136,7 +139,8 @@ def run_all(plan: Plan, url: Sequence[str]) -> None:
     for seed in plan.arguments.seeds:
         for name in plan.settings:
             stage = run_of(plan, name, seed, url)
-            folder = run_stage(plan.output, stage)
+            anew = plan.arguments.restart_changed
+            folder = run_stage(plan.output, stage, restart_changed=anew)
             curves[name][seed] = read_curve(folder, updates_a_rollout(stage.fields))
         write_study(plan.output, summarize(curves, plan.comparisons), plan.settings)
 
@@ -159,12 +163,10 @@ def run_of(plan: Plan, name: str, seed: int, url: Sequence[str]) -> Stage:
         "save_strategy": "steps" if arguments.save_every else "no",
         "save_steps": (arguments.save_every or 1) * updates,
     }
-    files = [Path(str(fields.get(key))) for key in ("dataset_name", "eval_dataset_name")]
     return Stage(
         folder,
         "grpo",
         fields,
-        reads=tuple(path for path in files if path.is_file()),
         makes=MODEL_FILES,
         trains=True,
         devices=arguments.num_devices,

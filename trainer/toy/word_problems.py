@@ -13,15 +13,20 @@ import torch
 from rich.console import Console
 
 from touchstone_rewards.trainer.toy import demo
-from touchstone_rewards.trainer.workflow.stages import DONE, mark_done
+from touchstone_rewards.trainer.workflow.stages import DONE, mark_done, refuse_other
 
 # So few that each is seen in several epochs of a short run: LIM compares epochs.
 RL_PROMPTS = 48
 
 
 def make_word_problems(folder: Path, seed: int) -> None:
-    """Make data and model unless they are there; what a killed run left is made anew."""
+    """Make data and model unless they are there; what a killed run left is made anew.
+
+    Raises:
+        InputError: those that are there are of another seed.
+    """
     console = Console()
+    refuse_other(folder, str(seed))
     if (folder / DONE).is_file():
         console.rule(f"{folder.name}: complete, skipped")
         return

@@ -1,8 +1,9 @@
 """One stage of a workflow: a `trainer` command, skipped when done, resumed when killed.
 
-In: a command, its fields, the files it reads. Out: its folder, with `done.json` once complete. The
-fields are written to a YAML file beside the folder, so that a stage can be run by hand as well.
-Nothing is trained here.
+In: a command, its fields, the files it reads. Out: its folder, with `begun.json` from the start and
+`done.json` once complete. Both hold the digest of what the stage was begun with, so that it never
+goes on with anything else. The fields are written to a YAML file beside the folder, so that a stage
+can be run by hand as well. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,8 +28,9 @@ from rich.console import Console
 from touchstone_rewards.reward_server.live_server import die_with_parent, free_port
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.workflow.inputs import file_digest, inputs_of
 
-DONE = "done.json"
+BEGUN, DONE = "begun.json", "done.json"
 LOCK = "lock"
 # What a stage that trains makes: one of these.
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
@@ -50,15 +53,19 @@ class Stage:
     devices: int = 1
     hidden: Mapping[str, Any] = field(default_factory=dict)
 
-    def digest(self) -> str:
-        """Of the command, its fields and what it reads. `hidden` fields change no result."""
-        parts = [self.command, json.dumps(self.fields, sort_keys=True, default=str)]
-        parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.reads]
-        return hashlib.sha256("\\n".join(parts).encode()).hexdigest()[:16]
+    def parts(self) -> dict[str, str]:
+        """Hash all that the result depends on, by name: command, fields, and the content of data,
+        ground truths, models and whatever else it reads. `hidden` fields change no result."""
+        said = {"command": self.command, **self.fields}
+        values = {name: _hash(json.dumps(each, default=str)) for name, each in said.items()}
+        read = {path.name: file_digest(path) for path in self.reads}
+        return values | read | inputs_of(self.fields)
 
 
-def run_stage(output: Path, stage: Stage) -> Path:
+def run_stage(output: Path, stage: Stage, *, restart_changed: bool = False) -> Path:
     """Run a stage unless it is complete; returns its folder.
+
+    `restart_changed`: remove what was made with other settings or data, and begin anew.
 
     Raises:
         InputError: the folder is of other settings.
@@ -66,16 +73,23 @@ def run_stage(output: Path, stage: Stage) -> Path:
     """
     folder = output / stage.name
     console = Console()
+    parts = stage.parts()
+    digest = _hash(json.dumps(parts, sort_keys=True))
+    if (said := _begun_otherwise(folder, parts, digest)) is not None:
+        if not restart_changed:
+            raise InputError(
+                f"{folder} was made with other settings or data ({said}): remove it, choose "
+                "another output, or set restart_changed to begin it anew"
+            )
+        console.print(f"{stage.name}: begun anew, because of {said}")
+        shutil.rmtree(folder)
     made = any((folder / name).exists() for name in stage.makes)
-    before = _read_done(folder)
-    if before is not None and before != stage.digest():
-        raise InputError(
-            f"{folder} was made with other settings or data: remove it, or choose another output"
-        )
-    if before is not None and made:
+    if _digest_in(folder / DONE) is not None and made:
         console.rule(f"{stage.name}: complete, skipped")
         return folder
     console.rule(f"{stage.name}: trainer {stage.command}")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / BEGUN, {"digest": digest, "parts": parts})
     config = output / f"{stage.name}.yaml"
     content = yaml.safe_dump({**stage.fields, **stage.hidden}, sort_keys=False)
     config.write_text(content, encoding="utf-8")
@@ -84,8 +98,22 @@ def run_stage(output: Path, stage: Stage) -> Path:
         raise RunFailed(f"{stage.name} ended with exit code {code}; run again to go on from there")
     if not any((folder / name).exists() for name in stage.makes):
         raise RunFailed(f"{stage.name} left none of {', '.join(stage.makes)} in {folder}")
-    mark_done(folder, stage.digest())
+    mark_done(folder, digest)
     return folder
+
+
+def _begun_otherwise(folder: Path, parts: Mapping[str, str], digest: str) -> str | None:
+    """In what the stage in the folder differs from this one; None where it does not."""
+    known = [_digest_in(folder / name) for name in (BEGUN, DONE)]
+    if all(each in (None, digest) for each in known):
+        return None
+    before = _read(folder / BEGUN).get("parts", {})
+    changed = [name for name in {**before, **parts} if before.get(name) != parts.get(name)]
+    return ", ".join(changed) if before and changed else "another digest in done.json"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def run_here(stage: Stage, words: list[str]) -> int:
@@ -130,14 +158,33 @@ def filled(content: Any, names: dict[str, str]) -> Any:
 
 def mark_done(folder: Path, digest: str) -> None:
     """Say that a stage is complete: the mark is there whole or not at all."""
-    part = folder / f"{DONE}.part"
-    part.write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
-    os.replace(part, folder / DONE)
+    _write_whole(folder / DONE, {"digest": digest})
 
 
-def _read_done(folder: Path) -> str | None:
-    path = folder / DONE
-    return json.loads(path.read_text(encoding="utf-8"))["digest"] if path.is_file() else None
+def refuse_other(folder: Path, digest: str) -> None:
+    """Hold what is complete in a folder against what is wanted.
+
+    Raises:
+        InputError: it was made with something else.
+    """
+    if _digest_in(folder / DONE) not in (None, digest):
+        raise InputError(
+            f"{folder} was made with other settings or data: remove it, or choose another output"
+        )
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _digest_in(path: Path) -> str | None:
+    return _read(path).get("digest")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @contextmanager

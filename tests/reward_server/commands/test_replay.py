@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,40 @@ def test_lines_that_cannot_be_written_are_counted_and_later_ones_are_whole(tmp_p
     log.start()
     log.close()
     assert log.counts == {"written": 0, "dropped": 3}
+
+
+def test_long_prompts_do_not_wait_for_the_log_without_bound(tmp_path: Path) -> None:
+    log = ScoreLog(tmp_path / "scores.jsonl", max_bytes=2**40, files=2)
+    for _ in range(500):  # 100 MB, and the thread does not run
+        request, answer = answered(1)
+        request.samples[0].prompt = "p" * 200_000
+        log.take(request, answer)
+    [reading] = log.readings()
+    assert 150 <= reading.read()["dropped"] <= 200
+
+
+def test_a_rotation_that_fails_closes_no_other_file_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = ScoreLog(tmp_path / "scores.jsonl", max_bytes=300, files=2)
+    others: list[int] = []
+
+    def refuse(self: Path, target: Path) -> Path:
+        # Another thread opens something: it gets the lowest number that is free.
+        others.append(os.open(os.devnull, os.O_RDONLY))
+        raise PermissionError(13, "not here")
+
+    log.take(*answered(1))
+    monkeypatch.setattr(Path, "replace", refuse)
+    log.take(*answered(3))
+    log.take(*answered(3))
+    log.start()
+    log.close()
+    assert log.counts == {"written": 1, "dropped": 6}
+    assert "not here" in caplog.text
+    assert len(others) == 2
+    for other in others:
+        os.close(other)  # raises where someone has closed it already
 
 
 def test_a_log_that_cannot_be_written_refuses_to_start(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
 from touchstone_rewards.reward_server.models import batcher as batcher_module
-from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits
+from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
 from touchstone_rewards.reward_server.models.thread import OutOfMemory, Prepared, choose
 
 
@@ -410,3 +410,59 @@ def test_a_batch_holds_the_first_and_keeps_to_the_budget(
 
 def test_padded_batches_take_the_nearest_in_length() -> None:
     assert choose([100, 10, 95, 500, 102, 98], 450, pads=True) == [0, 2, 4, 5]
+
+
+async def test_a_model_that_is_stopped_while_it_loads_keeps_no_one_waiting() -> None:
+    begun, finish, model = threading.Event(), threading.Event(), Lengths()
+
+    def load() -> Lengths:
+        begun.set()
+        assert finish.wait(20)
+        return model
+
+    batcher = Batcher("lengths", load, BatchLimits())
+    starting = asyncio.create_task(batcher.start())
+    await until(begun.is_set)
+    async with asyncio.timeout(5):
+        await batcher.stop()
+        with pytest.raises(GivenUp, match="stopped while it loaded"):
+            await starting
+    finish.set()
+    await until(lambda: model.closed)
+    assert batcher.model is None
+    await batcher.start()
+    assert await batcher.run(["abc"], give_up_at=never()) == [3]
+    await batcher.stop()
+
+
+async def test_no_caller_is_let_in_before_what_is_to_come_before() -> None:
+    batcher = Batcher("lengths", Lengths, BatchLimits())
+    seen: list[str | None] = []
+    await batcher.start(lambda: seen.append(batcher.not_ready_reason))
+    assert seen == ["model lengths is not loaded"]
+    assert batcher.not_ready_reason is None
+    await batcher.stop()
+
+    def refuse() -> None:
+        raise ValueError("not this one")
+
+    with pytest.raises(ValueError, match="not this one"):
+        await batcher.start(refuse)
+    assert batcher.not_ready_reason == "model lengths is not loaded"
+    await batcher.start()
+    assert await batcher.run(["abc"], give_up_at=never()) == [3]
+    await batcher.stop()
+
+
+async def test_a_second_start_waits_for_the_first() -> None:
+    loads: list[int] = []
+
+    def load() -> Lengths:
+        loads.append(1)
+        return Lengths()
+
+    batcher = Batcher("lengths", load, BatchLimits())
+    await asyncio.gather(batcher.start(), batcher.start())
+    await batcher.start()
+    assert len(loads) == 1
+    await batcher.stop()

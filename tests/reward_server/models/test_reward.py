@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tests.reward_server.models import tiny
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.models.files import folder_digest
 from touchstone_rewards.reward_server.models.hardware import memory_errors
 from touchstone_rewards.reward_server.models.reward import RewardModel
 from touchstone_rewards.reward_server.models.text import Text, Tokens
@@ -180,6 +183,16 @@ def test_a_chat_template_brings_its_own_bos_and_none_is_doubled(
         assert isinstance(tokens, Tokens)
         assert tokens.ids.count(bos) == 1
     assert text == with_bos
+
+
+def test_thousands_of_leading_bos_tokens_come_to_one(folders: Callable[[str], Path]) -> None:
+    plain = load(folders("classifier"), template="plain", truncation="right")
+    [many] = plain.reader.read([Text("<bos> " * 5000 + "Tell me", " one two")])
+    [one] = plain.reader.read([Text("Tell me", " one two")])
+    assert many == one
+    [alone] = plain.reader.read([Text("<bos> " * 5000, "")])
+    assert isinstance(alone, Tokens)
+    assert alone.ids == [1]
 
 
 def test_a_chat_prompt_keeps_its_turns(folders: Callable[[str], Path]) -> None:
@@ -356,8 +369,55 @@ def test_the_digest_follows_what_a_score_depends_on(tmp_path: Path) -> None:
     first = digest()
     assert digest(name="other", batch_tokens=64, threads=2) == first
     assert len({first, digest(dtype="bfloat16"), digest(truncation="left")}) == 3
+    layouts = {digest(layout=layout, dtype="bfloat16") for layout in ("packed", "padded", "auto")}
+    assert len(layouts) == 3  # in bf16 they score differently
     tiny.classifier(folder, rms_norm_eps=1e-3)
     assert digest() != first
+
+
+def test_the_digest_does_not_follow_what_else_lies_in_the_folder(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path / "model")
+    digest = folder_digest(folder)
+    older = tiny.classifier(folder / "checkpoint-500", rms_norm_eps=1e-3)
+    for name in ("run.json", "trainer_state.json", "generation_config.json", "notes.txt"):
+        (folder / name).write_text("{}")
+    (folder / "model_code.py").write_text("")
+    assert folder_digest(folder) == digest
+    shutil.rmtree(older)
+    (folder / "run.json").unlink()
+    assert folder_digest(folder) == digest
+    assert folder_digest(folder, code=True) != digest
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+        *("model.safetensors", "adapter_config.json", "spiece.model", "1_Dense/model.safetensors"),
+    ],
+)
+def test_the_digest_follows_each_file_that_a_score_depends_on(tmp_path: Path, name: str) -> None:
+    (tmp_path / "1_Dense").mkdir()
+    (tmp_path / "modules.json").write_text('[{"path": ""}, {"path": "1_Dense"}]')
+    found = {folder_digest(tmp_path)}
+    for content in ("{}", '{"a": 1}'):
+        (tmp_path / name).write_text(content)
+        found.add(folder_digest(tmp_path))
+    assert len(found) == 3
+
+
+def test_the_layout_is_chosen_without_a_clock(folders: Callable[[str], Path]) -> None:
+    model = load(folders("classifier"))
+    packed = model.scores
+
+    def slow_when_packed(ids: Any, layout: str) -> torch.Tensor:
+        if layout == "packed":
+            time.sleep(0.2)
+        return packed(ids, layout)
+
+    model.scores = slow_when_packed  # type: ignore[method-assign]
+    model.check_parity(["packed", "padded"])
+    assert model.parity.layout == "packed"
 
 
 @pytest.mark.gpu

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
@@ -82,3 +84,38 @@ def test_a_replica_killed_under_load_loses_nothing(cluster: LiveServer, deployme
     os.kill(victims[0].pid, signal.SIGKILL)
     caller.join()
     assert [result.reward for result in found] == [float(i % 2 == 0) for i in range(SAMPLES)]
+
+
+def test_without_a_replica_calls_end_at_their_deadline_and_the_app_is_not_ready(
+    cluster: LiveServer,
+) -> None:
+    def ready() -> int:
+        return httpx2.get(f"{cluster.url}/ready", timeout=10).status_code
+
+    for victim in replicas(cluster, "scorer:math"):
+        os.kill(victim.pid, signal.SIGKILL)
+    sample = {"id": "1", "response": "\\boxed{4}", "ground_truth": "4"}
+    body = {"profile": "math", "samples": [sample], "deadline_ms": 300}
+    began = time.monotonic()
+    answer = httpx2.post(f"{cluster.url}/score", json=body, timeout=60)
+    assert answer.status_code == 504, answer.text
+    assert answer.json()["error"]["code"] == "request_deadline"
+    assert time.monotonic() - began < 30  # it had none at all
+    wait_for(lambda: ready() == 503)
+    wait_for(lambda: ready() == 200)
+    answer = httpx2.post(f"{cluster.url}/score", json=body | {"deadline_ms": 60_000}, timeout=60)
+    assert answer.json()["results"][0]["reward"] == 1.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < give_up_at, "this never came about"
+        time.sleep(0.2)
+
+
+def test_replicas_that_find_no_place_are_refused_at_the_start(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path / "log", "--cluster", "--workers", "100000").start(wait=False)
+    assert live.process is not None
+    assert live.process.wait(START_S) == 2
+    assert "set workers or cluster_min_replicas lower" in live.log.read_text()

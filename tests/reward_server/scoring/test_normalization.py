@@ -100,11 +100,45 @@ def test_a_reward_that_is_null_stays_null_and_is_not_counted(tmp_path: Path) -> 
 def test_a_changed_profile_begins_anew(tmp_path: Path) -> None:
     normalizers = Normalizers(tmp_path)
     normalizers.apply(profile(), [result(2.0)], learn=True)
-    normalizers.save(normalizers.unsaved())
+    normalizers.save(normalizers.unsaved({"mine": profile()}))
     again = Normalizers(tmp_path)
     again.load({"mine": profile()})
     assert again.of(profile()).count == 1
     assert again.of(profile(clip=[0, 1])).count == 0
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_request_that_was_in_flight_across_a_reload_wipes_nothing(
+    tmp_path: Path, learn: bool
+) -> None:
+    normalizers, old, new = Normalizers(tmp_path), profile(), profile(clip=[0, 1])
+    normalizers.apply(old, [result(1.0)], learn=True)
+    normalizers.apply(new, [result(2.0)] * 5000, learn=True)
+    normalizers.apply(old, [result(3.0)], learn=learn)
+    assert normalizers.of(new).count == 5000
+    assert normalizers.of(old).count == 1 + learn
+    normalizers.save(normalizers.unsaved({"mine": new}))
+    again = Normalizers(tmp_path)
+    again.load({"mine": new})
+    assert (again.of(new).count, again.of(old).count) == (5000, 0)
+
+
+def test_evaluation_alone_leaves_no_numbers_behind(tmp_path: Path) -> None:
+    normalizers = Normalizers(tmp_path)
+    normalizers.apply(profile(), [result(2.0)], learn=False)
+    assert not normalizers.running
+    assert not normalizers.unsaved({"mine": profile()})
+
+
+def test_a_reload_does_not_put_older_numbers_from_disk_over_those_in_memory(
+    tmp_path: Path,
+) -> None:
+    normalizers, old, new = Normalizers(tmp_path), profile(), profile(clip=[0, 1])
+    normalizers.apply(old, [result(2.0)], learn=True)
+    normalizers.save(normalizers.unsaved({"mine": old}))
+    normalizers.apply(old, [result(2.0)], learn=True)
+    normalizers.load({"mine": new})
+    assert normalizers.of(old).count == 2
 
 
 def test_numbers_that_cannot_be_read_refuse_to_start(tmp_path: Path) -> None:

@@ -6,17 +6,26 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from touchstone_rewards.reward_server.live_server import LiveServer
-from touchstone_rewards.reward_server.profiles import load_profiles
-from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig, load_profiles
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
 from touchstone_rewards.reward_server.scoring.engine import create_engine
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.watching.background import attach, running
+from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
+from touchstone_rewards.reward_server.watching.shadow import Shadows
 
 LIVE = "scorers: {math: {}}\nshadow: strict\n"
 STRICT = "scorers: {math: {config: {rounding: exact, answer_from: [boxed]}}}\n"
@@ -90,7 +99,7 @@ async def test_the_last_disagreements_are_kept_whole(tmp_path: Path) -> None:
 async def test_what_a_shadow_is_too_late_for_is_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("touchstone_rewards.reward_server.watching.shadow.MAX_WAITING", 3000)
+    monkeypatch.setattr("touchstone_rewards.reward_server.watching.shadow.MAX_WAITING_BYTES", 3000)
     write(tmp_path, mine="scorers: {dummy: {}}\nshadow: dummy\n")
     metrics, settings = Metrics(), load_settings(overrides={"workers": 1})
     engine = create_engine(load_profiles([tmp_path]), settings, metrics)
@@ -100,6 +109,66 @@ async def test_what_a_shadow_is_too_late_for_is_dropped_and_counted(
         await engine.score(ScoreRequest([Sample("a", "x"), Sample("b", "y")], "mine"))
     await engine.stop()
     assert background.shadows.infos["mine"].dropped == 4
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "p" * 4000},
+        {"prompt": [Message("user", "p" * 2000)] * 2},
+        {"ground_truth": ["t" * 2000, "u" * 2000]},
+        {"metadata": {"a": {"b": ["m" * 4000]}}},
+        {"signals": {"entropy": [0.5] * 600}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_sample_weighs_all_that_it_holds(fields: dict[str, Any]) -> None:
+    few, many = (held_bytes([Sample("1", "x", **f)]) for f in ({}, fields))
+    assert many - few > 3900
+
+
+def test_counting_ends_where_it_is_too_much_already() -> None:
+    samples = [Sample(str(at), "x" * 1000, "p" * 1000) for at in range(1000)]
+    assert 50_000 < held_bytes(samples, most=50_000) < 60_000
+
+
+def test_long_prompts_are_not_queued_without_bound() -> None:
+    profile = Profile("mine", ProfileConfig(scorers={"dummy": {}}, shadow="other"))  # type: ignore
+    waiting = Shadows({"mine": profile}, never, lambda: True)
+    for _ in range(1000):  # 200 MB
+        waiting.take(*answered("p" * 200_000))
+    assert waiting.infos["mine"].dropped >= 800
+
+
+async def never(_: ScoreRequest) -> ScoreResponse:
+    raise AssertionError
+
+
+def answered(prompt: str) -> tuple[ScoreRequest, ScoreResponse]:
+    result = SampleResult("1", "ok", 1.0, {})
+    return ScoreRequest([Sample("1", "x", prompt)], "mine"), ScoreResponse([result], "mine", "f", 1)
+
+
+async def test_disagreements_over_large_samples_are_kept_within_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("touchstone_rewards.reward_server.watching.shadow.KEPT_BYTES", 50_000)
+    profile = Profile("mine", ProfileConfig(scorers={"dummy": {}}, shadow="other"))  # type: ignore
+
+    async def disagree(asked: ScoreRequest) -> ScoreResponse:
+        results = [SampleResult(each.id, "ok", 0.0, {}) for each in asked.samples]
+        return ScoreResponse(results, "other", "f", 1)
+
+    shadows = Shadows({"mine": profile}, disagree, lambda: True)
+    for _ in range(20):
+        shadows.take(*answered("p" * 10_000))
+    comparing = asyncio.create_task(shadows.run())
+    async with asyncio.timeout(10):
+        while shadows.infos.get("mine") is None or shadows.infos["mine"].samples < 20:
+            await asyncio.sleep(0.01)
+    comparing.cancel()
+    assert shadows.infos["mine"].disagreements == 20
+    assert len(shadows.disagreements) == 4
 
 
 def test_a_shadow_that_dies_of_every_sample_touches_no_reward(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from torch import distributed
 
+from touchstone_rewards.clients import Sample, protocol
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.data.kept_samples import (
     KeptSample,
@@ -87,6 +91,19 @@ def test_a_reward_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         SampleWriter(tmp_path).write_batch(1, [replace(SAMPLE, reward=float("nan"))])
     assert not step_files(tmp_path)
+
+
+def test_what_json_cannot_carry_is_kept_as_the_client_sends_it(tmp_path: Path) -> None:
+    signals = {"entropy": float("nan"), "kl": [0.5, float("inf")]}
+    metadata = {"made": date(2026, 11, 30), "at": [Decimal("1.5")], "n": {1: float("-inf")}}
+    SampleWriter(tmp_path).write_batch(1, [replace(SAMPLE, signals=signals, metadata=metadata)])
+    [kept] = read_samples(tmp_path)
+    sent = Sample("a", "x", signals=signals, metadata=metadata)  # type: ignore[arg-type]
+    [encoded] = protocol.encode([sent])
+    carried = json.loads(encoded.json)
+    assert (kept.signals, kept.metadata) == (carried["signals"], carried["metadata"])
+    assert kept.signals == {"entropy": None, "kl": [0.5, None]}
+    assert kept.metadata == {"made": "2026-11-30", "at": ["1.5"], "n": {"1": None}}
 
 
 def _write_as_rank(rank: int, port: int, folder: Path) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer, GenerationConfig
 
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.evaluation.generated import GENERATED, append_batch, open_generated
+from touchstone_rewards.trainer.evaluation.generated import (
+    GENERATED,
+    append_batch,
+    identity,
+    open_generated,
+)
 from touchstone_rewards.trainer.evaluation.generation import (
     Generation,
     Prompt,
     cut,
     generate,
+    own_config,
     plan_batches,
 )
 from touchstone_rewards.trainer.toy.arithmetic import Problem, plain_response
@@ -102,6 +110,39 @@ def test_of_a_long_prompt_the_last_tokens_are_kept(
     )
 
 
+def test_the_folders_generation_config_does_not_change_a_response(
+    tiny_model: Path, problems: list[Problem], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "model"
+    shutil.copytree(tiny_model, own)
+    path = own / "generation_config.json"
+    said = json.loads(path.read_text()) if path.is_file() else {}
+    said |= {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 12}
+    said |= {"do_sample": True, "top_k": 3, "temperature": 0.3}
+    path.write_text(json.dumps(said))
+    prompts: list[Prompt] = [problem.prompt for problem in problems[:8]]
+    for settings in (
+        Generation(max_new_tokens=16),
+        Generation(max_new_tokens=16, temperature=1.5, num_samples=2),
+    ):
+        plain = responses_of(tiny_model, prompts, settings)
+        capsys.readouterr()
+        assert responses_of(own, prompts, settings) == plain
+        told = " ".join(capsys.readouterr().err.split())
+        assert "end tokens: " in told
+        assert "not used: " in told
+        assert "repetition_penalty 5.0" in told
+
+
+def test_the_end_tokens_are_those_of_the_folder_and_of_the_tokenizer(tiny_model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    config, said = own_config(GenerationConfig(eos_token_id=[5, 3], max_length=7), tokenizer)
+    assert config.eos_token_id == sorted({3, 5, tokenizer.eos_token_id})
+    assert config.pad_token_id == tokenizer.pad_token_id
+    assert config.max_length is None or config.max_length == GenerationConfig().max_length
+    assert "max_length 7" in said
+
+
 def test_a_chat_needs_a_template_and_takes_the_one_that_is_named(tiny_model: Path) -> None:
     chat: list[Prompt] = [[{"role": "user", "content": "1+1="}]]
     as_text = "<|im_start|>user\n1+1=<|im_end|>\n<|im_start|>assistant\n"
@@ -177,3 +218,23 @@ def test_responses_of_two_evaluations_are_never_mixed(tmp_path: Path) -> None:
     append_batch(tmp_path, 0, [["a"]])
     with pytest.raises(InputError, match="another seed: choose another output"):
         open_generated(tmp_path, {"seed": 2, "model": "m"})
+
+
+def test_an_evaluation_whose_chat_template_or_tokenizer_changed_is_another(tmp_path: Path) -> None:
+    model, template = tmp_path / "model", tmp_path / "chat.jinja"
+    model.mkdir()
+    for path in (template, model / "tokenizer_config.json", model / "model.safetensors"):
+        path.write_text("one")
+    there = identity(str(model), ["?"], str(template))
+    open_generated(tmp_path / "out", there)
+    append_batch(tmp_path / "out", 0, [["!"]])
+    (model / "run.json").write_text("{}")
+    (model / "checkpoint-2").mkdir()
+    assert identity(str(model), ["?"], str(template)) == there
+    template.write_text("two")
+    with pytest.raises(InputError, match="with another content_of_chat_template:"):
+        open_generated(tmp_path / "out", identity(str(model), ["?"], str(template)))
+    template.write_text("one")
+    (model / "tokenizer_config.json").write_text("two")
+    with pytest.raises(InputError, match="with another config_and_tokenizer:"):
+        open_generated(tmp_path / "out", identity(str(model), ["?"], str(template)))

@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from tests.trainer.conftest import GrpoFlags
 from tests.trainer.grpo.test_fields import (
@@ -29,7 +30,9 @@ from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.refill import other_rows, rows_of_groups, with_groups
 from touchstone_rewards.trainer.grpo.sampler import (
     Record,
+    SeededEachEpoch,
     kept_rows,
+    mixed_seed,
     records_of,
     rows_of_epoch,
     weight_of,
@@ -78,6 +81,27 @@ def test_an_epoch_is_as_long_as_ever_and_a_rollout_has_each_row_once() -> None:
 def test_where_too_few_rows_are_left_the_least_hopeless_come_back() -> None:
     records = [Record(1.0, 40), Record(0.0, 30), Record(0.0, 35), None]
     assert kept_rows(records, 2, 0.5, seeded()).tolist() == [1, 3]
+
+
+def test_no_seed_and_epoch_have_the_order_of_others() -> None:
+    pairs = [(seed, epoch) for seed in range(20) for epoch in range(20)]
+    assert len({mixed_seed(*pair) for pair in pairs}) == 400
+    assert mixed_seed(0, 1) != mixed_seed(1, 0)
+    assert mixed_seed(0, 1) == mixed_seed(0, 1)
+    orders = {
+        (seed, epoch): torch.randperm(50, generator=seeded(mixed_seed(seed, epoch))).tolist()
+        for seed, epoch in ((0, 1), (1, 0))
+    }
+    assert orders[0, 1] != orders[1, 0]
+
+
+def test_each_epochs_order_is_drawn_from_seed_and_epoch_both() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = RepeatSampler(list(range(30)), mini_repeat_count=1, shuffle=True, seed=seed)
+        return list(SeededEachEpoch(sampler, seed, lambda: epoch))
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(1, 0)
 
 
 def test_the_weight_of_a_row_is_p_times_one_minus_p() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags
-from touchstone_rewards.reward_server.live_server import LiveServer
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.grpo.open_rollout import OpenRollout, load, path_of, save
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo.open_rollout import (
+    OpenRollout,
+    load,
+    path_of,
+    refuse_part,
+    save,
+)
 
 TIMES = ("runtime", "per_second", "flos", "rewards_wait_s", "step_time", "mfu", "tokens")
 # Rollouts of 2 x 4 responses in two micro-batches, used for three epochs: three updates each.
@@ -78,6 +89,56 @@ def test_a_rollout_comes_back_as_it_was(tmp_path: Path) -> None:
         assert after.keys() == {"a", "count"}
         assert all(torch.equal(before[name], cast(Any, value)) for name, value in after.items())
     assert load(tmp_path / "y", torch.device("cpu")) is None
+
+
+def test_a_rollout_says_how_many_processes_have_a_part_of_it(tmp_path: Path) -> None:
+    save(tmp_path / "x", OpenRollout([{"a": torch.zeros(1)}], 5, False, ranks=4))
+    back = load(tmp_path / "x", torch.device("cpu"))
+    assert back is not None
+    assert back.ranks == 4
+    assert load(tmp_path / "x", torch.device("cpu", 0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("saved", "refused"),
+    [
+        ([None, None], False),  # between two rollouts
+        ([2, 2], False),
+        ([0, 0], False),  # by an older version, which did not say
+        ([2, 2, None], True),  # more go on
+        ([4, 4], True),  # fewer go on
+        ([2, None], True),  # one does not see its file
+        ([0, None], True),
+    ],
+)
+def test_a_part_of_a_rollout_is_not_gone_on_with(saved: list[int | None], refused: bool) -> None:
+    if not refused:
+        refuse_part(saved, "checkpoint-4")
+        return
+    with pytest.raises(InputError, match="checkpoint-4 was saved inside a rollout by") as said:
+        refuse_part(saved, "checkpoint-4")
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.slow
+def test_two_processes_refuse_what_one_saved_inside_a_rollout(
+    server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
+) -> None:
+    fields = {**INSIDE, "save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    assert main(["grpo", *grpo_flags(server.url, **fields)]) == 0
+    again = f"--resume_from_checkpoint={tmp_path / 'run' / 'checkpoint-2'}"
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    words = ["grpo", *grpo_flags(server.url, **{**fields, "max_steps": 8}), again]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "touchstone_rewards.trainer", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "was saved inside a rollout by 1 processes" in done.stderr, done.stderr[-3000:]
 
 
 def test_what_is_no_tensor_is_not_left_out_in_silence(tmp_path: Path) -> None:

@@ -333,3 +333,49 @@ def test_samples_that_tell_no_epoch_need_steps_per_epoch(
     (folder / "samples_step_1.jsonl").write_text('{"id": "q", "reward": 1}\n')
     assert main(["lim", f"--samples={folder}", f"--output={tmp_path / 'o'}"]) == 2
     assert "give --steps_per_epoch" in capsys.readouterr().err
+
+
+def selected(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "selected.jsonl").open()]
+
+
+def test_scores_of_prompts_with_unicode_line_ends_are_read(tmp_path: Path) -> None:
+    prompts = ["one\u2028line", "form\x0cfeed", "next\x85line"]
+    lines = [json.dumps({"prompt": p, "score": 0.9}, ensure_ascii=False) for p in prompts]
+    (tmp_path / "scores.jsonl").write_text("\n".join(lines).replace("\x0c", "\\f"))
+    flags = [f"--scores={tmp_path / 'scores.jsonl'}", f"--output={tmp_path / 'out'}"]
+    assert main(["lim", *flags]) == 0
+    assert [row["prompt"] for row in selected(tmp_path / "out")] == prompts
+
+
+@pytest.mark.parametrize("column", ["id", "prompt"])
+def test_white_space_around_what_names_a_row_does_not_lose_it(tmp_path: Path, column: str) -> None:
+    names = [" a", "b ", "c"]
+    rows = [{"id": str(at), "prompt": f"q{at}"} | {column: name} for at, name in enumerate(names)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    samples = [
+        {"reward": reward, "step": step + 1, "epoch": step} for step, reward in enumerate((0, 1))
+    ]
+    folder = tmp_path / "store"
+    written = [{"group": name, "id": f"{name}/0", **each} for name in names for each in samples]
+    write_samples(folder, written)
+    flags = ["--method=random", "--keep=3", f"--dataset={tmp_path / 'rows.jsonl'}"]
+    assert main(["lim", f"--samples={folder}", f"--output={tmp_path / 'out'}", *flags]) == 0
+    assert [row[column] for row in selected(tmp_path / "out")] == names
+
+
+def test_ids_that_differ_in_white_space_alone_are_two_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "n": 1}\n{"id": "a ", "n": 2}\n')
+    (tmp_path / "scores.jsonl").write_text('{"id": "a ", "score": 1}\n{"id": "a", "score": 0}\n')
+    flags = [f"--scores={tmp_path / 'scores.jsonl'}", f"--dataset={tmp_path / 'rows.jsonl'}"]
+    assert main(["lim", *flags, "--threshold=0.5", f"--output={tmp_path / 'out'}"]) == 0
+    assert [row["n"] for row in selected(tmp_path / "out")] == [2]
+
+
+def test_a_store_that_counts_its_steps_from_0_loses_none_of_them(tmp_path: Path) -> None:
+    for step in range(4):
+        rows = [{"prompt": "q", "reward": float(step)}]
+        (tmp_path / f"step_{step}.json").write_text(json.dumps(rows))
+    table = read_table(tmp_path, steps_per_epoch=2)
+    assert table.samples == 4
+    assert table.reward.tolist() == [[0.5, 2.5]]

@@ -106,7 +106,7 @@ def test_a_text_is_embedded_once_for_all_parts_and_samples(
 
 
 def _packed(self: Embedder, layouts: Sequence[str]) -> None:
-    self.parity = Parity(layouts[0], drift=0.0, tolerance=0.0, seconds=0.0)
+    self.parity = Parity(layouts[0], drift=0.0, tolerance=0.0)
 
 
 def test_without_the_neural_extra_the_server_loads_and_the_story_profile_says_what_is_missing() -> (

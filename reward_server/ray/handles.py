@@ -1,0 +1,262 @@
+"""The app's side of the handles: workers and models that stand in replicas elsewhere.
+
+In: samples or inputs, and a deadline. Out: one answer each, from whichever replica has room, by the
+deadline at the latest. A call that is no longer wanted is called back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from ray.exceptions import RayActorError  # pyright: ignore[reportMissingImports]
+from ray.serve.handle import DeploymentHandle  # pyright: ignore[reportMissingImports]
+
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.models.batcher import Batcher
+from touchstone_rewards.reward_server.models.config import ModelConfig
+from touchstone_rewards.reward_server.models.thread import BatchStats
+from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scoring.engine import together
+from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker
+
+# Samples of one call of a handle: enough to pay for the call, few enough to spread over replicas.
+CALL_SAMPLES = 64
+TRIES = 3
+# A replica answers at its deadline with what it has; so much longer is waited for that.
+GRACE_S = 0.25
+STATUS_EVERY_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+_LATE = sample_error(
+    "deadline_exceeded", "the request's deadline passed before a replica's answer", retryable=True
+)
+_LOST = sample_error(
+    "worker_lost", f"{TRIES} replicas in a row ended while they had this sample", retryable=True
+)
+
+
+class TooLate(Exception):
+    """No replica answered before the deadline."""
+
+
+class Deadline(NamedTuple):
+    """Seconds left when a call was sent, at this wall clock's time; None for no deadline.
+
+    The time that it waits for a replica is taken off. Clocks of two nodes that are so far apart
+    that this would be more than all of it are not believed.
+    """
+
+    left_s: float | None
+    sent_at: float
+
+    def here(self) -> float | None:
+        """When it is over, in this event loop's time."""
+        if self.left_s is None:
+            return None
+        waited_s = time.time() - self.sent_at
+        left_s = self.left_s - waited_s if 0 <= waited_s < self.left_s else self.left_s
+        return asyncio.get_running_loop().time() + left_s
+
+
+class Running:
+    """How many replicas of each deployment run, by what Serve says now and then."""
+
+    def __init__(self, ask: Callable[[], Mapping[str, int]]) -> None:
+        self.counts: Mapping[str, int] = {}
+        self._ask = ask
+
+    async def watch(self) -> None:
+        """Ask again and again, until cancelled."""
+        while True:
+            try:
+                self.counts = await asyncio.to_thread(self._ask)
+            except Exception as error:  # noqa: BLE001  Serve's own; it may be back a moment later
+                logger.warning("Ray Serve does not say which replicas run: %s", error)
+            await asyncio.sleep(STATUS_EVERY_S)
+
+    def none_of(self, deployment: str) -> bool:
+        """Is it known that no replica of this deployment runs?"""
+        return self.counts.get(deployment) == 0
+
+
+class RemotePool:
+    """A `WorkerPool` whose workers stand behind handles, by the name of their scorer."""
+
+    def __init__(
+        self,
+        specs: Mapping[str, ScorerSpec],
+        handles: Mapping[str, DeploymentHandle],
+        running: Running | None = None,
+    ) -> None:
+        self.handles = {key: handles[spec.name] for key, spec in specs.items()}
+        self.restarts: Counter[str] = Counter()
+        self.pending = 0
+        self._names = {scorer_deployment(spec.name) for spec in specs.values()}
+        self._running = running or Running(dict)
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> int:
+        """How many scorers have replicas; 0, not ready, where one of them has none."""
+        if self._watcher is None or any(map(self._running.none_of, self._names)):
+            return 0
+        return len(self._names) or 1
+
+    async def start(self) -> None:
+        # Serve had every replica ready before this one.
+        self._watcher = asyncio.create_task(self._running.watch())
+
+    async def stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._watcher = None
+
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Nothing, for what was deployed: which scorers have replicas is settled then.
+
+        Raises:
+            ConfigError: there is one without.
+        """
+        if missing := [key for key in scorers if key not in self.handles]:
+            raise _not_deployed(f"scorer {', '.join(missing)}")
+
+    async def score(
+        self,
+        scorer: str,
+        samples: Sequence[Sample],
+        *,
+        explain: bool = False,
+        give_up_at: float | None = None,
+        on_score: Callable[[int, Score], None] | None = None,
+        after_s: float = 0.0,
+    ) -> list[Score]:
+        """One score a sample, in their order."""
+        score = self.handles[scorer].score
+        parts = [samples[i : i + CALL_SAMPLES] for i in range(0, len(samples), CALL_SAMPLES)]
+
+        async def part_scores(part: Sequence[Sample]) -> list[Score]:
+            try:
+                found = await called(
+                    lambda: score.remote(scorer, part, explain, _deadline(give_up_at), after_s),
+                    give_up_at,
+                )
+            except TooLate:
+                return [Score(error=_LATE)] * len(part)
+            return [Score(error=_LOST)] * len(part) if found is None else found
+
+        self.pending += len(samples)
+        try:
+            found = await together([part_scores(part) for part in parts])
+        finally:
+            self.pending -= len(samples)
+        scores = [one for part in found for one in part]
+        for place, one in enumerate(scores if on_score else ()):
+            assert on_score is not None
+            on_score(place, one)
+        return scores
+
+
+class RemoteBatcher:
+    """A `Batcher` whose model stands behind a handle."""
+
+    exchangeable = False
+
+    def __init__(self, name: str, handle: DeploymentHandle, running: Running) -> None:
+        self.name = name
+        self.handle = handle
+        self.stats = BatchStats()
+        self.pending = 0
+        self.model = None
+        self._running = running
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why it could not answer now, or None."""
+        gone = self._running.none_of(model_deployment(self.name))
+        return f"no replica of model {self.name} runs; one is being started" if gone else None
+
+    async def start(self) -> None:
+        """Nothing: Serve had a replica ready before this one."""
+
+    async def stop(self) -> None:
+        """Nothing: the replica is Serve's."""
+
+    async def run(
+        self, inputs: Sequence[Any], *, give_up_at: float | None, priority: Priority
+    ) -> list[Any]:
+        """One answer an input, in their order."""
+        self.pending += len(inputs)
+        try:
+            found: list[Any | SampleError] | None = await called(
+                lambda: self.handle.run.remote(list(inputs), _deadline(give_up_at), priority),
+                give_up_at,
+            )
+        except TooLate:
+            return [_LATE] * len(inputs)
+        finally:
+            self.pending -= len(inputs)
+        return [_LOST] * len(inputs) if found is None else found
+
+
+def remote_batchers(
+    handles: Mapping[str, DeploymentHandle], running: Running | None = None
+) -> BatcherMaker:
+    """Makes the batcher of a model that was deployed, as long as its config is the deployed one."""
+    replicas = running or Running(dict)
+    deployed: dict[str, ModelConfig] = {}
+
+    def make(config: ModelConfig) -> Batcher:
+        if config.label not in handles or deployed.setdefault(config.label, config) != config:
+            raise _not_deployed(f"model {config.label!r}")
+        return cast(Batcher, RemoteBatcher(config.label, handles[config.label], replicas))
+
+    return make
+
+
+def _not_deployed(what: str) -> ConfigError:
+    return ConfigError(f"the cluster has no replica of {what} with this config; deploy it again")
+
+
+async def called(call: Callable[[], Any], give_up_at: float | None) -> Any:
+    """What a call of a handle comes to; tried again where its replica died, None after `TRIES`.
+
+    A call that is given up or cancelled is called back, whether a replica has it yet or not.
+
+    Raises:
+        TooLate: there is no answer by `give_up_at`.
+    """
+    over = None if give_up_at is None else give_up_at + GRACE_S
+    try:
+        async with asyncio.timeout_at(over):
+            for attempt in range(TRIES):
+                response = call()
+                try:
+                    return await response
+                except RayActorError:
+                    await asyncio.sleep(0.1 * 2**attempt)
+                except asyncio.CancelledError:
+                    response.cancel()
+                    raise
+    except TimeoutError as error:
+        raise TooLate from error
+    return None
+
+
+def _deadline(give_up_at: float | None) -> Deadline:
+    left_s = None if give_up_at is None else give_up_at - asyncio.get_running_loop().time()
+    return Deadline(left_s, time.time())
+
+
+def scorer_deployment(name: str) -> str:
+    return f"scorer:{name}"
+
+
+def model_deployment(label: str) -> str:
+    return f"model:{label}"

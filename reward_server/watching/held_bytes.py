@@ -1,0 +1,66 @@
+"""How much memory samples and results hold while they wait to be looked at. Pure.
+
+In: samples, results. Out: bytes, of everything in them: prompts, ground truths, signals, metadata
+and explanations as well as responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from sys import getsizeof
+from typing import Any
+
+from msgspec import Struct
+
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+
+# The structs of a sample and its result, their empty containers, id and numbers.
+SAMPLE_BYTES = 1024
+
+
+def held_bytes(
+    samples: Sequence[Sample], results: Sequence[SampleResult] = (), most: float = float("inf")
+) -> int:
+    """Return the bytes that these hold, or what was counted when it came to more than `most`.
+
+    >>> held_bytes([Sample("1", "x" * 5000, "y" * 7000)]) - SAMPLE_BYTES > 12_000
+    True
+    """
+    total = 0
+    for sample in samples:
+        total += SAMPLE_BYTES + getsizeof(sample.response)
+        if sample.prompt is not None:
+            total += _bytes_of(sample.prompt, most - total)
+        for other in (sample.ground_truth, sample.signals, sample.metadata):
+            if other:
+                total += _bytes_of(other, most - total)
+        if total > most:
+            return total
+    for result in results:
+        if result.explanation:
+            total += _bytes_of(result.explanation, most - total)
+            if total > most:
+                return total
+    return total
+
+
+def _bytes_of(value: Any, most: float) -> int:
+    """Of a value and all that it holds. No recursion: a caller may nest as deep as JSON may."""
+    if isinstance(value, str):
+        return getsizeof(value)
+    total, waiting = 0, [value]
+    while waiting and total <= most:
+        one = waiting.pop()
+        total += getsizeof(one)
+        waiting.extend(_parts_of(one))
+    return total
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, Struct):
+        return [getattr(value, name) for name in value.__struct_fields__]
+    return ()

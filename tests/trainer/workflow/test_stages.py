@@ -1,0 +1,123 @@
+"""A stage goes on only with what it was begun with, whenever it was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.toy.word_problems import make_word_problems
+from touchstone_rewards.trainer.workflow import stages
+from touchstone_rewards.trainer.workflow.inputs import inputs_of
+from touchstone_rewards.trainer.workflow.stages import Stage, mark_done, run_stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    for name in ("rows.jsonl", "truths.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_text("weights")
+    fields: dict[str, Any] = {
+        "model_name_or_path": str(base),
+        "dataset_name": str(tmp_path / "rows.jsonl"),
+        "learning_rate": 1e-5,
+        "limr": {"ground_truth_dataset": str(tmp_path / "truths.jsonl"), "reward_correct": 1.0},
+    }
+    return Stage("1_ppo", "ppo", fields, makes=("model.safetensors",))
+
+
+@pytest.fixture
+def killed(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The output of a stage that was killed while it trained."""
+
+    def interrupted(stage: Stage, words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "run_here", interrupted)
+    output = tmp_path / "out"
+    output.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(output, stage)
+    (output / "1_ppo" / "checkpoint-4").mkdir()
+
+    def whole(stage: Stage, words: list[str]) -> int:
+        (output / stage.name / "model.safetensors").write_text("trained")
+        return 0
+
+    monkeypatch.setattr(stages, "run_here", whole)
+    return output
+
+
+def test_a_killed_stage_goes_on_with_the_same_settings(killed: Path, stage: Stage) -> None:
+    folder = run_stage(killed, stage)
+    assert (folder / "checkpoint-4").is_dir()
+    assert (folder / "done.json").is_file()
+    run_stage(killed, stage)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"learning_rate": 1e-4}, r"\(learning_rate\)"),
+        ({"limr": {"reward_correct": 2.0}}, r"\(limr, content of limr.ground_truth_dataset\)"),
+        ({"new": 1}, r"\(new\)"),
+        ("rows.jsonl", r"\(content of dataset_name\)"),
+        ("truths.jsonl", r"\(content of limr.ground_truth_dataset\)"),
+        ("base/model.safetensors", r"\(content of model_name_or_path\)"),
+        ("base/tokenizer.json", r"\(content of model_name_or_path\)"),
+    ],
+)
+def test_a_stage_that_is_edited_is_refused_by_name(
+    killed: Path, stage: Stage, change: dict[str, Any] | str, said: str, complete: bool
+) -> None:
+    if complete:
+        run_stage(killed, stage)
+    if isinstance(change, str):
+        (killed.parent / change).write_text('{"another": 1}\n')
+        changed = stage
+    else:
+        changed = replace(stage, fields={**stage.fields, **change})
+    with pytest.raises(InputError, match=f"other settings or data {said}"):
+        run_stage(killed, changed)
+    assert (killed / "1_ppo" / "checkpoint-4").is_dir()
+    folder = run_stage(killed, changed, restart_changed=True)
+    assert not (folder / "checkpoint-4").exists()
+    run_stage(killed, changed)
+    if changed is not stage:
+        with pytest.raises(InputError, match="other settings"):
+            run_stage(killed, stage)
+
+
+def test_what_a_run_leaves_beside_a_base_model_changes_nothing(killed: Path, stage: Stage) -> None:
+    base = killed.parent / "base"
+    (base / "run.json").write_text("{}")
+    (base / "checkpoint-2").mkdir()
+    (base / "checkpoint-2" / "model.safetensors").write_text("older")
+    (killed.parent / "rows.jsonl").touch()
+    run_stage(killed, stage)
+
+
+def test_a_hidden_field_changes_nothing(killed: Path, stage: Stage) -> None:
+    run_stage(killed, replace(stage, hidden={"reward_url": ["http://other"]}))
+
+
+def test_a_saved_data_set_is_known_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    fields = {"dataset_name": str(tmp_path / "rows"), "reward_profile": str(tmp_path)}
+    before = inputs_of(fields)
+    (tmp_path / "rows" / "data-0.arrow").write_text("x")
+    assert before.keys() == {"content of dataset_name"}
+    assert inputs_of(fields) != before
+
+
+def test_word_problems_of_another_seed_are_not_taken_for_these(tmp_path: Path) -> None:
+    mark_done(tmp_path, "3")
+    make_word_problems(tmp_path, 3)
+    with pytest.raises(InputError, match="other settings or data"):
+        make_word_problems(tmp_path, 4)
