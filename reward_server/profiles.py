@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
@@ -24,6 +25,7 @@ from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerS
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
+OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -163,12 +165,13 @@ class Profile:
                     0.0 if reward is not None and value is not None and value < gate else reward
                     for reward, value in zip(rewards, values[key], strict=True)
                 ]
-        return rewards
+        return [None if reward is None or not isfinite(reward) else reward for reward in rewards]
 
     def errors(self, columns: Mapping[str, Sequence[Score]]) -> list[SampleError | None]:
-        """For each sample the error of the first scorer that counts and could not score it."""
+        """For each sample the error of the first scorer that counts and could not score it; for one
+        that all of them scored, what is wrong if its reward is null all the same."""
         rows = zip(*(columns[key] for key in self.counting), strict=True)
-        return [next((one.error for one in row if one.value is None), None) for row in rows]
+        return [next((one.error for one in row if one.value is None), OVERFLOW) for row in rows]
 
     def clipped(self, reward: float) -> float:
         """The reward within the profile's `clip`."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from touchstone_rewards.reward_server.caller import Served, current
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.pool.process import Task
 from touchstone_rewards.reward_server.schemas import Sample
@@ -27,6 +28,7 @@ def late(message: str, *, retryable: bool) -> Score:
 
 
 DIED = lost("the worker died while it scored this sample", retryable=False)
+DIED_TWICE = lost("two workers died that had this sample in hand", retryable=False)
 NOT_RUNNING = lost("the worker pool is not running", retryable=True)
 NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
 NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
@@ -36,7 +38,8 @@ GAVE_UP = late("the request's deadline passed while it was being scored", retrya
 @dataclass(slots=True, eq=False)
 class Call:
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
-    is handed out any more, and this is what they get instead. `on_score` is told each verdict."""
+    is handed out any more, and this is what they get instead. `on_score` is told each verdict.
+    `served`: the request that it is a part of. `deaths`: see `outlived`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -46,6 +49,8 @@ class Call:
     done: asyncio.Future[None]
     on_score: Callable[[int, Score], None] | None = None
     after_s: float = 0.0
+    served: Served = field(default_factory=current)
+    deaths: Counter[int] = field(default_factory=Counter)
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
@@ -58,6 +63,22 @@ class Call:
         self.due = time.monotonic() + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
+
+    @property
+    def scorer_name(self) -> str:
+        """The scorer's name without its config."""
+        return self.scorer.partition(" ")[0]
+
+    def outlived(self, position: int) -> bool:
+        """Count a worker that died with this sample in hand; the second one ends the sample.
+
+        Where no sample was running there is no culprit. Any of those in hand may be it, and a
+        worker that dies of it again and again must not be all that the pool does.
+        """
+        self.deaths[position] += 1
+        if self.deaths[position] > 1:
+            self.settle(position, DIED_TWICE)
+        return self.scores[position] is None
 
     def settle(self, position: int, score: Score) -> None:
         """The first verdict on a sample stands: it may be scored twice when a worker is lost."""

@@ -33,8 +33,7 @@ from typing import Any
 from msgspec import MsgspecError, Struct, msgpack
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.pool.process import open_board, work
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.pool.process import open_board, sample_decoders, work
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
 
@@ -206,7 +205,7 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     try:
         specs = msgpack.decode(packet, type=dict[str, tuple[str, dict[str, Any]]])
         built = {key: build_scorer(name, config) for key, (name, config) in specs.items()}
-        reads = {key: _reads(key, scorer) for key, scorer in built.items()}
+        reads = {key: _reads(scorer) for key, scorer in built.items()}
     except ConfigError as error:
         return Built(refused=str(error))
     # A constructor may raise anything, and the server must say which scorer did.
@@ -220,9 +219,8 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     return Built(reads)
 
 
-def _reads(key: str, scorer: Scorer) -> tuple[str, ...]:
-    if unknown := {*scorer.reads} - {*Sample.__struct_fields__}:
-        raise ConfigError(f"scorer {key!r} reads {sorted(unknown)}, which no sample has")
+def _reads(scorer: Scorer) -> tuple[str, ...]:
+    sample_decoders(tuple(scorer.reads))  # made once here, not in every worker
     return tuple({*scorer.reads} - {"id"})
 
 

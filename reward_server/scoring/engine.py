@@ -139,6 +139,7 @@ class Engine:
         profile = self._admit(request)
         fingerprint = profile.fingerprint
         served = current()
+        served.profile = profile.name
         count = len(request.samples)
         with served.room(count):
             self.pending_samples += count
@@ -197,7 +198,8 @@ class Engine:
                 if result.reward is not None:
                     result.reward = profile.clipped(result.reward)
         rewards = [result.reward for result in results]
-        return scored._replace(columns=scored.columns._replace(rewards=rewards))
+        errors = [result.error.code for result in results if result.error is not None]
+        return scored._replace(columns=scored.columns._replace(rewards=rewards, errors=errors))
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
