@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from touchstone_rewards.reward_server.commands.score import read_samples
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -25,6 +24,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.read import read_samples
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 # Scores of one sample alone and among others may differ in their last bits only.
@@ -118,8 +118,7 @@ def _samples(path: Path | None) -> list[Sample]:
         return KNOWN_SAMPLES
     if not path.is_file():
         raise ConfigError(f"input {path} is not a file; give JSONL, one sample a line")
-    with path.open("rb") as source:
-        samples = list(read_samples(source, path))
+    samples = list(read_samples(path))
     if not samples:
         raise ConfigError(f"input {path} holds no samples")
     return samples
