@@ -31,6 +31,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.ray.session import connect
 from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scoring.claim import belong_to
 from touchstone_rewards.reward_server.scoring.engine import worker_pool, worker_specs
 from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker, ModelHost, batcher
 from touchstone_rewards.reward_server.settings import Settings
@@ -97,6 +98,8 @@ class Ingress:
         self.settings, self.workers, self.models = settings, workers, models
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        # Every replica of this deployment writes the same files: together they are one server.
+        belong_to(f"{NAME} on the cluster {ray.get_runtime_context().gcs_address}")
         return create_app(
             Settings(**self.settings),
             make_pool=lambda specs, _: cast(WorkerPool, RemotePool(specs, self.workers)),

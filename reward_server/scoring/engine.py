@@ -108,6 +108,7 @@ class Engine:
         if self._saver is not None:
             self._saver.cancel()
             self.normalizers.save(self.normalizers.unsaved())
+        self.normalizers.close()
         await self.models.stop()
         await self.pool.stop()
 

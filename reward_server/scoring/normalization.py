@@ -25,6 +25,7 @@ from msgspec import Struct
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import SampleError, SampleResult
+from touchstone_rewards.reward_server.scoring.claim import claim
 
 MEMORY = 100_000
 # Larger rewards are errors: counted, they would leave nothing of all others but the same number.
@@ -76,7 +77,9 @@ class Normalizers:
     """The running numbers by profile, kept in `folder`; without one they end with the process."""
 
     def __init__(self, folder: Path | None = None) -> None:
+        self.state_dir = folder
         self.folder = folder / "normalization" if folder else None
+        self._claim: int | None = None
         self.running: dict[str, Running] = {}
         self._saved: dict[str, bytes] = {}
         self._one_at_a_time = Lock()
@@ -85,8 +88,14 @@ class Normalizers:
         """Take up what the last run left of these profiles, unless it is known already.
 
         Raises:
-            ConfigError: what it left cannot be read, or not be set aside where it is no state.
+            ConfigError: what it left cannot be read, or not be set aside where it is no state, or
+                the folder is another server's.
         """
+        if self.state_dir is not None and self._claim is None:
+            try:
+                self._claim = claim(self.state_dir / ".lock", f"state_dir {self.state_dir}")
+            except OSError as error:
+                raise ConfigError(f"state_dir {self.state_dir}: {error.strerror}") from error
         for name, profile in profiles.items():
             path = self.folder / f"{name}.json" if self.folder else None
             if profile.config.normalization == "none" or name in self.running:
@@ -95,6 +104,12 @@ class Normalizers:
                 logger.warning("profile %s: no state_dir, so a restart forgets its rewards", name)
             elif path.exists() and (running := _read(path)) is not None:
                 self.running[name] = running
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def of(self, profile: Profile) -> Running:
         """The numbers of the profile as it is now."""

@@ -3,7 +3,8 @@
 In: the requests that the engine answered. Out: lines appended to a file, whole ones only, rotated
 by size: `scores.jsonl` is the newest, `scores.jsonl.1` the one before it. A thread encodes and
 writes them, so that no answer waits for a disk. What it cannot keep up with or cannot write is
-dropped and counted, never silently. One server writes a log; `commands/replay.py` reads it.
+dropped and counted, never silently. One server writes a log, and claims it; `commands/replay.py`
+reads it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
+from touchstone_rewards.reward_server.scoring.claim import claim
+from touchstone_rewards.reward_server.stored.lines import cut_torn_line
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 
 # What may wait for the thread, in bytes of responses and so much more a sample.
 MAX_WAITING_BYTES, SAMPLE_BYTES = 64 * 2**20, 1024
-TAIL_BYTES = 2**16
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Answered(NamedTuple):
 class ScoreLog:
     """`take` may be called between `start` and `close`, which writes what still waits.
 
-    Making one raises a `ConfigError` where the file cannot be written.
+    Making one raises a `ConfigError` where the file cannot be written or another server writes it.
 
     `max_bytes`: of a file before it is rotated; `files`: how many are kept, the newest included.
     `counts`: lines `written` and `dropped`.
@@ -87,9 +89,10 @@ class ScoreLog:
     def _open(self) -> None:
         """A line that an earlier run left torn is cut off."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_name(f"{self.path.name}.lock")
+            self._claim: int | None = claim(lock, f"score log {self.path}")
             os.close(_open(self.path))
-            _cut_torn_line(self.path)
+            cut_torn_line(self.path)
         except OSError as error:
             raise ConfigError(f"score log {self.path} cannot be written: {error}") from error
 
@@ -98,6 +101,9 @@ class ScoreLog:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
         """Keep these for the thread, or drop them when too much waits for it."""
@@ -177,17 +183,3 @@ def _lines(answered: Answered) -> bytes:
 def _open(path: Path) -> int:
     # What models and users wrote is no one else's to read.
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-
-def _cut_torn_line(path: Path) -> None:
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - TAIL_BYTES)
-            file.seek(start)
-            whole = file.read(end - start).rfind(b"\n") + 1
-            if whole:
-                file.truncate(start + whole)
-                return
-            end = start
-        file.truncate(0)
