@@ -21,6 +21,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
@@ -91,12 +92,17 @@ class Profile:
     fingerprint, the same rewards. With running normalization it ends in `-running`: then only the
     scores are the same, because the reward depends on the rewards before it.
 
-    `counting`: the scorers that the reward depends on. `waits`: does any of them run elsewhere than
-    in the event loop, so that a caller may hang up meanwhile?
+    `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
+    `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
+    meanwhile?
     """
 
     def __init__(
-        self, name: str, config: ProfileConfig, built: Mapping[str, Scorer] | None = None
+        self,
+        name: str,
+        config: ProfileConfig,
+        built: Mapping[str, Scorer] | None = None,
+        plugins: Plugins = NO_PLUGINS,
     ) -> None:
         self.name = name
         self.config = config
@@ -105,6 +111,8 @@ class Profile:
             key: ScorerSpec(entry.scorer or key, entry.config)
             for key, entry in config.scorers.items()
         }
+        for spec in self.specs.values():
+            plugins.admit(spec.name)
         self.scorers: dict[str, Scorer] = {
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
@@ -182,11 +190,14 @@ class Profile:
 
 
 def load_profiles(
-    directories: Iterable[Path] = (), built: Mapping[str, Scorer] | None = None
+    directories: Iterable[Path] = (),
+    built: Mapping[str, Scorer] | None = None,
+    plugins: Plugins = NO_PLUGINS,
 ) -> dict[str, Profile]:
     """The built-in profiles and those of `directories`; a later file of the same name wins.
 
-    `built`: scorers by their spec's key that need not be built again.
+    `built`: scorers by their spec's key that need not be built again. `plugins`: whose Python the
+    files may name.
 
     Raises:
         ConfigError: a directory without profiles, or a file that does not hold a profile.
@@ -197,7 +208,7 @@ def load_profiles(
         if not found:
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
-    profiles = {name: load_profile(path, built) for name, path in sorted(paths.items())}
+    profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
     for name, profile in profiles.items():
         shadow = profile.config.shadow
         if shadow is not None and (shadow == name or shadow not in profiles):
@@ -206,15 +217,18 @@ def load_profiles(
     return profiles
 
 
-def load_profile(path: Path, built: Mapping[str, Scorer] | None = None) -> Profile:
+def load_profile(
+    path: Path, built: Mapping[str, Scorer] | None = None, plugins: Plugins = NO_PLUGINS
+) -> Profile:
     """The profile in one YAML file.
 
     Raises:
-        ConfigError: it is not YAML, has an unknown key, or a scorer that cannot be built.
+        ConfigError: it is not YAML, has an unknown key, or a scorer that is not allowed or cannot
+            be built.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Profile(path.stem, ProfileConfig.model_validate(content), built)
+        return Profile(path.stem, ProfileConfig.model_validate(content), built, plugins)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read profile {path}: {error}") from error
     except ValidationError as error:

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import httpx2
 
+from touchstone_rewards.reward_server.scorers.plugins import Plugins
+
 ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = Plugins(("tests", "benchmarks"))
 
 
 class LiveServer:
@@ -102,5 +105,9 @@ def free_port() -> int:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings that would leak into a server under test."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("REWARD_")}
+    """This process's environment without settings that would leak into a server under test.
+
+    Profiles under test may name scorers of the tests and of the benchmarks.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REWARD_")}
+    return {**kept, "REWARD_SCORER_MODULES": ",".join(PLUGINS.modules)}

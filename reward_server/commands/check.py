@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def check(settings: Settings, samples: Sequence[Sample]) -> list[Finding]:
     """Everything that `settings` name, tried out on `samples`."""
     try:
-        profiles = load_profiles(settings.profile_dirs)
+        profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
         engine = create_engine(profiles, settings, Metrics())
         await engine.start()
     except ConfigError as error:

@@ -238,7 +238,7 @@ def build(settings: Settings) -> Any:
     Raises:
         ConfigError: a profile that cannot be loaded.
     """
-    profiles = load_profiles(settings.profile_dirs)
+    profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
     content = settings.model_dump()
     by_name: dict[str, dict[str, ScorerSpec]] = {}
     for key, spec in worker_specs(profiles).items():

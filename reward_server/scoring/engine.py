@@ -338,6 +338,7 @@ def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
 
 def worker_pool(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPool:
     """The pool that `settings` describe, not yet started."""
+    settings.plugins.make_importable()
     return WorkerPool(
         specs,
         workers=settings.workers,

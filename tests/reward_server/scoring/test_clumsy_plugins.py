@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.live_server import run_command
+from tests.live_server import PLUGINS, run_command
 from tests.reward_server.hostile_scorers import ACTS
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -47,7 +47,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     (tmp_path / "heavy.yaml").write_text(
         f"scorers: {{one: {{scorer: '{CLUMSY}', weight: 1.0e+308}}}}\n"
     )
-    engine = create_engine(load_profiles([tmp_path]), load_settings(), Metrics())
+    engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), load_settings(), Metrics())
     await engine.start()
     yield engine
     await engine.stop()
