@@ -57,8 +57,9 @@ class WatchConfig(BaseModel):
 class ProfileConfig(BaseModel):
     """What a profile's YAML file holds; the profile's name is the file's.
 
-    `clip`: the least and the greatest reward. `normalization`: see `normalization.py`. `shadow`:
-    another profile that scores the same samples for comparison.
+    `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before it is
+    normalised and clipped, of a sample that ran to the end of its own deadline. `normalization`:
+    see `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,6 +67,7 @@ class ProfileConfig(BaseModel):
     description: str = ""
     scorers: dict[str, ScorerEntry] = Field(min_length=1)
     clip: tuple[Finite, Finite] | None = None
+    on_response_timeout: Finite | None = None
     normalization: Literal["none", "running"] = "none"
     shadow: str | None = None
     watch: WatchConfig | None = None
@@ -181,6 +183,14 @@ class Profile:
         rows = zip(*(columns[key] for key in self.counting), strict=True)
         return [next((one.error for one in row if one.value is None), OVERFLOW) for row in rows]
 
+    def timeouts(self, columns: Mapping[str, Sequence[Score]]) -> list[bool]:
+        """For each sample: did it run out of time, and fail for no other reason?"""
+        failed = (
+            [one for one in row if one.value is None]
+            for row in zip(*(columns[key] for key in self.counting), strict=True)
+        )
+        return [bool(row) and all(one.timed_out for one in row) for row in failed]
+
     def clipped(self, reward: float) -> float:
         """The reward within the profile's `clip`."""
         if self.config.clip is None:
@@ -257,7 +267,7 @@ def _fingerprint(
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
     whole = config.model_dump(include={"scorers"}) | config.model_dump(
-        include={"clip", "normalization"}, exclude_defaults=True
+        include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
     content: Sequence[Any] = [
         whole,

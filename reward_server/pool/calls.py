@@ -33,6 +33,27 @@ NOT_RUNNING = lost("the worker pool is not running", retryable=True)
 NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
 NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
 GAVE_UP = late("the request's deadline passed while it was being scored", retryable=True)
+# A sample that ran for this part of the time its request had ran out of time by itself.
+OWN_PART = 0.5
+
+
+def ran_out(deadline_s: float) -> Score:
+    """Return the verdict on a sample that ran to the end of its own deadline."""
+    error = sample_error("deadline_exceeded", f"took more than {deadline_s:g} s")
+    return Score(error=error, timed_out=True)
+
+
+def gave_up(sample_begun_at: float, request_begun_at: float) -> Score:
+    """Return the verdict on a sample that still runs now that its request's deadline has passed.
+
+    One that had most of the request's time would need it again: it fails, and is not worth another
+    try. One whose turn came late did nothing wrong.
+    """
+    now = time.monotonic()
+    request_s = now - request_begun_at
+    if now - sample_begun_at < OWN_PART * request_s:
+        return GAVE_UP
+    return late(f"took more than the {request_s:.3g} s that its request had", retryable=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -57,10 +78,11 @@ class Call:
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
+    begun_at: float = field(default_factory=time.monotonic)
     due: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.due = time.monotonic() + self.after_s
+        self.due = self.begun_at + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
 

@@ -9,7 +9,7 @@ What happens to a sample:
 - It runs while its worker dies: `worker_lost`. It is not tried again, for it may be the cause.
 - It has not begun when its worker goes: another worker gets it. The second death ends it.
 - It has not begun by the call's `give_up_at`: `deadline_exceeded`, retryable. What runs by then may
-  take `GIVE_UP_GRACE_S` more, so that no worker is killed for a sample about to be done.
+  take `GIVE_UP_GRACE_S` more. It is retryable if its turn had come late.
 - Its scorer raises, returns no proper score or needs too much memory: `scorer_failed`.
 
 One pool serves one event loop (asyncio's or uvloop) and starts no threads. What runs in the workers
@@ -28,13 +28,13 @@ from contextlib import suppress
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool.calls import (
     DIED,
-    GAVE_UP,
     NEVER_BEGUN,
     NO_WORKERS,
     NOT_RUNNING,
     Call,
     Turns,
-    late,
+    gave_up,
+    ran_out,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.link import Slot, Worker
@@ -80,7 +80,7 @@ class WorkerPool:
         self._size, self._spares, self._chunk = workers, spares, chunk
         self._deadline_s = sample_deadline_s
         self._recycle_after = recycle_after
-        self._too_late = late(f"took more than {sample_deadline_s:g} s", retryable=False)
+        self._too_late = ran_out(sample_deadline_s)
         self._over: Score | None = NOT_RUNNING
         self._short = asyncio.Event()
         self._full = asyncio.Event()
@@ -328,7 +328,7 @@ class WorkerPool:
         for worker in list(self._busy):
             running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
             if running_call is call:
-                self._end(worker, "gave_up", GAVE_UP)
+                self._end(worker, "gave_up", gave_up(worker.started_at, call.begun_at))
         call.settle_all(NEVER_BEGUN)
         self._pump()
 

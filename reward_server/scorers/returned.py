@@ -69,7 +69,7 @@ def checked_score(scorer: object, given: object) -> Score:
             return failed(f"scorer {name_of(scorer)} returned {complaint}")
         score = _with_plain_explanation(given)
         if score.error is not None:
-            return replace(score, error=_clean(score.error))
+            return replace(score, error=_clean(score.error), timed_out=False)
         value = _within(float(score.value or 0.0), *_bounds(scorer))
         if value is None:
             return failed(

@@ -209,6 +209,7 @@ async def test_a_sample_that_hangs_is_killed_and_no_other_notices(
     assert "0.5 s" in message(scores[303])
     assert scores[303].error is not None
     assert not scores[303].error.retryable
+    assert scores[303].timed_out
     assert time.monotonic() - began < 5
     assert pool.restarts == {"deadline": 2}
 
@@ -524,9 +525,30 @@ async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
     scores = await asyncio.wait_for(pool.score("hostile", samples, give_up_at=now + 0.3), 10)
     assert_only({4: "deadline_exceeded"}, scores, 5)
     assert scores[4].error is not None
-    assert scores[4].error.retryable
     assert 0.3 < time.monotonic() - began < 5
     assert pool.restarts == {"gave_up": 1}
+
+
+async def test_a_hang_that_took_its_requests_time_is_its_own_and_not_worth_another_try(
+    start_pool: StartPool,
+) -> None:
+    """Sent again for ever, one such response would end in no answer for all the others."""
+    pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0)
+    now = asyncio.get_running_loop().time()
+    (hung,) = await pool.score("hostile", [acting("loop")], give_up_at=now + 0.5)
+    assert hung.error is not None
+    assert not hung.error.retryable
+    assert not hung.timed_out  # its own deadline had not passed
+
+
+async def test_a_sample_whose_turn_came_late_may_be_sent_again(start_pool: StartPool) -> None:
+    pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0, chunk=1)
+    now = asyncio.get_running_loop().time()
+    samples = [acting("sleep", "0.9"), acting("loop")]
+    first, late = await pool.score("hostile", samples, give_up_at=now + 1.2)
+    assert first.value == 0.9
+    assert late.error is not None
+    assert late.error.retryable
 
 
 async def test_a_call_without_time_left_scores_nothing(start_pool: StartPool) -> None:
