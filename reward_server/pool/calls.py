@@ -28,7 +28,7 @@ def late(message: str, *, retryable: bool) -> Score:
 
 
 DIED = lost("the worker died while it scored this sample", retryable=False)
-DIED_TWICE = lost("two workers died that had this sample in hand", retryable=False)
+DIED_TWICE = lost("two workers died that had this sample next in hand", retryable=False)
 NOT_RUNNING = lost("the worker pool is not running", retryable=True)
 NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
 NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
@@ -92,10 +92,11 @@ class Call:
         return self.scorer.partition(" ")[0]
 
     def outlived(self, position: int) -> bool:
-        """Count a worker that died with this sample in hand; the second one ends the sample.
+        """Count a worker that died with no sample running and this one next; return if it goes on.
 
-        Where no sample was running there is no culprit. Any of those in hand may be it, and a
-        worker that dies of it again and again must not be all that the pool does.
+        The second such death ends the sample. What a worker died of may be what it was about to
+        say of that sample, and dying of it must not be all that the pool does. A death ends one
+        sample at most: workers are killed for no sample's sake too.
         """
         self.deaths[position] += 1
         if self.deaths[position] > 1:

@@ -7,7 +7,7 @@ turn. A sample has a deadline of its own, from when a worker begins it; SIGKILL 
 What happens to a sample:
 - It runs past its deadline: `deadline_exceeded`, its worker is killed.
 - It runs while its worker dies: `worker_lost`. It is not tried again, for it may be the cause.
-- It has not begun when its worker goes: another worker gets it. The second death ends it.
+- It has not begun when its worker goes: another worker gets it. It was next twice: `worker_lost`.
 - It has not begun by the call's `give_up_at`: `deadline_exceeded`, retryable. What runs by then may
   take `GIVE_UP_GRACE_S` more. It is retryable if its turn had come late.
 - Its scorer raises, returns no proper score or needs too much memory: `scorer_failed`.
@@ -304,7 +304,7 @@ class WorkerPool:
             log.warning("worker %d, %s, sample %r: %s", *about)
         if culprit is None and reason == "crashed":
             log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
-            left = [slot for slot in left if slot[0].outlived(slot[1])]
+            left = [slot for at, slot in enumerate(left) if at or slot[0].outlived(slot[1])]
         self._requeue(left)
         if reason:
             self.restarts[reason] += 1

@@ -64,6 +64,20 @@ class Hostile(Length):
         return [Score(float(sample.response), explanation={"by": "hostile"} if explain else None)]
 
 
+class WithHelper(Length):
+    """Keeps a process of its own, started when it is built, and scores 1 while that lives."""
+
+    reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth")
+
+    def __init__(self) -> None:
+        self.helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        if samples[0].ground_truth == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [Score(float(Path(f"/proc/{self.helper.pid}").exists())) for _ in samples]
+
+
 class Astray(Length):
     """Reads a field that samples do not have."""
 
@@ -140,6 +154,18 @@ def leave_a_child_and_hang(sample: Sample) -> None:
     time.sleep(600)
 
 
+def leave_a_daemon(sample: Sample) -> None:
+    """Starts a process in its own session, which starts another and does not wait for it."""
+    script = f"setsid sh -c 'echo $$ >> {sample.metadata['file']}; sleep 600' & sleep 600"
+    child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    while not Path(sample.metadata["file"]).exists():
+        time.sleep(0.01)
+    with open(sample.metadata["file"], "a") as file:
+        file.write(f"{child.pid}\n")
+    if sample.response == "hang":
+        time.sleep(600)
+
+
 def note(sample: Sample) -> None:
     with open(sample.metadata["file"], "a") as file:
         file.write(f"{sample.id}\n")
@@ -174,6 +200,7 @@ ACTS: dict[str, Callable[[Sample], Any]] = {
     "segfault": lambda _: ctypes.string_at(0),
     "die": note_and_die,
     "child": leave_a_child_and_hang,
+    "daemon": leave_a_daemon,
     "note": note_and_sleep,
     "raise": lambda _: {}["no such key"],
     "exit": lambda _: sys.exit(3),
