@@ -14,11 +14,12 @@ import time
 import pytest
 
 from tests.clients.conftest import StartPeer
-from tests.clients.peers import Hang, scored
+from tests.clients.peers import Hang, Reply, error_body, scored
 from tests.live_server import ROOT, LiveServer, clean_environment
 from touchstone_rewards import clients
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
+    ClientClosed,
     RemoteRewardClient,
     RetryPolicy,
     Sample,
@@ -147,9 +148,24 @@ async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
     while not peer.seen:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(client.close)
-    with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
+    with pytest.raises(ClientClosed, match="closed while it waited") as raised:
         async with asyncio.timeout(10):
             await waiting
+    assert raised.value.results == [None]
+
+
+async def test_closing_ends_every_kind_of_wait_with_a_named_error(start_peer: StartPeer) -> None:
+    hanging = await start_peer(lambda _: Hang())
+    refusing = await start_peer(lambda _: Reply(503, error_body("not_ready")))
+    for peer in (hanging, refusing):
+        client = AsyncRemoteRewardClient(peer.url)
+        waiting = [asyncio.create_task(client.score(ONE)), asyncio.create_task(client.profiles())]
+        while len(peer.seen) < 2:
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        for task in waiting:
+            with pytest.raises(ClientClosed):
+                await asyncio.wait_for(task, 10)
 
 
 def test_a_forked_child_scores_with_its_parents_client(server: LiveServer) -> None:
