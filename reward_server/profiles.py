@@ -240,7 +240,7 @@ def load_profile(
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Profile(path.stem, ProfileConfig.model_validate(content), built, plugins)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read profile {path}: {error}") from error
+        raise ConfigError(f"cannot read profile {path}: {on_one_line(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"profile {path}: {describe(error)}") from error
     except ConfigError as error:
@@ -250,6 +250,11 @@ def load_profile(
 def describe(error: ValidationError) -> str:
     """Pydantic's complaints on one line: where, what came, what was expected."""
     return "; ".join(_complaint(problem) for problem in error.errors(include_url=False))
+
+
+def on_one_line(error: Exception) -> str:
+    """What the error says, on one line: YAML's errors draw pictures of where they are."""
+    return " ".join(str(error).split())
 
 
 def _complaint(problem: ErrorDetails) -> str:

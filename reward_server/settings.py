@@ -34,7 +34,7 @@ from pydantic_settings import (
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
-from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe, on_one_line
 from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
 ENV_PREFIX = "REWARD_"
@@ -268,7 +268,7 @@ def load_settings(
         raise ConfigError(f"settings: {describe(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"config file {path}: expected a YAML mapping of settings; {error}"
+            f"config file {path}: expected a YAML mapping of settings; {on_one_line(error)}"
         ) from error
 
 

@@ -16,6 +16,7 @@ from touchstone_rewards.reward_server.profiles import (
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scoring.combine import combine
+from touchstone_rewards.reward_server.settings import load_settings
 
 FAILED = Score(error=sample_error("scorer_failed", "broken"))
 
@@ -198,3 +199,19 @@ def test_the_scores_have_the_same_keys_whatever_becomes_of_a_sample(server: Live
     results = httpx2.post(f"{server.url}/score", json=body, timeout=30).json()["results"]
     assert [result["status"] for result in results] == ["ok", "error", "error"]
     assert {tuple(result["scores"]) for result in results} == {("math", "format")}
+
+
+@pytest.mark.parametrize(
+    "content", ["scorers: {\n  math: {}\n", "a: b: c\n", "- x\n\t- y\n", "\x00"]
+)
+def test_a_file_that_is_no_yaml_is_one_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        load_profile(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        load_settings(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
