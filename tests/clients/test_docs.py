@@ -34,8 +34,9 @@ def test_the_page_names_every_parameter_and_its_default() -> None:
         row = next((line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")), None)
         assert row is not None, name
         if parameter.default is not None:
-            number = isinstance(parameter.default, int | float)
-            shown = f"{parameter.default:g}" if number else "`RetryPolicy()`"
+            default = parameter.default
+            shown = f"{default:g}" if isinstance(default, float) else f"{default}"
+            shown = shown if isinstance(default, int | float) else "`RetryPolicy()`"
             assert f"| {shown} |" in row
 
 

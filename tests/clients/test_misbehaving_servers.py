@@ -40,6 +40,7 @@ from touchstone_rewards.clients import (
     ScoreResult,
     Unauthorized,
     UnknownProfile,
+    transport,
 )
 from touchstone_rewards.clients.retry import RetryPolicy
 
@@ -529,8 +530,12 @@ async def test_500s_that_pass_cost_no_sample(start_peer: StartPeer, score: Score
 
 
 async def test_a_client_says_what_it_waits_for_while_it_tries_again(
-    start_peer: StartPeer, score: ScoreWith, caplog: pytest.LogCaptureFixture
+    start_peer: StartPeer,
+    score: ScoreWith,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(transport, "TELL_AFTER_S", 0.0)
     peer = await start_peer(
         lambda request: (
             scored(request)
