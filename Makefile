@@ -6,7 +6,18 @@ INSTALLED := $(VENV)/.installed
 SERVER := $(VENV)/.server
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: fuzz help demo test serve check lint bench limr wheels docker-test openapi clean
+.PHONY: fuzz help demo test serve check lint bench limr locks sbom wheels docker-test openapi clean
+
+# Tools of their own versions, apart from what is tested and served.
+TOOLS := .venv-tools
+# torch comes by its own step, from the index that has the build for the machine, and brings these.
+UNLOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
+  nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft \
+  nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 \
+  nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+COMPILE := UV_CUSTOM_COMPILE_COMMAND='make locks' $(TOOLS)/bin/uv pip compile -q pyproject.toml \
+  -c constraints.txt --generate-hashes --python-version 3.11 --python-platform linux \
+  $(UNLOCKED:%=--no-emit-package %)
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -44,9 +55,28 @@ check: lint test ## lint, types, tests: what CI runs
 bench: $(INSTALLED) ## run the benchmarks, peers side by side; BENCH=name runs one
 	$(BIN)/python -m benchmarks $(BENCH)
 
+$(TOOLS)/.installed: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -q uv==0.13.9 cyclonedx-bom==7.5.0
+	@touch $@
+
+locks: $(TOOLS)/.installed ## write what the images install, each version with its hashes
+	$(COMPILE) --upgrade --extra server -o docker/locks/server.txt
+	$(COMPILE) --upgrade --extra server --extra neural -o docker/locks/server,neural.txt
+	$(COMPILE) --upgrade --extra train -o docker/locks/train.txt
+
+sbom: $(INSTALLED) $(TOOLS)/.installed ## write build/sbom: what the slim image and .venv are made of
+	mkdir -p build/sbom
+	$(TOOLS)/bin/cyclonedx-py requirements docker/locks/server.txt --pyproject pyproject.toml \
+	  --output-reproducible -o build/sbom/server_image.cdx.json
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible -o build/sbom/environment.cdx.json
+
 wheels: $(INSTALLED) ## fetch the wheels of both images into docker/wheels, for machines without a registry
-	$(BIN)/python -m pip download -q -c constraints.txt -d docker/wheels torch \
-	  '.[server,neural,train]' setuptools wheel
+	$(BIN)/python -m pip download -q -c constraints.txt -d docker/wheels torch setuptools wheel
+	for lock in docker/locks/*.txt; do \
+	  $(BIN)/python -m pip download -q --no-deps --require-hashes -d docker/wheels -r $$lock || exit; \
+	done
 
 docker-test: wheels ## build the images, run the whole stack, kill a container in the middle
 	$(BIN)/python -m pytest tests/docker -m docker -s --timeout 5400
@@ -58,4 +88,4 @@ openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server
 	$(BIN)/python -m touchstone_rewards.reward_server.openapi > tests/reward_server/openapi.json
 
 clean: ## remove what was installed and made
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) runs build dist *.egg-info

@@ -22,7 +22,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def live_server(log: Path, *options: str) -> LiveServer:
     """A server with two workers, not yet started; no setting of this process reaches it."""
-    return LiveServer(log, "--workers", "2", *options, environment=without_settings(), cwd=ROOT)
+    environment = {**without_settings(), "REWARD_SCORER_MODULES": "benchmarks"}
+    return LiveServer(log, "--workers", "2", *options, environment=environment, cwd=ROOT)
 
 
 def record(name: str, rows: Sequence[dict[str, Any]], **about: Any) -> Path:

@@ -178,6 +178,7 @@ def our_server(folder: Path, model: Path, dtype: str) -> tuple[str, list[str], i
         str(port),
     ]
     command += ["--workers", "1", "--profiles_dir", str(profiles), "--log_level", "warning"]
+    command += ["--scorer_modules", "benchmarks._noop_model"]
     return "ours", command, port, our_body
 
 

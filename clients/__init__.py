@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from touchstone_rewards.clients.client import AsyncRemoteRewardClient, RemoteRewardClient
 from touchstone_rewards.clients.errors import (
+    ClientClosed,
     InvalidRequest,
     InvalidSample,
     MalformedAnswer,
@@ -19,6 +20,7 @@ from touchstone_rewards.reward_server.schemas import Sample
 
 __all__ = [
     "AsyncRemoteRewardClient",
+    "ClientClosed",
     "InvalidRequest",
     "InvalidSample",
     "MalformedAnswer",

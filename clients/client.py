@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from touchstone_rewards.clients import protocol
@@ -28,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 DEFAULT_RETRY = RetryPolicy()
-CLOSING_S = 1.0
+# Answers to a full request have some 100 KiB, explained ones some MiB.
+MAX_ANSWER_BYTES = 256 * 2**20
+CLOSING_S = 5.0  # for calls to hear that their client is closed
 T = TypeVar("T")
 
 
@@ -42,6 +43,7 @@ class ClientOptions(TypedDict, total=False):
     max_in_flight: int
     retry: RetryPolicy
     ca_file: str | os.PathLike[str] | None
+    max_answer_bytes: int
 
 
 class AsyncRemoteRewardClient:
@@ -52,8 +54,9 @@ class AsyncRemoteRewardClient:
     call as a whole, waits and retries included. `batch_size`: samples in one request; calls that
     wait at the same time share requests, with 1 they do not. `max_in_flight`: requests at one time,
     over all calls in an event loop. `retry`: when a failed request is sent again. `ca_file`:
-    certificates (PEM) to trust in place of the system's, else REWARD_CA_FILE. Proxies of the
-    environment are not used: reward servers are neighbours.
+    certificates (PEM) to trust in place of the system's, else REWARD_CA_FILE. `max_answer_bytes`:
+    the largest answer to one request that is read. Proxies of the environment are not used: reward
+    servers are neighbours.
 
     Raises:
         ValueError: a URL that is not http or https, or a number that is not positive.
@@ -70,8 +73,9 @@ class AsyncRemoteRewardClient:
         max_in_flight: int = 8,
         retry: RetryPolicy = DEFAULT_RETRY,
         ca_file: str | os.PathLike[str] | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        numbers = (timeout_s, connect_timeout_s, batch_size, max_in_flight)
+        numbers = (timeout_s, connect_timeout_s, batch_size, max_in_flight, max_answer_bytes)
         if min(numbers) <= 0:
             raise ValueError(f"timeouts, sizes and counts must be positive, got {numbers}")
         self.urls = _urls(url)
@@ -81,7 +85,7 @@ class AsyncRemoteRewardClient:
         key = api_key or os.environ.get("REWARD_API_KEY")
         trusted = ca_file or os.environ.get("REWARD_CA_FILE")
         self._options = Options(
-            self.urls, key, timeout_s, connect_timeout_s, retry, ca_file=trusted
+            self.urls, key, timeout_s, connect_timeout_s, retry, trusted, max_answer_bytes
         )
         self._dispatchers: dict[asyncio.AbstractEventLoop, Dispatcher] = {}
 
@@ -98,6 +102,7 @@ class AsyncRemoteRewardClient:
         Raises:
             RewardServerUnavailable: samples unanswered after `timeout_s`; `results` has the others.
             RequestRefused, MalformedAnswer: another try would not help.
+            ClientClosed: the client was closed meanwhile.
             InvalidSample: nothing was sent.
         """
         encoded = protocol.encode(samples)
@@ -135,8 +140,7 @@ class AsyncRemoteRewardClient:
         return trl_reward(self.score, profile, **options)
 
     async def aclose(self) -> None:
-        """Close the connections of every event loop that still runs. Calls that wait there end
-        now, with `RewardServerUnavailable`; a later call opens connections again."""
+        """Close the connections of every event loop that still runs; calls get `ClientClosed`."""
         here = asyncio.get_running_loop()
         while self._dispatchers:
             loop, dispatcher = self._dispatchers.popitem()
@@ -170,6 +174,9 @@ class AsyncRemoteRewardClient:
         if error is None and missing:
             what = f"{missing} of {len(call.results)} samples got no answer"
             error = self._unavailable(what, transport)
+        elif error is None and call.broken == len(call.results):
+            what = f"all {call.broken} samples got a 500, each by itself,"
+            error = self._unavailable(what, transport)
         if isinstance(error, RewardClientError):
             error.results = list(call.results)  # a copy: late answers must not change it
         if error is not None:
@@ -201,7 +208,6 @@ class RemoteRewardClient:
         self._remote = AsyncRemoteRewardClient(url, **options)
         self.urls = self._remote.urls
         self._starting = threading.Lock()
-        self._asked: set[Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
 
@@ -231,14 +237,20 @@ class RemoteRewardClient:
         return self._remote.as_trl_reward(profile, **options)
 
     def close(self) -> None:
-        """Close the connections and end the thread; calls of other threads that still wait end
-        with `RewardServerUnavailable`. A later call starts them again."""
+        """Close the connections and end the thread. A later call starts them again.
+
+        Calls that wait in other threads raise `ClientClosed`.
+        """
         with self._starting:
             loop, self._loop = self._loop, None
         if loop is not None and self._pid == os.getpid():
-            asyncio.run_coroutine_threadsafe(self._remote.aclose(), loop).result()
-            wait(list(self._asked), timeout=CLOSING_S)  # they have ended: let them say so
+            asyncio.run_coroutine_threadsafe(self._end(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
+
+    async def _end(self) -> None:
+        await self._remote.aclose()
+        if waiting := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(waiting, timeout=CLOSING_S)
 
     def __enter__(self) -> Self:
         return self
@@ -248,11 +260,9 @@ class RemoteRewardClient:
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._running_loop())
-        self._asked.add(future)
         try:
             return future.result()
         finally:
-            self._asked.discard(future)
             future.cancel()  # of use when the caller was interrupted while it waited
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:

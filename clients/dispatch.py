@@ -14,11 +14,14 @@ from functools import partial
 from typing import NamedTuple
 
 from touchstone_rewards.clients import protocol
-from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
+from touchstone_rewards.clients.errors import ClientClosed, MalformedAnswer, RewardClientError
 from touchstone_rewards.clients.protocol import Encoded
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.clients.transport import CLOSED, Exchange, Transport, body_of
+from touchstone_rewards.clients.transport import CLOSED, Answer, Exchange, Transport, body_of
 from touchstone_rewards.reward_server.schemas import Priority
+
+# 500s in a row before a request is halved, or a sample that came alone is given up.
+TRIES_500, TRIES_500_ALONE = 3, 6
 
 
 class Lane(NamedTuple):
@@ -37,6 +40,7 @@ class Call:
         self.gives_up_at_s = gives_up_at_s
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open = count
+        self.broken = 0  # samples at which the server fails whenever they come
 
     def close_one(self) -> None:
         """One more sample is answered or given up."""
@@ -77,9 +81,9 @@ class Dispatcher:
         self._queue(lane, [Entry(sample, call, place) for place, sample in enumerate(samples)])
 
     async def aclose(self) -> None:
-        """Close the connections; calls that still wait end with an error now."""
+        """Close the connections; the calls that wait get `ClientClosed`."""
         for call in list(self._calls):
-            call.fail(RewardServerUnavailable(f"{CLOSED} with samples unanswered"))
+            call.fail(ClientClosed(CLOSED))
         senders = list(self._senders)
         for sender in senders:
             sender.cancel()
@@ -124,32 +128,47 @@ class Dispatcher:
 
     async def _send(self, lane: Lane, entries: list[Entry]) -> None:
         samples = [entry.sample for entry in entries]
-        exchange = Exchange("POST", "/score", partial(protocol.build, samples, *lane))
+        alone = len(entries) == 1
+        tries_500 = TRIES_500_ALONE if alone else TRIES_500
+        body = partial(protocol.build, samples, *lane)
+        exchange = Exchange("POST", "/score", body, tries_500)
         gives_up_at_s = max(entry.call.gives_up_at_s for entry in entries)
-        answer = await self.transport.answer(exchange, gives_up_at_s)
+        try:
+            answer = await self.transport.answer(exchange, gives_up_at_s)
+        except MalformedAnswer as error:  # too large
+            self._refuse(lane, entries, error) if alone else self._halve(lane, entries)
+            return
         if answer is None:
             for entry in entries:
                 entry.call.close_one()
-            return
-        if answer.status_code == 413:
+        elif answer.status in (413, 500) and not alone:
             self._halve(lane, entries)
-            return
+        elif answer.status == 413:
+            self._settle(entries[0], protocol.too_large(entries[0].sample, lane.profile))
+        elif answer.status == 500:
+            why = answer.content.decode(errors="replace")
+            entries[0].call.broken += 1
+            self._settle(entries[0], protocol.broken(entries[0].sample, lane.profile, why))
+        else:
+            self._take_results(lane, entries, answer)
+
+    def _take_results(self, lane: Lane, entries: list[Entry], answer: Answer) -> None:
+        samples = [entry.sample for entry in entries]
         try:
-            results = protocol.parse(body_of(answer), samples)
+            results = protocol.parse(body_of(answer), samples, lane.profile)
         except RewardClientError as error:
             self._refuse(lane, entries, error)
         else:
             self._keep(lane, entries, results)
 
     def _halve(self, lane: Lane, entries: list[Entry]) -> None:
-        """Too large for the server: try halves, down to the sample that is too large by itself."""
-        if len(entries) > 1:
-            middle = len(entries) // 2
-            self._apart.extendleft([(lane, entries[middle:]), (lane, entries[:middle])])
-            self._wake(1)
-            return
-        [entry] = entries
-        entry.call.results[entry.place] = protocol.too_large(entry.sample, lane.profile)
+        """Too much for the server, or one of them is: try halves, down to the sample alone."""
+        middle = len(entries) // 2
+        self._apart.extendleft([(lane, entries[middle:]), (lane, entries[:middle])])
+        self._wake(1)
+
+    def _settle(self, entry: Entry, result: ScoreResult) -> None:
+        entry.call.results[entry.place] = result
         entry.call.close_one()
 
     def _refuse(self, lane: Lane, entries: list[Entry], error: RewardClientError) -> None:

@@ -3,11 +3,12 @@
     RewardClientError               what the clients raise; `results` has what had arrived
     ├── InvalidSample               a sample that cannot be sent; nothing was (also a ValueError)
     ├── RewardServerUnavailable     time or tries ran out with samples unanswered
+    ├── ClientClosed                the client was closed while it waited
     ├── RequestRefused              an answer that sending again cannot mend
     │   ├── Unauthorized            401, 403
     │   ├── UnknownProfile          404
     │   └── InvalidRequest          422
-    └── MalformedAnswer             a 200 that is not what the wire promises
+    └── MalformedAnswer             a 200 that is not what the wire promises, or too large
 
 A sample that could not be scored is no exception: it is a result with status `error`.
 """
@@ -35,6 +36,10 @@ class RewardServerUnavailable(RewardClientError):
     """Samples are left unanswered; the message has the last failure and what to do."""
 
 
+class ClientClosed(RewardClientError):
+    """Another thread or task closed the client while this call waited for its answer."""
+
+
 class RequestRefused(RewardClientError):
     """The server understood and said no. `code` and `request_id` are null if it is not ours."""
 
@@ -60,4 +65,4 @@ class InvalidRequest(RequestRefused):
 
 
 class MalformedAnswer(RewardClientError):
-    """Wrong length, wrong ids, a reward that contradicts its status, or no JSON at all."""
+    """Wrong length, ids or profile, a reward that contradicts its status, too large, or no JSON."""

@@ -108,8 +108,8 @@ def build(
     return msgspec.json.encode(ScoreRequest(raw, profile, deadline_ms, priority, explain))
 
 
-def parse(body: bytes, samples: Sequence[Encoded]) -> list[ScoreResult]:
-    """The results in `body`, checked against the samples that were sent.
+def parse(body: bytes, samples: Sequence[Encoded], profile: str) -> list[ScoreResult]:
+    """The results in `body`, checked against the samples and the profile that were sent.
 
     Raises:
         MalformedAnswer: see there.
@@ -118,6 +118,8 @@ def parse(body: bytes, samples: Sequence[Encoded]) -> list[ScoreResult]:
         answer = _decode_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedAnswer(f"the answer is not a score response: {error}") from error
+    if answer.profile != profile:
+        raise MalformedAnswer(f"profile {profile!r} was asked for, {answer.profile!r} answered")
     if len(answer.results) != len(samples):
         raise MalformedAnswer(f"{len(answer.results)} results came for {len(samples)} samples")
     return [
@@ -162,8 +164,14 @@ def too_large(sample: Encoded, profile: str) -> ScoreResult:
     return ScoreResult(sample.id, "error", None, {}, error, profile=profile, fingerprint="")
 
 
+def broken(sample: Encoded, profile: str, why: str) -> ScoreResult:
+    """The result of a sample at which the server fails whenever it comes, also alone."""
+    error = SampleError("scorer_failed", f"the server fails at this sample: {why}", retryable=False)
+    return ScoreResult(sample.id, "error", None, {}, error, profile=profile, fingerprint="")
+
+
 def complete(results: Sequence[ScoreResult]) -> None:
-    """Give results made by `too_large` the score keys and the fingerprint of the others."""
+    """Give results that no server gave the score keys and the fingerprint of the others."""
     scored = next((result for result in results if result.fingerprint), None)
     for result in results:
         if scored is not None and not result.fingerprint:
@@ -173,7 +181,7 @@ def complete(results: Sequence[ScoreResult]) -> None:
 
 def failure(status: int, body: bytes, retry_after: str | None, now_s: float) -> Failure:
     """What an answer worth another try says; `now_s` is the time since the epoch."""
-    return Failure(f"{status}: {_error(body).message}", retry_after_s(retry_after, now_s))
+    return Failure(f"{status}: {_error(body).message}", retry_after_s(retry_after, now_s), status)
 
 
 def refusal(status: int, body: bytes, url: str) -> RequestRefused:

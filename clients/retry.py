@@ -47,10 +47,14 @@ class RetryPolicy:
 
 
 class Failure(NamedTuple):
-    """Why a try failed, and how long the server asked to be left alone."""
+    """Why a try failed, and how long the server asked to be left alone.
+
+    `status`: of the answer, 0 where none came.
+    """
 
     why: str
     rest_s: float = 0.0
+    status: int = 0
 
 
 def is_retried(status: int) -> bool:

@@ -12,15 +12,22 @@ ARG PIP_INDEX_URL=
 ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_FIND_LINKS=/wheels PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY docker/wheels /wheels
+COPY docker/locks /locks
 RUN python3 -m venv /opt/touchstone
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN /opt/touchstone/bin/pip install -q -c constraints.txt torch
+# Where docker/locks has the set of extras, every version has its hash; torch is apart, because which
+# build it is depends on the index, and so does its hash.
+RUN pip="/opt/touchstone/bin/pip install -q"; lock="/locks/$EXTRAS.txt" \
+ && if [ -f "$lock" ]; then $pip --no-deps --require-hashes -r "$lock"; fi \
+ && $pip -c constraints.txt torch
 COPY src src
 COPY clients clients
 COPY reward_server reward_server
 COPY trainer trainer
-RUN /opt/touchstone/bin/pip install -q -c constraints.txt ".[$EXTRAS]" \
+RUN pip="/opt/touchstone/bin/pip install -q" \
+ && if [ -f "/locks/$EXTRAS.txt" ]; then $pip --no-deps .; \
+    else $pip -c constraints.txt ".[$EXTRAS]"; fi \
  && find /opt/touchstone -name __pycache__ -prune -exec rm -rf {} + \
  && rm -rf /opt/touchstone/lib/python*/site-packages/pip*
 

@@ -58,13 +58,13 @@ def _run(argv: Sequence[str] | None) -> int:
         if words[:1] == [name]:
             import_module(module).add_arguments(command)
     arguments = parser.parse_args(words)
-    from touchstone_rewards.reward_server.errors import TouchstoneError
+    from touchstone_rewards.reward_server.errors import RunFailed, TouchstoneError
 
     try:
         return import_module(COMMANDS[arguments.command][1]).run(arguments)
     except TouchstoneError as error:
-        print(f"reward-server: {error}", file=sys.stderr)
-        return 2
+        print(f"reward-server: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:
         return 130
 

@@ -78,7 +78,7 @@ def create_app(
         ConfigError: a profile that cannot be loaded.
     """
     metrics = Metrics()
-    profiles = load_profiles(settings.profile_dirs)
+    profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
     engine = create_engine(profiles, settings, metrics, make_pool, make_batcher)
     background = attach(engine, settings, metrics)
     engine.normalizers = Normalizers(settings.state_dir)

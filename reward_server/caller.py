@@ -73,5 +73,5 @@ def begin(caller: Caller | None, request_id: str = "") -> Served:
 
 
 def current() -> Served:
-    """The request that is being served; a fresh one where none is, as in the `score` command."""
-    return _served.get(None) or Served()
+    """The request that is being served; a nameless one where none is, as in `score`."""
+    return _served.get(None) or begin(None)

@@ -2,6 +2,7 @@
 
     TouchstoneError
     ├── ConfigError            the operator's input: a setting, a profile, a command's file
+    ├── RunFailed              a command that cannot go on though its input was good
     └── RequestError           the HTTP status speaks for the request
         ├── Unauthorized       401
         ├── UnknownProfile     404
@@ -33,6 +34,10 @@ class TouchstoneError(Exception):
 
 class ConfigError(TouchstoneError):
     """What the operator gave cannot work. The message says what came and what to do."""
+
+
+class RunFailed(TouchstoneError):
+    """A command cannot go on, for want of disk for one. The message says what is kept."""
 
 
 class RequestError(TouchstoneError):

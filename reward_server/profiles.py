@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,14 +19,16 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
+OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -56,8 +59,9 @@ class WatchConfig(BaseModel):
 class ProfileConfig(BaseModel):
     """What a profile's YAML file holds; the profile's name is the file's.
 
-    `clip`: the least and the greatest reward. `normalization`: see `normalization.py`. `shadow`:
-    another profile that scores the same samples for comparison.
+    `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before it is
+    normalised and clipped, of a sample that ran to the end of its own deadline. `normalization`:
+    see `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,6 +69,7 @@ class ProfileConfig(BaseModel):
     description: str = ""
     scorers: dict[str, ScorerEntry] = Field(min_length=1)
     clip: tuple[Finite, Finite] | None = None
+    on_response_timeout: Finite | None = None
     normalization: Literal["none", "running"] = "none"
     shadow: str | None = None
     watch: WatchConfig | None = None
@@ -91,12 +96,17 @@ class Profile:
     fingerprint, the same rewards. With running normalization it ends in `-running`: then only the
     scores are the same, because the reward depends on the rewards before it.
 
-    `counting`: the scorers that the reward depends on. `waits`: does any of them run elsewhere than
-    in the event loop, so that a caller may hang up meanwhile?
+    `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
+    `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
+    meanwhile?
     """
 
     def __init__(
-        self, name: str, config: ProfileConfig, built: Mapping[str, Scorer] | None = None
+        self,
+        name: str,
+        config: ProfileConfig,
+        built: Mapping[str, Scorer] | None = None,
+        plugins: Plugins = NO_PLUGINS,
     ) -> None:
         self.name = name
         self.config = config
@@ -105,6 +115,8 @@ class Profile:
             key: ScorerSpec(entry.scorer or key, entry.config)
             for key, entry in config.scorers.items()
         }
+        for spec in self.specs.values():
+            plugins.admit(spec.name)
         self.scorers: dict[str, Scorer] = {
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
@@ -171,12 +183,21 @@ class Profile:
                     0.0 if reward is not None and value is not None and value < gate else reward
                     for reward, value in zip(rewards, values[key], strict=True)
                 ]
-        return rewards
+        return [None if reward is None or not isfinite(reward) else reward for reward in rewards]
 
     def errors(self, columns: Mapping[str, Sequence[Score]]) -> list[SampleError | None]:
-        """For each sample the error of the first scorer that counts and could not score it."""
+        """For each sample the error of the first scorer that counts and could not score it; for one
+        that all of them scored, what is wrong if its reward is null all the same."""
         rows = zip(*(columns[key] for key in self.counting), strict=True)
-        return [next((one.error for one in row if one.value is None), None) for row in rows]
+        return [next((one.error for one in row if one.value is None), OVERFLOW) for row in rows]
+
+    def timeouts(self, columns: Mapping[str, Sequence[Score]]) -> list[bool]:
+        """For each sample: did it run out of time, and fail for no other reason?"""
+        failed = (
+            [one for one in row if one.value is None]
+            for row in zip(*(columns[key] for key in self.counting), strict=True)
+        )
+        return [bool(row) and all(one.timed_out for one in row) for row in failed]
 
     def clipped(self, reward: float) -> float:
         """The reward within the profile's `clip`."""
@@ -187,11 +208,14 @@ class Profile:
 
 
 def load_profiles(
-    directories: Iterable[Path] = (), built: Mapping[str, Scorer] | None = None
+    directories: Iterable[Path] = (),
+    built: Mapping[str, Scorer] | None = None,
+    plugins: Plugins = NO_PLUGINS,
 ) -> dict[str, Profile]:
     """The built-in profiles and those of `directories`; a later file of the same name wins.
 
-    `built`: scorers by their spec's key that need not be built again.
+    `built`: scorers by their spec's key that need not be built again. `plugins`: whose Python the
+    files may name.
 
     Raises:
         ConfigError: a directory without profiles, or a file that does not hold a profile.
@@ -202,7 +226,7 @@ def load_profiles(
         if not found:
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
-    profiles = {name: load_profile(path, built) for name, path in sorted(paths.items())}
+    profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
     for name, profile in profiles.items():
         shadow = profile.config.shadow
         if shadow is not None and (shadow == name or shadow not in profiles):
@@ -211,17 +235,20 @@ def load_profiles(
     return profiles
 
 
-def load_profile(path: Path, built: Mapping[str, Scorer] | None = None) -> Profile:
+def load_profile(
+    path: Path, built: Mapping[str, Scorer] | None = None, plugins: Plugins = NO_PLUGINS
+) -> Profile:
     """The profile in one YAML file.
 
     Raises:
-        ConfigError: it is not YAML, has an unknown key, or a scorer that cannot be built.
+        ConfigError: it is not YAML, has an unknown key, or a scorer that is not allowed or cannot
+            be built.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Profile(path.stem, ProfileConfig.model_validate(content), built)
+        return Profile(path.stem, ProfileConfig.model_validate(content), built, plugins)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read profile {path}: {error}") from error
+        raise ConfigError(f"cannot read profile {path}: {on_one_line(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"profile {path}: {describe(error)}") from error
     except ConfigError as error:
@@ -231,6 +258,11 @@ def load_profile(path: Path, built: Mapping[str, Scorer] | None = None) -> Profi
 def describe(error: ValidationError) -> str:
     """Pydantic's complaints on one line: where, what came, what was expected."""
     return "; ".join(_complaint(problem) for problem in error.errors(include_url=False))
+
+
+def on_one_line(error: Exception) -> str:
+    """What the error says, on one line: YAML's errors draw pictures of where they are."""
+    return " ".join(str(error).split())
 
 
 def _complaint(problem: ErrorDetails) -> str:
@@ -248,7 +280,7 @@ def _fingerprint(
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
     whole = config.model_dump(include={"scorers"}) | config.model_dump(
-        include={"clip", "normalization"}, exclude_defaults=True
+        include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
     content: Sequence[Any] = [
         whole,

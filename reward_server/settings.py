@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -33,7 +34,8 @@ from pydantic_settings import (
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
-from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe, on_one_line
+from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
 ENV_PREFIX = "REWARD_"
 # Read by the clients and by this module; they may stand in the same environment as the settings.
@@ -73,6 +75,14 @@ def _as_mapping(value: Any) -> Any:
     return value if isinstance(value, dict | ApiKey) else {"key": str(value)}
 
 
+def _as_names(value: Any) -> Any:
+    return (
+        [name.strip() for name in value.split(",") if name.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
 class Settings(BaseSettings):
     """What an operator can set. Sizes, times and counts carry their unit in the name."""
 
@@ -89,6 +99,12 @@ class Settings(BaseSettings):
     insecure: bool = Field(default=False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(
         default=None, description="directory of your own profiles (*.yaml)"
+    )
+    scorer_modules: Annotated[list[str], NoDecode, BeforeValidator(_as_names)] = Field(
+        default=[], description="Python modules that profiles may name scorers of, by commas"
+    )
+    plugins_dir: Path | None = Field(
+        default=None, description="folder of Python modules that profiles may name scorers of"
     )
     reload_s: float = Field(
         default=0.0, ge=0, description="how often to look for changed profiles; 0: never"
@@ -212,6 +228,11 @@ class Settings(BaseSettings):
         ]
 
     @property
+    def plugins(self) -> Plugins:
+        """Whose Python the profiles may name."""
+        return Plugins(tuple(self.scorer_modules), self.plugins_dir)
+
+    @property
     def other_models(self) -> list[ModelConfig]:
         """Models that no profile needs."""
         return [EmbeddingConfig(model=self.embedding_model)] if self.embedding_model else []
@@ -247,7 +268,7 @@ def load_settings(
         raise ConfigError(f"settings: {describe(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"config file {path}: expected a YAML mapping of settings; {error}"
+            f"config file {path}: expected a YAML mapping of settings; {on_one_line(error)}"
         ) from error
 
 

@@ -7,8 +7,16 @@ import sys
 from pathlib import Path
 
 from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
+from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
 ROOT = Path(__file__).resolve().parents[1]
+# Profiles under test may name scorers of the tests and of the benchmarks.
+PLUGINS = Plugins(("tests", "benchmarks"))
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings that would leak into a server under test."""
+    return {**without_settings(), "REWARD_SCORER_MODULES": ",".join(PLUGINS.modules)}
 
 
 def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
@@ -16,7 +24,7 @@ def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.Complete
     return subprocess.run(
         [sys.executable, "-m", "touchstone_rewards.reward_server", *map(str, words)],
         cwd=ROOT,
-        env=without_settings(),
+        env=clean_environment(),
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -25,5 +33,5 @@ def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.Complete
 
 def live_server(log: Path, *options: str, **environment: str) -> LiveServer:
     """A server with two workers, not yet started; no setting of this process reaches it."""
-    settings = {**without_settings(), **environment}
+    settings = {**clean_environment(), **environment}
     return LiveServer(log, "--workers", "2", *options, environment=settings, cwd=ROOT)

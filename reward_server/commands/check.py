@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def check(settings: Settings, samples: Sequence[Sample]) -> list[Finding]:
     """Everything that `settings` name, tried out on `samples`."""
     try:
-        profiles = load_profiles(settings.profile_dirs)
+        profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
         engine = create_engine(profiles, settings, Metrics())
         await engine.start()
     except ConfigError as error:
@@ -118,8 +118,7 @@ def _samples(path: Path | None) -> list[Sample]:
         return KNOWN_SAMPLES
     if not path.is_file():
         raise ConfigError(f"input {path} is not a file; give JSONL, one sample a line")
-    with path.open("rb") as source:
-        samples = list(read_samples(source, path))
+    samples = list(read_samples(path))
     if not samples:
         raise ConfigError(f"input {path} holds no samples")
     return samples

@@ -12,9 +12,9 @@ import asyncio
 import re
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -30,6 +30,8 @@ from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.stored.draft import Draft, MadeFrom, open_draft
+from touchstone_rewards.reward_server.stored.lines import is_countable, open_lines
 from touchstone_rewards.reward_server.stored.progress import progress_bar
 from touchstone_rewards.reward_server.stored.read import count_lines, read_lines
 from touchstone_rewards.reward_server.stored.stream import (
@@ -88,7 +90,7 @@ class Kept(Struct):
 class Findings:
     """Old against new, counted; the changes go to `target`, or are printed where there is none."""
 
-    def __init__(self, target: BinaryIO | None, fingerprint: str) -> None:
+    def __init__(self, target: Draft | None, fingerprint: str) -> None:
         self.confusion: Counter[tuple[str, str]] = Counter()
         self.changed = self.skipped = 0
         self.target = target
@@ -106,7 +108,7 @@ class Findings:
         prints = old.fingerprint, self.fingerprint
         change = Change(old.sample.id, before, after, *prints, new.explanation)
         if self.target is not None:
-            self.target.write(msgspec.json.encode(change) + b"\n")
+            self.target.append(msgspec.json.encode(change) + b"\n")
         if self.target is None or self.changed <= SHOWN_CHANGES:
             said = msgspec.json.encode(change.explanation, order="sorted").decode()
             print(f"{change.id}: {_word(before)} -> {_word(after)}  {said}")
@@ -121,6 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from_profile", metavar="NAME", help="replay what this one scored (default: --profile)"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="every change, JSONL")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
     parser.add_argument("--fail_on_change", action="store_true", help="exit 1 if one changed")
     add_settings_arguments(parser)
 
@@ -131,17 +134,33 @@ def run(arguments: argparse.Namespace) -> int:
     engine = offline_engine(settings, arguments.profile)
     profile = engine.profiles[arguments.profile]
     with ExitStack() as stack:
-        output = arguments.output
-        if output is not None:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        target = stack.enter_context(output.open("wb") if output else nullcontext())
-        findings = Findings(target, profile.fingerprint)
+        draft = _open_output(arguments, files, profile)
+        if draft is not None:
+            stack.callback(draft.close)
+        findings = Findings(draft, profile.fingerprint)
         olds = read_old(files, arguments.from_profile or arguments.profile, findings)
         progress = stack.enter_context(progress_bar())
-        task = progress.add_task(arguments.profile, total=sum(map(count_lines, files)))
+        task = progress.add_task(arguments.profile, total=_total(files))
         asyncio.run(_replay(engine, profile, olds, findings, lambda n: progress.advance(task, n)))
+        if draft is not None:
+            draft.finish()
     _report(findings, arguments)
     return 1 if arguments.fail_on_change and findings.changed else 0
+
+
+def _total(files: list[Path]) -> int | None:
+    return sum(map(count_lines, files)) if all(map(is_countable, files)) else None
+
+
+def _open_output(
+    arguments: argparse.Namespace, files: list[Path], profile: Profile
+) -> Draft | None:
+    if arguments.output is None:
+        return None
+    made_from = MadeFrom(profile.name, profile.fingerprint, True, str(arguments.input))
+    return open_draft(
+        str(arguments.output), files, made_from, overwrite=arguments.overwrite, resumable=False
+    )
 
 
 def input_files(path: Path) -> list[Path]:
@@ -168,8 +187,9 @@ def read_old(files: list[Path], profile: str, findings: Findings) -> Iterator[Ol
         ConfigError: a line is of neither kind.
     """
     for path in files:
-        with path.open("rb") as source:
-            whole = (line for line in source if line.endswith(b"\n"))
+        with ExitStack() as stack:
+            lines = open_lines(path, stack)
+            whole = (line for line in lines if line.endswith(b"\n"))
             for old in read_lines(whole, path, _old):
                 if old.profile in (None, profile):
                     yield old

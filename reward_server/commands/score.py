@@ -1,29 +1,37 @@
 """`reward-server score`: stored samples to JSONL results, without a server.
 
 The same engine as the service's, so the same rewards. Here: one file through this process, a few
-batches held at a time. With `--engine ray`, `score_on_ray` takes over.
+batches held at a time. The results are written beside the output and get its name when they are
+whole. With `--engine ray`, `score_on_ray` takes over.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+
+import msgspec
 
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import ScoreRequest
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.draft import STDOUT, Draft, MadeFrom, open_draft
+from touchstone_rewards.reward_server.stored.lines import STDIN
 from touchstone_rewards.reward_server.stored.progress import progress_bar
 from touchstone_rewards.reward_server.stored.read import open_samples
+from touchstone_rewards.reward_server.stored.rejects import Rejects
 from touchstone_rewards.reward_server.stored.stream import (
     BATCH_SAMPLES,
     Tally,
@@ -35,6 +43,7 @@ from touchstone_rewards.reward_server.stored.stream import (
 )
 
 PARTITION_BYTES = 64 * 2**20
+REJECTED = "rejected.jsonl"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +51,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         required=True,
         metavar="PATH",
-        help="samples, JSONL or Parquet; with --engine ray also a folder, a pattern, a URI",
+        help="samples, JSONL (.gz and .zst too) or Parquet, - for standard input; with --engine "
+        "ray also a folder, a pattern, a URI",
     )
     parser.add_argument(
         "--output",
         required=True,
         metavar="PATH",
-        help="results, JSONL: a file; with --engine ray a folder, or its URI",
+        help="results, JSONL: a file (.gz and .zst too), - for standard output; with --engine ray "
+        "a folder, or its URI",
     )
     parser.add_argument("--profile", default="math", help="the profile to score with")
     parser.add_argument("--explain", action="store_true", help="say how each score came about")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where a run that was stopped ended"
+    )
+    parser.add_argument(
+        "--max_bad_frac",
+        type=float,
+        default=0.0,
+        metavar="FRAC",
+        help=f"of the rows that may be no samples; they go to {REJECTED} beside the output "
+        "(default: 0, stop at the first)",
+    )
     parser.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="this process, or Ray Data"
     )
@@ -70,55 +93,137 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
+    if arguments.overwrite and arguments.resume:
+        raise ConfigError("--overwrite begins anew and --resume goes on: give one of them")
     if arguments.engine == "ray":
+        _refuse_for_ray(arguments)
         from touchstone_rewards.reward_server.commands.score_on_ray import score_on_ray
 
         return score_on_ray(arguments, settings)
     return score_here(arguments, settings)
 
 
+def _refuse_for_ray(arguments: argparse.Namespace) -> None:
+    for name in ("overwrite", "resume", "max_bad_frac"):
+        if getattr(arguments, name):
+            raise ConfigError(
+                f"--{name} is not for --engine ray: the same command goes on in its folder, and "
+                "bad rows go to part-NUMBER.rejected.jsonl"
+            )
+
+
 def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
     """One file through this process.
 
     Raises:
-        ConfigError: it is no file, or has a row that is no sample.
+        ConfigError: it cannot be read, has a row that is no sample, or the output is in the way.
+        RunFailed: the results cannot be written.
     """
-    source, output = Path(arguments.input), Path(arguments.output)
-    if not source.is_file():
+    source = Path(arguments.input)
+    if str(source) != STDIN and (not source.exists() or source.is_dir()):
         raise ConfigError(
             f"input {source} is not a file; give JSONL, one sample a line, or Parquet; folders, "
             "patterns and URIs need --engine ray"
         )
+    if not 0 <= arguments.max_bad_frac <= 1:
+        raise ConfigError(f"--max_bad_frac {arguments.max_bad_frac:g}: a fraction from 0 to 1")
     engine = offline_engine(settings, arguments.profile)
     with ExitStack() as stack:
-        total, samples = open_samples(source, stack)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        target = stack.enter_context(output.open("wb"))
+        total, rows = open_samples(source, stack)
+        draft = _open_output(arguments, source, engine.profiles[arguments.profile], stack)
+        if draft is None:
+            print(f"{arguments.output} is whole: nothing is left to do")
+            return 0
+        rejects = Rejects(
+            _open_rejected(arguments, source, draft, stack), arguments.max_bad_frac, total
+        )
         progress = stack.enter_context(progress_bar())
         task = progress.add_task(arguments.profile, total=total)
+        tally = Tally()
+        samples = after_kept(rejects.passed(rows), draft, tally)
         requests = (
             ScoreRequest(batch, profile=arguments.profile, explain=arguments.explain)
             for batch in batches(samples, BATCH_SAMPLES)
         )
-        advance = partial(progress.advance, task)
-        tally = asyncio.run(_score_file(engine, requests, target, advance))
-    print(tally.line(output))
+        asyncio.run(_score_file(engine, requests, draft, tally, partial(progress.update, task)))
+        rejects.finish()
+        draft.finish()
+        tally.rejected = rejects.count
+    print(tally.line(draft.target), file=sys.stderr if arguments.output == STDOUT else sys.stdout)
     return 0
+
+
+def _open_output(
+    arguments: argparse.Namespace, source: Path, profile: Profile, stack: ExitStack
+) -> Draft | None:
+    if arguments.resume and profile.config.normalization != "none":
+        raise ConfigError(
+            f"profile {profile.name} normalises by the rewards before, which a stopped run takes "
+            "with it: --resume cannot go on; --overwrite begins anew"
+        )
+    input_ = STDIN if str(source) == STDIN else os.path.abspath(source)
+    draft = open_draft(
+        arguments.output,
+        [source],
+        MadeFrom(profile.name, profile.fingerprint, arguments.explain, input_),
+        overwrite=arguments.overwrite,
+        resume=arguments.resume,
+    )
+    if draft is not None:
+        stack.callback(draft.close)
+    return draft
+
+
+def _open_rejected(
+    arguments: argparse.Namespace, source: Path, output: Draft, stack: ExitStack
+) -> Draft | None:
+    """Where bad rows go. A run that goes on reads the input from its start, and they come again."""
+    if not arguments.max_bad_frac:
+        return None
+    folder = output.target.parent if output.path else Path()
+    draft = open_draft(
+        str(folder / REJECTED),
+        [source, output.target],
+        MadeFrom(arguments.profile, ""),
+        overwrite=arguments.overwrite or arguments.resume,
+        resumable=False,
+    )
+    assert draft is not None
+    stack.callback(draft.close)
+    return draft
+
+
+def after_kept(samples: Iterator[Sample], draft: Draft, tally: Tally) -> Iterator[Sample]:
+    """Return the samples whose results an earlier run did not leave in the draft; count those.
+
+    Raises:
+        ConfigError: what it left are not the results of these samples.
+    """
+    for number, line in enumerate(draft.kept_lines(), 1):
+        kept = msgspec.json.decode(line, type=SampleResult)
+        sample = next(samples, None)
+        if sample is None or sample.id != kept.id:
+            came = "no more samples" if sample is None else f"sample {sample.id!r}"
+            raise ConfigError(
+                f"{draft.path}, line {number} is of sample {kept.id!r}, but the input has {came} "
+                "there: it has changed; --overwrite begins anew"
+            )
+        tally.add([kept])
+    yield from samples
 
 
 async def _score_file(
     engine: Engine,
     requests: Iterator[ScoreRequest],
-    target: BinaryIO,
-    advance: Callable[[int], None],
-) -> Tally:
-    tally = Tally()
+    draft: Draft,
+    tally: Tally,
+    show: Callable[..., None],
+) -> None:
     await started(engine)
     try:
         async for results in score_stream(engine, requests):
-            target.write(json_lines(results))
+            draft.append(json_lines(results))
             tally.add(results)
-            advance(len(results))
+            show(completed=tally.scored + tally.failed)
     finally:
         await engine.stop()
-    return tally

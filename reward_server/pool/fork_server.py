@@ -8,6 +8,9 @@ dies, and the workers when the fork server dies. Ctrl-C and SIGTERM to the group
 server that drains still needs them. Linux only. (To the kernel, "the server" is the thread that
 started the process.)
 
+What a scorer started ends with its worker, in a session of its own or not: the fork server is the
+subreaper of what workers leave behind, and kills it.
+
 A scorer is built once, in the fork server, and must survive being forked: no threads, no open
 connections. What it imports lazily, every worker imports again, at the expense of a sample.
 
@@ -33,13 +36,13 @@ from typing import Any
 from msgspec import MsgspecError, Struct, msgpack
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.pool.process import open_board, work
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.pool.family import Family, descendants, kill
+from touchstone_rewards.reward_server.pool.process import open_board, sample_decoders, work
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
 
 LARGEST_PACKET_BYTES = 1 << 20
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Built(Struct):
@@ -133,8 +136,11 @@ class ForkServer:
             self._link.close()
             self._link = None
         if self._process is not None:
+            family = descendants(self._process.pid)
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            for pid in family:
+                kill(pid)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1.0)
             self._process = None
@@ -187,17 +193,21 @@ def main() -> None:
     """The fork server itself: builds and forks until the server is gone."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, _reap)
+    family = Family()
+    signal.signal(signal.SIGCHLD, family.reap)
     _die_with_parent()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.dup2(2, 1)
     link, memory_limit_bytes = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     scorers: dict[str, Scorer] = {}
     while True:
         packet, fds, _, _ = socket.recv_fds(link, LARGEST_PACKET_BYTES, 2)
         if fds:
-            _fork_worker(link, fds, scorers, memory_limit_bytes)
+            _fork_worker(link, fds, scorers, memory_limit_bytes, family)
         elif packet:
-            link.send(msgpack.encode(_build(packet, scorers)))
+            with family.growing():
+                built = _build(packet, scorers)
+            link.send(msgpack.encode(built))
         else:
             return
 
@@ -206,7 +216,7 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     try:
         specs = msgpack.decode(packet, type=dict[str, tuple[str, dict[str, Any]]])
         built = {key: build_scorer(name, config) for key, (name, config) in specs.items()}
-        reads = {key: _reads(key, scorer) for key, scorer in built.items()}
+        reads = {key: _reads(scorer) for key, scorer in built.items()}
     except ConfigError as error:
         return Built(refused=str(error))
     # A constructor may raise anything, and the server must say which scorer did.
@@ -220,17 +230,26 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     return Built(reads)
 
 
-def _reads(key: str, scorer: Scorer) -> tuple[str, ...]:
-    if unknown := {*scorer.reads} - {*Sample.__struct_fields__}:
-        raise ConfigError(f"scorer {key!r} reads {sorted(unknown)}, which no sample has")
+def _reads(scorer: Scorer) -> tuple[str, ...]:
+    sample_decoders(tuple(scorer.reads))  # made once here, not in every worker
     return tuple({*scorer.reads} - {"id"})
 
 
 def _fork_worker(
-    link: socket.socket, fds: list[int], scorers: Mapping[str, Scorer], memory_limit_bytes: int
+    link: socket.socket,
+    fds: list[int],
+    scorers: Mapping[str, Scorer],
+    memory_limit_bytes: int,
+    family: Family,
 ) -> None:
     parent = os.getpid()
-    if os.fork():
+    # A worker that dies at once must be known by then: what is not known is killed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    pid = os.fork()
+    if pid:
+        family.workers.add(pid)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    if pid:
         for fd in fds:
             os.close(fd)
         return
@@ -252,13 +271,3 @@ def _fork_worker(
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _reap(*_: object) -> None:
-    """Collects dead workers; what they started and left behind dies first."""
-    with suppress(ChildProcessError):
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while dead := os.waitid(os.P_ALL, 0, options):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(dead.si_pid, signal.SIGKILL)
-            os.waitpid(dead.si_pid, 0)

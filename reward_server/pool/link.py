@@ -7,6 +7,7 @@ it died. What becomes of the samples then is the pool's business.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from contextlib import suppress
 from msgspec import DecodeError
 
 from touchstone_rewards.reward_server.pool.calls import Call
+from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.process import (
     BOARD_BYTES,
@@ -33,6 +35,7 @@ from touchstone_rewards.reward_server.pool.process import (
 
 Slot = tuple[Call, int]  # a sample: its call and its position there
 PACE_MEMORY = 0.8
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -136,6 +139,8 @@ class Worker:
                 undone.append(slot)
             else:
                 slot[0].settle(slot[1], score)
+                if trace := scored.traces.get(serial):
+                    log_failure(slot[0].scorer_name, trace, slot[0].served)
         if scored.scores:
             if self.stalled:
                 self.stalled = False
@@ -183,7 +188,8 @@ class Worker:
             for body in bodies(self._inbox):
                 self._on_scored(self, read_scored(body))
         except DecodeError:
-            received = b""  # it is out of its mind
+            log.error("worker %d sent what is no answer; it is replaced", self.pid)
+            received = b""
         if not received:
             self._on_lost(self)
 

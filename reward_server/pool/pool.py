@@ -1,16 +1,15 @@
 """Warm, killable worker processes: samples in, a score or an error for each, in their order.
 
 A pool keeps `workers + spares` equal processes up and at most `workers` of them busy, so that one
-is ready at once when another is killed. A call's samples go out in chunks, the chunks of several
-calls in turn. Each sample has a deadline of its own, counted from when a worker begins it and
-enforced by SIGKILL: it works on C code that holds the interpreter as on any other.
+is ready when another is killed. A call's samples go out in chunks, the chunks of several calls in
+turn. A sample has a deadline of its own, from when a worker begins it; SIGKILL enforces it.
 
 What happens to a sample:
 - It runs past its deadline: `deadline_exceeded`, its worker is killed.
 - It runs while its worker dies: `worker_lost`. It is not tried again, for it may be the cause.
-- It has not begun when its worker goes: another worker gets it; the sample knows nothing of it.
+- It has not begun when its worker goes: another worker gets it. It was next twice: `worker_lost`.
 - It has not begun by the call's `give_up_at`: `deadline_exceeded`, retryable. What runs by then may
-  take `GIVE_UP_GRACE_S` more, so that no worker is killed for a sample about to be done.
+  take `GIVE_UP_GRACE_S` more. It is retryable if its turn had come late.
 - Its scorer raises, returns no proper score or needs too much memory: `scorer_failed`.
 
 One pool serves one event loop (asyncio's or uvloop) and starts no threads. What runs in the workers
@@ -29,19 +28,20 @@ from contextlib import suppress
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool.calls import (
     DIED,
-    GAVE_UP,
     NEVER_BEGUN,
     NO_WORKERS,
     NOT_RUNNING,
     Call,
     Turns,
-    late,
+    gave_up,
+    ran_out,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.link import Slot, Worker
-from touchstone_rewards.reward_server.pool.process import Scored, failed
+from touchstone_rewards.reward_server.pool.process import Scored
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.returned import failed
 
 GIVE_UP_GRACE_S = 0.05
 # The most work that a worker may have in hand, in seconds and in samples: enough that it need not
@@ -61,9 +61,8 @@ class WorkerPool:
     """Runs the scorers in processes; the module's docstring says what it promises.
 
     `workers`: how many samples are scored at a time. `spares`: how many more processes wait.
-    `chunk`: the most samples of one call that are handed out at once. `recycle_after`: samples
-    after which a worker is replaced. `memory_limit_bytes`: what a sample may allocate.
-    `restarts` counts by reason the processes that were replaced.
+    `chunk`: the most samples of one call handed out at once. `recycle_after`: samples after which
+    a worker is replaced. `memory_limit_bytes`: what a sample may allocate. `restarts`: by reason.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class WorkerPool:
         self._size, self._spares, self._chunk = workers, spares, chunk
         self._deadline_s = sample_deadline_s
         self._recycle_after = recycle_after
-        self._too_late = late(f"took more than {sample_deadline_s:g} s", retryable=False)
+        self._too_late = ran_out(sample_deadline_s)
         self._over: Score | None = NOT_RUNNING
         self._short = asyncio.Event()
         self._full = asyncio.Event()
@@ -145,7 +144,7 @@ class WorkerPool:
             ConfigError: one of them cannot be built; then nothing has changed.
         """
         await self._server.add(scorers, gone)
-        for worker in [idle for idle in self._idle if self._worn(idle)]:
+        for worker in filter(self._worn, list(self._idle)):
             self._end(worker, "reloaded")
 
     async def score(
@@ -241,8 +240,7 @@ class WorkerPool:
             return True
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             if len(positions) == 1:
-                why = f"the sample cannot be sent to a worker: {error}"
-                call.settle(positions[0], failed(why))
+                call.settle(positions[0], failed(f"the sample cannot be sent to a worker: {error}"))
             call.chunk = 1  # the culprit will be found
             self._requeue([(call, at) for at in positions if call.scores[at] is None])
             return False
@@ -276,8 +274,7 @@ class WorkerPool:
         self._pump(worker)
 
     def _on_lost(self, worker: Worker) -> None:
-        if worker.pid == 0:
-            self._failures += 1
+        self._failures += worker.pid == 0
         self._end(worker, "crashed", DIED)
         self._pump()
 
@@ -303,8 +300,11 @@ class WorkerPool:
             call, position = culprit
             call.settle(position, verdict)
             left.remove(culprit)
-            about = worker.pid, call.scorer, call.samples[position].id, verdict.error.message
+            about = worker.pid, call.scorer_name, call.samples[position].id, verdict.error.message
             log.warning("worker %d, %s, sample %r: %s", *about)
+        if culprit is None and reason == "crashed":
+            log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
+            left = [slot for at, slot in enumerate(left) if at or slot[0].outlived(slot[1])]
         self._requeue(left)
         if reason:
             self.restarts[reason] += 1
@@ -328,7 +328,7 @@ class WorkerPool:
         for worker in list(self._busy):
             running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
             if running_call is call:
-                self._end(worker, "gave_up", GAVE_UP)
+                self._end(worker, "gave_up", gave_up(worker.started_at, call.begun_at))
         call.settle_all(NEVER_BEGUN)
         self._pump()
 
@@ -355,7 +355,7 @@ class WorkerPool:
             self._pump()
 
     def _check_pick_up(self, worker: Worker) -> None:
-        """Seen with samples and at none of them for long: none is to blame, the worker is stuck."""
+        """Seen with samples and at none of them for long: the worker is stuck."""
         now = time.monotonic()
         worker.nothing_since = worker.nothing_since or now
         if now - worker.nothing_since < PICK_UP_S:

@@ -16,7 +16,6 @@ Nothing here enforces a deadline: a process cannot be trusted to interrupt itsel
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import resource
@@ -24,14 +23,22 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct, json, msgpack
-from msgspec.structs import replace
+from msgspec import Raw, Struct, json, msgpack
 
-from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.scorers.returned import (
+    WrongAnswer,
+    checked_scores,
+    failed,
+    name_of,
+    place_of,
+    raised,
+    trace_of,
+)
 
 # The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT:
 # when it began, by time.monotonic(); LEAVE: up to this serial number none is to be begun.
@@ -43,7 +50,7 @@ FLUSH_S = 0.001
 READ_BYTES = 1 << 18
 LARGEST_REPLY_BYTES = 16 * 1024**2
 LENGTH_BYTES = 4
-MESSAGE_CHARS = 200
+MOST_TRACES = 1000
 
 
 class Task(Struct, array_like=True):
@@ -55,17 +62,56 @@ class Task(Struct, array_like=True):
     samples: list[Sample]
 
 
+class Received(Struct, array_like=True):
+    """A `Task` as the worker reads it: its samples are decoded as its scorer may see them."""
+
+    first: int
+    scorer: str
+    explain: bool
+    samples: Raw
+
+
 class Scored(Struct, array_like=True):
     """Scores by serial number, null for a sample left undone, and the seconds they took.
 
     `retire`: why this worker takes no more samples, whatever it was sent. A message with a `pid`
-    comes once, first: the worker is up.
+    comes once, first: the worker is up. `traces`: tracebacks of what scorers raised, each once in
+    the life of a worker.
     """
 
     scores: dict[int, Score | None] = {}
     took_s: float = 0.0
     retire: str = ""
     pid: int = 0
+    traces: dict[int, str] = {}
+
+
+class UndeclaredField(Exception):
+    """A scorer uses a field of a sample that its `reads` does not name."""
+
+
+@lru_cache(maxsize=256)
+def sample_decoders(
+    reads: tuple[str, ...],
+) -> tuple[msgpack.Decoder[list[Sample]], json.Decoder[list[Sample]]]:
+    """Return what decodes samples, from msgpack and from JSON, for a scorer that reads `reads`.
+
+    The other fields do not travel. A sample with its default in their place would be scored in
+    silence, so asking for one raises `UndeclaredField`.
+    """
+    unread = {*Sample.__struct_fields__} - {"id", *reads}
+    visible: Any = type("Sample", (Sample,), {name: _undeclared(name, reads) for name in unread})
+    return msgpack.Decoder(list[visible]), json.Decoder(list[visible])
+
+
+def _undeclared(name: str, reads: tuple[str, ...]) -> property:
+    def refuse(_: Sample) -> None:
+        raise UndeclaredField(
+            f"it uses sample.{name}, but its reads names only {', '.join(sorted(reads)) or 'id'}; "
+            f"add {name!r} to reads"
+        )
+
+    return property(refuse)
 
 
 class Memory(Struct, frozen=True):
@@ -79,7 +125,7 @@ def _peak_kib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-_TASK = msgpack.Decoder(Task), json.Decoder(Task)
+_RECEIVED = msgpack.Decoder(Received), json.Decoder(Received)
 _SCORED = msgpack.Decoder(Scored), json.Decoder(Scored)
 
 
@@ -98,12 +144,19 @@ def frame(message: Task | Scored) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
 
 
-def read_task(body: bytearray) -> Task:
-    return _TASK[body[0] == ord("[")].decode(body)
+def read_task(body: bytearray, scorers: Mapping[str, Scorer]) -> tuple[Received, list[Sample]]:
+    """Return a task and its samples, with no fields but those that its scorer reads."""
+    task = _RECEIVED[_is_json(body)].decode(body)
+    decoders = sample_decoders(tuple(scorers[task.scorer].reads))
+    return task, decoders[_is_json(body)].decode(task.samples)
 
 
 def read_scored(body: bytearray) -> Scored:
-    return _SCORED[body[0] == ord("[")].decode(body)
+    return _SCORED[_is_json(body)].decode(body)
+
+
+def _is_json(body: bytearray) -> bool:
+    return body[0] == ord("[")
 
 
 def bodies(inbox: bytearray) -> Iterator[bytearray]:
@@ -132,32 +185,39 @@ def work(
     memory = limit_memory(memory_limit_bytes)
     link.sendall(frame(Scored(pid=os.getpid())))
     inbox = bytearray()
+    told: set[str] = set()
     while received := link.recv(READ_BYTES):
         inbox += received
-        scores: dict[int, Score | None] = {}
+        scored = Scored()
         since = time.monotonic()
-        for serial, task, sample in begin(inbox, board):
+        for serial, task, sample in begin(inbox, board, scorers):
             if serial <= board[LEAVE]:
-                scores[serial] = None
+                scored.scores[serial] = None
                 continue
-            score = score_one(scorers[task.scorer], sample, task.explain, memory.limit_bytes)
-            scores[serial] = score
+            scorer = scorers[task.scorer]
+            score, trace = score_one(scorer, sample, task.explain, memory.limit_bytes)
+            scored.scores[serial] = score
+            if trace and (place := place_of(trace)) not in told and len(told) < MOST_TRACES:
+                told.add(place)
+                scored.traces[serial] = trace
             if score.error is not None or time.monotonic() - since > FLUSH_S:
-                since = report(link, board, scores, since, memory)
-                scores = {}
-        if scores:
-            report(link, board, scores, since, memory)
+                since = report(link, board, scored, since, memory)
+                scored = Scored()
+        if scored.scores:
+            report(link, board, scored, since, memory)
 
 
-def begin(inbox: bytearray, board: memoryview[float]) -> Iterator[tuple[int, Task, Sample]]:
+def begin(
+    inbox: bytearray, board: memoryview[float], scorers: Mapping[str, Scorer]
+) -> Iterator[tuple[int, Received, Sample]]:
     """Each sample of the tasks in `inbox`, noted on the board as begun.
 
     Noted before the look at LEAVE: once the pool has written there, no other sample than the one
     that it then sees on the board can still be scored.
     """
     for body in bodies(inbox):
-        task = read_task(body)
-        for serial, sample in enumerate(task.samples, task.first):
+        task, samples = read_task(body, scorers)
+        for serial, sample in enumerate(samples, task.first):
             board[STARTED_AT] = time.monotonic()
             board[RUNNING] = serial
             yield serial, task, sample
@@ -166,7 +226,7 @@ def begin(inbox: bytearray, board: memoryview[float]) -> Iterator[tuple[int, Tas
 def report(
     link: socket.socket,
     board: memoryview[float],
-    scores: dict[int, Score | None],
+    scored: Scored,
     since: float,
     memory: Memory,
 ) -> float:
@@ -176,12 +236,13 @@ def report(
     the next one runs short of.
     """
     now = time.monotonic()
-    retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
-    data = reply(Scored(scores, now - since, retire))
+    scored.took_s = now - since
+    scored.retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
+    data = reply(scored)
     # Not sooner: were the encoding to kill the process, a sample must answer for it.
     board[RUNNING] = NOTHING
     link.sendall(data)
-    if retire:
+    if scored.retire:
         os._exit(0)
     return now
 
@@ -205,33 +266,18 @@ def limit_memory(limit_bytes: int) -> Memory:
     return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
 
 
-def score_one(scorer: Scorer, sample: Sample, explain: bool, memory_limit_bytes: int) -> Score:
-    """One sample's score, or as an error what the scorer did instead of scoring."""
+def score_one(scorer: Scorer, sample: Sample, explain: bool, limit_bytes: int) -> tuple[Score, str]:
+    """Return one sample's score, and the traceback of what the scorer raised instead, if it did."""
     try:
-        return checked(scorer.score([sample], explain=explain))
+        return checked_scores(scorer, scorer.score([sample], explain=explain), 1)[0], ""
     except MemoryError:
+        limit = f"{limit_bytes / 1024**2:.0f} MiB (memory_limit_bytes)"
         return failed(
-            f"needed more memory than a sample may have: {memory_limit_bytes / 1024**2:.0f} MiB "
-            "(memory_limit_bytes)"
-        )
+            f"scorer {name_of(scorer)} needed more memory than a sample may have: {limit}"
+        ), ""
     # SystemExit and the panics of Rust extensions are no Exception, and no reason to die either.
     except BaseException as error:  # noqa: BLE001
-        return failed(f"{type(error).__name__}: {error}")
-
-
-def checked(scores: Any) -> Score:
-    """The one score in `scores`, if it is one that may leave this process."""
-    if not isinstance(scores, list) or len(scores) != 1 or not isinstance(scores[0], Score):
-        return failed(
-            f"expected a list of 1 Score for 1 sample, the scorer returned {scores!r:.80}"
-        )
-    score = scores[0]
-    if score.value is None:
-        return score if score.error else failed("the scorer returned neither a value nor an error")
-    if not math.isfinite(score.value):
-        return failed(f"the scorer returned {score.value}, which is no score")
-    # A subclass of float, such as NumPy's, cannot be sent.
-    return score if type(score.value) is float else replace(score, value=float(score.value))
+        return raised(scorer, error), "" if isinstance(error, WrongAnswer) else trace_of(error)
 
 
 def reply(scored: Scored) -> bytes:
@@ -248,14 +294,10 @@ def _sendable(score: Score | None) -> Score | None:
     try:
         size = len(frame(Scored({1: score})))
     except Exception as error:  # noqa: BLE001, an explanation may hold anything
-        return failed(f"its score cannot be sent: {error}")
+        return failed(f"the scorer's score cannot be sent: {error}")
     if size > LARGEST_REPLY_BYTES:
         return failed(
-            f"its score with explanation takes {size} bytes; {LARGEST_REPLY_BYTES} are allowed"
+            f"the scorer's score with explanation takes {size} bytes; {LARGEST_REPLY_BYTES} are "
+            "allowed"
         )
     return score
-
-
-def failed(message: str) -> Score:
-    short = message[:MESSAGE_CHARS].encode(errors="replace").decode()
-    return Score(error=sample_error("scorer_failed", short))

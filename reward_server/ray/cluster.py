@@ -38,10 +38,8 @@ from touchstone_rewards.reward_server.ray.placement import workers_each
 from touchstone_rewards.reward_server.ray.session import connect
 from touchstone_rewards.reward_server.schemas import Priority, Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
-from touchstone_rewards.reward_server.scoring.engine import (
-    worker_pool,
-    worker_specs,
-)
+from touchstone_rewards.reward_server.scoring.claim import belong_to
+from touchstone_rewards.reward_server.scoring.engine import worker_pool, worker_specs
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost, batcher
 from touchstone_rewards.reward_server.settings import Settings
 
@@ -101,6 +99,8 @@ class Ingress:
         self.settings, self.workers, self.models = settings, workers, models
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        # Every replica of this deployment writes the same files: together they are one server.
+        belong_to(f"{NAME} on the cluster {ray.get_runtime_context().gcs_address}")
         app_name = serve.get_replica_context().app_name
         running = Running(lambda: _replicas_of(app_name))
         return create_app(
@@ -125,7 +125,7 @@ def build(settings: Settings) -> Any:
     Raises:
         ConfigError: a profile that cannot be loaded.
     """
-    profiles = load_profiles(settings.profile_dirs)
+    profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
     by_name: dict[str, dict[str, ScorerSpec]] = {}
     for key, spec in worker_specs(profiles).items():
         by_name.setdefault(spec.name, {})[key] = spec

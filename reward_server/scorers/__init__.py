@@ -12,6 +12,7 @@ from typing import Any
 from touchstone_rewards.extras import advice
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.scorers.base import Scorer
+from touchstone_rewards.reward_server.scorers.check import check_class, check_scorer
 
 SCORERS: dict[str, str] = {
     "format": "touchstone_rewards.reward_server.scorers.format:FormatScorer",
@@ -25,27 +26,36 @@ ENTRY_POINTS = "touchstone.scorers"
 
 
 def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
-    """The scorer called `name`, set up by `config`.
+    """Return the scorer called `name`, set up by `config`.
 
-    A name with a colon is one of your own: `package.module:attribute`. Other names are those of
-    `SCORERS`, then those that installed packages register as entry points.
+    A name with a colon is one of your own: `package.module:Class`. Other names are those of
+    `SCORERS`, then those that installed packages register as entry points. What such a name gives
+    is called only if it is a scorer's class.
 
     Raises:
-        ConfigError: no such scorer, a key that it does not know, or a value that it refuses.
+        ConfigError: no such scorer, a key that it does not know, a value that it refuses, or a
+            class that is no scorer.
     """
+    own = name not in SCORERS
     path = name if ":" in name else SCORERS.get(name) or _plugged_in(name)
     module, _, attribute = path.partition(":")
     invalidate_caches()  # the module may be younger than this process
     try:
-        return getattr(import_module(module), attribute)(**config)
+        kind = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, SyntaxError) as error:
         if name in SCORERS and isinstance(error, ModuleNotFoundError):
             raise ConfigError(f"scorer {name!r}: {advice(error, 'server') or error}") from error
         raise ConfigError(f"scorer {name!r} cannot be imported: {error}") from error
+    if own:
+        check_class(name, kind)
+    try:
+        scorer = kind(**config)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"scorer {name!r} does not take config {dict(config)!r}: {error}"
         ) from error
+    check_scorer(name, scorer)
+    return scorer
 
 
 def _plugged_in(name: str) -> str:

@@ -18,11 +18,15 @@ RunsIn = Literal["inline", "worker", "model"]
 
 
 class Score(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What one scorer says of one sample: a finite `value`, or null and the `error` why."""
+    """What one scorer says of one sample: a finite `value`, or null and the `error` why.
+
+    `timed_out` is the worker pool's to set: the sample ran to the end of its own deadline.
+    """
 
     value: float | None = None
     error: SampleError | None = None
     explanation: dict[str, Any] | None = None
+    timed_out: bool = False
 
 
 class ScorerSpec(NamedTuple):

@@ -33,6 +33,8 @@ def combine(
     """The results of the samples from their scores, a column for each scorer."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
     rewards = profile.rewards(values, len(samples))
+    if None in rewards and profile.config.on_response_timeout is not None:
+        rewards = _with_timeouts(profile, rewards, columns)
     if len(values) == 1:  # most profiles, at a third of the time
         [(key, numbers)] = values.items()
         rows = [{key: number} for number in numbers]
@@ -47,6 +49,16 @@ def combine(
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
     return Scored(results, Columns(rewards, values, codes))
+
+
+def _with_timeouts(
+    profile: Profile, rewards: Sequence[float | None], columns: Mapping[str, Sequence[Score]]
+) -> list[float | None]:
+    """The rewards, with what the profile says a timeout is worth in place of those nulls."""
+    return [
+        profile.config.on_response_timeout if reward is None and timed_out else reward
+        for reward, timed_out in zip(rewards, profile.timeouts(columns), strict=True)
+    ]
 
 
 def _note_errors(

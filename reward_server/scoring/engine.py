@@ -109,6 +109,7 @@ class Engine:
         if self._saver is not None:
             self._saver.cancel()
             self.normalizers.save(self.normalizers.unsaved(self.profiles))
+        self.normalizers.close()
         await self.models.stop()
         await self.pool.stop()
 
@@ -140,6 +141,7 @@ class Engine:
         profile = self._admit(request)
         fingerprint = profile.fingerprint
         served = current()
+        served.profile = profile.name
         count = len(request.samples)
         with served.room(count):
             self.pending_samples += count
@@ -198,7 +200,8 @@ class Engine:
                 if result.reward is not None:
                     result.reward = profile.clipped(result.reward)
         rewards = [result.reward for result in results]
-        return scored._replace(columns=scored.columns._replace(rewards=rewards))
+        errors = [result.error.code for result in results if result.error is not None]
+        return scored._replace(columns=scored.columns._replace(rewards=rewards, errors=errors))
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
@@ -336,6 +339,7 @@ def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
 
 def worker_pool(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPool:
     """The pool that `settings` describe, not yet started."""
+    settings.plugins.make_importable()
     return WorkerPool(
         specs,
         workers=settings.workers,

@@ -7,18 +7,23 @@ samples it raises for. Nothing here can end a scorer that hangs: such a one belo
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 from collections.abc import Iterable, Sequence
 
+from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.scorers.returned import (
+    WrongAnswer,
+    checked_scores,
+    name_of,
+    raised,
+    trace_of,
+)
 
 # After this much text the scorers let others have a turn.
 SLICE_BYTES = 256 * 1024
-
-logger = logging.getLogger(__name__)
 
 
 async def score_inline(
@@ -52,20 +57,13 @@ def _slices(samples: Sequence[Sample]) -> Iterable[Sequence[Sample]]:
 
 def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
     try:
-        scores = scorer.score(samples, explain=explain)
-        if len(scores) != len(samples):
-            raise ValueError(f"{len(scores)} scores for {len(samples)} samples")
-    except Exception as error:  # a scorer call: its bug must not become the request's
-        logger.exception("scorer %s failed", type(scorer).__name__)
-        if len(samples) > 1:
-            return [_score_slice(scorer, [sample], explain)[0] for sample in samples]
-        failed = sample_error("scorer_failed", f"{type(error).__name__}: {error}"[:300])
-        return [Score(error=failed)]
-    return [
-        score if score.value is None or math.isfinite(score.value) else _not_finite(score)
-        for score in scores
-    ]
-
-
-def _not_finite(score: Score) -> Score:
-    return Score(error=sample_error("scorer_failed", f"the scorer returned {score.value}"))
+        return checked_scores(scorer, scorer.score(samples, explain=explain), len(samples))
+    except KeyboardInterrupt:
+        raise
+    # A scorer call: its bug must not become the request's, nor `sys.exit` the server's end.
+    except BaseException as error:  # noqa: BLE001
+        if not isinstance(error, WrongAnswer):
+            log_failure(name_of(scorer), trace_of(error), current())
+        if len(samples) == 1:
+            return [raised(scorer, error)]
+    return [_score_slice(scorer, [sample], explain)[0] for sample in samples]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,20 +15,27 @@ from typing import Any, ClassVar, Protocol, cast
 
 from pydantic import ValidationError
 
+from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
     NotReady,
     UnknownModel,
-    sample_error,
 )
 from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
+from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profiles import Profile, describe
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score, Scorer
+from touchstone_rewards.reward_server.scorers.returned import (
+    checked_score,
+    name_of,
+    raised,
+    trace_of,
+)
 
 
 class ModelScorer(Protocol):
@@ -163,13 +169,13 @@ class ModelHost:
         label = scorer.model.label
         if self._digests.get(label) != _digest(scorer):
             raise NotReady(f"model {label} was exchanged while the request waited; send it again")
-        wanted = [scorer.inputs(sample) for sample in samples]
-        inputs = [one for each in wanted if not isinstance(each, SampleError) for one in each]
+        wanted = [_inputs(scorer, sample) for sample in samples]
+        inputs = [one for each in wanted if not isinstance(each, Score) for one in each]
         batcher = self.batchers[label]
         outputs = iter(await batcher.run(inputs, give_up_at=give_up_at, priority=priority))
         return [
-            Score(error=each)
-            if isinstance(each, SampleError)
+            each
+            if isinstance(each, Score)
             else _judged(scorer, [next(outputs) for _ in each], explain)
             for each in wanted
         ]
@@ -363,11 +369,25 @@ def _changed(config: ModelConfig, name: str, changes: Mapping[str, Any]) -> Mode
     return type(config).model_validate({**config.model_dump(), **changes, "name": name})
 
 
+def _inputs(scorer: ModelScorer, sample: Sample) -> list[Any] | Score:
+    """What the model must run for this sample, or why it cannot."""
+    try:
+        wanted = scorer.inputs(sample)
+        return Score(error=wanted) if isinstance(wanted, SampleError) else list(wanted)
+    except Exception as error:  # noqa: BLE001 (a scorer call: it fails this sample alone)
+        return _raised(scorer, error)
+
+
 def _judged(scorer: ModelScorer, outputs: Sequence[Any], explain: bool) -> Score:
     error = next((one for one in outputs if isinstance(one, SampleError)), None)
     if error is not None:
         return Score(error=error)
-    score = scorer.judge(outputs, explain)
-    if score.value is not None and not math.isfinite(score.value):
-        return Score(error=sample_error("scorer_failed", f"the model returned {score.value}"))
-    return score
+    try:
+        return checked_score(scorer, scorer.judge(outputs, explain))
+    except Exception as error:  # noqa: BLE001 (a scorer call: it fails this sample alone)
+        return _raised(scorer, error)
+
+
+def _raised(scorer: ModelScorer, error: Exception) -> Score:
+    log_failure(name_of(scorer), trace_of(error), current())
+    return raised(scorer, error)

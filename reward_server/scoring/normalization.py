@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -21,11 +22,14 @@ from threading import Lock
 import msgspec
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.schemas import SampleResult
+from touchstone_rewards.reward_server.schemas import SampleError, SampleResult
+from touchstone_rewards.reward_server.scoring.claim import claim
 
 MEMORY = 100_000
+# Larger rewards are errors: counted, they would leave nothing of all others but the same number.
+LARGEST_REWARD = 1e9
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,21 @@ class Running(Struct):
             self.mean += off / self.count
             self.variance += (off * (reward - self.mean) - self.variance) / self.count
 
+    def validated(self) -> Running:
+        """Return this, if rewards can have led to it.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        sound = (
+            0 <= self.count <= MEMORY
+            and abs(self.mean) <= LARGEST_REWARD
+            and 0 <= self.variance <= LARGEST_REWARD**2
+        )
+        if not sound:
+            raise ValueError(f"no rewards come to {self}")
+        return self
+
     def normalised(self, reward: float) -> float:
         """In standard deviations from the mean; the mere difference while all were the same."""
         return (reward - self.mean) / (math.sqrt(self.variance) or 1.0)
@@ -59,7 +78,9 @@ class Normalizers:
     `folder`; without one it ends with the process."""
 
     def __init__(self, folder: Path | None = None) -> None:
+        self.state_dir = folder
         self.folder = folder / "normalization" if folder else None
+        self._claim: int | None = None
         self.running: dict[tuple[str, str], Running] = {}
         self._saved: dict[str, bytes] = {}
         self._one_at_a_time = Lock()
@@ -68,28 +89,43 @@ class Normalizers:
         """Take up what the last run left of these profiles, unless it is known already.
 
         Raises:
-            ConfigError: what it left cannot be read.
+            ConfigError: what it left cannot be read, or not be set aside where it is no state, or
+                the folder is another server's.
         """
+        if self.state_dir is not None and self._claim is None:
+            try:
+                self._claim = claim(self.state_dir / ".lock", f"state_dir {self.state_dir}")
+            except OSError as error:
+                raise ConfigError(f"state_dir {self.state_dir}: {error.strerror}") from error
         for name, profile in profiles.items():
             path = self.folder / f"{name}.json" if self.folder else None
             if profile.config.normalization == "none" or _key(profile) in self.running:
                 continue
             if path is None:
                 logger.warning("profile %s: no state_dir, so a restart forgets its rewards", name)
-            elif path.exists():
-                try:
-                    running = msgspec.json.decode(path.read_bytes(), type=Running)
-                except (OSError, msgspec.DecodeError) as error:
-                    raise ConfigError(f"cannot read {path}: {error}; delete it") from error
+            elif path.exists() and (running := _read(path)) is not None:
                 self.running.setdefault((name, running.fingerprint), running)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def of(self, profile: Profile) -> Running:
         """The numbers of the profile; empty ones, which are not kept, where nothing was learned."""
         return self.running.get(_key(profile)) or Running(profile.fingerprint)
 
     def apply(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
-        """Normalise the rewards of `results` in place; with `learn`, count them first."""
+        """Normalise the rewards of `results` in place; with `learn`, count them first.
+
+        One reward too large to count would make all later ones alike: it becomes an error.
+        """
         running = self.of(profile)
+        for result in results:
+            if result.reward is not None and abs(result.reward) > LARGEST_REWARD:
+                result.status, result.error = "error", _too_large(result.reward)
+                result.reward = None
         if learn:
             self.running[_key(profile)] = running
             running.count_in(each.reward for each in results if each.reward is not None)
@@ -123,6 +159,39 @@ class Normalizers:
 
 def _key(profile: Profile) -> tuple[str, str]:
     return profile.name, profile.fingerprint
+
+
+def _too_large(reward: float) -> SampleError:
+    return sample_error(
+        "scorer_failed",
+        f"the reward {reward:g} is beyond {LARGEST_REWARD:g}, too large to normalise; give the "
+        "scorer a range",
+    )
+
+
+def _read(path: Path) -> Running | None:
+    """What an earlier run left. A file that cannot be is set aside, and the numbers begin anew.
+
+    Raises:
+        ConfigError: it cannot be read at all, or not be set aside.
+    """
+    try:
+        content = path.read_bytes()
+        try:
+            return msgspec.json.decode(content, type=Running).validated()
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
+            path.replace(aside)
+            logger.warning(
+                "%s is not what a server wrote (%s): it is now %s, and the running normalization "
+                "begins anew",
+                path,
+                error,
+                aside.name,
+            )
+            return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
 
 
 def _replace(path: Path, content: bytes) -> None:

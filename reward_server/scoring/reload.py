@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
+from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 from touchstone_rewards.reward_server.scoring.engine import Engine, worker_specs
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 
@@ -28,8 +29,11 @@ logger = logging.getLogger(__name__)
 class Reloader:
     """`refusal` says why the files are not what is served, if they are not."""
 
-    def __init__(self, engine: Engine, directories: Sequence[Path]) -> None:
+    def __init__(
+        self, engine: Engine, directories: Sequence[Path], plugins: Plugins = NO_PLUGINS
+    ) -> None:
         self.engine = engine
+        self.plugins = plugins
         self.directories = directories
         self.refusal: str | None = None
         self.counts = Counter(done=0, refused=0)
@@ -113,7 +117,7 @@ class Reloader:
             for profile in old.values()
             for key, scorer in profile.scorers.items()
         }
-        new = await asyncio.to_thread(load_profiles, self.directories, built)
+        new = await asyncio.to_thread(load_profiles, self.directories, built, self.plugins)
         old_specs, new_specs = worker_specs(old), worker_specs(new)
         engine.normalizers.load(new)
         models = await engine.models.prepare(new)

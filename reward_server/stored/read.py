@@ -6,26 +6,61 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.stored.lines import is_countable, open_lines
 
 T = TypeVar("T")
 
-KEPT = "the results of what stands before it are kept"
+EXPECTED = 'expected {"id": "…", "response": "…", …}'
+SHOWN_REASON = 300
+# What a line that is no JSON, or none of the right form, raises.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def open_samples(path: Path, stack: ExitStack) -> tuple[int, Iterator[Sample]]:
-    """Open a file of samples: how many there are, and the samples, read as they are asked for."""
+class BadRow(Struct, omit_defaults=True):
+    """A row that is no sample: its line, or its number from 0 in a table, and why."""
+
+    input: str
+    reason: str
+    line: int | None = None
+    row: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" if self.line is not None else f"row {self.row}"
+        return f"{self.input}, {where}: {self.reason}"
+
+
+def open_samples(path: Path, stack: ExitStack) -> tuple[int | None, Iterator[Sample | BadRow]]:
+    """Open a file of samples, or standard input for `-`.
+
+    Returns how many rows there are, where that is known beforehand, and the rows, read as they are
+    asked for.
+    """
     if path.suffix == ".parquet":
         return _parquet(path)
-    return count_lines(path), read_samples(stack.enter_context(path.open("rb")), path)
+    total = count_lines(path) if is_countable(path) else None
+    return total, _jsonl(open_lines(path, stack), path)
 
 
-def _parquet(path: Path) -> tuple[int, Iterator[Sample]]:
+def _jsonl(lines: Iterator[bytes], path: Path) -> Iterator[Sample | BadRow]:
+    decode = msgspec.json.Decoder(Sample).decode
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield decode(line)
+        except UNREADABLE as error:
+            reason = f"{str(error)[:SHOWN_REASON]}; {EXPECTED}"
+            yield BadRow(str(path), reason, line=number)
+
+
+def _parquet(path: Path) -> tuple[int, Iterator[Sample | BadRow]]:
     need_pyarrow()
     from touchstone_rewards.reward_server.stored.partitions import (
         Rejected,
@@ -36,13 +71,14 @@ def _parquet(path: Path) -> tuple[int, Iterator[Sample]]:
 
     part, total = whole_file(path)
 
-    def samples() -> Iterator[Sample]:
+    def rows() -> Iterator[Sample | BadRow]:
         for row in read_rows(place(str(path)).store, part):
             if isinstance(row, Rejected):
-                raise ConfigError(f"{path}, row {row.row}: {row.reason}; {KEPT}")
-            yield row
+                yield BadRow(str(path), row.reason, row=row.row)
+            else:
+                yield row
 
-    return total, samples()
+    return total, rows()
 
 
 def need_pyarrow() -> None:
@@ -55,17 +91,21 @@ def need_pyarrow() -> None:
         raise ConfigError("this needs pyarrow: pip install 'touchstone-rewards[server,parquet]'")
 
 
-def read_samples(source: BinaryIO, path: Path) -> Iterator[Sample]:
-    """The samples of a JSONL stream; blank lines are passed over.
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Return the samples of a file, as they are asked for.
 
     Raises:
-        ConfigError: a line that is not a sample, named by its number.
+        ConfigError: a row that is no sample, named by its number.
     """
-    return read_lines(source, path, msgspec.json.Decoder(Sample).decode)
+    with ExitStack() as stack:
+        for row in open_samples(path, stack)[1]:
+            if isinstance(row, BadRow):
+                raise ConfigError(str(row))
+            yield row
 
 
 def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]) -> Iterator[T]:
-    """What `decode` makes of each line of a JSONL stream that is not blank.
+    """Return what `decode` makes of each line of a JSONL stream that is not blank.
 
     Raises:
         ConfigError: a line that does not fit, named by its number.
@@ -75,14 +115,11 @@ def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]
             continue
         try:
             yield decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ConfigError(
-                f'{path}, line {number}: {error}; expected {{"id": "…", "response": "…", …}}; '
-                f"{KEPT}"
-            ) from error
+        except UNREADABLE as error:
+            raise ConfigError(f"{path}, line {number}: {error}; {EXPECTED}") from error
 
 
 def count_lines(path: Path) -> int:
-    """How many lines of the file are not blank."""
+    """Return how many lines of the file are not blank."""
     with path.open("rb") as file:
         return sum(1 for line in file if line.strip())

@@ -76,7 +76,7 @@ def known_profile(settings: Settings, name: str) -> tuple[dict[str, Profile], Pr
     Raises:
         ConfigError: there is no such profile.
     """
-    profiles = load_profiles(settings.profile_dirs)
+    profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
     if name not in profiles:
         raise ConfigError(f"profile {name!r} is not known; known: {', '.join(profiles)}")
     return profiles, profiles[name]

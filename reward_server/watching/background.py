@@ -45,7 +45,7 @@ def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
     )
     engine.observers.append(shadows.take)
     metrics.watch(shadows.readings())
-    reloader = Reloader(engine, settings.profile_dirs)
+    reloader = Reloader(engine, settings.profile_dirs, settings.plugins)
     metrics.watch(reloader.readings())
     if settings.score_log is None:
         return Background(watch, shadows, reloader, None)

@@ -3,7 +3,8 @@
 In: the requests that the engine answered. Out: lines appended to a file, whole ones only, rotated
 by size: `scores.jsonl` is the newest, `scores.jsonl.1` the one before it. A thread encodes and
 writes them, so that no answer waits for a disk. What it cannot keep up with or cannot write is
-dropped and counted, never silently. One server writes a log; `commands/replay.py` reads it.
+dropped and counted, never silently. One server writes a log, and claims it; `commands/replay.py`
+reads it.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
+from touchstone_rewards.reward_server.scoring.claim import claim
+from touchstone_rewards.reward_server.stored.lines import cut_torn_line
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 
 # What may wait for the thread.
 MAX_WAITING_BYTES = 64 * 2**20
-TAIL_BYTES = 2**16
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Answered(NamedTuple):
 class ScoreLog:
     """`take` may be called between `start` and `close`, which writes what still waits.
 
-    Making one raises a `ConfigError` where the file cannot be written.
+    Making one raises a `ConfigError` where the file cannot be written or another server writes it.
 
     `max_bytes`: of a file before it is rotated; `files`: how many are kept, the newest included.
     `counts`: lines `written` and `dropped`.
@@ -89,9 +91,10 @@ class ScoreLog:
     def _open(self) -> None:
         """A line that an earlier run left torn is cut off."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_name(f"{self.path.name}.lock")
+            self._claim: int | None = claim(lock, f"score log {self.path}")
             with _opened(self.path):
-                _cut_torn_line(self.path)
+                cut_torn_line(self.path)
         except OSError as error:
             raise ConfigError(f"score log {self.path} cannot be written: {error}") from error
 
@@ -100,6 +103,9 @@ class ScoreLog:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
         """Keep these for the thread, or drop them when too much waits for it."""
@@ -192,17 +198,3 @@ def _write(file: int, content: bytes, size: int) -> None:
         except OSError as error:
             logger.error("score log: a part of a line may be left in the file: %s", error)
         raise
-
-
-def _cut_torn_line(path: Path) -> None:
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - TAIL_BYTES)
-            file.seek(start)
-            whole = file.read(end - start).rfind(b"\n") + 1
-            if whole:
-                file.truncate(start + whole)
-                return
-            end = start
-        file.truncate(0)

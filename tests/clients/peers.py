@@ -26,7 +26,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `body` is sent as JSON unless it is text."""
+    """An answer; `body` is sent as JSON unless it is text or bytes."""
 
     status: int
     body: Any = None
@@ -80,7 +80,7 @@ class Peer:
 def scored(request: Seen, reward: float = 1.0, **reply: Any) -> Reply:
     """What a well-behaved server answers."""
     results = [result(sample_id, reward) for sample_id in request.ids]
-    return Reply(200, answer(results), **reply)
+    return Reply(200, answer(results) | {"profile": request.body.get("profile", "math")}, **reply)
 
 
 def answer(results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,7 +123,9 @@ async def _act(action: Action, writer: asyncio.StreamWriter) -> None:
             await asyncio.sleep(0.02)
     assert isinstance(action, Reply)
     await asyncio.sleep(action.after_s)
-    body = (action.body if isinstance(action.body, str) else json.dumps(action.body)).encode()
+    body = action.body
+    if not isinstance(body, bytes):
+        body = (body if isinstance(body, str) else json.dumps(body)).encode()
     headers = {"Content-Length": str(len(body)), **action.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(f"HTTP/1.1 {action.status} Spoken\r\n{head}\r\n".encode() + body)

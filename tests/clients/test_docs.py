@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, clean_environment
 from touchstone_rewards import clients
 from touchstone_rewards.clients.client import ClientOptions
-from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 EXAMPLES = [
@@ -22,7 +22,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=["sync", "async"])
 def test_the_examples_run(code: str, server: LiveServer) -> None:
-    environment = {**without_settings(), "REWARD_URL": server.url}
+    environment = {**clean_environment(), "REWARD_URL": server.url}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment
     )
@@ -35,8 +35,9 @@ def test_the_page_names_every_parameter_and_its_default() -> None:
         row = next((line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")), None)
         assert row is not None, name
         if parameter.default is not None:
-            number = isinstance(parameter.default, int | float)
-            shown = f"{parameter.default:g}" if number else "`RetryPolicy()`"
+            default = parameter.default
+            shown = f"{default:g}" if isinstance(default, float) else f"{default}"
+            shown = shown if isinstance(default, int | float) else "`RetryPolicy()`"
             assert f"| {shown} |" in row
 
 

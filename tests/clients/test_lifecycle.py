@@ -13,18 +13,19 @@ import time
 
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, clean_environment
 from tests.clients.conftest import StartPeer
-from tests.clients.peers import Hang, scored
+from tests.clients.peers import Hang, Reply, error_body, scored
 from touchstone_rewards import clients
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
+    ClientClosed,
     RemoteRewardClient,
     RetryPolicy,
     RewardServerUnavailable,
     Sample,
 )
-from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 CLIENTS = "touchstone_rewards.clients"
 SERVER = "touchstone_rewards.reward_server"
@@ -37,7 +38,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=without_settings(),
+        env=clean_environment(),
         timeout=60,
     )
 
@@ -149,9 +150,24 @@ async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
     while not peer.seen:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(client.close)
-    with pytest.raises(RewardServerUnavailable, match="the client was closed"):
+    with pytest.raises(ClientClosed, match="closed while it waited") as raised:
         async with asyncio.timeout(10):
             await waiting
+    assert raised.value.results == [None]
+
+
+async def test_closing_ends_every_kind_of_wait_with_a_named_error(start_peer: StartPeer) -> None:
+    hanging = await start_peer(lambda _: Hang())
+    refusing = await start_peer(lambda _: Reply(503, error_body("not_ready")))
+    for peer in (hanging, refusing):
+        client = AsyncRemoteRewardClient(peer.url)
+        waiting = [asyncio.create_task(client.score(ONE)), asyncio.create_task(client.profiles())]
+        while len(peer.seen) < 2:
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        for task in waiting:
+            with pytest.raises(ClientClosed):
+                await asyncio.wait_for(task, 10)
 
 
 async def test_closing_ends_the_calls_that_wait_and_opens_nothing(start_peer: StartPeer) -> None:
@@ -164,7 +180,7 @@ async def test_closing_ends_the_calls_that_wait_and_opens_nothing(start_peer: St
     async with asyncio.timeout(10):  # the calls have 60 s
         await client.aclose()
         ended = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(each) for each in ended] == [RewardServerUnavailable] * 4
+    assert [type(each) for each in ended] == [ClientClosed] * 4
     assert all("the client was closed" in str(each) for each in ended)
     assert not client._dispatchers, "nothing is left that no one closes"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,7 @@ from touchstone_rewards.clients import (
     ScoreResult,
     Unauthorized,
     UnknownProfile,
+    transport,
 )
 from touchstone_rewards.clients.retry import RetryPolicy
 
@@ -446,3 +448,102 @@ async def test_rewards_of_differing_profiles_in_one_call_are_warned_of(
     async with AsyncRemoteRewardClient(urls, batch_size=1) as client:
         await client.score(samples(2))
     assert "differing fingerprints: ['f', 'other']" in caplog.text
+
+
+# Answers that are too large, of another profile, or always a 500
+
+
+async def test_an_answer_beyond_the_cap_is_not_read_to_its_end(
+    start_peer: StartPeer, score: ScoreWith
+) -> None:
+    def script(request: Seen) -> Action:
+        return Reply(
+            200, answer([result(each, scores={"x" * 50_000: 1.0}) for each in request.ids])
+        )
+
+    peer = await start_peer(script)
+    # Two fit, four do not: the request is halved until its answer fits.
+    found = await score(peer.url, 4, max_answer_bytes=150_000)
+    assert [each.id for each in found] == ["s0", "s1", "s2", "s3"]
+    assert [len(each.ids) for each in peer.seen] == [4, 2, 2]
+    with pytest.raises(MalformedAnswer, match="more than 20000 bytes"):
+        await score(peer.url, 2, max_answer_bytes=20_000)
+
+
+async def test_an_answer_that_is_packed_to_a_thousandth_is_stopped_too(
+    start_peer: StartPeer, score: ScoreWith
+) -> None:
+    packed = gzip.compress(b" " * 50_000_000)
+
+    def script(_: Seen) -> Action:
+        return Reply(200, packed, {"Content-Encoding": "gzip"})
+
+    peer = await start_peer(script)
+    with pytest.raises(MalformedAnswer, match="more than 1000000 bytes"):
+        await score(peer.url, 1, max_answer_bytes=1_000_000)
+    assert peer.seen[0].headers["accept-encoding"] == "identity"
+
+
+async def test_an_answer_of_another_profile_is_not_taken(
+    start_peer: StartPeer, score: ScoreWith
+) -> None:
+    def script(request: Seen) -> Action:
+        return Reply(200, {**answer([result(each) for each in request.ids]), "profile": "dummy"})
+
+    peer = await start_peer(script)
+    with pytest.raises(MalformedAnswer, match="'math' was asked for, 'dummy' answered"):
+        await score(peer.url)
+
+
+async def test_a_sample_at_which_the_server_fails_is_found_and_the_others_are_scored(
+    start_peer: StartPeer, score: ScoreWith
+) -> None:
+    def script(request: Seen) -> Action:
+        bad = "s11" in request.ids
+        return Reply(500, error_body("internal_error", "a bug")) if bad else scored(request)
+
+    peer = await start_peer(script)
+    found = await score(peer.url, 16, retry=RetryPolicy(first_delay_s=0.001))
+    assert [each.id for each in found if each.reward == 1.0] == [
+        f"s{i}" for i in range(16) if i != 11
+    ]
+    error = found[11].error
+    assert error is not None
+    assert (error.code, error.retryable) == ("scorer_failed", False)
+    assert "500: a bug" in error.message
+    assert found[11].fingerprint == "f"
+    assert found[11].scores == {"math": None}
+    assert len(peer.seen) < 40
+
+
+async def test_500s_that_pass_cost_no_sample(start_peer: StartPeer, score: ScoreWith) -> None:
+    answers = iter([500, 500, 503, 500, 500])
+
+    def script(request: Seen) -> Action:
+        status = next(answers, 200)
+        return scored(request) if status == 200 else Reply(status, error_body("trouble"))
+
+    peer = await start_peer(script)
+    found = await score(peer.url, 8, retry=RetryPolicy(first_delay_s=0.001))
+    assert [each.reward for each in found] == [1.0] * 8
+    assert {len(each.ids) for each in peer.seen} == {8}
+
+
+async def test_a_client_says_what_it_waits_for_while_it_tries_again(
+    start_peer: StartPeer,
+    score: ScoreWith,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "TELL_AFTER_S", 0.0)
+    peer = await start_peer(
+        lambda request: (
+            scored(request)
+            if len(peer.seen) > 5
+            else Reply(503, error_body("not_ready", "loading"))
+        )
+    )
+    await score(peer.url, 1, retry=RetryPolicy(first_delay_s=0.001))
+    told = [each.getMessage() for each in caplog.records if "try" in each.getMessage()]
+    assert len(told) == 1  # one in a while, not one a try
+    assert told[0].startswith(f"{peer.url}: 503: loading; try 1 failed, going on for up to ")

@@ -31,7 +31,7 @@ TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
 
 def parse(*results: dict[str, Any], sent: str = "ab") -> list[protocol.ScoreResult]:
     body = json.dumps(answer(list(results))).encode()
-    return protocol.parse(body, [Encoded(each, b"{}") for each in sent])
+    return protocol.parse(body, [Encoded(each, b"{}") for each in sent], "math")
 
 
 @given(TEXT, TEXT)
@@ -118,13 +118,13 @@ def test_an_answer_that_breaks_the_wires_promises_is_refused(
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"results": []}', b"\xff\xfe"])
 def test_an_answer_that_is_no_score_response_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedAnswer):
-        protocol.parse(body, [])
+        protocol.parse(body, [], "math")
 
 
 def test_a_number_too_large_for_a_float_is_refused() -> None:
     body = json.dumps(answer([result("a", 7.25)])).replace("7.25", "1e999").encode()
     with pytest.raises(MalformedAnswer):
-        protocol.parse(body, [Encoded("a", b"")])
+        protocol.parse(body, [Encoded("a", b"")], "math")
 
 
 def test_only_408_429_and_5xx_are_tried_again() -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.checkout import ROOT, live_server
-from touchstone_rewards.reward_server.live_server import LiveServer, free_port, without_settings
+from tests.checkout import ROOT, clean_environment, live_server
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 
 CLIENTS = Path(__file__).with_name("clients")
 ADAPTERS = ROOT / "clients" / "adapters"
@@ -55,7 +55,7 @@ def run_client(script: str, repository: str, server: LiveServer, *arguments: str
         text=True,
         timeout=240,
         env={
-            **without_settings(),
+            **clean_environment(),
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             "REWARD_URL": server.url,
         },

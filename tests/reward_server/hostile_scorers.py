@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,10 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from msgspec.structs import asdict
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
@@ -61,10 +64,77 @@ class Hostile(Length):
         return [Score(float(sample.response), explanation={"by": "hostile"} if explain else None)]
 
 
+class WithHelper(Length):
+    """Keeps a process of its own, started when it is built, and scores 1 while that lives."""
+
+    reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth")
+
+    def __init__(self) -> None:
+        self.helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        if samples[0].ground_truth == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [Score(float(Path(f"/proc/{self.helper.pid}").exists())) for _ in samples]
+
+
 class Astray(Length):
     """Reads a field that samples do not have."""
 
     reads: ClassVar[tuple[str, ...]] = ("response", "answer")
+
+
+class NoVersion(Length):
+    """Forgot its version."""
+
+    version = None  # pyright: ignore[reportAssignmentType]
+
+
+class InAProcess(Length):
+    """Means well: there is no such place to run in."""
+
+    runs_in = "process"  # pyright: ignore[reportAssignmentType]
+
+
+class NoRange(Length):
+    """Forgot its range."""
+
+    range = None  # pyright: ignore[reportAssignmentType]
+
+
+class ReadsText(Length):
+    """Forgot the comma in `("response",)`."""
+
+    reads = "response"  # pyright: ignore[reportAssignmentType]
+
+
+class Clumsy(Length):
+    """Runs in the event loop and returns, or raises, what `ground_truth` names."""
+
+    runs_in: ClassVar[RunsIn] = "inline"
+    reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth")
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> Any:
+        acts = [ACTS.get(str(sample.ground_truth)) for sample in samples]
+        done = [
+            act(sample) if act else [Score(float(len(sample.response)))]
+            for act, sample in zip(acts, samples, strict=True)
+        ]
+        return [score for scores in done for score in scores]
+
+
+def raise_here(_: Sample) -> None:
+    raise ValueError("raised here")
+
+
+def babble(_: Sample) -> None:
+    """Sends what is no answer, as a worker whose memory a library has spoilt might."""
+    board = next(each for each in gc.get_objects() if isinstance(each, memoryview))
+    board[0] = 0.0
+    for each in gc.get_objects():
+        if isinstance(each, socket.socket):
+            each.sendall(b"\x02\x00\x00\x00\xc1\xc1")
+    time.sleep(600)
 
 
 def loop_for_ever(_: Sample) -> None:
@@ -82,6 +152,18 @@ def leave_a_child_and_hang(sample: Sample) -> None:
     child = subprocess.Popen(["sleep", "600"])
     Path(sample.metadata["file"]).write_text(str(child.pid))
     time.sleep(600)
+
+
+def leave_a_daemon(sample: Sample) -> None:
+    """Starts a process in its own session, which starts another and does not wait for it."""
+    script = f"setsid sh -c 'echo $$ >> {sample.metadata['file']}; sleep 600' & sleep 600"
+    child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    while not Path(sample.metadata["file"]).exists():
+        time.sleep(0.01)
+    with open(sample.metadata["file"], "a") as file:
+        file.write(f"{child.pid}\n")
+    if sample.response == "hang":
+        time.sleep(600)
 
 
 def note(sample: Sample) -> None:
@@ -118,6 +200,7 @@ ACTS: dict[str, Callable[[Sample], Any]] = {
     "segfault": lambda _: ctypes.string_at(0),
     "die": note_and_die,
     "child": leave_a_child_and_hang,
+    "daemon": leave_a_daemon,
     "note": note_and_sleep,
     "raise": lambda _: {}["no such key"],
     "exit": lambda _: sys.exit(3),
@@ -128,6 +211,29 @@ ACTS: dict[str, Callable[[Sample], Any]] = {
     "inf": lambda _: [Score(math.inf)],
     "int": lambda _: [Score(7)],
     "text": lambda _: [Score("7")],  # pyright: ignore[reportArgumentType]
+    "bare": lambda _: [7.0],
+    "none_in_list": lambda _: [None],
+    "error_text": lambda _: [Score(None, "no answer")],  # pyright: ignore[reportArgumentType]
+    "unknown_code": lambda _: [Score(None, SampleError("no_answer", "", False))],  # pyright: ignore
+    "both": lambda _: [Score(1.0, sample_error("bad_ground_truth", "unreadable"))],
+    "int_keys": lambda _: [Score(1.0, explanation={1: "one"})],  # pyright: ignore
+    "explanation_text": lambda _: [Score(1.0, explanation="because")],  # pyright: ignore
+    "surrogate_inside": lambda _: [Score(1.0, explanation={"what": ["\ud800"]})],
+    "surrogate_error": lambda _: [Score(error=sample_error("bad_ground_truth", "what is \ud800"))],
+    "surrogate_raised": lambda _: (_ for _ in ()).throw(ValueError("\ud800")),
+    "beyond": lambda _: [Score(-1.0)],
+    "huge_int": lambda _: [Score(10**400)],
+    "undeclared": lambda sample: [Score(float(sample.prompt is None))],
+    "float32": lambda _: [Score(np.float32(0.5))],  # pyright: ignore[reportArgumentType]
+    "int64": lambda _: [Score(np.int64(7))],  # pyright: ignore[reportArgumentType]
+    "numpy_bool": lambda _: [Score(np.bool_(True))],  # pyright: ignore[reportArgumentType]
+    "bool": lambda _: [Score(True)],
+    "numpy_told": lambda _: [
+        Score(1.0, explanation={"words": np.int64(3), "ratios": np.array([0.5, 0.25])})
+    ],
+    "rounding": lambda _: [Score(-1e-12)],
+    "raise_here": raise_here,
+    "babble": babble,
     "neither": lambda _: [Score()],
     "unsendable": lambda _: [Score(1.0, explanation={"what": object()})],
     "deep": lambda _: [Score(1.0, explanation={"what": nested(100_000)})],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,9 @@ def test_the_plug_in_shown_is_short_and_scores_in_a_server_by_path_and_by_entry_
     profiles.mkdir()
     (profiles / "by_path.yaml").write_text(blocks("yaml")[1])
     (profiles / "by_name.yaml").write_text(f"scorers: {{{name}: {{config: {{words: 2}}}}}}\n")
-    server = start_server("--profiles_dir", str(profiles), PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    options = ("--profiles_dir", str(profiles), "--scorer_modules", "my_scorers")
+    server = start_server(*options, PYTHONPATH=path)
 
     def score(profile: str) -> dict:
         sample = {"id": "1", "response": "it is \\boxed{4} so", "ground_truth": "4"}

@@ -13,7 +13,10 @@ from touchstone_rewards.reward_server.profiles import (
     load_profile,
     load_profiles,
 )
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scoring.combine import combine
+from touchstone_rewards.reward_server.settings import load_settings
 
 FAILED = Score(error=sample_error("scorer_failed", "broken"))
 
@@ -95,6 +98,45 @@ def test_the_clip_is_the_last_word_also_behind_a_closed_gate() -> None:
     assert [clipped.clipped(value) for value in sums if value is not None] == [0.5, 1.2, 2.0]
 
 
+TIMED_OUT = Score(error=sample_error("deadline_exceeded", "took more than 5 s"), timed_out=True)
+NOT_BEGUN = Score(error=sample_error("deadline_exceeded", "not begun", retryable=True))
+
+
+def rewarded(*columns: Score, **more: object) -> SampleResult:
+    """The result of one sample by a profile of two scorers that count."""
+    content = {"scorers": {"dummy": {}, "format": {"weight": 2}}, **more}
+    made = Profile("test", ProfileConfig.model_validate(content))
+    scores = dict(zip(made.scorers, ([score] for score in columns), strict=True))
+    [result] = combine(made, [Sample("1", "x")], scores, explain=True).results
+    return result
+
+
+def test_a_response_that_hangs_is_null_unless_the_profile_says_what_it_is_worth() -> None:
+    assert rewarded(TIMED_OUT, Score(1.0)).reward is None
+    worth = rewarded(TIMED_OUT, Score(1.0), on_response_timeout=-0.5)
+    assert (worth.status, worth.reward, worth.error) == ("ok", -0.5, None)
+    assert worth.scores == {"dummy": None, "format": 1.0}
+    assert worth.explanation is not None
+    assert worth.explanation["dummy"]["error"] == TIMED_OUT.error
+    assert rewarded(TIMED_OUT, TIMED_OUT, on_response_timeout=0).reward == 0.0
+
+
+@pytest.mark.parametrize("other", [FAILED, NOT_BEGUN])
+def test_what_is_not_the_responses_own_hang_stays_null(other: Score) -> None:
+    for pair in ((other, Score(1.0)), (TIMED_OUT, other), (other, TIMED_OUT)):
+        result = rewarded(*pair, on_response_timeout=0.0)
+        assert (result.status, result.reward) == ("error", None)
+
+
+def test_what_a_hang_is_worth_belongs_to_the_fingerprint_and_only_if_it_is_said() -> None:
+    def fingerprint(**more: object) -> str:
+        content = {"scorers": {"dummy": {}}, **more}
+        return Profile("test", ProfileConfig.model_validate(content)).fingerprint
+
+    assert fingerprint() == fingerprint(on_response_timeout=None)
+    assert len({fingerprint(), *(fingerprint(on_response_timeout=at) for at in (0, -1))}) == 3
+
+
 @pytest.mark.parametrize("shadow", ["mine", "nowhere"])
 def test_a_shadow_must_be_another_profile(tmp_path: Path, shadow: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"scorers: {{dummy: {{}}}}\nshadow: {shadow}\n")
@@ -157,3 +199,19 @@ def test_the_scores_have_the_same_keys_whatever_becomes_of_a_sample(server: Live
     results = httpx2.post(f"{server.url}/score", json=body, timeout=30).json()["results"]
     assert [result["status"] for result in results] == ["ok", "error", "error"]
     assert {tuple(result["scores"]) for result in results} == {("math", "format")}
+
+
+@pytest.mark.parametrize(
+    "content", ["scorers: {\n  math: {}\n", "a: b: c\n", "- x\n\t- y\n", "\x00"]
+)
+def test_a_file_that_is_no_yaml_is_one_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        load_profile(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        load_settings(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)

@@ -62,13 +62,14 @@ class SampleWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def write_batch(self, step: int, samples: Sequence[KeptSample]) -> None:
-        """Append one batch of step `step`; on disk when this returns.
+        """Append one batch of step `step`; on disk when this returns, or not at all.
 
         Steps that `save_every_n_steps` passes over are not written.
 
         Raises:
             ValueError: a reward or a score that is no finite number.
             TypeError: a value of the dataset that JSON has no form for.
+            OSError: it cannot be written, as on a full disk; the file is as it was before.
         """
         if step % self.save_every_n_steps:
             return
@@ -76,10 +77,7 @@ class SampleWriter:
         if self.rank != 0 or not gathered:
             return
         lines = [_line(sample) for sample in gathered]
-        with open(self.folder / f"samples_step_{step}.jsonl", "ab") as file:
-            file.write("".join(lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        _append(self.folder / f"samples_step_{step}.jsonl", "".join(lines).encode())
 
     def rewind(self, step: int) -> None:
         """Forget what was written after `step` and cut off torn last lines."""
@@ -123,6 +121,22 @@ def _read_file(path: Path) -> Iterator[KeptSample]:
                 yield KeptSample(**json.loads(line))
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{path}, line {number}: not a sample: {error}") from error
+
+
+def _append(path: Path, content: bytes) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(file).st_size
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(file, left) :]
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, size)  # a disk that is full has taken a part of a line
+            raise
+    finally:
+        os.close(file)
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -241,3 +241,26 @@ def test_what_is_no_log_is_one_clear_line(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_replay_empties_neither_its_input_nor_an_output_that_exists(
+    log_path: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "scores.jsonl"
+    log.write_bytes(log_path.read_bytes())
+    (tmp_path / "link.jsonl").symlink_to(log)
+    (tmp_path / "changes.jsonl").write_text("precious\n")
+    for output, complaint in [
+        (log, "is the input"),
+        (tmp_path / "link.jsonl", "is the input"),
+        (tmp_path / "changes.jsonl", "exists; --overwrite replaces it"),
+    ]:
+        done = replay("--input", log, "--output", output)
+        assert done.returncode == 2
+        assert complaint in done.stderr
+    assert log.read_bytes() == log_path.read_bytes()
+    assert (tmp_path / "changes.jsonl").read_text() == "precious\n"
+    options = ("--input", log, "--output", tmp_path / "changes.jsonl", "--overwrite")
+    assert replay(*options).returncode == 0
+    assert (tmp_path / "changes.jsonl").read_text() == ""
+    assert not list(tmp_path.glob("*.partial*"))

@@ -13,8 +13,8 @@ import httpx2
 import psutil
 import pytest
 
-from tests.checkout import ROOT
-from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
+from tests.checkout import ROOT, clean_environment
+from touchstone_rewards.reward_server.live_server import LiveServer
 
 HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"
 RIGHT = {"id": "a", "response": "\\boxed{46}", "ground_truth": "46"}
@@ -33,7 +33,7 @@ def refuse(*options: str, **environment: str) -> str:
             *options,
         ],
         cwd=ROOT,
-        env={**without_settings(), **environment},
+        env={**clean_environment(), **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -76,7 +76,7 @@ def test_a_port_that_is_taken_ends_with_a_clear_line(
             str(first.port),
         ],
         cwd=ROOT,
-        env=without_settings(),
+        env=clean_environment(),
         capture_output=True,
         text=True,
         timeout=60,

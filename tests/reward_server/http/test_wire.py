@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import Settings
@@ -40,7 +41,8 @@ async def connect(
                 live = start_server(*options, **environment) if settings else server
                 client = httpx2.AsyncClient(base_url=live.url, timeout=30)
             else:
-                app = create_app(Settings(**{"workers": 2, **settings}))
+                about = {"workers": 2, "scorer_modules": list(PLUGINS.modules)}
+                app = create_app(Settings(**{**about, **settings}))
                 await stack.enter_async_context(app.router.lifespan_context(app))
                 transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
                 client = httpx2.AsyncClient(transport=transport, base_url="http://test", timeout=30)

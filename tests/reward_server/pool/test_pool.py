@@ -19,6 +19,7 @@ import pytest
 import uvloop
 
 from tests.reward_server.hostile_scorers import nested
+from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.schemas import Sample
@@ -208,6 +209,7 @@ async def test_a_sample_that_hangs_is_killed_and_no_other_notices(
     assert "0.5 s" in message(scores[303])
     assert scores[303].error is not None
     assert not scores[303].error.retryable
+    assert scores[303].timed_out
     assert time.monotonic() - began < 5
     assert pool.restarts == {"deadline": 2}
 
@@ -240,7 +242,21 @@ async def test_what_a_scorer_hoards_is_never_what_a_later_sample_lacks(
         ("too_many", "expected a list of 1 Score"),
         ("too_few", "expected a list of 1 Score"),
         ("no_list", "expected a list of 1 Score"),
-        ("text", "TypeError"),
+        ("text", "hostile_scorers:Hostile returned the value '7'; expected a number or None"),
+        ("bare", "hostile_scorers:Hostile returned 7.0 for a sample; expected Score"),
+        ("none_in_list", "hostile_scorers:Hostile returned None for a sample"),
+        ("error_text", "the error 'no answer'; expected sample_error(code, message)"),
+        ("unknown_code", "the error SampleError(code='no_answer'"),
+        ("both", "both the value 1.0 and the error 'bad_ground_truth'"),
+        ("int_keys", "the explanation {1: 'one'}; expected a dict with str keys"),
+        ("explanation_text", "the explanation 'because'; expected a dict"),
+        ("surrogate_inside", "hostile_scorers:Hostile returned what cannot be sent"),
+        (
+            "beyond",
+            "hostile_scorers:Hostile returned -1; expected a finite number within its range",
+        ),
+        ("huge_int", "OverflowError"),
+        ("undeclared", "it uses sample.prompt, but its reads names only"),
         ("nan", "nan"),
         ("inf", "inf"),
         ("neither", "neither a value nor an error"),
@@ -259,6 +275,45 @@ async def test_what_is_no_proper_score_fails_the_guilty_sample_alone(
     assert_only({13: "scorer_failed"}, scores, 40)
     assert says in message(scores[13])
     assert not pool.restarts
+
+
+async def test_numbers_of_numpy_and_of_other_kinds_are_scores(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    acts = ["float32", "int64", "numpy_bool", "bool", "numpy_told", "rounding"]
+    scores = await pool.score("hostile", [acting(act) for act in acts], explain=True)
+    assert [score.value for score in scores] == [0.5, 7.0, 1.0, 1.0, 1.0, 0.0]
+    assert scores[4].explanation == {"words": 3, "ratios": [0.5, 0.25]}
+
+
+async def test_a_surrogate_in_a_message_costs_no_worker(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    scores = await pool.score("hostile", [acting("surrogate_error"), acting("surrogate_raised")])
+    assert [code(score) for score in scores] == ["bad_ground_truth", "scorer_failed"]
+    assert "what is ?" in message(scores[0])
+    assert "ValueError: ?" in message(scores[1])
+    assert not pool.restarts
+
+
+async def test_the_traceback_is_logged_once_with_scorer_profile_and_request(
+    start_pool: StartPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = await start_pool()
+    begin(None, "request-7").profile = "mine"
+    await pool.score("hostile", [acting("raise_here")] * 50)
+    await pool.score("hostile", [acting("raise_here")] * 50)
+    assert caplog.text.count("in raise_here") == 1
+    assert "scorer hostile failed; profile mine, request request-7" in caplog.text
+
+
+async def test_a_worker_that_dies_twice_on_the_same_sample_ends_that_sample(
+    start_pool: StartPool,
+) -> None:
+    """What a worker sends in its death may be no answer, and then no sample is seen to run."""
+    pool = await start_pool()
+    samples = numbers(20)
+    samples[0] = acting("babble")
+    assert_only({0: "worker_lost"}, await asyncio.wait_for(pool.score("hostile", samples), 30), 20)
+    assert pool.restarts == {"crashed": 2}
 
 
 async def test_an_error_that_the_scorer_returns_arrives_as_it_is(start_pool: StartPool) -> None:
@@ -403,6 +458,35 @@ async def test_what_a_scorer_started_is_killed_with_its_worker(
         assert not await gone([psutil.Process(pid)])
 
 
+@pytest.mark.parametrize("end", ["deadline", "recycled", "stopped"])
+async def test_what_a_scorer_started_in_a_session_of_its_own_ends_with_the_worker(
+    start_pool: StartPool, tmp_path: Path, end: str
+) -> None:
+    pool = await start_pool(workers=1, spares=0, recycle_after=3, sample_deadline_s=3.0)
+    response = "hang" if end == "deadline" else "1"
+    await pool.score("hostile", [acting("daemon", response, file=str(tmp_path / "pids"))])
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    if end == "recycled":
+        assert all(psutil.pid_exists(pid) for pid in pids)
+        await pool.score("hostile", numbers(10))
+    elif end == "stopped":
+        await pool.stop()
+    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    assert not await gone(left)
+
+
+async def test_a_process_that_a_scorer_keeps_from_its_building_outlives_workers(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool(workers=1)
+    await pool.add({"helped": ScorerSpec("hostile_scorers:WithHelper", {})})
+    for _ in range(3):
+        await pool.score("helped", [Sample("1", "x", ground_truth="die")])
+        (score,) = await pool.score("helped", [Sample("1", "x")])
+        assert score.value == 1.0
+
+
 async def test_workers_are_recycled_and_nothing_is_lost(start_pool: StartPool) -> None:
     pool = await start_pool(recycle_after=50)
     scores = await pool.score("hostile", [acting("pid") for _ in range(1000)])
@@ -467,9 +551,30 @@ async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
     scores = await asyncio.wait_for(pool.score("hostile", samples, give_up_at=now + 0.3), 10)
     assert_only({4: "deadline_exceeded"}, scores, 5)
     assert scores[4].error is not None
-    assert scores[4].error.retryable
     assert 0.3 < time.monotonic() - began < 5
     assert pool.restarts == {"gave_up": 1}
+
+
+async def test_a_hang_that_took_its_requests_time_is_its_own_and_not_worth_another_try(
+    start_pool: StartPool,
+) -> None:
+    """Sent again for ever, one such response would end in no answer for all the others."""
+    pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0)
+    now = asyncio.get_running_loop().time()
+    (hung,) = await pool.score("hostile", [acting("loop")], give_up_at=now + 0.5)
+    assert hung.error is not None
+    assert not hung.error.retryable
+    assert not hung.timed_out  # its own deadline had not passed
+
+
+async def test_a_sample_whose_turn_came_late_may_be_sent_again(start_pool: StartPool) -> None:
+    pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0, chunk=1)
+    now = asyncio.get_running_loop().time()
+    samples = [acting("sleep", "0.9"), acting("loop")]
+    first, late = await pool.score("hostile", samples, give_up_at=now + 1.2)
+    assert first.value == 0.9
+    assert late.error is not None
+    assert late.error.retryable
 
 
 async def test_a_call_without_time_left_scores_nothing(start_pool: StartPool) -> None:
@@ -526,6 +631,12 @@ async def test_stopping_fails_what_is_pending_and_leaves_no_process(start_pool: 
         (ScorerSpec("hostile_scorers:Hostile", {"no_such_key": 1}), "no_such_key"),
         (ScorerSpec("hostile_scorers:Astray", {}), "answer"),
         (ScorerSpec("hostile_scorers:Hostile", {"refuse": "I will not"}), "I will not"),
+        (ScorerSpec("hostile_scorers:NoVersion", {}), "has version None; give its class a str"),
+        (ScorerSpec("hostile_scorers:InAProcess", {}), "runs_in 'process'; say one of inline"),
+        (ScorerSpec("hostile_scorers:NoRange", {}), "has range None; give its class the least"),
+        (ScorerSpec("hostile_scorers:ReadsText", {}), "has reads 'response'; give its class a"),
+        (ScorerSpec("hostile_scorers:loop_for_ever", {}), "is a function, not a class"),
+        (ScorerSpec("subprocess:Popen", {"args": ["false"]}), "Popen' is no scorer"),
     ],
 )
 async def test_a_scorer_that_cannot_be_built_stops_the_start(spec: ScorerSpec, says: str) -> None:

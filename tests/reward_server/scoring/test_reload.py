@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import load_profiles
@@ -81,19 +82,20 @@ def test_a_server_serves_what_the_files_say_once_it_is_asked_to(
     [
         ("scorers: {", "cannot read profile"),
         ("scorers: {format: {wieght: 1}}", "wieght: unknown key"),
-        ("scorers: {x: {scorer: 'no_such_module:X'}}", "no_such_module"),
+        ("scorers: {x: {scorer: 'tests.no_such_module:X'}}", "no_such_module"),
+        ("scorers: {x: {scorer: 'subprocess:Popen'}}", "'subprocess' is not allowed in profiles"),
         ("scorers: {format: {}}\nshadow: nowhere", "shadow 'nowhere'"),
         (
             "scorers: {x: {scorer: 'tests.reward_server.hostile_scorers:Astray'}}",
-            "reads \\['answer'\\], which no sample has",  # found out in the workers only
+            "reads \\['answer'\\], which no sample has",
         ),
-        ("scorers: {x: {scorer: 'this:x', config: {}}}", "cannot be imported"),
+        ("scorers: {x: {scorer: 'tests.live_server:x', config: {}}}", "cannot be imported"),
     ],
 )
 async def test_a_broken_file_leaves_the_old_profiles_serving_and_says_so(
     profiles: Path, engine: Engine, content: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reloader = Reloader(engine, [profiles])
+    reloader = Reloader(engine, [profiles], PLUGINS)
     engine.metrics.watch(reloader.readings())
     before = engine.profiles["mine"].fingerprint
     write(profiles, mine="scorers: {format: {weight: 9}}\n", broken=content)
@@ -148,7 +150,7 @@ def test_a_signal_or_a_changed_file_reloads(
 @pytest.fixture
 async def engine(profiles: Path) -> AsyncIterator[Engine]:
     settings = load_settings(overrides={"workers": 2})
-    engine = create_engine(load_profiles([profiles]), settings, Metrics())
+    engine = create_engine(load_profiles([profiles], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
     await engine.stop()
@@ -157,7 +159,7 @@ async def engine(profiles: Path) -> AsyncIterator[Engine]:
 async def test_requests_in_flight_finish_with_the_profile_they_began_with(
     profiles: Path, engine: Engine
 ) -> None:
-    reloader = Reloader(engine, [profiles])
+    reloader = Reloader(engine, [profiles], PLUGINS)
     write(profiles, mine=f"scorers: {{long: {COUNTING}}}\n")
     await reloader.reload()
     before = engine.profiles["mine"].fingerprint
@@ -175,7 +177,7 @@ async def test_requests_in_flight_finish_with_the_profile_they_began_with(
 async def test_no_sample_is_lost_while_the_workers_are_exchanged(
     profiles: Path, engine: Engine
 ) -> None:
-    reloader = Reloader(engine, [profiles])
+    reloader = Reloader(engine, [profiles], PLUGINS)
     done = False
 
     async def ask() -> int:
@@ -200,7 +202,7 @@ async def test_no_sample_is_lost_while_the_workers_are_exchanged(
 async def test_models_are_loaded_and_let_go_as_profiles_need_them(
     profiles: Path, engine: Engine
 ) -> None:
-    reloader = Reloader(engine, [profiles])
+    reloader = Reloader(engine, [profiles], PLUGINS)
     write(profiles, neural=MODEL, twin=MODEL)
     await reloader.reload()
     held = engine.models.batchers["dying"]

@@ -108,3 +108,24 @@ async def test_kill_9_of_any_process_leaves_each_sample_a_result_or_an_honest_er
             assert len(lost) <= 2  # those that were running
             await asyncio.to_thread(live.wait_until_ready)
     assert all(kinds.values())
+
+
+async def test_one_hanging_response_alone_in_its_request_is_a_result_not_a_failed_call(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """The client listens for less time than a sample may take, as many do."""
+    (tmp_path / "slow.yaml").write_text(HOSTILE)
+    (tmp_path / "worth.yaml").write_text(HOSTILE + "\non_response_timeout: -1\n")
+    live = start_server("--profiles_dir", str(tmp_path), "--sample_deadline_s", "4")
+    hang = [{"id": "1", "response": "0", "ground_truth": "loop"}]
+    async with AsyncRemoteRewardClient(live.url, timeout_s=2.0) as client:
+        for profile in ("slow", "worth"):  # its own deadline has not passed: it is worth nothing
+            [result] = await client.score(hang, profile)
+            assert result.reward is None
+            assert result.error is not None
+            assert (result.error.code, result.error.retryable) == ("deadline_exceeded", False)
+    async with AsyncRemoteRewardClient(live.url, timeout_s=60.0) as client:
+        [result] = await client.score(hang, "worth")
+        assert (result.status, result.reward, result.scores) == ("ok", -1.0, {"slow": None})
+        [result] = await client.score(hang, "slow")
+        assert result.reward is None

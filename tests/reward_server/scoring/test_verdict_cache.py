@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
@@ -27,7 +28,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
         config = f"{{scorer: '{MODULE}:{scorer}', config: {{file: {tmp_path}/{name}}}}}"
         (tmp_path / f"{name}.yaml").write_text(f"scorers: {{{name}: {config}}}\n")
     settings = load_settings(overrides={"workers": 2})
-    engine = create_engine(load_profiles([tmp_path]), settings, Metrics())
+    engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
     await engine.stop()

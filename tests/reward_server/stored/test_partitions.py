@@ -18,8 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.checkout import ROOT
-from touchstone_rewards.reward_server.live_server import without_settings
+from tests.checkout import ROOT, clean_environment
 
 pa = pytest.importorskip("pyarrow", reason="pip install 'touchstone-rewards[parquet]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -296,7 +295,7 @@ def start(*options: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "touchstone_rewards.reward_server", "score", *map(str, options)],
         cwd=ROOT,
-        env=without_settings() | environment,
+        env=clean_environment() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -318,7 +317,7 @@ def peak_bytes(*options: object) -> int:
     done = subprocess.run(
         [sys.executable, "-c", code, "score", "--profile", "dummy", *map(str, options)],
         cwd=ROOT,
-        env=without_settings(),
+        env=clean_environment(),
         capture_output=True,
         text=True,
         timeout=200,
@@ -349,7 +348,9 @@ def test_two_hundred_thousand_rows_stream_in_the_memory_of_few(tmp_path: Path, k
     for path, count in ((few, 2_000), (many, 200_000)):
         write_rows(path, count)
     peaks = [
-        peak_bytes("--input", path, "--output", tmp_path / "out", "--cache_bytes", 0)
+        peak_bytes(
+            *("--input", path, "--output", tmp_path / "out"), "--overwrite", "--cache_bytes", 0
+        )
         for path in (few, many)
     ]
     assert (tmp_path / "out").read_bytes().count(b"\n") == 200_000
@@ -380,7 +381,7 @@ def test_a_bad_row_of_parquet_is_named_by_its_number(tmp_path: Path) -> None:
     )
     assert code == 2
     assert f"{table}, row 1: " in complained
-    assert json.loads((tmp_path / "out").read_text())["id"] == "a"
+    assert json.loads((tmp_path / "out.partial").read_text())["id"] == "a"
 
 
 @pytest.fixture(scope="module")
@@ -412,6 +413,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_ray(stored: Path, *options: object) -> subprocess.Popen[str]:
     return start(
         *("--engine", "ray", "--profile", "deadly", "--profiles_dir", stored / "_profiles"),
+        *("--scorer_modules", "tests.reward_server.hostile_scorers"),
         *("--input", stored.as_uri(), "--output", stored.parent / "results"),
         *("--partition_bytes", 70_000, "--concurrency", 2, *options),
         RAY_ADDRESS="",

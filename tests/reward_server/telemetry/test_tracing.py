@@ -14,9 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.checkout import ROOT, live_server
+from tests.checkout import ROOT, clean_environment, live_server
 from touchstone_rewards.reward_server.app import create_app
-from touchstone_rewards.reward_server.live_server import LiveServer, free_port, without_settings
+from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.reward_server.settings import Settings
 
 OTEL = "OpenTelemetry is not installed: pip install 'touchstone-rewards[otel]'"
@@ -276,7 +276,7 @@ def test_without_the_setting_nothing_of_it_is_imported() -> None:
         "unwanted = ('opentelemetry.sdk', 'reward_server.tracing'); "
         "sys.exit(any(name.endswith(unwanted) for name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=without_settings())
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean_environment())
     assert done.returncode == 0
 
 
@@ -301,7 +301,7 @@ def test_what_cannot_trace_says_so_on_one_line(
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**without_settings(), **variables},
+        env={**clean_environment(), **variables},
         capture_output=True,
         text=True,
         timeout=60,

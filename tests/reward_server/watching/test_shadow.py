@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig, load_profiles
 from touchstone_rewards.reward_server.schemas import (
@@ -81,7 +82,7 @@ async def test_the_last_disagreements_are_kept_whole(tmp_path: Path) -> None:
     write(tmp_path, mine=content.replace("{}}", "{weight: -1}}"))
     metrics = Metrics()
     settings = load_settings(overrides={"workers": 1})
-    engine = create_engine(load_profiles([tmp_path]), settings, metrics)
+    engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, metrics)
     background = attach(engine, settings, metrics)
     good = "<think>x</think><answer>\\boxed{4}</answer>"
     await engine.start()
@@ -102,7 +103,7 @@ async def test_what_a_shadow_is_too_late_for_is_dropped_and_counted(
     monkeypatch.setattr("touchstone_rewards.reward_server.watching.shadow.MAX_WAITING_BYTES", 3000)
     write(tmp_path, mine="scorers: {dummy: {}}\nshadow: dummy\n")
     metrics, settings = Metrics(), load_settings(overrides={"workers": 1})
-    engine = create_engine(load_profiles([tmp_path]), settings, metrics)
+    engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, metrics)
     background = attach(engine, settings, metrics)
     await engine.start()
     for _ in range(3):  # nothing is compared yet

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import resource
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -44,6 +45,23 @@ def test_a_second_batch_of_a_step_is_appended(tmp_path: Path) -> None:
     writer.write_batch(1, [SAMPLE])
     writer.write_batch(1, [replace(SAMPLE, id="b/0")])
     assert [sample.id for sample in read_samples(tmp_path)] == ["a/0", "b/0"]
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the full disk: a part of the batch is written."""
+    writer = SampleWriter(tmp_path)
+    writer.write_batch(1, [SAMPLE])
+    before = (tmp_path / "samples_step_1.jsonl").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) * 3, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            writer.write_batch(1, [SAMPLE] * 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "samples_step_1.jsonl").read_bytes() == before
+    writer.write_batch(1, [SAMPLE])
+    assert list(read_samples(tmp_path)) == [SAMPLE] * 2
 
 
 def test_steps_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
