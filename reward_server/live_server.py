@@ -28,10 +28,11 @@ class ServerFailed(Exception):
 
 
 class LiveServer:
-    """`reward-server serve` in a process of its own that ends with this one.
+    """`reward-server serve` in a process of its own.
 
     `log` receives its output, `options` are flags of `serve`. `environment` and `cwd`: instead of
-    this process's own. `restart` keeps the port.
+    this process's own. `dies_with_parent`: it is killed when the thread that started it ends,
+    as when this process is killed. `restart` keeps the port.
 
     Example:
         >>> with LiveServer(Path("server.log"), "--workers", "2") as server:  # doctest: +SKIP
@@ -45,11 +46,13 @@ class LiveServer:
         *options: str,
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        dies_with_parent: bool = False,
     ) -> None:
         self.log = log
         self.options = options
         self.environment = environment
         self.cwd = cwd
+        self.dies_with_parent = dies_with_parent
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -75,7 +78,7 @@ class LiveServer:
                 env=self.environment,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with_parent(),
+                preexec_fn=die_with_parent() if self.dies_with_parent else None,
             )
         if wait:
             self.wait_until_ready()
@@ -146,7 +149,7 @@ def without_settings() -> dict[str, str]:
 
 
 def die_with_parent() -> Callable[[], None]:
-    """Return a `preexec_fn` that has Linux kill the child when this process ends.
+    """Return a `preexec_fn` that has Linux kill the child when the thread that starts it ends.
 
     It is for programs started anew, to which nothing of this process matters.
     """

@@ -17,7 +17,7 @@ def reward_server(log: Path, *options: str) -> Iterator[str]:
     Raises:
         RunFailed: it ended or was not ready within a minute; the message has the end of its log.
     """
-    live = LiveServer(log, *options)
+    live = LiveServer(log, *options, dies_with_parent=True)
     try:
         live.start()
     except ServerFailed as error:
