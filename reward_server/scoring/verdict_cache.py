@@ -103,8 +103,7 @@ class VerdictCache:
 
         def settle(at: int, score: Score) -> None:
             self._keep(keys[at], score)
-            lasts = score.error is None or not score.error.retryable
-            self._land(keys[at], waiting[keys[at]], score if lasts else None)
+            self._land(keys[at], waiting[keys[at]], score if _is_for_all(score) else None)
 
         try:
             found = await run(list(wanted.values()), on_score=settle)
@@ -174,6 +173,13 @@ def cache_readings(cache: VerdictCache) -> list[Reading]:
             lambda: {"bytes": cache.bytes, "verdicts": len(cache)},
         ),
     ]
+
+
+def _is_for_all(score: Score) -> bool:
+    """Whether others that wait for the sample get this too: not what one caller's deadline did."""
+    if score.error is None or score.timed_out:
+        return True
+    return not score.error.retryable and score.error.code != "deadline_exceeded"
 
 
 def _key(salt: bytes, reads: Sequence[str], sample: Sample) -> Hashable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -103,8 +104,7 @@ def test_what_the_log_cannot_keep_up_with_is_dropped_and_counted(tmp_path: Path)
 def test_lines_that_cannot_be_written_are_counted_and_later_ones_are_whole(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     log = ScoreLog(folder / "scores.jsonl", max_bytes=2**20, files=2)
-    log.path.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     folder.write_text("in the way")
     log.take(*answered(3))
     log.start()
