@@ -27,9 +27,8 @@ from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
     RequestError,
-    Unauthorized,
 )
-from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.http.auth import KeyRing, require_admin
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
@@ -43,6 +42,7 @@ from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.openapi import openapi_document
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
+from touchstone_rewards.reward_server.scorers.plugins import allow
 from touchstone_rewards.reward_server.scoring.engine import (
     Engine,
     PoolMaker,
@@ -78,6 +78,7 @@ def create_app(
         ConfigError: a profile that cannot be loaded.
     """
     metrics = Metrics()
+    allow(settings.plugin_modules, settings.plugins_dir)
     profiles = load_profiles(settings.profile_dirs)
     engine = create_engine(profiles, settings, metrics, make_pool, make_batcher)
     background = attach(engine, settings, metrics)
@@ -95,14 +96,20 @@ def create_app(
         await engine.stop()
 
     title = "Touchstone reward server"
-    app = FastAPI(title=title, version=__version__, lifespan=lifespan, telemetry=_NO_TELEMETRY)
+    app = FastAPI(
+        title=title,
+        version=__version__,
+        lifespan=lifespan,
+        telemetry=_NO_TELEMETRY,
+        redirect_slashes=False,  # a redirect would repeat the caller's Host
+    )
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = KeyRing(settings.keys)
     seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
     routes = [
-        *_routes(engine, metrics, background, keys),
-        *model_routes(engine, keys),
+        *_routes(engine, metrics, background),
+        *model_routes(engine, settings),
         *compat_routes(engine, settings),
         *dashboard_routes(seen, wants_key=bool(keys)),
     ]
@@ -132,7 +139,7 @@ def _tracer(app: FastAPI, routes: list[str]) -> Tracer:
         ) from error
 
 
-def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyRing) -> list[Route]:
+def _routes(engine: Engine, metrics: Metrics, background: Background) -> list[Route]:
     async def health(_: Request) -> Response:
         return json_response(HealthStatus("ok"))
 
@@ -152,11 +159,7 @@ def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyR
         return json_response(ProfileList(infos))
 
     async def reload(_: Request) -> Response:
-        if not keys:
-            raise Unauthorized(
-                "this server has no API key, so no one may reload its profiles from outside; set "
-                "REWARD_API_KEY, or send the process SIGHUP"
-            )
+        require_admin("reload profiles from outside")
         try:
             return json_response(await background.reloader.reload())
         except ConfigError as error:
@@ -196,4 +199,5 @@ async def _reraise_as_ours(_: Request, error: Exception) -> Response:
     ours = RequestError(f"{error.detail}: the routes are described at /docs")
     ours.status = error.status_code
     ours.code = error.detail.lower().replace(" ", "_")
+    ours.headers = error.headers or {}
     raise ours

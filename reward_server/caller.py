@@ -18,10 +18,11 @@ from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
 @dataclass
 class Caller:
-    """The owner of a key."""
+    """The owner of a key; `admin`: may load and unload models and reload profiles."""
 
     name: str
     share: Share
+    admin: bool = False
 
 
 @dataclass

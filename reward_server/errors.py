@@ -4,6 +4,7 @@
     ├── ConfigError            the operator's input: a setting, a profile, a command's file
     └── RequestError           the HTTP status speaks for the request
         ├── Unauthorized       401
+        ├── Forbidden          403
         ├── UnknownProfile     404
         ├── UnknownModel       404
         ├── RequestTooLarge    413
@@ -21,6 +22,9 @@ What happens to one sample is data, not an exception: see `sample_error`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from touchstone_rewards.reward_server.schemas import SampleError, SampleErrorCode
 
 # The status under which a request is counted and logged whose caller hung up; nothing is sent.
@@ -36,11 +40,13 @@ class ConfigError(TouchstoneError):
 
 
 class RequestError(TouchstoneError):
-    """A request that gets no results. `retry_after_s` becomes the `Retry-After` header."""
+    """A request that gets no results. `retry_after_s` becomes the `Retry-After` header; `headers`
+    are sent beside it."""
 
     status = 500
     code = "internal_error"
     retry_after_s: float | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -50,6 +56,12 @@ class RequestError(TouchstoneError):
 
 class Unauthorized(RequestError):
     status, code = 401, "unauthorized"
+    # Basic is accepted but not asked for: a browser would keep the password and send it for others.
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
+
+
+class Forbidden(RequestError):
+    status, code = 403, "forbidden"
 
 
 class UnknownProfile(RequestError):

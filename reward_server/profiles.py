@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.plugins import check_allowed
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
@@ -211,7 +212,11 @@ def load_profile(path: Path, built: Mapping[str, Scorer] | None = None) -> Profi
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Profile(path.stem, ProfileConfig.model_validate(content), built)
+        config = ProfileConfig.model_validate(content)
+        for key, entry in config.scorers.items():
+            if ":" in (name := entry.scorer or key):
+                check_allowed(name)
+        return Profile(path.stem, config, built)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read profile {path}: {error}") from error
     except ValidationError as error:

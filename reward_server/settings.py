@@ -34,6 +34,7 @@ from pydantic_settings import (
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe
+from touchstone_rewards.reward_server.scorers.plugins import allow
 
 ENV_PREFIX = "REWARD_"
 # Read by the clients and by this module; they may stand in the same environment as the settings.
@@ -49,6 +50,7 @@ class ApiKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: SecretStr = Field(min_length=1)
+    role: Literal["score", "admin"] = "score"
     name: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
     max_pending_samples: int | None = Field(default=None, ge=1)
     samples_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -83,6 +85,9 @@ class Settings(BaseSettings):
         default=8700, ge=0, le=65535, description="port to listen on; 0: any free one"
     )
     api_key: SecretStr | None = Field(default=None, description="the key that callers must send")
+    admin_key: SecretStr | None = Field(
+        default=None, description="a key that also reloads profiles and exchanges models"
+    )
     api_keys: list[Annotated[ApiKey, BeforeValidator(_as_mapping)]] = Field(
         default=[], description="further keys, one a caller, with name and limits"
     )
@@ -101,6 +106,18 @@ class Settings(BaseSettings):
     )
     embedding_model: str | None = Field(
         default=None, description="model that POST /embed serves though no profile uses it"
+    )
+    model_loading: bool = Field(
+        default=False, description="let admin keys load and unload models while the server runs"
+    )
+    models_dir: Path | None = Field(
+        default=None, description="folder that models loaded at run time must lie below"
+    )
+    plugin_modules: list[str] = Field(
+        default=[], description="installed modules whose scorers profiles may name"
+    )
+    plugins_dir: Path | None = Field(
+        default=None, description="folder of modules whose scorers profiles may name"
     )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
@@ -220,6 +237,8 @@ class Settings(BaseSettings):
     def keys(self) -> list[ApiKey]:
         """Every key that opens the server, each with a name; none: no key is asked for."""
         first = [ApiKey(key=self.api_key, name="default")] if self.api_key else []
+        if self.admin_key:
+            first.append(ApiKey(key=self.admin_key, name="admin", role="admin"))
         others = (
             key if key.name else key.model_copy(update={"name": f"key{place}"})
             for place, key in enumerate(self.api_keys, 1)
@@ -242,7 +261,9 @@ def load_settings(
     if path is not None and not path.is_file():
         raise ConfigError(f"config file {path} is not there")
     try:
-        return _with_file(path)(**(overrides or {}))
+        settings = _with_file(path)(**(overrides or {}))
+        allow(settings.plugin_modules, settings.plugins_dir)
+        return settings
     except ValidationError as error:
         raise ConfigError(f"settings: {describe(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:

@@ -185,6 +185,7 @@ class _Exchange:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
+        headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})

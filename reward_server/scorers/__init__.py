@@ -11,6 +11,7 @@ from typing import Any
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.scorers.base import Scorer
+from touchstone_rewards.reward_server.scorers.plugins import check_scorer
 
 SCORERS: dict[str, str] = {
     "format": "touchstone_rewards.reward_server.scorers.format:FormatScorer",
@@ -36,7 +37,10 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     module, _, attribute = path.partition(":")
     invalidate_caches()  # the module may be younger than this process
     try:
-        return getattr(import_module(module), attribute)(**config)
+        found = getattr(import_module(module), attribute)
+        if ":" in name:
+            check_scorer(name, found)
+        return found(**config)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigError(f"scorer {name!r} cannot be imported: {error}") from error
     except (TypeError, ValueError) as error:

@@ -206,11 +206,13 @@ class ModelHost:
                 self._put_away.add(name)
                 await batcher.stop()
                 batcher.load = partial(load_model, config)
-                await batcher.start()
+                try:
+                    await batcher.start()
+                finally:  # one that was asked for and does not load makes the server not ready
+                    self._put_away.discard(name)
             except (ConfigError, ValidationError, OutOfMemory) as error:
                 said = describe(error) if isinstance(error, ValidationError) else error
                 raise InvalidRequest(f"model {name}: {said}") from error
-            self._put_away.discard(name)
             self._exchange(name, config, digest)
         return self._info(name)
 
