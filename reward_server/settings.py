@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -75,6 +76,16 @@ def _as_mapping(value: Any) -> Any:
     return value if isinstance(value, dict | ApiKey) else {"key": str(value)}
 
 
+def _as_names(value: Any) -> Any:
+    """Split what came from the environment or the command line, where names stand with commas."""
+    if not isinstance(value, str):
+        return value
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_as_names)]
+
+
 class Settings(BaseSettings):
     """What an operator can set. Sizes, times and counts carry their unit in the name."""
 
@@ -90,6 +101,9 @@ class Settings(BaseSettings):
     )
     api_keys: list[Annotated[ApiKey, BeforeValidator(_as_mapping)]] = Field(
         default=[], description="further keys, one a caller, with name and limits"
+    )
+    allowed_hosts: Names = Field(
+        default=[], description="names that callers may use for a server without a key"
     )
     insecure: bool = Field(default=False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(
@@ -113,7 +127,7 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         default=None, description="folder that models loaded at run time must lie below"
     )
-    plugin_modules: list[str] = Field(
+    plugin_modules: Names = Field(
         default=[], description="installed modules whose scorers profiles may name"
     )
     plugins_dir: Path | None = Field(

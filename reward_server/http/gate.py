@@ -26,6 +26,7 @@ from touchstone_rewards.reward_server.errors import (
     Unauthorized,
 )
 from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.http.browser import BrowserGuard
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, Inflater, inflater
 from touchstone_rewards.reward_server.limits import BodyLimits
 from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
@@ -63,6 +64,11 @@ class Gate:
         self.keys = keys
         self.metrics = metrics
         self.routes = {route.path: route for route in routes}
+        self.browsers = BrowserGuard(
+            keyless=not keys,
+            hosts=[settings.host, *settings.allowed_hosts],
+            addresses=settings.insecure,
+        )
         self.log_samples = settings.log_samples
         self.bodies = BodyLimits(settings.max_body_bytes, settings.max_pending_bytes)
 
@@ -99,6 +105,7 @@ class Gate:
         return self.app
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes], served: Served) -> None:
+        self.browsers.check(headers)
         if self.keys:
             served.caller = self.keys.owner(scope["headers"])
             if served.caller is None and scope["path"] not in OPEN_PATHS:

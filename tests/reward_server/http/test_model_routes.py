@@ -295,7 +295,7 @@ async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://reward", timeout=60) as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client,
     ):
         gc.collect()
         gc.freeze()  # as a server does with what it has loaded
