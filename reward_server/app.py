@@ -41,7 +41,8 @@ from touchstone_rewards.reward_server.http.gate import Gate
 from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.openapi import openapi_document
 from touchstone_rewards.reward_server.profiles import load_profiles
-from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
+from touchstone_rewards.reward_server.received import ReceivedRequest, check_received
+from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList
 from touchstone_rewards.reward_server.scorers.plugins import allow
 from touchstone_rewards.reward_server.scoring.engine import (
     Engine,
@@ -56,7 +57,7 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 
-_decode_request = msgspec.json.Decoder(ScoreRequest).decode
+_decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 # FastAPI's own would trace every request a second time, exceptions with their text.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
@@ -108,7 +109,7 @@ def create_app(
     keys = KeyRing(settings.keys)
     seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
     routes = [
-        *_routes(engine, metrics, background),
+        *_routes(engine, metrics, background, settings.max_body_elements),
         *model_routes(engine, settings),
         *compat_routes(engine, settings),
         *dashboard_routes(seen, wants_key=bool(keys)),
@@ -139,7 +140,9 @@ def _tracer(app: FastAPI, routes: list[str]) -> Tracer:
         ) from error
 
 
-def _routes(engine: Engine, metrics: Metrics, background: Background) -> list[Route]:
+def _routes(
+    engine: Engine, metrics: Metrics, background: Background, max_elements: int
+) -> list[Route]:
     async def health(_: Request) -> Response:
         return json_response(HealthStatus("ok"))
 
@@ -170,7 +173,7 @@ def _routes(engine: Engine, metrics: Metrics, background: Background) -> list[Ro
         return Response(text, headers={"content-type": content_type})
 
     return [
-        Route("/score", ScoreEndpoint(engine), methods=["POST"]),
+        Route("/score", ScoreEndpoint(engine, max_elements), methods=["POST"]),
         Route("/health", health),
         Route("/ready", ready),
         Route("/profiles", profiles),
@@ -182,15 +185,22 @@ def _routes(engine: Engine, metrics: Metrics, background: Background) -> list[Ro
 class ScoreEndpoint:
     """`POST /score` as a bare ASGI app: bytes in, typed decode, bytes out."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_elements: int) -> None:
         self.engine = engine
+        self.max_elements = max_elements
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, await self._answer(receive))
+
+    async def _answer(self, receive: Receive) -> bytes:
+        """The answer as bytes. Apart, so that no sample is held while the client reads it."""
+        self.engine.check_open()
         request = decode(await read_body(receive), _decode_request, EXPECTED)
+        check_received(request.samples, self.max_elements)
         scoring = self.engine.score(request)
         if self.engine.waits(request.profile):
             scoring = unless_gone(receive, scoring)
-        await send_json(send, encode(await scoring))
+        return encode(await scoring)
 
 
 async def _reraise_as_ours(_: Request, error: Exception) -> Response:

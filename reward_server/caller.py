@@ -27,12 +27,13 @@ class Caller:
 
 @dataclass
 class Served:
-    """One request: whose it is, and what was done."""
+    """One request: whose it is, and what was done; `scored` only where it `keeps_samples`."""
 
     caller: Caller | None = None
     request_id: str = ""
     profile: str = ""
     samples: int = 0
+    keeps_samples: bool = False
     scored: tuple[Sequence[Sample], Sequence[SampleResult]] = ((), ())
     errors: Sequence[str] = ()
 
@@ -50,7 +51,8 @@ class Served:
     ) -> None:
         """What came of the samples; `errors`: the codes of those that failed."""
         self.profile = profile
-        self.scored = samples, results
+        if self.keeps_samples:
+            self.scored = samples, results
         self.errors = errors
 
     def forget(self) -> None:
@@ -66,9 +68,9 @@ class Served:
 _served: ContextVar[Served] = ContextVar("served")
 
 
-def begin(caller: Caller | None, request_id: str = "") -> Served:
+def begin(caller: Caller | None, request_id: str = "", *, keeps_samples: bool = False) -> Served:
     """A new request: from now on `current()` in this task and in those that it starts."""
-    served = Served(caller, request_id)
+    served = Served(caller, request_id, keeps_samples=keeps_samples)
     _served.set(served)
     return served
 

@@ -12,6 +12,7 @@
         ├── InvalidRequest     422
         ├── NoReward           422  a foreign format's trainer does not know null
         ├── QueueFull          429  carries Retry-After
+        ├── HeadersTooLarge    431
         ├── InternalError      500
         ├── NotReady           503  carries Retry-After
         ├── NoRewardNow        503  as NoReward, of a sample that may succeed if sent again
@@ -94,6 +95,10 @@ class NoRewardNow(RequestError):
 
 class QueueFull(RequestError):
     status, code, retry_after_s = 429, "queue_full", 1.0
+
+
+class HeadersTooLarge(RequestError):
+    status, code = 431, "headers_too_large"
 
 
 class InternalError(RequestError):

@@ -151,7 +151,13 @@ class Settings(BaseSettings):
     max_samples: int = Field(default=4096, ge=1, description="samples of one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes of one request's body")
     max_pending_bytes: int = Field(
-        default=2**30, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+        default=2**28, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+    )
+    max_body_elements: int = Field(
+        default=1_000_000, ge=1, description="members and items of one request's JSON"
+    )
+    max_connections: int = Field(
+        default=4096, ge=1, description="connections at a time; beyond it, idle ones are closed"
     )
     max_response_bytes: int = Field(
         default=2**20, ge=1, description="bytes of one sample's response"
@@ -161,6 +167,11 @@ class Settings(BaseSettings):
     )
     receive_timeout_s: float = Field(
         default=8.0, gt=0, description="silence in the middle of a request after which it is closed"
+    )
+    send_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="silence of a client that does not read its answer; then: closed",
     )
     tls_cert: Path | None = Field(default=None, description="PEM certificate chain: HTTPS with it")
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate")

@@ -16,7 +16,7 @@ NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own room and of the rooms before it.
 LAYERS = [
-    ["schemas", "errors", "limits"],
+    ["schemas", "errors", "structure", "limits", "received"],
     ["models"],
     ["scorers"],
     ["profiles", "settings", "caller"],

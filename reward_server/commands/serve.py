@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import ssl
 import sys
 from functools import partial
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,7 +24,11 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     settings_from,
 )
 from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
-from touchstone_rewards.reward_server.http.connections import Connection, close_silent
+from touchstone_rewards.reward_server.http.connections import (
+    Connection,
+    ConnectionLimits,
+    sweep_connections,
+)
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
 from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
@@ -34,6 +40,8 @@ logger = logging.getLogger("touchstone_rewards.reward_server")
 # Clients keep connections between training steps; one closed just as a request comes costs a retry
 KEEP_ALIVE_S = 75
 BACKLOG = 8192
+# Files beside the connections: workers, logs, modules being read.
+OTHER_FILES = 256
 # Collections of the middle generation; Python's own is 10.
 FULL_COLLECTION_AFTER = 1000
 # Some large requests' worth: mapping it anew took a fifth of a sample's time.
@@ -82,6 +90,20 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """What `settings` allow, and not more than the files that this process may open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + OTHER_FILES
+    if soft < wanted and hard != soft:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = settings.max_connections
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = max(1, soft - OTHER_FILES)
+        logger.warning("files (ulimit -n) are limited to %d: %d connections at a time", soft, most)
+    return ConnectionLimits(most, settings.receive_timeout_s, settings.send_timeout_s)
+
+
 class Server(uvicorn.Server):
     """Uvicorn that turns new requests away from the first signal on, while it finishes the old.
 
@@ -92,7 +114,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Connection,
+                http=cast(Any, partial(Connection, limits=connection_limits(settings))),
                 host=settings.host,
                 port=settings.port,
                 log_config=None,
@@ -123,7 +145,7 @@ class Server(uvicorn.Server):
         reloader = self.app_state.reloader
         loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         connections = self.server_state.connections
-        self._sweeper = asyncio.create_task(close_silent(connections, self.receive_timeout_s))
+        self._sweeper = asyncio.create_task(sweep_connections(connections))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.failure is None:

@@ -19,6 +19,7 @@ from touchstone_rewards.reward_server.http.gate import ClientGone
 
 T = TypeVar("T")
 encode = msgspec.json.Encoder().encode
+PART_BYTES = 2**18
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -61,13 +62,17 @@ def json_response(
 
 
 async def send_json(send: Send, body: bytes) -> None:
-    """A 200 with this body."""
+    """A 200 with this body; a large one in parts, each when the client has taken the last one."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    for start in range(0, len(body) - PART_BYTES, PART_BYTES):
+        part = body[start : start + PART_BYTES]
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    rest = len(body) % PART_BYTES or min(len(body), PART_BYTES)
+    await send({"type": "http.response.body", "body": body[len(body) - rest :]})
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:

@@ -31,12 +31,15 @@ from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, Inflater,
 from touchstone_rewards.reward_server.limits import BodyLimits
 from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.structure import Structure
 from touchstone_rewards.reward_server.telemetry.logs import log_request
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+# What a body of this size can become in memory need not be counted.
+SMALL_BYTES = 2**21
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -70,7 +73,9 @@ class Gate:
             addresses=settings.insecure,
         )
         self.log_samples = settings.log_samples
-        self.bodies = BodyLimits(settings.max_body_bytes, settings.max_pending_bytes)
+        self.bodies = BodyLimits(
+            settings.max_body_bytes, settings.max_pending_bytes, settings.max_body_elements
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,7 +84,7 @@ class Gate:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         exchange = _Exchange(headers, receive, send, self.bodies)
-        served = begin(None, exchange.request_id)
+        served = begin(None, exchange.request_id, keeps_samples=self.log_samples)
         try:
             self._check(scope, headers, served)
             exchange.inflater = inflater(headers.get(b"content-encoding", b""))
@@ -93,7 +98,7 @@ class Gate:
             message = "this is a bug of the server; its log has the details under the request_id"
             await exchange.fail(InternalError(message))
         finally:
-            self.bodies.pending_bytes -= exchange.body_bytes
+            self.bodies.pending_bytes -= exchange.counted_bytes
         self._note(scope["path"], exchange, served, time.perf_counter() - started)
         # The task lives on for a while, and with it all that was asked and answered.
         served.forget()
@@ -130,7 +135,7 @@ class Gate:
 class _Exchange:
     """One request and its answer, watched: bytes in, status out, the request's id on the answer.
 
-    `body_bytes`: of the body so far, unpacked.
+    `body_bytes`: of the body so far, unpacked. `counted_bytes`: with the answer's, until both end.
     """
 
     def __init__(
@@ -138,9 +143,11 @@ class _Exchange:
     ) -> None:
         self.request_id = _request_id(headers.get(b"x-request-id"))
         self.status = 0
-        self.body_bytes = 0
+        self.body_bytes = self.counted_bytes = 0
         self.inflater: Inflater | None = None
         self._packed_bytes = 0
+        self._uncounted: list[bytes] = []
+        self._structure = Structure()
         self._receive = receive
         self._send = send
         self._bodies = bodies
@@ -150,7 +157,7 @@ class _Exchange:
         if message["type"] == "http.request":
             body, more = message.get("body", b""), message.get("more_body", False)
             if self.inflater is None:
-                self._count(len(body))
+                self._count(body)
             else:
                 body = await self._unpacked(self.inflater, body, more)
                 return {"type": "http.request", "body": body, "more_body": more}
@@ -160,24 +167,37 @@ class _Exchange:
         self._packed_bytes += len(packed)
         self._bodies.check_one(self._packed_bytes)
         slices = [inflater.feed(packed)]
-        self._count(len(slices[0]))
+        self._count(slices[0])
         while len(slices[-1]) == SLICE_BYTES:
             await asyncio.sleep(0)
             slices.append(inflater.feed(b""))
-            self._count(len(slices[-1]))
+            self._count(slices[-1])
         if not more:
             inflater.end()
         return b"".join(slices)
 
-    def _count(self, count: int) -> None:
-        self.body_bytes += count
-        self._bodies.pending_bytes += count
-        self._bodies.check_one(self.body_bytes)
-        self._bodies.check_all(self.body_bytes)
+    def _count(self, part: bytes) -> None:
+        self.body_bytes += len(part)
+        self.counted_bytes += len(part)
+        bodies = self._bodies
+        bodies.pending_bytes += len(part)
+        bodies.check_one(self.body_bytes)
+        bodies.check_all(self.counted_bytes)
+        self._uncounted.append(part)
+        if self.body_bytes > SMALL_BYTES:
+            for each in self._uncounted:
+                self._structure.feed(each)
+                bodies.check_structure(self._structure)
+            self._uncounted.clear()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            answer_bytes = next(
+                (int(v) for n, v in message["headers"] if n == b"content-length"), 0
+            )
+            self.counted_bytes += answer_bytes
+            self._bodies.pending_bytes += answer_bytes
             request_id = (b"x-request-id", self.request_id.encode())
             message = {**message, "headers": [*message["headers"], request_id]}
         await self._send(message)

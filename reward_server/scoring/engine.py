@@ -7,6 +7,7 @@ HTTP: the app and the `score` command use it alike.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,6 +23,7 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
     Priority,
     Sample,
@@ -43,6 +45,8 @@ from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache,
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
+
+logger = logging.getLogger(__name__)
 
 # The attribute of a span that counts its samples.
 SAMPLES = "touchstone.samples"
@@ -153,7 +157,7 @@ class Engine:
         if observed:
             self.metrics.observe_columns(profile.info, scored.columns)
             for observe in self.observers:
-                observe(request, answer)
+                _tell(observe, request, answer)
         return answer
 
     def waits(self, profile: str) -> bool:
@@ -161,13 +165,22 @@ class Engine:
         known = self.profiles.get(profile)
         return known is not None and known.waits
 
+    def check_open(self) -> None:
+        """Raise if no request is taken now, whatever is in it.
+
+        Raises:
+            NotReady, QueueFull: as for `score`.
+        """
+        if self.draining or not self._started:
+            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
+        self.limits.admit(0, self.pending_samples)
+
     def _admit(self, request: ScoreRequest) -> Profile:
         profile = self.profiles.get(request.profile)
         if profile is None:
             known = ", ".join(self.profiles)
             raise UnknownProfile(f"profile {request.profile!r} is not known; known: {known}")
-        if self.draining or not self._started:
-            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
+        self.check_open()
         self.limits.admit(len(request.samples), self.pending_samples)
         return profile
 
@@ -245,6 +258,8 @@ class Engine:
         give_up_at: float | None,
     ) -> list[Score]:
         scorer, explain = profile.scorers[key], request.explain
+        if scorer.runs_in != "worker":
+            open_fields(samples, scorer.reads)
         if scorer.runs_in == "inline":
             return await score_inline(scorer, samples, explain=explain, give_up_at=give_up_at)
         about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
@@ -287,6 +302,14 @@ def by_profile(
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
+
+
+def _tell(observe: Observer, request: ScoreRequest, answer: ScoreResponse) -> None:
+    """Tell an observer; whatever it raises is its own affair, and the answer is sent."""
+    try:
+        observe(request, answer)
+    except Exception:
+        logger.exception("an observer failed on a request for profile %s", answer.profile)
 
 
 async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:

@@ -1,0 +1,94 @@
+"""Samples as they arrive: `metadata` stays JSON text until a scorer reads it.
+
+In: what a request's decoder made. Out: the same, checked, and fields decoded for the scorers that
+read them. Most scorers read no metadata, and what is not read costs its bytes and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import msgspec
+from msgspec import Raw, field
+
+from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.schemas import Number, Sample, ScoreRequest
+from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
+
+_decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_signals = msgspec.json.Decoder(dict[str, Number | list[Number] | None]).decode
+
+
+class ReceivedSample(Sample, gc=False):
+    """A sample whose `metadata` and `signals` are still JSON text, until they are opened."""
+
+    # Absent ones are empty dicts, as everywhere.
+    signals: Raw = field(default_factory=dict)  # pyright: ignore
+    metadata: Raw = field(default_factory=dict)  # pyright: ignore
+
+
+class ReceivedRequest(ScoreRequest):
+    """A request whose samples are `ReceivedSample`."""
+
+    samples: list[ReceivedSample]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def check_received(samples: Iterable[ReceivedSample], max_elements: int) -> None:
+    """Check the fields that are still text; signals, which are numbers, are decoded.
+
+    Raises:
+        InvalidRequest: one is no object, is nested too deeply, or they hold too many elements.
+    """
+    counted = Structure()
+    for sample in samples:
+        if sample.metadata:
+            _check(sample, "metadata", sample.metadata, counted)
+        if sample.signals:
+            _check(sample, "signals", sample.signals, counted)
+            sample.signals = _opened(sample, "signals", sample.signals)
+        if counted.elements > max_elements:
+            raise InvalidRequest(
+                f"metadata and signals hold more than {max_elements} elements; send fewer"
+            )
+
+
+def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:
+    """Decode, in place, what a scorer with these `reads` is going to look at.
+
+    Raises:
+        InvalidRequest: it is not JSON.
+    """
+    if "metadata" not in reads:
+        return
+    for sample in samples:
+        metadata: object = sample.metadata
+        if isinstance(metadata, Raw):
+            sample.metadata = _opened(sample, "metadata", metadata)
+
+
+def is_raw(sample: Sample) -> bool:
+    """Is the sample's metadata still JSON text?"""
+    return isinstance(cast(object, sample.metadata), Raw)
+
+
+def _check(sample: Sample, name: str, raw: Raw, counted: Structure) -> None:
+    text = bytes(raw)
+    if text[:1] != b"{":
+        raise InvalidRequest(f"sample {sample.id!r:.200}: {name} is {text[:40]!r}, no object")
+    if len(text) <= MAX_DEPTH:  # too short to be too deep, and no element without a byte
+        counted.elements += len(text) // 2
+        return
+    counted.feed(text)
+    if counted.deepest > MAX_DEPTH:
+        raise InvalidRequest(
+            f"sample {sample.id!r:.200}: {name} is nested more than {MAX_DEPTH} deep"
+        )
+
+
+def _opened(sample: Sample, name: str, raw: Raw) -> Any:
+    decode = _decode_signals if name == "signals" else _decode_metadata
+    try:
+        return decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"sample {sample.id!r:.200}: {name} does not fit: {error}") from error
