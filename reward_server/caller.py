@@ -18,11 +18,13 @@ from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
 @dataclass
 class Caller:
-    """The owner of a key; `admin`: may load and unload models and reload profiles."""
+    """The owner of a key. `admin`: may load and unload models and reload profiles. `weight`: its
+    claim on the workers beside other callers'."""
 
     name: str
     share: Share
     admin: bool = False
+    weight: float = 1.0
 
 
 @dataclass

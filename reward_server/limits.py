@@ -81,7 +81,12 @@ class SampleLimits:
             raise RequestTooLarge(
                 f"{count} samples came, at most {self.max_samples} a request; send fewer"
             )
-        if pending_samples and pending_samples + count > self.max_pending_samples:
+        if count > self.max_pending_samples:
+            raise RequestTooLarge(
+                f"{count} samples came, at most {self.max_pending_samples} at a time "
+                "(max_pending_samples); send fewer"
+            )
+        if pending_samples + count > self.max_pending_samples:
             raise QueueFull(
                 f"{pending_samples} samples are in work and {count} came, at most "
                 f"{self.max_pending_samples} at once; try again after Retry-After seconds"
@@ -108,10 +113,16 @@ class Share:
         """Hold room for `count` samples while they are scored.
 
         Raises:
-            QueueFull: there is none; `retry_after_s` says when there may be.
+            RequestTooLarge: there never is so much.
+            QueueFull: there is none now; `retry_after_s` says when there may be.
         """
         most = self.max_pending_samples
-        if most is not None and self.pending_samples and self.pending_samples + count > most:
+        if most is not None and count > most:
+            raise RequestTooLarge(
+                f"{count} samples came, and key {self.key_name} may have {most} in work at once; "
+                "send fewer"
+            )
+        if most is not None and self.pending_samples + count > most:
             raise QueueFull(
                 f"{self.pending_samples} samples of key {self.key_name} are in work and {count} "
                 f"came, at most {most} at once; try again after Retry-After seconds"

@@ -53,6 +53,7 @@ class ApiKey(BaseModel):
     key: SecretStr = Field(min_length=1)
     role: Literal["score", "admin"] = "score"
     name: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_pending_samples: int | None = Field(default=None, ge=1)
     samples_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 

@@ -28,6 +28,7 @@ class KeyRing:
                     key.name,
                     Share(key.name, key.max_pending_samples, key.samples_per_s),
                     admin=key.role == "admin",
+                    weight=key.weight,
                 ),
             )
             for key in keys

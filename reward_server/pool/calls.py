@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.pool.process import Task
 from touchstone_rewards.reward_server.schemas import Sample
@@ -33,10 +34,23 @@ NEVER_BEGUN = late("the request's deadline passed before it was its turn", retry
 GAVE_UP = late("the request's deadline passed while it was being scored", retryable=True)
 
 
+# A caller's name and a scorer's key: what shares neither with another is not held up by it.
+Flow = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Account:
+    """Worker time spent for someone, by weight."""
+
+    spent_s: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
-    is handed out any more, and this is what they get instead. `on_score` is told each verdict."""
+    is handed out any more, and this is what they get instead. `on_score` is told each verdict.
+    `flow`: whose it is, the one who asks now, and its scorer; `accounts`: what its worker time is
+    counted to, by the caller's `weight`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -46,6 +60,10 @@ class Call:
     done: asyncio.Future[None]
     on_score: Callable[[int, Score], None] | None = None
     after_s: float = 0.0
+    deadline_s: float | None = None
+    flow: Flow = field(init=False)
+    accounts: tuple[Account, ...] = ()
+    weight: float = field(init=False)
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
@@ -55,9 +73,17 @@ class Call:
     due: float = field(init=False)
 
     def __post_init__(self) -> None:
+        caller = current().caller
+        self.flow = (caller.name if caller else "", self.scorer)
+        self.weight = caller.weight if caller else 1.0
         self.due = time.monotonic() + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
+
+    def charge(self, seconds: float) -> None:
+        """A worker spent so long on one of its samples."""
+        for account in self.accounts:
+            account.spent_s += seconds / self.weight
 
     def settle(self, position: int, score: Score) -> None:
         """The first verdict on a sample stands: it may be scored twice when a worker is lost."""
@@ -97,26 +123,3 @@ class Call:
             fields.setdefault("response", "")
             samples.append(Sample(sample.id, **fields))
         return Task(first, self.scorer, self.explain, samples)
-
-
-class Turns:
-    """The calls that wait, in turn: those that are due, and the others when no such call waits."""
-
-    def __init__(self) -> None:
-        self._due: deque[Call] = deque()
-        self._later: deque[Call] = deque()
-
-    def __len__(self) -> int:
-        return len(self._due) + len(self._later)
-
-    def append(self, call: Call) -> None:
-        (self._later if call.due > time.monotonic() else self._due).append(call)
-
-    def popleft(self) -> Call:
-        if self._later and (not self._due or self._later[0].due <= time.monotonic()):
-            return self._later.popleft()
-        return self._due.popleft()
-
-    def clear(self) -> None:
-        self._due.clear()
-        self._later.clear()

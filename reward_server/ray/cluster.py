@@ -58,10 +58,10 @@ class Workers:
         explain: bool,
         left_s: float | None,
         after_s: float,
+        deadline_s: float | None = None,
     ) -> list[Score]:
-        return await self.pool.score(
-            scorer, samples, explain=explain, give_up_at=_at(left_s), after_s=after_s
-        )
+        options = {"give_up_at": _at(left_s), "after_s": after_s, "deadline_s": deadline_s}
+        return await self.pool.score(scorer, samples, explain=explain, **options)
 
     async def check_health(self) -> None:
         if self.pool.alive == 0:
@@ -139,6 +139,7 @@ class RemotePool:
         give_up_at: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
+        deadline_s: float | None = None,
     ) -> list[Score]:
         """One score a sample, in their order."""
         score = self.handles[scorer].score
@@ -146,7 +147,7 @@ class RemotePool:
 
         async def part_scores(part: Sequence[Sample]) -> list[Score]:
             found = await _called(
-                lambda: score.remote(scorer, part, explain, _left(give_up_at), after_s)
+                lambda: score.remote(scorer, part, explain, _left(give_up_at), after_s, deadline_s)
             )
             return [Score(error=_LOST)] * len(part) if found is None else found
 

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from touchstone_rewards.reward_server.caller import current
@@ -33,7 +34,7 @@ from touchstone_rewards.reward_server.schemas import (
 )
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
-from touchstone_rewards.reward_server.scoring.inline import score_inline
+from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
     ModelHost,
@@ -83,6 +84,7 @@ class Engine:
         self.metrics = metrics
         self.cache = cache
         self.observers: list[Observer] = []
+        self.inline = InlineScorers(pool)
         self.normalizers = Normalizers()
         self.tracer: Tracer = NoTracer()
         self._saver: asyncio.Task[None] | None = None
@@ -258,16 +260,19 @@ class Engine:
         give_up_at: float | None,
     ) -> list[Score]:
         scorer, explain = profile.scorers[key], request.explain
-        if scorer.runs_in != "worker":
-            open_fields(samples, scorer.reads)
-        if scorer.runs_in == "inline":
-            return await score_inline(scorer, samples, explain=explain, give_up_at=give_up_at)
         about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
         if scorer.runs_in == "model":
+            open_fields(samples, scorer.reads)
             modelled = cast(ModelScorer, scorer)
             with self.tracer.span(f"model {modelled.model.label}", {SAMPLES: len(samples)}):
                 return await self.models.score(modelled, samples, **about)
-        return await self._in_workers(profile.specs[key].key, scorer, samples, **about)
+        about["deadline_s"] = profile.entries[key].deadline_s
+        spec = profile.specs[key]
+        in_workers = partial(self._in_workers, spec.key, scorer, **about)
+        if scorer.runs_in == "inline":
+            options = {"explain": explain, "give_up_at": give_up_at}
+            return await self.inline.score(spec, scorer, samples, in_workers, **options)
+        return await in_workers(samples)
 
     async def _in_workers(
         self,
@@ -278,16 +283,17 @@ class Engine:
         explain: bool,
         give_up_at: float | None,
         priority: Priority,
+        deadline_s: float | None,
     ) -> list[Score]:
         after_s = self.limits.eval_wait_s if priority == "eval" else 0.0
-        options = {"explain": explain, "give_up_at": give_up_at, "after_s": after_s}
+        options = {"give_up_at": give_up_at, "after_s": after_s, "deadline_s": deadline_s}
         run_count = 0
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             nonlocal run_count
             run_count += len(samples)
             with self.tracer.span("workers", {SAMPLES: len(samples)}):
-                return await self.pool.score(key, samples, **options, **more)
+                return await self.pool.score(key, samples, explain=explain, **options, **more)
 
         if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
             return await run(samples)

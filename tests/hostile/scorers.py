@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import ClassVar
@@ -41,6 +42,12 @@ class Sleeper(Seen):
 
 
 class InlineSleeper(Sleeper):
-    """The same, in the event loop, where it should not be."""
+    """The same, in the event loop, where it should not be; the score says which process it was."""
 
+    range: ClassVar[tuple[float, float]] = (0.0, 1e9)
     runs_in: ClassVar[RunsIn] = "inline"
+    reads: ClassVar[tuple[str, ...]] = ("response", "metadata")
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        super().score(samples)
+        return [Score(float(os.getpid())) for _ in samples]
