@@ -1,17 +1,20 @@
 """The server's settings: YAML file, then `REWARD_*` environment, then command line; the later wins.
 
-Out: one checked `Settings`. An unknown key, wherever it stands, refuses to start and is named.
+Out: one checked `Settings`. An unknown key in the file or on the command line refuses to start and
+is named. Others write to the environment too, so only the settings' own names are read there.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import (
@@ -26,6 +29,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -42,7 +46,12 @@ ENV_PREFIX = "REWARD_"
 OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 
 
+# What Kubernetes and Docker's links set for each service, beside its address.
+_SERVICE_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+
 HASHED = "sha256:"
+
+logger = logging.getLogger(__name__)
 
 
 class ApiKey(BaseModel):
@@ -279,8 +288,9 @@ def load_settings(
 
     Raises:
         ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
+
+    An environment variable that looks like a setting and is none is warned of.
     """
-    _refuse_unknown_variables(os.environ)
     path = config or (
         Path(os.environ["REWARD_CONFIG"]) if os.environ.get("REWARD_CONFIG") else None
     )
@@ -309,22 +319,37 @@ def _with_file(path: Path | None) -> type[Settings]:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            own = _own_variables(os.environ)
+            cast(EnvSettingsSource, env_settings).env_vars = {
+                name.lower(): value for name, value in own.items() if value
+            }
             return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, path)
 
     return FileSettings
 
 
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
-    unknown = sorted(
-        name
-        for name in environment
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
-    )
-    if unknown:
-        raise ConfigError(
-            f"unknown environment variable {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-        )
+def _own_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are settings and look like them; a warning says what is left out.
+
+    Kubernetes sets variables for every service, such as `REWARD_SERVER_SERVICE_HOST` beside one
+    called reward-server and `REWARD_PORT=tcp://…` beside one called reward.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    own: dict[str, str] = {}
+    for name, value in environment.items():
+        upper = name.upper()
+        if not upper.startswith(ENV_PREFIX) or upper in OTHER_VARIABLES:
+            continue
+        if re.match(r"(tcp|udp|sctp)://", value):
+            if upper in known:
+                logger.warning("%s=%s is a service's address, no setting: ignored", name, value)
+        elif upper in known:
+            own[name] = value
+        elif not _SERVICE_VARIABLE.search(upper):
+            likely = difflib.get_close_matches(upper, sorted(known | OTHER_VARIABLES), n=1)
+            hint = f"; did you mean {likely[0]}?" if likely else ""
+            logger.warning("environment variable %s is no setting and is ignored%s", name, hint)
+    return own
 
 
 def _is_loopback(host: str) -> bool:
