@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI
+from msgspec import UNSET
 from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -104,6 +105,7 @@ def create_app(
         telemetry=_NO_TELEMETRY,
         redirect_slashes=False,  # a redirect would repeat the caller's Host
     )
+    app.state.url = None  # whoever listens knows
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = KeyRing(settings.keys)
@@ -146,10 +148,11 @@ def _routes(
     async def health(_: Request) -> Response:
         return json_response(HealthStatus("ok"))
 
-    async def ready(_: Request) -> Response:
+    async def ready(request: Request) -> Response:
         reason = engine.not_ready_reason
         if reason is None:
-            return json_response(HealthStatus("ok"))
+            url = request.app.state.url or UNSET
+            return json_response(HealthStatus("ok", url=url, ready_since=engine.ready_since))
         return json_response(
             HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"}
         )

@@ -50,6 +50,7 @@ OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 _SERVICE_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 
 HASHED = "sha256:"
+LEAST_WORKER_BYTES = 2**27
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
         default=60.0, gt=0, description="deadline of a request without one"
     )
     worker_memory_bytes: int = Field(
-        default=2 * 2**30, ge=2**27, description="memory limit of a worker"
+        default=2 * 2**30, ge=LEAST_WORKER_BYTES, description="memory limit of a worker"
     )
     worker_max_samples: int = Field(
         default=100_000, ge=1, description="samples after which a worker is replaced"

@@ -19,7 +19,7 @@ LAYERS = [
     ["schemas", "errors", "structure", "limits", "received"],
     ["models"],
     ["scorers"],
-    ["profiles", "settings", "caller"],
+    ["profiles", "settings", "caller", "container"],
     ["pool"],
     ["telemetry"],
     ["scoring"],

@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -23,6 +24,7 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
+from touchstone_rewards.reward_server.container import container_limit_bytes, fit_memory
 from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
 from touchstone_rewards.reward_server.http.connections import (
     Connection,
@@ -56,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory(KEEP_BYTES)
     if settings.cluster:
         return serve_on_ray(settings)
+    settings = fit_memory(settings, container_limit_bytes())
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -65,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         where = f"{settings.host} port {settings.port}"
         print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
         return 1
+    server.app_state.url = url_of(listening, encrypted=settings.tls_cert is not None)
     server.run(sockets=[listening])
     return server.exit_status()
 
@@ -104,6 +108,12 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     return ConnectionLimits(most, settings.receive_timeout_s, settings.send_timeout_s)
 
 
+def url_of(listening: socket.socket, *, encrypted: bool) -> str:
+    """Where the socket can be asked."""
+    host, port = listening.getsockname()[:2]
+    return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class Server(uvicorn.Server):
     """Uvicorn that turns new requests away from the first signal on, while it finishes the old.
 
@@ -131,6 +141,7 @@ class Server(uvicorn.Server):
         self.app_state = app.state
         self.receive_timeout_s = settings.receive_timeout_s
         self.failure: BaseException | None = None
+        self.began_s = time.monotonic()
         _check_tls(self.config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -174,8 +185,14 @@ class Server(uvicorn.Server):
         # Looking through all that thousands of requests in work hold takes 80 ms, in which no one
         # is answered. The young are looked through as often as ever, in 2 ms at most.
         gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_AFTER)
-        if not loading.cancelled() and (error := loading.exception()) is not None:
+        if loading.cancelled():
+            return
+        if (error := loading.exception()) is not None:
             self.failure, self.should_exit = error, True
+            return
+        seconds = time.monotonic() - self.began_s
+        about = self.app_state.url, seconds, ", ".join(self.app_state.engine.profiles)
+        logger.info("ready on %s after %.1f s; profiles: %s", *about)
 
 
 def _check_tls(config: uvicorn.Config) -> None:

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 
@@ -53,8 +54,6 @@ logger = logging.getLogger(__name__)
 SAMPLES = "touchstone.samples"
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
-
-
 # Told of every request that counts, and what it was answered.
 Observer = Callable[[ScoreRequest, ScoreResponse], None]
 PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
@@ -91,6 +90,7 @@ class Engine:
         self.pending_samples = 0
         self.draining = False
         self._started = False
+        self.ready_since = ""
 
     async def start(self) -> None:
         """Start the workers, load the models.
@@ -108,6 +108,7 @@ class Engine:
             raise
         self._saver = asyncio.create_task(self._keep_saving())
         self._started = True
+        self.ready_since = datetime.now(UTC).isoformat(timespec="seconds")
 
     async def stop(self) -> None:
         self._started = False
