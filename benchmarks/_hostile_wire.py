@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ HEALTH_P99_MS, MEMORY_MIB = 50.0, 600.0
 # The limit of fairness: how many times its calm time a request may take beside an abuser.
 FAIR = 3.0
 WAIT_S = 60.0
+ASK_EVERY_MS = 5.0
 PROFILES = {
     "sleeper": "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper'}}\n",
     "inline": "scorers: {x: {scorer: 'tests.hostile.scorers:InlineSleeper'}}\n",
@@ -172,10 +173,25 @@ async def attacked(live: LiveServer, attack: Attack) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 2),
         "memory_mib": round(peak_bytes / 2**20),
-        "health_p99_ms": round(statistics.quantiles(health_ms, n=100)[98], 1),
+        "health_p99_ms": round(p99(health_ms), 1),
         "health_worst_ms": round(max(health_ms), 1),
         "answered": said.decode("latin-1")[:80],
     }
+
+
+def p99(health_ms: Sequence[float]) -> float:
+    """The 99th percentile for someone who asks every 5 ms, whether the last answer came or not.
+
+    The prober waits for each answer, so it asks seldom while the server is stuck.
+    """
+    asked = [late for each in health_ms for late in _askers(each)]
+    return statistics.quantiles(asked, n=100)[98]
+
+
+def _askers(answer_ms: float) -> Iterator[float]:
+    yield answer_ms
+    while (answer_ms := answer_ms - ASK_EVERY_MS) > 0:
+        yield answer_ms
 
 
 async def fairness(port: int) -> dict[str, Any]:

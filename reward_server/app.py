@@ -38,11 +38,16 @@ from touchstone_rewards.reward_server.http.body import (
     send_json,
     unless_gone,
 )
-from touchstone_rewards.reward_server.http.gate import Gate
+from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, Gate
 from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.openapi import openapi_document
 from touchstone_rewards.reward_server.profiles import load_profiles
-from touchstone_rewards.reward_server.received import ReceivedRequest, check_received
+from touchstone_rewards.reward_server.received import (
+    ReceivedEnvelope,
+    ReceivedRequest,
+    check_received,
+    open_envelope,
+)
 from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList
 from touchstone_rewards.reward_server.scorers.plugins import allow
 from touchstone_rewards.reward_server.scoring.engine import (
@@ -58,6 +63,7 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 
+_decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 # FastAPI's own would trace every request a second time, exceptions with their text.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
@@ -198,7 +204,15 @@ class ScoreEndpoint:
     async def _answer(self, receive: Receive) -> bytes:
         """The answer as bytes. Apart, so that no sample is held while the client reads it."""
         self.engine.check_open()
-        request = decode(await read_body(receive), _decode_request, EXPECTED)
+        body = await read_body(receive)
+        if len(body) > SMALL_BYTES:
+            envelope = decode(body, _decode_envelope, EXPECTED)
+            self.engine.check_admitted(envelope.profile, len(envelope.samples))
+            request = await open_envelope(envelope)
+            del envelope
+        else:
+            request = decode(body, _decode_request, EXPECTED)
+        del body
         check_received(request.samples, self.max_elements)
         scoring = self.engine.score(request)
         if self.engine.waits(request.profile):

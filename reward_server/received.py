@@ -6,6 +6,7 @@ read them. Most scorers read no metadata, and what is not read costs its bytes a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -15,6 +16,9 @@ from msgspec import Raw, field
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.schemas import Number, Sample, ScoreRequest
 from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
+
+# Of text, decoded at a stretch.
+SLICE_BYTES = 2**20
 
 _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_signals = msgspec.json.Decoder(dict[str, Number | list[Number] | None]).decode
@@ -32,6 +36,37 @@ class ReceivedRequest(ScoreRequest):
     """A request whose samples are `ReceivedSample`."""
 
     samples: list[ReceivedSample]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class ReceivedEnvelope(ScoreRequest):
+    """A request whose samples are still JSON text."""
+
+    samples: list[Raw]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+_decode_sample = msgspec.json.Decoder(ReceivedSample).decode
+
+
+async def open_envelope(envelope: ReceivedEnvelope) -> ReceivedRequest:
+    """Decode the samples, giving way to others after each `SLICE_BYTES`.
+
+    Raises:
+        InvalidRequest: one does not fit.
+    """
+    samples: list[ReceivedSample] = []
+    size = 0
+    for place, raw in enumerate(envelope.samples):
+        try:
+            samples.append(_decode_sample(raw))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(f"samples[{place}] does not fit: {error}") from error
+        size += memoryview(raw).nbytes
+        if size > SLICE_BYTES:
+            await asyncio.sleep(0)
+            size = 0
+    return ReceivedRequest(
+        samples, envelope.profile, envelope.deadline_ms, envelope.priority, envelope.explain
+    )
 
 
 def check_received(samples: Iterable[ReceivedSample], max_elements: int) -> None:

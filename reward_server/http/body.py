@@ -8,37 +8,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from touchstone_rewards.reward_server.errors import InvalidRequest
-from touchstone_rewards.reward_server.http.gate import ClientGone
+from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, ClientGone
 
 T = TypeVar("T")
 encode = msgspec.json.Encoder().encode
 PART_BYTES = 2**18
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes | bytearray:
     """The whole body; the gate has bounded it.
 
     Raises:
         ClientGone: the caller hung up before its end.
     """
-    chunks: list[bytes] = []
+    whole: bytes | bytearray = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        chunks.append(message.get("body", b""))
+        part = message.get("body", b"")
+        if not whole:
+            whole = part
+        elif isinstance(whole, bytearray):
+            whole += part  # a join of a large body at its end would hold the event loop
+        else:
+            whole = bytearray(whole) + part
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return whole
 
 
-def decode(body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
+def decode(body: bytes | bytearray, decoder: Callable[[Any], T], expected: str) -> T:
     """The request in `body`; `expected` shows the caller what fits.
 
     Raises:
@@ -47,7 +53,9 @@ def decode(body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
     try:
         return decoder(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        surrogate = b"\\ud" in body.lower() and not isinstance(error, msgspec.ValidationError)
+        surrogate = b"\\ud" in body[:SMALL_BYTES].lower() and not isinstance(
+            error, msgspec.ValidationError
+        )
         hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
         raise InvalidRequest(
             f"the body does not fit: {error}{hint}; expected {expected}, described at /docs"

@@ -143,7 +143,7 @@ class Engine:
             RequestDeadline: not one sample got its turn before the deadline.
         """
         started = time.perf_counter()
-        profile = self._admit(request)
+        profile = self.check_admitted(request.profile, len(request.samples))
         fingerprint = profile.fingerprint
         served = current()
         count = len(request.samples)
@@ -160,7 +160,10 @@ class Engine:
         if observed:
             self.metrics.observe_columns(profile.info, scored.columns)
             for observe in self.observers:
-                _tell(observe, request, answer)
+                try:
+                    observe(request, answer)
+                except Exception:  # the answer is sent, whatever a watcher makes of it
+                    logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
 
     def waits(self, profile: str) -> bool:
@@ -178,14 +181,19 @@ class Engine:
             raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
         self.limits.admit(0, self.pending_samples)
 
-    def _admit(self, request: ScoreRequest) -> Profile:
-        profile = self.profiles.get(request.profile)
-        if profile is None:
-            known = ", ".join(self.profiles)
-            raise UnknownProfile(f"profile {request.profile!r} is not known; known: {known}")
+    def check_admitted(self, profile: str, count: int) -> Profile:
+        """The profile, if `count` samples for it may be scored now.
+
+        Raises:
+            UnknownProfile, RequestTooLarge, QueueFull, NotReady: as for `score`.
+        """
+        known = self.profiles.get(profile)
+        if known is None:
+            names = ", ".join(self.profiles)
+            raise UnknownProfile(f"profile {profile!r:.200} is not known; known: {names}")
         self.check_open()
-        self.limits.admit(len(request.samples), self.pending_samples)
-        return profile
+        self.limits.admit(count, self.pending_samples)
+        return known
 
     async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
@@ -309,14 +317,6 @@ def by_profile(
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-def _tell(observe: Observer, request: ScoreRequest, answer: ScoreResponse) -> None:
-    """Tell an observer; whatever it raises is its own affair, and the answer is sent."""
-    try:
-        observe(request, answer)
-    except Exception:
-        logger.exception("an observer failed on a request for profile %s", answer.profile)
 
 
 async def _together(columns: Sequence[Coroutine[None, None, list[Score]]]) -> list[list[Score]]:

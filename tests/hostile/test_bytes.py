@@ -281,3 +281,28 @@ async def test_an_observer_that_raises_costs_no_answer(tmp_path: Path) -> None:
         await engine.stop()
     assert answer.results[0].status == "ok"
     assert told == ["dummy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"profile": "nowhere"}, 404, "nowhere"),
+        ({"samples": [{"id": "a", "response": "x" * 2000}] * 4097}, 413, "4097 samples"),
+        ({"deadline_ms": -1}, 422, "deadline_ms"),
+        ({"samples": [{"id": "a", "response": "x" * 3_000_000}, {"id": 5}]}, 422, "samples[1]"),
+    ],
+)
+def test_of_a_large_body_profile_and_limits_are_looked_at_before_its_samples(
+    live: LiveServer, change: dict[str, Any], status: int, said: str
+) -> None:
+    samples = [{"id": str(at), "response": "x" * 3000} for at in range(1000)]
+    answer = score(live, json.dumps({"profile": "dummy", "samples": samples, **change}).encode())
+    assert answer.status_code == status
+    assert said in answer.json()["error"]["message"]
+
+
+def test_a_large_body_is_scored_as_a_small_one(live: LiveServer) -> None:
+    samples = [{"id": str(at), "response": f"{at}" + "x" * 3000} for at in range(1000)]
+    large = score(live, json.dumps({"profile": "dummy", "samples": samples}).encode()).json()
+    small = score(live, json.dumps({"profile": "dummy", "samples": samples[-9:]}).encode()).json()
+    assert large["results"][-9:] == small["results"]
