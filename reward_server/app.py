@@ -203,7 +203,6 @@ class ScoreEndpoint:
 
     async def _answer(self, receive: Receive) -> bytes:
         """The answer as bytes. Apart, so that no sample is held while the client reads it."""
-        self.engine.check_open()
         body = await read_body(receive)
         if len(body) > SMALL_BYTES:
             envelope = decode(body, _decode_envelope, EXPECTED)

@@ -93,7 +93,7 @@ class Profile:
     scores are the same, because the reward depends on the rewards before it.
 
     `counting`: the scorers that the reward depends on. `waits`: does any of them run elsewhere than
-    in the event loop, so that a caller may hang up meanwhile?
+    in the event loop, so that a caller may hang up meanwhile? `spec_keys`: of `specs`, made once.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Profile:
             key: ScorerSpec(entry.scorer or key, entry.config)
             for key, entry in config.scorers.items()
         }
+        self.spec_keys = {key: spec.key for key, spec in self.specs.items()}
         self.scorers: dict[str, Scorer] = {
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()

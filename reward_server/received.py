@@ -75,17 +75,19 @@ def check_received(samples: Iterable[ReceivedSample], max_elements: int) -> None
     Raises:
         InvalidRequest: one is no object, is nested too deeply, or they hold too many elements.
     """
-    counted = Structure()
+    counted: Structure | None = None
     for sample in samples:
         if sample.metadata:
+            counted = counted or Structure()
             _check(sample, "metadata", sample.metadata, counted)
         if sample.signals:
+            counted = counted or Structure()
             _check(sample, "signals", sample.signals, counted)
             sample.signals = _opened(sample, "signals", sample.signals)
-        if counted.elements > max_elements:
-            raise InvalidRequest(
-                f"metadata and signals hold more than {max_elements} elements; send fewer"
-            )
+    if counted is not None and counted.elements > max_elements:
+        raise InvalidRequest(
+            f"metadata and signals hold more than {max_elements} elements; send fewer"
+        )
 
 
 def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:

@@ -76,10 +76,13 @@ async def send_json(send: Send, body: bytes) -> None:
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if len(body) <= PART_BYTES:
+        await send({"type": "http.response.body", "body": body})
+        return
     for start in range(0, len(body) - PART_BYTES, PART_BYTES):
         part = body[start : start + PART_BYTES]
         await send({"type": "http.response.body", "body": part, "more_body": True})
-    rest = len(body) % PART_BYTES or min(len(body), PART_BYTES)
+    rest = len(body) % PART_BYTES or PART_BYTES
     await send({"type": "http.response.body", "body": body[len(body) - rest :]})
 
 

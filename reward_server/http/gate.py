@@ -147,7 +147,7 @@ class _Exchange:
         self.inflater: Inflater | None = None
         self._packed_bytes = 0
         self._uncounted: list[bytes] = []
-        self._structure = Structure()
+        self._structure: Structure | None = None
         self._receive = receive
         self._send = send
         self._bodies = bodies
@@ -157,7 +157,7 @@ class _Exchange:
         if message["type"] == "http.request":
             body, more = message.get("body", b""), message.get("more_body", False)
             if self.inflater is None:
-                self._count(body)
+                self._count(body, more)
             else:
                 body = await self._unpacked(self.inflater, body, more)
                 return {"type": "http.request", "body": body, "more_body": more}
@@ -167,37 +167,42 @@ class _Exchange:
         self._packed_bytes += len(packed)
         self._bodies.check_one(self._packed_bytes)
         slices = [inflater.feed(packed)]
-        self._count(slices[0])
+        self._count(slices[0], more=True)
         while len(slices[-1]) == SLICE_BYTES:
             await asyncio.sleep(0)
             slices.append(inflater.feed(b""))
-            self._count(slices[-1])
+            self._count(slices[-1], more=True)
         if not more:
             inflater.end()
         return b"".join(slices)
 
-    def _count(self, part: bytes) -> None:
+    def _count(self, part: bytes, more: bool) -> None:
         self.body_bytes += len(part)
         self.counted_bytes += len(part)
         bodies = self._bodies
         bodies.pending_bytes += len(part)
         bodies.check_one(self.body_bytes)
         bodies.check_all(self.counted_bytes)
-        self._uncounted.append(part)
-        if self.body_bytes > SMALL_BYTES:
+        if self.body_bytes <= SMALL_BYTES:
+            if more:
+                self._uncounted.append(part)
+            else:  # the body goes as soon as it is decoded
+                self._uncounted.clear()
+        else:
+            self._uncounted.append(part)
+            structure = self._structure = self._structure or Structure()
             for each in self._uncounted:
-                self._structure.feed(each)
-                bodies.check_structure(self._structure)
+                structure.feed(each)
+                bodies.check_structure(structure)
             self._uncounted.clear()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            answer_bytes = next(
-                (int(v) for n, v in message["headers"] if n == b"content-length"), 0
-            )
-            self.counted_bytes += answer_bytes
-            self._bodies.pending_bytes += answer_bytes
+            for name, value in message["headers"]:
+                if name == b"content-length":
+                    self.counted_bytes += int(value)
+                    self._bodies.pending_bytes += int(value)
             request_id = (b"x-request-id", self.request_id.encode())
             message = {**message, "headers": [*message["headers"], request_id]}
         await self._send(message)

@@ -10,9 +10,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, cast
 
 from touchstone_rewards.reward_server.caller import current
@@ -27,13 +26,12 @@ from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
-    Priority,
     Sample,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
@@ -171,16 +169,6 @@ class Engine:
         known = self.profiles.get(profile)
         return known is not None and known.waits
 
-    def check_open(self) -> None:
-        """Raise if no request is taken now, whatever is in it.
-
-        Raises:
-            NotReady, QueueFull: as for `score`.
-        """
-        if self.draining or not self._started:
-            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
-        self.limits.admit(0, self.pending_samples)
-
     def check_admitted(self, profile: str, count: int) -> Profile:
         """The profile, if `count` samples for it may be scored now.
 
@@ -191,7 +179,8 @@ class Engine:
         if known is None:
             names = ", ".join(self.profiles)
             raise UnknownProfile(f"profile {profile!r:.200} is not known; known: {names}")
-        self.check_open()
+        if self.draining or not self._started:
+            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
         self.limits.admit(count, self.pending_samples)
         return known
 
@@ -269,44 +258,48 @@ class Engine:
         give_up_at: float | None,
     ) -> list[Score]:
         scorer, explain = profile.scorers[key], request.explain
-        about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
         if scorer.runs_in == "model":
             open_fields(samples, scorer.reads)
             modelled = cast(ModelScorer, scorer)
+            about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
             with self.tracer.span(f"model {modelled.model.label}", {SAMPLES: len(samples)}):
                 return await self.models.score(modelled, samples, **about)
-        about["deadline_s"] = profile.entries[key].deadline_s
-        spec = profile.specs[key]
-        in_workers = partial(self._in_workers, spec.key, scorer, **about)
+
+        def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
+            return self._in_workers(profile, key, samples, request, give_up_at)
+
         if scorer.runs_in == "inline":
-            options = {"explain": explain, "give_up_at": give_up_at}
-            return await self.inline.score(spec, scorer, samples, in_workers, **options)
+            spec, spec_key = profile.specs[key], profile.spec_keys[key]
+            about = spec_key, spec, scorer, samples, explain, give_up_at
+            return await self.inline.score(*about, in_workers)
         return await in_workers(samples)
 
     async def _in_workers(
         self,
+        profile: Profile,
         key: str,
-        scorer: Scorer,
         samples: Sequence[Sample],
-        *,
-        explain: bool,
+        request: ScoreRequest,
         give_up_at: float | None,
-        priority: Priority,
-        deadline_s: float | None,
     ) -> list[Score]:
-        after_s = self.limits.eval_wait_s if priority == "eval" else 0.0
-        options = {"give_up_at": give_up_at, "after_s": after_s, "deadline_s": deadline_s}
+        scorer, spec_key = profile.scorers[key], profile.spec_keys[key]
+        options = {
+            "explain": request.explain,
+            "give_up_at": give_up_at,
+            "after_s": self.limits.eval_wait_s if request.priority == "eval" else 0.0,
+            "deadline_s": profile.entries[key].deadline_s,
+        }
         run_count = 0
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             nonlocal run_count
             run_count += len(samples)
             with self.tracer.span("workers", {SAMPLES: len(samples)}):
-                return await self.pool.score(key, samples, explain=explain, **options, **more)
+                return await self.pool.score(spec_key, samples, **options, **more)
 
         if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
             return await run(samples)
-        about = f"{key} {scorer.version} {explain}"
+        about = f"{spec_key} {scorer.version} {request.explain}"
         found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
         self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
         return found

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from operator import itemgetter
-from typing import Any
 
 from msgspec import Raw
 
@@ -31,7 +30,7 @@ SLOW_S = 0.1
 LARGE_SAMPLE_BYTES = 2**20
 # What a scorer that was never measured gets first.
 FIRST_SLICE_BYTES = 1
-PACE_MEMORY = 0.7
+PACE_MEMORY, ALMOST = 0.7, 0.9
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,8 @@ class InlinePace:
             logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
         best = min(SLICE_BYTES, max(1, size) * SLICE_S / max(took_s, 1e-7))
         old = self._slice_bytes.get(key, best)
-        self._slice_bytes[key] = PACE_MEMORY * old + (1 - PACE_MEMORY) * best
+        new = PACE_MEMORY * old + (1 - PACE_MEMORY) * best
+        self._slice_bytes[key] = new if new < ALMOST * SLICE_BYTES else SLICE_BYTES
 
 
 class InlineScorers:
@@ -70,63 +70,55 @@ class InlineScorers:
 
     async def score(
         self,
+        key: str,
         spec: ScorerSpec,
         scorer: Scorer,
         samples: Sequence[Sample],
+        explain: bool,
+        give_up_at: float | None,
         in_workers: Callable[[Sequence[Sample]], Awaitable[list[Score]]],
-        **options: Any,
     ) -> list[Score]:
         """One score a sample, in their order; of what is large or slow, by `in_workers`.
 
-        `options`: those of `score_inline`.
+        `key`: the key of `spec`, which takes time to make.
         """
-        key = spec.key
         large: list[int] = []
-        if tuple(scorer.reads) != ("response",):  # which has a limit of its own
+        if scorer.reads != ("response",):  # which has a limit of its own
             sizes = (read_bytes(sample, scorer.reads) for sample in samples)
             large = [at for at, size in enumerate(sizes) if size > LARGE_SAMPLE_BYTES]
-        if (large or key in self.pace.slow) and not await self._moves(spec):
+        if (large or key in self.pace.slow) and not await self._moves(key, spec):
             large = []
         order = [*(at for at in range(len(samples)) if at not in large), *large] if large else None
         ordered = samples if order is None else [samples[at] for at in order]
-        small = ordered[: len(samples) - len(large)]
-        found = await self._here(spec, scorer, small, options)
+        small = samples if order is None else ordered[: len(samples) - len(large)]
+        if key not in self.pace.slow:
+            open_fields(small, scorer.reads)
+        found = await score_inline(scorer, small, key, self.pace, explain, give_up_at)
+        while len(found) < len(small) and not await self._moves(key, spec):
+            rest = small[len(found) :]
+            found += await score_inline(scorer, rest, key, self.pace, explain, give_up_at)
         if len(found) < len(samples):
             found += await in_workers(ordered[len(found) :])
         if order is None:
             return found
         return [score for _, score in sorted(zip(order, found, strict=True), key=itemgetter(0))]
 
-    async def _here(
-        self, spec: ScorerSpec, scorer: Scorer, samples: Sequence[Sample], options: dict[str, Any]
-    ) -> list[Score]:
-        """Scores in the event loop, up to where the workers have to go on."""
-        if spec.key in self.pace.slow:
-            return []
-        open_fields(samples, scorer.reads)
-        about = {"key": spec.key, "pace": self.pace, **options}
-        found = await score_inline(scorer, samples, **about)
-        while len(found) < len(samples) and not await self._moves(spec):
-            found += await score_inline(scorer, samples[len(found) :], **about)
-        return found
-
-    async def _moves(self, spec: ScorerSpec) -> bool:
+    async def _moves(self, key: str, spec: ScorerSpec) -> bool:
         """Have the workers build the scorer, unless they have; returns whether they could."""
-        if spec.key not in self._moved:
+        if key not in self._moved:
             try:
-                await self.pool.add({spec.key: spec})
-                self._moved.add(spec.key)
+                await self.pool.add({key: spec})
+                self._moved.add(key)
             except ConfigError as error:
                 logger.error("scorer %s stays in the event loop: %s", spec.name, error)
-                self.pace.slow.discard(spec.key)
-                self.pace.stay.add(spec.key)
-        return spec.key in self._moved
+                self.pace.slow.discard(key)
+                self.pace.stay.add(key)
+        return key in self._moved
 
 
 async def score_inline(
     scorer: Scorer,
     samples: Sequence[Sample],
-    *,
     key: str,
     pace: InlinePace,
     explain: bool,
@@ -146,11 +138,14 @@ async def score_inline(
                 "deadline_exceeded", "the request's deadline passed first", retryable=True
             )
             return scores + [Score(error=late)] * (len(samples) - len(scores))
-        end, size = _slice(samples, scorer.reads, len(scores), pace.slice_bytes(key))
+        most_bytes = pace.slice_bytes(key)
+        end, size = _slice(samples, scorer.reads, len(scores), most_bytes)
         part = samples[len(scores) : end]
         began_s = time.perf_counter()
         scores += _score_slice(scorer, part, explain)
-        pace.note(key, len(part), size, time.perf_counter() - began_s)
+        took_s = time.perf_counter() - began_s
+        if took_s > SLICE_S or most_bytes < SLICE_BYTES:
+            pace.note(key, len(part), size, took_s)
     return scores
 
 
@@ -176,7 +171,7 @@ def _slice(
 ) -> tuple[int, int]:
     """Where a slice from `start` on ends, and its size."""
     size = 0
-    only_response = tuple(reads) == ("response",)
+    only_response = reads == ("response",)
     for at in range(start, len(samples)):
         sample = samples[at]
         size += len(sample.response) if only_response else read_bytes(sample, reads)
