@@ -211,8 +211,8 @@ class ScoreEndpoint:
             del envelope
         else:
             request = decode(body, _decode_request, EXPECTED)
+        check_received(request.samples, self.max_elements, count=len(body) <= SMALL_BYTES)
         del body
-        check_received(request.samples, self.max_elements)
         scoring = self.engine.score(request)
         if self.engine.waits(request.profile):
             scoring = unless_gone(receive, scoring)

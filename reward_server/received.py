@@ -69,8 +69,12 @@ async def open_envelope(envelope: ReceivedEnvelope) -> ReceivedRequest:
     )
 
 
-def check_received(samples: Iterable[ReceivedSample], max_elements: int) -> None:
+def check_received(
+    samples: Iterable[ReceivedSample], max_elements: int, *, count: bool = True
+) -> None:
     """Check the fields that are still text; signals, which are numbers, are decoded.
+
+    Not to `count` leaves out the structure of a body that was counted as a whole.
 
     Raises:
         InvalidRequest: one is no object, is nested too deeply, or they hold too many elements.
@@ -79,10 +83,10 @@ def check_received(samples: Iterable[ReceivedSample], max_elements: int) -> None
     for sample in samples:
         if sample.metadata:
             counted = counted or Structure()
-            _check(sample, "metadata", sample.metadata, counted)
+            _check(sample, "metadata", sample.metadata, counted if count else None)
         if sample.signals:
             counted = counted or Structure()
-            _check(sample, "signals", sample.signals, counted)
+            _check(sample, "signals", sample.signals, counted if count else None)
             sample.signals = _opened(sample, "signals", sample.signals)
     if counted is not None and counted.elements > max_elements:
         raise InvalidRequest(
@@ -109,10 +113,13 @@ def is_raw(sample: Sample) -> bool:
     return isinstance(cast(object, sample.metadata), Raw)
 
 
-def _check(sample: Sample, name: str, raw: Raw, counted: Structure) -> None:
+def _check(sample: Sample, name: str, raw: Raw, counted: Structure | None) -> None:
+    begin = bytes(memoryview(raw)[:40])
+    if begin[:1] != b"{":
+        raise InvalidRequest(f"sample {sample.id!r:.200}: {name} is {begin!r}, no object")
+    if counted is None:
+        return
     text = bytes(raw)
-    if text[:1] != b"{":
-        raise InvalidRequest(f"sample {sample.id!r:.200}: {name} is {text[:40]!r}, no object")
     if len(text) <= MAX_DEPTH:  # too short to be too deep, and no element without a byte
         counted.elements += len(text) // 2
         return

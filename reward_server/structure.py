@@ -11,6 +11,7 @@ from itertools import accumulate
 
 # No trainer nests deeper, and what is deeper breaks encoders that recurse.
 MAX_DEPTH = 64
+PAIRED_LEVELS = 8
 _OPEN = b"[{"
 _DEPTH_CHANGES = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEPTH_CHANGES)
@@ -19,8 +20,8 @@ _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEPTH_CHANGES)
 class Structure:
     """Counts over JSON text that comes in parts.
 
-    `elements`: members, items and containers. `deepest`: the deepest nesting; it is exact beyond
-    `MAX_DEPTH` and may be too high below. It checks no grammar.
+    `elements`: members, items and containers. `deepest`: the deepest nesting, or a little more, by
+    `MAX_DEPTH` at most where there is little of it. It checks no grammar.
     """
 
     def __init__(self) -> None:
@@ -39,9 +40,12 @@ class Structure:
             self.deepest = max(self.deepest, self._depth + opened)
             self._depth += opened - outside.count(b"]") - outside.count(b"}")
             return
-        brackets = outside.translate(None, _NOT_BRACKETS)
+        # Most brackets are pairs: without them there is little left to walk through.
+        brackets, levels = outside.translate(None, _NOT_BRACKETS), 0
+        while levels < PAIRED_LEVELS and (b"[]" in brackets or b"{}" in brackets):
+            brackets, levels = brackets.replace(b"[]", b"").replace(b"{}", b""), levels + 1
         depths = list(accumulate(map(_DEPTH_CHANGES.__getitem__, brackets), initial=self._depth))
-        self.deepest = max(self.deepest, *depths)
+        self.deepest = max(self.deepest, max(depths) + levels)
         self._depth = depths[-1]
 
     def _outside_of_strings(self, part: bytes) -> bytes:

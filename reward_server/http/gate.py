@@ -99,7 +99,10 @@ class Gate:
             await exchange.fail(InternalError(message))
         finally:
             self.bodies.pending_bytes -= exchange.counted_bytes
-        self._note(scope["path"], exchange, served, time.perf_counter() - started)
+        try:
+            self._note(scope["path"], exchange, served, time.perf_counter() - started)
+        except Exception:  # whoever counts or logs, the answer is sent
+            logger.exception("request %s is not counted", exchange.request_id)
         # The task lives on for a while, and with it all that was asked and answered.
         served.forget()
 
