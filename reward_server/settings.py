@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     max_samples: int = Field(default=4096, ge=1, description="samples of one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes of one request's body")
     max_pending_bytes: int = Field(
-        default=2**28, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+        default=3 * 2**26, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
     )
     max_body_elements: int = Field(
         default=1_000_000, ge=1, description="members and items of one request's JSON"
