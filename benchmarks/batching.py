@@ -109,7 +109,7 @@ async def drive(server: Server, kind: str, texts: Sequence[str]) -> None:
             path, body = server.body(kind, text)
             payload = json.dumps(body).encode()
             head = (
-                f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
                 f"content-length: {len(payload)}\r\n\r\n"
             )
             writer.write(head.encode() + payload)

@@ -106,7 +106,7 @@ def openrlhf_bytes() -> bytes:
 
 def post(path: str, content: dict[str, Any]) -> bytes:
     body = json.dumps(content).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

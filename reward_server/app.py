@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI
+from msgspec import UNSET
 from msgspec.structs import replace
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,9 +28,8 @@ from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
     RequestError,
-    Unauthorized,
 )
-from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.http.auth import KeyRing, require_admin
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
@@ -38,11 +38,17 @@ from touchstone_rewards.reward_server.http.body import (
     send_json,
     unless_gone,
 )
-from touchstone_rewards.reward_server.http.gate import Gate
+from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, Gate
 from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.openapi import openapi_document
 from touchstone_rewards.reward_server.profiles import load_profiles
-from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList, ScoreRequest
+from touchstone_rewards.reward_server.received import (
+    ReceivedEnvelope,
+    ReceivedRequest,
+    check_received,
+    open_envelope,
+)
+from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList
 from touchstone_rewards.reward_server.scoring.engine import (
     Engine,
     PoolMaker,
@@ -56,7 +62,8 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 
-_decode_request = msgspec.json.Decoder(ScoreRequest).decode
+_decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
+_decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 # FastAPI's own would trace every request a second time, exceptions with their text.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
@@ -95,14 +102,21 @@ def create_app(
         await engine.stop()
 
     title = "Touchstone reward server"
-    app = FastAPI(title=title, version=__version__, lifespan=lifespan, telemetry=_NO_TELEMETRY)
+    app = FastAPI(
+        title=title,
+        version=__version__,
+        lifespan=lifespan,
+        telemetry=_NO_TELEMETRY,
+        redirect_slashes=False,  # a redirect would repeat the caller's Host
+    )
+    app.state.url = None  # whoever listens knows
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = KeyRing(settings.keys)
     seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
     routes = [
-        *_routes(engine, metrics, background, keys),
-        *model_routes(engine, keys),
+        *_routes(engine, metrics, background, settings.max_body_elements),
+        *model_routes(engine, settings),
         *compat_routes(engine, settings),
         *dashboard_routes(seen, wants_key=bool(keys)),
     ]
@@ -132,14 +146,17 @@ def _tracer(app: FastAPI, routes: list[str]) -> Tracer:
         ) from error
 
 
-def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyRing) -> list[Route]:
+def _routes(
+    engine: Engine, metrics: Metrics, background: Background, max_elements: int
+) -> list[Route]:
     async def health(_: Request) -> Response:
         return json_response(HealthStatus("ok"))
 
-    async def ready(_: Request) -> Response:
+    async def ready(request: Request) -> Response:
         reason = engine.not_ready_reason
         if reason is None:
-            return json_response(HealthStatus("ok"))
+            url = request.app.state.url or UNSET
+            return json_response(HealthStatus("ok", url=url, ready_since=engine.ready_since))
         return json_response(
             HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"}
         )
@@ -152,11 +169,7 @@ def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyR
         return json_response(ProfileList(infos))
 
     async def reload(_: Request) -> Response:
-        if not keys:
-            raise Unauthorized(
-                "this server has no API key, so no one may reload its profiles from outside; set "
-                "REWARD_API_KEY, or send the process SIGHUP"
-            )
+        require_admin("reload profiles from outside")
         try:
             return json_response(await background.reloader.reload())
         except ConfigError as error:
@@ -167,7 +180,7 @@ def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyR
         return Response(text, headers={"content-type": content_type})
 
     return [
-        Route("/score", ScoreEndpoint(engine), methods=["POST"]),
+        Route("/score", ScoreEndpoint(engine, max_elements), methods=["POST"]),
         Route("/health", health),
         Route("/ready", ready),
         Route("/profiles", profiles),
@@ -179,15 +192,29 @@ def _routes(engine: Engine, metrics: Metrics, background: Background, keys: KeyR
 class ScoreEndpoint:
     """`POST /score` as a bare ASGI app: bytes in, typed decode, bytes out."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_elements: int) -> None:
         self.engine = engine
+        self.max_elements = max_elements
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = decode(await read_body(receive), _decode_request, EXPECTED)
+        await send_json(send, await self._answer(receive))
+
+    async def _answer(self, receive: Receive) -> bytes:
+        """The answer as bytes. Apart, so that no sample is held while the client reads it."""
+        body = await read_body(receive)
+        if len(body) > SMALL_BYTES:
+            envelope = decode(body, _decode_envelope, EXPECTED)
+            self.engine.check_admitted(envelope.profile, len(envelope.samples))
+            request = await open_envelope(envelope)
+            del envelope
+        else:
+            request = decode(body, _decode_request, EXPECTED)
+        check_received(request.samples, self.max_elements, count=len(body) <= SMALL_BYTES)
+        del body
         scoring = self.engine.score(request)
         if self.engine.waits(request.profile):
             scoring = unless_gone(receive, scoring)
-        await send_json(send, encode(await scoring))
+        return encode(await scoring)
 
 
 async def _reraise_as_ours(_: Request, error: Exception) -> Response:
@@ -196,4 +223,5 @@ async def _reraise_as_ours(_: Request, error: Exception) -> Response:
     ours = RequestError(f"{error.detail}: the routes are described at /docs")
     ours.status = error.status_code
     ours.code = error.detail.lower().replace(" ", "_")
+    ours.headers = error.headers or {}
     raise ours

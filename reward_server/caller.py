@@ -18,20 +18,24 @@ from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
 @dataclass
 class Caller:
-    """The owner of a key."""
+    """The owner of a key. `admin`: may load and unload models and reload profiles. `weight`: its
+    claim on the workers beside other callers'."""
 
     name: str
     share: Share
+    admin: bool = False
+    weight: float = 1.0
 
 
 @dataclass
 class Served:
-    """One request: whose it is, and what was done."""
+    """One request: whose it is, and what was done; `scored` only where it `keeps_samples`."""
 
     caller: Caller | None = None
     request_id: str = ""
     profile: str = ""
     samples: int = 0
+    keeps_samples: bool = False
     scored: tuple[Sequence[Sample], Sequence[SampleResult]] = ((), ())
     errors: Sequence[str] = ()
 
@@ -49,7 +53,8 @@ class Served:
     ) -> None:
         """What came of the samples; `errors`: the codes of those that failed."""
         self.profile = profile
-        self.scored = samples, results
+        if self.keeps_samples:
+            self.scored = samples, results
         self.errors = errors
 
     def forget(self) -> None:
@@ -65,9 +70,9 @@ class Served:
 _served: ContextVar[Served] = ContextVar("served")
 
 
-def begin(caller: Caller | None, request_id: str = "") -> Served:
+def begin(caller: Caller | None, request_id: str = "", *, keeps_samples: bool = False) -> Served:
     """A new request: from now on `current()` in this task and in those that it starts."""
-    served = Served(caller, request_id)
+    served = Served(caller, request_id, keeps_samples=keeps_samples)
     _served.set(served)
     return served
 

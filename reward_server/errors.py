@@ -5,6 +5,7 @@
     ├── RunFailed              a command that cannot go on though its input was good
     └── RequestError           the HTTP status speaks for the request
         ├── Unauthorized       401
+        ├── Forbidden          403
         ├── UnknownProfile     404
         ├── UnknownModel       404
         ├── RequestTooLarge    413
@@ -12,6 +13,7 @@
         ├── InvalidRequest     422
         ├── NoReward           422  a foreign format's trainer does not know null
         ├── QueueFull          429  carries Retry-After
+        ├── HeadersTooLarge    431
         ├── InternalError      500
         ├── NotReady           503  carries Retry-After
         ├── NoRewardNow        503  as NoReward, of a sample that may succeed if sent again
@@ -21,6 +23,9 @@ What happens to one sample is data, not an exception: see `sample_error`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from touchstone_rewards.reward_server.schemas import SampleError, SampleErrorCode
 
@@ -41,11 +46,13 @@ class RunFailed(TouchstoneError):
 
 
 class RequestError(TouchstoneError):
-    """A request that gets no results. `retry_after_s` becomes the `Retry-After` header."""
+    """A request that gets no results. `retry_after_s` becomes the `Retry-After` header; `headers`
+    are sent beside it."""
 
     status = 500
     code = "internal_error"
     retry_after_s: float | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -55,6 +62,12 @@ class RequestError(TouchstoneError):
 
 class Unauthorized(RequestError):
     status, code = 401, "unauthorized"
+    # Basic is accepted but not asked for: a browser would keep the password and send it for others.
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
+
+
+class Forbidden(RequestError):
+    status, code = 403, "forbidden"
 
 
 class UnknownProfile(RequestError):
@@ -87,6 +100,10 @@ class NoRewardNow(RequestError):
 
 class QueueFull(RequestError):
     status, code, retry_after_s = 429, "queue_full", 1.0
+
+
+class HeadersTooLarge(RequestError):
+    status, code = 431, "headers_too_large"
 
 
 class InternalError(RequestError):

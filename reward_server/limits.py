@@ -11,17 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
+from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
+
+# A request, its list of samples and a sample lie around the metadata.
+BODY_DEPTH = MAX_DEPTH + 3
 
 
 @dataclass
 class BodyLimits:
-    """Limits of one request's body and of all bodies that are being read or scored.
+    """Limits of one request's body, and of all bodies that are being read, scored or answered.
 
-    `pending_bytes` is the size of the latter now, unpacked.
+    `pending_bytes` is the size of the latter now: requests unpacked, and answers until the client
+    has taken them. `max_elements`: members, items and containers of one body's JSON.
     """
 
     max_body_bytes: int
     max_pending_bytes: int
+    max_elements: int = 1_000_000
     pending_bytes: int = 0
 
     def check_one(self, body_bytes: int, what: str = "a larger body") -> None:
@@ -30,6 +36,16 @@ class BodyLimits:
             raise RequestTooLarge(
                 f"{what} came, at most {self.max_body_bytes} bytes a request; send fewer samples"
             )
+
+    def check_structure(self, counted: Structure) -> None:
+        """Raise RequestTooLarge if JSON of this structure may not be decoded."""
+        if counted.elements > self.max_elements:
+            raise RequestTooLarge(
+                f"the body has more than {self.max_elements} elements (max_body_elements); send "
+                "fewer samples"
+            )
+        if counted.deepest > BODY_DEPTH:
+            raise RequestTooLarge(f"the body is nested more than {BODY_DEPTH} deep")
 
     def check_all(self, body_bytes: int) -> None:
         """Raise QueueFull if all bodies together, this one of `body_bytes` included, are too many.
@@ -65,7 +81,12 @@ class SampleLimits:
             raise RequestTooLarge(
                 f"{count} samples came, at most {self.max_samples} a request; send fewer"
             )
-        if pending_samples and pending_samples + count > self.max_pending_samples:
+        if count > self.max_pending_samples:
+            raise RequestTooLarge(
+                f"{count} samples came, at most {self.max_pending_samples} at a time "
+                "(max_pending_samples); send fewer"
+            )
+        if pending_samples + count > self.max_pending_samples:
             raise QueueFull(
                 f"{pending_samples} samples are in work and {count} came, at most "
                 f"{self.max_pending_samples} at once; try again after Retry-After seconds"
@@ -92,10 +113,16 @@ class Share:
         """Hold room for `count` samples while they are scored.
 
         Raises:
-            QueueFull: there is none; `retry_after_s` says when there may be.
+            RequestTooLarge: there never is so much.
+            QueueFull: there is none now; `retry_after_s` says when there may be.
         """
         most = self.max_pending_samples
-        if most is not None and self.pending_samples and self.pending_samples + count > most:
+        if most is not None and count > most:
+            raise RequestTooLarge(
+                f"{count} samples came, and key {self.key_name} may have {most} in work at once; "
+                "send fewer"
+            )
+        if most is not None and self.pending_samples + count > most:
             raise QueueFull(
                 f"{self.pending_samples} samples of key {self.key_name} are in work and {count} "
                 f"came, at most {most} at once; try again after Retry-After seconds"

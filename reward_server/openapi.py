@@ -12,6 +12,7 @@ from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.compat.format import Format
 from touchstone_rewards.reward_server.compat.formats import FORMATS
 from touchstone_rewards.reward_server.errors import (
+    Forbidden,
     InternalError,
     InvalidRequest,
     NotReady,
@@ -41,6 +42,7 @@ from touchstone_rewards.reward_server.schemas import (
 JSON = "application/json"
 SCORE_ERRORS: list[type[RequestError]] = [
     Unauthorized,
+    Forbidden,
     UnknownProfile,
     RequestTooLarge,
     UnsupportedEncoding,
@@ -52,6 +54,7 @@ SCORE_ERRORS: list[type[RequestError]] = [
 ]
 CHANGE_ERRORS = [
     Unauthorized,
+    Forbidden,
     UnknownModel,
     RequestTooLarge,
     UnsupportedEncoding,
@@ -148,7 +151,7 @@ def _change(operation_id: str, summary: str) -> dict[str, Any]:
 
 
 def _reload() -> dict[str, Any]:
-    errors = [InvalidRequest, InternalError]
+    errors = [Forbidden, InvalidRequest, InternalError]
     answers = {
         "200": _answer("Reloaded", ReloadReport),
         **dict(_failure(error) for error in errors),

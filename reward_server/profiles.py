@@ -33,13 +33,15 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ScorerEntry(BaseModel):
-    """One scorer of a profile. With `gate_below`, a score below it makes the reward 0."""
+    """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
+    `deadline_s`: of one sample in a worker, where it is not to be the server's."""
 
     model_config = ConfigDict(extra="forbid")
 
     scorer: str | None = Field(default=None, description="which scorer; default: the entry's key")
     weight: Finite = 1.0
     gate_below: Finite | None = None
+    deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -98,7 +100,7 @@ class Profile:
 
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile?
+    meanwhile? `spec_keys`: of `specs`, made once.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Profile:
         }
         for spec in self.specs.values():
             plugins.admit(spec.name)
+        self.spec_keys = {key: spec.key for key, spec in self.specs.items()}
         self.scorers: dict[str, Scorer] = {
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
@@ -279,7 +282,9 @@ def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    whole = config.model_dump(include={"scorers"}) | config.model_dump(
+    # A deadline changes no score.
+    without = {"scorers": {"__all__": {"deadline_s"}}}
+    whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
     content: Sequence[Any] = [

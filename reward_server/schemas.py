@@ -178,7 +178,12 @@ class ModelList(Struct):
 
 
 class HealthStatus(Struct):
-    """The body of `GET /health` and `GET /ready`; `reason` says why it is not ready."""
+    """The body of `GET /health` and `GET /ready`.
+
+    `reason`: why it is not ready. `url` and `ready_since`, in RFC 3339: where and since when it is.
+    """
 
     status: Literal["ok", "not_ready"]
     reason: str | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    ready_since: str | UnsetType = UNSET

@@ -1,17 +1,20 @@
 """The server's settings: YAML file, then `REWARD_*` environment, then command line; the later wins.
 
-Out: one checked `Settings`. An unknown key, wherever it stands, refuses to start and is named.
+Out: one checked `Settings`. An unknown key in the file or on the command line refuses to start and
+is named. Others write to the environment too, so only the settings' own names are read there.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import (
@@ -26,6 +29,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -42,7 +46,13 @@ ENV_PREFIX = "REWARD_"
 OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 
 
+# What Kubernetes and Docker's links set for each service, beside its address.
+_SERVICE_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+
 HASHED = "sha256:"
+LEAST_WORKER_BYTES = 2**27
+
+logger = logging.getLogger(__name__)
 
 
 class ApiKey(BaseModel):
@@ -51,7 +61,9 @@ class ApiKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: SecretStr = Field(min_length=1)
+    role: Literal["score", "admin"] = "score"
     name: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     max_pending_samples: int | None = Field(default=None, ge=1)
     samples_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
@@ -76,11 +88,13 @@ def _as_mapping(value: Any) -> Any:
 
 
 def _as_names(value: Any) -> Any:
-    return (
-        [name.strip() for name in value.split(",") if name.strip()]
-        if isinstance(value, str)
-        else value
-    )
+    """Split what came from the environment or the command line, where names stand with commas."""
+    if not isinstance(value, str):
+        return value
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_as_names)]
 
 
 class Settings(BaseSettings):
@@ -93,14 +107,20 @@ class Settings(BaseSettings):
         default=8700, ge=0, le=65535, description="port to listen on; 0: any free one"
     )
     api_key: SecretStr | None = Field(default=None, description="the key that callers must send")
+    admin_key: SecretStr | None = Field(
+        default=None, description="a key that also reloads profiles and exchanges models"
+    )
     api_keys: list[Annotated[ApiKey, BeforeValidator(_as_mapping)]] = Field(
         default=[], description="further keys, one a caller, with name and limits"
+    )
+    allowed_hosts: Names = Field(
+        default=[], description="names that callers may use for a server without a key"
     )
     insecure: bool = Field(default=False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(
         default=None, description="directory of your own profiles (*.yaml)"
     )
-    scorer_modules: Annotated[list[str], NoDecode, BeforeValidator(_as_names)] = Field(
+    scorer_modules: Names = Field(
         default=[], description="Python modules that profiles may name scorers of, by commas"
     )
     plugins_dir: Path | None = Field(
@@ -118,6 +138,12 @@ class Settings(BaseSettings):
     embedding_model: str | None = Field(
         default=None, description="model that POST /embed serves though no profile uses it"
     )
+    model_loading: bool = Field(
+        default=False, description="let admin keys load and unload models while the server runs"
+    )
+    models_dir: Path | None = Field(
+        default=None, description="folder that models loaded at run time must lie below"
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
     )
@@ -128,7 +154,7 @@ class Settings(BaseSettings):
         default=60.0, gt=0, description="deadline of requests that set no deadline_ms"
     )
     worker_memory_bytes: int = Field(
-        default=2 * 2**30, ge=2**27, description="memory limit of a worker"
+        default=2 * 2**30, ge=LEAST_WORKER_BYTES, description="memory limit of a worker"
     )
     worker_max_samples: int = Field(
         default=100_000, ge=1, description="samples after which a worker is replaced"
@@ -136,7 +162,13 @@ class Settings(BaseSettings):
     max_samples: int = Field(default=4096, ge=1, description="samples of one request")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes of one request's body")
     max_pending_bytes: int = Field(
-        default=2**30, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+        default=3 * 2**26, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+    )
+    max_body_elements: int = Field(
+        default=1_000_000, ge=1, description="members and items of one request's JSON"
+    )
+    max_connections: int = Field(
+        default=4096, ge=1, description="connections at a time; beyond it, idle ones are closed"
     )
     max_response_bytes: int = Field(
         default=2**20, ge=1, description="bytes of one sample's response"
@@ -146,6 +178,11 @@ class Settings(BaseSettings):
     )
     receive_timeout_s: float = Field(
         default=8.0, gt=0, description="silence in the middle of a request after which it is closed"
+    )
+    send_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="silence of a client that does not read its answer; then: closed",
     )
     tls_cert: Path | None = Field(default=None, description="PEM certificate chain: HTTPS with it")
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate")
@@ -241,6 +278,8 @@ class Settings(BaseSettings):
     def keys(self) -> list[ApiKey]:
         """Every key that opens the server, each with a name; none: no key is asked for."""
         first = [ApiKey(key=self.api_key, name="default")] if self.api_key else []
+        if self.admin_key:
+            first.append(ApiKey(key=self.admin_key, name="admin", role="admin"))
         others = (
             key if key.name else key.model_copy(update={"name": f"key{place}"})
             for place, key in enumerate(self.api_keys, 1)
@@ -255,8 +294,9 @@ def load_settings(
 
     Raises:
         ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
+
+    An environment variable that looks like a setting and is none is warned of.
     """
-    _refuse_unknown_variables(os.environ)
     path = config or (
         Path(os.environ["REWARD_CONFIG"]) if os.environ.get("REWARD_CONFIG") else None
     )
@@ -283,22 +323,37 @@ def _with_file(path: Path | None) -> type[Settings]:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            own = _own_variables(os.environ)
+            cast(EnvSettingsSource, env_settings).env_vars = {
+                name.lower(): value for name, value in own.items() if value
+            }
             return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, path)
 
     return FileSettings
 
 
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
-    unknown = sorted(
-        name
-        for name in environment
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known
-    )
-    if unknown:
-        raise ConfigError(
-            f"unknown environment variable {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-        )
+def _own_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are settings and look like them; a warning says what is left out.
+
+    Kubernetes sets variables for every service, such as `REWARD_SERVER_SERVICE_HOST` beside one
+    called reward-server and `REWARD_PORT=tcp://…` beside one called reward.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    own: dict[str, str] = {}
+    for name, value in environment.items():
+        upper = name.upper()
+        if not upper.startswith(ENV_PREFIX) or upper in OTHER_VARIABLES:
+            continue
+        if re.match(r"(tcp|udp|sctp)://", value):
+            if upper in known:
+                logger.warning("%s=%s is a service's address, no setting: ignored", name, value)
+        elif upper in known:
+            own[name] = value
+        elif not _SERVICE_VARIABLE.search(upper):
+            likely = difflib.get_close_matches(upper, sorted(known | OTHER_VARIABLES), n=1)
+            hint = f"; did you mean {likely[0]}?" if likely else ""
+            logger.warning("environment variable %s is no setting and is ignored%s", name, hint)
+    return own
 
 
 def _is_loopback(host: str) -> bool:

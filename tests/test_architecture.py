@@ -17,10 +17,10 @@ NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own room and of the rooms before it.
 LAYERS = [
-    ["schemas", "errors", "limits", "live_server"],
+    ["schemas", "errors", "structure", "limits", "received", "live_server"],
     ["models"],
     ["scorers"],
-    ["profiles", "settings", "caller"],
+    ["profiles", "settings", "caller", "container"],
     ["pool"],
     ["telemetry"],
     ["scoring"],

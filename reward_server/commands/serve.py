@@ -6,12 +6,15 @@ import argparse
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import ssl
 import sys
+import time
 from functools import partial
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,8 +24,13 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
+from touchstone_rewards.reward_server.container import container_limit_bytes, fit_memory
 from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
-from touchstone_rewards.reward_server.http.connections import Connection, close_silent
+from touchstone_rewards.reward_server.http.connections import (
+    Connection,
+    ConnectionLimits,
+    sweep_connections,
+)
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
 from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
@@ -34,6 +42,8 @@ logger = logging.getLogger("touchstone_rewards.reward_server")
 # Clients keep connections between training steps; one closed just as a request comes costs a retry
 KEEP_ALIVE_S = 75
 BACKLOG = 8192
+# Files beside the connections: workers, logs, modules being read.
+OTHER_FILES = 256
 # Collections of the middle generation; Python's own is 10.
 FULL_COLLECTION_AFTER = 1000
 # Some large requests' worth: mapping it anew took a fifth of a sample's time.
@@ -48,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory(KEEP_BYTES)
     if settings.cluster:
         return serve_on_ray(settings)
+    settings = fit_memory(settings, container_limit_bytes())
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -57,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         where = f"{settings.host} port {settings.port}"
         print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
         return 1
+    server.app_state.url = url_of(listening, encrypted=settings.tls_cert is not None)
     server.run(sockets=[listening])
     return server.exit_status()
 
@@ -82,6 +94,26 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """What `settings` allow, and not more than the files that this process may open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + OTHER_FILES
+    if soft < wanted and hard != soft:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = settings.max_connections
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = max(1, soft - OTHER_FILES)
+        logger.warning("files (ulimit -n) are limited to %d: %d connections at a time", soft, most)
+    return ConnectionLimits(most, settings.receive_timeout_s, settings.send_timeout_s)
+
+
+def url_of(listening: socket.socket, *, encrypted: bool) -> str:
+    """Where the socket can be asked."""
+    host, port = listening.getsockname()[:2]
+    return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class Server(uvicorn.Server):
     """Uvicorn that turns new requests away from the first signal on, while it finishes the old.
 
@@ -92,7 +124,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Connection,
+                http=cast(Any, partial(Connection, limits=connection_limits(settings))),
                 host=settings.host,
                 port=settings.port,
                 log_config=None,
@@ -109,6 +141,7 @@ class Server(uvicorn.Server):
         self.app_state = app.state
         self.receive_timeout_s = settings.receive_timeout_s
         self.failure: BaseException | None = None
+        self.began_s = time.monotonic()
         _check_tls(self.config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -123,7 +156,7 @@ class Server(uvicorn.Server):
         reloader = self.app_state.reloader
         loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         connections = self.server_state.connections
-        self._sweeper = asyncio.create_task(close_silent(connections, self.receive_timeout_s))
+        self._sweeper = asyncio.create_task(sweep_connections(connections))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.failure is None:
@@ -152,8 +185,14 @@ class Server(uvicorn.Server):
         # Looking through all that thousands of requests in work hold takes 80 ms, in which no one
         # is answered. The young are looked through as often as ever, in 2 ms at most.
         gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_AFTER)
-        if not loading.cancelled() and (error := loading.exception()) is not None:
+        if loading.cancelled():
+            return
+        if (error := loading.exception()) is not None:
             self.failure, self.should_exit = error, True
+            return
+        seconds = time.monotonic() - self.began_s
+        about = self.app_state.url, seconds, ", ".join(self.app_state.engine.profiles)
+        logger.info("ready on %s after %.1f s; profiles: %s", *about)
 
 
 def _check_tls(config: uvicorn.Config) -> None:

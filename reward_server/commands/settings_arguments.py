@@ -10,7 +10,7 @@ from touchstone_rewards.reward_server.settings import Settings, load_settings
 
 # Secrets do not belong on a command line, where every user of the machine can read them; mappings
 # are for the file.
-HIDDEN = {"api_key", "api_keys", "compat_profiles", "compat_null_rewards"}
+HIDDEN = {"api_key", "admin_key", "api_keys", "compat_profiles", "compat_null_rewards"}
 
 
 # These are of no use to a command that listens to nobody.

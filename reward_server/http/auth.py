@@ -1,5 +1,5 @@
-"""Who may ask: `Authorization: Bearer KEY`, `X-API-Key: KEY` or Basic authorization whose password
-is the key, compared in constant time."""
+"""Who may ask, and who may administer: `Authorization: Bearer KEY`, `X-API-Key: KEY` or Basic
+authorization whose password is the key, compared in constant time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 
-from touchstone_rewards.reward_server.caller import Caller
+from touchstone_rewards.reward_server.caller import Caller, current
+from touchstone_rewards.reward_server.errors import Forbidden, Unauthorized
 from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.settings import ApiKey
 
@@ -23,7 +24,12 @@ class KeyRing:
         self._keys = [
             (
                 key.digest,
-                Caller(key.name, Share(key.name, key.max_pending_samples, key.samples_per_s)),
+                Caller(
+                    key.name,
+                    Share(key.name, key.max_pending_samples, key.samples_per_s),
+                    admin=key.role == "admin",
+                    weight=key.weight,
+                ),
             )
             for key in keys
         ]
@@ -40,6 +46,26 @@ class KeyRing:
             if hmac.compare_digest(offered, digest):
                 found = caller
         return found
+
+
+def require_admin(what: str) -> None:
+    """Raise unless the request being served came with a key that administers.
+
+    Raises:
+        Unauthorized: it came without a key, because this server asks for none.
+        Forbidden: its key only scores.
+    """
+    caller = current().caller
+    if caller is None:
+        raise Unauthorized(
+            f"to {what} takes a key with the role admin, and this server has no key; set "
+            "REWARD_ADMIN_KEY"
+        )
+    if not caller.admin:
+        raise Forbidden(
+            f"key {caller.name} scores, and to {what} takes one with the role admin: "
+            "REWARD_ADMIN_KEY, or role: admin in api_keys"
+        )
 
 
 def offered_key(headers: Headers) -> bytes:

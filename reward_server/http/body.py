@@ -8,36 +8,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
 from touchstone_rewards.reward_server.errors import InvalidRequest
-from touchstone_rewards.reward_server.http.gate import ClientGone
+from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, ClientGone
 
 T = TypeVar("T")
 encode = msgspec.json.Encoder().encode
+PART_BYTES = 2**18
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes | bytearray:
     """The whole body; the gate has bounded it.
 
     Raises:
         ClientGone: the caller hung up before its end.
     """
-    chunks: list[bytes] = []
+    whole: bytes | bytearray = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        chunks.append(message.get("body", b""))
+        part = message.get("body", b"")
+        if not whole:
+            whole = part
+        elif isinstance(whole, bytearray):
+            whole += part  # a join of a large body at its end would hold the event loop
+        else:
+            whole = bytearray(whole) + part
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return whole
 
 
-def decode(body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
+def decode(body: bytes | bytearray, decoder: Callable[[Any], T], expected: str) -> T:
     """The request in `body`; `expected` shows the caller what fits.
 
     Raises:
@@ -46,7 +53,9 @@ def decode(body: bytes, decoder: Callable[[bytes], T], expected: str) -> T:
     try:
         return decoder(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        surrogate = b"\\ud" in body.lower() and not isinstance(error, msgspec.ValidationError)
+        surrogate = b"\\ud" in body[:SMALL_BYTES].lower() and not isinstance(
+            error, msgspec.ValidationError
+        )
         hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
         raise InvalidRequest(
             f"the body does not fit: {error}{hint}; expected {expected}, described at /docs"
@@ -61,13 +70,20 @@ def json_response(
 
 
 async def send_json(send: Send, body: bytes) -> None:
-    """A 200 with this body."""
+    """A 200 with this body; a large one in parts, each when the client has taken the last one."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    if len(body) <= PART_BYTES:
+        await send({"type": "http.response.body", "body": body})
+        return
+    for start in range(0, len(body) - PART_BYTES, PART_BYTES):
+        part = body[start : start + PART_BYTES]
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    rest = len(body) % PART_BYTES or PART_BYTES
+    await send({"type": "http.response.body", "body": body[len(body) - rest :]})
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:

@@ -1,21 +1,29 @@
-"""Connections that do not wait for ever: one whose request does not come is closed.
+"""Connections that cost little before anyone knows whose they are, and that do not wait for ever.
 
-Uvicorn closes connections that idle between requests, but waits without end for the rest of a
-request. Here each connection notes since when it has heard nothing that it is waiting for, and
-`close_silent` looks at all of them: a request costs no timer.
+Uvicorn closes connections that idle between requests. It waits without end for the rest of a
+request and for a client to read its answer, takes headers of any size, and connections of any
+number. Here each connection notes since when it waits for what, and `sweep_connections` looks at
+all of them: a request costs no timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
+from touchstone_rewards.reward_server.http.gate import error_body
+
 SWEEP_S = 1.0
+# Of one request's line and headers; a client sends some hundred bytes.
+MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
 # So many requests begin in one pass of the event loop, some milliseconds of work.
 MOST_A_PASS = 8
 
@@ -46,23 +54,63 @@ class Turns:
 _turns = Turns()
 
 
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """`most`: connections at a time. The timeouts are of silence: `receive_s` while a request is
+    incomplete, `send_s` while an answer is not read."""
+
+    most: int = 4096
+    receive_s: float = 8.0
+    send_s: float = 30.0
+
+
 class Connection(HttpToolsProtocol):
     """`waits_since`: when the client was last heard of, in the loop's time, while a request of its
     is incomplete; None while nothing is awaited of it.
 
     Headers must be there as a whole within the timeout, so a trickle of them does not help; a body
-    may take as long as it keeps coming.
+    may take as long as it keeps coming. Once the answer is sent, what is left of the body has one
+    timeout to come, however it comes.
     """
 
     waits_since: float | None = None
+    # Since when: the answer is sent and the body is not over; the client reads too slowly; nothing
+    # is going on; the connection is closing.
+    answered_since: float | None = None
+    unread_since: float | None = None
+    idle_since: float | None = None
+    closing_since: float | None = None
     _in_body = False
     _held = b""
+    # Bytes that came and that no part of a body or a whole head has accounted for.
+    _unaccounted_bytes = 0
+
+    def __init__(self, *arguments: Any, limits: ConnectionLimits, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.limits = limits
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waits_since = self.loop.time()
+        if len(self.connections) > self.limits.most and not self._make_room():
+            self._refuse(
+                NotReady(f"{self.limits.most} connections are open; try again or elsewhere")
+            )
+
+    def _make_room(self) -> bool:
+        """Close the connection that has idled longest; returns whether there was one."""
+        others = cast("set[Connection]", self.connections)
+        idle = [each for each in others if each.idle_since is not None]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda each: each.idle_since or 0.0)
+        longest.idle_since = None
+        longest.transport.abort()
+        return True
 
     def data_received(self, data: bytes) -> None:
+        if self.closing_since is not None:
+            return
         if self._in_body:
             self.waits_since = self.loop.time()
         elif self._held:
@@ -73,14 +121,34 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             _turns.waiting.append(self)
             return
-        super().data_received(data)
+        self._feed(data)
 
     def begin(self) -> None:
         """What was held back until its turn came is read."""
         data, self._held = self._held, b""
         if data and self.parser is not None:
             self.flow.resume_reading()
-            super().data_received(data)
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        self._unaccounted_bytes += len(data)
+        super().data_received(data)
+        if self._unaccounted_bytes > MAX_HEAD_BYTES and self.waits_since is not None:
+            self._refuse(HeadersTooLarge(f"more than {MAX_HEAD_BYTES} bytes came outside a body"))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer before the app has heard of anything, and close."""
+        if self.closing_since is not None:
+            return
+        body = error_body(error, "")
+        if self.cycle is None or self.cycle.response_complete:
+            head = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
+            if error.retry_after_s is not None:
+                head += f"retry-after: {error.retry_after_s:.0f}\r\n"
+            head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        self.closing_since = self.loop.time()
+        self.transport.close()
 
     def shutdown(self) -> None:
         self.begin()
@@ -88,13 +156,28 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.waits_since = self.loop.time()
+        self.idle_since = None
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # trailers are of no interest
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if self._unaccounted_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+                said = f"{len(self.headers)} headers of {size} bytes came"
+                most = f"at most {MAX_HEADERS} of {MAX_HEAD_BYTES} bytes together are read"
+                return self._refuse(HeadersTooLarge(f"{said}, {most}"))
+        self._unaccounted_bytes = 0
         self._in_body = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        if self.closing_since is not None:
+            return
+        self._unaccounted_bytes = 0
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
         # it into a buffer and once more out of it.
         cycle = cast(Any, self.cycle)
@@ -109,21 +192,52 @@ class Connection(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        self._in_body, self.waits_since = False, None
+        if self.closing_since is not None:
+            return
+        self._unaccounted_bytes = 0
+        self._in_body, self.waits_since, self.answered_since = False, None, None
         super().on_message_complete()
 
-    def close_if_silent(self, since: float) -> None:
-        """Close it if the client was last heard of before `since`, though it owes something."""
-        if self.waits_since is None or self.waits_since > since or self.flow.read_paused:
-            return
-        self.transport.close()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        now_s = self.loop.time()
+        self.answered_since = now_s if self._in_body else None
+        self.idle_since = None if self._in_body or self.pipeline else now_s
+
+    def pause_writing(self) -> None:
+        self.unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.unread_since = None
+        super().resume_writing()
+
+    def sweep(self, now_s: float) -> None:
+        """Close the connection if its client has kept it waiting for too long."""
+        limits = self.limits
+        if self.transport.is_closing():
+            # A close waits until all is read, which may be never.
+            self.closing_since = self.closing_since or now_s
+            if self.closing_since < now_s - limits.send_s:
+                self.transport.abort()
+        elif _before(self.unread_since, now_s - limits.send_s):
+            self.transport.abort()
+        else:
+            since = None if self.flow.read_paused else self.waits_since
+            if self.answered_since is not None:
+                since = self.answered_since
+            if _before(since, now_s - limits.receive_s):
+                self.transport.close()
 
 
-async def close_silent(connections: Iterable[object], timeout_s: float) -> None:
-    """Runs until cancelled: closes each connection that owes bytes and sent none for so long."""
+def _before(moment_s: float | None, then_s: float) -> bool:
+    return moment_s is not None and moment_s < then_s
+
+
+async def sweep_connections(connections: Iterable[object]) -> None:
+    """Runs until cancelled: closes each connection whose client keeps it waiting for too long."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_S)
-        since = loop.time() - timeout_s
         for connection in list(connections):
-            cast(Connection, connection).close_if_silent(since)
+            cast(Connection, connection).sweep(loop.time())

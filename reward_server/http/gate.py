@@ -26,16 +26,20 @@ from touchstone_rewards.reward_server.errors import (
     Unauthorized,
 )
 from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.http.browser import BrowserGuard
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, Inflater, inflater
 from touchstone_rewards.reward_server.limits import BodyLimits
 from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.structure import Structure
 from touchstone_rewards.reward_server.telemetry.logs import log_request
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+# What a body of this size can become in memory need not be counted.
+SMALL_BYTES = 2**21
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -63,8 +67,15 @@ class Gate:
         self.keys = keys
         self.metrics = metrics
         self.routes = {route.path: route for route in routes}
+        self.browsers = BrowserGuard(
+            keyless=not keys,
+            hosts=[settings.host, *settings.allowed_hosts],
+            addresses=settings.insecure,
+        )
         self.log_samples = settings.log_samples
-        self.bodies = BodyLimits(settings.max_body_bytes, settings.max_pending_bytes)
+        self.bodies = BodyLimits(
+            settings.max_body_bytes, settings.max_pending_bytes, settings.max_body_elements
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,7 +84,7 @@ class Gate:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         exchange = _Exchange(headers, receive, send, self.bodies)
-        served = begin(None, exchange.request_id)
+        served = begin(None, exchange.request_id, keeps_samples=self.log_samples)
         try:
             self._check(scope, headers, served)
             exchange.inflater = inflater(headers.get(b"content-encoding", b""))
@@ -87,8 +98,11 @@ class Gate:
             message = "this is a bug of the server; its log has the details under the request_id"
             await exchange.fail(InternalError(message))
         finally:
-            self.bodies.pending_bytes -= exchange.body_bytes
-        self._note(scope["path"], exchange, served, time.perf_counter() - started)
+            self.bodies.pending_bytes -= exchange.counted_bytes
+        try:
+            self._note(scope["path"], exchange, served, time.perf_counter() - started)
+        except Exception:  # whoever counts or logs, the answer is sent
+            logger.exception("request %s is not counted", exchange.request_id)
         # The task lives on for a while, and with it all that was asked and answered.
         served.forget()
 
@@ -99,6 +113,7 @@ class Gate:
         return self.app
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes], served: Served) -> None:
+        self.browsers.check(headers)
         if self.keys:
             served.caller = self.keys.owner(scope["headers"])
             if served.caller is None and scope["path"] not in OPEN_PATHS:
@@ -123,7 +138,7 @@ class Gate:
 class _Exchange:
     """One request and its answer, watched: bytes in, status out, the request's id on the answer.
 
-    `body_bytes`: of the body so far, unpacked.
+    `body_bytes`: of the body so far, unpacked. `counted_bytes`: with the answer's, until both end.
     """
 
     def __init__(
@@ -131,9 +146,11 @@ class _Exchange:
     ) -> None:
         self.request_id = _request_id(headers.get(b"x-request-id"))
         self.status = 0
-        self.body_bytes = 0
+        self.body_bytes = self.counted_bytes = 0
         self.inflater: Inflater | None = None
         self._packed_bytes = 0
+        self._uncounted: list[bytes] = []
+        self._structure: Structure | None = None
         self._receive = receive
         self._send = send
         self._bodies = bodies
@@ -143,7 +160,7 @@ class _Exchange:
         if message["type"] == "http.request":
             body, more = message.get("body", b""), message.get("more_body", False)
             if self.inflater is None:
-                self._count(len(body))
+                self._count(body, more)
             else:
                 body = await self._unpacked(self.inflater, body, more)
                 return {"type": "http.request", "body": body, "more_body": more}
@@ -153,24 +170,42 @@ class _Exchange:
         self._packed_bytes += len(packed)
         self._bodies.check_one(self._packed_bytes)
         slices = [inflater.feed(packed)]
-        self._count(len(slices[0]))
+        self._count(slices[0], more=True)
         while len(slices[-1]) == SLICE_BYTES:
             await asyncio.sleep(0)
             slices.append(inflater.feed(b""))
-            self._count(len(slices[-1]))
+            self._count(slices[-1], more=True)
         if not more:
             inflater.end()
         return b"".join(slices)
 
-    def _count(self, count: int) -> None:
-        self.body_bytes += count
-        self._bodies.pending_bytes += count
-        self._bodies.check_one(self.body_bytes)
-        self._bodies.check_all(self.body_bytes)
+    def _count(self, part: bytes, more: bool) -> None:
+        self.body_bytes += len(part)
+        self.counted_bytes += len(part)
+        bodies = self._bodies
+        bodies.pending_bytes += len(part)
+        bodies.check_one(self.body_bytes)
+        bodies.check_all(self.counted_bytes)
+        if self.body_bytes <= SMALL_BYTES:
+            if more:
+                self._uncounted.append(part)
+            else:  # the body goes as soon as it is decoded
+                self._uncounted.clear()
+        else:
+            self._uncounted.append(part)
+            structure = self._structure = self._structure or Structure()
+            for each in self._uncounted:
+                structure.feed(each)
+                bodies.check_structure(structure)
+            self._uncounted.clear()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            for name, value in message["headers"]:
+                if name == b"content-length":
+                    self.counted_bytes += int(value)
+                    self._bodies.pending_bytes += int(value)
             request_id = (b"x-request-id", self.request_id.encode())
             message = {**message, "headers": [*message["headers"], request_id]}
         await self._send(message)
@@ -185,6 +220,7 @@ class _Exchange:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
+        headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
         if error.retry_after_s is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})

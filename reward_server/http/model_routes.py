@@ -1,11 +1,16 @@
 """Routes over the models: `POST /embed`, and to look at, load and unload them.
 
-Loading reads folders of the machine, so it needs a key even where the server asks for none.
+Loading reads folders of the machine. So it must be switched on, takes a key with the role admin,
+and reads below one folder alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -14,8 +19,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import NotReady, RequestTooLarge, Unauthorized
-from touchstone_rewards.reward_server.http.auth import KeyRing
+from touchstone_rewards.reward_server.errors import (
+    ConfigError,
+    Forbidden,
+    InvalidRequest,
+    NotReady,
+    RequestTooLarge,
+)
+from touchstone_rewards.reward_server.http.auth import require_admin
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
@@ -32,23 +43,25 @@ from touchstone_rewards.reward_server.schemas import (
     SampleError,
 )
 from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.settings import Settings
 
 _decode_embed = msgspec.json.Decoder(EmbedRequest).decode
 _decode_load = msgspec.json.Decoder(LoadRequest).decode
 
 
-def model_routes(engine: Engine, keys: KeyRing) -> list[Route]:
+def model_routes(engine: Engine, settings: Settings) -> list[Route]:
     """The routes, over the models of `engine`."""
 
     async def models(_: Request) -> Response:
         return json_response(ModelList(engine.models.info()))
 
     async def load(request: Request) -> Response:
-        asked = await _asked(request, keys)
+        asked = await _asked(request, settings)
+        await asyncio.to_thread(check_changes, asked.config, settings.models_dir)
         return json_response(await engine.models.load(asked.name, asked.config))
 
     async def unload(request: Request) -> Response:
-        asked = await _asked(request, keys)
+        asked = await _asked(request, settings)
         return json_response(await engine.models.unload(asked.name))
 
     return [
@@ -91,10 +104,45 @@ class EmbedEndpoint:
         return EmbedResponse(vectors, errors, name, round(elapsed_ms, 3))
 
 
-async def _asked(request: Request, keys: KeyRing) -> LoadRequest:
-    if not keys:
-        raise Unauthorized(
-            "this server has no API key, so no one may load or unload models; set REWARD_API_KEY"
-        )
-    body = await request.body()
+async def _asked(request: Request, settings: Settings) -> LoadRequest:
+    require_admin("load or unload models")
+    if not settings.model_loading:
+        raise Forbidden("models are loaded at the start alone; model_loading: true switches it on")
+    body = await read_body(request.receive)
     return decode(body, _decode_load, '{"name": "…", "config": {}}')
+
+
+def check_changes(changes: Mapping[str, Any], models_dir: Path | None) -> None:
+    """Raise InvalidRequest if a request may not change a model so.
+
+    Code of a model's folder runs only where the operator's file says so, and folders are those
+    below `models_dir`, the base of an adapter included. What lies elsewhere is not looked at.
+    """
+    if "trust_remote_code" in changes:
+        raise InvalidRequest("trust_remote_code comes from the operator's profile alone")
+    for name in ("model", "base_model"):
+        if name in changes:
+            _check_folder(name, changes[name], models_dir)
+    if (model := changes.get("model")) is not None and changes.get("base_model") is None:
+        _check_base(Path(model), models_dir)
+
+
+def _check_folder(name: str, path: object, models_dir: Path | None) -> None:
+    if models_dir is None:
+        raise InvalidRequest(f"{name} came, and no models_dir says which folders may be read")
+    place = Path(path) if isinstance(path, str) else Path()
+    if not place.is_absolute() or not place.resolve().is_relative_to(models_dir.resolve()):
+        raise InvalidRequest(f"{name} is {path!r:.200}; expected a whole path below models_dir")
+
+
+def _check_base(folder: Path, models_dir: Path | None) -> None:
+    """The base that an adapter's own file names, if there is one."""
+    # Torch comes with it.
+    from touchstone_rewards.reward_server.models.checkpoint import adapter_base
+
+    try:
+        base = adapter_base(folder, None)
+    except ConfigError as error:
+        raise InvalidRequest(str(error)) from error
+    if base is not None:
+        _check_folder("the adapter's base", base, models_dir)

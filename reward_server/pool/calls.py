@@ -56,11 +56,24 @@ def gave_up(sample_begun_at: float, request_begun_at: float) -> Score:
     return late(f"took more than the {request_s:.3g} s that its request had", retryable=False)
 
 
+# A caller's name and a scorer's key: what shares neither with another is not held up by it.
+Flow = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Account:
+    """Worker time spent for someone, by weight."""
+
+    spent_s: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
     is handed out any more, and this is what they get instead. `on_score` is told each verdict.
-    `served`: the request that it is a part of. `deaths`: see `outlived`."""
+    `served`: the request that it is a part of. `deaths`: see `outlived`. `flow`: whose it is, the
+    one who asks now, and its scorer; `accounts`: what its worker time is counted to, by the
+    caller's `weight`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -72,6 +85,10 @@ class Call:
     after_s: float = 0.0
     served: Served = field(default_factory=current)
     deaths: Counter[int] = field(default_factory=Counter)
+    deadline_s: float | None = None
+    flow: Flow = field(init=False)
+    accounts: tuple[Account, ...] = ()
+    weight: float = field(init=False)
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
     waiting: deque[int] = field(default_factory=deque)
@@ -82,6 +99,9 @@ class Call:
     due: float = field(init=False)
 
     def __post_init__(self) -> None:
+        caller = self.served.caller
+        self.flow = (caller.name if caller else "", self.scorer)
+        self.weight = caller.weight if caller else 1.0
         self.due = self.begun_at + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
@@ -90,6 +110,11 @@ class Call:
     def scorer_name(self) -> str:
         """The scorer's name without its config."""
         return self.scorer.partition(" ")[0]
+
+    def charge(self, seconds: float) -> None:
+        """A worker spent so long on one of its samples."""
+        for account in self.accounts:
+            account.spent_s += seconds / self.weight
 
     def outlived(self, position: int) -> bool:
         """Count a worker that died with no sample running and this one next; return if it goes on.
@@ -141,26 +166,3 @@ class Call:
             fields.setdefault("response", "")
             samples.append(Sample(sample.id, **fields))
         return Task(first, self.scorer, self.explain, samples)
-
-
-class Turns:
-    """The calls that wait, in turn: those that are due, and the others when no such call waits."""
-
-    def __init__(self) -> None:
-        self._due: deque[Call] = deque()
-        self._later: deque[Call] = deque()
-
-    def __len__(self) -> int:
-        return len(self._due) + len(self._later)
-
-    def append(self, call: Call) -> None:
-        (self._later if call.due > time.monotonic() else self._due).append(call)
-
-    def popleft(self) -> Call:
-        if self._later and (not self._due or self._later[0].due <= time.monotonic()):
-            return self._later.popleft()
-        return self._due.popleft()
-
-    def clear(self) -> None:
-        self._due.clear()
-        self._later.clear()

@@ -11,12 +11,12 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from msgspec import DecodeError
 
-from touchstone_rewards.reward_server.pool.calls import Call
+from touchstone_rewards.reward_server.pool.calls import Call, Flow
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.process import (
@@ -132,9 +132,11 @@ class Worker:
     def take(self, scored: Scored) -> list[Slot]:
         """Hands the scores to their calls; returns the samples that it left undone."""
         undone = []
+        each_s = scored.took_s / max(1, len(scored.scores))
         for serial, score in scored.scores.items():
             if (slot := self.hand.pop(serial, None)) is None:
                 continue
+            slot[0].charge(each_s)
             if score is None:
                 undone.append(slot)
             else:
@@ -146,8 +148,7 @@ class Worker:
                 self.stalled = False
                 self.check_in(None)
             self.served += len(scored.scores)
-            pace_s = scored.took_s / len(scored.scores)
-            self.pace_s = PACE_MEMORY * self.pace_s + (1 - PACE_MEMORY) * pace_s
+            self.pace_s = PACE_MEMORY * self.pace_s + (1 - PACE_MEMORY) * each_s
         return undone
 
     def recall(self) -> list[Slot]:
@@ -200,3 +201,9 @@ class Worker:
     def _resume(self) -> None:
         self._loop.remove_writer(self._socket)
         self.send()
+
+
+def stuck_flows(workers: Iterable[Worker]) -> set[Flow]:
+    """The flows whose slow samples hold a worker."""
+    stalled = (worker for worker in workers if worker.stalled)
+    return {call.flow for worker in stalled for call, _ in worker.hand.values()}

@@ -1,16 +1,8 @@
 """Warm, killable worker processes: samples in, a score or an error for each, in their order.
 
-A pool keeps `workers + spares` equal processes up and at most `workers` of them busy, so that one
-is ready when another is killed. A call's samples go out in chunks, the chunks of several calls in
-turn. A sample has a deadline of its own, from when a worker begins it; SIGKILL enforces it.
-
-What happens to a sample:
-- It runs past its deadline: `deadline_exceeded`, its worker is killed.
-- It runs while its worker dies: `worker_lost`. It is not tried again, for it may be the cause.
-- It has not begun when its worker goes: another worker gets it. It was next twice: `worker_lost`.
-- It has not begun by the call's `give_up_at`: `deadline_exceeded`, retryable. What runs by then may
-  take `GIVE_UP_GRACE_S` more. It is retryable if its turn had come late.
-- Its scorer raises, returns no proper score or needs too much memory: `scorer_failed`.
+A pool keeps `workers + spares` equal processes up, so that one is ready when another is killed, or
+when slow samples hold all others. A call's samples go out in chunks, the chunks of several calls in
+turn. What happens to a sample stands in `__init__.py`, how turns are taken in `turns.py`.
 
 One pool serves one event loop (asyncio's or uvloop) and starts no threads. What runs in the workers
 is `process.py`, what starts them `fork_server.py`, the connection to one `link.py`.
@@ -32,28 +24,27 @@ from touchstone_rewards.reward_server.pool.calls import (
     NO_WORKERS,
     NOT_RUNNING,
     Call,
-    Turns,
+    Flow,
     gave_up,
     ran_out,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
-from touchstone_rewards.reward_server.pool.link import Slot, Worker
+from touchstone_rewards.reward_server.pool.link import Slot, Worker, stuck_flows
 from touchstone_rewards.reward_server.pool.process import Scored
+from touchstone_rewards.reward_server.pool.turns import Turns
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import failed
 
 GIVE_UP_GRACE_S = 0.05
-# The most work that a worker may have in hand, in seconds and in samples: enough that it need not
-# wait for more, little enough that another one could not have done it much sooner.
+# The most in a worker's hand, in seconds and in samples: enough that it need not wait for more.
 HAND_S, HAND_SAMPLES = 0.004, 128
-# A sample that takes longer than this keeps no other one waiting: those go to other workers.
-STALL_S = 0.05
-# How long a worker may have samples in hand and work on none before it counts as stuck.
-PICK_UP_S = 1.0
+STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
+PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
 START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
+SHOWN_CHARS = 200  # of an id in the log
 log = logging.getLogger(__name__)
 
 
@@ -61,8 +52,8 @@ class WorkerPool:
     """Runs the scorers in processes; the module's docstring says what it promises.
 
     `workers`: how many samples are scored at a time. `spares`: how many more processes wait.
-    `chunk`: the most samples of one call handed out at once. `recycle_after`: samples after which
-    a worker is replaced. `memory_limit_bytes`: what a sample may allocate. `restarts`: by reason.
+    `chunk`: samples of one call handed out at once. `recycle_after`: samples after which a worker
+    is replaced. `memory_limit_bytes`: for a sample. `restarts`: processes replaced, by reason.
     """
 
     def __init__(
@@ -80,7 +71,6 @@ class WorkerPool:
         self._size, self._spares, self._chunk = workers, spares, chunk
         self._deadline_s = sample_deadline_s
         self._recycle_after = recycle_after
-        self._too_late = ran_out(sample_deadline_s)
         self._over: Score | None = NOT_RUNNING
         self._short = asyncio.Event()
         self._full = asyncio.Event()
@@ -156,11 +146,12 @@ class WorkerPool:
         give_up_at: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
+        deadline_s: float | None = None,
     ) -> list[Score]:
         """One score a sample, in their order. `give_up_at` is in the event loop's time, seconds.
 
         When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict,
-        and for `after_s` other calls go first.
+        for `after_s` other calls go first, and `deadline_s` is a sample's, if not the pool's.
 
         Raises:
             KeyError: the pool has no such scorer.
@@ -170,8 +161,8 @@ class WorkerPool:
             return [self._over] * len(samples)
         if give_up_at is not None and give_up_at <= loop.time():
             return [NEVER_BEGUN] * len(samples)
-        about = scorer, self._server.reads[scorer], samples, explain
-        call = Call(*about, self._chunk, loop.create_future(), on_score, after_s)
+        about = scorer, self._server.reads[scorer], samples, explain, self._chunk
+        call = Call(*about, loop.create_future(), on_score, after_s, deadline_s=deadline_s)
         if give_up_at is not None:
             call.timer = loop.call_at(give_up_at, self._give_up, call)
         self._calls.add(call)
@@ -202,23 +193,30 @@ class WorkerPool:
     def _pump(self, worker: Worker | None = None) -> None:
         """Hands out what waits: to idle workers, then to `worker` (or any) that has some in hand.
 
-        A call that would leave workers idle is cut into smaller chunks.
+        Where slow samples hold the workers, a spare one serves flows that these do not belong to.
         """
-        while self._queue and self._idle and len(self._busy) < self._size:
+        while self._queue and self._idle:
+            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set()
+            most = self._size + min(self._spares, len(stuck))
+            if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
+                break
             idle = self._idle.pop()
             self._busy.add(idle)
-            self._hand_out(idle, self._size - len(self._busy) + 1)
+            self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
         if self._queue:
+            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else set()
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
-                    self._hand_out(busy, 0)
+                    self._hand_out(busy, 0, stuck)
 
-    def _hand_out(self, worker: Worker, free: int) -> None:
+    def _hand_out(self, worker: Worker, free: int, stuck: set[Flow]) -> None:
         """Gives the worker one chunk while others are `free` too, else as much as it may have."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
         given = False
         while self._queue and len(worker.hand) < most and not (given and free):
-            call = self._queue.popleft()
+            call = self._queue.popleft(stuck)
+            if call is None:
+                break
             share = -(-len(call.waiting) // max(1, free - len(self._queue)))
             positions = call.next_positions(min(call.chunk, share, most - len(worker.hand)))
             call.queued = bool(call.waiting)
@@ -298,9 +296,11 @@ class WorkerPool:
             self._idle.remove(worker)
         if culprit in left and verdict is not None and verdict.error is not None:
             call, position = culprit
+            call.charge(max(0.0, time.monotonic() - worker.started_at))
             call.settle(position, verdict)
             left.remove(culprit)
-            about = worker.pid, call.scorer_name, call.samples[position].id, verdict.error.message
+            shown = call.samples[position].id[:SHOWN_CHARS]
+            about = worker.pid, call.scorer_name, shown, verdict.error.message
             log.warning("worker %d, %s, sample %r: %s", *about)
         if culprit is None and reason == "crashed":
             log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
@@ -344,12 +344,13 @@ class WorkerPool:
         elif worker.hand:
             worker.nothing_since = None
             took_s = time.monotonic() - worker.started_at
-            if took_s >= self._deadline_s:
-                self._end(worker, "deadline", self._too_late)
+            deadline_s = worker.hand[worker.running or 0][0].deadline_s or self._deadline_s
+            if took_s >= deadline_s:
+                self._end(worker, "deadline", ran_out(deadline_s))
             elif took_s < STALL_S:
-                worker.check_in(min(STALL_S, self._deadline_s) - took_s)
+                worker.check_in(min(STALL_S, deadline_s) - took_s)
             else:
-                worker.check_in(self._deadline_s - took_s)
+                worker.check_in(deadline_s - took_s)
                 worker.stalled = True
                 self._requeue(worker.recall())
             self._pump()
@@ -365,7 +366,7 @@ class WorkerPool:
         self._pump()
 
     def _check_start(self, worker: Worker) -> None:
-        """A worker that does not come up: the fork server is building, or it is stuck."""
+        """A worker that is not up: the fork server is building, or it is stuck."""
         if not self._server.up:
             worker.check_in(HELLO_TIMEOUT_S)
             return

@@ -28,6 +28,7 @@ from typing import Any
 
 from msgspec import Raw, Struct, json, msgpack
 
+from touchstone_rewards.reward_server.received import is_raw
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer
 from touchstone_rewards.reward_server.scorers.returned import (
@@ -132,13 +133,15 @@ _SCORED = msgpack.Decoder(Scored), json.Decoder(Scored)
 def frame(message: Task | Scored) -> bytes:
     """The message as bytes, its length before it.
 
-    msgpack where it can; JSON for integers beyond 64 bits, which ground truths do have.
+    msgpack where it can; JSON for integers beyond 64 bits, which ground truths do have, and for
+    metadata that nobody has decoded yet.
 
     Raises:
         TypeError, ValueError: what cannot be sent, such as a lone surrogate.
     """
     try:
-        body = msgpack.encode(message)
+        raw = isinstance(message, Task) and any(map(is_raw, message.samples))
+        body = (json if raw else msgpack).encode(message)
     except OverflowError:
         body = json.encode(message)
     return len(body).to_bytes(LENGTH_BYTES, "little") + body

@@ -62,10 +62,10 @@ class Workers:
         explain: bool,
         deadline: Deadline,
         after_s: float,
+        deadline_s: float | None = None,
     ) -> list[Score]:
-        return await self.pool.score(
-            scorer, samples, explain=explain, give_up_at=deadline.here(), after_s=after_s
-        )
+        options = {"give_up_at": deadline.here(), "after_s": after_s, "deadline_s": deadline_s}
+        return await self.pool.score(scorer, samples, explain=explain, **options)
 
     async def check_health(self) -> None:
         if self.pool.alive == 0:

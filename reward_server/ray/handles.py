@@ -136,6 +136,7 @@ class RemotePool:
         give_up_at: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
+        deadline_s: float | None = None,
     ) -> list[Score]:
         """One score a sample, in their order."""
         score = self.handles[scorer].score
@@ -144,7 +145,9 @@ class RemotePool:
         async def part_scores(part: Sequence[Sample]) -> list[Score]:
             try:
                 found = await called(
-                    lambda: score.remote(scorer, part, explain, _deadline(give_up_at), after_s),
+                    lambda: score.remote(
+                        scorer, part, explain, _deadline(give_up_at), after_s, deadline_s
+                    ),
                     give_up_at,
                 )
             except TooLate:

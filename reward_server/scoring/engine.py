@@ -7,9 +7,11 @@ HTTP: the app and the `score` command use it alike.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from touchstone_rewards.reward_server.caller import current
@@ -22,16 +24,16 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
-    Priority,
     Sample,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
-from touchstone_rewards.reward_server.scoring.inline import score_inline
+from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
     ModelHost,
@@ -45,12 +47,13 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
 # The attribute of a span that counts its samples.
 SAMPLES = "touchstone.samples"
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
-
-
 # Told of every request that counts, and what it was answered.
 Observer = Callable[[ScoreRequest, ScoreResponse], None]
 PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
@@ -80,12 +83,14 @@ class Engine:
         self.metrics = metrics
         self.cache = cache
         self.observers: list[Observer] = []
+        self.inline = InlineScorers(pool)
         self.normalizers = Normalizers()
         self.tracer: Tracer = NoTracer()
         self._saver: asyncio.Task[None] | None = None
         self.pending_samples = 0
         self.draining = False
         self._started = False
+        self.ready_since = ""
 
     async def start(self) -> None:
         """Start the workers, load the models.
@@ -103,6 +108,7 @@ class Engine:
             raise
         self._saver = asyncio.create_task(self._keep_saving())
         self._started = True
+        self.ready_since = datetime.now(UTC).isoformat(timespec="seconds")
 
     async def stop(self) -> None:
         self._started = False
@@ -138,7 +144,7 @@ class Engine:
             RequestDeadline: not one sample got its turn before the deadline.
         """
         started = time.perf_counter()
-        profile = self._admit(request)
+        profile = self.check_admitted(request.profile, len(request.samples))
         fingerprint = profile.fingerprint
         served = current()
         served.profile = profile.name
@@ -156,7 +162,10 @@ class Engine:
         if observed:
             self.metrics.observe_columns(profile.info, scored.columns)
             for observe in self.observers:
-                observe(request, answer)
+                try:
+                    observe(request, answer)
+                except Exception:  # the answer is sent, whatever a watcher makes of it
+                    logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
 
     def waits(self, profile: str) -> bool:
@@ -164,15 +173,20 @@ class Engine:
         known = self.profiles.get(profile)
         return known is not None and known.waits
 
-    def _admit(self, request: ScoreRequest) -> Profile:
-        profile = self.profiles.get(request.profile)
-        if profile is None:
-            known = ", ".join(self.profiles)
-            raise UnknownProfile(f"profile {request.profile!r} is not known; known: {known}")
+    def check_admitted(self, profile: str, count: int) -> Profile:
+        """The profile, if `count` samples for it may be scored now.
+
+        Raises:
+            UnknownProfile, RequestTooLarge, QueueFull, NotReady: as for `score`.
+        """
+        known = self.profiles.get(profile)
+        if known is None:
+            names = ", ".join(self.profiles)
+            raise UnknownProfile(f"profile {profile!r:.200} is not known; known: {names}")
         if self.draining or not self._started:
             raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
-        self.limits.admit(len(request.samples), self.pending_samples)
-        return profile
+        self.limits.admit(count, self.pending_samples)
+        return known
 
     async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
@@ -249,38 +263,48 @@ class Engine:
         give_up_at: float | None,
     ) -> list[Score]:
         scorer, explain = profile.scorers[key], request.explain
-        if scorer.runs_in == "inline":
-            return await score_inline(scorer, samples, explain=explain, give_up_at=give_up_at)
-        about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
         if scorer.runs_in == "model":
+            open_fields(samples, scorer.reads)
             modelled = cast(ModelScorer, scorer)
+            about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
             with self.tracer.span(f"model {modelled.model.label}", {SAMPLES: len(samples)}):
                 return await self.models.score(modelled, samples, **about)
-        return await self._in_workers(profile.specs[key].key, scorer, samples, **about)
+
+        def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
+            return self._in_workers(profile, key, samples, request, give_up_at)
+
+        if scorer.runs_in == "inline":
+            spec, spec_key = profile.specs[key], profile.spec_keys[key]
+            about = spec_key, spec, scorer, samples, explain, give_up_at
+            return await self.inline.score(*about, in_workers)
+        return await in_workers(samples)
 
     async def _in_workers(
         self,
+        profile: Profile,
         key: str,
-        scorer: Scorer,
         samples: Sequence[Sample],
-        *,
-        explain: bool,
+        request: ScoreRequest,
         give_up_at: float | None,
-        priority: Priority,
     ) -> list[Score]:
-        after_s = self.limits.eval_wait_s if priority == "eval" else 0.0
-        options = {"explain": explain, "give_up_at": give_up_at, "after_s": after_s}
+        scorer, spec_key = profile.scorers[key], profile.spec_keys[key]
+        options = {
+            "explain": request.explain,
+            "give_up_at": give_up_at,
+            "after_s": self.limits.eval_wait_s if request.priority == "eval" else 0.0,
+            "deadline_s": profile.entries[key].deadline_s,
+        }
         run_count = 0
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             nonlocal run_count
             run_count += len(samples)
             with self.tracer.span("workers", {SAMPLES: len(samples)}):
-                return await self.pool.score(key, samples, **options, **more)
+                return await self.pool.score(spec_key, samples, **options, **more)
 
         if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
             return await run(samples)
-        about = f"{key} {scorer.version} {explain}"
+        about = f"{spec_key} {scorer.version} {request.explain}"
         found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
         self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
         return found

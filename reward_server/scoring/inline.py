@@ -1,19 +1,27 @@
 """Scorers that run in the event loop: cheap ones, in linear time.
 
 In: samples. Out: a score or an error for each, in their order; a scorer that raises fails only the
-samples it raises for. Nothing here can end a scorer that hangs: such a one belongs in a worker.
+samples it raises for. Each slice of samples is measured. A scorer that turns out to be slow scores
+no more of them here: the caller sends the rest, and all that comes later, to the workers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
+
+from msgspec import Raw
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
+from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
     checked_scores,
@@ -22,17 +30,115 @@ from touchstone_rewards.reward_server.scorers.returned import (
     trace_of,
 )
 
-# After this much text the scorers let others have a turn.
+logger = logging.getLogger(__name__)
+
+# After this much text, and after about so long, the scorers let others have a turn.
 SLICE_BYTES = 256 * 1024
+SLICE_S = 0.005
+# A single sample that takes longer belongs in a worker, and so does one with so much text.
+SLOW_S = 0.1
+LARGE_SAMPLE_BYTES = 2**20
+# What a scorer that was never measured gets first.
+FIRST_SLICE_BYTES = 1
+PACE_MEMORY, ALMOST = 0.7, 0.9
+
+
+class InlinePace:
+    """How fast the inline scorers are, by their spec's key, and which are too slow to be inline."""
+
+    def __init__(self) -> None:
+        self.slow: set[str] = set()
+        # Those that the workers cannot have.
+        self.stay: set[str] = set()
+        self._slice_bytes: dict[str, float] = {}
+
+    def slice_bytes(self, key: str) -> float:
+        """How much text the scorer may have at a time."""
+        return self._slice_bytes.get(key, FIRST_SLICE_BYTES)
+
+    def note(self, key: str, count: int, size: int, took_s: float) -> None:
+        """A slice of `count` samples and `size` bytes took the scorer so long."""
+        if count == 1 and took_s > SLOW_S and key not in self.stay:
+            self.slow.add(key)
+            logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
+        best = min(SLICE_BYTES, max(1, size) * SLICE_S / max(took_s, 1e-7))
+        old = self._slice_bytes.get(key, best)
+        new = PACE_MEMORY * old + (1 - PACE_MEMORY) * best
+        self._slice_bytes[key] = new if new < ALMOST * SLICE_BYTES else SLICE_BYTES
+
+
+class InlineScorers:
+    """The inline scorers of an engine, whose `pool` has built those that proved slow or were given
+    large samples."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+        self.pace = InlinePace()
+        self._moved: set[str] = set()
+
+    async def score(
+        self,
+        key: str,
+        spec: ScorerSpec,
+        scorer: Scorer,
+        samples: Sequence[Sample],
+        explain: bool,
+        give_up_at: float | None,
+        in_workers: Callable[[Sequence[Sample]], Awaitable[list[Score]]],
+    ) -> list[Score]:
+        """One score a sample, in their order; of what is large or slow, by `in_workers`.
+
+        `key`: the key of `spec`, which takes time to make.
+        """
+        large: list[int] = []
+        if scorer.reads != ("response",):  # which has a limit of its own
+            sizes = (read_bytes(sample, scorer.reads) for sample in samples)
+            large = [at for at, size in enumerate(sizes) if size > LARGE_SAMPLE_BYTES]
+        if (large or key in self.pace.slow) and not await self._moves(key, spec):
+            large = []
+        order = [*(at for at in range(len(samples)) if at not in large), *large] if large else None
+        ordered = samples if order is None else [samples[at] for at in order]
+        small = samples if order is None else ordered[: len(samples) - len(large)]
+        if key not in self.pace.slow:
+            open_fields(small, scorer.reads)
+        found = await score_inline(scorer, small, key, self.pace, explain, give_up_at)
+        while len(found) < len(small) and not await self._moves(key, spec):
+            rest = small[len(found) :]
+            found += await score_inline(scorer, rest, key, self.pace, explain, give_up_at)
+        if len(found) < len(samples):
+            found += await in_workers(ordered[len(found) :])
+        if order is None:
+            return found
+        return [score for _, score in sorted(zip(order, found, strict=True), key=itemgetter(0))]
+
+    async def _moves(self, key: str, spec: ScorerSpec) -> bool:
+        """Have the workers build the scorer, unless they have; returns whether they could."""
+        if key not in self._moved:
+            try:
+                await self.pool.add({key: spec})
+                self._moved.add(key)
+            except ConfigError as error:
+                logger.error("scorer %s stays in the event loop: %s", spec.name, error)
+                self.pace.slow.discard(key)
+                self.pace.stay.add(key)
+        return key in self._moved
 
 
 async def score_inline(
-    scorer: Scorer, samples: Sequence[Sample], *, explain: bool, give_up_at: float | None
+    scorer: Scorer,
+    samples: Sequence[Sample],
+    key: str,
+    pace: InlinePace,
+    explain: bool,
+    give_up_at: float | None,
 ) -> list[Score]:
-    """Score in the event loop, slice by slice, giving way between slices."""
+    """Score in the event loop, slice by slice, giving way between slices.
+
+    Fewer scores than samples: the scorer is too slow for this, and the rest is for the workers.
+    """
     loop = asyncio.get_running_loop()
     scores: list[Score] = []
-    for part in _slices(samples):
+    while len(scores) < len(samples) and key not in pace.slow:
         if scores:
             await asyncio.sleep(0)
         if give_up_at is not None and loop.time() >= give_up_at:
@@ -40,19 +146,46 @@ async def score_inline(
                 "deadline_exceeded", "the request's deadline passed first", retryable=True
             )
             return scores + [Score(error=late)] * (len(samples) - len(scores))
+        most_bytes = pace.slice_bytes(key)
+        end, size = _slice(samples, scorer.reads, len(scores), most_bytes)
+        part = samples[len(scores) : end]
+        began_s = time.perf_counter()
         scores += _score_slice(scorer, part, explain)
+        took_s = time.perf_counter() - began_s
+        if took_s > SLICE_S or most_bytes < SLICE_BYTES:
+            pace.note(key, len(part), size, took_s)
     return scores
 
 
-def _slices(samples: Sequence[Sample]) -> Iterable[Sequence[Sample]]:
-    start = size = 0
-    for end, sample in enumerate(samples):
-        size += len(sample.response)
-        if size >= SLICE_BYTES:
-            yield samples[start : end + 1]
-            start, size = end + 1, 0
-    if start < len(samples):
-        yield samples[start:]
+def read_bytes(sample: Sample, reads: Sequence[str]) -> int:
+    """About how much text a scorer with these `reads` has to look at."""
+    return sum(_text_bytes(getattr(sample, name)) for name in reads)
+
+
+def _text_bytes(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Raw):
+        return memoryview(value).nbytes
+    if isinstance(value, dict):
+        return sum(map(_text_bytes, value.values()))
+    if isinstance(value, list):
+        return sum(map(_text_bytes, value))
+    return 8 if (text := getattr(value, "content", None)) is None else _text_bytes(text)
+
+
+def _slice(
+    samples: Sequence[Sample], reads: Sequence[str], start: int, most_bytes: float
+) -> tuple[int, int]:
+    """Where a slice from `start` on ends, and its size."""
+    size = 0
+    only_response = reads == ("response",)
+    for at in range(start, len(samples)):
+        sample = samples[at]
+        size += len(sample.response) if only_response else read_bytes(sample, reads)
+        if size >= most_bytes:
+            return at + 1, size
+    return len(samples), size
 
 
 def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> list[Score]:

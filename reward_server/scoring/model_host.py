@@ -252,7 +252,10 @@ class ModelHost:
                 if self.batchers.get(name) is not batcher:
                     raise GivenUp("it was dropped by a reload meanwhile")
                 batcher.load = _loader(config, digest)
-                await batcher.start(partial(self._exchange, name, config, digest))
+                try:
+                    await batcher.start(partial(self._exchange, name, config, digest))
+                finally:  # one that was asked for and does not load makes the server not ready
+                    self._put_away.discard(name)
             except (ConfigError, ValidationError, OutOfMemory) as error:
                 said = describe(error) if isinstance(error, ValidationError) else error
                 raise InvalidRequest(f"model {name}: {said}") from error

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from hashlib import sha256
 from typing import Protocol
 
-from msgspec import msgpack
+from msgspec import Raw, msgpack
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from touchstone_rewards.reward_server.pool.calls import NEVER_BEGUN
@@ -185,10 +185,14 @@ def _is_for_all(score: Score) -> bool:
 def _key(salt: bytes, reads: Sequence[str], sample: Sample) -> Hashable:
     """A digest of what the scorer can see; for what cannot be encoded, a key like no other."""
     try:
-        content = _encode([getattr(sample, name) for name in reads])
+        content = _encode([_plain(getattr(sample, name)) for name in reads])
     except (TypeError, ValueError, OverflowError, RecursionError):
         return object()
     return sha256(salt + content).digest()[:16]  # in hardware: half of blake2b's time
+
+
+def _plain(value: object) -> object:
+    return bytes(value) if isinstance(value, Raw) else value
 
 
 def _size(score: Score) -> int:

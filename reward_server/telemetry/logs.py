@@ -14,8 +14,18 @@ from typing import Any, Literal
 from touchstone_rewards.reward_server.caller import Served
 
 requests_log = logging.getLogger("touchstone_rewards.reward_server.requests")
+MOST_MESSAGE_CHARS = 4096
 # Asked every few seconds by machines, and of no interest while they get their answer.
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What the record says, without the middle of a text that no one reads to its end."""
+    said = record.getMessage()
+    if len(said) <= MOST_MESSAGE_CHARS:
+        return said
+    half = MOST_MESSAGE_CHARS // 2
+    return f"{said[:half]} … {len(said) - 2 * half} characters … {said[-half:]}"
 
 
 class TextFormatter(logging.Formatter):
@@ -23,6 +33,11 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        # What the base class shows is `getMessage()`, so its parts are settled before.
+        record.msg, record.args = _message(record), None
+        return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
         fields = getattr(record, "fields", {})
@@ -42,7 +57,7 @@ class JsonFormatter(logging.Formatter):
             + f".{int(fraction * 1000):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:

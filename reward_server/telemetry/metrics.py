@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
+    Info,
+    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.schemas import ProfileInfo
 from touchstone_rewards.reward_server.telemetry.deferred import Deferred
 from touchstone_rewards.reward_server.telemetry.tallies import (
@@ -82,6 +86,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        build = Info("reward_build", "What runs here", registry=self.registry)
+        build.info({"version": __version__, "python": platform.python_version()})
         self._columns = Deferred(self._count_columns)
         self._answers = Deferred(self._count_answers)
         # Told route, status and seconds of every request.

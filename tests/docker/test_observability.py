@@ -67,6 +67,7 @@ def prometheus(scored: LiveServer, tmp_path: Path) -> Iterator[str]:
     job["authorization"]["credentials_file"] = str(tmp_path / "key")
     (tmp_path / "key").write_text(KEY, encoding="utf-8")
     config["global"]["scrape_interval"] = "1s"
+    config["rule_files"] = [str(CONFIG.with_name("alerts.yml"))]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
     with (tmp_path / "log").open("wb") as log:

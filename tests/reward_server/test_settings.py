@@ -48,8 +48,40 @@ def test_an_unknown_key_is_named_wherever_it_stands(
         load_settings(file)
     with pytest.raises(ConfigError, match="wrokers: unknown key"):
         load_settings(None, {"wrokers": 2})
-    monkeypatch.setenv("REWARD_PROT", "8700")
-    with pytest.raises(ConfigError, match="REWARD_PROT"):
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("REWARD_PROT", "8701", "did you mean REWARD_PORT?"),
+        ("reward_wokers", "9", "did you mean REWARD_WORKERS?"),
+        ("REWARD_PORT", "tcp://10.96.0.7:8701", "no setting"),
+        ("REWARD_SERVER_SERVICE_HOST", "10.96.0.7", ""),
+        ("REWARD_SERVER_SERVICE_PORT_HTTP", "8701", ""),
+        ("REWARD_SERVER_PORT", "tcp://10.96.0.7:8701", ""),
+        ("REWARD_SERVER_PORT_8701_TCP_ADDR", "10.96.0.7", ""),
+    ],
+)
+def test_the_environments_other_variables_change_nothing_and_a_typo_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    before = load_settings().model_dump()
+    monkeypatch.setenv(name, value)
+    assert load_settings().model_dump() == before
+    warned = "".join(record.getMessage() for record in caplog.records)
+    assert said in warned
+    assert bool(warned) is bool(said)
+
+
+def test_a_value_of_the_environment_that_does_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REWARD_PORT", "many")
+    with pytest.raises(ConfigError, match="port"):
         load_settings()
 
 

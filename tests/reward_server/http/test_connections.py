@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import load_settings
 
 StartServer = Callable[..., LiveServer]
-HEAD = b"POST /score HTTP/1.1\r\nhost: x\r\n"
+HEAD = b"POST /score HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 BODY = b'{"profile": "dummy", "samples": []}'
 SAMPLE = {"id": "a", "response": "x"}
 

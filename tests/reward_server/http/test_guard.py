@@ -19,7 +19,12 @@ import psutil
 import pytest
 
 from tests.checkout import live_server
-from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, QueueFull
+from touchstone_rewards.reward_server.errors import (
+    ConfigError,
+    InvalidRequest,
+    QueueFull,
+    RequestTooLarge,
+)
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, inflater, zstd
 from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.live_server import LiveServer
@@ -129,8 +134,8 @@ def test_a_keys_samples_in_work_are_limited_and_no_other_keys(live: LiveServer) 
             share.room(2).__enter__()
         with share.room(1):
             pass
-    with share.room(100):  # one request alone is always served
-        pass
+    with pytest.raises(RequestTooLarge, match="100 samples came, and key small may have 4"):
+        share.room(100).__enter__()
 
 
 def test_keys_are_named_in_the_metrics_and_shown_nowhere(live: LiveServer) -> None:

@@ -77,8 +77,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def live(folder: Path) -> Iterator[LiveServer]:
-    options = ("--profiles_dir", str(folder / "profiles"))
-    server = live_server(folder / "log", *options, REWARD_API_KEY=KEY).start()
+    options = ("--profiles_dir", str(folder / "profiles"), "--model_loading")
+    options += ("--models_dir", str(folder))
+    server = live_server(folder / "log", *options, REWARD_ADMIN_KEY=KEY).start()
     yield server
     server.kill()
 
@@ -200,7 +201,8 @@ def test_a_model_is_unloaded_exchanged_and_its_fingerprint_follows(
     assert "model judge is not loaded" in turned_away.json()["error"]["message"]
     assert httpx2.get(f"{live.url}/ready").status_code == 200  # put away on purpose
 
-    wrong = post(live, "/models/load", {"name": "judge", "config": {"model": "/nowhere"}})
+    nowhere = str(folder / "nowhere")
+    wrong = post(live, "/models/load", {"name": "judge", "config": {"model": nowhere}})
     assert wrong.status_code == 422
     assert "there is no such folder" in wrong.json()["error"]["message"]
     unknown_key = post(live, "/models/load", {"name": "judge", "config": {"colour": "red"}})
@@ -227,7 +229,7 @@ def test_loading_needs_a_key_even_where_the_server_asks_for_none(
     assert without.status_code == 401
     keyless = httpx2.post(f"{server.url}/models/unload", json={"name": "judge"})
     assert keyless.status_code == 401
-    assert "set REWARD_API_KEY" in keyless.json()["error"]["message"]
+    assert "set REWARD_ADMIN_KEY" in keyless.json()["error"]["message"]
     assert post(live, "/models/unload", {"name": "nothing"}).status_code == 404
 
 
@@ -294,7 +296,7 @@ async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://reward", timeout=60) as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client,
     ):
         gc.collect()
         gc.freeze()  # as a server does with what it has loaded

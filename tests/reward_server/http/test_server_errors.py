@@ -26,7 +26,7 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
     app = create_app(Settings(workers=1))
     if request.param == "in process":
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        client = httpx2.AsyncClient(transport=transport, base_url="http://test")
+        client = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
         async with app.router.lifespan_context(app), client:
             yield app, client
         return
@@ -64,7 +64,7 @@ async def test_503_with_retry_after_while_the_server_drains(served: Served) -> N
 async def test_503_before_the_workers_are_up() -> None:
     app = create_app(Settings(workers=1))
     transport = httpx2.ASGITransport(app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert_error(await client.post("/score", json=BODY), 503, "not_ready")
         assert (await client.get("/ready")).status_code == 503
         assert (await client.get("/health")).status_code == 200

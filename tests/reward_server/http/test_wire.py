@@ -45,7 +45,9 @@ async def connect(
                 app = create_app(Settings(**{**about, **settings}))
                 await stack.enter_async_context(app.router.lifespan_context(app))
                 transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-                client = httpx2.AsyncClient(transport=transport, base_url="http://test", timeout=30)
+                client = httpx2.AsyncClient(
+                    transport=transport, base_url="http://localhost", timeout=30
+                )
             return await stack.enter_async_context(client)
 
         yield connect
@@ -326,4 +328,4 @@ async def test_the_documentation_is_served(connect: Connect) -> None:
     assert "swagger" in (await client.get("/docs")).text.lower()
     document = (await client.get("/openapi.json")).json()
     statuses = set(document["paths"]["/score"]["post"]["responses"])
-    assert statuses == {"200", "401", "404", "413", "415", "422", "429", "500", "503", "504"}
+    assert statuses == {"200", "401", "403", "404", "413", "415", "422", "429", "500", "503", "504"}

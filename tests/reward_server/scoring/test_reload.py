@@ -56,7 +56,7 @@ def reload(server: LiveServer) -> httpx2.Response:
 def test_a_server_serves_what_the_files_say_once_it_is_asked_to(
     profiles: Path, start_server: Callable[..., LiveServer]
 ) -> None:
-    server = start_server("--profiles_dir", str(profiles), REWARD_API_KEY="sesame")
+    server = start_server("--profiles_dir", str(profiles), REWARD_ADMIN_KEY="sesame")
     before = reward(server)
     write(profiles, mine="scorers: {format: {weight: 3}}\n", math="scorers: {dummy: {}}\n")
     write(profiles, counted=f"scorers: {{format: {{weight: 0}}, long: {COUNTING}}}\n")
@@ -89,7 +89,8 @@ def test_a_server_serves_what_the_files_say_once_it_is_asked_to(
             "scorers: {x: {scorer: 'tests.reward_server.hostile_scorers:Astray'}}",
             "reads \\['answer'\\], which no sample has",
         ),
-        ("scorers: {x: {scorer: 'tests.live_server:x', config: {}}}", "cannot be imported"),
+        ("scorers: {x: {scorer: 'this:x', config: {}}}", "not allowed"),
+        ("scorers: {x: {scorer: 'tests.checkout:x', config: {}}}", "cannot be imported"),
     ],
 )
 async def test_a_broken_file_leaves_the_old_profiles_serving_and_says_so(
@@ -115,7 +116,7 @@ async def test_a_broken_file_leaves_the_old_profiles_serving_and_says_so(
 def test_the_route_says_why_and_asks_for_a_key(
     profiles: Path, start_server: Callable[..., LiveServer]
 ) -> None:
-    keyed = start_server("--profiles_dir", str(profiles), REWARD_API_KEY="sesame")
+    keyed = start_server("--profiles_dir", str(profiles), REWARD_ADMIN_KEY="sesame")
     assert httpx2.post(f"{keyed.url}/profiles/reload").status_code == 401
     write(profiles, broken="scorers: {format: {config: {stile: x}}}")
     refused = reload(keyed)

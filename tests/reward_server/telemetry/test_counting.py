@@ -76,7 +76,7 @@ async def test_a_request_lets_go_of_its_samples_when_it_ends() -> None:
     samples = [{"id": str(i), "response": "x"} for i in range(3)]
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app)  # it calls the app in this task
-        async with httpx2.AsyncClient(transport=transport, base_url="http://it") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/score", json={"profile": "dummy", "samples": samples})
         assert answer.status_code == 200
         served = caller.current()

@@ -260,7 +260,7 @@ async def test_a_process_that_traces_already_gets_the_spans_with_its_own() -> No
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://reward") as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         with provider.get_tracer("trainer").start_as_current_span("step"):
             body = {"profile": "math", "samples": samples(1)}

@@ -1,0 +1,57 @@
+"""Memory that the container allows, and settings that keep within it.
+
+The kernel ends a container that takes more than its limit, the server with it. So what the server
+and its workers may take together is held against the limit before anything starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.settings import LEAST_WORKER_BYTES, Settings
+
+# The server itself under full load, without models: bodies in work, samples, caches.
+SERVER_BYTES = 768 * 2**20
+# Workers beside `workers` that are kept ready.
+SPARE_WORKERS = 1
+LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")
+
+logger = logging.getLogger(__name__)
+
+
+def container_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """The memory limit of this container; None: there is none."""
+    for name in LIMIT_FILES:
+        try:
+            said = (cgroup / name).read_text().strip()
+        except OSError:
+            continue
+        # Version 1 of cgroups says "no limit" by a number beyond all memory.
+        return int(said) if said.isdigit() and int(said) < 2**60 else None
+    return None
+
+
+def fit_memory(settings: Settings, limit_bytes: int | None) -> Settings:
+    """The settings, with `worker_memory_bytes` lowered to what fits where nobody chose it.
+
+    Raises:
+        ConfigError: what was chosen does not fit, or nothing does.
+    """
+    workers = settings.workers + SPARE_WORKERS
+    needed = SERVER_BYTES + workers * settings.worker_memory_bytes
+    if limit_bytes is None or needed <= limit_bytes:
+        return settings
+    fits = (limit_bytes - SERVER_BYTES) // workers
+    said = (
+        f"{settings.workers} workers and a spare one of {settings.worker_memory_bytes >> 20} MiB "
+        f"and {SERVER_BYTES >> 20} MiB for the server are more than the container's "
+        f"{limit_bytes >> 20} MiB"
+    )
+    if fits < LEAST_WORKER_BYTES:
+        raise ConfigError(f"{said}; lower workers or raise the limit")
+    if "worker_memory_bytes" in settings.model_fields_set:
+        raise ConfigError(f"{said}; worker_memory_bytes may be {fits} at most")
+    logger.info("%s: worker_memory_bytes is %d", said, fits)
+    return settings.model_copy(update={"worker_memory_bytes": fits})

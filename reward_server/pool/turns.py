@@ -1,0 +1,106 @@
+"""Whose turn it is: the calls that wait for workers, fair by caller, then by scorer.
+
+The caller that was given the least worker time goes next, by its weight; of its calls those that
+are due before those that are not, and among these the scorer that was given the least. Calls of one
+caller for one scorer take turns. So whoever sends slow samples waits for them itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
+
+
+@dataclass(slots=True)
+class _Waiting(Account):
+    """The calls of one flow that wait."""
+
+    due: deque[Call] = field(default_factory=deque)
+    later: deque[Call] = field(default_factory=deque)
+
+    def settle(self, now_s: float) -> None:
+        while self.later and self.later[0].due <= now_s:
+            self.due.append(self.later.popleft())
+
+
+@dataclass(slots=True)
+class _Caller(Account):
+    flows: dict[str, _Waiting] = field(default_factory=dict)
+    waiting: int = 0
+    clock_s: float = 0.0
+
+
+class Turns:
+    """The calls that wait, in turn."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, _Caller] = {}
+        self._count = 0
+        # What the caller had been given whose turn was last: where newcomers begin.
+        self._clock_s = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, call: Call) -> None:
+        """Let the call wait for its turn, behind the others of its flow."""
+        name, scorer = call.flow
+        caller = self._callers.setdefault(name, _Caller())
+        if not caller.waiting:
+            # Who was away has no claim on the time that passed.
+            caller.spent_s = max(caller.spent_s, self._clock_s)
+        flow = caller.flows.setdefault(scorer, _Waiting())
+        if not flow.due and not flow.later:
+            flow.spent_s = max(flow.spent_s, caller.clock_s)
+        (flow.later if call.due > time.monotonic() else flow.due).append(call)
+        call.accounts = caller, flow
+        caller.waiting += 1
+        self._count += 1
+
+    def popleft(self, without: Collection[Flow] = ()) -> Call | None:
+        """The call whose turn it is, of a flow that is none of `without`, or None."""
+        now_s = time.monotonic()
+        callers = [each for each in self._callers.items() if each[1].waiting]
+        if len(callers) > 1:
+            callers.sort(key=lambda each: each[1].spent_s)
+        for name, caller in callers:
+            if (call := self._next_of(name, caller, without, now_s)) is not None:
+                self._clock_s = caller.spent_s
+                caller.waiting -= 1
+                self._count -= 1
+                return call
+        return None
+
+    def _next_of(
+        self, name: str, caller: _Caller, without: Collection[Flow], now_s: float
+    ) -> Call | None:
+        flows = [
+            flow
+            for scorer, flow in caller.flows.items()
+            if (flow.due or flow.later) and (name, scorer) not in without
+        ]
+        if not flows:
+            return None
+        for flow in flows:
+            flow.settle(now_s)
+        chosen = min(flows, key=lambda flow: (not flow.due, flow.spent_s))
+        caller.clock_s = chosen.spent_s
+        return (chosen.due or chosen.later).popleft()
+
+    def any_outside(self, flows: Collection[Flow]) -> bool:
+        """Does a call wait that belongs to none of these flows?"""
+        return any(
+            (name, scorer) not in flows
+            for name, caller in self._callers.items()
+            if caller.waiting
+            for scorer, flow in caller.flows.items()
+            if flow.due or flow.later
+        )
+
+    def clear(self) -> None:
+        self._callers.clear()
+        self._count = 0

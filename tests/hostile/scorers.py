@@ -1,0 +1,53 @@
+"""Scorers that the attacks need: one that reads metadata, ones that are slow."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+
+
+class Seen:
+    """Scores a sample by how many members its metadata have."""
+
+    version: ClassVar[str] = "1"
+    range: ClassVar[tuple[float, float]] = (0.0, 1e9)
+    runs_in: ClassVar[RunsIn] = "inline"
+    reads: ClassVar[tuple[str, ...]] = ("response", "metadata")
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [Score(float(len(sample.metadata))) for sample in samples]
+
+
+class SeenByWorker(Seen):
+    """The same, in a worker."""
+
+    runs_in: ClassVar[RunsIn] = "worker"
+
+
+class Sleeper(Seen):
+    """Takes as many seconds as the response says, in a worker."""
+
+    runs_in: ClassVar[RunsIn] = "worker"
+    reads: ClassVar[tuple[str, ...]] = ("response",)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        for sample in samples:
+            time.sleep(float(sample.response))
+        return [Score(1.0) for _ in samples]
+
+
+class InlineSleeper(Sleeper):
+    """The same, in the event loop, where it should not be; the score says which process it was."""
+
+    range: ClassVar[tuple[float, float]] = (0.0, 1e9)
+    runs_in: ClassVar[RunsIn] = "inline"
+    reads: ClassVar[tuple[str, ...]] = ("response", "metadata")
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        super().score(samples)
+        return [Score(float(os.getpid())) for _ in samples]
