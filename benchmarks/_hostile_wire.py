@@ -214,7 +214,8 @@ async def fairness(port: int) -> dict[str, Any]:
     slow = post(body_of([{"id": str(at), "response": "4"} for at in range(12)], "sleeper"))
     abuse = [asyncio.create_task(ask(port, slow)) for _ in range(3)]
     await asyncio.sleep(1.0)
-    beside = statistics.median([await timed() for _ in range(9)])
+    # The longest: once the abuse is over, the rest are calm again.
+    beside = max([await timed() for _ in range(9)])
     for task in abuse:
         task.cancel()
     await asyncio.gather(*abuse, return_exceptions=True)
