@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import ray  # pyright: ignore[reportMissingImports]
 from fastapi import FastAPI
-from ray import serve  # pyright: ignore[reportMissingImports]
+from ray import serve  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 from ray.serve.handle import DeploymentHandle  # pyright: ignore[reportMissingImports]
 
 from touchstone_rewards.reward_server.app import create_app
@@ -162,11 +162,12 @@ def _workers_each(settings: Settings, *, scorers: int, models: int) -> int:
         ConfigError: they do not fit on this machine.
     """
     chosen = "workers" in settings.model_fields_set
-    if not ray.is_initialized():
+    if not ray.is_initialized():  # pyright: ignore[reportAttributeAccessIssue]
         return settings.workers if chosen else 1
+    resources: dict[str, float] = ray.cluster_resources()  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return workers_each(
-            int(ray.cluster_resources().get("CPU", 0)),
+            int(resources.get("CPU", 0)),
             scorers=scorers,
             models=models,
             replicas=settings.cluster_min_replicas,
@@ -220,5 +221,5 @@ def run(settings: Settings) -> int:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
     serve.shutdown()
-    ray.shutdown()
+    ray.shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     return 0
