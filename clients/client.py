@@ -15,7 +15,12 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from touchstone_rewards.clients import protocol
-from touchstone_rewards.clients.adapters.trl import TrlOptions, TrlReward, trl_reward
+from touchstone_rewards.clients.adapters.trl import (
+    TrlOptions,
+    TrlReward,
+    form_of_trl,
+    trl_reward,
+)
 from touchstone_rewards.clients.dispatch import Call, Dispatcher, Lane
 from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
 from touchstone_rewards.clients.results import ScoreResult
@@ -128,8 +133,20 @@ class AsyncRemoteRewardClient:
         return any(await asyncio.gather(*map(transport.is_ready, self.urls)))
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
-        """A reward function for TRL's trainers; `TrlOptions` says what can be chosen."""
-        return trl_reward(self.score, profile, **options)
+        """Return a reward function for the TRL that is installed: a coroutine function from TRL
+        1.6 on, an ordinary one before.
+
+        Example:
+            >>> AsyncRemoteRewardClient().as_trl_reward("math").__name__
+            'math'
+
+        Raises:
+            TypeError, ValueError: an option that `TrlOptions` does not have, or a value that this
+                version of TRL does not allow.
+        """
+        if form_of_trl() == "async":
+            return trl_reward(self, profile, "async", **options)
+        return trl_reward(RemoteRewardClient.around(self), profile, "sync", **options)
 
     async def aclose(self) -> None:
         """Close the connections of every event loop that still runs."""
@@ -193,8 +210,18 @@ class RemoteRewardClient:
     def __init__(
         self, url: str | Sequence[str] | None = None, **options: Unpack[ClientOptions]
     ) -> None:
-        self._remote = AsyncRemoteRewardClient(url, **options)
-        self.urls = self._remote.urls
+        self._use(AsyncRemoteRewardClient(url, **options))
+
+    @classmethod
+    def around(cls, remote: AsyncRemoteRewardClient) -> Self:
+        """Return a client for ordinary code that is this one for asyncio code."""
+        client = cls.__new__(cls)
+        client._use(remote)
+        return client
+
+    def _use(self, remote: AsyncRemoteRewardClient) -> None:
+        self._remote = remote
+        self.urls = remote.urls
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -222,7 +249,9 @@ class RemoteRewardClient:
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
         """As `AsyncRemoteRewardClient.as_trl_reward`."""
-        return self._remote.as_trl_reward(profile, **options)
+        if form_of_trl() == "async":
+            return trl_reward(self._remote, profile, "async", **options)
+        return trl_reward(self, profile, "sync", **options)
 
     def close(self) -> None:
         """Close the connections and end the thread. A later call starts them again."""

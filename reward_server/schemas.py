@@ -112,7 +112,8 @@ class ShadowInfo(Struct):
 
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
-    where there is no bound."""
+    where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
+    those that the scorers look at on which the reward depends."""
 
     name: str
     description: str
@@ -120,6 +121,8 @@ class ProfileInfo(Struct):
     ranges: dict[str, tuple[float | None, float | None]]
     fingerprint: str
     shadow: ShadowInfo | None = None
+    reads: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
 
 
 class ProfileList(Struct):

@@ -1,14 +1,13 @@
 """Rewards for TRL from a reward server: scored, kept, watched.
 
-In: what TRL hands a reward function. Out: one reward a completion, None where there is none. Every
-scored sample of training goes to the `SampleWriter`; a run whose rewards keep failing is stopped.
-This file and `evaluation/` are the only ones that use the clients. The client does the retries.
+In: what TRL hands a reward function. Out: one reward a completion, None where there is none. The
+reward function is the clients' own; here every scored sample of training goes to the
+`SampleWriter`. This file and `evaluation/` are the only ones that use the clients.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from touchstone_rewards.clients import (
     MalformedAnswer,
+    PreflightFailed,
     RemoteRewardClient,
     RequestRefused,
     RewardClientError,
@@ -26,8 +26,11 @@ from touchstone_rewards.clients import (
     Sample,
     ScoreResult,
     Unauthorized,
+    preflight,
 )
-from touchstone_rewards.clients.adapters.trl import TrlOptions, mean_scores, rewards_of, samples_of
+from touchstone_rewards.clients.adapters.missing import Counts
+from touchstone_rewards.clients.adapters.trl import trl_reward
+from touchstone_rewards.clients.adapters.trl_columns import Columns, samples_of
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 
@@ -126,30 +129,40 @@ def score_all(
         raise RunFailed(f"the reward server refuses: {error}") from error
 
 
-def score_texts(
-    client: Any,
-    arguments: RewardArguments,
-    rows: Sequence[dict[str, Any]],
-    texts: Sequence[str],
-) -> list[ScoreResult | None]:
-    """Results, explained, of texts as responses to dataset rows: the way that training's go."""
+def try_rewards(scoring: Any, arguments: RewardArguments, rows: Sequence[dict[str, Any]]) -> str:
+    """Score known-right and known-wrong answers to the rows, the way that training's go; return a
+    line for the reader.
+
+    Raises:
+        RunFailed: no answer got a reward, or right and wrong ones got the same.
+    """
     names = {name for row in rows for name in row if name != "prompt"}
-    columns = {name: [row.get(name) for row in rows] for name in names}
+    given = {name: [row.get(name) for row in rows] for name in names}
     prompts = [row["prompt"] for row in rows]
-    samples = samples_of(prompts, texts, columns, options_of(arguments))
-    return score_all(client, samples, arguments.reward_profile, priority="train", explain=True)
+    samples = samples_of(prompts, [""] * len(rows), given, columns_of(arguments))
+    trials = preflight.trial_samples(samples)
+    results = score_all(scoring, trials, arguments.reward_profile, priority="train", explain=True)
+    try:
+        return preflight.verdict(len(rows), results, arguments.reward_profile)
+    except PreflightFailed as error:
+        raise RunFailed(str(error)) from error
 
 
-def options_of(arguments: RewardArguments) -> TrlOptions:
+def columns_of(arguments: RewardArguments) -> Columns:
     """Which columns hold what."""
-    return {
-        "ground_truth_column": arguments.ground_truth_column,
-        "metadata_columns": arguments.metadata_columns or (),
-    }
+    named = {arguments.ground_truth_column, *(arguments.metadata_columns or ())}
+    return Columns(
+        ground_truth=arguments.ground_truth_column,
+        id="id",
+        signals="signals",
+        metadata=arguments.metadata_columns or (),
+        named=frozenset(named),
+    )
 
 
 class ServerReward:
-    """A reward function for `GRPOTrainer(reward_funcs=...)`; each rank calls its own on its rows.
+    """The clients' reward function for TRL, with what a run of ours does beside it: every sample of
+    training is kept, and all ranks stop together. Each rank calls its own on its rows.
 
     `is_training` tells a training batch from an evaluation batch, whose samples are not kept and
     whose failures stop nothing. `scored_counts` has, for each batch since the last update, how many
@@ -158,21 +171,35 @@ class ServerReward:
 
     def __init__(
         self,
-        client: RemoteRewardClient,
+        client: Any,
         arguments: RewardArguments,
         writer: SampleWriter,
         *,
         num_generations: int,
         is_training: Callable[[], bool],
     ) -> None:
-        self.client = client
-        self.arguments = arguments
         self.writer = writer
         self.num_generations = num_generations
         self.is_training = is_training
         self.scored_counts: list[int] = []
-        self.bad_steps = 0
         self.__name__ = arguments.reward_profile
+        self._state = TrainerState()
+        self._log: Callable[[str, float], None] = _no_log
+        self._reward = trl_reward(
+            client,
+            arguments.reward_profile,
+            "sync",
+            ground_truth_column=arguments.ground_truth_column,
+            metadata_columns=arguments.metadata_columns or (),
+            on_missing="leave_out",
+            max_failed_frac=arguments.max_failed_frac,
+            failed_steps_patience=arguments.failed_steps_patience,
+            preflight=False,  # tried before the model was loaded
+            on_samples=self._name,
+            on_results=self._keep,
+            gather=self._gather,
+            priority=lambda: "train" if is_training() else "eval",
+        )
 
     def __call__(
         self,
@@ -183,57 +210,41 @@ class ServerReward:
         log_metric: Callable[[str, float], None],
         **columns: Any,
     ) -> list[float | None]:
-        samples = self._samples(prompts, completions, columns)
-        training = self.is_training()
-        started_s = time.monotonic()
-        results = score_all(
-            self.client,
-            samples,
-            self.arguments.reward_profile,
-            priority="train" if training else "eval",
-        )
-        log_metric("rewards_wait_s", time.monotonic() - started_s)
-        log_scores(results, log_metric)
-        if not training:
-            log_held_out(results, log_metric)
-        else:
-            kept = [
-                kept_sample(sample, result, trainer_state)
-                for sample, result in zip(samples, results, strict=True)
-            ]
-            self.writer.write_batch(trainer_state.global_step + 1, kept)
-            self._watch(results)
-        return rewards_of(results)
+        self._state, self._log = trainer_state, log_metric
+        try:
+            return self._reward(prompts, completions, log_metric=log_metric, **columns)
+        except RequestRefused as error:
+            raise RunFailed(f"the reward server refuses: {error}") from error
+        except RewardClientError as error:
+            raise RunFailed(
+                f"{error}. Mend the reward server, then go on with --resume_from_checkpoint true"
+            ) from error
 
-    def _samples(
-        self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
-    ) -> list[Sample]:
-        samples = samples_of(prompts, completions, columns, options_of(self.arguments))
-        # A group may lie on several ranks: its samples are numbered over all of them.
+    def _name(self, samples: list[Sample]) -> None:
+        """A group may lie on several ranks: its samples are numbered over all of them."""
         first = self.writer.rank * len(samples)
         for place, sample in enumerate(samples, first):
             sample.id = f"{sample.group_id}/{place % self.num_generations}"
-        return samples
 
-    def _watch(self, results: Sequence[ScoreResult | None]) -> None:
-        """Count the failures of all ranks; every rank comes to the same verdict.
+    def _keep(self, samples: list[Sample], results: list[ScoreResult | None]) -> None:
+        if not self.is_training():
+            log_held_out(results, self._log)
+            return
+        kept = [
+            kept_sample(sample, result, self._state)
+            for sample, result in zip(samples, results, strict=True)
+        ]
+        self.writer.write_batch(self._state.global_step + 1, kept)
 
-        Raises:
-            RunFailed: too many of them for too many steps.
-        """
-        failures = [failure_of(result) for result in results if _failed(result)]
-        parts = gather_object([(len(results), len(failures), failures[:1])])
-        total, failed = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        self.scored_counts.append(total - failed)
-        bad = failed > self.arguments.max_failed_frac * total
-        self.bad_steps = self.bad_steps + 1 if bad else 0
-        if self.bad_steps >= self.arguments.failed_steps_patience:
-            example = next(reason for part in parts for reason in part[2])
-            raise RunFailed(
-                f"more than {self.arguments.max_failed_frac:.0%} of the rewards failed in "
-                f"{self.bad_steps} steps in a row (last {failed} of {total}: {example}). Mend the "
-                "reward server, then go on with --resume_from_checkpoint true"
-            )
+    def _gather(self, counts: Counts) -> list[Counts]:
+        """The failures of all ranks: every rank comes to the same verdict."""
+        parts = gather_object([counts])
+        self.scored_counts.append(sum(total - failed for total, failed, _ in parts))
+        return parts
+
+
+def _no_log(_: str, __: float) -> None:
+    pass
 
 
 class HoldWithoutRewards(TrainerCallback):
@@ -260,15 +271,6 @@ class HoldWithoutRewards(TrainerCallback):
             self.reward.scored_counts.clear()
         if self.hold:
             kwargs["optimizer"].zero_grad(set_to_none=True)
-
-
-def log_scores(
-    results: Sequence[ScoreResult | None], log_metric: Callable[[str, float], None]
-) -> None:
-    """The share of failed rewards and the mean of every score, as TRL metrics."""
-    log_metric("rewards_failed_frac", rewards_of(results).count(None) / max(1, len(results)))
-    for name, mean in mean_scores(results).items():
-        log_metric(f"scores/{name}", mean)
 
 
 def log_held_out(
@@ -315,13 +317,3 @@ def error_of(result: ScoreResult | None) -> dict[str, Any] | None:
         message = "no answer in time, or none that could be understood"
         return {"code": "unavailable", "message": message, "retryable": True}
     return None if result.error is None else msgspec.to_builtins(result.error)
-
-
-def failure_of(result: ScoreResult | None) -> str:
-    """Why a sample has no reward, in words."""
-    error = error_of(result) or {"code": "no_reward", "message": "the profile gave none"}
-    return f"{error['code']}: {error['message']}"
-
-
-def _failed(result: ScoreResult | None) -> bool:
-    return result is None or result.reward is None

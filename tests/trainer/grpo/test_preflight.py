@@ -12,10 +12,11 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.live_server import LiveServer
 from tests.trainer.conftest import GrpoFlags, write_rows
+from touchstone_rewards.clients.preflight import answer_of
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
-from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, answer_of, check_rewards
+from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.rewards import RewardArguments, connect
 
 ROWS = [{"id": str(n), "prompt": f"{n} + {n} =", "ground_truth": str(2 * n)} for n in range(3)]
