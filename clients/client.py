@@ -25,7 +25,13 @@ from touchstone_rewards.clients.dispatch import Call, Dispatcher, Lane
 from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
 from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.clients.retry import RetryPolicy
-from touchstone_rewards.clients.transport import Exchange, Options, Transport, body_of
+from touchstone_rewards.clients.transport import (
+    Exchange,
+    Options,
+    Transport,
+    body_of,
+    trusting,
+)
 from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample
 
 logger = logging.getLogger(__name__)
@@ -60,6 +66,7 @@ class AsyncRemoteRewardClient:
 
     Raises:
         ValueError: a URL that is not http or https, or a number that is not positive.
+        UntrustedCertificate: `ca_file` cannot be read.
     """
 
     def __init__(
@@ -83,6 +90,8 @@ class AsyncRemoteRewardClient:
         self.max_in_flight = max_in_flight
         key = api_key or os.environ.get("REWARD_API_KEY")
         trusted = ca_file or os.environ.get("REWARD_CA_FILE")
+        if trusted:
+            trusting(trusted)  # a file that cannot be read is told now, not at the first call
         self._options = Options(
             self.urls, key, timeout_s, connect_timeout_s, retry, ca_file=trusted
         )
@@ -100,7 +109,8 @@ class AsyncRemoteRewardClient:
 
         Raises:
             RewardServerUnavailable: samples unanswered after `timeout_s`; `results` has the others.
-            RequestRefused, MalformedAnswer: another try would not help.
+            RequestRefused, MalformedAnswer, UnknownHost, UntrustedCertificate: another try would
+                not help.
             InvalidSample: nothing was sent.
         """
         encoded = protocol.encode(samples)

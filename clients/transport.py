@@ -7,7 +7,9 @@ None when time or tries run out. It reads the bodies of failures only; `protocol
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 import httpx2
 
 from touchstone_rewards.clients import protocol
+from touchstone_rewards.clients.errors import UnknownHost, UntrustedCertificate
 from touchstone_rewards.clients.retry import (
     Failure,
     RetryPolicy,
@@ -24,6 +27,11 @@ from touchstone_rewards.clients.retry import (
     is_retried,
     next_server,
 )
+
+logger = logging.getLogger(__name__)
+
+# How often a caller that waits for a server is told so.
+SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Transport:
         self._options = options
         self.retry = options.retry
         self._servers = [Server(url) for url in options.urls]
+        self._said_at_s = time.monotonic()
         headers = {"Content-Type": "application/json"}
         if options.api_key:
             headers["Authorization"] = f"Bearer {options.api_key.strip()}"
@@ -62,11 +71,15 @@ class Transport:
             timeout=httpx2.Timeout(None, connect=options.connect_timeout_s),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
             trust_env=False,
-            verify=ssl.create_default_context(cafile=options.ca_file) if options.ca_file else True,
+            verify=trusting(options.ca_file) if options.ca_file else True,
         )
 
     async def answer(self, exchange: Exchange, gives_up_at_s: float) -> httpx2.Response | None:
-        """Return the first response that is not retryable, or None when time or tries ran out."""
+        """Return the first response that is not retryable, or None when time or tries ran out.
+
+        Raises:
+            UnknownHost, UntrustedCertificate: no server can be reached, and waiting mends nothing.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(gives_up_at_s - time.monotonic()):
                 for attempt in range(self.retry.max_tries):
@@ -91,8 +104,26 @@ class Transport:
         rest_s = min(outcome.rest_s, self._options.timeout_s)
         if len(self._servers) > 1:  # one that is slow to fail must not hold some call all the time
             rest_s = max(rest_s, failed_at_s - sent_at_s)
-        server.failed(outcome.why, failed_at_s, rest_s + self.retry.delay_s(attempt))
+        server.failed(outcome, failed_at_s, rest_s + self.retry.delay_s(attempt))
+        self._give_up_for_good()
+        self._say_what_is_waited_for(failed_at_s, gives_up_at_s)
         return None
+
+    def _give_up_for_good(self) -> None:
+        """Raise if every server's last failure is one that no retry mends. A server that has
+        answered before may be renamed or restarted for a while: that is an outage."""
+        kinds = [server.lasting for server in self._servers]
+        if all(kinds) and not any(server.answered for server in self._servers):
+            kind = next(kind for kind in kinds if kind is not None)
+            raise kind(self.failures())
+
+    def _say_what_is_waited_for(self, now_s: float, gives_up_at_s: float) -> None:
+        if now_s - self._said_at_s >= SAY_EVERY_S:
+            self._said_at_s = now_s
+            left_s = max(0.0, gives_up_at_s - now_s)
+            logger.warning(
+                "waiting for a reward server, %.0f s are left: %s", left_s, self.failures()
+            )
 
     async def _rested_server(self) -> Server:
         """The next server to send to, waiting while all rest.
@@ -119,7 +150,7 @@ class Transport:
                     exchange.method, url + exchange.path, content=content
                 )
         except (httpx2.RequestError, TimeoutError) as error:
-            return Failure(f"{type(error).__name__} {error}".strip())
+            return _failure_of(error, self._options.ca_file)
         if not is_retried(answer.status_code):
             return answer
         retry_after = answer.headers.get("retry-after")
@@ -136,6 +167,43 @@ class Transport:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+
+
+def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+    """Return a context that trusts the certificates in this file.
+
+    Raises:
+        UntrustedCertificate: it cannot be read; the message names its path.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise UntrustedCertificate(
+            f"ca_file (or REWARD_CA_FILE): cannot read certificates from {os.fspath(ca_file)}: "
+            f"{error.strerror or error}"
+        ) from error
+
+
+def _failure_of(error: BaseException, ca_file: str | os.PathLike[str] | None) -> Failure:
+    """Say why a request failed, and whether that lasts."""
+    why = f"{type(error).__name__} {error}".strip()
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            trusted = (
+                f"{os.fspath(ca_file)}, which ca_file names" if ca_file else "the system's CAs"
+            )
+            return Failure(
+                f"its certificate is refused: {cause.verify_message} (trusted are {trusted})",
+                lasting=UntrustedCertificate,
+            )
+        if isinstance(cause, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(cause):
+            said = "it does not speak TLS: is the URL to begin with http://?"
+            return Failure(said, lasting=UntrustedCertificate)
+        if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+            return Failure(f"its name cannot be resolved: {cause}", lasting=UnknownHost)
+        cause = cause.__cause__ or cause.__context__
+    return Failure(why)
 
 
 def body_of(answer: httpx2.Response) -> bytes:

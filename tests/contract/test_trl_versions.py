@@ -3,7 +3,7 @@
 Rewards [1, null, 1, 0] in every group. The advantages by hand, with TRL's epsilon of 1e-4:
 left out, mean 2/3 and deviation .577 of three: (.577, 0, .577, -1.155). With the group's mean in
 its place, mean 2/3 and deviation .471 of four: (.707, 0, .707, -1.414). As 0, mean 1/2 and
-deviation .577: (.866, -.866, .866, -.866), which teaches that the response that was not scored is wrong.
+deviation .577: (.866, -.866, .866, -.866), which teaches that the unscored response is wrong.
 """
 
 from __future__ import annotations
