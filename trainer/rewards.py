@@ -194,7 +194,8 @@ class ServerReward:
             on_missing="leave_out",
             max_failed_frac=arguments.max_failed_frac,
             failed_steps_patience=arguments.failed_steps_patience,
-            preflight=False,  # tried before the model was loaded
+            preflight=False,
+            checked_before=True,  # before the model was loaded
             on_samples=self._name,
             on_results=self._keep,
             gather=self._gather,

@@ -20,12 +20,7 @@ from msgspec import structs
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import load_profiles
-from touchstone_rewards.reward_server.schemas import (
-    ProfileInfo,
-    Sample,
-    SampleResult,
-    ScoreRequest,
-)
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -119,10 +114,6 @@ class RuleBasedRewardModel:
             for sample, result in zip(part, answer.results, strict=True):
                 results.append(self._as_reward(sample, result))
         return results
-
-    def profiles(self) -> list[ProfileInfo]:
-        """What a client's `profiles` gives, without a server."""
-        return [profile.info for profile in self._profiles.values()]
 
     def _as_reward(self, sample: Sample, result: SampleResult) -> RuleResult:
         reward = result.reward

@@ -110,7 +110,7 @@ def why_missing(results: Sequence[ScoreResult | None]) -> str:
     """Return the server's own words about the first sample without a reward; "" if all have one."""
     for result in results:
         if result is None:
-            return "no answer in time, or none that could be understood"
+            return "unavailable: no answer in time, or none that could be understood"
         if result.reward is None:
             error = result.error
             return f"{error.code}: {error.message}" if error else "the profile gave none"

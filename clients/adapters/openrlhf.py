@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.clients.adapters.trl_columns import prompt_id
 from touchstone_rewards.reward_server.schemas import Sample
 
 
@@ -33,7 +34,13 @@ def reward_function(
         queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any], **_: Any
     ) -> dict[str, Any]:
         samples = [
-            Sample(id=str(i), response=_response(query, prompt), prompt=prompt, ground_truth=label)
+            Sample(
+                id=str(i),
+                response=_response(query, prompt),
+                prompt=prompt,
+                ground_truth=label,
+                group_id=prompt_id(prompt),
+            )
             for i, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True))
         ]
         found = rewards_of(samples, profile, url, null_reward)

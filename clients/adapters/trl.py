@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 from touchstone_rewards.clients import preflight
 from touchstone_rewards.clients.adapters import missing
 from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
+from touchstone_rewards.clients.adapters.plain import is_readable
 from touchstone_rewards.clients.adapters.trl_columns import (
     Columns,
     Text,
@@ -91,6 +92,9 @@ class TrlOptions(TypedDict, total=False):
     preflight: bool
     """Score known-right and known-wrong answers to the first rows first, and raise if they get the
     same reward; True."""
+    checked_before: bool
+    """Server, profile and columns were checked before: a failure of the first batch is an outage
+    like any later one; False."""
     on_results: OnResults
     """Called with every sample and its result, None for those that got no answer."""
     on_samples: Callable[[list[Sample]], None]
@@ -114,6 +118,7 @@ class Chosen:
     max_failed_frac: float = 0.25
     failed_steps_patience: int = 3
     preflight: bool = True
+    checked_before: bool = False
     on_results: OnResults | None = None
     on_samples: Callable[[list[Sample]], None] | None = None
     gather: Callable[[Counts], Sequence[Counts]] | None = None
@@ -168,6 +173,7 @@ class Batches:
         self.watch = FailureWatch(
             profile, options.max_failed_frac, options.failed_steps_patience, options.gather
         )
+        self.watch.any_reward = options.checked_before
         self.info: ProfileInfo | None = None
         self.tried = not options.preflight
 
@@ -212,7 +218,10 @@ class Batches:
         self.tried = True
         if self.info is not None and "ground_truth" not in self.info.needs:
             return []
-        rows = {each.group_id: each for each in samples if each.ground_truth is not None}
+        rows: dict[str | None, Sample] = {}
+        for each in samples:
+            if each.ground_truth is not None and is_readable(each.ground_truth):
+                rows.setdefault(each.group_id, each)
         return list(rows.values())[: preflight.ROWS]
 
     def survived(
@@ -283,7 +292,7 @@ async def _rewards(
     columns: Mapping[str, Any],
 ) -> list[float | None]:
     """One batch, from what TRL passes to what TRL gets."""
-    if batches.info is None:
+    if batches.info is None and not batches.options.checked_before:
         batches.know(await scoring.profiles())
     profile, priority = batches.profile, batches.priority
     samples = batches.samples(prompts, completions, columns)

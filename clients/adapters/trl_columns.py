@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from touchstone_rewards.clients.adapters.plain import plain_truth
 from touchstone_rewards.clients.errors import MissingColumn
 from touchstone_rewards.reward_server.schemas import Message, Sample
 
@@ -69,7 +70,7 @@ def samples_of(
     """Return the samples of one call. Their ids are ROW/K, K counting the completions of a row."""
     count = len(completions)
     ids = given.get(columns.id) or [prompt_id(prompt) for prompt in prompts]
-    truths = given.get(columns.ground_truth or "") or [None] * count
+    truths = given.get(columns.ground_truth or "", [None] * count)
     signals = given.get(columns.signals) or [None] * count
     metadata = {name: given[name] for name in columns.metadata or ()}
     seen: Counter[str] = Counter()
@@ -81,7 +82,7 @@ def samples_of(
                 id=f"{row}/{seen[row]}",
                 response=text_of(completion),
                 prompt=prompt if isinstance(prompt, str) else [_message(turn) for turn in prompt],
-                ground_truth=truths[i],
+                ground_truth=plain_truth(truths[i]),
                 group_id=row,
                 signals=signals[i] or {},
                 metadata={name: values[i] for name, values in metadata.items()},

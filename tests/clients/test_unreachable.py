@@ -1,4 +1,4 @@
-"""Servers that no retry can reach are told apart and raise at once; others are waited for, aloud."""
+"""Servers that no retry can reach are told apart, at once; others are waited for, aloud."""
 
 from __future__ import annotations
 
