@@ -31,6 +31,14 @@ class Message(Struct, gc=False):
     content: str | list[Any] | None = None
 
 
+def text_of_turn(content: str | list[Any] | None) -> str:
+    """Return a turn's text, also where it comes in parts; a part without a text has none."""
+    if not isinstance(content, list):
+        return content or ""
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
 # What a ground truth is meant to be. Datasets have others too: a sample with one of those is not
 # scored, and no other sample pays for it, so the type lets every JSON value in.
 TruthOnTheWire = Annotated[

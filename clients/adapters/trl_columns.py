@@ -14,7 +14,7 @@ from typing import Any
 
 from touchstone_rewards.clients.adapters.plain import plain_truth
 from touchstone_rewards.clients.errors import MissingColumn
-from touchstone_rewards.reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
 
 Text = str | Sequence[dict[str, Any]]
 
@@ -102,14 +102,8 @@ def text_of(completion: Text) -> str:
     if isinstance(completion, str):
         return completion
     turns = [_message(turn) for turn in completion]
-    return "\n".join(_content(turn.content) for turn in turns if turn.role == "assistant")
+    return "\n".join(text_of_turn(turn.content) for turn in turns if turn.role == "assistant")
 
 
 def _message(turn: Mapping[str, Any]) -> Message:
     return Message(role=turn["role"], content=turn.get("content"))
-
-
-def _content(content: str | list[Any] | None) -> str:
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return content or ""

@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.schemas import Number, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, TruthOnTheWire
 
 Asked = TypeVar("Asked")
 
-GroundTruth = str | Number | list[str | Number] | None
+# Whatever a dataset has: what can be none is its own sample's error, not the whole request's.
+GroundTruth = TruthOnTheWire
 
 
 class Verdict(Struct):
@@ -43,6 +44,9 @@ class Format(Generic[Asked]):
     answer: Any
     samples: Callable[[Asked], list[Sample]]
     body: Callable[[Asked, Sequence[Verdict]], Any]
+    texts: Callable[[Asked], list[str]] | None = None
+    """The whole texts of the samples, of a format in which prompt and response come as one: a
+    reward model with `template: plain` reads them as they came."""
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
 

@@ -47,5 +47,6 @@ LIMR = Format(
     request=LimrRequest,
     answer=LimrAnswer,
     samples=samples,
+    texts=lambda asked: asked.query,
     body=body,
 )

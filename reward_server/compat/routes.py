@@ -64,17 +64,26 @@ class CompatEndpoint:
         asked = decode(await read_body(receive), self.decoder, self.expected)
         profile = _profile_in(scope) or self.profile
         logged = self._logged(profile)
-        scoring = self.engine.score(ScoreRequest(self._samples(asked), profile))
+        scoring = self.engine.score(ScoreRequest(self._samples(asked, profile), profile))
         if self.engine.waits(profile):
             scoring = unless_gone(receive, scoring)
         verdicts = self._verdicts(profile, logged, (await scoring).results)
         await send_json(send, encode(self.format.body(asked, verdicts)))
 
-    def _samples(self, asked: Any) -> list[Sample]:
+    def _samples(self, asked: Any, profile: str) -> list[Sample]:
         samples = self.format.samples(asked)
         for sample in samples:
             self.truths.fill(sample)
+        if self.format.texts is not None and self._reads_whole_texts(profile):
+            for sample, text in zip(samples, self.format.texts(asked), strict=True):
+                sample.prompt = text.removesuffix(sample.response)
         return samples
+
+    def _reads_whole_texts(self, profile: str) -> bool:
+        """Does a reward model of this profile read prompt and response as they stand?"""
+        known = self.engine.profiles.get(profile)
+        models = [getattr(each, "model", None) for each in known.scorers.values()] if known else []
+        return any(getattr(model, "template", None) == "plain" for model in models)
 
     def _logged(self, profile: str) -> list[str]:
         """The scores that are there whenever there is a reward: those it depends on. Others may
@@ -91,20 +100,29 @@ class CompatEndpoint:
             if result.reward is not None:
                 scores = {name: result.scores[name] for name in logged}
                 verdicts.append(Verdict(result.reward, cast("dict[str, float]", scores)))
-            elif null is not None:
+            elif null is not None and not _retryable(result):
                 verdicts.append(Verdict(null, dict.fromkeys(logged, null), result.error))
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts
 
 
+def _retryable(result: SampleResult) -> bool:
+    """A busy server says so, whatever constant stands for a sample that cannot be scored."""
+    return result.error is not None and result.error.retryable
+
+
 def _no_reward(spoken: str, profile: str, result: SampleResult) -> NoReward | NoRewardNow:
     assert result.error is not None
-    kind = NoRewardNow if result.error.retryable else NoReward
-    return kind(
+    what = (
         f"sample {result.id} has no reward from profile {profile!r}: {result.error.code}: "
-        f"{result.error.message}; choose another profile with ?profile=NAME, or a constant in the "
-        f"server's compat_null_rewards: {{{spoken}: …}}"
+        f"{result.error.message}"
+    )
+    if _retryable(result):
+        return NoRewardNow(f"{what}; the same sample may succeed if sent again")
+    return NoReward(
+        f"{what}; choose another profile with ?profile=NAME, or a constant in the server's "
+        f"compat_null_rewards: {{{spoken}: …}}"
     )
 
 

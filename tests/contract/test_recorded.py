@@ -166,13 +166,79 @@ def test_a_query_that_does_not_hold_its_prompt_is_refused(server: LiveServer) ->
         ("rewards", '{"sample_ids": ["1"], "queries": [], "responses": ["a"]}'),
         ("eval_protocol/evaluate", '{"messages": [{"role": "user", "content": "a"}]}'),
         ("eval_protocol/evaluate", '{"messages": []}'),
-        ("slime/rm", '{"prompt": "a", "response": "b", "label": {"not": "an answer"}}'),
         ("vllm/classify", "[]"),
     ],
 )
 def test_a_body_that_does_not_fit_is_refused(server: LiveServer, path: str, body: str) -> None:
     answer = post(server, path, body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+CHATML = (
+    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 6 + 40?<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+
+
+def test_llamafactorys_text_is_split_so_that_rules_judge_the_response(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    truths = tmp_path / "truths.jsonl"
+    truths.write_text('{"prompt": "What is 6 + 40?", "ground_truth": "46"}\n')
+    server = start_server(REWARD_COMPAT_GROUND_TRUTHS=str(truths))
+    texts = [CHATML + "It is \\boxed{46}.<|im_end|>", CHATML + "\\boxed{45}<|im_end|>"]
+    path = "llamafactory/v1/score/evaluation"
+    found = post(server, path, json.dumps({"messages": texts})).json()["scores"]
+    assert found == post(server, "limr/get_reward", json.dumps({"query": texts})).json()["rewards"]
+    assert found == [1.0, 0.0]
+    # The tags that the prompt asks for are no answer of the response's.
+    asked = CHATML.replace("Be brief.", "Write <think>…</think><answer>\\boxed{…}</answer>.")
+    body = json.dumps({"messages": [asked + "46"]})
+    assert post(server, f"{path}?profile=format", body).json()["scores"] == [0.0]
+
+
+TURNS = [{"role": "user", "content": "What is 6 + 40?"}]
+FEW_SHOT = [*TURNS, {"role": "assistant", "content": "\\boxed{46}"}, *TURNS]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "truth", "score"),
+    [
+        (TURNS, TURNS, None),  # the client's own default: the turns before the answer
+        (FEW_SHOT, FEW_SHOT, None),
+        (TURNS, [{"role": "user", "content": "46"}], None),
+        (
+            TURNS,
+            [{"role": "system", "content": "46"}, {"role": "assistant", "content": None}],
+            None,
+        ),
+        (TURNS, [{"role": "assistant", "content": [{"type": "text", "text": "46"}]}], 1.0),
+        (TURNS, [{"role": "assistant", "content": "\\boxed{46}"}, *TURNS], 1.0),
+        (TURNS, ["45", "46"], 1.0),
+        (TURNS, {"target": "46"}, 1.0),
+        (TURNS, True, None),
+        (TURNS, [], None),
+    ],
+)
+def test_of_eval_protocols_turns_only_an_assistants_is_an_answer(
+    server: LiveServer, prompt: Any, truth: Any, score: float | None
+) -> None:
+    said = {"role": "assistant", "content": "\\boxed{46}"}
+    body = json.dumps({"messages": [*prompt, said], "ground_truth": truth})
+    answer = post(server, "eval_protocol/evaluate", body)
+    if score is None:
+        assert answer.status_code == 422
+        assert "bad_ground_truth" in answer.json()["error"]["message"]
+    else:
+        assert answer.json()["score"] == score
+
+
+@pytest.mark.parametrize("text", [None, 46, ["46"], {"a": 1}])
+def test_a_content_part_without_a_text_is_no_server_error(server: LiveServer, text: Any) -> None:
+    parts = [{"type": "text", "text": text}, {"type": "text", "text": "\\boxed{46}"}, 3, None]
+    body = {"messages": [{"role": "assistant", "content": parts}], "ground_truth": "46"}
+    answer = post(server, "eval_protocol/evaluate", json.dumps(body))
+    assert (answer.status_code, answer.json()["score"]) == (200, 1.0)
 
 
 def test_the_routes_have_labels_of_their_own_in_the_metrics(server: LiveServer) -> None:
