@@ -98,6 +98,15 @@ def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
     raise ValueError(f"a ground truth is a text, a number or a list of those, not {got}")
 
 
+def is_readable(truth: Any) -> bool:
+    """Tell whether scorers can read a ground truth, once it is plain."""
+    try:
+        plain_ground_truth(truth)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_answer(value: Any) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from touchstone_rewards.reward_server.schemas import Sample, plain_ground_truth
+from touchstone_rewards.reward_server.schemas import Sample, is_readable, plain_ground_truth
 
 # Deeper than any row of a dataset, and far from the interpreter's own limit.
 MAX_DEPTH = 50
@@ -77,15 +77,6 @@ def plain_truth(value: Any) -> Any:
     except TypeError as error:
         return {"unreadable": str(error)}
     return plain_ground_truth(found) if is_readable(found) else found
-
-
-def is_readable(truth: Any) -> bool:
-    """Tell whether scorers can read a ground truth as it is."""
-    try:
-        plain_ground_truth(truth)
-    except ValueError:
-        return False
-    return True
 
 
 def _what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 from touchstone_rewards.clients import preflight
 from touchstone_rewards.clients.adapters import missing
 from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
-from touchstone_rewards.clients.adapters.plain import is_readable
 from touchstone_rewards.clients.adapters.trl_columns import (
     Columns,
     Text,
@@ -33,7 +32,7 @@ from touchstone_rewards.clients.errors import (
     UnknownProfile,
 )
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample
+from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample, is_readable
 
 logger = logging.getLogger(__name__)
 

@@ -31,6 +31,13 @@ class Verdict(Struct):
     error: SampleError | None = None
 
 
+class Refused(Struct):
+    """A sample that its trainer sent in a shape that cannot be scored, and why."""
+
+    id: str
+    error: SampleError
+
+
 @dataclass(frozen=True)
 class Format(Generic[Asked]):
     """One foreign format. `name` is its key in the settings, `path` the route below `/compat`;
@@ -42,11 +49,13 @@ class Format(Generic[Asked]):
     example: dict[str, Any]
     request: Any
     answer: Any
-    samples: Callable[[Asked], list[Sample]]
+    samples: Callable[[Asked], Sequence[Sample | Refused]]
     body: Callable[[Asked, Sequence[Verdict]], Any]
     texts: Callable[[Asked], list[str]] | None = None
     """The whole texts of the samples, of a format in which prompt and response come as one: a
     reward model with `template: plain` reads them as they came."""
+    own_keys: frozenset[str] = frozenset()
+    """The numbers in the answer that are not the scorers': none of these may be called so."""
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
 

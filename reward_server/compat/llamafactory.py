@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.compat.format import Format, Verdict
-from touchstone_rewards.reward_server.compat.text import first_turn
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.texts import first_turn
 
 
 class ScoreEvaluationRequest(Struct):

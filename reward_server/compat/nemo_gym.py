@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
-from touchstone_rewards.reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
 
 
 class Part(Struct):
@@ -81,7 +81,8 @@ def samples(asked: Asked) -> list[Sample]:
     messages = [item for item in row.response.output if item.type == "message"]
     response = "".join(_text(message.content) for message in messages)
     truths = (row.expected_answer, row.ground_truth, row.answer)
-    truth = next((truth for truth in truths if truth is not None), None)
+    given = [truth for truth in truths if truth is not None]
+    truth = next(filter(is_readable, given), given[0] if given else None)
     return [Sample("0", response, _prompt(row.responses_create_params.input), truth)]
 
 
@@ -133,4 +134,5 @@ NEMO_GYM = Format(
     samples=samples,
     body=body,
     decode=decode,
+    own_keys=frozenset({"reward", "reward_components"}),
 )

@@ -13,10 +13,15 @@ from urllib.parse import parse_qs
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, Refused, Verdict
 from touchstone_rewards.reward_server.compat.formats import FORMATS
 from touchstone_rewards.reward_server.compat.ground_truths import GroundTruths
-from touchstone_rewards.reward_server.errors import ConfigError, NoReward, NoRewardNow
+from touchstone_rewards.reward_server.errors import (
+    ConfigError,
+    InvalidRequest,
+    NoReward,
+    NoRewardNow,
+)
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
@@ -64,20 +69,23 @@ class CompatEndpoint:
         asked = decode(await read_body(receive), self.decoder, self.expected)
         profile = _profile_in(scope) or self.profile
         logged = self._logged(profile)
-        scoring = self.engine.score(ScoreRequest(self._samples(asked, profile), profile))
+        came = self._samples(asked, profile)
+        samples = [each for each in came if isinstance(each, Sample)]
+        scoring = self.engine.score(ScoreRequest(samples, profile))
         if self.engine.waits(profile):
             scoring = unless_gone(receive, scoring)
-        verdicts = self._verdicts(profile, logged, (await scoring).results)
+        verdicts = self._verdicts(profile, logged, _in_place(came, (await scoring).results))
         await send_json(send, encode(self.format.body(asked, verdicts)))
 
-    def _samples(self, asked: Any, profile: str) -> list[Sample]:
-        samples = self.format.samples(asked)
+    def _samples(self, asked: Any, profile: str) -> Sequence[Sample | Refused]:
+        came = self.format.samples(asked)
+        samples = [each for each in came if isinstance(each, Sample)]
         for sample in samples:
             self.truths.fill(sample)
         if self.format.texts is not None and self._reads_whole_texts(profile):
             for sample, text in zip(samples, self.format.texts(asked), strict=True):
                 sample.prompt = text.removesuffix(sample.response)
-        return samples
+        return came
 
     def _reads_whole_texts(self, profile: str) -> bool:
         """Does a reward model of this profile read prompt and response as they stand?"""
@@ -87,9 +95,20 @@ class CompatEndpoint:
 
     def _logged(self, profile: str) -> list[str]:
         """The scores that are there whenever there is a reward: those it depends on. Others may
-        fail beside it, and a trainer that logs numbers wants the same ones every time."""
+        fail beside it, and a trainer that logs numbers wants the same ones every time.
+
+        Raises:
+            InvalidRequest: one of the scorers has the name of another number in the answer.
+        """
         known = self.engine.profiles.get(profile)
-        return [name for name, entry in known.entries.items() if entry.counts] if known else []
+        if known is None:
+            return []
+        if taken := self.format.own_keys & known.entries.keys():
+            raise InvalidRequest(
+                f"profile {profile!r} has a scorer called {min(taken)!r}, which in the answer for "
+                f"{self.format.name} is another number: give the scorer another key in the profile"
+            )
+        return [name for name, entry in known.entries.items() if entry.counts]
 
     def _verdicts(
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
@@ -105,6 +124,19 @@ class CompatEndpoint:
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts
+
+
+def _in_place(
+    came: Sequence[Sample | Refused], scored: Sequence[SampleResult]
+) -> list[SampleResult]:
+    """The results in the order of what came: those that were not scored have their error."""
+    results = iter(scored)
+    return [
+        SampleResult(each.id, "error", None, {}, each.error)
+        if isinstance(each, Refused)
+        else next(results)
+        for each in came
+    ]
 
 
 def _retryable(result: SampleResult) -> bool:

@@ -51,4 +51,5 @@ SLIME_DICT = replace(
     summary="slime's and miles' remote_rm with --reward-key score: a flat dict",
     answer=dict[str, float],
     body=flat_dict,
+    own_keys=frozenset({"score"}),
 )

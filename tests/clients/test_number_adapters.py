@@ -79,8 +79,11 @@ def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
     reward_func = openrlhf.reward_function("math", url=server.url)
     found = reward_func(["<s>Q: " + RIGHT, "Q: " + WRONG], ["Q:", "Q:"], ["46", "46"])
     assert found["rewards"] == found["scores"] == found["extra_logs"]["math"] == [1.0, 0.0]
-    with pytest.raises(ValueError, match="does not hold its prompt"):
+    with pytest.raises(NoReward, match="query 0 does not hold its prompt"):
         reward_func(["something else"], ["Q:"], ["46"])
+    lenient = openrlhf.reward_function("math", url=server.url, null_reward=-1.0)
+    found = lenient(["something else", "Q:" + RIGHT], ["Q:"] * 2, ["46"] * 2)
+    assert (found["rewards"], found["extra_logs"]["no_reward"]) == ([-1.0, 1.0], [1.0, 0.0])
     assert reward_func([], [], []) == {"rewards": [], "scores": [], "extra_logs": {}}
 
 
