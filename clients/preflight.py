@@ -22,6 +22,7 @@ FORMS = (
     "The answer is \\boxed{ANSWER}.",
     "ANSWER",
 )
+THINK = "<think>"
 NO_ANSWER = "I do not know."
 ROWS = 4
 SHOWN_CHARACTERS = 400
@@ -35,9 +36,18 @@ class Trial(NamedTuple):
     wrong: Sequence[ScoreResult | None]
 
 
-def trial_samples(rows: Sequence[Sample]) -> list[Sample]:
+def forms_for(prompt_end: str) -> tuple[str, ...]:
+    """Return the forms to try. Where the prompt ends with the opening tag, the model does not write
+    it again: those forms come without it first, and whole at the end."""
+    if not prompt_end.rstrip().endswith(THINK):
+        return FORMS
+    tagged = tuple(form for form in FORMS if form.startswith(THINK))
+    return (*(form.removeprefix(THINK) for form in FORMS), *tagged)
+
+
+def trial_samples(rows: Sequence[Sample], forms: Sequence[str] = FORMS) -> list[Sample]:
     """Return right and wrong answers to the rows in every form, to be scored in one call."""
-    return [sample for form in FORMS for sample in _answers(form, rows)]
+    return [sample for form in forms for sample in _answers(form, rows)]
 
 
 def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
@@ -59,13 +69,20 @@ def answer_of(truth: Any) -> str:
     return str(truth).rpartition("####")[2].strip()
 
 
-def verdict(rows: int, results: Sequence[ScoreResult | None], profile: str) -> str:
+def verdict(
+    rows: int,
+    results: Sequence[ScoreResult | None],
+    profile: str,
+    forms: Sequence[str] = FORMS,
+) -> str:
     """Return a line for the reader; `results` are those of `trial_samples` of so many rows.
 
     Raises:
-        PreflightFailed: no answer got a reward, or right and wrong ones got the same in every form.
+        PreflightFailed: no answer got a reward, or right and wrong ones got the same in every form,
+            or the profile wants a tag that the prompt has already.
     """
-    trials = _trials(rows, results)
+    trials = _trials(rows, results, forms)
+    _check_prefilled(trials, profile)
     codes = {_code(result) for result in results}
     if codes == {"missing_field"}:
         return f"preflight: {profile} needs what only training has (signals): not tried"
@@ -90,12 +107,25 @@ def verdict(rows: int, results: Sequence[ScoreResult | None], profile: str) -> s
     )
 
 
-def _trials(rows: int, results: Sequence[ScoreResult | None]) -> list[Trial]:
+def _check_prefilled(trials: Sequence[Trial], profile: str) -> None:
+    """Raise PreflightFailed if the right answers get less without the tag that the prompt has."""
+    by_form = {trial.form: _mean(trial.right) for trial in trials}
+    for form, without in by_form.items():
+        if by_form.get(THINK + form, without) > without:
+            raise PreflightFailed(
+                f"preflight: the prompts end with {THINK}, so that no response has it, and profile "
+                f"{profile} wants it there: right answers get {without:g} as {form!r} and "
+                f"{by_form[THINK + form]:g} as {THINK + form!r}. Say `prefilled: think` in the "
+                "config of its format scorer"
+            )
+
+
+def _trials(rows: int, results: Sequence[ScoreResult | None], forms: Sequence[str]) -> list[Trial]:
     """One a form. The last of the wrong answers is the one without an answer: a profile that looks
     at the form alone tells only this one from the others."""
     size = 2 * rows + 1
-    parts = [results[i * size : (i + 1) * size] for i in range(len(FORMS))]
-    return [Trial(form, part[:rows], part[rows:]) for form, part in zip(FORMS, parts, strict=True)]
+    parts = [results[i * size : (i + 1) * size] for i in range(len(forms))]
+    return [Trial(form, part[:rows], part[rows:]) for form, part in zip(forms, parts, strict=True)]
 
 
 def _reward(result: ScoreResult | None) -> float | None:

@@ -129,9 +129,11 @@ def score_all(
         raise RunFailed(f"the reward server refuses: {error}") from error
 
 
-def try_rewards(scoring: Any, arguments: RewardArguments, rows: Sequence[dict[str, Any]]) -> str:
+def try_rewards(
+    scoring: Any, arguments: RewardArguments, rows: Sequence[dict[str, Any]], prompt_end: str
+) -> str:
     """Score known-right and known-wrong answers to the rows, the way that training's go; return a
-    line for the reader.
+    line for the reader. `prompt_end`: how the prompts end as the model reads them.
 
     Raises:
         RunFailed: no answer got a reward, or right and wrong ones got the same.
@@ -140,10 +142,11 @@ def try_rewards(scoring: Any, arguments: RewardArguments, rows: Sequence[dict[st
     given = {name: [row.get(name) for row in rows] for name in names}
     prompts = [row["prompt"] for row in rows]
     samples = samples_of(prompts, [""] * len(rows), given, columns_of(arguments))
-    trials = preflight.trial_samples(samples)
+    forms = preflight.forms_for(prompt_end)
+    trials = preflight.trial_samples(samples, forms)
     results = score_all(scoring, trials, arguments.reward_profile, priority="train", explain=True)
     try:
-        return preflight.verdict(len(rows), results, arguments.reward_profile)
+        return preflight.verdict(len(rows), results, arguments.reward_profile, forms)
     except PreflightFailed as error:
         raise RunFailed(str(error)) from error
 

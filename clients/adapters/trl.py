@@ -296,9 +296,11 @@ async def _rewards(
     profile, priority = batches.profile, batches.priority
     samples = batches.samples(prompts, completions, columns)
     if rows := batches.to_try(samples, priority):
-        trials = preflight.trial_samples(rows)
+        prompt = rows[0].prompt
+        forms = preflight.forms_for(prompt if isinstance(prompt, str) else "")
+        trials = preflight.trial_samples(rows, forms)
         tried = await scoring.score(trials, profile, priority=priority, explain=True)
-        logger.info(preflight.verdict(len(rows), tried, profile))
+        logger.info(preflight.verdict(len(rows), tried, profile, forms))
     began_s = time.monotonic()
     explain = batches.options.explain
     results: list[ScoreResult | None]

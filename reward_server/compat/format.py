@@ -39,6 +39,16 @@ class Refused(Struct):
 
 
 @dataclass(frozen=True)
+class FixedAnswer:
+    """A route that a trainer asks beside the one that scores, and that has nothing to decide."""
+
+    method: str
+    path: str
+    summary: str
+    answer: Any
+
+
+@dataclass(frozen=True)
 class Format(Generic[Asked]):
     """One foreign format. `name` is its key in the settings, `path` the route below `/compat`;
     `request` and `answer` are the types of the bodies."""

@@ -5,6 +5,8 @@ The response is the text of the output's messages; the ground truth is `expected
 numbers as fields of their own, unless the row has a field of that name. With a configured constant
 for a null reward the row carries `_ng_failure_class`, which Gym writes to its failures file.
 
+A trainer that asks the resources server itself (prime-rl's verifiers) posts `/seed_session` first.
+
 Source: NeMo Gym 07d6b0d, nemo_gym/base_resources_server.py, nemo_gym/rollout_collection.py and
 resources_servers/math_with_judge/app.py.
 """
@@ -17,7 +19,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, field
 
-from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.compat.format import (
+    FixedAnswer,
+    Format,
+    GroundTruth,
+    Verdict,
+)
 from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
 
 
@@ -135,4 +142,9 @@ NEMO_GYM = Format(
     body=body,
     decode=decode,
     own_keys=frozenset({"reward", "reward_components"}),
+)
+# Nothing is kept between a session's start and its verification: every row is verified by itself.
+GYM_ANSWERS = (
+    FixedAnswer("POST", "/compat/nemo_gym/seed_session", "Gym's start of a session", {}),
+    FixedAnswer("GET", "/compat/nemo_gym/reverify_mode", "May rows be verified again", "stateless"),
 )

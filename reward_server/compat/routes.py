@@ -6,15 +6,22 @@ the whole request, unless the operator chose a constant for the format: no train
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qs
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from touchstone_rewards.reward_server.compat.format import Format, Refused, Verdict
-from touchstone_rewards.reward_server.compat.formats import FORMATS
+from touchstone_rewards.reward_server.compat.format import (
+    FixedAnswer,
+    Format,
+    Refused,
+    Verdict,
+)
+from touchstone_rewards.reward_server.compat.formats import FIXED_ANSWERS, FORMATS
 from touchstone_rewards.reward_server.compat.ground_truths import GroundTruths
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
@@ -34,6 +41,7 @@ from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
 
 DEFAULT_PROFILE = "math"
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
@@ -45,10 +53,23 @@ def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
     """
     _check(settings, engine)
     truths = GroundTruths(settings.compat_ground_truths)
-    return [
+    scoring = [
         Route(each.route, CompatEndpoint(each, engine, settings, truths), methods=["POST"])
         for each in FORMATS
     ]
+    fixed = [Route(each.path, _fixed(each), methods=[each.method]) for each in FIXED_ANSWERS]
+    return [*scoring, *fixed]
+
+
+def _fixed(about: FixedAnswer) -> Endpoint:
+    """The endpoint of a route that always answers the same; what it was asked is read and left."""
+    said = encode(about.answer)
+
+    async def endpoint(request: Request) -> Response:
+        await request.body()
+        return Response(said, media_type="application/json")
+
+    return endpoint
 
 
 class CompatEndpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +172,17 @@ async def test_the_preflight_is_made_once_of_a_few_rows(start_peer: StartPeer) -
         assert await reward(prompts=prompts, completions=["46"] * 12, **columns) == [1.0] * 12
     counts = [len(seen.ids) for seen in peer.seen if seen.path == "/score"]
     assert counts == [4 * (4 + 4 + 1), 12, 12]
+
+
+async def test_prompts_that_end_with_the_tag_are_tried_without_it(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    profile = "scorers: {math: {}, format: {weight: 0.5}}\n"
+    (tmp_path / "both.yaml").write_text(profile)
+    reward = reward_of(start_server("--profiles_dir", str(tmp_path)).url, "both")
+    columns: dict[str, Any] = {"ground_truth": ["1"]}
+    with pytest.raises(PreflightFailed, match="Say `prefilled: think`"):
+        await reward(prompts=["Q <think>"], completions=[RIGHT], **columns)
 
 
 async def test_the_failures_of_all_ranks_are_counted_together(start_peer: StartPeer) -> None:

@@ -300,6 +300,12 @@ def test_a_content_part_without_a_text_is_no_server_error(server: LiveServer, te
     assert (answer.status_code, answer.json()["score"]) == (200, 1.0)
 
 
+def test_a_gym_session_starts_and_rows_may_be_verified_again(server: LiveServer) -> None:
+    answer = post(server, "nemo_gym/seed_session", '{"task": "anything"}')
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert httpx2.get(f"{server.url}/compat/nemo_gym/reverify_mode").json() == "stateless"
+
+
 def test_the_routes_have_labels_of_their_own_in_the_metrics(server: LiveServer) -> None:
     post(server, "slime/rm", UNSCORABLE["slime/rm"])
     assert 'route="/compat/slime/rm"' in httpx2.get(f"{server.url}/metrics").text

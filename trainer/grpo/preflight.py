@@ -6,6 +6,7 @@ The answers go the whole way of training's: mapping, client, server. No model is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -34,9 +35,13 @@ class PreflightArguments:
 
 
 def check_rewards(
-    rows: Dataset, scoring: Any, rewards: RewardArguments, arguments: PreflightArguments
+    rows: Dataset,
+    scoring: Any,
+    rewards: RewardArguments,
+    arguments: PreflightArguments,
+    render: Callable[[Any], str] = str,
 ) -> str:
-    """What was found, in a line.
+    """What was found, in a line. `render` makes of a row's prompt what the model reads.
 
     Raises:
         RunFailed: no answer got a reward, or right and wrong ones got the same in every form.
@@ -49,4 +54,4 @@ def check_rewards(
     chosen: list[Any] = list(islice(known, arguments.preflight_rows))
     if not chosen:
         return f"preflight: skipped, no row has a {column}"
-    return try_rewards(scoring, rewards, chosen)
+    return try_rewards(scoring, rewards, chosen, render(chosen[0]["prompt"]))
