@@ -92,7 +92,11 @@ def test_xtuners_judger_reads_the_flat_dict(server: LiveServer) -> None:
 def test_llamafactory_gets_scores_and_stops_without_them(server: LiveServer) -> None:
     url = f"{server.url}/compat/llamafactory/v1/score/evaluation"
     found = run_client("llamafactory", "LLaMA-Factory", server, url)
-    assert found == {"batch": [1.0, 0.0], "no_reward": "KeyError: 'scores'"}
+    assert found == {
+        "batch": [1.0, 0.0],
+        "truths_by_question": [1.0, 0.0],
+        "no_reward": "KeyError: 'scores'",
+    }
 
 
 def test_a_nemo_gym_rollout_ends_with_our_reward(server: LiveServer) -> None:
@@ -110,6 +114,8 @@ def test_verl_reads_both_engines_formats_and_our_compute_score(server: LiveServe
     assert (found["vllm"], found["sglang"]) == (1.0, 0.0)
     assert found["custom"]["rewards"] == found["custom"]["score"] == [1.0, 0.0]
     assert found["custom"]["format"] == [1.0, 0.0]
+    assert found["awaited"] == found["custom"]
+    assert found["odd_truths"] == [1.0, 1.0, -1.0]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [1.0, -1.0]
 
@@ -123,7 +129,7 @@ def test_easyr1_puts_overall_on_the_last_token(server: LiveServer) -> None:
 
 def test_ms_swift_fills_its_matrix_of_rewards(server: LiveServer) -> None:
     found = run_client("ms_swift", "ms-swift", server, server.url)
-    assert found["batch"] == [[1.0], [0.0]]
+    assert found["batch"] == found["awaited"] == [[1.0], [0.0]]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [[1.0], [-1.0]]
 
