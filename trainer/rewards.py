@@ -26,6 +26,8 @@ from touchstone_rewards.clients import (
     Sample,
     ScoreResult,
     Unauthorized,
+    UnknownHost,
+    UntrustedCertificate,
     preflight,
 )
 from touchstone_rewards.clients.adapters.missing import Counts
@@ -79,12 +81,14 @@ def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
     """A client for these servers.
 
     Raises:
-        InputError: what was given is no URL.
+        InputError: what was given is no URL, or REWARD_CA_FILE cannot be read.
     """
     try:
         return RemoteRewardClient(url, timeout_s=timeout_s)
     except ValueError as error:
         raise InputError(f"reward_url: {error}") from error
+    except UntrustedCertificate as error:
+        raise InputError(str(error)) from error
 
 
 def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, str]:
@@ -104,6 +108,8 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
             raise InputError(
                 f"the reward server wants a key: set REWARD_API_KEY ({error})"
             ) from error
+        except (UnknownHost, UntrustedCertificate) as error:
+            raise InputError(f"no reward server can be reached: {error}") from error
         except RewardClientError as error:
             raise InputError(f"{client.urls[0]} is no reward server: {error}") from error
     for profile in profiles:

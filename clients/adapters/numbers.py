@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+from touchstone_rewards.clients.adapters.missing import why_missing
 from touchstone_rewards.clients.adapters.plain import plain_sample
 from touchstone_rewards.clients.client import AsyncRemoteRewardClient, RemoteRewardClient
 from touchstone_rewards.clients.errors import NoReward, UnknownProfile
@@ -21,7 +22,33 @@ Numbers = tuple[float, dict[str, float]]
 
 # What a server that does not say what its profiles read is sent.
 USUAL = ("response", "ground_truth", "prompt")
-_known: dict[tuple[str | None, str], ProfileInfo] = {}
+# So many first samples without any reward are no accident: with `null_reward`, a misspelt column
+# would otherwise be a run on that number alone.
+FIRST_SAMPLES = 64
+
+
+class _Profile:
+    """What is known of a profile, and how its first samples fared."""
+
+    def __init__(self, info: ProfileInfo) -> None:
+        self.info = info
+        self.unscored = 0
+        self.any_reward = False
+
+    def look(self, results: Sequence[ScoreResult]) -> None:
+        """Raise NoReward if not one of the first samples has a reward."""
+        if self.any_reward:
+            return
+        self.any_reward = any(result.reward is not None for result in results)
+        self.unscored += len(results)
+        if not self.any_reward and self.unscored >= FIRST_SAMPLES:
+            raise NoReward(
+                f"not one of the first {self.unscored} samples got a reward from "
+                f"{self.info.name!r}: {why_missing(results)}"
+            )
+
+
+_known: dict[tuple[str | None, str], _Profile] = {}
 
 
 @cache
@@ -50,14 +77,16 @@ def rewards_of(
     `own_keys`: what the trainer calls its own numbers, which no scorer may be called.
 
     Raises:
-        NoReward: a sample has none and `null_reward` is None.
+        NoReward: a sample has none and `null_reward` is None; or none of the first samples has one.
         ValueError: a scorer is called like a number of the trainer.
         RewardClientError: no answer came, as `RemoteRewardClient.score` says.
     """
     client = client_of(url)
     if (url, profile) not in _known:
         _know(url, profile, client.profiles(), own_keys)
-    return _numbers(client.score(_sent(samples, url, profile), profile), null_reward)
+    results = client.score(_sent(samples, url, profile), profile)
+    _known[url, profile].look(results)
+    return _numbers(results, null_reward)
 
 
 async def rewards_of_async(
@@ -71,7 +100,9 @@ async def rewards_of_async(
     client = async_client_of(url)
     if (url, profile) not in _known:
         _know(url, profile, await client.profiles(), own_keys)
-    return _numbers(await client.score(_sent(samples, url, profile), profile), null_reward)
+    results = await client.score(_sent(samples, url, profile), profile)
+    _known[url, profile].look(results)
+    return _numbers(results, null_reward)
 
 
 def _know(
@@ -88,11 +119,11 @@ def _know(
             f"profile {profile!r} has a scorer called {sorted(taken)[0]!r}, which is a number of "
             "the trainer's own: give the scorer another key in the profile"
         )
-    _known[url, profile] = by_name[profile]
+    _known[url, profile] = _Profile(by_name[profile])
 
 
 def _sent(samples: Sequence[Sample], url: str | None, profile: str) -> list[Sample]:
-    reads = _known[url, profile].reads or USUAL
+    reads = _known[url, profile].info.reads or USUAL
     return [plain_sample(sample, reads) for sample in samples]
 
 

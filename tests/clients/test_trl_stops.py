@@ -17,6 +17,7 @@ from touchstone_rewards.clients import (
     NoReward,
     PreflightFailed,
     TooManyFailures,
+    Unauthorized,
     UnknownProfile,
 )
 from touchstone_rewards.clients.adapters.trl import TrlReward
@@ -106,6 +107,17 @@ async def test_a_profile_that_needs_no_ground_truth_wants_no_column(server: Live
 async def test_a_misspelt_profile_raises_with_those_that_there_are(server: LiveServer) -> None:
     with pytest.raises(UnknownProfile, match=r"'mth'.*it has .*math"):
         await reward_of(server.url, "mth")(prompts=["p"], completions=["x"])
+
+
+async def test_a_wrong_key_raises_at_the_first_call(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    url = start_server(REWARD_API_KEY="right").url
+    reward = AsyncRemoteRewardClient(url, api_key="wrong").as_trl_reward("format")
+    with pytest.raises(Unauthorized, match="set REWARD_API_KEY"):
+        await reward(prompts=["p"], completions=["x"])
+    reward = AsyncRemoteRewardClient(url, api_key="right").as_trl_reward("format")
+    assert await reward(prompts=["p"], completions=["x"]) == [0.0]
 
 
 async def test_a_first_batch_without_any_reward_raises_with_the_servers_words(

@@ -35,9 +35,12 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     (folder / "profiles").mkdir()
     model = tiny.classifier(folder / "model")
     (folder / "profiles" / "judge.yaml").write_text(JUDGE.format(folder=model))
-    live = LiveServer(folder / "log", "--profiles_dir", str(folder / "profiles")).start()
-    yield live
-    live.kill()
+    live = LiveServer(folder / "log", "--profiles_dir", str(folder / "profiles")).start(wait=False)
+    try:
+        live.wait_until_ready(timeout_s=240)  # it imports torch, perhaps on a busy machine
+        yield live
+    finally:
+        live.kill()
 
 
 def expected(judge: LiveServer) -> float:
