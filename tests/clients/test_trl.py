@@ -182,7 +182,8 @@ async def test_what_no_retry_can_mend_is_raised(start_peer: StartPeer) -> None:
     with pytest.raises(UnknownProfile):
         await reward_of(peer.url)(prompts=["p"], completions=["x"])
     with pytest.raises(InvalidSample):
-        await reward_of(peer.url)(prompts=["p"], completions=["x"], ground_truth=[object()])
+        reward = reward_of(peer.url, metadata_columns=["level"])
+        await reward(prompts=["p"], completions=["x"], level=[object()])
 
 
 @pytest.mark.parametrize(
