@@ -181,8 +181,8 @@ async def test_what_no_retry_can_mend_is_raised(start_peer: StartPeer) -> None:
     peer = await start_peer(script)
     with pytest.raises(UnknownProfile):
         await reward_of(peer.url)(prompts=["p"], completions=["x"])
+    reward = reward_of(peer.url, metadata_columns=["level"])
     with pytest.raises(InvalidSample):
-        reward = reward_of(peer.url, metadata_columns=["level"])
         await reward(prompts=["p"], completions=["x"], level=[object()])
 
 
