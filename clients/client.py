@@ -15,12 +15,23 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from touchstone_rewards.clients import protocol
-from touchstone_rewards.clients.adapters.trl import TrlOptions, TrlReward, trl_reward
+from touchstone_rewards.clients.adapters.trl import (
+    TrlOptions,
+    TrlReward,
+    form_of_trl,
+    trl_reward,
+)
 from touchstone_rewards.clients.dispatch import Call, Dispatcher, Lane
 from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
 from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.clients.retry import RetryPolicy
-from touchstone_rewards.clients.transport import Exchange, Options, Transport, body_of
+from touchstone_rewards.clients.transport import (
+    Exchange,
+    Options,
+    Transport,
+    body_of,
+    trusting,
+)
 from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample
 
 logger = logging.getLogger(__name__)
@@ -60,6 +71,7 @@ class AsyncRemoteRewardClient:
 
     Raises:
         ValueError: a URL that is not http or https, or a number that is not positive.
+        UntrustedCertificate: `ca_file` cannot be read.
     """
 
     def __init__(
@@ -84,6 +96,8 @@ class AsyncRemoteRewardClient:
         self.max_in_flight = max_in_flight
         key = api_key or os.environ.get("REWARD_API_KEY")
         trusted = ca_file or os.environ.get("REWARD_CA_FILE")
+        if trusted:
+            trusting(trusted)  # a file that cannot be read is told now, not at the first call
         self._options = Options(
             self.urls, key, timeout_s, connect_timeout_s, retry, trusted, max_answer_bytes
         )
@@ -101,7 +115,8 @@ class AsyncRemoteRewardClient:
 
         Raises:
             RewardServerUnavailable: samples unanswered after `timeout_s`; `results` has the others.
-            RequestRefused, MalformedAnswer: another try would not help.
+            RequestRefused, MalformedAnswer, UnknownHost, UntrustedCertificate: another try would
+                not help.
             ClientClosed: the client was closed meanwhile.
             InvalidSample: nothing was sent.
         """
@@ -136,8 +151,20 @@ class AsyncRemoteRewardClient:
         return any(await asyncio.gather(*map(transport.is_ready, self.urls)))
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
-        """A reward function for TRL's trainers; `TrlOptions` says what can be chosen."""
-        return trl_reward(self.score, profile, **options)
+        """Return a reward function for the TRL that is installed: a coroutine function from TRL
+        1.6 on, an ordinary one before.
+
+        Example:
+            >>> AsyncRemoteRewardClient().as_trl_reward("math").__name__
+            'math'
+
+        Raises:
+            TypeError, ValueError: an option that `TrlOptions` does not have, or a value that this
+                version of TRL does not allow.
+        """
+        if form_of_trl() == "async":
+            return trl_reward(self, profile, "async", **options)
+        return trl_reward(RemoteRewardClient.around(self), profile, "sync", **options)
 
     async def aclose(self) -> None:
         """Close the connections of every event loop that still runs; calls get `ClientClosed`."""
@@ -205,8 +232,18 @@ class RemoteRewardClient:
     def __init__(
         self, url: str | Sequence[str] | None = None, **options: Unpack[ClientOptions]
     ) -> None:
-        self._remote = AsyncRemoteRewardClient(url, **options)
-        self.urls = self._remote.urls
+        self._use(AsyncRemoteRewardClient(url, **options))
+
+    @classmethod
+    def around(cls, remote: AsyncRemoteRewardClient) -> Self:
+        """Return a client for ordinary code that is this one for asyncio code."""
+        client = cls.__new__(cls)
+        client._use(remote)
+        return client
+
+    def _use(self, remote: AsyncRemoteRewardClient) -> None:
+        self._remote = remote
+        self.urls = remote.urls
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
@@ -234,7 +271,9 @@ class RemoteRewardClient:
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
         """As `AsyncRemoteRewardClient.as_trl_reward`."""
-        return self._remote.as_trl_reward(profile, **options)
+        if form_of_trl() == "async":
+            return trl_reward(self._remote, profile, "async", **options)
+        return trl_reward(self, profile, "sync", **options)
 
     def close(self) -> None:
         """Close the connections and end the thread. A later call starts them again.

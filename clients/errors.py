@@ -8,7 +8,14 @@
     │   ├── Unauthorized            401, 403
     │   ├── UnknownProfile          404
     │   └── InvalidRequest          422
-    └── MalformedAnswer             a 200 that is not what the wire promises, or too large
+    ├── MalformedAnswer             a 200 that is not what the wire promises, or too large
+    ├── UnknownHost                 no server's name can be resolved
+    ├── UntrustedCertificate        a certificate is refused, or TLS is spoken on one side only
+    └── RewardsUnusable             adapters only: training on these rewards would go wrong
+        ├── MissingColumn           the batch lacks a column that the profile needs
+        ├── NoReward                samples have no reward, and nothing may stand for one
+        ├── TooManyFailures         more rewards failed, for longer, than was allowed
+        └── PreflightFailed         right and wrong answers get the same reward
 
 A sample that could not be scored is no exception: it is a result with status `error`.
 """
@@ -66,3 +73,31 @@ class InvalidRequest(RequestRefused):
 
 class MalformedAnswer(RewardClientError):
     """Wrong length, ids or profile, a reward that contradicts its status, too large, or no JSON."""
+
+
+class UnknownHost(RewardClientError):
+    """No server's name can be resolved, and none of them has ever answered."""
+
+
+class UntrustedCertificate(RewardClientError):
+    """No server can be spoken to over TLS: the message tells why, and what to set."""
+
+
+class RewardsUnusable(RewardClientError):
+    """An adapter stops the training: its rewards are missing, or teach nothing."""
+
+
+class MissingColumn(RewardsUnusable):
+    """The batch lacks a column; the message names the columns that are there."""
+
+
+class NoReward(RewardsUnusable):
+    """Samples could not be scored, and nothing was chosen to stand for their rewards."""
+
+
+class TooManyFailures(RewardsUnusable):
+    """More rewards failed than `max_failed_frac` allows, for `failed_steps_patience` batches."""
+
+
+class PreflightFailed(RewardsUnusable):
+    """Answers known to be right and wrong get the same reward, or none."""

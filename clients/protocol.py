@@ -73,16 +73,32 @@ def encode(samples: Iterable[Sample | Mapping[str, Any]]) -> list[Encoded]:
 def _encode_one(place: int, given: Sample | Mapping[str, Any]) -> Encoded:
     try:
         sample = given if isinstance(given, Sample) else msgspec.convert(given, Sample)
+        if isinstance(sample.ground_truth, bytes | bytearray | memoryview):
+            raise TypeError("the ground truth is bytes: decode it")  # JSON would get their base64
         try:
-            return Encoded(sample.id, msgspec.json.encode(sample))
+            return Encoded(sample.id, msgspec.json.encode(sample, enc_hook=_plain))
         except UnicodeEncodeError:
-            clean = _without_lone_surrogates(msgspec.to_builtins(sample))
+            clean = _without_lone_surrogates(msgspec.to_builtins(sample, enc_hook=_plain))
             return Encoded(clean["id"], msgspec.json.encode(clean))
     except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
         fields = ", ".join(Sample.__struct_fields__)
         raise InvalidSample(
             f"sample {place} cannot be sent: {error}; a sample is a Sample or a mapping of {fields}"
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for, as a number, a text or a list: numpy's and torch's values, and
+    subclasses of text (numpy.str_). Their libraries are not imported.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if hasattr(value, "tolist"):  # arrays, tensors and numpy's scalars
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _without_lone_surrogates(value: Any) -> Any:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
+from touchstone_rewards.clients.errors import RewardClientError
+
 RETRIED_4XX = frozenset({408, 429})
 
 
@@ -49,12 +51,14 @@ class RetryPolicy:
 class Failure(NamedTuple):
     """Why a try failed, and how long the server asked to be left alone.
 
-    `status`: of the answer, 0 where none came.
+    `status`: of the answer, 0 where none came. `lasting`: the error for a failure that no retry
+    mends.
     """
 
     why: str
     rest_s: float = 0.0
     status: int = 0
+    lasting: type[RewardClientError] | None = None
 
 
 def is_retried(status: int) -> bool:
@@ -87,6 +91,8 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url
         self.failure: str | None = None
+        self.lasting: type[RewardClientError] | None = None
+        self.answered = False
         self.failed_at_s = 0.0
         self.rests_until_s = 0.0
         self.tried_until_s = 0.0
@@ -95,17 +101,18 @@ class Server:
     def free_at_s(self) -> float:
         return max(self.rests_until_s, self.tried_until_s)
 
-    def failed(self, why: str, now_s: float, rest_s: float) -> None:
+    def failed(self, failure: Failure, now_s: float, rest_s: float) -> None:
         """Note a failure; the server then rests for `rest_s`."""
-        self.failure = why
+        self.failure, self.lasting = failure.why, failure.lasting
         self.failed_at_s = now_s
         self.rests_until_s = max(self.rests_until_s, now_s + rest_s)
         self.tried_until_s = 0.0
 
     def succeeded(self, sent_at_s: float) -> None:
         """Note an answer; one to a request sent before the last failure proves no recovery."""
+        self.answered = True
         if sent_at_s >= self.failed_at_s:
-            self.failure = None
+            self.failure = self.lasting = None
             self.rests_until_s = self.tried_until_s = 0.0
 
 

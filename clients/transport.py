@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +20,12 @@ from typing import NamedTuple
 import httpx2
 
 from touchstone_rewards.clients import protocol
-from touchstone_rewards.clients.errors import ClientClosed, MalformedAnswer
+from touchstone_rewards.clients.errors import (
+    ClientClosed,
+    MalformedAnswer,
+    UnknownHost,
+    UntrustedCertificate,
+)
 from touchstone_rewards.clients.retry import (
     Failure,
     RetryPolicy,
@@ -32,8 +37,8 @@ from touchstone_rewards.clients.retry import (
 logger = logging.getLogger(__name__)
 
 CLOSED = "the client was closed while it waited for an answer"
-# What passes sooner is not worth a line.
-TELL_AFTER_S, TELL_EVERY_S = 1.0, 10.0
+# How often a caller that waits for a server is told so.
+SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,7 @@ class Transport:
         self.retry = options.retry
         self._servers = [Server(url) for url in options.urls]
         self._closed = False
-        self._told_at_s = -math.inf
-        self._failing_since_s: float | None = None
+        self._said_at_s = time.monotonic()
         # Unpacked, an answer could be a thousand times the size at which it is stopped.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if options.api_key:
@@ -91,7 +95,7 @@ class Transport:
             timeout=httpx2.Timeout(None, connect=options.connect_timeout_s),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
             trust_env=False,
-            verify=ssl.create_default_context(cafile=options.ca_file) if options.ca_file else True,
+            verify=trusting(options.ca_file) if options.ca_file else True,
         )
 
     async def answer(self, exchange: Exchange, gives_up_at_s: float) -> Answer | None:
@@ -100,6 +104,7 @@ class Transport:
         Raises:
             ClientClosed: the transport was closed meanwhile.
             MalformedAnswer: the answer is larger than the client takes.
+            UnknownHost, UntrustedCertificate: no server can be reached, and waiting mends nothing.
         """
         refused = 0
         with suppress(TimeoutError):
@@ -124,27 +129,30 @@ class Transport:
         outcome = await self._send(exchange, server.url, time_left_s)
         if isinstance(outcome, Answer):
             server.succeeded(sent_at_s)
-            self._failing_since_s = None
             return outcome
         failed_at_s = time.monotonic()
         rest_s = min(outcome.rest_s, self._options.timeout_s)
         if len(self._servers) > 1:  # one that is slow to fail must not hold some call all the time
             rest_s = max(rest_s, failed_at_s - sent_at_s)
-        server.failed(outcome.why, failed_at_s, rest_s + self.retry.delay_s(attempt))
-        self._tell(server.url, outcome.why, attempt, gives_up_at_s - failed_at_s)
+        server.failed(outcome, failed_at_s, rest_s + self.retry.delay_s(attempt))
+        self._give_up_for_good()
+        self._say_what_is_waited_for(failed_at_s, gives_up_at_s)
         return outcome
 
-    def _tell(self, url: str, why: str, attempt: int, left_s: float) -> None:
-        """Log a failure that is going to be tried again, one in a while for all calls."""
-        now_s = time.monotonic()
-        self._failing_since_s = self._failing_since_s or now_s
-        if (
-            now_s >= self._failing_since_s + TELL_AFTER_S
-            and now_s >= self._told_at_s + TELL_EVERY_S
-        ):
-            self._told_at_s = now_s
+    def _give_up_for_good(self) -> None:
+        """Raise if every server's last failure is one that no retry mends. A server that has
+        answered before may be renamed or restarted for a while: that is an outage."""
+        kinds = [server.lasting for server in self._servers]
+        if all(kinds) and not any(server.answered for server in self._servers):
+            kind = next(kind for kind in kinds if kind is not None)
+            raise kind(self.failures())
+
+    def _say_what_is_waited_for(self, now_s: float, gives_up_at_s: float) -> None:
+        if now_s - self._said_at_s >= SAY_EVERY_S:
+            self._said_at_s = now_s
+            left_s = max(0.0, gives_up_at_s - now_s)
             logger.warning(
-                "%s: %s; try %d failed, going on for up to %.0f s", url, why, attempt + 1, left_s
+                "waiting for a reward server, %.0f s are left: %s", left_s, self.failures()
             )
 
     async def _rested_server(self) -> Server:
@@ -172,7 +180,7 @@ class Transport:
                 raise ClientClosed(CLOSED) from error
             if isinstance(error, RuntimeError):
                 raise
-            return Failure(f"{type(error).__name__} {error}".strip())
+            return _failure_of(error, self._options.ca_file)
         if not is_retried(answer.status):
             return answer
         return protocol.failure(
@@ -210,6 +218,43 @@ class Transport:
     async def aclose(self) -> None:
         self._closed = True
         await self._http.aclose()
+
+
+def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+    """Return a context that trusts the certificates in this file.
+
+    Raises:
+        UntrustedCertificate: it cannot be read; the message names its path.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise UntrustedCertificate(
+            f"ca_file (or REWARD_CA_FILE): cannot read certificates from {os.fspath(ca_file)}: "
+            f"{error.strerror or error}"
+        ) from error
+
+
+def _failure_of(error: BaseException, ca_file: str | os.PathLike[str] | None) -> Failure:
+    """Say why a request failed, and whether that lasts."""
+    why = f"{type(error).__name__} {error}".strip()
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            trusted = (
+                f"{os.fspath(ca_file)}, which ca_file names" if ca_file else "the system's CAs"
+            )
+            return Failure(
+                f"its certificate is refused: {cause.verify_message} (trusted are {trusted})",
+                lasting=UntrustedCertificate,
+            )
+        if isinstance(cause, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(cause):
+            said = "it does not speak TLS: is the URL to begin with http://?"
+            return Failure(said, lasting=UntrustedCertificate)
+        if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+            return Failure(f"its name cannot be resolved: {cause}", lasting=UnknownHost)
+        cause = cause.__cause__ or cause.__context__
+    return Failure(why)
 
 
 def body_of(answer: Answer) -> bytes:

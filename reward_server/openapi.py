@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from touchstone_rewards import __version__
-from touchstone_rewards.reward_server.compat.format import Format
-from touchstone_rewards.reward_server.compat.formats import FORMATS
+from touchstone_rewards.reward_server.compat.format import FixedAnswer, Format
+from touchstone_rewards.reward_server.compat.formats import FIXED_ANSWERS, FORMATS
 from touchstone_rewards.reward_server.errors import (
     Forbidden,
     InternalError,
@@ -105,6 +105,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
             "/models/unload": {"post": _change("unload_model", "Give a model's memory back")},
             "/metrics": {"get": _guarded(_get("Prometheus metrics", None))},
             **{each.route: {"post": _compat(each)} for each in FORMATS},
+            **{each.path: {each.method.lower(): _fixed(each)} for each in FIXED_ANSWERS},
         },
         "components": {
             "schemas": components,
@@ -136,6 +137,16 @@ def _compat(spoken: Format[Any]) -> dict[str, Any]:
         "schema": {"type": "string"},
     }
     return {"summary": spoken.summary, "parameters": [profile], **operation}
+
+
+def _fixed(about: FixedAnswer) -> dict[str, Any]:
+    content = {"application/json": {"schema": {}, "example": about.answer}}
+    answers = {"200": {"description": "Always the same", "content": content}}
+    return {
+        "summary": about.summary,
+        "operationId": about.path.removeprefix("/").replace("/", "_"),
+        **_guarded({"responses": answers}),
+    }
 
 
 def _embed() -> dict[str, Any]:

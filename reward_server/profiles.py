@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
+from touchstone_rewards.reward_server.schemas import ProfileInfo, Sample, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
@@ -134,6 +134,8 @@ class Profile:
             scorers=list(self.scorers),
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
+            reads=_fields(self.scorers.values()),
+            needs=_fields(self.scorers[key] for key in self.counting),
         )
 
     def _only_score(self) -> str | None:
@@ -276,6 +278,12 @@ def _complaint(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key"
     return f"{place or 'the whole'}: {problem['msg']} (got {str(problem['input'])[:80]!r})"
+
+
+def _fields(scorers: Iterable[Scorer]) -> list[str]:
+    """The fields of a sample that any of these scorers reads, in the order of the wire."""
+    read = {name for scorer in scorers for name in scorer.reads}
+    return [name for name in Sample.__struct_fields__ if name in read]
 
 
 def _fingerprint(

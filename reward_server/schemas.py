@@ -31,16 +31,84 @@ class Message(Struct, gc=False):
     content: str | list[Any] | None = None
 
 
+def text_of_turn(content: str | list[Any] | None) -> str:
+    """Return a turn's text, also where it comes in parts; a part without a text has none."""
+    if not isinstance(content, list):
+        return content or ""
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+# What a ground truth is meant to be. Datasets have others too: a sample with one of those is not
+# scored, and no other sample pays for it, so the type lets every JSON value in.
+TruthOnTheWire = Annotated[
+    Any,
+    Meta(
+        description='An answer, several acceptable ones, or {"target": …} around them.',
+        extra_json_schema={
+            "anyOf": [
+                {"type": "string"},
+                {"type": "number"},
+                {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "number"}]}},
+                {"type": "object"},
+                {"type": "null"},
+            ]
+        },
+    ),
+]
+# The only key of a dict whose meaning is plain; the first is verl's.
+TRUTH_KEYS = frozenset({"target", "ground_truth", "answer", "value"})
+
+
 class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One thing to score. What has no field of its own travels in `metadata`."""
 
     id: str
     response: str
     prompt: str | list[Message] | None = None
-    ground_truth: str | Number | list[str | Number] | None = None
+    ground_truth: TruthOnTheWire = None
     group_id: str | None = None
     signals: dict[str, Number | list[Number] | None] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
+    """Return a ground truth as scorers read it.
+
+    Example:
+        >>> plain_ground_truth({"target": ["46"]})
+        ['46']
+
+    Raises:
+        ValueError: it is neither a text nor a number, nor a list or a dict around those.
+    """
+    if isinstance(value, dict) and len(value) == 1 and not TRUTH_KEYS.isdisjoint(value):
+        value = next(iter(value.values()))
+    answers: Any = value  # of which the checks below say what it is
+    if answers is None or _is_answer(answers):
+        return answers
+    if isinstance(answers, list) and all(map(_is_answer, answers)):
+        return answers
+    if isinstance(value, dict) and isinstance(why := value.get("unreadable"), str):
+        got = why  # a client's words about what JSON has no form for
+    elif isinstance(value, dict):
+        got = f"an object with {', '.join(map(str, list(value)[:5])) or 'no key'}"
+    else:
+        got = "a list with others in it" if isinstance(value, list) else type(value).__name__
+    raise ValueError(f"a ground truth is a text, a number or a list of those, not {got}")
+
+
+def is_readable(truth: Any) -> bool:
+    """Tell whether scorers can read a ground truth, once it is plain."""
+    try:
+        plain_ground_truth(truth)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 class ScoreRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -112,7 +180,8 @@ class ShadowInfo(Struct):
 
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
-    where there is no bound."""
+    where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
+    those that the scorers look at on which the reward depends."""
 
     name: str
     description: str
@@ -120,6 +189,8 @@ class ProfileInfo(Struct):
     ranges: dict[str, tuple[float | None, float | None]]
     fingerprint: str
     shadow: ShadowInfo | None = None
+    reads: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
 
 
 class ProfileList(Struct):

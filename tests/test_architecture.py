@@ -17,7 +17,7 @@ NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own room and of the rooms before it.
 LAYERS = [
-    ["schemas", "errors", "structure", "limits", "received", "live_server"],
+    ["schemas", "errors", "structure", "limits", "received", "live_server", "texts"],
     ["models"],
     ["scorers"],
     ["profiles", "settings", "caller", "container"],
@@ -32,6 +32,8 @@ LAYERS = [
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# What the clients may import of the server: the wire, and how a text is split.
+CLIENTS_ALLOW = {f"{NAME}.reward_server.schemas", f"{NAME}.reward_server.texts"}
 # Which other packages a module of the trainer may import; all others import the trainer alone.
 TRAINER_ALLOWS = {
     f"{NAME}.trainer.rewards": "clients",
@@ -87,7 +89,7 @@ def test_imports_go_one_way(module: str, path: Path) -> None:
             assert package == "reward_server", f"{module} imports {imported}"
             assert layer(imported) <= layer(module), f"{module} imports {imported}"
         elif module.startswith(f"{NAME}.clients"):
-            allowed = package == "clients" or imported == "touchstone_rewards.reward_server.schemas"
+            allowed = package == "clients" or imported in CLIENTS_ALLOW
             assert allowed, f"{module} imports {imported}"
         else:
             allowed = package in ("trainer", TRAINER_ALLOWS.get(module))

@@ -1,14 +1,13 @@
 """Rewards for TRL from a reward server: scored, kept, watched.
 
-In: what TRL hands a reward function. Out: one reward a completion, None where there is none. Every
-scored sample of training goes to the `SampleWriter`; a run whose rewards keep failing is stopped.
-This file and `evaluation/` are the only ones that use the clients. The client does the retries.
+In: what TRL hands a reward function. Out: one reward a completion, None where there is none. The
+reward function is the clients' own; here every scored sample of training goes to the
+`SampleWriter`. This file and `evaluation/` are the only ones that use the clients.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from touchstone_rewards.clients import (
     InvalidSample,
     MalformedAnswer,
+    PreflightFailed,
     RemoteRewardClient,
     RequestRefused,
     RewardClientError,
@@ -28,8 +28,13 @@ from touchstone_rewards.clients import (
     Sample,
     ScoreResult,
     Unauthorized,
+    UnknownHost,
+    UntrustedCertificate,
+    preflight,
 )
-from touchstone_rewards.clients.adapters.trl import TrlOptions, mean_scores, rewards_of, samples_of
+from touchstone_rewards.clients.adapters.missing import Counts
+from touchstone_rewards.clients.adapters.trl import trl_reward
+from touchstone_rewards.clients.adapters.trl_columns import Columns, samples_of
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 
@@ -78,12 +83,14 @@ def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
     """A client for these servers.
 
     Raises:
-        InputError: what was given is no URL.
+        InputError: what was given is no URL, or REWARD_CA_FILE cannot be read.
     """
     try:
         return RemoteRewardClient(url, timeout_s=timeout_s)
     except ValueError as error:
         raise InputError(f"reward_url: {error}") from error
+    except UntrustedCertificate as error:
+        raise InputError(str(error)) from error
 
 
 def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, str]:
@@ -103,6 +110,8 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
             raise InputError(
                 f"the reward server wants a key: set REWARD_API_KEY ({error})"
             ) from error
+        except (UnknownHost, UntrustedCertificate) as error:
+            raise InputError(f"no reward server can be reached: {error}") from error
         except RewardClientError as error:
             raise InputError(f"{client.urls[0]} is no reward server: {error}") from error
     for profile in profiles:
@@ -131,30 +140,43 @@ def score_all(
         raise RunFailed(str(error)) from error
 
 
-def score_texts(
-    client: Any,
-    arguments: RewardArguments,
-    rows: Sequence[dict[str, Any]],
-    texts: Sequence[str],
-) -> list[ScoreResult | None]:
-    """Results, explained, of texts as responses to dataset rows: the way that training's go."""
+def try_rewards(
+    scoring: Any, arguments: RewardArguments, rows: Sequence[dict[str, Any]], prompt_end: str
+) -> str:
+    """Score known-right and known-wrong answers to the rows, the way that training's go; return a
+    line for the reader. `prompt_end`: how the prompts end as the model reads them.
+
+    Raises:
+        RunFailed: no answer got a reward, or right and wrong ones got the same.
+    """
     names = {name for row in rows for name in row if name != "prompt"}
-    columns = {name: [row.get(name) for row in rows] for name in names}
+    given = {name: [row.get(name) for row in rows] for name in names}
     prompts = [row["prompt"] for row in rows]
-    samples = samples_of(prompts, texts, columns, options_of(arguments))
-    return score_all(client, samples, arguments.reward_profile, priority="train", explain=True)
+    samples = samples_of(prompts, [""] * len(rows), given, columns_of(arguments))
+    forms = preflight.forms_for(prompt_end)
+    trials = preflight.trial_samples(samples, forms)
+    results = score_all(scoring, trials, arguments.reward_profile, priority="train", explain=True)
+    try:
+        return preflight.verdict(len(rows), results, arguments.reward_profile, forms)
+    except PreflightFailed as error:
+        raise RunFailed(str(error)) from error
 
 
-def options_of(arguments: RewardArguments) -> TrlOptions:
+def columns_of(arguments: RewardArguments) -> Columns:
     """Which columns hold what."""
-    return {
-        "ground_truth_column": arguments.ground_truth_column,
-        "metadata_columns": arguments.metadata_columns or (),
-    }
+    named = {arguments.ground_truth_column, *(arguments.metadata_columns or ())}
+    return Columns(
+        ground_truth=arguments.ground_truth_column,
+        id="id",
+        signals="signals",
+        metadata=arguments.metadata_columns or (),
+        named=frozenset(named),
+    )
 
 
 class ServerReward:
-    """A reward function for `GRPOTrainer(reward_funcs=...)`; each rank calls its own on its rows.
+    """The clients' reward function for TRL, with what a run of ours does beside it: every sample of
+    training is kept, and all ranks stop together. Each rank calls its own on its rows.
 
     `is_training` tells a training batch from an evaluation batch, whose samples are not kept and
     whose failures stop nothing. `scored_counts` has, for each batch since the last update, how many
@@ -163,21 +185,37 @@ class ServerReward:
 
     def __init__(
         self,
-        client: RemoteRewardClient,
+        client: Any,
         arguments: RewardArguments,
         writer: SampleWriter,
         *,
         num_generations: int,
         is_training: Callable[[], bool],
     ) -> None:
-        self.client = client
-        self.arguments = arguments
         self.writer = writer
         self.num_generations = num_generations
         self.is_training = is_training
         self.scored_counts: list[int] = []
-        self.bad_steps = 0
         self.__name__ = arguments.reward_profile
+        self._state = TrainerState()
+        self._log: Callable[[str, float], None] = _no_log
+        self._shared = False  # do all ranks know whether this batch was scored on each of them?
+        self._reward = trl_reward(
+            client,
+            arguments.reward_profile,
+            "sync",
+            ground_truth_column=arguments.ground_truth_column,
+            metadata_columns=arguments.metadata_columns or (),
+            on_missing="leave_out",
+            max_failed_frac=arguments.max_failed_frac,
+            failed_steps_patience=arguments.failed_steps_patience,
+            preflight=False,
+            checked_before=True,  # before the model was loaded
+            on_samples=self._name,
+            on_results=self._keep,
+            gather=self._gather,
+            priority=lambda: "train" if is_training() else "eval",
+        )
 
     def __call__(
         self,
@@ -188,59 +226,43 @@ class ServerReward:
         log_metric: Callable[[str, float], None],
         **columns: Any,
     ) -> list[float | None]:
-        training = self.is_training()
-        started_s = time.monotonic()
-        with together():
-            samples = self._samples(prompts, completions, columns)
-            results = score_all(
-                self.client,
-                samples,
-                self.arguments.reward_profile,
-                priority="train" if training else "eval",
-            )
-        log_metric("rewards_wait_s", time.monotonic() - started_s)
-        log_scores(results, log_metric)
-        if not training:
-            log_held_out(results, log_metric)
-        else:
-            kept = [
-                kept_sample(sample, result, trainer_state)
-                for sample, result in zip(samples, results, strict=True)
-            ]
-            with together():
-                self.writer.write_batch(trainer_state.global_step + 1, kept)
-            self._watch(results)
-        return rewards_of(results)
+        self._state, self._log, self._shared = trainer_state, log_metric, False
+        try:
+            return self._reward(prompts, completions, log_metric=log_metric, **columns)
+        except Exception as error:  # the rank's boundary: the others must hear of it
+            failed = _stop_of(error)
+            if not self._shared:
+                share(failed)
+            raise failed from error
 
-    def _samples(
-        self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
-    ) -> list[Sample]:
-        samples = samples_of(prompts, completions, columns, options_of(self.arguments))
-        # A group may lie on several ranks: its samples are numbered over all of them.
+    def _name(self, samples: list[Sample]) -> None:
+        """A group may lie on several ranks: its samples are numbered over all of them."""
         first = self.writer.rank * len(samples)
         for place, sample in enumerate(samples, first):
             sample.id = f"{sample.group_id}/{place % self.num_generations}"
-        return samples
 
-    def _watch(self, results: Sequence[ScoreResult | None]) -> None:
-        """Count the failures of all ranks; every rank comes to the same verdict.
+    def _keep(self, samples: list[Sample], results: list[ScoreResult | None]) -> None:
+        self._shared = True
+        share(None)  # every rank has scored, or one of them says why not
+        if not self.is_training():
+            log_held_out(results, self._log)
+            return
+        kept = [
+            kept_sample(sample, result, self._state)
+            for sample, result in zip(samples, results, strict=True)
+        ]
+        with together():
+            self.writer.write_batch(self._state.global_step + 1, kept)
 
-        Raises:
-            RunFailed: too many of them for too many steps.
-        """
-        failures = [failure_of(result) for result in results if _failed(result)]
-        parts = gather_object([(len(results), len(failures), failures[:1])])
-        total, failed = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        self.scored_counts.append(total - failed)
-        bad = failed > self.arguments.max_failed_frac * total
-        self.bad_steps = self.bad_steps + 1 if bad else 0
-        if self.bad_steps >= self.arguments.failed_steps_patience:
-            example = next(reason for part in parts for reason in part[2])
-            raise RunFailed(
-                f"more than {self.arguments.max_failed_frac:.0%} of the rewards failed in "
-                f"{self.bad_steps} steps in a row (last {failed} of {total}: {example}). Mend the "
-                "reward server, then go on with --resume_from_checkpoint true"
-            )
+    def _gather(self, counts: Counts) -> list[Counts]:
+        """The failures of all ranks: every rank comes to the same verdict."""
+        parts = gather_object([counts])
+        self.scored_counts.append(sum(total - failed for total, failed, _ in parts))
+        return parts
+
+
+def _no_log(_: str, __: float) -> None:
+    pass
 
 
 @contextmanager
@@ -257,9 +279,29 @@ def together() -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001  the rank's boundary: the others must hear of it
         own = error
-    said = [each for each in gather_object([own and f"{_kind(own)}{own}"]) if each]
+    share(own)
+
+
+def share(error: Exception | None) -> None:
+    """Tell the other ranks how this one fared; each rank calls it equally often.
+
+    Raises:
+        RunFailed: what one of them said.
+    """
+    said = [each for each in gather_object([error and f"{_kind(error)}{error}"]) if each]
     if said:
-        raise RunFailed(said[0]) from own
+        raise RunFailed(said[0]) from error
+
+
+def _stop_of(error: Exception) -> Exception:
+    """The error that ends the run, in the run's words."""
+    if isinstance(error, RequestRefused):
+        return RunFailed(f"the reward server refuses: {error}")
+    if isinstance(error, RewardClientError) and not isinstance(error, InvalidSample):
+        return RunFailed(
+            f"{error}. Mend the reward server, then go on with --resume_from_checkpoint true"
+        )
+    return error
 
 
 def _kind(error: Exception) -> str:
@@ -290,15 +332,6 @@ class HoldWithoutRewards(TrainerCallback):
             self.reward.scored_counts.clear()
         if self.hold:
             kwargs["optimizer"].zero_grad(set_to_none=True)
-
-
-def log_scores(
-    results: Sequence[ScoreResult | None], log_metric: Callable[[str, float], None]
-) -> None:
-    """The share of failed rewards and the mean of every score, as TRL metrics."""
-    log_metric("rewards_failed_frac", rewards_of(results).count(None) / max(1, len(results)))
-    for name, mean in mean_scores(results).items():
-        log_metric(f"scores/{name}", mean)
 
 
 def log_held_out(
@@ -345,13 +378,3 @@ def error_of(result: ScoreResult | None) -> dict[str, Any] | None:
         message = "no answer in time, or none that could be understood"
         return {"code": "unavailable", "message": message, "retryable": True}
     return None if result.error is None else msgspec.to_builtins(result.error)
-
-
-def failure_of(result: ScoreResult | None) -> str:
-    """Why a sample has no reward, in words."""
-    error = error_of(result) or {"code": "no_reward", "message": "the profile gave none"}
-    return f"{error['code']}: {error['message']}"
-
-
-def _failed(result: ScoreResult | None) -> bool:
-    return result is None or result.reward is None

@@ -1,14 +1,20 @@
 """ms-swift's reward class, for a plugin file of your own:
 
     from swift.rewards import orms
-    from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
-    orms["touchstone"] = RemoteReward
+    from touchstone_rewards.clients.adapters.ms_swift import AsyncRemoteReward
+    orms["touchstone"] = AsyncRemoteReward
 
 and `--external_plugins plugin.py --reward_funcs touchstone`. For another profile, register a
-subclass with `profile = "…"`. ms-swift sums rewards with `nansum`, so that a None would become a
-reward of 0: a sample without a reward raises, unless the class has a `null_reward`.
+subclass with `profile = "…"`. ms-swift gathers asynchronous reward classes; `RemoteReward` is the
+same one for versions that do not.
 
-Source: ms-swift 3602360, swift/rewards/orm.py and swift/rlhf_trainers/grpo_trainer.py.
+The prompt is the column `messages` without the answer. `signals` and `group_id` are columns of that
+name, metadata is what other columns there are; what the profile does not read is not sent.
+
+ms-swift sums rewards with `nansum`, so that a None would become a reward of 0: a sample without a
+reward raises, unless the class has a `null_reward`.
+
+Source: ms-swift 4.6.0 and 3602360, swift/rewards/orm.py and swift/rl_core/grpo_algorithm.py.
 """
 
 from __future__ import annotations
@@ -16,8 +22,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.clients.adapters.numbers import Numbers, rewards_of, rewards_of_async
+from touchstone_rewards.clients.adapters.rows import from_row
+from touchstone_rewards.clients.errors import MissingColumn
 from touchstone_rewards.reward_server.schemas import Sample
+
+# What ms-swift hands a reward class beside the dataset's columns.
+OF_MS_SWIFT = {"trainer_state", "completions", "response_token_ids", "add_eos"}
 
 
 class RemoteReward:
@@ -27,20 +38,60 @@ class RemoteReward:
     url: str | None = None
     null_reward: float | None = None
     ground_truth_column = "solution"
+    prompt_column: str | None = None
 
     def __init__(self, args: Any = None, **_: Any) -> None:
         self.args = args
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
-        """One reward a completion.
+        """Return one reward a completion.
 
         Raises:
             NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
+            MissingColumn: another ground truth column was chosen, and it is not there.
         """
-        truths = columns.get(self.ground_truth_column) or [None] * len(completions)
-        samples = [
-            Sample(id=str(i), response=completion, ground_truth=truth)
-            for i, (completion, truth) in enumerate(zip(completions, truths, strict=True))
+        samples = self.samples(completions, columns)
+        return _rewards(rewards_of(samples, self.profile, self.url, self.null_reward))
+
+    def samples(self, completions: Sequence[str], columns: dict[str, Any]) -> list[Sample]:
+        """Return the samples of one call."""
+        name = self.ground_truth_column
+        if name not in columns and name != RemoteReward.ground_truth_column:
+            there = ", ".join(sorted({*columns} - OF_MS_SWIFT))
+            raise MissingColumn(f"there is no column {name!r}; there are {there}")
+        count = len(completions)
+        rows = {
+            key: values
+            for key, values in columns.items()
+            if key not in OF_MS_SWIFT and _is_column(values, count)
+        }
+        truths = rows.pop(name, [None] * count)
+        return [
+            from_row(
+                str(i),
+                completions[i],
+                truths[i],
+                {key: values[i] for key, values in rows.items()},
+                prompt_key=self.prompt_column,
+            )
+            for i in range(count)
         ]
-        found = rewards_of(samples, self.profile, self.url, self.null_reward)
-        return [reward for reward, _ in found]
+
+
+class AsyncRemoteReward(RemoteReward):
+    """The same, awaited: ms-swift runs it beside its other asynchronous rewards."""
+
+    async def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, completions: Sequence[str], **columns: Any
+    ) -> list[float]:
+        samples = self.samples(completions, columns)
+        found = await rewards_of_async(samples, self.profile, self.url, self.null_reward)
+        return _rewards(found)
+
+
+def _is_column(values: Any, count: int) -> bool:
+    return hasattr(values, "__getitem__") and hasattr(values, "__len__") and len(values) == count
+
+
+def _rewards(found: list[Numbers]) -> list[float]:
+    return [reward for reward, _ in found]

@@ -1,42 +1,133 @@
-"""Results as the flat dicts of numbers that trainers without a None want. Pure but for the cache.
+"""Results as the flat dicts of numbers that trainers without a None want.
 
-In: a client's results. Out: one dict of floats a sample, the same keys for every sample. A sample
-without a reward raises, unless the caller chose a number for it.
+In: samples with all that a trainer has. Out: the reward and the scores of each, the same keys for
+every sample. The server is asked once what the profile reads; that is sent, and nothing else. A
+sample without a reward raises, unless the caller chose a number for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
-from touchstone_rewards.clients.client import RemoteRewardClient
-from touchstone_rewards.clients.errors import RewardClientError
+from touchstone_rewards.clients.adapters.missing import why_missing
+from touchstone_rewards.clients.adapters.plain import plain_sample
+from touchstone_rewards.clients.client import AsyncRemoteRewardClient, RemoteRewardClient
+from touchstone_rewards.clients.errors import NoReward, UnknownProfile
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import ProfileInfo, Sample
+
+Numbers = tuple[float, dict[str, float]]
+
+# What a server that does not say what its profiles read is sent.
+USUAL = ("response", "ground_truth", "prompt")
+# So many first samples without any reward are no accident: with `null_reward`, a misspelt column
+# would otherwise be a run on that number alone.
+FIRST_SAMPLES = 64
 
 
-class NoReward(RewardClientError):
-    """A sample could not be scored, and no `null_reward` was chosen to stand for that."""
+class _Profile:
+    """What is known of a profile, and how its first samples fared."""
+
+    def __init__(self, info: ProfileInfo) -> None:
+        self.info = info
+        self.unscored = 0
+        self.any_reward = False
+
+    def look(self, results: Sequence[ScoreResult]) -> None:
+        """Raise NoReward if not one of the first samples has a reward."""
+        if self.any_reward:
+            return
+        self.any_reward = any(result.reward is not None for result in results)
+        self.unscored += len(results)
+        if not self.any_reward and self.unscored >= FIRST_SAMPLES:
+            raise NoReward(
+                f"not one of the first {self.unscored} samples got a reward from "
+                f"{self.info.name!r}: {why_missing(results)}"
+            )
+
+
+_known: dict[tuple[str | None, str], _Profile] = {}
+
+
+@cache
+def async_client_of(url: str | None) -> AsyncRemoteRewardClient:
+    """Return the one asyncio client of this process and URL: calls that wait at the same time share
+    requests, in each event loop."""
+    return AsyncRemoteRewardClient(url)
 
 
 @cache
 def client_of(url: str | None) -> RemoteRewardClient:
-    """One client a process and URL: calls that wait at the same time share requests."""
+    """Return the one client for ordinary code of this process and URL."""
     return RemoteRewardClient(url)
 
 
 def rewards_of(
-    samples: Sequence[Sample], profile: str, url: str | None, null_reward: float | None
-) -> list[tuple[float, dict[str, float]]]:
-    """The reward and the scores of each sample. A score that is missing is NaN, and so is every
-    score of a sample without a reward; `no_reward` beside them is 1 for it, else 0.
+    samples: Sequence[Sample],
+    profile: str,
+    url: str | None,
+    null_reward: float | None,
+    own_keys: Iterable[str] = (),
+) -> list[Numbers]:
+    """Return the reward and the scores of each sample. A score that is missing is NaN, and so is
+    every score of a sample without a reward; `no_reward` beside them is 1 for it, else 0.
+
+    `own_keys`: what the trainer calls its own numbers, which no scorer may be called.
 
     Raises:
-        NoReward: a sample has none and `null_reward` is None.
+        NoReward: a sample has none and `null_reward` is None; or none of the first samples has one.
+        ValueError: a scorer is called like a number of the trainer.
         RewardClientError: no answer came, as `RemoteRewardClient.score` says.
     """
-    results = client_of(url).score(samples, profile)
+    client = client_of(url)
+    if (url, profile) not in _known:
+        _know(url, profile, client.profiles(), own_keys)
+    results = client.score(_sent(samples, url, profile), profile)
+    _known[url, profile].look(results)
+    return _numbers(results, null_reward)
+
+
+async def rewards_of_async(
+    samples: Sequence[Sample],
+    profile: str,
+    url: str | None,
+    null_reward: float | None,
+    own_keys: Iterable[str] = (),
+) -> list[Numbers]:
+    """As `rewards_of`, for trainers that await."""
+    client = async_client_of(url)
+    if (url, profile) not in _known:
+        _know(url, profile, await client.profiles(), own_keys)
+    results = await client.score(_sent(samples, url, profile), profile)
+    _known[url, profile].look(results)
+    return _numbers(results, null_reward)
+
+
+def _know(
+    url: str | None, profile: str, profiles: Sequence[ProfileInfo], own_keys: Iterable[str]
+) -> None:
+    by_name = {info.name: info for info in profiles}
+    if profile not in by_name:
+        raise UnknownProfile(
+            f"no profile {profile!r} on the server; it has {', '.join(by_name)}", status=404
+        )
+    taken = {*own_keys, "no_reward"} & {*by_name[profile].scorers}
+    if taken:
+        raise ValueError(
+            f"profile {profile!r} has a scorer called {sorted(taken)[0]!r}, which is a number of "
+            "the trainer's own: give the scorer another key in the profile"
+        )
+    _known[url, profile] = _Profile(by_name[profile])
+
+
+def _sent(samples: Sequence[Sample], url: str | None, profile: str) -> list[Sample]:
+    reads = _known[url, profile].info.reads or USUAL
+    return [plain_sample(sample, reads) for sample in samples]
+
+
+def _numbers(results: Sequence[ScoreResult], null_reward: float | None) -> list[Numbers]:
     return [(_reward(result, null_reward), _scores(result)) for result in results]
 
 

@@ -15,29 +15,41 @@ Source: OpenRLHF 3c3be62, openrlhf/utils/agent.py, `SingleTurnAgentExecutor`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.clients.adapters.numbers import NoReward, rewards_of
+from touchstone_rewards.clients.adapters.trl_columns import prompt_id
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.texts import after_prompt
 
 
 def reward_function(
     profile: str = "math", *, url: str | None = None, null_reward: float | None = None
 ) -> Callable[..., dict[str, Any]]:
-    """The function that OpenRLHF looks for under the name `reward_func`. It gives rewards, scores
-    clipped to 0…1 for dynamic filtering, and the scorers' numbers; it raises ValueError if a query
-    does not hold its prompt, and what `adapters.numbers.rewards_of` raises."""
+    """Return the function that OpenRLHF looks for under the name `reward_func`. It gives rewards,
+    scores clipped to 0…1 for dynamic filtering, and the scorers' numbers. A query that does not
+    hold its prompt has no reward; it raises what `adapters.numbers.rewards_of` raises."""
 
     def reward_func(
         queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any], **_: Any
     ) -> dict[str, Any]:
-        samples = [
-            Sample(id=str(i), response=_response(query, prompt), prompt=prompt, ground_truth=label)
-            for i, (query, prompt, label) in enumerate(zip(queries, prompts, labels, strict=True))
-        ]
-        found = rewards_of(samples, profile, url, null_reward)
-        names = found[0][1] if found else {}
+        rows = zip(queries, prompts, labels, strict=True)
+        samples = [_sample(i, *row) for i, row in enumerate(rows)]
+        whole = [sample for sample in samples if sample is not None]
+        if len(whole) < len(samples) and null_reward is None:
+            place = samples.index(None)
+            raise NoReward(
+                f"query {place} does not hold its prompt, so its response is not known; set "
+                "null_reward to have a number stand for that"
+            )
+        scored = rewards_of(whole, profile, url, null_reward)
+        names = scored[0][1] if scored else {"no_reward": 1.0}
+        rest, none = iter(scored), (null_reward or 0.0, dict.fromkeys(names, math.nan))
+        none[1]["no_reward"] = 1.0
+        found = [none if sample is None else next(rest) for sample in samples]
+        names = names if found else {}
         return {
             "rewards": [reward for reward, _ in found],
             "scores": [min(max(reward, 0.0), 1.0) for reward, _ in found],
@@ -50,8 +62,15 @@ def reward_function(
 reward_func = reward_function()
 
 
-def _response(query: str, prompt: str) -> str:
-    _, found, response = query.partition(prompt) if prompt else ("", "all", query)
-    if not found:
-        raise ValueError("the query does not hold its prompt; was the prompt truncated?")
-    return response
+def _sample(place: int, query: str, prompt: str, label: Any) -> Sample | None:
+    """The sample, or None if the query does not hold its prompt."""
+    response = after_prompt(query, prompt)
+    if response is None:
+        return None
+    return Sample(
+        id=str(place),
+        response=response,
+        prompt=prompt,
+        ground_truth=label,
+        group_id=prompt_id(prompt),
+    )

@@ -1,138 +1,347 @@
-"""TRL's reward functions, made of a client's `score`.
+"""TRL's reward function, made of a client. Our own trainer uses the same one.
 
-In: what TRL passes (prompts, completions, dataset columns). Out: one reward a completion, None
-where there is none: TRL leaves such a row out. It decides nothing about scores, and does not stop
-training for a server that is down.
+In: what TRL passes (prompts, completions, dataset columns). Out: one reward a completion. What
+becomes of a missing reward depends on TRL's version, because only TRL 1.6 and newer leaves it out:
+see `missing.py`. A training that could only go wrong is stopped: see `TrlOptions`.
 
-Source: `GRPOTrainer._calculate_rewards` in trl 1.16, trl/trainer/grpo_trainer.py.
+Source: `GRPOTrainer._calculate_rewards` and `_generate_and_score_completions` in
+trl/trainer/grpo_trainer.py of trl 0.24.0, 1.5.1, 1.6.0 and 1.16.0.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import difflib
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypedDict, Unpack
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 
-from touchstone_rewards.clients.errors import RewardServerUnavailable
+from touchstone_rewards.clients import preflight
+from touchstone_rewards.clients.adapters import missing
+from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
+from touchstone_rewards.clients.adapters.trl_columns import (
+    Columns,
+    Text,
+    check_columns,
+    samples_of,
+)
+from touchstone_rewards.clients.errors import (
+    MalformedAnswer,
+    RewardServerUnavailable,
+    UnknownProfile,
+)
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.reward_server.schemas import Message, Priority, Sample
+from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample, is_readable
 
 logger = logging.getLogger(__name__)
 
-Text = str | Sequence[dict[str, Any]]
 OnResults = Callable[[list[Sample], list[ScoreResult | None]], None]
+Log = Callable[[str, float], None]
 
 
-class Score(Protocol):
+class AsyncScoring(Protocol):
     """The part of `AsyncRemoteRewardClient` that is used here."""
 
-    def __call__(
+    def score(
         self, samples: list[Sample], profile: str, *, priority: Priority, explain: bool
     ) -> Awaitable[list[ScoreResult]]: ...
 
+    def profiles(self) -> Awaitable[list[ProfileInfo]]: ...
+
+
+class Scoring(Protocol):
+    """The part of `RemoteRewardClient` that is used here."""
+
+    def score(
+        self, samples: list[Sample], profile: str, *, priority: Priority, explain: bool
+    ) -> list[ScoreResult]: ...
+
+    def profiles(self) -> list[ProfileInfo]: ...
+
 
 class TrlReward(Protocol):
-    """What TRL calls: a coroutine function whose name it logs."""
+    """What TRL calls, and whose name it logs; it awaits what comes if that is to be awaited."""
 
     __name__: str
 
     def __call__(
         self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
-    ) -> Awaitable[list[float | None]]: ...
+    ) -> Any: ...
 
 
 class TrlOptions(TypedDict, total=False):
     """What can be chosen for a TRL reward function."""
 
-    ground_truth_column: str
-    """The dataset column with the reference answers; "ground_truth" if not given."""
+    ground_truth_column: str | None
+    """The dataset column with the reference answers; "ground_truth" if not given, None for none."""
     id_column: str
     """The column with the rows' ids; "id" if not given. Without one, the prompt's hash."""
     signals_column: str
     """The column with the rows' signals; "signals" if not given."""
-    metadata_columns: Sequence[str]
+    metadata_columns: Sequence[str] | None
     """Columns that travel as the samples' metadata; none if not given."""
+    on_missing: OnMissing | None
+    """What TRL gets for a missing reward: None ("leave_out", from TRL 1.6 on, where it is the
+    default), an exception ("raise", the default before), or its group's mean ("group_mean")."""
+    max_failed_frac: float
+    """The share of a batch's rewards that may fail before the batch is a bad one; 0.25."""
+    failed_steps_patience: int
+    """Bad batches in a row after which the training is stopped; 3."""
+    preflight: bool
+    """Score known-right and known-wrong answers to the first rows first, and raise if they get the
+    same reward; True."""
+    checked_before: bool
+    """Server, profile and columns were checked before: a failure of the first batch is an outage
+    like any later one; False."""
     on_results: OnResults
     """Called with every sample and its result, None for those that got no answer."""
-    priority: Priority
+    on_samples: Callable[[list[Sample]], None]
+    """Called with the samples before they are sent; it may change their ids."""
+    gather: Callable[[Counts], Sequence[Counts]]
+    """Gives the failures of all ranks for those of one: all ranks then stop together."""
+    priority: Priority | Callable[[], Priority]
+    """"train" if not given. Batches with "eval" stop no training."""
     explain: bool
 
 
-def trl_reward(score: Score, profile: str, **options: Unpack[TrlOptions]) -> TrlReward:
-    """A reward function for `GRPOTrainer(reward_funcs=...)` and its like.
+@dataclass(frozen=True)
+class Chosen:
+    """`TrlOptions` with their defaults."""
 
-    A server that is down beyond the client's deadline gives rewards of None and a warning. What no
-    retry can mend (a wrong key, an unknown profile, a body that does not fit) is raised.
+    ground_truth_column: str | None = "ground_truth"
+    id_column: str = "id"
+    signals_column: str = "signals"
+    metadata_columns: Sequence[str] | None = None
+    on_missing: OnMissing | None = None
+    max_failed_frac: float = 0.25
+    failed_steps_patience: int = 3
+    preflight: bool = True
+    checked_before: bool = False
+    on_results: OnResults | None = None
+    on_samples: Callable[[list[Sample]], None] | None = None
+    gather: Callable[[Counts], Sequence[Counts]] | None = None
+    priority: Priority | Callable[[], Priority] = "train"
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.priority, str) and self.priority not in get_args(Priority):
+            raise ValueError(f"priority is {self.priority!r}; say train or eval")
+
+
+def options_of(given: Mapping[str, Any]) -> Chosen:
+    """Return the options with their defaults.
+
+    Raises:
+        TypeError: an option that there is not; the message has the nearest that there is.
+        ValueError: a value that cannot be.
     """
-    on_results = options.get("on_results")
+    known = [field.name for field in fields(Chosen)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+            raise TypeError(f"as_trl_reward has no option {name!r}{meant}")
+    return Chosen(**given)
+
+
+Form = Literal["sync", "async"]
+
+
+def form_of_trl() -> Form:
+    """Return how reward functions are called by the TRL that is installed: a coroutine function
+    from 1.6 on, as by any caller where there is no TRL; an ordinary one before."""
+    return "async" if missing.leaves_out(missing.installed_trl()) else "sync"
+
+
+class Batches:
+    """One reward function's memory: what it was told, what it has checked, what has failed."""
+
+    def __init__(self, profile: str, given: Mapping[str, Any]) -> None:
+        self.profile = profile
+        self.options = options = options_of(given)
+        self.on_missing: OnMissing = missing.chosen(options.on_missing, missing.installed_trl())
+        named = [value for name, value in given.items() if name.endswith("_column")]
+        self.columns = Columns(
+            ground_truth=options.ground_truth_column,
+            id=options.id_column,
+            signals=options.signals_column,
+            metadata=options.metadata_columns,
+            named=frozenset([*named, *(options.metadata_columns or ())]),
+        )
+        self.watch = FailureWatch(
+            profile, options.max_failed_frac, options.failed_steps_patience, options.gather
+        )
+        self.watch.any_reward = options.checked_before
+        self.info: ProfileInfo | None = None
+        self.tried = not options.preflight
+
+    @property
+    def priority(self) -> Priority:
+        """That of the batch at hand."""
+        chosen = self.options.priority
+        return chosen() if callable(chosen) else chosen
+
+    def know(self, profiles: Sequence[ProfileInfo]) -> None:
+        """Note what the server says of the profile.
+
+        Raises:
+            UnknownProfile: it has none of that name.
+        """
+        known = {info.name: info for info in profiles}
+        if self.profile not in known:
+            raise UnknownProfile(
+                f"no profile {self.profile!r} on the server; it has {', '.join(known)}", status=404
+            )
+        self.info = known[self.profile]
+
+    def samples(
+        self, prompts: Sequence[Text], completions: Sequence[Text], given: Mapping[str, Any]
+    ) -> list[Sample]:
+        """Return the batch's samples.
+
+        Raises:
+            MissingColumn: the batch lacks a column.
+        """
+        check_columns(self.columns, given, self.info.needs if self.info else (), self.profile)
+        samples = samples_of(prompts, completions, given, self.columns)
+        if self.options.on_samples is not None:
+            self.options.on_samples(samples)
+        return samples
+
+    def to_try(self, samples: Sequence[Sample], priority: Priority) -> list[Sample]:
+        """Return the rows for the preflight: a few of the first training batch, each once. None
+        when that was done, or for a profile that needs no ground truth."""
+        if self.tried or priority != "train":
+            return []
+        self.tried = True
+        if self.info is not None and "ground_truth" not in self.info.needs:
+            return []
+        rows: dict[str | None, Sample] = {}
+        for each in samples:
+            if each.ground_truth is not None and is_readable(each.ground_truth):
+                rows.setdefault(each.group_id, each)
+        return list(rows.values())[: preflight.ROWS]
+
+    def survived(
+        self, error: RewardServerUnavailable | MalformedAnswer, count: int
+    ) -> list[ScoreResult | None]:
+        """Return what had arrived when the server failed: an outage alone stops no training.
+
+        Raises:
+            RewardServerUnavailable, MalformedAnswer: no reward has come yet, so that this is no
+                outage of a server that works; or a missing reward is to raise.
+        """
+        results = list(error.results) or [None] * count
+        never = not self.watch.any_reward and self.watch.max_failed_frac < 1
+        if self.on_missing == "raise" or (never and not any(results)):
+            raise error
+        logger.warning("some completions got no reward from %s: %s", self.profile, error)
+        return results
+
+    def rewards(
+        self, samples: list[Sample], results: list[ScoreResult | None], priority: Priority
+    ) -> list[float | None]:
+        """Return what TRL gets.
+
+        Raises:
+            NoReward, TooManyFailures: as `missing.py` says.
+        """
+        if self.options.on_results is not None:
+            self.options.on_results(samples, results)
+        if priority == "train":
+            self.watch.look(results)
+        groups = [sample.group_id or sample.id for sample in samples]
+        found = [None if result is None else result.reward for result in results]
+        return missing.filled(found, groups, self.on_missing, missing.why_missing(results))
+
+
+def trl_reward(
+    scoring: AsyncScoring | Scoring, profile: str, form: Form, **given: Unpack[TrlOptions]
+) -> TrlReward:
+    """Return a reward function for `GRPOTrainer(reward_funcs=...)` and its like.
+
+    `form`: a coroutine function over an asyncio client, or an ordinary function over the other one.
+
+    Raises:
+        TypeError, ValueError: an option that there is not, or that this TRL does not allow.
+    """
+    batches = Batches(profile, given)
 
     async def reward(
         prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
     ) -> list[float | None]:
-        samples = samples_of(prompts, completions, columns, options)
-        try:
-            results: list[ScoreResult | None] = list(
-                await score(
-                    samples,
-                    profile,
-                    priority=options.get("priority", "train"),
-                    explain=options.get("explain", False),
-                )
-            )
-        except RewardServerUnavailable as error:
-            logger.warning("no reward for some completions, TRL leaves them out: %s", error)
-            results = list(error.results)
-        if on_results is not None:
-            on_results(samples, results)
-        if "log_metric" in columns:
-            log_scores(results, profile, columns["log_metric"])
-        return rewards_of(results)
+        return await _rewards(_awaited(scoring, form), batches, prompts, completions, columns)
 
-    reward.__name__ = reward.__qualname__ = profile
-    return reward
+    def reward_sync(
+        prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
+    ) -> list[float | None]:
+        return _finished(reward(prompts, completions, **columns))
+
+    found: Any = reward if form == "async" else reward_sync
+    found.__name__ = found.__qualname__ = profile
+    return found
 
 
-def samples_of(
+async def _rewards(
+    scoring: AsyncScoring,
+    batches: Batches,
     prompts: Sequence[Text],
     completions: Sequence[Text],
-    columns: dict[str, Any],
-    options: TrlOptions,
-) -> list[Sample]:
-    """The samples of one call. Their ids are ROW/K, K counting the completions of a row."""
-    count = len(completions)
-    ids = columns.get(options.get("id_column", "id")) or [prompt_id(prompt) for prompt in prompts]
-    truths = columns.get(options.get("ground_truth_column", "ground_truth")) or [None] * count
-    signals = columns.get(options.get("signals_column", "signals")) or [None] * count
-    metadata = {name: columns[name] for name in options.get("metadata_columns", ())}
-    seen: Counter[str] = Counter()
-    samples = []
-    for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        row = str(ids[i])
-        samples.append(
-            Sample(
-                id=f"{row}/{seen[row]}",
-                response=text_of(completion),
-                prompt=prompt if isinstance(prompt, str) else [_message(turn) for turn in prompt],
-                ground_truth=truths[i],
-                group_id=row,
-                signals=signals[i] or {},
-                metadata={name: values[i] for name, values in metadata.items()},
-            )
-        )
-        seen[row] += 1
-    return samples
+    columns: Mapping[str, Any],
+) -> list[float | None]:
+    """One batch, from what TRL passes to what TRL gets."""
+    if batches.info is None and not batches.options.checked_before:
+        batches.know(await scoring.profiles())
+    profile, priority = batches.profile, batches.priority
+    samples = batches.samples(prompts, completions, columns)
+    if rows := batches.to_try(samples, priority):
+        prompt = rows[0].prompt
+        forms = preflight.forms_for(prompt if isinstance(prompt, str) else "")
+        trials = preflight.trial_samples(rows, forms)
+        tried = await scoring.score(trials, profile, priority=priority, explain=True)
+        logger.info(preflight.verdict(len(rows), tried, profile, forms))
+    began_s = time.monotonic()
+    explain = batches.options.explain
+    results: list[ScoreResult | None]
+    try:
+        results = [*await scoring.score(samples, profile, priority=priority, explain=explain)]
+    except (RewardServerUnavailable, MalformedAnswer) as error:
+        results = batches.survived(error, len(samples))
+    if "log_metric" in columns:
+        log_results(results, profile, columns["log_metric"], time.monotonic() - began_s)
+    return batches.rewards(samples, results, priority)
 
 
-def rewards_of(results: Sequence[ScoreResult | None]) -> list[float | None]:
-    """What TRL is given: None where there is no answer, or no reward in it."""
-    return [None if result is None else result.reward for result in results]
+class _Awaited:
+    """An ordinary client whose calls are over when they return, for the code above to await."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        self._scoring = scoring
+
+    async def score(self, *what: Any, **how: Any) -> list[ScoreResult]:
+        return self._scoring.score(*what, **how)
+
+    async def profiles(self) -> list[ProfileInfo]:
+        return self._scoring.profiles()
+
+
+def _awaited(scoring: Any, form: Form) -> AsyncScoring:
+    return scoring if form == "async" else _Awaited(scoring)
+
+
+def _finished(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that waits for nothing, without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("an ordinary client waits by itself")
 
 
 def mean_scores(results: Sequence[ScoreResult | None]) -> dict[str, float]:
-    """Each scorer's mean over the samples that it could score; without those it never could."""
+    """Return each scorer's mean over the samples that it could score; those it never could are
+    left out."""
     columns: dict[str, list[float]] = {}
     for result in results:
         for name, value in (result.scores if result else {}).items():
@@ -141,34 +350,12 @@ def mean_scores(results: Sequence[ScoreResult | None]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in columns.items()}
 
 
-def log_scores(
-    results: Sequence[ScoreResult | None], profile: str, log: Callable[[str, float], None]
+def log_results(
+    results: Sequence[ScoreResult | None], profile: str, log: Log, waited_s: float
 ) -> None:
-    """Log each scorer's mean score, and the share of completions without a reward."""
+    """Log each scorer's mean score, the share of completions without a reward, and the wait."""
     for name, mean in mean_scores(results).items():
-        log(f"{profile}/{name}", mean)
-    if results:
-        log(f"{profile}/no_reward", rewards_of(results).count(None) / len(results))
-
-
-def prompt_id(prompt: Text) -> str:
-    """An id that is the same for the same prompt in every run: 16 hex digits of its SHA-256."""
-    return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def text_of(completion: Text) -> str:
-    """What the policy wrote: a chat's assistant turns, without what tools answered between them."""
-    if isinstance(completion, str):
-        return completion
-    turns = [_message(turn) for turn in completion]
-    return "\n".join(_content(turn.content) for turn in turns if turn.role == "assistant")
-
-
-def _message(turn: dict[str, Any]) -> Message:
-    return Message(role=turn["role"], content=turn.get("content"))
-
-
-def _content(content: str | list[Any] | None) -> str:
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return content or ""
+        log(f"scores/{profile}/{name}", mean)
+    failed = sum(result is None or result.reward is None for result in results)
+    log(f"rewards_failed_frac/{profile}", failed / max(1, len(results)))
+    log(f"rewards_wait_s/{profile}", waited_s)

@@ -7,38 +7,74 @@ A sample without a reward raises, which ends the run, unless `null_reward` is se
     reward.custom_reward_function.name=compute_score
     +reward.custom_reward_function.reward_kwargs.profile=math
 
-Source: verl 1dda039, verl/experimental/reward_loop/reward_manager/naive.py and reward_loop.py.
+verl hands a reward function no prompt. A profile that reads one gets what the row's `extra_info`
+has under `prompt_key`, else under `prompt`, `question` or `messages`. `signals` and `group_id` come
+from there as well, metadata is the rest of it. What the profile does not read is not sent.
+
+`compute_score_async` is the same for reward loops that await: they start no thread a sample.
+
+Source: verl 0.9.1, verl/experimental/reward_loop/reward_manager/naive.py; verl 1dda039.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.clients.adapters.numbers import Numbers, rewards_of, rewards_of_async
+from touchstone_rewards.clients.adapters.rows import from_row
 from touchstone_rewards.reward_server.schemas import Sample
+
+OWN_KEYS = ("score",)
 
 
 def compute_score(
     data_source: str,
     solution_str: str,
     ground_truth: Any,
-    extra_info: dict[str, Any] | None = None,
+    extra_info: Mapping[str, Any] | None = None,
     *,
     profile: str = "math",
     url: str | None = None,
     null_reward: float | None = None,
+    prompt_key: str | None = None,
     **_: Any,
 ) -> dict[str, float]:
-    """Safe to call from many threads: calls that wait at the same time share requests.
+    """Return `score`, each scorer's number and `no_reward`.
 
     Raises:
         NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
     """
-    index = (extra_info or {}).get("index")
-    sample = Sample(
-        id=str(data_source if index is None else f"{data_source}-{index}"),
-        response=solution_str,
-        ground_truth=ground_truth,
-    )
-    [(reward, scores)] = rewards_of([sample], profile, url, null_reward)
+    sample = _sample(data_source, solution_str, ground_truth, extra_info or {}, prompt_key)
+    return _said(rewards_of([sample], profile, url, null_reward, OWN_KEYS))
+
+
+async def compute_score_async(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    profile: str = "math",
+    url: str | None = None,
+    null_reward: float | None = None,
+    prompt_key: str | None = None,
+    **_: Any,
+) -> dict[str, float]:
+    """As `compute_score`, awaited."""
+    sample = _sample(data_source, solution_str, ground_truth, extra_info or {}, prompt_key)
+    return _said(await rewards_of_async([sample], profile, url, null_reward, OWN_KEYS))
+
+
+def _sample(
+    data_source: str, response: str, truth: Any, row: Mapping[str, Any], prompt_key: str | None
+) -> Sample:
+    index = row.get("index")
+    name = str(data_source if index is None else f"{data_source}-{index}")
+    about = {"data_source": data_source, **row}
+    return from_row(name, response, truth, about, group=name, prompt_key=prompt_key)
+
+
+def _said(found: list[Numbers]) -> dict[str, float]:
+    [(reward, scores)] = found
     return {**scores, "score": reward}

@@ -2,10 +2,10 @@
 
 from swift.rewards import orms
 
-from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
+from touchstone_rewards.clients.adapters.ms_swift import AsyncRemoteReward
 
 
-class Touchstone(RemoteReward):
+class Touchstone(AsyncRemoteReward):
     profile = "math"
 
 

@@ -10,7 +10,7 @@ python3 -m verl.trainer.main_ppo \
    actor_rollout_ref.model.path="${MODEL:?a model}" \
    actor_rollout_ref.rollout.n=8 \
    reward.custom_reward_function.path=pkg://touchstone_rewards.clients.adapters.verl \
-   reward.custom_reward_function.name=compute_score \
+   reward.custom_reward_function.name=compute_score_async \
    +reward.custom_reward_function.reward_kwargs.url="${REWARD_URL:-http://127.0.0.1:8700}" \
    +reward.custom_reward_function.reward_kwargs.profile="${PROFILE:-math}" \
    "$@"

@@ -12,7 +12,9 @@ import socket
 import ssl
 import sys
 import time
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.commands.certificate import expiry_warning
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -196,7 +199,7 @@ class Server(uvicorn.Server):
 
 
 def _check_tls(config: uvicorn.Config) -> None:
-    """Reads certificate and key once before anything starts.
+    """Read certificate and key once before anything starts; warn of one that has expired.
 
     Raises:
         ConfigError: they cannot be used.
@@ -210,3 +213,5 @@ def _check_tls(config: uvicorn.Config) -> None:
             f"tls_cert {config.ssl_certfile} and tls_key {config.ssl_keyfile} cannot be used: "
             f"{error}; both are PEM files, the key without a passphrase"
         ) from error
+    if warning := expiry_warning(Path(config.ssl_certfile), datetime.now(UTC)):
+        logger.warning(warning)

@@ -1,10 +1,13 @@
 """eval-protocol (reward-kit): `POST …/evaluate`, one conversation a request.
 
-The response is the last turn, which must be the assistant's. Its metrics lie in 0…1: a scorer's
+The response is the last turn, which must be the assistant's. A client without a ground truth sends
+the turns before it as one: that is none. Of other turns only an assistant's is an answer. Its
+metrics lie in 0…1: a scorer's
 number beyond is clipped and marked as not valid, the reason has the number.
 
 Source: eval-protocol python-sdk 000c2a4, eval_protocol/models.py, cli_commands/preview.py and
-reward_function.py.
+reward_function.py; 0.3.33, reward_function.py, `RewardFunction.__call__` (the default of a ground
+truth).
 """
 
 from __future__ import annotations
@@ -12,18 +15,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
 from touchstone_rewards.reward_server.errors import InvalidRequest
-from touchstone_rewards.reward_server.schemas import Message, Number, Sample
+from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
 
 
 class EvaluateRequest(Struct):
-    """`ground_truth`: an answer, several, or turns of which the last is the answer."""
+    """`ground_truth`: an answer, several, or turns of which the assistant's last is the answer."""
 
     messages: list[Message]
-    ground_truth: str | Number | list[str | Number | Message] | None = None
+    ground_truth: GroundTruth = None
 
 
 class Metric(Struct):
@@ -50,22 +53,26 @@ def samples(asked: EvaluateRequest) -> list[Sample]:
     *prompt, last = asked.messages or [Message("user")]
     if last.role != "assistant":
         raise InvalidRequest("the last of messages must be the assistant's: it is the response")
-    return [Sample("0", text_of(last), prompt, _ground_truth(asked))]
+    return [Sample("0", text_of_turn(last.content), prompt, _ground_truth(asked, prompt))]
 
 
-def text_of(message: Message) -> str:
-    """A turn's text, also where it comes in parts."""
-    if isinstance(message.content, list):
-        return "".join(part.get("text", "") for part in message.content if isinstance(part, dict))
-    return message.content or ""
+def _ground_truth(asked: EvaluateRequest, prompt: list[Message]) -> GroundTruth:
+    truth = asked.ground_truth
+    if not isinstance(truth, list) or not truth or not all(map(_is_turn, truth)):
+        return truth
+    turns = [convert(turn, Message) for turn in truth]
+    if turns == prompt:
+        return None
+    answers = [text_of_turn(turn.content) for turn in turns if turn.role == "assistant"]
+    return answers[-1] if answers else None
 
 
-def _ground_truth(asked: EvaluateRequest) -> GroundTruth:
-    if not isinstance(asked.ground_truth, list):
-        return asked.ground_truth
-    turns = [turn for turn in asked.ground_truth if isinstance(turn, Message)]
-    answers = [answer for answer in asked.ground_truth if not isinstance(answer, Message)]
-    return text_of(turns[-1]) if turns else answers
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value and _is_content(value.get("content"))
+
+
+def _is_content(value: Any) -> bool:
+    return value is None or isinstance(value, str | list)
 
 
 def body(_: EvaluateRequest, verdicts: Sequence[Verdict]) -> EvaluateAnswer:

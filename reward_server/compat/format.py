@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.schemas import Number, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, TruthOnTheWire
 
 Asked = TypeVar("Asked")
 
-GroundTruth = str | Number | list[str | Number] | None
+# Whatever a dataset has: what can be none is its own sample's error, not the whole request's.
+GroundTruth = TruthOnTheWire
 
 
 class Verdict(Struct):
@@ -30,6 +31,23 @@ class Verdict(Struct):
     error: SampleError | None = None
 
 
+class Refused(Struct):
+    """A sample that its trainer sent in a shape that cannot be scored, and why."""
+
+    id: str
+    error: SampleError
+
+
+@dataclass(frozen=True)
+class FixedAnswer:
+    """A route that a trainer asks beside the one that scores, and that has nothing to decide."""
+
+    method: str
+    path: str
+    summary: str
+    answer: Any
+
+
 @dataclass(frozen=True)
 class Format(Generic[Asked]):
     """One foreign format. `name` is its key in the settings, `path` the route below `/compat`;
@@ -41,8 +59,13 @@ class Format(Generic[Asked]):
     example: dict[str, Any]
     request: Any
     answer: Any
-    samples: Callable[[Asked], list[Sample]]
+    samples: Callable[[Asked], Sequence[Sample | Refused]]
     body: Callable[[Asked, Sequence[Verdict]], Any]
+    texts: Callable[[Asked], list[str]] | None = None
+    """The whole texts of the samples, of a format in which prompt and response come as one: a
+    reward model with `template: plain` reads them as they came."""
+    own_keys: frozenset[str] = frozenset()
+    """The numbers in the answer that are not the scorers': none of these may be called so."""
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
     sends_ids: bool = False

@@ -8,7 +8,7 @@ from touchstone_rewards.reward_server.compat.eval_protocol import EVAL_PROTOCOL
 from touchstone_rewards.reward_server.compat.format import Format
 from touchstone_rewards.reward_server.compat.limr import LIMR
 from touchstone_rewards.reward_server.compat.llamafactory import LLAMAFACTORY
-from touchstone_rewards.reward_server.compat.nemo_gym import NEMO_GYM
+from touchstone_rewards.reward_server.compat.nemo_gym import GYM_ANSWERS, NEMO_GYM
 from touchstone_rewards.reward_server.compat.openrlhf import OPENRLHF
 from touchstone_rewards.reward_server.compat.rewards import REWARDS
 from touchstone_rewards.reward_server.compat.sglang import SGLANG
@@ -27,3 +27,4 @@ FORMATS: tuple[Format[Any], ...] = (
     EVAL_PROTOCOL,
     REWARDS,
 )
+FIXED_ANSWERS = GYM_ANSWERS

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.compat.format import Format, Verdict
-from touchstone_rewards.reward_server.compat.text import first_turn
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.texts import first_turn
 
 
 class LimrRequest(Struct):
@@ -47,5 +47,6 @@ LIMR = Format(
     request=LimrRequest,
     answer=LimrAnswer,
     samples=samples,
+    texts=lambda asked: asked.query,
     body=body,
 )

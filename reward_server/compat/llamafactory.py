@@ -1,7 +1,8 @@
 """LLaMA-Factory's PPO, `reward_model_type: api`: whole decoded texts, special tokens kept.
 
-It sends neither prompts nor ground truths, so this is for reward models with `template: plain`
-and for rules that read the response alone.
+Prompt and response come as one text. In a chat template that is known they are told apart as LIMR's
+are, so that rules judge the response alone and the ground truth comes from the operator's file; a
+text in another template is scored whole.
 
 Source: LLaMA-Factory ff6d4d1, src/llamafactory/train/ppo/ppo_utils.py; api/protocol.py.
 """
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from touchstone_rewards.reward_server.compat.format import Format, Verdict
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.texts import first_turn
 
 
 class ScoreEvaluationRequest(Struct):
@@ -30,7 +32,8 @@ class ScoreEvaluationAnswer(Struct):
 
 
 def samples(asked: ScoreEvaluationRequest) -> list[Sample]:
-    return [Sample(str(i), message) for i, message in enumerate(asked.messages)]
+    turns = [first_turn(message) for message in asked.messages]
+    return [Sample(str(i), response, prompt) for i, (prompt, response) in enumerate(turns)]
 
 
 def body(asked: ScoreEvaluationRequest, verdicts: Sequence[Verdict]) -> ScoreEvaluationAnswer:
@@ -48,5 +51,6 @@ LLAMAFACTORY = Format(
     request=ScoreEvaluationRequest,
     answer=ScoreEvaluationAnswer,
     samples=samples,
+    texts=lambda asked: asked.messages,
     body=body,
 )

@@ -5,6 +5,8 @@ The response is the text of the output's messages; the ground truth is `expected
 numbers as fields of their own, unless the row has a field of that name. With a configured constant
 for a null reward the row carries `_ng_failure_class`, which Gym writes to its failures file.
 
+A trainer that asks the resources server itself (prime-rl's verifiers) posts `/seed_session` first.
+
 Source: NeMo Gym 07d6b0d, nemo_gym/base_resources_server.py, nemo_gym/rollout_collection.py and
 resources_servers/math_with_judge/app.py.
 """
@@ -17,8 +19,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, field
 
-from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
-from touchstone_rewards.reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.compat.format import (
+    FixedAnswer,
+    Format,
+    GroundTruth,
+    Verdict,
+)
+from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
 
 
 class Part(Struct):
@@ -81,7 +88,8 @@ def samples(asked: Asked) -> list[Sample]:
     messages = [item for item in row.response.output if item.type == "message"]
     response = "".join(_text(message.content) for message in messages)
     truths = (row.expected_answer, row.ground_truth, row.answer)
-    truth = next((truth for truth in truths if truth is not None), None)
+    given = [truth for truth in truths if truth is not None]
+    truth = next(filter(is_readable, given), given[0] if given else None)
     return [Sample("0", response, _prompt(row.responses_create_params.input), truth)]
 
 
@@ -133,4 +141,10 @@ NEMO_GYM = Format(
     samples=samples,
     body=body,
     decode=decode,
+    own_keys=frozenset({"reward", "reward_components"}),
+)
+# Nothing is kept between a session's start and its verification: every row is verified by itself.
+GYM_ANSWERS = (
+    FixedAnswer("POST", "/compat/nemo_gym/seed_session", "Gym's start of a session", {}),
+    FixedAnswer("GET", "/compat/nemo_gym/reverify_mode", "May rows be verified again", "stateless"),
 )

@@ -1,11 +1,12 @@
 """OpenRLHF, `--reward.remote_url`: one finished text a request, its prompt and label beside it.
 
 `query` is prompt and response as one decoded text, special tokens kept; the response is what
-stands behind the prompt. A query that does not hold its prompt is refused. With several URLs the
-trainer sends some of them empty lists and expects empty lists back. `extra_logs` holds numbers
-only, because the trainer makes tensors of them.
+stands behind the prompt, or behind the rest of it where OpenRLHF cut it on the left. A query that
+does not hold its prompt has no reward. Of several URLs, releases take one a call, in turn (0.11.2);
+commits in between send all samples to the first and empty lists to the others, which are answered
+with empty lists. `extra_logs` holds numbers only, because the trainer makes tensors of them.
 
-Source: OpenRLHF 3c3be62, openrlhf/utils/agent.py, `SingleTurnAgentExecutor`.
+Source: OpenRLHF 3c3be62 and 0.11.2, openrlhf/utils/agent.py, `SingleTurnAgentExecutor`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
-from touchstone_rewards.reward_server.compat.text import after_prompt
-from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.compat.format import (
+    Format,
+    GroundTruth,
+    Refused,
+    Verdict,
+)
+from touchstone_rewards.reward_server.errors import InvalidRequest, sample_error
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.texts import after_prompt
 
 
 class OpenRlhfRequest(Struct):
@@ -34,8 +40,8 @@ class OpenRlhfAnswer(Struct):
     extra_logs: dict[str, list[float]]
 
 
-def samples(asked: OpenRlhfRequest) -> list[Sample]:
-    """Raises InvalidRequest if lists differ in length or a query does not hold its prompt."""
+def samples(asked: OpenRlhfRequest) -> list[Sample | Refused]:
+    """Raises InvalidRequest if lists differ in length."""
     count = len(asked.query)
     prompts = asked.prompts if asked.prompts is not None else [""] * count
     labels = asked.labels if asked.labels is not None else [None] * count
@@ -44,19 +50,20 @@ def samples(asked: OpenRlhfRequest) -> list[Sample]:
             f"{count} query, {len(prompts)} prompts and {len(labels)} labels came; send as many"
         )
     return [
-        Sample(str(i), _response(i, query, prompt), prompt or None, label)
+        _sample(i, query, prompt, label)
         for i, (query, prompt, label) in enumerate(zip(asked.query, prompts, labels, strict=True))
     ]
 
 
-def _response(place: int, query: str, prompt: str) -> str:
+def _sample(place: int, query: str, prompt: str, label: GroundTruth) -> Sample | Refused:
     response = after_prompt(query, prompt)
     if response is None:
-        raise InvalidRequest(
-            f"query {place} does not hold its prompt, so its response is not known; was the prompt "
-            "truncated? An empty prompt has the whole query scored"
+        why = (
+            f"query {place} does not hold its prompt, so its response is not known; an empty "
+            "prompt has the whole query scored"
         )
-    return response
+        return Refused(str(place), sample_error("missing_field", why))
+    return Sample(str(place), response, prompt or None, label)
 
 
 def body(_: OpenRlhfRequest, verdicts: Sequence[Verdict]) -> OpenRlhfAnswer:
@@ -81,4 +88,5 @@ OPENRLHF = Format(
     answer=OpenRlhfAnswer,
     samples=samples,
     body=body,
+    own_keys=frozenset({"no_reward"}),
 )

@@ -6,17 +6,29 @@ the whole request, unless the operator chose a constant for the format: no train
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qs
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from touchstone_rewards.reward_server.compat.format import Format, Verdict
-from touchstone_rewards.reward_server.compat.formats import FORMATS
+from touchstone_rewards.reward_server.compat.format import (
+    FixedAnswer,
+    Format,
+    Refused,
+    Verdict,
+)
+from touchstone_rewards.reward_server.compat.formats import FIXED_ANSWERS, FORMATS
 from touchstone_rewards.reward_server.compat.ground_truths import GroundTruths
-from touchstone_rewards.reward_server.errors import ConfigError, NoReward, NoRewardNow
+from touchstone_rewards.reward_server.errors import (
+    ConfigError,
+    InvalidRequest,
+    NoReward,
+    NoRewardNow,
+)
 from touchstone_rewards.reward_server.http.body import (
     decode,
     encode,
@@ -29,6 +41,7 @@ from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
 
 DEFAULT_PROFILE = "math"
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
@@ -40,10 +53,23 @@ def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
     """
     _check(settings, engine)
     truths = GroundTruths(settings.compat_ground_truths)
-    return [
+    scoring = [
         Route(each.route, CompatEndpoint(each, engine, settings, truths), methods=["POST"])
         for each in FORMATS
     ]
+    fixed = [Route(each.path, _fixed(each), methods=[each.method]) for each in FIXED_ANSWERS]
+    return [*scoring, *fixed]
+
+
+def _fixed(about: FixedAnswer) -> Endpoint:
+    """The endpoint of a route that always answers the same; what it was asked is read and left."""
+    said = encode(about.answer)
+
+    async def endpoint(request: Request) -> Response:
+        await request.body()
+        return Response(said, media_type="application/json")
+
+    return endpoint
 
 
 class CompatEndpoint:
@@ -64,23 +90,46 @@ class CompatEndpoint:
         asked = decode(await read_body(receive), self.decoder, self.expected)
         profile = _profile_in(scope) or self.profile
         logged = self._logged(profile)
-        scoring = self.engine.score(ScoreRequest(self._samples(asked), profile))
+        came = self._samples(asked, profile)
+        samples = [each for each in came if isinstance(each, Sample)]
+        scoring = self.engine.score(ScoreRequest(samples, profile))
         if self.engine.waits(profile):
             scoring = unless_gone(receive, scoring)
-        verdicts = self._verdicts(profile, logged, (await scoring).results)
+        verdicts = self._verdicts(profile, logged, _in_place(came, (await scoring).results))
         await send_json(send, encode(self.format.body(asked, verdicts)))
 
-    def _samples(self, asked: Any) -> list[Sample]:
-        samples = self.format.samples(asked)
+    def _samples(self, asked: Any, profile: str) -> Sequence[Sample | Refused]:
+        came = self.format.samples(asked)
+        samples = [each for each in came if isinstance(each, Sample)]
         for sample in samples:
             self.truths.fill(sample, by_id=self.format.sends_ids)
-        return samples
+        if self.format.texts is not None and self._reads_whole_texts(profile):
+            for sample, text in zip(samples, self.format.texts(asked), strict=True):
+                sample.prompt = text.removesuffix(sample.response)
+        return came
+
+    def _reads_whole_texts(self, profile: str) -> bool:
+        """Does a reward model of this profile read prompt and response as they stand?"""
+        known = self.engine.profiles.get(profile)
+        models = [getattr(each, "model", None) for each in known.scorers.values()] if known else []
+        return any(getattr(model, "template", None) == "plain" for model in models)
 
     def _logged(self, profile: str) -> list[str]:
         """The scores that are there whenever there is a reward: those it depends on. Others may
-        fail beside it, and a trainer that logs numbers wants the same ones every time."""
+        fail beside it, and a trainer that logs numbers wants the same ones every time.
+
+        Raises:
+            InvalidRequest: one of the scorers has the name of another number in the answer.
+        """
         known = self.engine.profiles.get(profile)
-        return [name for name, entry in known.entries.items() if entry.counts] if known else []
+        if known is None:
+            return []
+        if taken := self.format.own_keys & known.entries.keys():
+            raise InvalidRequest(
+                f"profile {profile!r} has a scorer called {min(taken)!r}, which in the answer for "
+                f"{self.format.name} is another number: give the scorer another key in the profile"
+            )
+        return [name for name, entry in known.entries.items() if entry.counts]
 
     def _verdicts(
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
@@ -91,20 +140,42 @@ class CompatEndpoint:
             if result.reward is not None:
                 scores = {name: result.scores[name] for name in logged}
                 verdicts.append(Verdict(result.reward, cast("dict[str, float]", scores)))
-            elif null is not None:
+            elif null is not None and not _retryable(result):
                 verdicts.append(Verdict(null, dict.fromkeys(logged, null), result.error))
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts
 
 
+def _in_place(
+    came: Sequence[Sample | Refused], scored: Sequence[SampleResult]
+) -> list[SampleResult]:
+    """The results in the order of what came: those that were not scored have their error."""
+    results = iter(scored)
+    return [
+        SampleResult(each.id, "error", None, {}, each.error)
+        if isinstance(each, Refused)
+        else next(results)
+        for each in came
+    ]
+
+
+def _retryable(result: SampleResult) -> bool:
+    """A busy server says so, whatever constant stands for a sample that cannot be scored."""
+    return result.error is not None and result.error.retryable
+
+
 def _no_reward(spoken: str, profile: str, result: SampleResult) -> NoReward | NoRewardNow:
     assert result.error is not None
-    kind = NoRewardNow if result.error.retryable else NoReward
-    return kind(
+    what = (
         f"sample {result.id} has no reward from profile {profile!r}: {result.error.code}: "
-        f"{result.error.message}; choose another profile with ?profile=NAME, or a constant in the "
-        f"server's compat_null_rewards: {{{spoken}: …}}"
+        f"{result.error.message}"
+    )
+    if _retryable(result):
+        return NoRewardNow(f"{what}; the same sample may succeed if sent again")
+    return NoReward(
+        f"{what}; choose another profile with ?profile=NAME, or a constant in the server's "
+        f"compat_null_rewards: {{{spoken}: …}}"
     )
 
 

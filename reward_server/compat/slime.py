@@ -1,30 +1,49 @@
 """slime and miles, `--rm-type remote_rm --rm-url`: one sample a request, the body is the reward.
 
 `rm` answers a bare number. `rm_dict` answers a flat dict for `--reward-key score`, with the
-scorers' numbers beside the score.
+scorers' numbers beside the score; xtuner's judger reads `score` as well, and sends `extra_info`,
+which is the sample's metadata.
 
-Source: slime 624b824, slime/rollout/rm_hub/__init__.py; miles 31f1ca9, miles/rollout/rm_hub.
+Source: slime 624b824, slime/rollout/rm_hub/__init__.py; miles 31f1ca9, miles/rollout/rm_hub; xtuner
+b934f46, xtuner/v1/rl/judger/native.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
-from touchstone_rewards.reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.schemas import Message, Number, Sample
 
 
 class SlimeRequest(Struct):
+    """What slime, miles and xtuner send, and what a `custom_rm_path` may send beside it."""
+
     response: str
     prompt: str | list[Message] | None = None
     label: GroundTruth = None
+    extra_info: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    signals: dict[str, Number | list[Number] | None] | None = None
+    group_id: str | None = None
 
 
 def samples(asked: SlimeRequest) -> list[Sample]:
-    return [Sample("0", asked.response, asked.prompt, asked.label)]
+    return [
+        Sample(
+            "0",
+            asked.response,
+            asked.prompt,
+            asked.label,
+            group_id=asked.group_id,
+            signals=asked.signals or {},
+            metadata=(asked.extra_info or {}) | (asked.metadata or {}),
+        )
+    ]
 
 
 def number(_: SlimeRequest, verdicts: Sequence[Verdict]) -> float:
@@ -51,4 +70,5 @@ SLIME_DICT = replace(
     summary="slime's and miles' remote_rm with --reward-key score: a flat dict",
     answer=dict[str, float],
     body=flat_dict,
+    own_keys=frozenset({"score"}),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.schemas import Message, SampleError
+from touchstone_rewards.reward_server.schemas import Message, SampleError, text_of_turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -143,10 +143,4 @@ def plain_text(prompt: Prompt) -> str:
     """A prompt as one string; the turns of a chat are joined by line ends."""
     if isinstance(prompt, str):
         return prompt
-    return "\n".join(_content(turn) for turn in prompt or ())
-
-
-def _content(turn: Message) -> str:
-    if isinstance(turn.content, list):
-        return "".join(part.get("text", "") for part in turn.content if isinstance(part, dict))
-    return turn.content or ""
+    return "\n".join(text_of_turn(turn.content) for turn in prompt or ())

@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 Style = Literal["think_answer", "r1_zero"]
+Prefilled = Literal["none", "think", "auto"]
+THINK = "<think>"
 _BOXED = re.compile(r"\\boxed\s*\{[^{}]*[{}]")
 _GAP = re.compile(r"</think>\s+<answer>")
 
@@ -65,28 +67,59 @@ RULES: dict[Style, Callable[[str], tuple[float, str]]] = {
 
 
 class FormatScorer:
-    """The tag rules. `collapse_whitespace` reads any white space between the tags as one space."""
+    """The tag rules. `collapse_whitespace` reads any white space between the tags as one space.
+
+    `prefilled`: does the prompt end with the opening `<think>`, so that no response has it?
+    `think`: always; `auto`: where the sample's prompt is a text, or a chat's last turn, that ends
+    so.
+    """
 
     version = "1"
     range = (0.0, 1.0)
     runs_in: RunsIn = "inline"
-    reads = ("response",)
+    reads: tuple[str, ...] = ("response",)
 
-    def __init__(self, style: Style = "think_answer", collapse_whitespace: bool = False) -> None:
+    def __init__(
+        self,
+        style: Style = "think_answer",
+        collapse_whitespace: bool = False,
+        prefilled: Prefilled = "none",
+    ) -> None:
         if style not in RULES:
             raise ValueError(f"style {style!r} is not one of {', '.join(get_args(Style))}")
+        if prefilled not in get_args(Prefilled):
+            raise ValueError(
+                f"prefilled {prefilled!r} is not one of {', '.join(get_args(Prefilled))}"
+            )
         self.rule = RULES[style]
         self.collapse_whitespace = bool(collapse_whitespace)
+        self.prefilled: Prefilled = prefilled
+        if prefilled == "auto":
+            self.reads = ("response", "prompt")
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         rule = self.rule
-        responses = [sample.response for sample in samples]
+        responses = [self._whole(sample) for sample in samples]
         if self.collapse_whitespace:
             responses = [_GAP.sub("</think> <answer>", response) for response in responses]
         if not explain:
             return [Score(rule(response)[0]) for response in responses]
         verdicts = [rule(response) for response in responses]
         return [Score(value, explanation={"rule": reason}) for value, reason in verdicts]
+
+    def _whole(self, sample: Sample) -> str:
+        """The response with the tag that the prompt had, unless it begins with one of its own."""
+        if self.prefilled == "none" or sample.response.lstrip().startswith(THINK):
+            return sample.response
+        if self.prefilled == "auto" and not _ends_with_tag(sample.prompt):
+            return sample.response
+        return THINK + sample.response
+
+
+def _ends_with_tag(prompt: str | list[Message] | None) -> bool:
+    if isinstance(prompt, list):
+        prompt = text_of_turn(prompt[-1].content) if prompt else ""
+    return (prompt or "").rstrip().endswith(THINK)
 
 
 # style, response, score: the rules by example; the tests hold them, `main` prints them.

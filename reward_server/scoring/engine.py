@@ -33,6 +33,7 @@ from touchstone_rewards.reward_server.schemas import (
 )
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
@@ -228,7 +229,8 @@ class Engine:
     async def column(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
-        """One scorer's scores of all samples; a response beyond the limit is not looked at."""
+        """One scorer's scores of all samples. A response beyond the limit is not looked at, nor a
+        ground truth that is neither text nor number."""
         limit = self.limits.max_response_bytes
         samples = request.samples
         refused: dict[int, Score] = {}
@@ -239,6 +241,8 @@ class Engine:
                 for i, sample in enumerate(samples)
                 if len(sample.response.encode()) > limit
             }
+        if "ground_truth" in profile.scorers[key].reads:
+            refused = unreadable_truths(samples) | refused
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         with self.tracer.span(f"scorer {key}", _about(profile, key, request)):

@@ -83,6 +83,19 @@ def scored(request: Seen, reward: float = 1.0, **reply: Any) -> Reply:
     return Reply(200, answer(results) | {"profile": request.body.get("profile", "math")}, **reply)
 
 
+def told_of(script: Script, *needs: str) -> Script:
+    """The script, of a server that also says what its profile `math` needs."""
+    about = {"name": "math", "description": "", "scorers": ["math"], "ranges": {}}
+    profile = {**about, "fingerprint": "f", "reads": ["response", *needs], "needs": [*needs]}
+
+    def act(request: Seen) -> Action:
+        if request.path == "/profiles":
+            return Reply(200, {"profiles": [profile]})
+        return script(request)
+
+    return act
+
+
 def answer(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {"results": results, "profile": "math", "fingerprint": "f", "elapsed_ms": 1.0}
 

@@ -40,7 +40,6 @@ from touchstone_rewards.clients import (
     ScoreResult,
     Unauthorized,
     UnknownProfile,
-    transport,
 )
 from touchstone_rewards.clients.retry import RetryPolicy
 
@@ -527,23 +526,3 @@ async def test_500s_that_pass_cost_no_sample(start_peer: StartPeer, score: Score
     found = await score(peer.url, 8, retry=RetryPolicy(first_delay_s=0.001))
     assert [each.reward for each in found] == [1.0] * 8
     assert {len(each.ids) for each in peer.seen} == {8}
-
-
-async def test_a_client_says_what_it_waits_for_while_it_tries_again(
-    start_peer: StartPeer,
-    score: ScoreWith,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(transport, "TELL_AFTER_S", 0.0)
-    peer = await start_peer(
-        lambda request: (
-            scored(request)
-            if len(peer.seen) > 5
-            else Reply(503, error_body("not_ready", "loading"))
-        )
-    )
-    await score(peer.url, 1, retry=RetryPolicy(first_delay_s=0.001))
-    told = [each.getMessage() for each in caplog.records if "try" in each.getMessage()]
-    assert len(told) == 1  # one in a while, not one a try
-    assert told[0].startswith(f"{peer.url}: 503: loading; try 1 failed, going on for up to ")

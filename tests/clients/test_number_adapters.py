@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -40,6 +41,17 @@ def test_without_a_chosen_number_a_sample_without_a_reward_raises(server: LiveSe
     given = {"response": RIGHT, "response_length": 9, "ground_truth": None}
     with pytest.raises(NoReward, match="null_reward"):
         easyr1.compute_score([given], url=server.url)
+
+
+def test_a_misspelt_column_does_not_become_a_run_on_the_constant(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    url = start_server().url
+    given = [{"response": RIGHT, "ground_truth": None}] * 32
+    found = easyr1.compute_score(given, url=url, null_reward=-1.0)
+    assert {row["overall"] for row in found} == {-1.0}
+    with pytest.raises(NoReward, match=r"not one of the first 64 samples.*bad_ground_truth"):
+        easyr1.compute_score(given, url=url, null_reward=-1.0)
 
 
 def test_an_outage_raises_even_where_a_number_stands_for_null() -> None:
@@ -80,8 +92,11 @@ def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
     reward_func = openrlhf.reward_function("math", url=server.url)
     found = reward_func(["<s>Q: " + RIGHT, "Q: " + WRONG], ["Q:", "Q:"], ["46", "46"])
     assert found["rewards"] == found["scores"] == found["extra_logs"]["math"] == [1.0, 0.0]
-    with pytest.raises(ValueError, match="does not hold its prompt"):
+    with pytest.raises(NoReward, match="query 0 does not hold its prompt"):
         reward_func(["something else"], ["Q:"], ["46"])
+    lenient = openrlhf.reward_function("math", url=server.url, null_reward=-1.0)
+    found = lenient(["something else", "Q:" + RIGHT], ["Q:"] * 2, ["46"] * 2)
+    assert (found["rewards"], found["extra_logs"]["no_reward"]) == ([-1.0, 1.0], [1.0, 0.0])
     assert reward_func([], [], []) == {"rewards": [], "scores": [], "extra_logs": {}}
 
 

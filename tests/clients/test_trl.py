@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.conftest import StartPeer
-from tests.clients.peers import Hang, Reply, error_body, scored
+from tests.clients.peers import Action, Hang, Reply, Seen, error_body, scored, told_of
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidSample,
+    NoReward,
     RemoteRewardClient,
+    RewardServerUnavailable,
     Sample,
     ScoreResult,
     UnknownProfile,
 )
-from touchstone_rewards.clients.adapters.trl import TrlReward, prompt_id
+from touchstone_rewards.clients.adapters import missing
+from touchstone_rewards.clients.adapters.trl import TrlReward
+from touchstone_rewards.clients.adapters.trl_columns import prompt_id
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 CHAT = [{"role": "user", "content": "What is 40 + 6?"}]
@@ -124,9 +128,10 @@ async def test_the_means_of_all_scorers_are_logged(client: Any) -> None:
         ground_truth=["1", "2", "2", None],
         log_metric=logged.__setitem__,
     )
-    assert logged["math/math"] == pytest.approx(2 / 3)
-    assert logged["math/no_reward"] == 0.25
-    assert "math/format" in logged
+    assert logged["scores/math/math"] == pytest.approx(2 / 3)
+    assert logged["rewards_failed_frac/math"] == 0.25
+    assert logged["rewards_wait_s/math"] > 0
+    assert "scores/math/format" in logged
 
 
 def test_every_call_may_come_from_another_event_loop(client: Any) -> None:
@@ -136,40 +141,105 @@ def test_every_call_may_come_from_another_event_loop(client: Any) -> None:
         assert asyncio.run(call) == [1.0]
 
 
-def down_reward(url: str, **options: Any) -> TrlReward:
+def reward_of(url: str, **options: Any) -> TrlReward:
     return AsyncRemoteRewardClient(url, timeout_s=0.3, batch_size=1).as_trl_reward(**options)
 
 
-async def test_a_server_that_is_down_gives_none_and_one_warning(
-    dead_url: str, caplog: pytest.LogCaptureFixture
+async def test_a_server_that_is_down_from_the_start_raises(dead_url: str) -> None:
+    with pytest.raises(RewardServerUnavailable, match="reward-server serve"):
+        await reward_of(dead_url)(prompts=["p"], completions=["x"])
+
+
+async def test_a_server_that_goes_down_gives_none_and_one_warning(
+    start_peer: StartPeer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def script(seen: Seen) -> Action:
+        return scored(seen, 0.5) if seen.ids == ["first/0"] else Hang()
+
     keeper = Keeper()
-    reward = down_reward(dead_url, on_results=keeper)
-    with caplog.at_level(logging.WARNING):
+    peer = await start_peer(told_of(script))
+    reward = reward_of(peer.url, on_results=keeper)
+    assert await reward(prompts=["p"], completions=["x"], id=["first"]) == [0.5]
+    with caplog.at_level(logging.WARNING, "touchstone_rewards.clients.adapters.trl"):
         assert await reward(prompts=["p"] * 3, completions=["x"] * 3) == [None, None, None]
-    assert [result for _, result in keeper.kept] == [None, None, None]
+    assert [result for _, result in keeper.kept[1:]] == [None, None, None]
     [warning] = caplog.records
     assert "reward-server serve" in warning.getMessage()
 
 
 async def test_the_rewards_that_had_arrived_are_given(start_peer: StartPeer) -> None:
-    peer = await start_peer(lambda seen: Hang() if "b/0" in seen.ids else scored(seen, 0.5))
-    reward = down_reward(peer.url)
+    def script(seen: Seen) -> Action:
+        return Hang() if "b/0" in seen.ids else scored(seen, 0.5)
+
+    reward = reward_of((await start_peer(told_of(script))).url)
     rewards = await reward(prompts=["p"] * 3, completions=["x"] * 3, id=["a", "b", "c"])
     assert rewards == [0.5, None, 0.5]
 
 
 async def test_what_no_retry_can_mend_is_raised(start_peer: StartPeer) -> None:
-    peer = await start_peer(lambda _: Reply(404, error_body("unknown_profile")))
+    script = told_of(lambda _: Reply(404, error_body("unknown_profile")))
+    peer = await start_peer(script)
     with pytest.raises(UnknownProfile):
-        await down_reward(peer.url)(prompts=["p"], completions=["x"])
+        await reward_of(peer.url)(prompts=["p"], completions=["x"])
+    reward = reward_of(peer.url, metadata_columns=["level"])
     with pytest.raises(InvalidSample):
-        await down_reward(peer.url)(prompts=["p"], completions=["x"], ground_truth=[object()])
+        await reward(prompts=["p"], completions=["x"], level=[object()])
+
+
+@pytest.mark.parametrize(
+    ("version", "coroutine", "on_missing"),
+    [((0, 24), False, "raise"), ((1, 5), False, "raise"), ((1, 6), True, "leave_out")],
+)
+def test_the_form_and_what_becomes_of_none_follow_the_installed_trl(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], coroutine: bool, on_missing: str
+) -> None:
+    monkeypatch.setattr(missing, "installed_trl", lambda: version)
+    for kind in (AsyncRemoteRewardClient, RemoteRewardClient):
+        reward = kind().as_trl_reward("math")
+        assert inspect.iscoroutinefunction(reward) is coroutine
+    assert missing.chosen(None, version) == on_missing
+    if not coroutine:
+        with pytest.raises(ValueError, match="counts a missing reward as 0"):
+            RemoteRewardClient().as_trl_reward("math", on_missing="leave_out")
+
+
+def test_before_trl_1_6_both_clients_give_an_ordinary_function_that_scores(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing, "installed_trl", lambda: (0, 24))
+    reward = client.as_trl_reward("math")
+    columns: dict[str, Any] = {"ground_truth": ["1", "1"]}
+    said = ["\\boxed{1}", "\\boxed{2}"]
+    assert reward(prompts=["p"] * 2, completions=said, **columns) == [1.0, 0.0]
+    with pytest.raises(NoReward, match=r"1 of 2 completions have no reward \(bad_ground_truth"):
+        reward(prompts=["p"] * 2, completions=said, ground_truth=["1", None])
+    filling = client.as_trl_reward("math", on_missing="group_mean")
+    said, truths = [*said, "\\boxed{1}"], ["1", "1", None]
+    assert filling(prompts=["p"] * 3, completions=said, ground_truth=truths) == [1.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("version", "read"),
+    [("1.6.0", (1, 6)), ("1.6.0.dev0", (1, 5)), ("0.24.0", (0, 24)), ("1.16.0rc1", (1, 15))],
+)
+def test_a_pre_release_counts_as_the_version_before_it(
+    monkeypatch: pytest.MonkeyPatch, version: str, read: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: version)
+    assert missing.installed_trl() == read
+
+
+def test_a_group_without_any_reward_gets_one_number_for_all() -> None:
+    groups = ["a", "a", "b", "b"]
+    filled = missing.filled([None, None, 1.0, 0.0], groups, "group_mean", "why")
+    assert filled == [0.5, 0.5, 1.0, 0.0]
+    with pytest.raises(NoReward, match="why"):
+        missing.filled([None] * 4, groups, "group_mean", "why")
 
 
 @pytest.mark.slow
 def test_trl_trains_on_the_rewards_and_outlives_the_server(
-    server: LiveServer, tmp_path: Path
+    server: LiveServer, start_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
     from datasets import Dataset
     from trl.trainer.grpo_config import GRPOConfig
@@ -177,9 +247,11 @@ def test_trl_trains_on_the_rewards_and_outlives_the_server(
 
     from touchstone_rewards.trainer.toy.tiny_model import make_model
 
-    keeper = Keeper()
+    keeper, mortal = Keeper(), start_server()
     there = AsyncRemoteRewardClient(server.url).as_trl_reward("dummy", on_results=keeper)
-    gone = down_reward("http://127.0.0.1:9", profile="math")
+    gone = AsyncRemoteRewardClient(mortal.url, timeout_s=2).as_trl_reward(
+        "format", on_results=lambda *_: mortal.kill()
+    )
     folder = make_model(tmp_path / "model", ["1 + 1 = 2"], hidden_size=32, layers=1)
     rows = [{"prompt": f"{i} + 1 =", "ground_truth": str(i + 1), "id": f"r{i}"} for i in range(4)]
     trainer = GRPOTrainer(
@@ -204,8 +276,8 @@ def test_trl_trains_on_the_rewards_and_outlives_the_server(
     first = [result.reward for _, result in keeper.kept[:8] if result and result.reward is not None]
     logged = [entry for entry in trainer.state.log_history if "rewards/dummy/mean" in entry]
     assert logged[0]["rewards/dummy/mean"] == pytest.approx(sum(first) / 8, abs=1e-5)
-    assert logged[0]["dummy/no_reward"] == 0
-    assert logged[0]["math/no_reward"] == 1
+    assert [entry["rewards_failed_frac/dummy"] for entry in logged] == [0, 0]
+    assert [entry["rewards_failed_frac/format"] for entry in logged] == [0, 1]
     assert {sample.id for sample in keeper.samples[:8]} <= {
         f"r{i}/{k}" for i in range(4) for k in range(4)
     }

@@ -153,11 +153,70 @@ def test_a_setting_that_means_nothing_refuses_to_start(
     assert complaint in server.log.read_text()
 
 
-def test_a_query_that_does_not_hold_its_prompt_is_refused(server: LiveServer) -> None:
-    body = '{"query": ["something else"], "prompts": ["What is 6 + 40?"], "labels": ["46"]}'
+LONG = "Answer in one line, and put the answer in a box. What is 6 + 40? "
+
+
+def test_a_query_that_does_not_hold_its_prompt_has_no_reward(
+    server: LiveServer, start_server: Callable[..., LiveServer]
+) -> None:
+    asked = {"query": ["something else", LONG + "\\boxed{46}", LONG[20:] + "\\boxed{46}"]}
+    body = json.dumps({**asked, "prompts": [LONG] * 3, "labels": ["46"] * 3})
     answer = post(server, "openrlhf/get_reward", body)
     assert answer.status_code == 422
     assert "query 0 does not hold its prompt" in answer.json()["error"]["message"]
+    lenient = start_server(REWARD_COMPAT_NULL_REWARDS='{"openrlhf": -0.5}')
+    found = post(lenient, "openrlhf/get_reward", body).json()
+    assert found["rewards"] == [-0.5, 1.0, 1.0]
+    assert found["extra_logs"]["no_reward"] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("label", "status"), [({"target": ["46"]}, 200), ({"a": 1}, 422), (True, 422)]
+)
+def test_a_label_may_be_anything_a_dataset_has(server: LiveServer, label: Any, status: int) -> None:
+    asked = {"prompt": "a", "response": "\\boxed{46}", "label": label}
+    answer = post(server, "slime/rm", json.dumps(asked))
+    assert answer.status_code == status
+    assert answer.json() == 1.0 if status == 200 else "bad_ground_truth" in answer.text
+    asked = {"query": ["a\\boxed{46}"], "prompts": ["a"], "labels": [label]}
+    assert post(server, "openrlhf/get_reward", json.dumps(asked)).status_code == status
+
+
+@pytest.mark.parametrize("odd", [True, {"id": 7, "parts": []}, [None], None])
+def test_a_good_expected_answer_saves_a_gym_row_whose_answer_is_odd(
+    server: LiveServer, odd: Any
+) -> None:
+    part = {"type": "output_text", "text": "\\boxed{46}"}
+    output = [{"type": "message", "role": "assistant", "content": [part]}]
+    row = {"responses_create_params": {"input": "a"}, "response": {"output": output}}
+    for names in (
+        ("expected_answer", "answer"),
+        ("answer", "ground_truth"),
+        ("answer", "expected_answer"),
+    ):
+        body = json.dumps({**row, names[0]: odd, names[1]: "46"})
+        answer = post(server, "nemo_gym/verify", body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["reward"] == 1.0
+        assert answer.json()[names[0]] == odd
+
+
+def test_a_scorer_called_like_another_number_of_the_answer_is_refused(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    names = ("score", "no_reward", "reward", "fine")
+    for name in names:
+        (tmp_path / f"with_{name}.yaml").write_text(f"scorers:\n  {name}: {{scorer: dummy}}\n")
+    server = start_server("--profiles_dir", str(tmp_path))
+
+    def status(path: str, name: str) -> int:
+        return post(server, f"{path}?profile=with_{name}", UNSCORABLE[path]).status_code
+
+    clashes = {("slime/rm_dict", "score"), ("openrlhf/get_reward", "no_reward")}
+    clashes.add(("nemo_gym/verify", "reward"))
+    for path in ("slime/rm", "slime/rm_dict", "openrlhf/get_reward", "nemo_gym/verify"):
+        for name in names:
+            assert status(path, name) == (422 if (path, name) in clashes else 200), (path, name)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +226,85 @@ def test_a_query_that_does_not_hold_its_prompt_is_refused(server: LiveServer) ->
         ("rewards", '{"sample_ids": ["1"], "queries": [], "responses": ["a"]}'),
         ("eval_protocol/evaluate", '{"messages": [{"role": "user", "content": "a"}]}'),
         ("eval_protocol/evaluate", '{"messages": []}'),
-        ("slime/rm", '{"prompt": "a", "response": "b", "label": {"not": "an answer"}}'),
         ("vllm/classify", "[]"),
     ],
 )
 def test_a_body_that_does_not_fit_is_refused(server: LiveServer, path: str, body: str) -> None:
     answer = post(server, path, body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+CHATML = (
+    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 6 + 40?<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+
+
+def test_llamafactorys_text_is_split_so_that_rules_judge_the_response(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    truths = tmp_path / "truths.jsonl"
+    truths.write_text('{"prompt": "What is 6 + 40?", "ground_truth": "46"}\n')
+    server = start_server(REWARD_COMPAT_GROUND_TRUTHS=str(truths))
+    texts = [CHATML + "It is \\boxed{46}.<|im_end|>", CHATML + "\\boxed{45}<|im_end|>"]
+    path = "llamafactory/v1/score/evaluation"
+    found = post(server, path, json.dumps({"messages": texts})).json()["scores"]
+    assert found == post(server, "limr/get_reward", json.dumps({"query": texts})).json()["rewards"]
+    assert found == [1.0, 0.0]
+    # The tags that the prompt asks for are no answer of the response's.
+    asked = CHATML.replace("Be brief.", "Write <think>…</think><answer>\\boxed{…}</answer>.")
+    body = json.dumps({"messages": [asked + "46"]})
+    assert post(server, f"{path}?profile=format", body).json()["scores"] == [0.0]
+
+
+TURNS = [{"role": "user", "content": "What is 6 + 40?"}]
+FEW_SHOT = [*TURNS, {"role": "assistant", "content": "\\boxed{46}"}, *TURNS]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "truth", "score"),
+    [
+        (TURNS, TURNS, None),  # the client's own default: the turns before the answer
+        (FEW_SHOT, FEW_SHOT, None),
+        (TURNS, [{"role": "user", "content": "46"}], None),
+        (
+            TURNS,
+            [{"role": "system", "content": "46"}, {"role": "assistant", "content": None}],
+            None,
+        ),
+        (TURNS, [{"role": "assistant", "content": [{"type": "text", "text": "46"}]}], 1.0),
+        (TURNS, [{"role": "assistant", "content": "\\boxed{46}"}, *TURNS], 1.0),
+        (TURNS, ["45", "46"], 1.0),
+        (TURNS, {"target": "46"}, 1.0),
+        (TURNS, True, None),
+        (TURNS, [], None),
+    ],
+)
+def test_of_eval_protocols_turns_only_an_assistants_is_an_answer(
+    server: LiveServer, prompt: Any, truth: Any, score: float | None
+) -> None:
+    said = {"role": "assistant", "content": "\\boxed{46}"}
+    body = json.dumps({"messages": [*prompt, said], "ground_truth": truth})
+    answer = post(server, "eval_protocol/evaluate", body)
+    if score is None:
+        assert answer.status_code == 422
+        assert "bad_ground_truth" in answer.json()["error"]["message"]
+    else:
+        assert answer.json()["score"] == score
+
+
+@pytest.mark.parametrize("text", [None, 46, ["46"], {"a": 1}])
+def test_a_content_part_without_a_text_is_no_server_error(server: LiveServer, text: Any) -> None:
+    parts = [{"type": "text", "text": text}, {"type": "text", "text": "\\boxed{46}"}, 3, None]
+    body = {"messages": [{"role": "assistant", "content": parts}], "ground_truth": "46"}
+    answer = post(server, "eval_protocol/evaluate", json.dumps(body))
+    assert (answer.status_code, answer.json()["score"]) == (200, 1.0)
+
+
+def test_a_gym_session_starts_and_rows_may_be_verified_again(server: LiveServer) -> None:
+    answer = post(server, "nemo_gym/seed_session", '{"task": "anything"}')
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert httpx2.get(f"{server.url}/compat/nemo_gym/reverify_mode").json() == "stateless"
 
 
 def test_the_routes_have_labels_of_their_own_in_the_metrics(server: LiveServer) -> None:

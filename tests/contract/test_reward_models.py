@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.reward_server.models import tiny
+from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 PROMPT, RESPONSE, END = "Tell me one ", "the story of two three . ", "<eos>"
@@ -27,6 +28,21 @@ def server(start_server: Callable[..., LiveServer], tmp_path: Path) -> LiveServe
     folder = tiny.classifier(tmp_path / "model")
     (profiles / "judge.yaml").write_text(PROFILE.format(folder=folder))
     return start_server("--profiles_dir", str(profiles))
+
+
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_chat_reaches_a_plain_reward_model_as_it_came(server: LiveServer) -> None:
+    text = CHATML.format(PROMPT) + RESPONSE
+    with RemoteRewardClient(server.url) as client:
+        [native] = client.score([Sample("a", text)], "judge")
+    body = {"limr/get_reward": {"query": [text]}}
+    body["llamafactory/v1/score/evaluation"] = {"messages": [text]}
+    for path, asked in body.items():
+        answer = httpx2.post(f"{server.url}/compat/{path}?profile=judge", json=asked, timeout=60)
+        [found] = next(value for value in answer.json().values() if isinstance(value, list))
+        assert found == pytest.approx(native.reward, abs=1e-6)
 
 
 def test_every_format_of_whole_texts_gets_the_score_of_the_text_as_it_came(

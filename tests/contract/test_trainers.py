@@ -1,28 +1,25 @@
 """The trainers' own client code against a live server.
 
 Set TOUCHSTONE_CONTRACT to a folder that holds checkouts under the names of their repositories
-(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR). Set
-TOUCHSTONE_CONTRACT_PYTHON to an interpreter that has what their clients import beside ours
-(aiohttp, requests, openai, omegaconf, tensordict, …). Each client runs in a process of its own;
-a checkout or a library that is not there skips its test.
+(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner), or
+their unpacked wheels. Each client runs in an environment of its own, which `environments/make.sh`
+makes. What is not there skips its test and says how to get it; a library that is missing in an
+environment is a failure, because its requirements are wrong.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.checkout import ROOT, clean_environment, live_server
+from tests.checkout import ROOT, live_server
+from tests.contract.peers import python_of, run_script
 from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 
-CLIENTS = Path(__file__).with_name("clients")
 ADAPTERS = ROOT / "clients" / "adapters"
 
 
@@ -48,23 +45,8 @@ def run_client(script: str, repository: str, server: LiveServer, *arguments: str
     checkout = Path(folder) / repository
     if not checkout.is_dir():
         pytest.skip(f"there is no checkout of {repository} in {folder}")
-    python = os.environ.get("TOUCHSTONE_CONTRACT_PYTHON", sys.executable)
-    done = subprocess.run(
-        [python, str(CLIENTS / f"{script}.py"), str(checkout), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={
-            **clean_environment(),
-            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-            "REWARD_URL": server.url,
-        },
-        check=False,
-    )
-    if "ModuleNotFoundError" in done.stderr:
-        pytest.skip(f"{repository}'s client needs more: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    python = python_of(script)
+    return run_script(python, script, str(checkout), *arguments, REWARD_URL=server.url)
 
 
 def test_openrlhf_makes_experiences_of_our_answers(server: LiveServer) -> None:
@@ -100,10 +82,22 @@ def test_slime_and_miles_take_the_body_for_the_reward(
     }
 
 
+def test_xtuners_judger_reads_the_flat_dict(server: LiveServer) -> None:
+    url = f"{server.url}/compat/slime/rm_dict?profile=math"
+    found = run_client("xtuner", "xtuner", server, url)
+    assert found["right"] == {"math": 1.0, "score": 1.0}
+    assert found["wrong"] == {"math": 0.0, "score": 0.0}
+    assert found["odd_label"] == "HTTPStatusError"
+
+
 def test_llamafactory_gets_scores_and_stops_without_them(server: LiveServer) -> None:
     url = f"{server.url}/compat/llamafactory/v1/score/evaluation"
     found = run_client("llamafactory", "LLaMA-Factory", server, url)
-    assert found == {"batch": [1.0, 0.0], "no_reward": "KeyError: 'scores'"}
+    assert found == {
+        "batch": [1.0, 0.0],
+        "truths_by_question": [1.0, 0.0],
+        "no_reward": "KeyError: 'scores'",
+    }
 
 
 def test_a_nemo_gym_rollout_ends_with_our_reward(server: LiveServer) -> None:
@@ -121,6 +115,8 @@ def test_verl_reads_both_engines_formats_and_our_compute_score(server: LiveServe
     assert (found["vllm"], found["sglang"]) == (1.0, 0.0)
     assert found["custom"]["rewards"] == found["custom"]["score"] == [1.0, 0.0]
     assert found["custom"]["format"] == [1.0, 0.0]
+    assert found["awaited"] == found["custom"]
+    assert found["odd_truths"] == [1.0, 1.0, -1.0]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [1.0, -1.0]
 
@@ -134,7 +130,7 @@ def test_easyr1_puts_overall_on_the_last_token(server: LiveServer) -> None:
 
 def test_ms_swift_fills_its_matrix_of_rewards(server: LiveServer) -> None:
     found = run_client("ms_swift", "ms-swift", server, server.url)
-    assert found["batch"] == [[1.0], [0.0]]
+    assert found["batch"] == found["awaited"] == [[1.0], [0.0]]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [[1.0], [-1.0]]
 

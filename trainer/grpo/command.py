@@ -28,7 +28,7 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, rendered
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.rewards import (
@@ -90,7 +90,9 @@ def run(argv: Sequence[str]) -> None:
     fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
     writer = open_samples(output / SAMPLES, args, checkpoint)
     scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
-    found = check_rewards(parts[0], scoring, rewards, preflight)
+    found = check_rewards(
+        parts[0], scoring, rewards, preflight, lambda prompt: rendered(prompt, model, args)
+    )
     if args.process_index == 0:
         print(found)
     own = {"settings": settings, "rollout": rollout, "learning": learning}

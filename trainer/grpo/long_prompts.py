@@ -41,6 +41,17 @@ def fit_prompts(
     return rows.select(fitting) if filtered and long else rows
 
 
+def rendered(prompt: Any, model: ModelConfig, args: GRPOConfig) -> str:
+    """A prompt as the model reads it: a chat by the tokenizer's template."""
+    if isinstance(prompt, str):
+        return prompt
+    tokenizer: Any = tokenizer_of(model)
+    template: Any = args.chat_template_kwargs or {}
+    return tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=True, tokenize=False, **template
+    )
+
+
 def prompt_lengths(rows: Dataset, tokenizer: Any, template: dict[str, Any]) -> list[int]:
     """Tokens of each prompt, as TRL makes them; `template` goes to the chat template."""
     prompts = rows["prompt"][:]

@@ -36,8 +36,8 @@ PANELS = (
     Panel("Scores", ("scores/",), is_share=True),
     Panel("Signals of the history", ("signals/",)),
     Panel("Held-out rows", ("eval_held_out/",), is_share=True),
-    Panel("Failed rewards, share", ("rewards_failed_frac",), is_share=True),
-    Panel("Wait for rewards a step, s", ("rewards_wait_s",)),
+    Panel("Failed rewards, share", ("rewards_failed_frac/",), is_share=True),
+    Panel("Wait for rewards a step, s", ("rewards_wait_s/",)),
     Panel("Groups of equal rewards, share", ("frac_reward_zero_std",), is_share=True),
     Panel("Tokens clipped, share", ("clip_ratio/region_mean",)),
     Panel("Sampler to trainer, log-probability", ("sampling/sampling_logp_difference/",)),
@@ -69,12 +69,21 @@ DASHES = ("-", "--", ":")  # for more lines in a panel than there are colours
 
 
 def series(history: History, key: str) -> list[tuple[int, float]]:
-    """The (step, value) pairs of one key; steps where it is missing or null are left out."""
+    """The (step, value) pairs of one key; steps where it is missing or null are left out.
+
+    A key that ends in a slash stands for all that begin with it: those of every profile.
+    """
     return [
-        (int(row["step"]), float(row[key]))
+        (int(row["step"]), float(value))
         for row in history
-        if row.get("step") is not None and row.get(key) is not None
+        for name, value in row.items()
+        if value is not None and row.get("step") is not None and is_meant(key, name)
     ]
+
+
+def is_meant(key: str, name: str) -> bool:
+    """Tell whether `key`, which may be the beginning of several names, means this name."""
+    return name == key or (key.endswith("/") and name.startswith(key))
 
 
 def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
@@ -93,12 +102,7 @@ def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
 
 def _keys(history: History, panel: Panel) -> list[str]:
     known = {key for row in history for key, value in row.items() if value is not None}
-    return [
-        key
-        for name in panel.keys
-        for key in sorted(known)
-        if key == name or (name.endswith("/") and key.startswith(name))
-    ]
+    return [key for name in panel.keys for key in sorted(known) if is_meant(name, key)]
 
 
 def _draw_panel(

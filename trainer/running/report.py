@@ -84,7 +84,7 @@ def tiles(history: History) -> list[tuple[str, str]]:
         shown = f"{accuracies[0]:.1%} → {accuracies[-1]:.1%}"
         found.append(("held-out accuracy, first to last", shown))
     found += _waiting(history)
-    failed = mean_of(history, "rewards_failed_frac")
+    failed = mean_of(history, "rewards_failed_frac/")
     if failed is not None:
         found.append(("rewards that failed", f"{failed:.1%}"))
     last = max((int(row.get("step", 0)) for row in history), default=0)
@@ -94,7 +94,7 @@ def tiles(history: History) -> list[tuple[str, str]]:
 def _waiting(history: History) -> list[tuple[str, str]]:
     """How long training waited for rewards. TRL's `step_time` holds rollout and wait as well; an
     update over the samples of an earlier one waits for none."""
-    waits = [value for _, value in series(history, "rewards_wait_s")]
+    waits = [value for _, value in series(history, "rewards_wait_s/")]
     steps = [value for _, value in series(history, "step_time")]
     if not waits or not sum(steps):
         return []

@@ -27,6 +27,7 @@ from trl.trainer.model_config import ModelConfig
 from touchstone_rewards.trainer.config import require
 from touchstone_rewards.trainer.data.rows import DataArguments, load_rows
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.plots import is_meant
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.report import write_report
 
@@ -34,8 +35,8 @@ T = TypeVar("T", bound=Trainer)
 SHOWN = (
     "loss",
     "reward",
-    "rewards_failed_frac",
-    "rewards_wait_s",
+    "rewards_failed_frac/",
+    "rewards_wait_s/",
     "entropy",
     "eval_held_out/accuracy",
 )
@@ -52,7 +53,12 @@ class ShortProgress(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        shown = {key: logs[key] for key in SHOWN if logs and logs.get(key) is not None}
+        shown = {
+            key.rstrip("/"): value
+            for key in SHOWN
+            for name, value in (logs or {}).items()
+            if value is not None and is_meant(key, name)
+        }
         if state.is_world_process_zero and self.training_bar is not None and shown:
             self.training_bar.set_postfix({key: f"{value:.3g}" for key, value in shown.items()})
 

@@ -32,7 +32,7 @@ trainer = definitions(
 )
 
 
-def rewards(url: str, *responses: str) -> Any:
+def rewards(url: str, *responses: str, question: str = "Hi") -> Any:
     tokenizer = chat_tokenizer()
 
     def ids(text: str) -> torch.Tensor:
@@ -43,7 +43,8 @@ def rewards(url: str, *responses: str) -> Any:
         tokenizer=tokenizer,
         reward_model=url,
     )
-    query = ids("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    system = "<|im_start|>system\nPut your answer within \\boxed{}.<|im_end|>\n"
+    query = ids(f"{system}<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
     found = trainer["CustomPPOTrainer"].get_rewards(
         self, [query] * len(responses), [ids(response) for response in responses]
     )
@@ -55,6 +56,12 @@ print(
     json.dumps(
         {
             "batch": rewards(URL + "?profile=format", good, "no tags"),
+            "truths_by_question": rewards(
+                URL,
+                "\\boxed{46}<|im_end|>",
+                "\\boxed{45}<|im_end|>",
+                question="What is 6 + 40?",
+            ),
             "no_reward": outcome(lambda: rewards(URL, good)),
         }
     )

@@ -11,7 +11,7 @@ from typing import Any, Optional
 import torch
 from stubs import definitions, outcome
 
-from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
+from touchstone_rewards.clients.adapters.ms_swift import AsyncRemoteReward, RemoteReward
 
 CHECKOUT, REWARD_URL = Path(sys.argv[1]), sys.argv[2]
 namespace: dict[str, Any] = {
@@ -52,6 +52,10 @@ class Reward(RemoteReward):
     url = REWARD_URL
 
 
+class Awaited(AsyncRemoteReward):
+    url = REWARD_URL
+
+
 class Constant(Reward):
     null_reward = -1.0
 
@@ -68,6 +72,7 @@ print(
     json.dumps(
         {
             "batch": rewards(Reward, right, wrong),
+            "awaited": rewards(Awaited, right, wrong),
             "unscorable": outcome(lambda: rewards(Reward, right, unscorable))[:9],
             "constant": rewards(Constant, right, unscorable),
         }

@@ -25,6 +25,7 @@ agent = definitions(
     **{name: __import__(name) for name in ("asyncio", "aiohttp")},
     ABC=__import__("abc").ABC,
     abstractmethod=__import__("abc").abstractmethod,
+    cycle=__import__("itertools").cycle,  # releases take one URL a call, in turn
     deepcopy=__import__("copy").deepcopy,
     logger=__import__("logging").getLogger("openrlhf"),
 )

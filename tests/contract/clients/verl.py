@@ -86,10 +86,12 @@ def discriminative(engine: str, profile: str, response: str) -> float:
     return asyncio.run(self.compute_score_disrm(rows([response], [profile])))["reward_score"]
 
 
-def custom(responses: list[str], truths: list[Any], **options: Any) -> dict[str, Any]:
+def custom(
+    responses: list[str], truths: list[Any], name: str = "compute_score", **options: Any
+) -> dict[str, Any]:
     chosen = {
         "path": "pkg://touchstone_rewards.clients.adapters.verl",
-        "name": "compute_score",
+        "name": name,
         "reward_kwargs": {"url": REWARD_URL, **options},
     }
     function = reward.get_custom_reward_fn(
@@ -121,6 +123,12 @@ print(
             "vllm": discriminative("vllm", "format", good),
             "sglang": discriminative("sglang", "format", "no tags"),
             "custom": custom([good, "\\boxed{45}"], ["46", "46"]),
+            "awaited": custom([good, "\\boxed{45}"], ["46", "46"], "compute_score_async"),
+            "odd_truths": custom(
+                [good] * 3,
+                [numpy.str_("46"), {"target": numpy.array(["46"])}, True],
+                null_reward=-1.0,
+            )["rewards"],
             "unscorable": outcome(lambda: custom([good], [None]))[:9],
             "constant": custom([good, good], ["46", None], null_reward=-1.0)["rewards"],
         }

@@ -34,6 +34,7 @@ def test_no_format_gives_a_sample_the_ground_truth_of_its_place_in_the_request(
     known = truths(tmp_path, *({"id": at, "ground_truth": f"row {at}"} for at in range(5)))
     asked = spoken.decoder(json.dumps(spoken.example).encode())
     for sample in spoken.samples(asked):
+        assert isinstance(sample, Sample)
         sample.ground_truth = None
         assert filled(known, sample, by_id=spoken.sends_ids) is None
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -17,8 +18,9 @@ from tests.checkout import live_server, run_command
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     RemoteRewardClient,
-    RewardServerUnavailable,
+    UntrustedCertificate,
 )
+from touchstone_rewards.reward_server.commands.certificate import expiry_warning, valid_until
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import load_settings
@@ -111,7 +113,7 @@ async def test_https_with_a_certificate_that_the_client_is_told_to_trust(
             [result] = await trusting.score([SAMPLE], "dummy")
         assert result.reward is not None
         async with AsyncRemoteRewardClient(url, timeout_s=1) as careful:
-            with pytest.raises(RewardServerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            with pytest.raises(UntrustedCertificate, match=r"self-signed certificate.*system's"):
                 await careful.score([SAMPLE], "dummy")
         monkeypatch.setenv("REWARD_CA_FILE", str(cert))
         with RemoteRewardClient(url) as told:
@@ -138,6 +140,26 @@ async def test_a_tls_handshake_that_never_ends_is_closed(
         assert all(1 < seconds < 10 for seconds, _ in closed)
     finally:
         live.kill()
+
+
+def test_an_expired_certificate_is_warned_of_at_start(certificate: tuple[Path, Path]) -> None:
+    path, _ = certificate
+    end = valid_until(path)
+    assert timedelta(days=1) < end - datetime.now(UTC) <= timedelta(days=2)
+    assert expiry_warning(path, end - timedelta(seconds=1)) is None
+    warning = expiry_warning(path, end + timedelta(seconds=1)) or ""
+    assert f"{path} expired on {end:%Y-%m-%d}" in warning
+
+
+@pytest.mark.parametrize("kind", [["-newkey", "rsa:2048"], ["-newkey", "ed25519"]])
+def test_the_end_of_validity_is_what_openssl_says(tmp_path: Path, kind: list[str]) -> None:
+    cert = tmp_path / "cert.pem"
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(cert), "-subj", "/CN=x/O=y"]
+    words = ["openssl", "req", "-x509", "-nodes", "-days", "20000", *kind, *files]  # beyond 2050
+    subprocess.run(words, check=True, capture_output=True)
+    asked = ["openssl", "x509", "-in", str(cert), "-noout", "-enddate"]
+    said = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    assert said == f"notAfter={valid_until(cert):%b %e %H:%M:%S %Y} GMT"
 
 
 def test_half_of_a_tls_setting_is_refused(certificate: tuple[Path, Path]) -> None:

@@ -79,9 +79,9 @@ def test_a_run_leaves_curves_a_report_and_what_it_was_made_with(
     assert facts["fields"]["learning_rate"] == 1e-3
     assert facts["fingerprints"] == {"dummy": kept(run)[0].fingerprint}
     history = json.loads((run / "trainer_state.json").read_text())["log_history"]
-    assert history[0]["rewards_failed_frac"] == 0
-    assert history[0]["scores/dummy"] == pytest.approx(history[0]["reward"], abs=1e-5)
-    assert history[0]["rewards_wait_s"] > 0
+    assert history[0]["rewards_failed_frac/dummy"] == 0
+    assert history[0]["scores/dummy/dummy"] == pytest.approx(history[0]["reward"], abs=1e-5)
+    assert history[0]["rewards_wait_s/dummy"] > 0
 
 
 def test_samples_of_an_evaluation_are_not_kept_among_those_of_training(
@@ -111,7 +111,7 @@ def test_rows_without_a_reward_are_counted_kept_and_left_out(
         assert (sample.reward is None) == (sample.group == "1")
         assert (sample.error is None) == (sample.group == "0")
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
-    assert state["log_history"][0]["rewards_failed_frac"] == 0.5
+    assert state["log_history"][0]["rewards_failed_frac/math"] == 0.5
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5])

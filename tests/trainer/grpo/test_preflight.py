@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from datasets import Dataset
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.trainer.conftest import GrpoFlags, write_rows
+from touchstone_rewards.clients.preflight import answer_of
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
-from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, answer_of, check_rewards
+from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.rewards import RewardArguments, connect
 
 ROWS = [{"id": str(n), "prompt": f"{n} + {n} =", "ground_truth": str(2 * n)} for n in range(3)]
@@ -39,6 +41,26 @@ def test_right_and_wrong_answers_differ_under_every_profile_that_verifies(
 
 def test_a_profile_of_form_alone_passes_and_is_named_as_one(server: LiveServer) -> None:
     assert "looks at the form alone" in check(server.url, "format", ROWS)
+
+
+def test_a_template_that_prefills_the_tag_is_found(
+    start_server: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    (tmp_path / "aware.yaml").write_text("scorers: {format: {config: {prefilled: think}}}\n")
+    (tmp_path / "tags.yaml").write_text("scorers: {format: {}}\n")
+    server = start_server("--profiles_dir", str(tmp_path))
+
+    def found(profile: str) -> str:
+        rewards = RewardArguments([server.url], profile, reward_timeout_s=20)
+        with connect([server.url], 20) as scoring:
+            arguments = PreflightArguments()
+            rows = Dataset.from_list(ROWS)
+            return check_rewards(rows, scoring, rewards, arguments, lambda p: f"{p}<think>\n")
+
+    with pytest.raises(RunFailed, match=r"prompts end with <think>.*Say `prefilled: think`"):
+        found("tags")
+    assert "looks at the form alone" in found("aware")
+    assert "tells right from wrong" in found("math")
 
 
 def test_a_gsm8k_solution_is_its_number(server: LiveServer) -> None:

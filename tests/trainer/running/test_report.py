@@ -8,10 +8,11 @@ from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWrite
 from touchstone_rewards.trainer.running.plots import DARK, LIGHT, draw_curves, series
 from touchstone_rewards.trainer.running.report import measures, pairs, tiles, write_report
 
+SCORE, WAIT = "scores/r1_zero/format", "rewards_wait_s/r1_zero"
 HISTORY = [
-    {"step": 1, "reward": 0.25, "scores/format": 0.5, "rewards_wait_s": 0.1, "step_time": 0.9},
-    {"step": 2, "reward": None, "rewards_failed_frac": 1.0},
-    {"step": 3, "reward": 0.75, "scores/format": 1.0, "rewards_wait_s": 0.3, "step_time": 0.5},
+    {"step": 1, "reward": 0.25, SCORE: 0.5, WAIT: 0.1, "step_time": 0.9},
+    {"step": 2, "reward": None, "rewards_failed_frac/r1_zero": 1.0},
+    {"step": 3, "reward": 0.75, SCORE: 1.0, WAIT: 0.3, "step_time": 0.5},
 ]
 SUMMARY = {
     "profile": "r1_zero",

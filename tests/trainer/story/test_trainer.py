@@ -257,7 +257,7 @@ def test_a_run_is_rewarded_for_its_signals_and_keeps_them(
         expected = sum(SHARES[name] * (sample.scores[name] or 0) for name in SHARES)
         assert sample.reward == pytest.approx(expected)
     log = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
-    assert {"signals/logprob_gain", "scores/logprob_gain", "kl"} <= set(log[0])
+    assert {"signals/logprob_gain", "scores/story_tiny/logprob_gain", "kl"} <= set(log[0])
     assert json.loads((tmp_path / "run" / "run.json").read_text())["signals"]["enabled"] is True
 
 

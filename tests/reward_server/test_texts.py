@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-from touchstone_rewards.reward_server.compat.text import after_prompt, first_turn
+from touchstone_rewards.reward_server.texts import after_prompt, first_turn
+
+CHAT = "<|im_start|>user\nWhat is 6 + 40?<|im_end|>\n<|im_start|>assistant\nThe answer is "
+SHOTS = CHAT + "47<|im_end|>\n" + CHAT
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,13 @@ from touchstone_rewards.reward_server.compat.text import after_prompt, first_tur
         ("all of it", "", "all of it"),
         ("Q", "Q", ""),
         ("other text", "Q: 1?", None),
+        (f"{CHAT[20:]}\\boxed{{46}}", CHAT, "\\boxed{46}"),
+        (f"<s>{CHAT[20:]}46", CHAT, "46"),
+        (f"<|begin_of_text|>\ufffd{CHAT[21:]} 46", CHAT, " 46"),
+        (f"{CHAT[-50:]}46 {CHAT[-40:]}47", CHAT, f"46 {CHAT[-40:]}47"),
+        (f"{SHOTS[30:]}46", SHOTS, "46"),
+        (f"x{CHAT[20:]}46", CHAT, None),
+        (f"{CHAT[-9:]}46", CHAT, None),
     ],
 )
 def test_the_response_stands_behind_the_prompt(
@@ -43,4 +53,5 @@ def test_the_first_turn_is_the_prompt_and_all_behind_it_the_response() -> None:
 def test_a_hostile_text_takes_time_in_proportion_to_its_length() -> None:
     began = time.process_time()
     after_prompt("a b " * 250_000, "b  a" * 250_000)
+    after_prompt("a" * 1_000_000, "b" + "a" * 900_000)
     assert time.process_time() - began < 10

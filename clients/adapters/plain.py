@@ -1,0 +1,89 @@
+"""Values of a trainer's batch as JSON has them: numpy's and torch's numbers, texts and arrays too.
+
+Pure functions, without an import of those libraries: what has `tolist` or `item` is asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from touchstone_rewards.reward_server.schemas import Sample, is_readable, plain_ground_truth
+
+# Deeper than any row of a dataset, and far from the interpreter's own limit.
+MAX_DEPTH = 50
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return the value as texts, numbers, booleans, nulls, lists and dicts.
+
+    Example:
+        >>> plain({"level": (1, 2)})
+        {'level': [1, 2]}
+
+    Raises:
+        TypeError: it has another type inside, or is too deep.
+    """
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    if depth > MAX_DEPTH:
+        raise TypeError("something too deep")
+    if isinstance(value, str):  # numpy.str_ is one
+        return str.__str__(value)
+    if isinstance(value, bytes | bytearray):
+        raise TypeError(f"{type(value).__name__}: decode it")
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry, depth + 1) for key, entry in value.items()}
+    if isinstance(value, Decimal | Fraction):
+        return str(value)
+    if hasattr(value, "tolist"):  # arrays, tensors and numpy's scalars
+        return plain(value.tolist(), depth + 1)
+    if isinstance(value, int):  # an enumeration's member, for one
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(entry, depth + 1) for entry in value]
+    raise TypeError(type(value).__name__)
+
+
+def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
+    """Return the sample with the fields that the profile reads, and no others, all of them plain.
+
+    What cannot be a ground truth is that sample's `bad_ground_truth`, and no other's. What cannot
+    travel as metadata is left out.
+    """
+    kept: dict[str, Any] = {"id": sample.id, "response": str(sample.response)}
+    if "ground_truth" in reads:
+        kept["ground_truth"] = plain_truth(sample.ground_truth)
+    if "prompt" in reads:
+        kept["prompt"] = sample.prompt
+    if "group_id" in reads and sample.group_id is not None:
+        kept["group_id"] = str(sample.group_id)
+    if "signals" in reads:
+        kept["signals"] = _what_is_plain(sample.signals)
+    if "metadata" in reads:
+        kept["metadata"] = _what_is_plain(sample.metadata)
+    return Sample(**kept)
+
+
+def plain_truth(value: Any) -> Any:
+    """Return a ground truth as scorers read it; of what can be none, a description that the server
+    answers with `bad_ground_truth`."""
+    try:
+        found = plain(value)
+    except TypeError as error:
+        return {"unreadable": str(error)}
+    return plain_ground_truth(found) if is_readable(found) else found
+
+
+def _what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, value in values.items():
+        try:
+            found[str(name)] = plain(value)
+        except TypeError:
+            continue
+    return found

@@ -1,0 +1,57 @@
+"""A sample from a row of a trainer's dataset: prompt, signals, group and metadata by their names.
+
+Pure. What the profile does not read is taken out again before anything is sent, see `plain.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from touchstone_rewards.clients.adapters.plain import plain
+from touchstone_rewards.reward_server.schemas import Message, Sample
+
+PROMPT_KEYS = ("prompt", "question", "messages")
+
+
+def from_row(
+    name: str,
+    response: str,
+    ground_truth: Any,
+    row: Mapping[str, Any],
+    *,
+    group: str | None = None,
+    prompt_key: str | None = None,
+) -> Sample:
+    """Return a sample of what the row has. `prompt_key`: where its prompt stands, if not under one
+    of the usual names."""
+    keys = (prompt_key,) if prompt_key else PROMPT_KEYS
+    found = next((row[key] for key in keys if row.get(key) is not None), None)
+    signals = row.get("signals")
+    taken = {*keys, "signals", "group_id"}
+    return Sample(
+        id=name,
+        response=response,
+        prompt=None if found is None else prompt_of(found),
+        ground_truth=ground_truth,
+        group_id=row.get("group_id") or group,
+        signals=dict(signals) if isinstance(signals, Mapping) else {},
+        metadata={key: value for key, value in row.items() if key not in taken},
+    )
+
+
+def prompt_of(value: Any) -> str | list[Message] | None:
+    """Return a prompt: a text, or the turns of a chat without the answer that ends it."""
+    if isinstance(value, str):
+        return str(value)
+    turns = plain(value)
+    if not isinstance(turns, Sequence):
+        return None
+    chat = [
+        Message(str(turn["role"]), turn.get("content"))
+        for turn in turns
+        if isinstance(turn, Mapping) and "role" in turn
+    ]
+    if chat and chat[-1].role == "assistant":
+        chat.pop()
+    return chat or None

@@ -1,0 +1,163 @@
+"""Does the reward tell a right answer from a wrong one? Asked before the first step.
+
+In: rows with ground truths. Out: the samples to score, and from their results a sentence, or a
+refusal that says what each answer scored and why. No model is asked. Pure: the caller scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from touchstone_rewards.clients.errors import PreflightFailed
+from touchstone_rewards.clients.results import ScoreResult
+from touchstone_rewards.reward_server.schemas import Sample
+
+# The forms in which profiles read an answer, the fullest first.
+FORMS = (
+    "<think> This is known. </think> <answer> \\boxed{ANSWER} </answer>",
+    "<think> This is known. </think> <answer> ANSWER </answer>",
+    "The answer is \\boxed{ANSWER}.",
+    "ANSWER",
+)
+THINK = "<think>"
+NO_ANSWER = "I do not know."
+ROWS = 4
+SHOWN_CHARACTERS = 400
+
+
+class Trial(NamedTuple):
+    """A form, and the results of the right and of the wrong answer in it, a row each."""
+
+    form: str
+    right: Sequence[ScoreResult | None]
+    wrong: Sequence[ScoreResult | None]
+
+
+def forms_for(prompt_end: str) -> tuple[str, ...]:
+    """Return the forms to try. Where the prompt ends with the opening tag, the model does not write
+    it again: those forms come without it first, and whole at the end."""
+    if not prompt_end.rstrip().endswith(THINK):
+        return FORMS
+    tagged = tuple(form for form in FORMS if form.startswith(THINK))
+    return (*(form.removeprefix(THINK) for form in FORMS), *tagged)
+
+
+def trial_samples(rows: Sequence[Sample], forms: Sequence[str] = FORMS) -> list[Sample]:
+    """Return right and wrong answers to the rows in every form, to be scored in one call."""
+    return [sample for form in forms for sample in _answers(form, rows)]
+
+
+def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
+    answers = [answer_of(row.ground_truth) for row in rows]
+    # A digit more makes another number, and another anything: 46 becomes 467.
+    texts = [form.replace("ANSWER", text) for text in answers]
+    texts += [form.replace("ANSWER", f"{text}7") for text in answers]
+    texts.append(NO_ANSWER)
+    return [
+        replace(row, response=text)
+        for row, text in zip([*rows, *rows, rows[0]], texts, strict=True)
+    ]
+
+
+def answer_of(truth: Any) -> str:
+    """Return the answer in a ground truth: what follows #### in GSM8K's, the first of several."""
+    if isinstance(truth, list):
+        truth = truth[0] if truth else ""
+    return str(truth).rpartition("####")[2].strip()
+
+
+def verdict(
+    rows: int,
+    results: Sequence[ScoreResult | None],
+    profile: str,
+    forms: Sequence[str] = FORMS,
+) -> str:
+    """Return a line for the reader; `results` are those of `trial_samples` of so many rows.
+
+    Raises:
+        PreflightFailed: no answer got a reward, or right and wrong ones got the same in every form,
+            or the profile wants a tag that the prompt has already.
+    """
+    trials = _trials(rows, results, forms)
+    _check_prefilled(trials, profile)
+    codes = {_code(result) for result in results}
+    if codes == {"missing_field"}:
+        return f"preflight: {profile} needs what only training has (signals): not tried"
+    if all(_reward(result) is None for result in results):
+        raise PreflightFailed(f"preflight: no answer got a reward from {profile}.{_shown(trials)}")
+    for trial in trials:
+        told = [(_reward(a), _reward(b)) for a, b in zip(trial.right, trial.wrong, strict=False)]
+        apart = sum(None not in pair and pair[0] != pair[1] for pair in told)
+        if apart:
+            means = [_mean(side) for side in (trial.right, trial.wrong[:-1])]
+            return (
+                f"preflight: {profile} tells right from wrong in {apart} of {len(told)} rows as "
+                f"{trial.form!r} (mean reward {means[0]:g} and {means[1]:g})"
+            )
+    for trial in trials:
+        if _mean(trial.right) != _reward(trial.wrong[-1]):
+            return f"preflight: {profile} looks at the form alone: wrong answers in it get as much"
+    raise PreflightFailed(
+        f"preflight: {profile} gives right and wrong answers the same reward: nothing could be "
+        "learnt. Is ground_truth_column the right one, and the profile? (With preflight false it "
+        f"trains all the same.){_shown(trials)}"
+    )
+
+
+def _check_prefilled(trials: Sequence[Trial], profile: str) -> None:
+    """Raise PreflightFailed if the right answers get less without the tag that the prompt has."""
+    by_form = {trial.form: _mean(trial.right) for trial in trials}
+    for form, without in by_form.items():
+        if by_form.get(THINK + form, without) > without:
+            raise PreflightFailed(
+                f"preflight: the prompts end with {THINK}, so that no response has it, and profile "
+                f"{profile} wants it there: right answers get {without:g} as {form!r} and "
+                f"{by_form[THINK + form]:g} as {THINK + form!r}. Say `prefilled: think` in the "
+                "config of its format scorer"
+            )
+
+
+def _trials(rows: int, results: Sequence[ScoreResult | None], forms: Sequence[str]) -> list[Trial]:
+    """One a form. The last of the wrong answers is the one without an answer: a profile that looks
+    at the form alone tells only this one from the others."""
+    size = 2 * rows + 1
+    parts = [results[i * size : (i + 1) * size] for i in range(len(forms))]
+    return [Trial(form, part[:rows], part[rows:]) for form, part in zip(forms, parts, strict=True)]
+
+
+def _reward(result: ScoreResult | None) -> float | None:
+    return None if result is None else result.reward
+
+
+def _code(result: ScoreResult | None) -> str | None:
+    if result is None:
+        return "unavailable"
+    return result.error.code if result.error else None
+
+
+def _mean(results: Sequence[ScoreResult | None]) -> float:
+    """Of those that have a reward; NaN where none has."""
+    rewards = [reward for each in results if (reward := _reward(each)) is not None]
+    return sum(rewards) / len(rewards) if rewards else float("nan")
+
+
+def _shown(trials: Sequence[Trial]) -> str:
+    """What the first row's answers got in every form, and why."""
+    lines = [
+        f"\n  {name} as {trial.form!r}: {_why(side[0])}"
+        for trial in trials
+        for name, side in (("right", trial.right), ("wrong", trial.wrong))
+    ]
+    return "".join(lines)
+
+
+def _why(result: ScoreResult | None) -> str:
+    """Reward and explanation, or the error."""
+    if result is None:
+        return "no reward (unavailable: no answer in time, or none that could be understood)"
+    if result.error is not None:
+        return f"no reward ({result.error.code}: {result.error.message})"
+    return f"reward {result.reward} {str(result.explanation or '')[:SHOWN_CHARACTERS]}"

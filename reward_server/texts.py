@@ -1,0 +1,73 @@
+"""From a whole decoded text to the response in it. Pure, linear in the length of the text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import islice
+
+# How a turn of the user begins and how the assistant's answer does.
+_TURNS = [
+    ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+    ("<｜User｜>", "<｜Assistant｜>"),
+]
+# A prompt that was cut on the left is known by so many of its last characters. They may stand in it
+# several times, as the marks of a chat's turns do: so many places are tried.
+TAIL_CHARACTERS = 32
+MAX_PLACES = 64
+# What may stand before the rest of a cut prompt: a BOS token, and half of a character.
+_BEFORE = re.compile(r"(?:<[^<>\s]{1,40}>)?\ufffd*")
+
+
+def after_prompt(text: str, prompt: str) -> str | None:
+    """Return what stands in `text` behind the first `prompt`; None if the prompt is not in it.
+
+    Decoding may put a BOS token in front, and may change white space and the composition of
+    characters: where the prompt as it stands is not found, it is looked for without those. Of a
+    prompt that was cut on the left, the text has the rest alone.
+    """
+    at = text.find(prompt)
+    if at >= 0:
+        return text[at + len(prompt) :]
+    if (cut := _end_of_cut_prompt(text, prompt)) is not None:
+        return text[cut:]
+    wanted = "".join(unicodedata.normalize("NFC", prompt).split())
+    dense = "".join(text.split())
+    at = dense.find(wanted)
+    end_of_prompt = at + len(wanted) if at >= 0 else _end_of_cut_prompt(dense, wanted)
+    if end_of_prompt is None:
+        return None
+    visible = (place for place, character in enumerate(text) if not character.isspace())
+    end = next(islice(visible, end_of_prompt - 1, None))
+    return text[end + 1 :]
+
+
+def _end_of_cut_prompt(text: str, prompt: str) -> int | None:
+    """Where the rest of a prompt that was cut on the left ends in `text`, which begins with it.
+
+    The longest rest counts. Each place costs one comparison of its length, so all are linear.
+    """
+    tail = prompt[-TAIL_CHARACTERS:]
+    begin = _BEFORE.match(text)
+    starts = {0, begin.end() if begin else 0}
+    limit = len(prompt) + max(starts)
+    found, at = None, text.find(tail, 0, limit)
+    for _ in range(MAX_PLACES):
+        if at < 0:
+            break
+        end = at + len(tail)
+        if any(start <= at and prompt.endswith(text[start:end]) for start in starts):
+            found = end
+        at = text.find(tail, at + 1, limit)
+    return found
+
+
+def first_turn(text: str) -> tuple[str | None, str]:
+    """The first user turn of a text in ChatML or DeepSeek's template, and what follows the
+    assistant's marker; (None, the whole text) if it is neither."""
+    for user, assistant in _TURNS:
+        _, begun, rest = text.partition(user)
+        prompt, answered, response = rest.partition(assistant)
+        if begun and answered:
+            return prompt, response
+    return None, text

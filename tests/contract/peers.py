@@ -1,0 +1,43 @@
+"""Where the environments are that `environments/make.sh` makes, and how one is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkout import ROOT, clean_environment
+
+CLIENTS = Path(__file__).with_name("clients")
+ENVIRONMENTS = Path(__file__).with_name("environments")
+
+
+def python_of(name: str) -> str:
+    """Return the interpreter of an environment; without it the test is skipped."""
+    assert (ENVIRONMENTS / f"{name}.txt").is_file(), f"there are no requirements for {name}"
+    default = Path(tempfile.gettempdir()) / "touchstone_peers"
+    folder = Path(os.environ.get("TOUCHSTONE_PEERS", default)) / name
+    if not (folder / ".made_with").is_file():
+        pytest.skip(
+            f"no environment {folder}: make it by tests/contract/environments/make.sh {name}"
+        )
+    return str(folder / "bin" / "python")
+
+
+def run_script(python: str, script: str, *arguments: str, **environment: str) -> Any:
+    """Run `clients/SCRIPT.py` to its end; return what it printed last, as JSON."""
+    done = subprocess.run(
+        [python, str(CLIENTS / f"{script}.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**clean_environment(), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
