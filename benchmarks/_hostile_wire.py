@@ -22,8 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import record
-from tests.checkout import ROOT
+from benchmarks import ROOT, record
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 HEALTH_P99_MS, MEMORY_MIB = 50.0, 600.0

@@ -286,6 +286,16 @@ def _fields(scorers: Iterable[Scorer]) -> list[str]:
     return [name for name in Sample.__struct_fields__ if name in read]
 
 
+def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
+    """The scorers of all profiles that run in workers, by their key."""
+    return {
+        spec.key: spec
+        for profile in profiles.values()
+        for key, spec in profile.specs.items()
+        if profile.scorers[key].runs_in == "worker"
+    }
+
+
 def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:

@@ -1,8 +1,7 @@
 """Warm, killable worker processes: samples in, a score or an error for each, in their order.
 
-A pool keeps `workers + spares` equal processes up, so that one is ready when another is killed, or
-when slow samples hold all others. A call's samples go out in chunks, the chunks of several calls in
-turn. What happens to a sample stands in `__init__.py`, how turns are taken in `turns.py`.
+A pool keeps `workers + spares` equal processes up: one is ready when another is killed, or held by
+slow samples. What happens to a sample stands in `__init__.py`, how turns are taken in `turns.py`.
 
 One pool serves one event loop (asyncio's or uvloop) and starts no threads. What runs in the workers
 is `process.py`, what starts them `fork_server.py`, the connection to one `link.py`.

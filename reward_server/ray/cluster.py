@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
-from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.profiles import load_profiles, worker_specs
 from touchstone_rewards.reward_server.ray.handles import (
     Deadline,
     RemotePool,
@@ -39,7 +39,7 @@ from touchstone_rewards.reward_server.ray.session import connect
 from touchstone_rewards.reward_server.schemas import Priority, Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.claim import belong_to
-from touchstone_rewards.reward_server.scoring.engine import worker_pool, worker_specs
+from touchstone_rewards.reward_server.scoring.engine import worker_pool
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost, batcher
 from touchstone_rewards.reward_server.settings import Settings
 

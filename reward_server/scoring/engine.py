@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.errors import (
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
-from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.profiles import Profile, worker_specs
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
     Sample,
@@ -353,16 +353,6 @@ def _too_large(limit: int) -> Score:
 def _never_got_its_turn(result: SampleResult) -> bool:
     error = result.error
     return error is not None and error.code == "deadline_exceeded" and error.retryable
-
-
-def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
-    """The scorers of all profiles that run in workers, by their key."""
-    return {
-        spec.key: spec
-        for profile in profiles.values()
-        for key, spec in profile.specs.items()
-        if profile.scorers[key].runs_in == "worker"
-    }
 
 
 def worker_pool(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPool:

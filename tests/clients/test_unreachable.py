@@ -95,10 +95,10 @@ async def test_a_certificate_that_is_refused_is_told_by_its_reason(
     expired = ssl.SSLCertVerificationError(1, "certificate verify failed")
     expired.verify_message = "certificate has expired"
 
-    async def fail(*_: Any, **__: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise transport.httpx2.ConnectError("refused") from expired
 
-    monkeypatch.setattr(transport.httpx2.AsyncClient, "request", fail)
+    monkeypatch.setattr(transport.httpx2.AsyncClient, "stream", fail)
     error = await refused("https://reward:8700")
     assert "its certificate is refused: certificate has expired (trusted are the system" in str(
         error

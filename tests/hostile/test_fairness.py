@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 import pytest
 
-from tests.checkout import live_server
+from tests.checkout import PLUGINS, live_server
 from touchstone_rewards.reward_server.caller import Caller, begin
 from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
 from touchstone_rewards.reward_server.limits import SampleLimits, Share
@@ -97,7 +97,7 @@ async def test_a_scorers_own_deadline_holds_for_its_samples_alone(live: LiveServ
 @pytest.fixture
 async def engine(folder: Path) -> AsyncIterator[Engine]:
     settings = load_settings(None, {"workers": 1, "profiles_dir": folder / "profiles"})
-    made = create_engine(load_profiles(settings.profile_dirs), settings, Metrics())
+    made = create_engine(load_profiles(settings.profile_dirs, plugins=PLUGINS), settings, Metrics())
     await made.start()
     yield made
     await made.stop()

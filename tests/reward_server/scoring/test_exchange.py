@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
+from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, NotReady
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import Prepared
@@ -91,7 +92,7 @@ async def make(profiles: Path) -> AsyncIterator[Callable[[], Engine]]:
 
     def engine() -> Engine:
         settings = load_settings(overrides={"workers": 1})
-        made.append(create_engine(load_profiles([profiles]), settings, Metrics()))
+        made.append(create_engine(load_profiles([profiles], plugins=PLUGINS), settings, Metrics()))
         return made[-1]
 
     yield engine
