@@ -22,6 +22,8 @@ choice    value: the letter; args: what stands beside it, if anything
 region    pieces of the real line: args; value: the variable, if one was named
 piece     from, to: args; value: the two brackets
 text      value: words
+bounded field  args: the bound; value: the field's letter and the relation to the bound
+congruence     args: what is divided, its remainders, the modulus
 """
 
 from __future__ import annotations

@@ -9,8 +9,13 @@ the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that ma
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.answers.conditions import in_list
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
-from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, put, relation
+from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, relation
+from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
+    bounded_field,
+    residues,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
@@ -52,23 +57,39 @@ def _list(node: Node) -> Node:
     """Items: a name before the first holds for all; inequalities of one variable are one region;
     items that are lists themselves (±) are spliced in."""
     items = [shape(item) for item in node.args]
+    if (conditioned := in_list(_spliced(items))) is not None:
+        return conditioned
     if any(item.op == "region" for item in items):
         items = [_point_of(item) for item in items]
     if all(item.op == "region" and item.value for item in items):
         return _combined(items, node.value)
-    flat: list[Node] = []
-    for item in items:
-        flat.extend(item.args if item.op == "list" else (item,))
+    flat = _spliced(items)
     if node.value == "and" and (compound := _one_quantity(flat)) is not None:
         return compound
-    if (family := _family(flat)) is not None:
-        return family
     if flat[0].op == "assigned" and all(item.op not in _NAMING for item in flat[1:]):
         named = flat[0]
         return Node(
             "assigned", (Node("list", (named.args[0], *flat[1:]), node.value),), named.value
         )
     return Node("list", tuple(flat), node.value)
+
+
+def _spliced(items: list[Node]) -> list[Node]:
+    """The items, with those of lists among them (±) in their place."""
+    flat: list[Node] = []
+    for item in items:
+        flat.extend(item.args if item.op == "list" else (item,))
+    return flat
+
+
+def _congruence(node: Node) -> Node:
+    """`n \\equiv 1, 2 \\pmod 5`: the whole numbers that leave these remainders."""
+    subject, *classes, modulus = node.args
+    spread: list[Node] = []
+    for part in classes:
+        made = shape(part)
+        spread.extend(made.args if made.op == "list" else (made,))
+    return residues(subject, spread, modulus)
 
 
 def _one_quantity(items: list[Node]) -> Node | None:
@@ -79,18 +100,6 @@ def _one_quantity(items: list[Node]) -> Node | None:
     if units[0] is None or units[1] is None or units[0].dimensions != units[1].dimensions:
         return None
     return _compound(Node("compound", tuple(items))) if units[0].factor > units[1].factor else None
-
-
-def _family(items: list[Node]) -> Node | None:
-    """`k\\pi, k \\in \\mathbb{Z}`: the items before a field's membership, with the parameter's
-    name set aside; None where the last item is no such membership."""
-    last = items[-1]
-    if last.op != "assigned" or last.args[0].note != "field" or len(items) < 2:
-        return None
-    parameter = Node("name", value="parameter")
-    renamed = tuple(put(item, last.value, parameter) for item in items[:-1])
-    bare = tuple(item.args[0] if item.op == "assigned" else item for item in renamed)
-    return Node("family", bare, last.args[0].value, last.value)
 
 
 def _point_of(item: Node) -> Node:
@@ -210,6 +219,8 @@ def _sum(node: Node) -> Node:
 _RULES = {
     "add": _sum,
     "compound": _compound,
+    "congruence": _congruence,
+    "bounded field": bounded_field,
     "list": _list,
     "relation": lambda node: relation(node, shape),
     "union": _set_algebra,

@@ -1,7 +1,6 @@
 """Answers with a form of their own, seen in their text before any parsing.
 
-Times of day, choices with their letter, numbers and sets in words, ratios in words; and what is
-said of a whole parameter. Each look is behind a glance at the text, for most answers are none.
+Times of day, choices with their letter, numbers and sets in words, ratios in words. Each look is behind a glance at the text, for most answers are none.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 MAX_WORDS_CHARS = 60
-MAX_PARAMETER_CHARS = 600
 
 _CHOICE = re.compile(
     r"\s*(?:\\(?:text|textbf|mathrm|mathbf|boldsymbol|bm)\s*\{\s*)?"
@@ -31,15 +29,6 @@ _CHOICE = re.compile(
 _OPTION = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s+([A-J])")
 _SAID = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*:)\s*", re.IGNORECASE)
 _RATIO_WORDS = re.compile(r"\s*([0-9.]+)\s+(?:\\text\{\s*)?to(?:\s*\})?\s+([0-9.]+)\s*")
-# `for all positive integers n`, `where k is an integer`, `(k \in \mathbb{Z})`: beside an answer.
-_FOR_WHOLE = re.compile(
-    r"\b(?:where|for|with)\s(?:some |any |all |every |each |an )?"
-    r"(?:positive |nonnegative |non-negative |nonzero )?(?:\}\s?)?"
-    r"(?:integers? (?:\} ?)?\$?(?P<after>[a-zA-Z])\$?"
-    r"|\$?(?P<before>[a-zA-Z])\$? ?(?:\\text ?\{ ?)?is an(?:y)?(?: positive)? integer)"
-    r" ?\}?\)? ?$"
-)
-_IN_FIELD = re.compile(r"\(\s?([a-zA-Z] ?\\in ?(?:\\mathbb ?\{?)?[ZNQR]\}?)\s?\)$")
 _COLON = r"(?:\\!|\s)*\{?:\}?(?:\\!|\s)*"
 _TIME = re.compile(
     rf"(\d{{1,2}})(?:{_COLON}(\d\d))?(?:{_COLON}(\d\d))?"
@@ -95,18 +84,6 @@ def _in_words(words: str) -> Node | None:
     if words in NO_SOLUTION:
         return Node("set")
     return regions.WHOLE_LINE if words in ALL_REALS else None
-
-
-def with_parameter(text: str) -> str:
-    """`text` with what it says of a whole parameter written as a membership behind a comma."""
-    if len(text) > MAX_PARAMETER_CHARS:
-        return text
-    if "integer" in text and (found := _FOR_WHOLE.search(text)):
-        before = text[: found.start()].rstrip(" ({").removesuffix("\\text").rstrip(" ,;(")
-        return f"{before}, {found['after'] or found['before']} \\in \\mathbb{{Z}}"
-    if text[-1] == ")" and (found := _IN_FIELD.search(text)) and found.start():
-        return f"{text[: found.start()]}, {found[1]}"
-    return text
 
 
 def _time(found: re.Match[str]) -> Node:

@@ -18,6 +18,11 @@ Shaper = Callable[[Node], Node]
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _ORDERINGS = frozenset(["<", ">", "<=", ">="])
+_TURNED = {"supset": "subset", "supseteq": "subseteq"}
+RELATED = frozenset(
+    ["perp", "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "->", "propto",
+     "divides", *_TURNED]
+)  # fmt: skip
 _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
 
 
@@ -35,7 +40,17 @@ def relation(node: Node, shape: Shaper) -> Node:
         return _equations(sides, shape)
     if set(operators) <= _ORDERINGS | {"="} or operators == ["!="]:
         return _inequalities(sides, operators, shape)
+    if len(operators) == 1 and operators[0] in RELATED:
+        return _related(sides, operators[0], shape)
     raise Unreadable(f"a relation with {' '.join(operators)}")
+
+
+def _related(sides: list[Node], operator: str, shape: Shaper) -> Node:
+    """`l \\perp m`, `A \\subseteq B`, `x \\to 3`: a relation that is compared as it stands."""
+    sides = [shape(side) for side in sides]
+    if (turned := _TURNED.get(operator)) is not None:
+        sides, operator = sides[::-1], turned
+    return Node("related", tuple(sides), operator)
 
 
 def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:

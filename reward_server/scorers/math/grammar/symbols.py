@@ -19,7 +19,8 @@ _CHARACTERS = {
     "‒": "-", "―": "-", "﹣": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ",
     "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ", "∗": "*", "⁄": "/", "∕": "/",
     "√": r"\surd ", "∛": r"\cbrt ", "∞": r"\infty ", "π": r"\pi ", "∪": r"\cup ", "∩": r"\cap ",
-    "∈": r"\in ", "∉": r"\notin ", "⊂": r"\subset ", "⊆": r"\subseteq ", "∅": r"\emptyset ",
+    "∈": r"\in ", "∉": r"\notin ", "⊂": r"\subset ", "⊆": r"\subseteq ", "⊊": r"\subsetneq ",
+    "⊃": r"\supset ", "⊇": r"\supseteq ", "∝": r"\propto ", "∅": r"\emptyset ",
     "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "≧": r"\ge ", "⩾": r"\ge ",
     "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ",
     "°": r"\degree ", "º": r"\degree ", "˚": r"\degree ", "℃": r"\degree C", "′": "'",
@@ -87,7 +88,12 @@ _COMMANDS: dict[str, str] = {
     "equiv": "equiv",
     "in": "in",
     "notin": "notin",
-    "subset subseteq": "subset",
+    "subset": "subset",
+    "subseteq subseteqq": "subseteq",
+    "subsetneq subsetneqq varsubsetneq": "subsetneq",
+    "supset": "supset",
+    "supseteq": "supseteq",
+    "propto": "propto",
     "to rightarrow longrightarrow mapsto": "->",
     "Rightarrow implies Longrightarrow iff Leftrightarrow": "=>",
     "cup bigcup": "cup",
@@ -120,7 +126,8 @@ _COMMANDS: dict[str, str] = {
     "int iint iiint oint": "int",
     "perp": "perp",
     "parallel": "parallel",
-    "sim cong": "similar",
+    "sim": "similar",
+    "cong": "congruent",
     "over": "over",
 }
 
@@ -171,7 +178,7 @@ COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
 IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
-    "textstyle scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf "
+    "textstyle scriptstyle limits nolimits hfill rm bf it sf tt cal mathrm mathbf "
     "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom "
     "mathopen mathclose noindent"
 )

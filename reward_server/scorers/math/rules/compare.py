@@ -11,6 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
     equation_rules,
+    family_rules,
     value_rules,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
@@ -41,8 +42,10 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
-    (frozenset(["family"]), equation_rules.families),
-    (frozenset(["setof", "quantified", "time", "congruence"]), collection_rules.like_kinds),
+    (frozenset(["conditioned"]), family_rules.conditions),
+    (frozenset(["family"]), family_rules.families),
+    (frozenset(["setof", "quantified", "time", "congruence", "property"]), collection_rules.like_kinds),
+    (frozenset(["related"]), equation_rules.related),
     (frozenset(["labelled"]), value_rules.labels),
     (frozenset(["text"]), value_rules.texts),
     (frozenset(["assigned"]), equation_rules.assignments),

@@ -1,4 +1,4 @@
-"""What has a name or is a relation: assignments, equations, inequalities, families."""
+"""What has a name or is a relation: assignments, equations, inequalities."""
 
 from __future__ import annotations
 
@@ -123,12 +123,13 @@ def _is_solved(node: Node) -> bool:
     return node.op == "assigned" and not features(node.args[0]).names
 
 
-def families(truth: Node, answer: Node, case: Case) -> bool:
-    """Answers with a whole parameter: that it is whole may be left out."""
-    if truth.op == answer.op:
-        return truth.value == answer.value and in_order(truth.args, answer.args, case)
-    family, other = (truth, answer) if truth.op == "family" else (answer, truth)
-    if len(family.args) != 1:
+_SYMMETRIC = frozenset(["perp", "parallel", "similar", "congruent"])
+
+
+def related(truth: Node, answer: Node, case: Case) -> bool:
+    """`l \\perp m` is `m \\perp l`; `A \\subset B` is not `B \\subset A`."""
+    if truth.op != answer.op or truth.value != answer.value:
         return case.unlike(truth, answer)
-    bare = replace(family.args[0], {"parameter": Node("name", value=family.note)})
-    return case.same(bare, other) if family is truth else case.same(other, bare)
+    if in_order(truth.args, answer.args, case):
+        return True
+    return truth.value in _SYMMETRIC and in_order(truth.args, answer.args[::-1], case)

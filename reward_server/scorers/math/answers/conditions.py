@@ -1,0 +1,287 @@
+"""Answers with a condition beside them: `2n + 1 for n >= 0`, `x^c, c \\ne -1`, `8p (odd primes p)`.
+
+A condition is read once, whichever way it was written. Three kinds come out of it:
+
+    family       the parameter is a whole number: a set of values, see `whole_numbers`
+    conditioned  args: the value, then its conditions
+    the value    where the condition only says what a letter is: `where C is a constant`
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from flint import fmpq
+
+from touchstone_rewards.reward_server.scorers.math.answers.relations import put
+from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
+    FIELD_STARTS,
+    PARAMETER,
+    family,
+)
+from touchstone_rewards.reward_server.scorers.math.numbers import regions
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    WHOLE_LETTERS,
+    features,
+)
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+
+MAX_CHARS = 600
+
+_HINT = re.compile(r"\b(?:where|for|if|when|whenever|with|provided|such|given)\b|其中")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
+_CONNECTOR = re.compile(
+    r"(?:\b(?:where|for|if|when|whenever|with|provided that|provided|such that|given that|given)\b"
+    r"|其中)"
+)
+# `x^2 (x > 0)`: brackets at the end with a relation in them.
+_RELATION_SIGN = re.compile(r"\\(?:in|ge|geq|geqslant|le|leq|leqslant|ne|neq)(?![a-z])|[<>=]|!=")
+_CHINESE_WHOLE = re.compile(r"([a-zA-Z]) ?[为是](正?)整数")
+_WORDS = re.compile(r"[a-zA-Z][a-zA-Z-]*|[^\sa-zA-Z]")
+_FILLER = frozenset(
+    "all any some every each an the is are be being number numbers arbitrary of value values only"
+    " both and".split()
+)
+# What says no more than what kind of thing a letter stands for.
+_NAMING = frozenset("constant constants real reals complex parameter parameters".split())
+_WHOLE = {"integer": None, "integers": None, "whole": 0, "natural": 1}
+_SIGNED = {"positive": 1, "nonnegative": 0, "non-negative": 0}
+_PROPERTIES = {
+    "odd": "odd", "even": "even", "prime": "prime", "primes": "prime", "composite": "composite",
+    "square": "square", "squares": "square", "perfect": "perfect", "positive": "positive",
+    "negative": "negative", "nonnegative": "nonnegative", "non-negative": "nonnegative",
+    "nonzero": "nonzero", "non-zero": "nonzero", "rational": "rational",
+    "irrational": "irrational", "integer": "integer", "integers": "integer", "whole": "integer",
+    "natural": "natural", "nonpositive": "nonpositive", "non-positive": "nonpositive",
+}  # fmt: skip
+
+Reader = Callable[[str], Node]
+
+
+def stated_with_condition(text: str, read: Reader) -> Node | None:
+    """The answer that `text` states if a condition stands beside it in words or in brackets, else
+    None; `read` reads the parts and raises Unreadable."""
+    if len(text) > MAX_CHARS:
+        return None
+    if text[-1] == ")" and (parts := _in_brackets(text)) is not None:
+        return _attached(*parts, read)
+    if _HINT.search(text) is None:
+        return None
+    flat = _TEXT_COMMAND.sub(r" \1 ", text)
+    found = _CONNECTOR.search(flat)
+    if found is None or not found.start():
+        return None
+    head = flat[: found.start()].rstrip(" ,;:($")
+    return _attached(head, flat[found.end() :], read)
+
+
+def _in_brackets(text: str) -> tuple[str, str] | None:
+    """`2n + 1 (n \\ge 0)` as its two parts, or None."""
+    opening = text.rfind("(")
+    inner = text[opening + 1 : -1]
+    if opening < 1 or not (_RELATION_SIGN.search(inner) or _HINT.search(inner)):
+        return None
+    head = text[:opening].rstrip(" \\~,;")
+    if not head or head[-1] in "+-*/^_=({<>|" or head.endswith(("\\left", "\\cdot", "\\times")):
+        return None
+    if (first := _CONNECTOR.search(flat := _TEXT_COMMAND.sub(r" \1 ", inner))) is not None:
+        return (head, flat[first.end() :]) if not flat[: first.start()].strip() else None
+    return head, inner
+
+
+def _attached(head: str, said: str, read: Reader) -> Node | None:
+    """The value of `head` under the condition that `said` is, or None if it is none."""
+    if not head or not _balanced(head):
+        return None
+    try:
+        conditions = _conditions(_without_closers(said), read)
+        if not conditions:
+            return None
+        value = read(head)
+    except Unreadable:
+        return None
+    if value.op in ("text", "name", "choice"):
+        return None
+    return under(value, conditions)
+
+
+def _balanced(text: str) -> bool:
+    return all(text.count(a) == text.count(b) for a, b in ("{}", "()"))
+
+
+def _without_closers(text: str) -> str:
+    """`text` without the brackets and signs at its end that close what opened before it."""
+    text = text.strip(" $.,;")
+    while text and text[-1] in ")}":
+        opening = "(" if text[-1] == ")" else "{"
+        if text.count(opening) >= text.count(text[-1]):
+            break
+        text = text[:-1].rstrip(" $.,;")
+    return text
+
+
+def _conditions(said: str, read: Reader) -> list[Node]:
+    """What `said` demands; nothing where it is no condition."""
+    said = _CHINESE_WHOLE.sub(lambda m: f"{m[1]} is {'positive ' if m[2] else ''}integer", said)
+    if (named := _property(said)) is not None:
+        return [named]
+    for word in ("all ", "any ", "some ", "every ", "each "):
+        said = said.removeprefix(word)
+    node = read(said)
+    parts = list(node.args) if node.op == "list" else [node]
+    return parts if all(is_condition(part) for part in parts) else []
+
+
+def is_condition(node: Node) -> bool:
+    """Does the answer relate something named to something else?"""
+    if node.op == "region":
+        return node.value is not None
+    return node.op in ("inequality", "assigned", "equation", "congruence", "property") or (
+        node.op == "family" and node.note[1] is not None
+    )
+
+
+def _property(said: str) -> Node | None:
+    """`n is odd`, `all odd primes p`, `C is a constant`: the letters and what they are."""
+    letters: list[str] = []
+    adjectives: set[str] = set()
+    negated = False
+    for word in _WORDS.findall(said.replace("\\", "").replace("$", "")):
+        lower = word.lower()
+        if len(word) == 1 and word.isalpha() and not (word == "a" and letters):
+            if word != "a" or said.strip().startswith(("a ", "a,", "a is")):
+                letters.append(word)
+        elif lower == "not":
+            negated = True
+        elif lower in _PROPERTIES or lower in _NAMING:
+            adjectives.add(_PROPERTIES.get(lower, "naming"))
+        elif lower not in _FILLER and word not in ",_":
+            return None
+    if not letters or not adjectives:
+        return None
+    return Node("property", (), (frozenset(adjectives), tuple(sorted(letters)), negated))
+
+
+def under(value: Node, conditions: Sequence[Node]) -> Node:
+    """`value` under `conditions`: what only names a letter is set aside, a whole parameter makes a
+    family, all else is kept."""
+    kept: list[Node] = []
+    for condition in conditions:
+        if _is_naming(condition):
+            continue
+        start = _whole_start(condition)
+        if start is not None and _is_formula(value, start[0]):
+            if start[1] is not None:
+                kept.append(regions.half_line(">=", Node("num", value=fmpq(start[1])), start[0]))
+        elif start is not None and value.op != "family" and (made := _family(value, *start)):
+            value = made
+        elif value.op == "family" and (low := _lower_bound(condition, value.note[0])) is not None:
+            value = family(value.args, max(low, value.value[0] or low), *value.note)
+        else:
+            kept.append(condition)
+    return Node("conditioned", (value, *kept)) if kept else value
+
+
+def _is_naming(condition: Node) -> bool:
+    """`C \\in \\mathbb{R}`, `where c is a constant`."""
+    if condition.op == "property":
+        return condition.value[0] == frozenset(["naming"])
+    return condition.op == "assigned" and condition.args[0].value in ("field R", "field C")
+
+
+def _whole_start(condition: Node) -> tuple[str, int | None] | None:
+    """The letter that is any whole number, and where it starts; None for another condition."""
+    if condition.op == "assigned":
+        (field,) = condition.args
+        if field.op == "family" and field.args == (PARAMETER,):
+            return condition.value, field.value[0]
+        if field.note == "field" and field.value in FIELD_STARTS:
+            return condition.value, FIELD_STARTS[field.value]
+    if condition.op != "property" or condition.value[2] or len(condition.value[1]) != 1:
+        return None
+    words, (letter,), _ = condition.value
+    rest = words - {"naming"}
+    if not rest & {"integer", "natural"} or rest - {*_SIGNED, "integer", "natural"}:
+        return None
+    starts = [_SIGNED[word] for word in rest if word in _SIGNED]
+    return letter, max(starts) if starts else (1 if "natural" in rest else None)
+
+
+def _is_formula(value: Node, letter: str) -> bool:
+    """`a_n = 2n` and `f(n) = 2n` say what each n has: they are no set of values."""
+    if value.op != "assigned":
+        return False
+    called = value.note is not None and value.note.op in ("opaque", "index")
+    return called or str(value.value).endswith(f"_{letter}")
+
+
+def _family(value: Node, letter: str, start: int | None) -> Node | None:
+    """The values as a family in `letter`; None where they have no such letter."""
+    items = list(value.args) if value.op == "list" else [value]
+    if letter not in features(*items).names:
+        return None
+    subjects = {item.value for item in items if item.op == "assigned"}
+    bare = [item.args[0] if item.op == "assigned" else item for item in items]
+    subject = next(iter(subjects)) if len(subjects) == 1 else None
+    return family(tuple(put(i, letter, PARAMETER) for i in bare), start, letter, subject)
+
+
+def _lower_bound(condition: Node, letter: str) -> int | None:
+    """`k \\ge 2` as 2, for a whole number k."""
+    if condition.op != "region" or condition.value != letter or len(condition.args) != 1:
+        return None
+    (low, high), brackets = condition.args[0].args, condition.args[0].value
+    if high != regions.INFINITY or low.op != "num" or low.value.q != 1:
+        return None
+    return int(low.value.p) + (brackets[0] == "(")
+
+
+def in_list(items: Sequence[Node]) -> Node | None:
+    """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first; else None."""
+    at = len(items)
+    while at > 1 and is_condition(items[at - 1]) and items[at - 1].op != "equation":
+        at -= 1
+    conditions = items[at:]
+    head = items[:at]
+    while conditions and not _concerns(conditions[0], head):
+        head, conditions = [*head, conditions[0]], conditions[1:]
+    if not conditions or any(item.op in ("region", "inequality") for item in head):
+        return None
+    if not all(_concerns(condition, head) for condition in conditions):
+        return None
+    value = head[0] if len(head) == 1 else _one_list(head)
+    return under(value, conditions)
+
+
+def _one_list(items: Sequence[Node]) -> Node:
+    return Node("list", tuple(items), ",")
+
+
+def _concerns(condition: Node, items: Sequence[Node]) -> bool:
+    """Is it about a letter of the items that none of them gives a value to?"""
+    if condition.op == "assigned":
+        (field,) = condition.args
+        if field.note != "field" and (field.op != "family" or field.args != (PARAMETER,)):
+            return False
+    letters = {condition.value} if condition.op != "inequality" else features(condition).names
+    values = [item.args[0] if item.op == "assigned" else item for item in items]
+    given = {item.value for item in items if item.op == "assigned"}
+    return bool(letters & features(*values).names) and not letters & given
+
+
+def is_domain(condition: Node, value: Node) -> bool:
+    """Does the condition bound a letter of the value?"""
+    if condition.op not in ("region", "inequality"):
+        return False
+    letters = {condition.value} if condition.op == "region" else features(condition).names
+    return bool(letters & features(value).names)
+
+
+def is_natural(condition: Node, value: Node) -> bool:
+    """Does the condition say no more than the value does: that an index counts from 0, 1 or 2?"""
+    if condition.op != "region" or condition.value not in WHOLE_LETTERS:
+        return False
+    low = _lower_bound(condition, condition.value)
+    return low is not None and 0 <= low <= 2 and is_domain(condition, value)
+

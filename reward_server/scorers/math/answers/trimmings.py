@@ -1,0 +1,115 @@
+"""What stands around an answer or only changes its looks, taken off before the answer is read.
+
+In: text in ASCII and LaTeX. Out: the same answer in fewer spellings. Each look is behind a glance
+at the text, for most answers have nothing to take off.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Empty space and line ends, which say nothing before or behind an answer.
+_SPACE_COMMANDS = (
+    "\\\\", "\\newline", "\\par", "\\noindent", "\\qquad", "\\quad", "\\hfill", "\\,", "\\;",
+    "\\:", "\\!", "\\ ", "\\enspace", "\\thinspace", "\\nonumber",
+)  # fmt: skip
+_QUOTES = {'"': '"', "`": "`", "'": "'"}
+# Commands of size, colour and the like. What they apply to stays.
+_SIZES = re.compile(
+    r"\\(?:large|Large|LARGE|huge|Huge|small|tiny|normalsize|footnotesize|scriptsize"
+    r"|scriptscriptstyle|normalfont|boldmath|mathstrut|strut|ensuremath|bfseries|itshape|centering"
+    r"|displaylimits|nonumber|notag|allowbreak|nobreak)(?![a-zA-Z])"
+)
+_COLOUR = re.compile(
+    r"\\(?:textcolor|color|colorbox)(?:\[[a-zA-Z]{1,8}\])?\{[a-zA-Z0-9!, .]{1,40}\}"
+)
+_REFERENCE = re.compile(r"\\(?:tag\*?|label)\{[^{}]{0,40}\}")
+_WIDE_SPACES = re.compile(r"\\(?:enspace|enskip|thinspace|medspace|thickspace|space)(?![a-zA-Z])")
+_FRACTIONS = re.compile(r"\\(?:sfrac|nicefrac|flatfrac|fracsf|xfrac)(?![a-zA-Z])")
+_UNDERLINED = re.compile(r"\\underline\{((?:[^{}a-zA-Z]|\\[a-zA-Z]{2})[^{}]*|[^{}]{2,})\}")
+_MODULES = re.compile(r"(?<![a-zA-Z0-9_.\\])(?:np|numpy|math|cmath|sympy|sp)\.(?=[a-zA-Z])")
+_TIMES_TEN = re.compile(r"(?<=[0-9.]) ?[xX] ?(?=10(?:\^|\*\*))")
+_SPLIT_DECIMAL = re.compile(r"-?[0-9]{1,15}\. [0-9]{1,15}")
+_HASHES = re.compile(r"(?:\\?# ?){2}")
+_PLAIN_MODULUS = re.compile(
+    r"\( ?(?:\\text ?\{ ?)?\\?(?:bmod|mod)\b ?\}? ?(-?[a-zA-Z0-9^+*]{1,20}) ?\)"
+)
+_ONE_TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
+# A brace on the left of lines: `\left\{\begin{array}{l}…\end{array}\right.` is `cases`.
+_BRACED_ARRAY = re.compile(r"\\left ?\\\{ ?\\begin\{(array|aligned|matrix)\}(?:\{[lcr|@ ]{0,9}\})?")
+_ENDS_OPEN = re.compile(r"\\end\{(?:array|aligned|matrix)\} ?\\right ?\.")
+
+
+def trimmed(text: str) -> str:
+    """`text` without line ends, spaces, quotes and punctuation around it."""
+    start, end = 0, len(text)
+    moved = True
+    while moved and start < end:
+        before = (start, end)
+        while start < end and text[start] in " \t\r\n":
+            start += 1
+        while start < end and text[end - 1] in " \t\r\n":
+            end -= 1
+        for command in _SPACE_COMMANDS:
+            if text.endswith(command, start, end):
+                end -= len(command)
+            if _starts_with_command(text, command, start, end):
+                start += len(command)
+        if end - start > 2 and _QUOTES.get(text[start]) == text[end - 1]:
+            if text[start] not in text[start + 1 : end - 1][:200]:
+                start, end = start + 1, end - 1
+        moved = before != (start, end)
+    return text[start:end]
+
+
+def _starts_with_command(text: str, command: str, start: int, end: int) -> bool:
+    """Does `command` stand at `start`, and not only the first letters of a longer one?"""
+    after = start + len(command)
+    if not text.startswith(command, start) or after > end:
+        return False
+    return not (command[-1].isalpha() and text[after : after + 1].isalpha())
+
+
+def plain_looks(text: str) -> str:
+    """`text` without sizes, colours, references and other spellings of what has a plain one."""
+    if "\\" in text:
+        text = _latex_looks(text)
+    if "." in text:
+        text = _MODULES.sub("", text)
+        if _SPLIT_DECIMAL.fullmatch(text):
+            text = text.replace(" ", "")
+    if "10" in text and ("x" in text or "X" in text):
+        text = _TIMES_TEN.sub(r"\\times ", text)
+    if "mod" in text and "(" in text:
+        text = _PLAIN_MODULUS.sub(r"\\pmod{\1}", text)
+    return text
+
+
+def _latex_looks(text: str) -> str:
+    text = _SIZES.sub(" ", _WIDE_SPACES.sub(r"\\ ", text))
+    if "color" in text:
+        text = _COLOUR.sub("", text)
+    if "\\tag" in text or "\\label" in text:
+        text = _REFERENCE.sub("", text)
+    if "frac" in text:
+        text = _FRACTIONS.sub(r"\\frac", text)
+    if "\\underline" in text:
+        text = _UNDERLINED.sub(r"{\1}", text)
+    if "\\right" in text and "\\begin" in text and (found := _BRACED_ARRAY.search(text)):
+        text = f"{text[: found.start()]}\\begin{{cases}}{text[found.end() :]}"
+        text = _ENDS_OPEN.sub(r"\\end{cases}", text, count=1)
+    return text
+
+
+def same_thing_twice(text: str) -> list[str] | None:
+    """The parts of `3/10 ## 0.3`: one value in several spellings. None where there is no `##`."""
+    if "#" not in text:
+        return None
+    parts = [part.strip(" $") for part in _HASHES.split(text)]
+    return parts if len(parts) > 1 and all(parts) else None
+
+
+def inside_text(text: str) -> str | None:
+    """What stands in a `\\text{…}` that is all of `text`, or None."""
+    found = _ONE_TEXT.fullmatch(text)
+    return found[1].strip() if found else None

@@ -1,0 +1,226 @@
+"""Sets of whole numbers and of reals in words and signs: `n \\equiv 1 \\pmod 3`, `all odd integers`,
+`multiples of 3`, `all real numbers except 2`.
+
+A family is all values of some expressions in one whole parameter. Further op:
+
+    family   args: the expressions; value: (the parameter's least value or None, is that said?,
+             values left out); note: (the parameter's name, the name of what takes the values)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from flint import fmpq
+
+from touchstone_rewards.reward_server.scorers.math.answers.relations import put
+from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
+from touchstone_rewards.reward_server.scorers.math.numbers import regions
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    WHOLE_LETTERS,
+    features,
+)
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+
+MAX_CHARS = 160
+MAX_MODULUS = 10_000
+
+PARAMETER = Node("name", value="parameter")
+# The number fields of whole numbers, and where they start.
+FIELD_STARTS: dict[str, int | None] = {"field Z": None, "field N": 1, "field Z+": 1, "field N0": 0}
+ZERO = Node("num", value=fmpq(0))
+_FUNCTIONS = ("f", "g", "h")  # that are odd or even in another sense
+
+_SIGN = r"(?:(?P<sign>positive|negative|non-?negative|non-?positive|non-?zero|natural) )?"
+_INTEGER = r"(?:(?:whole |natural )?(?:integers?|numbers?))"
+_QUANTITY = r"(?:all |any |every |set of |set of all |only )?"
+_SUBJECT = r"(?:(?P<subject>[a-z]) (?:is |are |must be |can be )(?:any |all |every )?)?"
+_BEHIND = r"(?: (?P<behind>[a-z]))?"
+_EXCEPT = (
+    r"(?:,? (?:except|excluding|other than|but|besides|apart from|except for|not equal to)"
+    r" (?:for )?(?P<except>[^a-z]*(?: and [^a-z]*)?))?"
+)
+_PARITY = re.compile(
+    rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?P<parity>odd|even)(?: (?P<late>positive|negative))?"
+    rf"(?: {_INTEGER})?{_BEHIND}{_EXCEPT}"
+)
+_WHOLE = re.compile(
+    rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:integers?|(?<=natural )numbers?|whole numbers?){_BEHIND}{_EXCEPT}"
+)
+_MULTIPLE = re.compile(
+    rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:{_INTEGER} )?(?:(?P<front>[a-z]) )?"
+    r"(?:that are |which are |is )?(?P<not>not )?"
+    rf"(?:(?:multiples? of|divisible by) (?P<modulus>[0-9]{{1,5}}|[a-z]{{3,8}})){_EXCEPT}"
+)
+_REALS = re.compile(rf"{_SUBJECT}{_QUANTITY}{_SIGN}reals?(?: numbers?| values?)?{_BEHIND}{_EXCEPT}")
+_LEFT_OUT = re.compile(r"-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?|\\frac\{[0-9]{1,9}\}\{[0-9]{1,9}\})")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
+_HINTS = ("odd", "even", "integer", "multiple", "divisible", "real", "natural", "whole", "form")
+_FORM = re.compile(
+    rf"{_QUANTITY}(?:{_SIGN}{_INTEGER} )?(?:(?P<subject>[a-z]) )?of (?:the )?form (?P<form>[^$]{{1,60}})"
+)
+
+
+def family(
+    items: Sequence[Node], start: int | None, letter: str, subject: str | None, said: bool = True
+) -> Node:
+    """All values of `items`, in which `PARAMETER` is a whole number from `start` on."""
+    return Node("family", tuple(items), (start, said, ()), (letter, subject))
+
+
+def residues(subject: Node, classes: Sequence[Node], modulus: Node) -> Node:
+    """`n \\equiv 1, 2 \\pmod 5` as a family; as it stands where it is about no single letter."""
+    plain = [*classes, modulus]
+    whole = all(part.op == "num" and part.value.q == 1 for part in plain)
+    if subject.op != "name" or not whole or not 0 < modulus.value <= MAX_MODULUS:
+        return Node("congruence", (subject, *classes, modulus))
+    items = tuple(_progression(modulus.value, part.value) for part in classes)
+    return family(items, None, "k", subject.value, said=False)
+
+
+def bounded_field(node: Node) -> Node:
+    """`\\mathbb{R}_{>0}` and `\\mathbb{Z}_{\\ge 2}`: the numbers of a field on one side of a bound.
+
+    Raises:
+        Unreadable: whole numbers from a bound that is none.
+    """
+    letter, operator = node.value
+    (bound,) = node.args
+    if letter == "R":
+        return regions.half_line(operator, bound, None)
+    if operator not in (">", ">=") or bound.op != "num" or bound.value.q != 1:
+        raise Unreadable(f"a part of the field {letter}")
+    start = int(bound.value.p) + (operator == ">")
+    return family((PARAMETER,), max(start, 1) if letter == "N" else start, "k", None)
+
+
+def _progression(step: fmpq, offset: fmpq) -> Node:
+    multiple = Node("mul", (Node("num", value=fmpq(step)), PARAMETER))
+    return Node("add", (multiple, Node("num", value=fmpq(offset)))) if offset else multiple
+
+
+def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
+    """The set of numbers that `text` describes in words, or None; `read` reads a formula in it."""
+    if len(text) > MAX_CHARS or not any(hint in text for hint in _HINTS):
+        return None
+    plain = _TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").replace("\\", " \\")
+    said = " ".join(word for word in plain.lower().split() if word not in ("the", "an"))
+    said = said.removeprefix("a ").replace(" ,", ",").rstrip(" .,")
+    if said in ("odd", "even"):
+        return None  # of a function, of a number: a word
+    if (found := _PARITY.fullmatch(said)) is not None and _subject(found) not in _FUNCTIONS:
+        return _parity(found)
+    if (found := _WHOLE.fullmatch(said)) is not None:
+        return _left_out(found, _signed(found, 1, 0))
+    if (found := _MULTIPLE.fullmatch(said)) is not None:
+        return _multiple(found)
+    if (found := _REALS.fullmatch(said)) is not None:
+        return _real_numbers(found)
+    if (found := _FORM.fullmatch(" ".join(plain.split()))) is not None:
+        return _of_the_form(found, read)
+    return None
+
+
+def _subject(found: re.Match[str]) -> str | None:
+    groups = found.groupdict()
+    return groups.get("subject") or groups.get("behind") or groups.get("front")
+
+
+def _signed(found: re.Match[str], step: int, offset: int) -> Node | None:
+    """`offset` and every `step` from it, as far as the sign in the words lets it go."""
+    groups = found.groupdict()
+    sign = (groups.get("sign") or groups.get("late") or "").replace("-", "")
+    starts = {"": None, "nonzero": None, "positive": 1, "natural": 1, "nonnegative": 0}
+    if sign not in starts:
+        return None
+    start = starts[sign]
+    first = None if start is None else -((offset - start) // step)
+    items = (_progression(fmpq(step), fmpq(offset)),)
+    made = family(items, first, "k", _subject(found), said=start is not None or step == 1)
+    if sign == "nonzero":
+        return Node("family", made.args, (None, made.value[1], (ZERO,)), made.note)
+    return made
+
+
+def _parity(found: re.Match[str]) -> Node | None:
+    return _left_out(found, _signed(found, 2, int(found["parity"] == "odd")))
+
+
+def _multiple(found: re.Match[str]) -> Node | None:
+    written = found["modulus"]
+    step = int(written) if written.isdigit() else NUMBER_WORDS.get(written, 0)
+    if not 0 < step <= MAX_MODULUS:
+        return None
+    if not found["not"]:
+        return _left_out(found, _signed(found, step, 0))
+    if found["sign"] or step > 100:
+        return None
+    items = [_progression(fmpq(step), fmpq(rest)) for rest in range(1, step)]
+    return _left_out(found, family(items, None, "k", _subject(found), said=False))
+
+
+def _left_out(found: re.Match[str], made: Node | None) -> Node | None:
+    """The family without the numbers that the words leave out."""
+    if made is None or not found["except"]:
+        return made
+    numbers = _numbers(found["except"])
+    if numbers is None:
+        return None
+    start, said, before = made.value
+    return Node("family", made.args, (start, said, (*before, *numbers)), made.note)
+
+
+def _numbers(listed: str) -> list[Node] | None:
+    """`-4`, `0 and 1`, `1, 2, 3` as numbers."""
+    parts = [part.strip(" ,") for part in listed.replace(" and ", ",").split(",")]
+    parts = [part for part in parts if part]
+    if not parts or not all(_LEFT_OUT.fullmatch(part.replace(" ", "")) for part in parts):
+        return None
+    return [_literal(part.replace(" ", "")) for part in parts]
+
+
+def _literal(written: str) -> Node:
+    digits = re.findall(r"[0-9.]+", written)
+    value = number(digits[0]).value
+    if len(digits) > 1:
+        below = number(digits[1]).value
+        if not below:
+            raise Unreadable("a fraction with nothing below")
+        value /= below
+    return Node("num", value=-value if written.startswith("-") else value)
+
+
+def _real_numbers(found: re.Match[str]) -> Node | None:
+    sign = (found["sign"] or "").replace("-", "")
+    operators = {"positive": ">", "negative": "<", "nonnegative": ">=", "nonpositive": "<="}
+    subject = _subject(found)
+    if sign in operators:
+        made = regions.half_line(operators[sign], ZERO, subject)
+    elif sign == "natural":
+        return None
+    else:
+        made = regions.region(regions.WHOLE_LINE.args, subject)
+    left_out = [ZERO] if sign == "nonzero" else []
+    if found["except"]:
+        numbers = _numbers(found["except"])
+        if numbers is None:
+            return None
+        left_out += numbers
+    return regions.difference(made, regions.points(tuple(left_out))) if left_out else made
+
+
+def _of_the_form(found: re.Match[str], read: Callable[[str], Node]) -> Node | None:
+    """`all numbers of the form 4k + 3`."""
+    inner = read(found["form"])
+    return inner if inner.op in ("family", "conditioned") else whole_formula(inner, found["subject"])
+
+
+def whole_formula(node: Node, subject: str | None) -> Node | None:
+    """An expression in one letter as all its values at whole numbers, or None."""
+    names = features(node).names
+    if len(names) != 1 or not names <= WHOLE_LETTERS | frozenset("atp"):
+        return None
+    (letter,) = names
+    return family((put(node, letter, PARAMETER),), None, letter, subject, said=False)
