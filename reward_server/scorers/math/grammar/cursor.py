@@ -36,11 +36,12 @@ class Rules(Struct, frozen=True):
 
 class Cursor:
     """A place in the tokens. `bars`: are we inside |…|, where the next bar closes? `bound`: the
-    indices of the sums around us. `braced`: directly inside {…}, where a colon is no ratio?"""
+    indices of the sums around us. `began`: where the present clause begins. `braced`: directly inside {…}, where a colon is no ratio?"""
 
     __slots__ = (
         "at",
         "bars",
+        "began",
         "bound",
         "braced",
         "depth",
@@ -55,7 +56,7 @@ class Cursor:
         self.kinds, self.values = tokens.kinds, tokens.values
         self.gaps, self.plain = tokens.gaps, tokens.plain
         self.rules = rules
-        self.at = self.depth = 0
+        self.at = self.depth = self.began = 0
         self.bars = self.braced = False
         self.bound: tuple[str, ...] = ()
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from touchstone_rewards.reward_server.scorers.math.grammar import blocks, function_calls, primaries
-from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal
+from flint import fmpq
+
+from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal, number
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     bare_number,
+    named_below,
     signs,
     subscript,
 )
@@ -110,7 +113,21 @@ def degrees(cur: Cursor, node: Node) -> Node:
     if cur.kinds[cur.at] in ("name", "unit") and cur.values[cur.at] in ("C", "F"):
         cur.at += 1
         return Node("quantity", (node,), (("°" + cur.values[cur.at - 1], 1),))
-    return Node("degree", (node,))
+    return Node("degree", (minutes(cur, node),))
+
+
+def minutes(cur: Cursor, node: Node) -> Node:
+    """`30^\\circ 15' 36''`: degrees with their minutes and seconds."""
+    parts = [node]
+    for mark, share in (("'", 60), ("''", 3600)):
+        end = cur.at + 1 + len(mark)
+        if cur.kinds[cur.at] != "num" or "".join(cur.kinds[cur.at + 1 : end]) != mark:
+            continue
+        if cur.kinds[end] == "'":  # two marks are seconds
+            continue
+        parts.append(Node("div", (number(cur.values[cur.at]), Node("num", value=fmpq(share)))))
+        cur.at = end
+    return sum_of(parts)
 
 
 def raised(cur: Cursor, node: Node) -> Node:
@@ -123,7 +140,11 @@ def raised(cur: Cursor, node: Node) -> Node:
         return raised_mark(cur, node, braces)
     if node.op == "num" and _ordinal(cur):
         return node
-    return Node("pow", (node, exponent(cur)))
+    power = exponent(cur)
+    if cur.kinds[cur.at] == "_" and node.op == "name" and "_" not in node.value:
+        cur.at += 1
+        node = named_below(cur, node)  # v^2_0
+    return Node("pow", (node, power))
 
 
 def _ordinal(cur: Cursor) -> bool:

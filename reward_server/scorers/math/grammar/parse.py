@@ -89,6 +89,7 @@ def joint(cur: Cursor) -> set[str]:
 def clause(cur: Cursor) -> Node:
     """An expression or a chain of relations, with a unit or a label behind it."""
     kind = cur.kinds[cur.at]
+    cur.began = cur.at
     if kind == "word":
         return worded(cur)
     if kind == "quantifier":
