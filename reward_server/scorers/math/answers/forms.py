@@ -8,8 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from touchstone_rewards.reward_server.scorers.math.answers.trimmings import inside_text
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
-from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
+from touchstone_rewards.reward_server.scorers.math.grammar.number_words import (
+    number_in_words,
+    ordinal_digits,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
     ALL_REALS,
     NO_SOLUTION,
@@ -42,19 +46,25 @@ _NO_WORDS = re.compile(r"[0-9=^_+*/<>|,()]")
 
 def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
     """What `text` states if it has a form of its own; `read` reads what stands beside a choice."""
-    first, last = text[0], text[-1]
+    inner = inside_text(text) or text
+    first, last = inner[0], inner[-1]
     if first.isdigit():
+        text = inner
         timed = _TIME.fullmatch(text) if last in "mM.}" or ":" in text else None
         if timed and (timed[4] or timed[2]):
             return _time(timed)
         if " to" in text and (ratio := _RATIO_WORDS.fullmatch(text)):
             return Node("ratio", (number(ratio[1]), number(ratio[2])))
-        return None
+        ordinal = ordinal_digits(text) if last in "dht" else None
+        return None if ordinal is None else number(ordinal)
+    first, last = text[0], text[-1]
     if _may_be_choice(text, first):
         if option := _OPTION.fullmatch(text):
             return Node("choice", value=option[1])
         if (choice := _CHOICE.fullmatch(text)) and (found := _choice(choice, read)):
             return found
+    if (counted := number_in_words(inner) or ordinal_digits(inner)) is not None:
+        return read(counted)
     if len(text) < MAX_WORDS_CHARS and not _NO_WORDS.search(text):
         return _in_words(words_of(text))
     return None
@@ -78,9 +88,7 @@ def without_lead(text: str) -> str:
 
 
 def _in_words(words: str) -> Node | None:
-    """A number, the empty set or the real line in words."""
-    if (counted := NUMBER_WORDS.get(words)) is not None:
-        return number(str(counted))
+    """The empty set or the real line in words."""
     if words in NO_SOLUTION:
         return Node("set")
     return regions.WHOLE_LINE if words in ALL_REALS else None
