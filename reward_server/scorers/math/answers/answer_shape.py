@@ -12,6 +12,7 @@ from __future__ import annotations
 from touchstone_rewards.reward_server.scorers.math.answers.conditions import in_list
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
 from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, relation
+from touchstone_rewards.reward_server.scorers.math.answers.sequences import written_out
 from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
     bounded_field,
     residues,
@@ -19,7 +20,7 @@ from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import 
 from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
-from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded
+from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded, unit_vectors
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
 
 # Items that say what they are about: no name before the first holds for them.
@@ -40,7 +41,7 @@ def shape(node: Node) -> Node:
 def _other(node: Node) -> Node:
     """An expression: itself, unless it has ± signs or arrays to be worked out."""
     if not contains(node, _WORKED_OUT):
-        return node
+        return (unit_vectors(node) or node) if node.op in ("add", "neg") else node
     return _choices(node) if has_signs(node) else _array(node)
 
 
@@ -64,6 +65,8 @@ def _list(node: Node) -> Node:
     if all(item.op == "region" and item.value for item in items):
         return _combined(items, node.value)
     flat = _spliced(items)
+    if (made := written_out(flat)) is not None:
+        return made
     if node.value == "and" and (compound := _one_quantity(flat)) is not None:
         return compound
     if flat[0].op == "assigned" and all(item.op not in _NAMING for item in flat[1:]):
@@ -143,6 +146,8 @@ def _set(node: Node) -> Node:
     for item in node.args:
         made = shape(item)
         items.extend(made.args if made.op == "list" else (made,))
+    if (listed := written_out(items)) is not None:
+        return Node("set", listed.args) if listed.op == "list" else listed
     return Node("set", tuple(items))
 
 

@@ -17,6 +17,7 @@ from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
 )
 from touchstone_rewards.reward_server.scorers.math.answers.forms import stated, without_lead
 from touchstone_rewards.reward_server.scorers.math.answers.print_tree import spell
+from touchstone_rewards.reward_server.scorers.math.answers.sequences import in_parts
 from touchstone_rewards.reward_server.scorers.math.answers.trimmings import (
     plain_looks,
     same_thing_twice,
@@ -110,6 +111,8 @@ def _state(plain: str) -> Node:
     Raises:
         Unreadable: it states nothing.
     """
+    if (found := in_parts(plain, _state)) is not None:
+        return found
     if (found := stated(plain, _beside)) is not None:
         return found
     if (found := in_words(plain, _state)) is not None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+MAX_BRACKETS = 64
+
 # Empty space and line ends, which say nothing before or behind an answer.
 _SPACE_COMMANDS = (
     "\\\\", "\\newline", "\\par", "\\noindent", "\\qquad", "\\quad", "\\hfill", "\\,", "\\;",
@@ -37,7 +39,8 @@ _PLAIN_MODULUS = re.compile(
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 # A brace on the left of lines: `\left\{\begin{array}{l}…\end{array}\right.` is `cases`.
 _BRACED_ARRAY = re.compile(r"\\left ?\\\{ ?\\begin\{(array|aligned|matrix)\}(?:\{[lcr|@ ]{0,9}\})?")
-_ENDS_OPEN = re.compile(r"\\end\{(?:array|aligned|matrix)\} ?\\right ?\.")
+_ENDS_OPEN = re.compile(r"\\end\{(?:array|aligned|matrix)\} ?\\right ?\.?")
+_CASE_WORDS = re.compile(r"&? ?\\(?:text|mbox|textrm|mathrm)\{ ?,? ?(?:if|for|when|where) ?\}")
 
 
 def trimmed(text: str) -> str:
@@ -80,6 +83,8 @@ def plain_looks(text: str) -> str:
             text = text.replace(" ", "")
     if "10" in text and ("x" in text or "X" in text):
         text = _TIMES_TEN.sub(r"\\times ", text)
+    if "[" in text and "]" in text and text.find("[") != text.find("]") - 1:
+        text = round_intervals(text)
     if "mod" in text and "(" in text:
         text = _PLAIN_MODULUS.sub(r"\\pmod{\1}", text)
     return text
@@ -98,7 +103,27 @@ def _latex_looks(text: str) -> str:
     if "\\right" in text and "\\begin" in text and (found := _BRACED_ARRAY.search(text)):
         text = f"{text[: found.start()]}\\begin{{cases}}{text[found.end() :]}"
         text = _ENDS_OPEN.sub(r"\\end{cases}", text, count=1)
+    if "cases}" in text:
+        text = _CASE_WORDS.sub("& ", text)
     return text
+
+
+def round_intervals(text: str) -> str:
+    """`]a, b[` as `(a, b)`: square brackets that are turned away are open ends."""
+    places = [at for at, sign in enumerate(text) if sign in "[]"]
+    if len(places) % 2 or len(places) > MAX_BRACKETS or "\\sqrt[" in text:
+        return text
+    signs = list(text)
+    for opens, closes in zip(places[::2], places[1::2], strict=True):
+        if "," not in text[opens:closes] and ";" not in text[opens:closes]:
+            return text
+        if text[opens] == "]":
+            if text.count("(", 0, opens) != text.count(")", 0, opens):
+                return text  # the end of (0, 1]
+            signs[opens] = "("
+        if text[closes] == "[":
+            signs[closes] = ")"
+    return "".join(signs)
 
 
 def same_thing_twice(text: str) -> list[str] | None:

@@ -20,7 +20,8 @@ _MATRICES = frozenset(
     ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "array", "smallmatrix"]
 )
 _ROWS = frozenset(
-    ["cases", "aligned", "align", "gathered", "split", "eqnarray", "gather", "equation"]
+    ["cases", "aligned", "align", "alignedat", "gathered", "split", "eqnarray", "gather",
+     "equation", "dcases", "rcases"]
 )
 
 
@@ -96,7 +97,7 @@ def made_environment(name: str, rows: list[list[Node]]) -> Node:
         return Node("call", (matrix,), "det") if name == "vmatrix" else matrix
     if name not in _ROWS:
         raise Unreadable(f"environment {name}")
-    if name == "cases" and all(len(row) == 2 for row in rows):
+    if name in ("cases", "dcases") and all(len(row) == 2 for row in rows):
         return Node("cases", tuple(cell for row in rows for cell in row))
     lines = tuple(cell for row in rows for cell in row)
     return lines[0] if len(lines) == 1 else Node("list", lines, "and")

@@ -61,9 +61,9 @@ def environment(cur: Cursor) -> Node:
     while (kind := cur.kinds[cur.at]) != "end_env":
         if kind == "end":
             raise cur.fail("an environment that does not end")
-        if kind in ("&", "\\\\"):
+        if kind in ("&", "\\\\", ".", "quad"):
             cur.at += 1
-            if kind != "&":
+            if kind == "\\\\":
                 rows.append([])
             continue
         rows[-1].append(cell(cur))
@@ -82,7 +82,7 @@ def cell(cur: Cursor) -> Node:
     items = [cur.rules.clause(cur)]
     while cur.kinds[cur.at] in (",", ";", "and", "or", "quad"):
         cur.rules.joint(cur)
-        if cur.kinds[cur.at] in ("&", "\\\\", "end_env"):
+        if cur.kinds[cur.at] in ("&", "\\\\", "end_env", "."):
             break
         items.append(cur.rules.clause(cur))
     cur.depth -= 1

@@ -138,7 +138,9 @@ CONSTANTS: dict[str, Token] = {
     "emptyset": ("empty", ""),
     "varnothing": ("empty", ""),
     "imath": ("const", "i"),
-    "jmath": ("const", "i"),
+    "jmath": ("name", "j"),
+    "top": ("name", "T"),
+    "intercal": ("name", "T"),
 }
 
 # Every function the evaluator knows, by all the names people give it.

@@ -46,6 +46,7 @@ _TEXT = re.compile(
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
+_LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
 _ESCAPED = {
     "\\{": "\\{", "\\}": "\\}", "\\|": "norm", "\\%": "%", "\\$": "money", "\\#": "#", "\\&": "and",
     "\\_": "_", "\\\\": "\\\\",
@@ -58,12 +59,13 @@ _BEFORE_UNIT = frozenset(
 
 
 class Tokens:
-    """Parallel lists, one entry a token, ending with one of kind `end`.
+    """Parallel lists, one entry a token, ending with one of kind `end`. `lines`: how many
+    environments of aligned lines are open.
 
     `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`.
     """
 
-    __slots__ = ("depth", "gap", "gaps", "kinds", "plain", "values")
+    __slots__ = ("depth", "gap", "gaps", "kinds", "lines", "plain", "values")
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
@@ -72,6 +74,7 @@ class Tokens:
         self.plain: set[int] = set()
         self.gap = False
         self.depth = 0
+        self.lines = 0
 
     def add(self, kind: str, value: str, in_text: bool) -> None:
         if self.gap:
@@ -110,7 +113,10 @@ def _scan(text: str, tokens: Tokens, in_text: bool) -> None:
     at, end = 0, len(text)
     while at < end:
         first = text[at]
-        if first in _SINGLE:
+        if first == "&" and tokens.lines:
+            tokens.gap = True
+            at += 1
+        elif first in _SINGLE:
             tokens.add(first, first, in_text)
             at += 1
         elif first in _NESTING:
@@ -225,6 +231,8 @@ def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
 
 
 def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    if found[2] in _LINES:  # where & only says what stands under what
+        tokens.lines += 1 if found[1] == "begin" else -1
     tokens.add("begin" if found[1] == "begin" else "end_env", found[2], in_text)
 
 

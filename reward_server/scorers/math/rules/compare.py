@@ -12,6 +12,7 @@ from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
     equation_rules,
     family_rules,
+    piecewise_rules,
     value_rules,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
@@ -42,13 +43,15 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
+    (frozenset(["parts"]), collection_rules.parts),
     (frozenset(["conditioned"]), family_rules.conditions),
     (frozenset(["family"]), family_rules.families),
-    (frozenset(["setof", "quantified", "time", "congruence", "property"]), collection_rules.like_kinds),
+    (frozenset(["setof", "quantified", "time", "congruence", "property", "progression"]), collection_rules.like_kinds),
     (frozenset(["related"]), equation_rules.related),
     (frozenset(["labelled"]), value_rules.labels),
     (frozenset(["text"]), value_rules.texts),
     (frozenset(["assigned"]), equation_rules.assignments),
+    (frozenset(["cases"]), piecewise_rules.cases),
     (frozenset(["quantity"]), value_rules.quantities),
     (frozenset(["list", "set"]), collection_rules.collections),
     (frozenset(["equation", "inequality"]), equation_rules.equations),
@@ -57,5 +60,4 @@ _RULES = (
     (frozenset(["matrix"]), collection_rules.vectors),
     (frozenset(["ratio"]), collection_rules.ratios),
     (frozenset(["base"]), collection_rules.bases),
-    (frozenset(["cases"]), collection_rules.cases),
 )

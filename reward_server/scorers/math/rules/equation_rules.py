@@ -33,6 +33,8 @@ def same_family(truth: Node, answer: Node, case: Case) -> bool:
 def assignments(truth: Node, answer: Node, case: Case) -> bool:
     """A named value against a value: the name is set aside. Two names must be the same."""
     if truth.op == "assigned" and answer.op == "assigned":
+        if _other_places(truth.note, answer.note):
+            return case.decided("a function at another place", False)
         alike = truth.value == answer.value or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True
@@ -43,6 +45,14 @@ def assignments(truth: Node, answer: Node, case: Case) -> bool:
         return regions_of(truth, answer, case)
     bare = [node.args[0] if node.op == "assigned" else node for node in (truth, answer)]
     return case.same(bare[0], bare[1])
+
+
+def _other_places(left: Node | None, right: Node | None) -> bool:
+    """f(1) and f(2): values of a function at unlike numbers."""
+    if left is None or right is None or left.op != "opaque" or right.op != "opaque":
+        return False
+    pairs = zip(left.args, right.args, strict=False)
+    return any(a.op == b.op == "num" and a.value != b.value for a, b in pairs)
 
 
 def _renamed(truth: Node, answer: Node) -> bool:

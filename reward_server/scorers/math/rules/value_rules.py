@@ -12,6 +12,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.words import (
 from touchstone_rewards.reward_server.scorers.math.numbers.rounding import rounds_to
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import APART, same_value
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.rules.constant_rules import renamed_constants
 from touchstone_rewards.reward_server.scorers.math.rules.equation_rules import same_family
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
@@ -31,6 +32,8 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
                 return case.decided(f"a {op} sign set aside", True)
     if method == APART and same_family(truth, answer, case):
         return case.decided("another name for a whole number", True)
+    if method == APART and renamed_constants(truth, answer, case):
+        return case.decided("another name for a constant of integration", True)
     if rounds_to(truth, answer, case.policy.rounding):
         return case.decided("rounding", True)
     return case.decided(method, False)
