@@ -40,7 +40,7 @@ _RELATION_SIGN = re.compile(r"\\(?:in|ge|geq|geqslant|le|leq|leqslant|ne|neq)(?!
 _CHINESE_WHOLE = re.compile(r"([a-zA-Z]) ?[为是](正?)整数")
 _WORDS = re.compile(r"[a-zA-Z][a-zA-Z-]*|[^\sa-zA-Z]")
 _FILLER = frozenset(
-    "all any some every each an the is are be being number numbers arbitrary of value values only"
+    "all any some every each a an the is are be being number numbers arbitrary of value values only"
     " both and".split()
 )
 # What says no more than what kind of thing a letter stands for.

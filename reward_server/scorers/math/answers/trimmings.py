@@ -83,7 +83,7 @@ def plain_looks(text: str) -> str:
             text = text.replace(" ", "")
     if "10" in text and ("x" in text or "X" in text):
         text = _TIMES_TEN.sub(r"\\times ", text)
-    if "[" in text and "]" in text and text.find("[") != text.find("]") - 1:
+    if text[-1:] == "[" or "]" in text:
         text = round_intervals(text)
     if "mod" in text and "(" in text:
         text = _PLAIN_MODULUS.sub(r"\\pmod{\1}", text)

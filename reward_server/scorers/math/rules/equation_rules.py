@@ -15,19 +15,32 @@ from touchstone_rewards.reward_server.scorers.math.rules.collection_rules import
     regions_of,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.rules.family_rules import renamed_family
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 
 def same_family(truth: Node, answer: Node, case: Case) -> bool:
-    """`2k\\pi` and `2n\\pi`: angles, with another letter for any whole number."""
+    """`2k\\pi` and `2n\\pi`, `3k + 1` and `3m + 1`: angles and remainders, with another letter for
+    any whole number."""
     found = [features(node) for node in (truth, answer)]
     names = [one.names for one in found]
     if any(len(n) != 1 or not n <= WHOLE_LETTERS for n in names) or names[0] == names[1]:
         return False
-    if not (found[0].angles and found[1].angles):
+    if not (found[0].angles and found[1].angles) and not _is_remainder(truth):
         return False
     other = Node("name", value=next(iter(names[0])))
     return same_value(truth, replace(answer, {next(iter(names[1])): other}), case.seed)[0]
+
+
+def _is_remainder(node: Node) -> bool:
+    """`3k + 1`: a whole number of at least 2 times a letter, and one that is not 0."""
+    if node.op != "add" or len(node.args) != 2:
+        return False
+    multiple, rest = sorted(node.args, key=lambda part: part.op == "num")
+    if multiple.op != "mul" or len(multiple.args) != 2 or rest.op != "num" or rest.value.q != 1:
+        return False
+    step, letter = multiple.args
+    return step.op == "num" and step.value.q == 1 and step.value > 1 and letter.op == "name"
 
 
 def assignments(truth: Node, answer: Node, case: Case) -> bool:
@@ -38,6 +51,8 @@ def assignments(truth: Node, answer: Node, case: Case) -> bool:
         alike = truth.value == answer.value or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True
+        if alike and renamed_family(truth, answer, case):
+            return case.decided("another name for a whole number", True)
         return equations(truth, answer, case)
     if truth.op in ("equation", "inequality") or answer.op in ("equation", "inequality"):
         return equations(truth, answer, case)

@@ -157,8 +157,11 @@ def families(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op == answer.op == "family":
         return _two_families(truth, answer, case)
     known, other = (truth, answer) if truth.op == "family" else (answer, truth)
-    if known is truth and (bare := _bare_family(other, known)) is not None:
-        if _two_families(truth, bare, case):
+    angle = truth.op == "assigned" and truth.value in _ANGLE_NAMES
+    bare = _bare_family(other, known) if known is truth or angle else None
+    if bare is not None:
+        pair = (truth, bare) if known is truth else (bare, answer)
+        if _two_families(*pair, case):
             return True
     if len(known.args) != 1 or known.value[2]:
         return case.unlike(truth, answer)
