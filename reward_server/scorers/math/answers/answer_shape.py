@@ -9,19 +9,30 @@ the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that ma
 
 from __future__ import annotations
 
-from touchstone_rewards.reward_server.scorers.math.answers.conditions import in_list
+from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
+    in_list,
+    is_condition,
+    under,
+)
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
 from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, relation
 from touchstone_rewards.reward_server.scorers.math.answers.sequences import written_out
 from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
     bounded_field,
     residues,
+    without_subject,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.units import make_unit
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
 from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded, unit_vectors
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
+from touchstone_rewards.reward_server.scorers.math.tree import (
+    VALUES,
+    Node,
+    Unreadable,
+    contains,
+    sum_of,
+)
 
 # Items that say what they are about: no name before the first holds for them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
@@ -57,7 +68,7 @@ def _choices(node: Node) -> Node:
 def _list(node: Node) -> Node:
     """Items: a name before the first holds for all; inequalities of one variable are one region;
     items that are lists themselves (±) are spliced in."""
-    items = [shape(item) for item in node.args]
+    items = [shape(item) for item in _each_unequal(node.args)]
     if (conditioned := in_list(_spliced(items))) is not None:
         return conditioned
     if any(item.op == "region" for item in items):
@@ -77,6 +88,16 @@ def _list(node: Node) -> Node:
     return Node("list", tuple(flat), node.value)
 
 
+def _each_unequal(items: tuple[Node, ...]) -> list[Node]:
+    """`x \\ne 0, 1`: what the first item differs from, each in a relation of its own."""
+    first, *rest = items
+    if first.op != "relation" or first.value != ("!=",):
+        return list(items)
+    if any(item.op not in VALUES or constant_value(item) is None for item in rest):
+        return list(items)
+    return [first, *(Node("relation", (first.args[0], item), ("!=",)) for item in rest)]
+
+
 def _spliced(items: list[Node]) -> list[Node]:
     """The items, with those of lists among them (±) in their place."""
     flat: list[Node] = []
@@ -88,11 +109,12 @@ def _spliced(items: list[Node]) -> list[Node]:
 def _congruence(node: Node) -> Node:
     """`n \\equiv 1, 2 \\pmod 5`: the whole numbers that leave these remainders."""
     subject, *classes, modulus = node.args
+    negated = node.value == "not"
     spread: list[Node] = []
     for part in classes:
         made = shape(part)
         spread.extend(made.args if made.op == "list" else (made,))
-    return residues(subject, spread, modulus)
+    return residues(subject, spread, modulus, negated)
 
 
 def _one_quantity(items: list[Node]) -> Node | None:
@@ -154,6 +176,8 @@ def _set(node: Node) -> Node:
 def _set_builder(node: Node) -> Node:
     element, condition = node.args
     inner = shape(condition)
+    if (whole := _whole_builder(element, inner)) is not None:
+        return whole
     if element.op == "relation" and element.value == ("in",):  # {x ∈ R | …}
         field, element = element.args[1], element.args[0]
         if field.value in ("field Z", "field N", "Z", "N") and inner.op == "region":
@@ -168,6 +192,19 @@ def _set_builder(node: Node) -> Node:
             return Node("set", value.args)
         return value if value.op == "set" else Node("set", (value,))
     return Node("setof", (element, inner))
+
+
+def _whole_builder(element: Node, inner: Node) -> Node | None:
+    """`{x | x = 2k, k in Z}` and `{2k : k in Z}` as the families that they are, or None."""
+    if element.op == "relation" and element.value == ("in",) and inner.op == "family":
+        element, field = element.args
+        return without_subject(inner, name_of(element)) if field.value == "field Z" else None
+    if inner.op == "family":
+        return without_subject(inner, name_of(element))
+    if element.op == "relation" or not is_condition(inner):
+        return None
+    made = under(shape(element), [inner])
+    return made if made.op == "family" else None
 
 
 def _bracket(node: Node) -> Node:

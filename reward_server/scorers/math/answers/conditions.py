@@ -23,9 +23,10 @@ from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import 
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     WHOLE_LETTERS,
+    constant_value,
     features,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
 
 MAX_CHARS = 600
 
@@ -38,6 +39,11 @@ _CONNECTOR = re.compile(
 # `x^2 (x > 0)`: brackets at the end with a relation in them.
 _RELATION_SIGN = re.compile(r"\\(?:in|ge|geq|geqslant|le|leq|leqslant|ne|neq)(?![a-z])|[<>=]|!=")
 _CHINESE_WHOLE = re.compile(r"([a-zA-Z]) ?[为是](正?)整数")
+_SEVERAL = re.compile(r" ?([a-zA-Z](?: ?, ?[a-zA-Z]){1,5}) ?\\in ?([^,]{1,40})")
+# `for all x`, where nothing is said of it.
+_FOR_ALL = re.compile(
+    r",? ?\bfor (?:all|any|every|each)(?: real)?(?: numbers?)? {1,2}\$?[a-z]\$? ?(?=[,;.]|and\b|or\b|$)"
+)
 _WORDS = re.compile(r"[a-zA-Z][a-zA-Z-]*|[^\sa-zA-Z]")
 _FILLER = frozenset(
     "all any some every each a an the is are be being number numbers arbitrary of value values only"
@@ -69,11 +75,20 @@ def stated_with_condition(text: str, read: Reader) -> Node | None:
     if _HINT.search(text) is None:
         return None
     flat = _TEXT_COMMAND.sub(r" \1 ", text)
+    if "for" in flat and (shorter := _FOR_ALL.sub(" ", flat)) != flat:
+        return _or_none(shorter.strip(), read)
     found = _CONNECTOR.search(flat)
     if found is None or not found.start():
         return None
     head = flat[: found.start()].rstrip(" ,;:($")
     return _attached(head, flat[found.end() :], read)
+
+
+def _or_none(text: str, read: Reader) -> Node | None:
+    try:
+        return read(text) if text else None
+    except Unreadable:
+        return None
 
 
 def _in_brackets(text: str) -> tuple[str, str] | None:
@@ -123,6 +138,9 @@ def _without_closers(text: str) -> str:
 
 def _conditions(said: str, read: Reader) -> list[Node]:
     """What `said` demands; nothing where it is no condition."""
+    if (several := _SEVERAL.fullmatch(said)) is not None:
+        letters = several[1].replace(" ", "").split(",")
+        return [read(f"{letter} \\in {several[2]}") for letter in letters]
     said = _CHINESE_WHOLE.sub(lambda m: f"{m[1]} is {'positive ' if m[2] else ''}integer", said)
     if (named := _property(said)) is not None:
         return [named]
@@ -239,6 +257,11 @@ def _lower_bound(condition: Node, letter: str) -> int | None:
 
 def in_list(items: Sequence[Node]) -> Node | None:
     """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first; else None."""
+    bounded = {item.value for item in items if item.op in ("region", "inequality")}
+    fields = [item for item in items if _is_naming(item) and item.value in bounded]
+    if fields and len(fields) < len(items):  # x in R, x > 2
+        rest = [item for item in items if item not in fields]
+        return in_list(rest) or (rest[0] if len(rest) == 1 else None)
     at = len(items)
     while at > 1 and is_condition(items[at - 1]) and items[at - 1].op != "equation":
         at -= 1
@@ -278,9 +301,28 @@ def is_domain(condition: Node, value: Node) -> bool:
     return bool(letters & features(value).names)
 
 
+def _leaves_out_gaps(condition: Node, value: Node) -> bool:
+    """Does the condition leave out only numbers where the value has none: `1/x, x \\ne 0`?"""
+    try:
+        left_out = regions.as_points(regions.complement(condition))
+    except Unreadable:
+        return False
+    if not left_out:
+        return False
+    bare = value.args[0] if value.op == "assigned" else value
+    put_in = [put(bare, condition.value, point) for point in left_out]
+    return bare.op in VALUES and all(
+        not features(each).names and constant_value(each) is None for each in put_in
+    )
+
+
 def is_natural(condition: Node, value: Node) -> bool:
     """Does the condition say no more than the value does: that an index counts from 0, 1 or 2?"""
-    if condition.op != "region" or condition.value not in WHOLE_LETTERS:
+    if condition.op != "region":
+        return False
+    if _leaves_out_gaps(condition, value):
+        return True
+    if condition.value not in WHOLE_LETTERS:
         return False
     low = _lower_bound(condition, condition.value)
     return low is not None and 0 <= low <= 2 and is_domain(condition, value)

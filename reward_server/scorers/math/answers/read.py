@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.scorers.math.answers.trimmings import (
     same_thing_twice,
     trimmed,
 )
-from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import in_words
+from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import divides, in_words
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
 from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     single_backslashes,
@@ -115,7 +115,7 @@ def _state(plain: str) -> Node:
         return found
     if (found := stated(plain, _beside)) is not None:
         return found
-    if (found := in_words(plain, _state)) is not None:
+    if (found := in_words(plain, _state) or divides(plain)) is not None:
         return found
     if (found := stated_with_condition(plain, _state)) is not None:
         return found

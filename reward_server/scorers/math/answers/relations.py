@@ -21,7 +21,7 @@ _ORDERINGS = frozenset(["<", ">", "<=", ">="])
 _TURNED = {"supset": "subset", "supseteq": "subseteq"}
 RELATED = frozenset(
     ["perp", "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "->", "propto",
-     "divides", *_TURNED]
+     "nsubset", "nsubseteq", *_TURNED]
 )  # fmt: skip
 _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
 

@@ -28,10 +28,16 @@ _COLOUR = re.compile(
 _REFERENCE = re.compile(r"\\(?:tag\*?|label)\{[^{}]{0,40}\}")
 _WIDE_SPACES = re.compile(r"\\(?:enspace|enskip|thinspace|medspace|thickspace|space)(?![a-zA-Z])")
 _FRACTIONS = re.compile(r"\\(?:sfrac|nicefrac|flatfrac|fracsf|xfrac)(?![a-zA-Z])")
-_UNDERLINED = re.compile(r"\\underline\{((?:[^{}a-zA-Z]|\\[a-zA-Z]{2})[^{}]*|[^{}]{2,})\}")
+_UNDERLINED = re.compile(r"\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))")  # of more than a letter
 _MODULES = re.compile(r"(?<![a-zA-Z0-9_.\\])(?:np|numpy|math|cmath|sympy|sp)\.(?=[a-zA-Z])")
 _TIMES_TEN = re.compile(r"(?<=[0-9.]) ?[xX] ?(?=10(?:\^|\*\*))")
 _SPLIT_DECIMAL = re.compile(r"-?[0-9]{1,15}\. [0-9]{1,15}")
+_NOT = re.compile(r"\\not ?(=|\\(?:equiv|in|subset|subseteq|mid)(?![a-zA-Z]))")
+_NEGATED = {
+    "=": r"\ne ", "\\equiv": r"\nequiv ", "\\in": r"\notin ", "\\subset": r"\nsubset ",
+    "\\subseteq": r"\nsubseteq ", "\\mid": r"\nmid ",
+}  # fmt: skip
+_LINE_GAP = re.compile(r"\\\\\[[0-9a-z. ]{1,10}\]$")
 _HASHES = re.compile(r"(?:\\?# ?){2}")
 _PLAIN_MODULUS = re.compile(
     r"\( ?(?:\\text ?\{ ?)?\\?(?:bmod|mod)\b ?\}? ?(-?[a-zA-Z0-9^+*]{1,20}) ?\)"
@@ -53,6 +59,8 @@ def trimmed(text: str) -> str:
             start += 1
         while start < end and text[end - 1] in " \t\r\n":
             end -= 1
+        if text[end - 1] == "]" and (gap := _LINE_GAP.search(text, max(start, end - 14), end)):
+            end = gap.start()
         for command in _SPACE_COMMANDS:
             if text.endswith(command, start, end):
                 end -= len(command)
@@ -99,7 +107,9 @@ def _latex_looks(text: str) -> str:
     if "frac" in text:
         text = _FRACTIONS.sub(r"\\frac", text)
     if "\\underline" in text:
-        text = _UNDERLINED.sub(r"{\1}", text)
+        text = _UNDERLINED.sub("", text)
+    if "\\not" in text:
+        text = _NOT.sub(lambda m: _NEGATED[m[1]], text)
     if "\\right" in text and "\\begin" in text and (found := _BRACED_ARRAY.search(text)):
         text = f"{text[: found.start()]}\\begin{{cases}}{text[found.end() :]}"
         text = _ENDS_OPEN.sub(r"\\end{cases}", text, count=1)

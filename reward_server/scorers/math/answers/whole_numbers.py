@@ -26,6 +26,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 MAX_CHARS = 160
 MAX_MODULUS = 10_000
+MAX_LISTED = 100  # remainders of `not divisible by`
 
 PARAMETER = Node("name", value="parameter")
 # The number fields of whole numbers, and where they start.
@@ -55,9 +56,33 @@ _MULTIPLE = re.compile(
     rf"(?:(?:multiples? of|divisible by) (?P<modulus>[0-9]{{1,5}}|[a-z]{{3,8}})){_EXCEPT}"
 )
 _REALS = re.compile(rf"{_SUBJECT}{_QUANTITY}{_SIGN}reals?(?: numbers?| values?)?{_BEHIND}{_EXCEPT}")
+_ORDERS = {
+    "greater than": ">", "more than": ">", "bigger than": ">", "larger than": ">",
+    "less than": "<", "smaller than": "<", "at least": ">=", "no less than": ">=",
+    "not less than": ">=", "greater than or equal to": ">=", "at most": "<=",
+    "no more than": "<=", "less than or equal to": "<=", "not greater than": "<=",
+}  # fmt: skip
+_COMPARED = re.compile(
+    rf"{_SUBJECT}(?:all |any )?(?:reals?|real numbers|real values)(?: (?P<behind>[a-z]))? "
+    r"(?:(?:that |which )?(?:is |are ))?"
+    rf"(?P<order>{'|'.join(sorted(_ORDERS, key=len, reverse=True))}) (?P<bound>[^a-z,]{{1,30}})"
+)
+_SUCH = re.compile(
+    r"(?:all|any) (?:(?P<whole>(?:positive )?integers? |whole numbers? )|(?:real )(?:numbers? )?"
+    r"|values of )?(?:[a-z] (?:such that|with|where|satisfying|for which) )?(?=[a-z0-9-])",
+    re.IGNORECASE,
+)
+_ORDER_SIGN = re.compile(r"\\(?:ge|geq|geqslant|le|leq|leqslant|ne|neq)(?![a-z])|[<>]|!=")
+_DIVIDES = re.compile(
+    r"(?P<modulus>[0-9]{1,5}) ?(?P<not>\\mid|\\nmid|\|) ?(?:\( ?)?(?P<subject>[a-z])"
+    r"(?: ?(?P<sign>[+-]) ?(?P<rest>[0-9]{1,5}))?(?: ?\))?"
+)
 _LEFT_OUT = re.compile(r"-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?|\\frac\{[0-9]{1,9}\}\{[0-9]{1,9}\})")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
-_HINTS = ("odd", "even", "integer", "multiple", "divisible", "real", "natural", "whole", "form")
+_HINTS = (
+    "odd", "even", "integer", "multiple", "divisible", "real", "natural", "whole", "form", "all ",
+    "All ", "any ",
+)  # fmt: skip
 _FORM = re.compile(
     rf"{_QUANTITY}(?:{_SIGN}{_INTEGER} )?(?:(?P<subject>[a-z]) )?of (?:the )?form (?P<form>[^$]{{1,60}})"
 )
@@ -70,13 +95,29 @@ def family(
     return Node("family", tuple(items), (start, said, ()), (letter, subject))
 
 
-def residues(subject: Node, classes: Sequence[Node], modulus: Node) -> Node:
+def without_subject(node: Node, subject: str | None) -> Node | None:
+    """The family, if it is about `subject`, as a set of its own; else None."""
+    letter, own = node.note
+    if own != subject:
+        return None
+    return Node("family", node.args, (node.value[0], True, node.value[2]), (letter, None))
+
+
+def residues(
+    subject: Node, classes: Sequence[Node], modulus: Node, negated: bool = False
+) -> Node:
     """`n \\equiv 1, 2 \\pmod 5` as a family; as it stands where it is about no single letter."""
     plain = [*classes, modulus]
     whole = all(part.op == "num" and part.value.q == 1 for part in plain)
     if subject.op != "name" or not whole or not 0 < modulus.value <= MAX_MODULUS:
-        return Node("congruence", (subject, *classes, modulus))
-    items = tuple(_progression(modulus.value, part.value) for part in classes)
+        return Node("congruence", (subject, *classes, modulus), "not" if negated else None)
+    rests = [part.value for part in classes]
+    if negated:
+        if modulus.value > MAX_LISTED:
+            raise Unreadable("too many other remainders")
+        left_out = {int(rest.p) % int(modulus.value.p) for rest in rests}
+        rests = [fmpq(rest) for rest in range(int(modulus.value.p)) if rest not in left_out]
+    items = tuple(_progression(modulus.value, rest) for rest in rests)
     return family(items, None, "k", subject.value, said=False)
 
 
@@ -88,6 +129,8 @@ def bounded_field(node: Node) -> Node:
     """
     letter, operator = node.value
     (bound,) = node.args
+    if letter == "Q" and bound.op == "num" and bound.value == 0 and operator in "<>":
+        return Node("name", value="field Q+" if operator == ">" else "field Q-", note="field")
     if letter == "R":
         return regions.half_line(operator, bound, None)
     if operator not in (">", ">=") or bound.op != "num" or bound.value.q != 1:
@@ -118,9 +161,40 @@ def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
         return _multiple(found)
     if (found := _REALS.fullmatch(said)) is not None:
         return _real_numbers(found)
-    if (found := _FORM.fullmatch(" ".join(plain.split()))) is not None:
+    plain = " ".join(plain.split())
+    if (found := _FORM.fullmatch(plain)) is not None:
         return _of_the_form(found, read)
+    if (found := _COMPARED.fullmatch(said)) is not None:
+        return read(f"{_subject(found) or 'x'} {_ORDERS[found['order']]} {found['bound']}")
+    if (found := _SUCH.match(plain)) is not None and _ORDER_SIGN.search(plain, found.end()):
+        return _such_that(found, read(plain[found.end() :]))
     return None
+
+
+def _such_that(found: re.Match[str], demand: Node) -> Node | None:
+    """`all integers n \\ge 3`, `all real numbers x such that x > 2`."""
+    if demand.op != "region":
+        return None
+    if not found["whole"]:
+        return demand
+    (part, *more) = demand.args
+    low = part.args[0]
+    if more or part.args[1] != regions.INFINITY or low.op != "num" or low.value.q != 1:
+        return None
+    start = int(low.value.p) + (part.value[0] == "(")
+    return family((PARAMETER,), start, "k", demand.value)
+
+
+def divides(text: str) -> Node | None:
+    """`3 \\mid n - 1`: the whole numbers that leave that remainder."""
+    found = _DIVIDES.fullmatch(text)
+    if found is None or not 0 < int(found["modulus"]) <= MAX_MODULUS:
+        return None
+    rest = fmpq(int(found["rest"] or 0))
+    subject = Node("name", value=found["subject"])
+    number_ = Node("num", value=-rest if found["sign"] == "+" else rest)
+    modulus = Node("num", value=fmpq(int(found["modulus"])))
+    return residues(subject, [number_], modulus, found["not"] == "\\nmid")
 
 
 def _subject(found: re.Match[str]) -> str | None:
@@ -155,7 +229,7 @@ def _multiple(found: re.Match[str]) -> Node | None:
         return None
     if not found["not"]:
         return _left_out(found, _signed(found, step, 0))
-    if found["sign"] or step > 100:
+    if found["sign"] or step > MAX_LISTED:
         return None
     items = [_progression(fmpq(step), fmpq(rest)) for rest in range(1, step)]
     return _left_out(found, family(items, None, "k", _subject(found), said=False))

@@ -93,6 +93,8 @@ def made_environment(name: str, rows: list[list[Node]]) -> Node:
         if len({len(row) for row in rows}) != 1:
             raise Unreadable("a matrix with rows of unlike length")
         cells = tuple(cell for row in rows for cell in row)
+        if name == "array" and all(cell.op == "relation" for cell in cells):
+            return Node("list", cells, "and")
         matrix = Node("matrix", cells, (len(rows), len(rows[0])))
         return Node("call", (matrix,), "det") if name == "vmatrix" else matrix
     if name not in _ROWS:

@@ -25,9 +25,9 @@ from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 RELATIONS = frozenset(
-    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "->", "perp", "parallel",
+    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp", "parallel",
      "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq", "propto",
-     "divides"]
+     "nsubset", "nsubseteq"]
 )  # fmt: skip
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
 UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
@@ -112,8 +112,8 @@ def relation_chain(cur: Cursor, first: Node) -> Node:
         operators.append(cur.kinds[cur.at])
         cur.at += 1
         sides.append(with_label(cur, set_terms(cur)))
-    if operators == ["equiv"] and (made := congruence(cur, sides)) is not None:
-        return made
+    if operators in (["equiv"], ["nequiv"]) and (made := congruence(cur, sides)) is not None:
+        return made if operators == ["equiv"] else Node("congruence", made.args, "not")
     if operators.count(":") == len(operators):
         return Node("ratio", tuple(sides))
     if ":" in operators:

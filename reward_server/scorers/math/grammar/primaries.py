@@ -359,7 +359,7 @@ def number_field(cur: Cursor) -> Node:
     if letter == "N" and kind == "num" and cur.values[at] == "0" and closed:
         cur.at = at + 1 + braces
         return _field("N0")
-    if braces and letter in "RZNQ" and kind in ("<", ">", "<=", ">="):
+    if braces and letter in "RZNQ" and kind in ("<", ">", "<=", ">=", "!="):
         cur.at = at + 1
         bound = cur.rules.terms(cur)
         cur.take("}")

@@ -89,6 +89,10 @@ class Tokens:
         for kind, value in tokens:
             self.add(kind, value, in_text)
 
+    def drop(self) -> None:
+        self.kinds.pop()
+        self.values.pop()
+
     def last(self) -> str:
         return self.kinds[-1] if self.kinds else ""
 
@@ -147,7 +151,10 @@ def _sign(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     found = _SIGNS.match(text, at)
     if found is None:
         raise Unreadable(f"character {text[at]!r}")
-    tokens.add(_SIGN_KINDS.get(found[0], found[0]), found[0], in_text)
+    kind = _SIGN_KINDS.get(found[0], found[0])
+    if kind == "=" and tokens.lines and tokens.last() == "\\\\":
+        tokens.drop()  # x &= 1 + 1 \\ &= 2
+    tokens.add(kind, found[0], in_text)
     return found.end()
 
 

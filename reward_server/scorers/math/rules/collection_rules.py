@@ -201,6 +201,18 @@ def ratios(truth: Node, answer: Node, case: Case) -> bool:
     return case.same(Node("div", ratio.args), other)
 
 
+def times(truth: Node, answer: Node, case: Case) -> bool:
+    """Hour, minute and half of the day; 16:30 is 4:30 p.m."""
+    if truth.op == answer.op:
+        return like_kinds(truth, answer, case)
+    time, other = (truth, answer) if truth.op == "time" else (answer, truth)
+    late = other.op == "ratio" and other.args[0].op == "num" and 12 < other.args[0].value < 24
+    if not late or time.value != "p" or len(time.args) != len(other.args):
+        return case.unlike(truth, answer)
+    hour = Node("num", value=other.args[0].value - 12)
+    return in_order(time.args, (hour, *other.args[1:]), case)
+
+
 def bases(truth: Node, answer: Node, case: Case) -> bool:
     """Numbers written in a base: the digits and the base."""
     return case.decided("digits and base", truth == answer)

@@ -25,15 +25,18 @@ def _constants(node: Node) -> list[str] | None:
     """The constants of integration of an expression, in order; None where one of them stands
     elsewhere as well."""
     found: list[str] = []
+    turning: list[str] = []
     terms = _terms(node)
     for term in terms:
         bare = term.args[0] if term.op == "neg" else term
         if bare.op == "name" and bare.value in _ADDED and len(terms) > 1:
             found.append(bare.value)
         elif bare.op == "mul" and any(part.op == "pow" and _varies(part) for part in bare.args):
-            found += [
-                part.value for part in bare.args if part.op == "name" and part.value in _FACTORS
-            ]
+            found += _factors(bare)
+        elif bare.op == "mul" and any(_turns(part) for part in bare.args):
+            turning += _factors(bare)
+    if len(turning) > 1:  # A cos x + B sin x, where c sin B may be a side of a triangle
+        found += turning
     if len(found) > MAX_CONSTANTS or len(set(found)) < len(found):
         return None
     return found if all(_count(node, name) == 1 for name in found) else None
@@ -42,6 +45,15 @@ def _constants(node: Node) -> list[str] | None:
 def _varies(power: Node) -> bool:
     """Is it `e^{2x}`, a power with a variable in its exponent?"""
     return bool(features(power.args[1]).names) and not features(power.args[0]).names
+
+
+def _turns(part: Node) -> bool:
+    """Is it `\\cos 2x`, of a variable?"""
+    return part.op == "call" and part.value in ("sin", "cos") and bool(features(part).names)
+
+
+def _factors(product: Node) -> list[str]:
+    return [part.value for part in product.args if part.op == "name" and part.value in _FACTORS]
 
 
 def _count(node: Node, name: str) -> int:

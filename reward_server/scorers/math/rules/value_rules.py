@@ -7,7 +7,6 @@ from touchstone_rewards.reward_server.scorers.math.grammar.units import make_uni
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
     letters_of,
     same_words,
-    words_of,
 )
 from touchstone_rewards.reward_server.scorers.math.numbers.rounding import rounds_to
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import APART, same_value
@@ -44,7 +43,7 @@ def texts(truth: Node, answer: Node, case: Case) -> bool:
         return case.decided("words", same_words(truth.value, answer.value))
     text, other = (truth, answer) if truth.op == "text" else (answer, truth)
     letters = letters_of(other)
-    return case.decided("letters", letters is not None and letters == words_of(text.value))
+    return case.decided("letters", letters is not None and same_words(letters, text.value))
 
 
 def choices(truth: Node, answer: Node, case: Case) -> bool:
