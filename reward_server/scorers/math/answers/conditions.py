@@ -4,7 +4,7 @@ A condition is read once, whichever way it was written. Three kinds come out of 
 
     family       the parameter is a whole number: a set of values, see `whole_numbers`
     conditioned  args: the value, then its conditions
-    the value    where the condition only says what a letter is: `where C is a constant`
+    free         value: letters that may be any number; note: are they called constants?
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
 
 MAX_CHARS = 600
+MAX_KIND_CHARS = 60
 
 _HINT = re.compile(r"\b(?:where|for|if|when|whenever|with|provided|such|given)\b|其中")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
@@ -42,7 +43,7 @@ _CHINESE_WHOLE = re.compile(r"([a-zA-Z]) ?[为是](正?)整数")
 _SEVERAL = re.compile(r" ?([a-zA-Z](?: ?, ?[a-zA-Z]){1,5}) ?\\in ?([^,]{1,40})")
 # `for all x`, where nothing is said of it.
 _FOR_ALL = re.compile(
-    r",? ?\bfor (?:all|any|every|each)(?: real)?(?: numbers?)? {1,2}\$?[a-z]\$? ?(?=[,;.]|and\b|or\b|$)"
+    r",? ?\bfor (?:all|any|every|each)(?: real)?(?: numbers?)? \$?[a-z]\$? ?(?=[,;.]|and\b|or\b)"
 )
 _WORDS = re.compile(r"[a-zA-Z][a-zA-Z-]*|[^\sa-zA-Z]")
 _FILLER = frozenset(
@@ -50,9 +51,15 @@ _FILLER = frozenset(
     " both and".split()
 )
 # What says no more than what kind of thing a letter stands for.
-_NAMING = frozenset("constant constants real reals complex parameter parameters".split())
-_WHOLE = {"integer": None, "integers": None, "whole": 0, "natural": 1}
-_SIGNED = {"positive": 1, "nonnegative": 0, "non-negative": 0}
+_NAMING = {
+    **dict.fromkeys(["real", "reals", "complex"], "number"),
+    **dict.fromkeys(["constant", "constants", "parameter", "parameters"], "constant"),
+}
+_ANY = frozenset(["all", "any", "every", "each", "some"])
+_BARE = frozenset(["number", "constant"])  # properties that demand nothing
+# Properties that numbers of a kind are called by: `all primes`.
+_KINDS = frozenset(["prime", "composite", "square", "irrational"])
+_SIGNED = {"positive": 1, "nonnegative": 0}
 _PROPERTIES = {
     "odd": "odd", "even": "even", "prime": "prime", "primes": "prime", "composite": "composite",
     "square": "square", "squares": "square", "perfect": "perfect", "positive": "positive",
@@ -74,7 +81,7 @@ def stated_with_condition(text: str, read: Reader) -> Node | None:
         return _attached(*parts, read)
     if _HINT.search(text) is None:
         return None
-    flat = _TEXT_COMMAND.sub(r" \1 ", text)
+    flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).split())
     if "for" in flat and (shorter := _FOR_ALL.sub(" ", flat)) != flat:
         return _or_none(shorter.strip(), read)
     found = _CONNECTOR.search(flat)
@@ -173,11 +180,15 @@ def _property(said: str) -> Node | None:
         elif lower == "not":
             negated = True
         elif lower in _PROPERTIES or lower in _NAMING:
-            adjectives.add(_PROPERTIES.get(lower, "naming"))
+            adjectives.add(_PROPERTIES.get(lower) or _NAMING[lower])
+        elif lower in _ANY:
+            adjectives.add("number")
         elif lower not in _FILLER and word not in ",_":
             return None
     if not letters or not adjectives:
         return None
+    if adjectives - _BARE:
+        adjectives -= _BARE
     return Node("property", (), (frozenset(adjectives), tuple(sorted(letters)), negated))
 
 
@@ -185,8 +196,13 @@ def under(value: Node, conditions: Sequence[Node]) -> Node:
     """`value` under `conditions`: what only names a letter is set aside, a whole parameter makes a
     family, all else is kept."""
     kept: list[Node] = []
+    named: set[str] = set()
+    constant: set[str] = set()
     for condition in conditions:
         if _is_naming(condition):
+            letters = condition.value[1] if condition.op == "property" else (condition.value,)
+            said_so = condition.op == "property" and "constant" in condition.value[0]
+            (constant if said_so else named).update(letters)
             continue
         start = _whole_start(condition)
         if start is not None and _is_formula(value, start[0]):
@@ -198,13 +214,16 @@ def under(value: Node, conditions: Sequence[Node]) -> Node:
             value = family(value.args, max(low, value.value[0] or low), *value.note)
         else:
             kept.append(condition)
-    return Node("conditioned", (value, *kept)) if kept else value
+    made = Node("conditioned", (value, *kept)) if kept else value
+    bound = features(value.note).names if value.op == "assigned" and value.note else set[str]()
+    letters = tuple(sorted((named | constant) & features(value).names - bound))
+    return Node("free", (made,), letters, constant.issuperset(letters)) if letters else made
 
 
 def _is_naming(condition: Node) -> bool:
     """`C \\in \\mathbb{R}`, `where c is a constant`."""
     if condition.op == "property":
-        return condition.value[0] == frozenset(["naming"])
+        return condition.value[0] <= _BARE
     return condition.op == "assigned" and condition.args[0].value in ("field R", "field C")
 
 
@@ -219,11 +238,10 @@ def _whole_start(condition: Node) -> tuple[str, int | None] | None:
     if condition.op != "property" or condition.value[2] or len(condition.value[1]) != 1:
         return None
     words, (letter,), _ = condition.value
-    rest = words - {"naming"}
-    if not rest & {"integer", "natural"} or rest - {*_SIGNED, "integer", "natural"}:
+    if not words & {"integer", "natural"} or words - {*_SIGNED, "integer", "natural"}:
         return None
-    starts = [_SIGNED[word] for word in rest if word in _SIGNED]
-    return letter, max(starts) if starts else (1 if "natural" in rest else None)
+    starts = [_SIGNED[word] for word in words if word in _SIGNED]
+    return letter, max(starts) if starts else (1 if "natural" in words else None)
 
 
 def _is_formula(value: Node, letter: str) -> bool:
@@ -237,6 +255,8 @@ def _is_formula(value: Node, letter: str) -> bool:
 def _family(value: Node, letter: str, start: int | None) -> Node | None:
     """The values as a family in `letter`; None where they have no such letter."""
     items = list(value.args) if value.op == "list" else [value]
+    if value.op == "assigned" and value.args[0].op == "list":
+        items = [Node("assigned", (item,), value.value) for item in value.args[0].args]
     if letter not in features(*items).names:
         return None
     subjects = {item.value for item in items if item.op == "assigned"}
@@ -257,6 +277,7 @@ def _lower_bound(condition: Node, letter: str) -> int | None:
 
 def in_list(items: Sequence[Node]) -> Node | None:
     """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first; else None."""
+    items = [_as_property(item) for item in items]
     bounded = {item.value for item in items if item.op in ("region", "inequality")}
     fields = [item for item in items if _is_naming(item) and item.value in bounded]
     if fields and len(fields) < len(items):  # x in R, x > 2
@@ -277,6 +298,13 @@ def in_list(items: Sequence[Node]) -> Node | None:
     return under(value, conditions)
 
 
+def _as_property(item: Node) -> Node:
+    """`q is a prime` among items as the property that it is."""
+    if item.op != "labelled" or item.args[0].op != "name":
+        return item
+    return _property(f"{item.args[0].value} {item.value}") or item
+
+
 def _one_list(items: Sequence[Node]) -> Node:
     return Node("list", tuple(items), ",")
 
@@ -288,9 +316,22 @@ def _concerns(condition: Node, items: Sequence[Node]) -> bool:
         if field.note != "field" and (field.op != "family" or field.args != (PARAMETER,)):
             return False
     letters = {condition.value} if condition.op != "inequality" else features(condition).names
+    if condition.op == "property":
+        letters = set(condition.value[1])
     values = [item.args[0] if item.op == "assigned" else item for item in items]
     given = {item.value for item in items if item.op == "assigned"}
     return bool(letters & features(*values).names) and not letters & given
+
+
+def of_a_kind(text: str) -> Node | None:
+    """`n is prime` and `all primes`, or None."""
+    if len(text) > MAX_KIND_CHARS or not any(kind in text for kind in _KINDS):
+        return None
+    flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).lower().split())
+    found = _property(f"{flat} n" if flat.startswith(("all ", "any ", "the ")) else flat)
+    if found is None or not found.value[0] & _KINDS or len(found.value[1]) != 1:
+        return None
+    return Node("property", (), (found.value[0], ("n",), found.value[2]))
 
 
 def is_domain(condition: Node, value: Node) -> bool:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from touchstone_rewards.reward_server.scorers.math.answers.answer_shape import shape
 from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
+    of_a_kind,
     stated_with_condition,
 )
 from touchstone_rewards.reward_server.scorers.math.answers.forms import stated, without_lead
@@ -115,7 +116,7 @@ def _state(plain: str) -> Node:
         return found
     if (found := stated(plain, _beside)) is not None:
         return found
-    if (found := in_words(plain, _state) or divides(plain)) is not None:
+    if (found := in_words(plain, _state) or divides(plain) or of_a_kind(plain)) is not None:
         return found
     if (found := stated_with_condition(plain, _state)) is not None:
         return found

@@ -144,7 +144,35 @@ def raised(cur: Cursor, node: Node) -> Node:
     if cur.kinds[cur.at] == "_" and node.op == "name" and "_" not in node.value:
         cur.at += 1
         node = named_below(cur, node)  # v^2_0
-    return Node("pow", (node, power))
+    return combinations(node, power) or Node("pow", (node, power))
+
+
+def combinations(node: Node, power: Node) -> Node | None:
+    """`C_{10}^{3}` as a binomial and `A_5^2` as a falling factorial; None for another power."""
+    if node.op != "name" or power.op != "num" or node.value[:2] not in ("C_", "A_", "P_"):
+        return None
+    below = node.value[2:]
+    if not below.isdigit() or len(below) > 6 or power.value.q != 1:
+        return None
+    of = Node("num", value=fmpq(int(below)))
+    return choice_count(node.value[0], of, power) if 0 <= power.value <= of.value else None
+
+
+def choice_count(kind: str, of: Node, chosen: Node) -> Node:
+    """How many ways there are to choose, in any order or, for `A` and `P`, in a certain one."""
+    ways = Node("call", (of, chosen), "binom")
+    return ways if kind == "C" else Node("mul", (ways, Node("fact", (chosen,))))
+
+
+def written_before(cur: Cursor) -> Node:
+    """`{}_{10}C_3` and `{}^{10}P_3`: what is chosen from stands before the letter."""
+    cur.at += 1
+    of = exponent(cur)
+    letter = cur.values[cur.at]
+    if cur.kinds[cur.at] != "name" or letter not in "CP" or cur.kinds[cur.at + 1] != "_":
+        raise cur.fail("what this stands below")
+    cur.at += 2
+    return choice_count(letter, of, exponent(cur))
 
 
 def _ordinal(cur: Cursor) -> bool:
@@ -240,4 +268,6 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "empty": primaries.empty_set,
     "field": primaries.number_field,
     "dots": primaries.dots,
+    "_": written_before,
+    "^": written_before,
 }

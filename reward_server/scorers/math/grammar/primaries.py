@@ -89,6 +89,8 @@ def variable(cur: Cursor) -> Node:
     if name[-1] == "'" and "_" not in name and cur.kinds[cur.at] == "_":  # x'_0
         cur.at += 1
         name = named_below(cur, Node("name", value=name)).value
+    if name == "Gamma" and cur.kinds[cur.at] == "(" and not is_definition(cur):
+        return Node("call", arguments(cur), "gamma")
     if name in FUNCTION_LETTERS and is_inverse(cur):
         cur.at += 5
         return Node("opaque", arguments(cur), f"{name}^-1")

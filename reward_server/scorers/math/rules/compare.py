@@ -44,6 +44,7 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
     (frozenset(["parts"]), collection_rules.parts),
+    (frozenset(["free"]), family_rules.free_letters),
     (frozenset(["conditioned"]), family_rules.conditions),
     (frozenset(["family"]), family_rules.families),
     (frozenset(["time"]), collection_rules.times),

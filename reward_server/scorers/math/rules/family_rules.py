@@ -7,6 +7,7 @@ are whole steps apart. Both are measured in steps of the ground truth, which mak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from math import lcm
 
 from flint import acb, fmpq
@@ -32,6 +33,8 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 MAX_PLACES = 400  # of a set in one period
 MAX_LINES = 120
+MAX_FREE = 3
+_CONSTANTS = frozenset("abcdkmtsrCKAB") | {"alpha", "beta", "lambda", "mu"}
 DENOMINATORS = 5_040  # a ratio of steps has one that divides this
 _ANGLE_NAMES = frozenset(["x", "theta", "alpha", "beta", "phi", "t", "z"])
 
@@ -158,7 +161,8 @@ def families(truth: Node, answer: Node, case: Case) -> bool:
         return _two_families(truth, answer, case)
     known, other = (truth, answer) if truth.op == "family" else (answer, truth)
     angle = truth.op == "assigned" and truth.value in _ANGLE_NAMES
-    bare = _bare_family(other, known) if known is truth or angle else None
+    named = truth.op == "assigned" and truth.value == known.note[1] and not known.value[1]
+    bare = _bare_family(other, known) if known is truth or angle or named else None
     if bare is not None:
         pair = (truth, bare) if known is truth else (bare, answer)
         if _two_families(*pair, case):
@@ -188,6 +192,8 @@ def _as_family(node: Node) -> Node:
 def _bare_family(node: Node, known: Node) -> Node | None:
     """`3k + 1` or `n = 3k + 1` against a family: all its values at whole numbers."""
     items = node.args if node.op == "list" else (node,)
+    if node.op == "assigned" and node.args[0].op == "list":
+        items = [Node("assigned", (item,), node.value) for item in node.args[0].args]
     names = {item.value for item in items if item.op == "assigned"}
     bare = [item.args[0] if item.op == "assigned" else item for item in items]
     if len(names) > 1 or any(item.op not in VALUES for item in bare):
@@ -260,19 +266,60 @@ def renamed_family(truth: Node, answer: Node, case: Case) -> bool:
     return letters[0] != letters[1] and straight and case.quietly(*items)
 
 
+def free_letters(truth: Node, answer: Node, case: Case) -> bool:
+    """`cx, c in R` and `kx, k in R`: a letter for any number may be another one, and that it is
+    any number may be left out."""
+    bare = [node.args[0] if node.op == "free" else node for node in (truth, answer)]
+    if case.quietly(*bare):
+        return True
+    letters = [node.value if node.op == "free" else () for node in (truth, answer)]
+    for side in (0, 1):
+        other = (truth, answer)[1 - side]
+        if not letters[side] and len(letters[1 - side]) == 1 and other.note:
+            new = features(bare[side]).names - features(bare[1 - side]).names
+            letters[side] = tuple(new) if new <= _CONSTANTS else ()
+    if len(letters[0]) != len(letters[1]) or not 0 < len(letters[0]) <= MAX_FREE:
+        return case.same(*bare)
+    for order in permutations(letters[1]):
+        renamed = bare[1]
+        for number, (own, other) in enumerate(zip(letters[0], order, strict=True)):
+            name = Node("name", value=f"free {number}")
+            renamed = put(renamed, other, name)
+            bare[0] = put(bare[0], own, name)
+        if case.quietly(bare[0], renamed):
+            return True
+    return case.decided("other letters", False)
+
+
 def conditions(truth: Node, answer: Node, case: Case) -> bool:
     """Values under conditions: both the same. A bound on the ground truth's letters may be left
     out of an answer; one that only says where an index starts may be added."""
     values = [node.args[0] if node.op == "conditioned" else node for node in (truth, answer)]
     demands = [node.args[1:] if node.op == "conditioned" else () for node in (truth, answer)]
     if demands[0] and demands[1]:
+        values[1], demands[1] = _in_letters_of(demands[0], values[1], demands[1])
         if not _same_demands(demands[0], demands[1], case):
             return case.decided("unlike conditions", False)
-    elif demands[0] and not all(is_domain(demand, values[0]) for demand in demands[0]):
+    elif demands[0] and (
+        values[1].op == "family" or not all(is_domain(demand, values[0]) for demand in demands[0])
+    ):
         return case.decided("a condition is missing", False)
     elif demands[1] and not all(is_natural(demand, values[1]) for demand in demands[1]):
         return case.decided("a condition that the ground truth does not have", False)
     return case.same(values[0], values[1])
+
+
+def _in_letters_of(
+    own: Sequence[Node], value: Node, demands: Sequence[Node]
+) -> tuple[Node, Sequence[Node]]:
+    """The value and its demands with the letter that the other side has: `p prime`, `q prime`."""
+    if len(own) != 1 or len(demands) != 1 or not own[0].op == demands[0].op == "property":
+        return value, demands
+    (words, old, negated), new = demands[0].value, own[0].value[1]
+    if len(old) != 1 or len(new) != 1 or old == new or new[0] in features(value).names:
+        return value, demands
+    renamed = put(value, old[0], Node("name", value=new[0]))
+    return renamed, (Node("property", (), (words, new, negated)),)
 
 
 def _same_demands(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
