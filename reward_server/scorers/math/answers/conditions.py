@@ -29,6 +29,7 @@ from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
 
 MAX_CHARS = 600
+MAX_CONDITIONS = 8
 MAX_KIND_CHARS = 60
 
 _HINT = re.compile(r"\b(?:where|for|if|when|whenever|with|provided|such|given)\b|其中")
@@ -47,9 +48,9 @@ _FOR_ALL = re.compile(
 )
 _WORDS = re.compile(r"[a-zA-Z][a-zA-Z-]*|[^\sa-zA-Z]")
 _FILLER = frozenset(
-    "all any some every each a an the is are be being number numbers arbitrary of value values only"
-    " both and".split()
-)
+    ["a", "an", "the", "is", "are", "be", "being", "number", "numbers", "arbitrary", "of", "value",
+     "values", "only", "both", "and"]
+)  # fmt: skip
 # What says no more than what kind of thing a letter stands for.
 _NAMING = {
     **dict.fromkeys(["real", "reals", "complex"], "number"),
@@ -82,9 +83,11 @@ def stated_with_condition(text: str, read: Reader) -> Node | None:
     if _HINT.search(text) is None:
         return None
     flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).split())
-    if "for" in flat and (shorter := _FOR_ALL.sub(" ", flat)) != flat:
-        return _or_none(shorter.strip(), read)
-    found = _CONNECTOR.search(flat)
+    shorter = _FOR_ALL.sub(" ", flat).strip() if "for" in flat else flat
+    found = _CONNECTOR.search(shorter)
+    if found is None and shorter != flat:
+        return _or_none(shorter, read)
+    flat = shorter
     if found is None or not found.start():
         return None
     head = flat[: found.start()].rstrip(" ,;:($")
@@ -276,15 +279,18 @@ def _lower_bound(condition: Node, letter: str) -> int | None:
 
 
 def in_list(items: Sequence[Node]) -> Node | None:
-    """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first; else None."""
+    """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first, or None."""
     items = [_as_property(item) for item in items]
     bounded = {item.value for item in items if item.op in ("region", "inequality")}
-    fields = [item for item in items if _is_naming(item) and item.value in bounded]
-    if fields and len(fields) < len(items):  # x in R, x > 2
-        rest = [item for item in items if item not in fields]
+    rest = [item for item in items if not (_is_naming(item) and item.value in bounded)]
+    if 0 < len(rest) < len(items):  # x in R, x > 2
         return in_list(rest) or (rest[0] if len(rest) == 1 else None)
     at = len(items)
-    while at > 1 and is_condition(items[at - 1]) and items[at - 1].op != "equation":
+    while (
+        at > max(1, len(items) - MAX_CONDITIONS)
+        and is_condition(items[at - 1])
+        and items[at - 1].op != "equation"
+    ):
         at -= 1
     conditions = items[at:]
     head = items[:at]
@@ -367,4 +373,3 @@ def is_natural(condition: Node, value: Node) -> bool:
         return False
     low = _lower_bound(condition, condition.value)
     return low is not None and 0 <= low <= 2 and is_domain(condition, value)
-

@@ -1,6 +1,7 @@
 """Answers with a form of their own, seen in their text before any parsing.
 
-Times of day, choices with their letter, numbers and sets in words, ratios in words. Each look is behind a glance at the text, for most answers are none.
+Times of day, choices with their letter, numbers and sets in words, ratios in words. Each look is
+behind a glance at the text, for most answers are none.
 """
 
 from __future__ import annotations

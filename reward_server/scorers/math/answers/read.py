@@ -112,14 +112,26 @@ def _state(plain: str) -> Node:
     Raises:
         Unreadable: it states nothing.
     """
-    if (found := in_parts(plain, _state)) is not None:
-        return found
+    return in_parts(plain, _one_answer) or _one_answer(plain)
+
+
+def _one_answer(plain: str) -> Node:
+    found = _without_condition(plain) or stated_with_condition(plain, _part)
+    return found or _mathematics(plain)
+
+
+def _part(plain: str) -> Node:
+    return _without_condition(plain) or _mathematics(plain)
+
+
+def _without_condition(plain: str) -> Node | None:
+    """What `plain` states by its form or in words, or None."""
     if (found := stated(plain, _beside)) is not None:
         return found
-    if (found := in_words(plain, _state) or divides(plain) or of_a_kind(plain)) is not None:
-        return found
-    if (found := stated_with_condition(plain, _state)) is not None:
-        return found
+    return in_words(plain, _mathematics) or divides(plain) or of_a_kind(plain)
+
+
+def _mathematics(plain: str) -> Node:
     return shape(parse(plain))
 
 

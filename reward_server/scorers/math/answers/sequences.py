@@ -1,13 +1,14 @@
 """Items that follow a rule: `1, 2, \\ldots, 10`, `2, 4, 6, \\ldots`, and answers in numbered parts.
 
-    progression  args: the first value, the step, the last one, which is no number
-    parts        args: the answers to (1), (2), … in that order
+progression  args: the first value, the step, the last one, which is no number
+parts        args: the answers to (1), (2), … in that order
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from flint import fmpq
 
@@ -36,7 +37,7 @@ def written_out(items: Sequence[Node]) -> Node | None:
     if any(item.op != "num" for item in before):
         return None
     step = before[1].value - before[0].value if len(before) > 1 else fmpq(1)
-    steps = [b.value - a.value for a, b in zip(before, before[1:], strict=False)]
+    steps = [b.value - a.value for a, b in pairwise(before)]
     if step == 0 or any(other != step for other in steps):
         return None
     if not after:

@@ -66,9 +66,9 @@ def trimmed(text: str) -> str:
                 end -= len(command)
             if _starts_with_command(text, command, start, end):
                 start += len(command)
-        if end - start > 2 and _QUOTES.get(text[start]) == text[end - 1]:
-            if text[start] not in text[start + 1 : end - 1][:200]:
-                start, end = start + 1, end - 1
+        quoted = end - start > 2 and _QUOTES.get(text[start]) == text[end - 1]
+        if quoted and text[start] not in text[start + 1 : min(end - 1, start + 200)]:
+            start, end = start + 1, end - 1
         moved = before != (start, end)
     return text[start:end]
 

@@ -1,5 +1,6 @@
-"""Sets of whole numbers and of reals in words and signs: `n \\equiv 1 \\pmod 3`, `all odd integers`,
-`multiples of 3`, `all real numbers except 2`.
+"""Sets of whole numbers and of reals in words and signs.
+
+`n \\equiv 1 \\pmod 3`, `all odd integers`, `multiples of 3`, `all real numbers except 2`.
 
 A family is all values of some expressions in one whole parameter. Further op:
 
@@ -48,7 +49,8 @@ _PARITY = re.compile(
     rf"(?: {_INTEGER})?{_BEHIND}{_EXCEPT}"
 )
 _WHOLE = re.compile(
-    rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:integers?|(?<=natural )numbers?|whole numbers?){_BEHIND}{_EXCEPT}"
+    rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:integers?|(?<=natural )numbers?|whole numbers?){_BEHIND}"
+    rf"{_EXCEPT}"
 )
 _MULTIPLE = re.compile(
     rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:{_INTEGER} )?(?:(?P<front>[a-z]) )?"
@@ -77,14 +79,17 @@ _DIVIDES = re.compile(
     r"(?P<modulus>[0-9]{1,5}) ?(?P<not>\\mid|\\nmid|\|) ?(?:\( ?)?(?P<subject>[a-z])"
     r"(?: ?(?P<sign>[+-]) ?(?P<rest>[0-9]{1,5}))?(?: ?\))?"
 )
-_LEFT_OUT = re.compile(r"-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?|\\frac\{[0-9]{1,9}\}\{[0-9]{1,9}\})")
+_LEFT_OUT = re.compile(
+    r"-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?|\\frac\{[0-9]{1,9}\}\{[0-9]{1,9}\})"
+)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
 _HINTS = (
     "odd", "even", "integer", "multiple", "divisible", "real", "natural", "whole", "form", "all ",
     "All ", "any ",
 )  # fmt: skip
 _FORM = re.compile(
-    rf"{_QUANTITY}(?:{_SIGN}{_INTEGER} )?(?:(?P<subject>[a-z]) )?of (?:the )?form (?P<form>[^$]{{1,60}})"
+    rf"{_QUANTITY}(?:{_SIGN}{_INTEGER} )?(?:(?P<subject>[a-z]) )?of (?:the )?form "
+    r"(?P<form>[^$]{1,60})"
 )
 
 
@@ -103,15 +108,13 @@ def without_subject(node: Node, subject: str | None) -> Node | None:
     return Node("family", node.args, (node.value[0], True, node.value[2]), (letter, None))
 
 
-def residues(
-    subject: Node, classes: Sequence[Node], modulus: Node, negated: bool = False
-) -> Node:
+def residues(subject: Node, classes: Sequence[Node], modulus: Node, negated: bool = False) -> Node:
     """`n \\equiv 1, 2 \\pmod 5` as a family; as it stands where it is about no single letter."""
     plain = [*classes, modulus]
     whole = all(part.op == "num" and part.value.q == 1 for part in plain)
     if subject.op != "name" or not whole or not 0 < modulus.value <= MAX_MODULUS:
         return Node("congruence", (subject, *classes, modulus), "not" if negated else None)
-    rests = [part.value for part in classes]
+    rests: list[fmpq] = [part.value for part in classes]
     if negated:
         if modulus.value > MAX_LISTED:
             raise Unreadable("too many other remainders")
@@ -129,7 +132,7 @@ def bounded_field(node: Node) -> Node:
     """
     letter, operator = node.value
     (bound,) = node.args
-    if letter == "Q" and bound.op == "num" and bound.value == 0 and operator in "<>":
+    if letter == "Q" and bound.op == "num" and not bound.value and operator in "<>":
         return Node("name", value="field Q+" if operator == ">" else "field Q-", note="field")
     if letter == "R":
         return regions.half_line(operator, bound, None)
@@ -257,7 +260,7 @@ def _numbers(listed: str) -> list[Node] | None:
 
 def _literal(written: str) -> Node:
     digits = re.findall(r"[0-9.]+", written)
-    value = number(digits[0]).value
+    value: fmpq = number(digits[0]).value
     if len(digits) > 1:
         below = number(digits[1]).value
         if not below:
@@ -288,7 +291,9 @@ def _real_numbers(found: re.Match[str]) -> Node | None:
 def _of_the_form(found: re.Match[str], read: Callable[[str], Node]) -> Node | None:
     """`all numbers of the form 4k + 3`."""
     inner = read(found["form"])
-    return inner if inner.op in ("family", "conditioned") else whole_formula(inner, found["subject"])
+    if inner.op in ("family", "conditioned"):
+        return inner
+    return whole_formula(inner, found["subject"])
 
 
 def whole_formula(node: Node, subject: str | None) -> Node | None:

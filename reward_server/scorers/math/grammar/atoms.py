@@ -20,8 +20,19 @@ _MATRICES = frozenset(
     ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "array", "smallmatrix"]
 )
 _ROWS = frozenset(
-    ["cases", "aligned", "align", "alignedat", "gathered", "split", "eqnarray", "gather",
-     "equation", "dcases", "rcases"]
+    [
+        "cases",
+        "aligned",
+        "align",
+        "alignedat",
+        "gathered",
+        "split",
+        "eqnarray",
+        "gather",
+        "equation",
+        "dcases",
+        "rcases",
+    ]
 )
 
 

@@ -35,8 +35,12 @@ class Rules(Struct, frozen=True):
 
 
 class Cursor:
-    """A place in the tokens. `bars`: are we inside |…|, where the next bar closes? `bound`: the
-    indices of the sums around us. `began`: where the present clause begins. `braced`: directly inside {…}, where a colon is no ratio?"""
+    """A place in the tokens.
+
+    `bars`: are we inside |…|, where the next bar closes? `bound`: the indices of the sums around
+    us. `braced`: directly inside {…}, where a colon is no ratio? `began`: where the present clause
+    begins.
+    """
 
     __slots__ = (
         "at",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from touchstone_rewards.reward_server.scorers.math.grammar import blocks, function_calls, primaries
 from flint import fmpq
 
+from touchstone_rewards.reward_server.scorers.math.grammar import (
+    blocks,
+    fields,
+    function_calls,
+    primaries,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal, number
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
@@ -266,7 +271,7 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "lim": blocks.big_operator,
     "begin": blocks.environment,
     "empty": primaries.empty_set,
-    "field": primaries.number_field,
+    "field": fields.number_field,
     "dots": primaries.dots,
     "_": written_before,
     "^": written_before,

@@ -42,8 +42,9 @@ _CHINESE = re.compile(r"第?负?[零〇一二两三四五六七八九十百千�
 _DIGITS = "[零〇一二两三四五六七八九十百千万亿点]{1,12}"
 _CHINESE_FRACTION = re.compile(rf"(负?)(?:({_DIGITS})又)?({_DIGITS})分之({_DIGITS})")
 _MEASURES = (
-    "小时", "分钟", "厘米", "千米", "公里", "千克", "公斤", "平方米", "立方米", "个", "只", "人", "天",
-    "元", "米", "年", "岁", "次", "种", "本", "张", "棵", "名", "位", "条", "件", "克", "升", "度", "块",
+    "小时", "分钟", "厘米", "千米", "公里", "千克", "公斤", "平方米", "立方米", "个", "只", "人",
+    "天", "元", "米", "年", "岁", "次", "种", "本", "张", "棵", "名", "位", "条", "件", "克", "升",
+    "度", "块",
 )  # fmt: skip
 
 
@@ -76,7 +77,8 @@ def _counted(words: list[str]) -> str | None:
     """`seven days`, `fifty percent`: a number and what it counts, as one word."""
     *before, noun = words
     known = is_unit(noun) or noun in _COUNTED or (len(noun) > 3 and noun.endswith("s"))
-    if not before or not known or before[0] in ("a", "an", "the") or noun[:-1] in _ORDINAL - {"second"}:
+    parts = noun[:-1] in _ORDINAL and noun != "seconds"
+    if not before or not known or parts or before[0] in ("a", "an", "the"):
         return None
     value = _number(before)
     return None if value is None else f"{_written(value)} \\text{{ {noun}}}"
@@ -113,9 +115,9 @@ def _fraction(words: list[str]) -> fmpq | None:
     for split in (len(words) - 1, len(words) - 2):  # twenty-fourths are two words
         below = _ordinal([*words[split:-1], stem])
         above = _above(words[:split], not many)
-        if below is not None and above is not None and (above == 1) != many:
-            if split == len(words) - 1 or words[split] in _TENS.split():
-                return above / below
+        joined = split == len(words) - 1 or words[split] in _TENS.split()
+        if joined and below is not None and above is not None and (above == 1) != many:
+            return above / below
     return None
 
 
@@ -203,4 +205,3 @@ def ordinal_digits(text: str) -> str | None:
     number = int(found[1])
     usual = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return found[1] if text.endswith("th" if number % 100 in (11, 12, 13) else usual) else None
-

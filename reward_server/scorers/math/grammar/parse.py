@@ -25,8 +25,8 @@ from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 RELATIONS = frozenset(
-    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp", "parallel",
-     "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq", "propto",
+    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp",
+     "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq", "propto",
      "nsubset", "nsubseteq"]
 )  # fmt: skip
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
@@ -122,7 +122,7 @@ def relation_chain(cur: Cursor, first: Node) -> Node:
 
 
 def congruence(cur: Cursor, sides: list[Node]) -> Node | None:
-    """`n \\equiv 1, 2 \\pmod 5`: its sides, remainders and modulus; None where no modulus follows."""
+    """`n \\equiv 1, 2 \\pmod 5`: side, remainders and modulus; None where no modulus follows."""
     start = cur.at
     classes = sides[1:]
     if classes[-1].op == "mod":  # n \equiv 1 \mod 3

@@ -10,6 +10,7 @@ from __future__ import annotations
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
+    condition_rules,
     equation_rules,
     family_rules,
     piecewise_rules,
@@ -40,15 +41,16 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     return case.decided(f"{truth.op} against {answer.op}", False)
 
 
+_LIKE_KINDS = frozenset(["setof", "quantified", "congruence", "property", "progression"])
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
     (frozenset(["parts"]), collection_rules.parts),
-    (frozenset(["free"]), family_rules.free_letters),
-    (frozenset(["conditioned"]), family_rules.conditions),
+    (frozenset(["free"]), condition_rules.free_letters),
+    (frozenset(["conditioned"]), condition_rules.conditions),
     (frozenset(["family"]), family_rules.families),
     (frozenset(["time"]), collection_rules.times),
-    (frozenset(["setof", "quantified", "congruence", "property", "progression"]), collection_rules.like_kinds),
+    (_LIKE_KINDS, collection_rules.like_kinds),
     (frozenset(["related"]), equation_rules.related),
     (frozenset(["labelled"]), value_rules.labels),
     (frozenset(["text"]), value_rules.texts),

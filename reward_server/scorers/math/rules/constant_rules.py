@@ -1,7 +1,7 @@
 """Constants of integration: `x^2 + C` is `x^2 + K`, and `C e^{2x}` is `A e^{2x}`.
 
-Only a letter that such constants have, in a place that they have, once in the answer, may be another
-one: added to something with a variable, or a factor before an exponential.
+Only a letter that such constants have, in a place that they have, once in the answer, may be
+another one: added to something with a variable, or a factor before an exponential.
 """
 
 from __future__ import annotations

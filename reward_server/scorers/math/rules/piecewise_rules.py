@@ -1,12 +1,14 @@
 """Piecewise answers: piece by piece, and by their values at points of every piece.
 
-`\\begin{cases} x & x \\ge 0 \\\\ -x & x < 0 \\end{cases}` is `|x|`: the two are looked at at every end of
-a piece and at points between. Cases by remainder (`n is even`) are looked at at whole numbers.
+`\\begin{cases} x & x \\ge 0 \\\\ -x & x < 0 \\end{cases}` is `|x|`: the two are held against
+each other at every end of a piece and at points between, and cases by remainder (`n is even`) at
+whole numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from flint import arb, fmpq
 from msgspec import Struct
@@ -40,9 +42,9 @@ class Piece(Struct):
 
 def cases(truth: Node, answer: Node, case: Case) -> bool:
     """Each value with its condition, in any order; else the same values everywhere."""
-    if truth.op == answer.op and len(truth.args) == len(answer.args):
-        if _piece_by_piece(truth, answer, case):
-            return case.decided("piece by piece", True)
+    alike = truth.op == answer.op and len(truth.args) == len(answer.args)
+    if alike and _piece_by_piece(truth, answer, case):
+        return case.decided("piece by piece", True)
     sides = [_pieces(node) for node in (truth, answer)]
     if sides[0] is None or sides[1] is None:
         return case.unlike(truth, answer)
@@ -143,7 +145,7 @@ def _points(where: Sequence[Node]) -> list[Node]:
     if not nodes:
         return []
     found = list(nodes)
-    for low, high in zip(nodes, nodes[1:], strict=False):
+    for low, high in pairwise(nodes):
         gap = Node("add", (high, Node("neg", (low,))))
         found += [_moved(low, Node("mul", (gap, _number(share)))) for share in _INSIDE]
     found += [_moved(nodes[-1], _number(step)) for step in _OUTSIDE]
