@@ -26,8 +26,8 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 RELATIONS = frozenset(
     ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp",
-     "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq", "propto",
-     "nsubset", "nsubseteq"]
+     "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq",
+     "propto", "nsubset", "nsubseteq"]
 )  # fmt: skip
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
 UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
