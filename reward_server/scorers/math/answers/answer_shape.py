@@ -52,7 +52,7 @@ def shape(node: Node) -> Node:
 def _other(node: Node) -> Node:
     """An expression: itself, unless it has ± signs or arrays to be worked out."""
     if not contains(node, _WORKED_OUT):
-        return (unit_vectors(node) or node) if node.op in ("add", "neg") else node
+        return (unit_vectors(node) or node) if node.op == "add" else node
     return _choices(node) if has_signs(node) else _array(node)
 
 

@@ -60,6 +60,7 @@ _ANY = frozenset(["all", "any", "every", "each", "some"])
 _BARE = frozenset(["number", "constant"])  # properties that demand nothing
 # Properties that numbers of a kind are called by: `all primes`.
 _KINDS = frozenset(["prime", "composite", "square", "irrational"])
+_KIND_HINT = re.compile("prime|composite|square|irrational")
 _SIGNED = {"positive": 1, "nonnegative": 0}
 _PROPERTIES = {
     "odd": "odd", "even": "even", "prime": "prime", "primes": "prime", "composite": "composite",
@@ -80,7 +81,7 @@ def stated_with_condition(text: str, read: Reader) -> Node | None:
         return None
     if text[-1] == ")" and (parts := _in_brackets(text)) is not None:
         return _attached(*parts, read)
-    if _HINT.search(text) is None:
+    if (" " not in text and "\\text" not in text and text.isascii()) or not _HINT.search(text):
         return None
     flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).split())
     shorter = _FOR_ALL.sub(" ", flat).strip() if "for" in flat else flat
@@ -331,7 +332,7 @@ def _concerns(condition: Node, items: Sequence[Node]) -> bool:
 
 def of_a_kind(text: str) -> Node | None:
     """`n is prime` and `all primes`, or None."""
-    if len(text) > MAX_KIND_CHARS or not any(kind in text for kind in _KINDS):
+    if len(text) > MAX_KIND_CHARS or _KIND_HINT.search(text) is None:
         return None
     flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).lower().split())
     found = _property(f"{flat} n" if flat.startswith(("all ", "any ", "the ")) else flat)

@@ -47,7 +47,7 @@ _NO_WORDS = re.compile(r"[0-9=^_+*/<>|,()]")
 
 def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
     """What `text` states if it has a form of its own; `read` reads what stands beside a choice."""
-    inner = inside_text(text) or text
+    inner = (inside_text(text) or text) if text[0] == "\\" else text
     first, last = inner[0], inner[-1]
     if first.isdigit():
         text = inner
@@ -64,8 +64,10 @@ def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
             return Node("choice", value=option[1])
         if (choice := _CHOICE.fullmatch(text)) and (found := _choice(choice, read)):
             return found
-    if (counted := number_in_words(inner) or ordinal_digits(inner)) is not None:
-        return read(counted)
+    if first.isalpha() or inner is not text:
+        counted = number_in_words(inner) or ordinal_digits(inner)
+        if counted is not None:
+            return read(counted)
     if len(text) < MAX_WORDS_CHARS and not _NO_WORDS.search(text):
         return _in_words(words_of(text))
     return None

@@ -125,9 +125,17 @@ def _part(plain: str) -> Node:
 
 
 def _without_condition(plain: str) -> Node | None:
-    """What `plain` states by its form or in words, or None."""
+    """What `plain` states by its form or in words, or None.
+
+    Raises:
+        Unreadable: there is nothing.
+    """
+    if not plain:
+        raise Unreadable("nothing to read")
     if (found := stated(plain, _beside)) is not None:
         return found
+    if " " not in plain and "\\text" not in plain:
+        return divides(plain)
     return in_words(plain, _mathematics) or divides(plain) or of_a_kind(plain)
 
 

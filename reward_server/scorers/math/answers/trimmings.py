@@ -16,27 +16,11 @@ _SPACE_COMMANDS = (
     "\\:", "\\!", "\\ ", "\\enspace", "\\thinspace", "\\nonumber",
 )  # fmt: skip
 _QUOTES = {'"': '"', "`": "`", "'": "'"}
-# Commands of size, colour and the like. What they apply to stays.
-_SIZES = re.compile(
-    r"\\(?:large|Large|LARGE|huge|Huge|small|tiny|normalsize|footnotesize|scriptsize"
-    r"|scriptscriptstyle|normalfont|boldmath|mathstrut|strut|ensuremath|bfseries|itshape|centering"
-    r"|displaylimits|nonumber|notag|allowbreak|nobreak)(?![a-zA-Z])"
-)
-_COLOUR = re.compile(
-    r"\\(?:textcolor|color|colorbox)(?:\[[a-zA-Z]{1,8}\])?\{[a-zA-Z0-9!, .]{1,40}\}"
-)
-_REFERENCE = re.compile(r"\\(?:tag\*?|label)\{[^{}]{0,40}\}")
-_WIDE_SPACES = re.compile(r"\\(?:enspace|enskip|thinspace|medspace|thickspace|space)(?![a-zA-Z])")
-_FRACTIONS = re.compile(r"\\(?:sfrac|nicefrac|flatfrac|fracsf|xfrac)(?![a-zA-Z])")
-_UNDERLINED = re.compile(r"\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))")  # of more than a letter
+_LEADING = (*_SPACE_COMMANDS, *_QUOTES)
+_ENDING = (*_SPACE_COMMANDS, *_QUOTES, "\\")
 _MODULES = re.compile(r"(?<![a-zA-Z0-9_.\\])(?:np|numpy|math|cmath|sympy|sp)\.(?=[a-zA-Z])")
 _TIMES_TEN = re.compile(r"(?<=[0-9.]) ?[xX] ?(?=10(?:\^|\*\*))")
 _SPLIT_DECIMAL = re.compile(r"-?[0-9]{1,15}\. [0-9]{1,15}")
-_NOT = re.compile(r"\\not ?(=|\\(?:equiv|in|subset|subseteq|mid)(?![a-zA-Z]))")
-_NEGATED = {
-    "=": r"\ne ", "\\equiv": r"\nequiv ", "\\in": r"\notin ", "\\subset": r"\nsubset ",
-    "\\subseteq": r"\nsubseteq ", "\\mid": r"\nmid ",
-}  # fmt: skip
 _LINE_GAP = re.compile(r"\\\\\[[0-9a-z. ]{1,10}\]$")
 _HASHES = re.compile(r"(?:\\?# ?){2}")
 _PLAIN_MODULUS = re.compile(
@@ -51,8 +35,9 @@ _CASE_WORDS = re.compile(r"&? ?\\(?:text|mbox|textrm|mathrm)\{ ?,? ?(?:if|for|wh
 
 def trimmed(text: str) -> str:
     """`text` without line ends, spaces, quotes and punctuation around it."""
+    text = text.strip()
     start, end = 0, len(text)
-    moved = True
+    moved = text.startswith(_LEADING) or text.endswith(_ENDING) or "\\\\[" in text[-14:]
     while moved and start < end:
         before = (start, end)
         while start < end and text[start] in " \t\r\n":
@@ -66,6 +51,8 @@ def trimmed(text: str) -> str:
                 end -= len(command)
             if _starts_with_command(text, command, start, end):
                 start += len(command)
+        if text.endswith("\\", start, end):  # what is left of a backslash and a space
+            end -= 1
         quoted = end - start > 2 and _QUOTES.get(text[start]) == text[end - 1]
         if quoted and text[start] not in text[start + 1 : min(end - 1, start + 200)]:
             start, end = start + 1, end - 1
@@ -82,40 +69,35 @@ def _starts_with_command(text: str, command: str, start: int, end: int) -> bool:
 
 
 def plain_looks(text: str) -> str:
-    """`text` without sizes, colours, references and other spellings of what has a plain one."""
-    if "\\" in text:
-        text = _latex_looks(text)
+    """`text` with what has a plain spelling in it."""
+    if "\\begin" in text:
+        text = _arrays(text)
     if "." in text:
         text = _MODULES.sub("", text)
         if _SPLIT_DECIMAL.fullmatch(text):
             text = text.replace(" ", "")
     if "10" in text and ("x" in text or "X" in text):
         text = _TIMES_TEN.sub(r"\\times ", text)
-    if text[-1:] == "[" or "]" in text:
+    if ("[" in text or "]" in text) and _may_be_turned(text):
         text = round_intervals(text)
     if "mod" in text and "(" in text:
         text = _PLAIN_MODULUS.sub(r"\\pmod{\1}", text)
     return text
 
 
-def _latex_looks(text: str) -> str:
-    text = _SIZES.sub(" ", _WIDE_SPACES.sub(r"\\ ", text))
-    if "color" in text:
-        text = _COLOUR.sub("", text)
-    if "\\tag" in text or "\\label" in text:
-        text = _REFERENCE.sub("", text)
-    if "frac" in text:
-        text = _FRACTIONS.sub(r"\\frac", text)
-    if "\\underline" in text:
-        text = _UNDERLINED.sub("", text)
-    if "\\not" in text:
-        text = _NOT.sub(lambda m: _NEGATED[m[1]], text)
-    if "\\right" in text and "\\begin" in text and (found := _BRACED_ARRAY.search(text)):
+def _arrays(text: str) -> str:
+    """`text` with a brace before lines, and `if` before their conditions, in plain cases."""
+    if "\\right" in text and (found := _BRACED_ARRAY.search(text)):
         text = f"{text[: found.start()]}\\begin{{cases}}{text[found.end() :]}"
         text = _ENDS_OPEN.sub(r"\\end{cases}", text, count=1)
-    if "cases}" in text:
-        text = _CASE_WORDS.sub("& ", text)
-    return text
+    return _CASE_WORDS.sub("& ", text) if "cases}" in text else text
+
+
+def _may_be_turned(text: str) -> bool:
+    """Is a closing bracket first, an opening one last, or are there several?"""
+    first, last = text.find("["), text.rfind("[")
+    closing = text.find("]")
+    return first != last or closing < first or last > text.rfind("]") or first < 0
 
 
 def round_intervals(text: str) -> str:

@@ -83,10 +83,7 @@ _LEFT_OUT = re.compile(
     r"-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?|\\frac\{[0-9]{1,9}\}\{[0-9]{1,9}\})"
 )
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
-_HINTS = (
-    "odd", "even", "integer", "multiple", "divisible", "real", "natural", "whole", "form", "all ",
-    "All ", "any ",
-)  # fmt: skip
+_HINT = re.compile("[Aa](?:ll|ny) |odd|even|integer|multiple|divisible|real|natural|whole|form")
 _FORM = re.compile(
     rf"{_QUANTITY}(?:{_SIGN}{_INTEGER} )?(?:(?P<subject>[a-z]) )?of (?:the )?form "
     r"(?P<form>[^$]{1,60})"
@@ -149,7 +146,7 @@ def _progression(step: fmpq, offset: fmpq) -> Node:
 
 def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
     """The set of numbers that `text` describes in words, or None; `read` reads a formula in it."""
-    if len(text) > MAX_CHARS or not any(hint in text for hint in _HINTS):
+    if len(text) > MAX_CHARS or _HINT.search(text) is None:
         return None
     plain = _TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").replace("\\", " \\")
     said = " ".join(word for word in plain.lower().split() if word not in ("the", "an"))
@@ -190,7 +187,7 @@ def _such_that(found: re.Match[str], demand: Node) -> Node | None:
 
 def divides(text: str) -> Node | None:
     """`3 \\mid n - 1`: the whole numbers that leave that remainder."""
-    found = _DIVIDES.fullmatch(text)
+    found = _DIVIDES.fullmatch(text) if text[0].isdigit() else None
     if found is None or not 0 < int(found["modulus"]) <= MAX_MODULUS:
         return None
     rest = fmpq(int(found["rest"] or 0))

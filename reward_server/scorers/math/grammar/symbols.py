@@ -69,7 +69,7 @@ VARIANTS = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varr
 Token = tuple[str, str]
 
 _COMMANDS: dict[str, str] = {
-    "frac dfrac tfrac cfrac": "frac",
+    "frac dfrac tfrac cfrac sfrac nicefrac flatfrac xfrac": "frac",
     "binom dbinom tbinom": "binom",
     "choose": "choose",
     "sqrt": "sqrt",
@@ -185,7 +185,10 @@ IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
     "textstyle scriptstyle limits nolimits hfill rm bf it sf tt cal mathrm mathbf "
     "mathit mathsf boldsymbol bm angle triangle square text textbf textit textrm mbox hbox phantom "
-    "mathopen mathclose noindent"
+    "mathopen mathclose noindent large Large LARGE huge Huge small tiny normalsize footnotesize "
+    "scriptsize scriptscriptstyle normalfont boldmath mathstrut strut ensuremath bfseries itshape "
+    "centering displaylimits nonumber notag allowbreak nobreak enspace enskip thinspace medspace "
+    "thickspace space"
 )
 # Accents that mean the same.
 SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}

@@ -47,6 +47,15 @@ _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?"
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
 _LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
+_NOT = re.compile(r"\\not ?(=|<|>|\\(?:equiv|in|subset|subseteq)(?![a-zA-Z]))")
+_NEGATED = {
+    "=": "!=", "<": ">=", ">": "<=", "\\equiv": "nequiv", "\\in": "notin", "\\subset": "nsubset",
+    "\\subseteq": "nsubseteq",
+}  # fmt: skip
+_LOOKS = re.compile(
+    r"\\(?:textcolor|color|colorbox)(?:\[[a-zA-Z]{1,8}\])?\{[a-zA-Z0-9!, .]{1,40}\}"
+    r"|\\(?:tag\*?|label)\{[^{}]{0,40}\}|\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))"
+)
 _ESCAPED = {
     "\\{": "\\{", "\\}": "\\}", "\\|": "norm", "\\%": "%", "\\$": "money", "\\#": "#", "\\&": "and",
     "\\_": "_", "\\\\": "\\\\",
@@ -251,9 +260,19 @@ def _space(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
     tokens.gap = True
 
 
+def _negated(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    tokens.add(_NEGATED[found[1]], found[0], in_text)
+
+
+def _nothing(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    """Leave a colour, a reference or a line under an expression aside."""
+
+
 _LONG_COMMANDS = (
     (_FIELD, _field),
     (_TEXT, _text),
     (_ENVIRONMENT, _environment),
     (_EMPTY_SPACE, _space),
+    (_NOT, _negated),
+    (_LOOKS, _nothing),
 )

@@ -36,6 +36,8 @@ def folded(node: Node) -> Node:
 
 def unit_vectors(node: Node) -> Node | None:
     """`2\\mathbf{i} + 3\\hat{j}` as a column of its components; None where it is no such sum."""
+    if not any(map(_ends_in_unit, node.args)):
+        return None
     found = features(node)
     accented = found.names & _ACCENTED
     if not accented and not (found.imaginary and "j" in found.names):
@@ -55,6 +57,12 @@ def unit_vectors(node: Node) -> Node | None:
     if not same_value(_with_units(node, axes, units), whole, 1)[0]:
         return None
     return Node("matrix", cells, (height, 1))
+
+
+def _ends_in_unit(term: Node) -> bool:
+    while term.args:
+        term = term.args[-1]
+    return term.op == "name" and (term.value == "j" or term.value in _ACCENTED)
 
 
 def _component(node: Node, axes: list[list[str]], at: int) -> Node:
