@@ -202,7 +202,7 @@ def under(value: Node, conditions: Sequence[Node]) -> Node:
     kept: list[Node] = []
     named: set[str] = set()
     constant: set[str] = set()
-    for condition in conditions:
+    for condition in sorted(conditions, key=lambda each: _whole_start(each) is None):
         if _is_naming(condition):
             letters = condition.value[1] if condition.op == "property" else (condition.value,)
             said_so = condition.op == "property" and "constant" in condition.value[0]

@@ -15,6 +15,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.number_words import (
     number_in_words,
     ordinal_digits,
 )
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
     ALL_REALS,
     NO_SOLUTION,
@@ -33,6 +34,7 @@ _CHOICE = re.compile(
 )
 _OPTION = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s+([A-J])")
 _SAID = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*:)\s*", re.IGNORECASE)
+_SENTENCE = re.compile(r"[tT]he(?: [a-zA-Z]{1,20}){1,10}? (?:is|are|equals) (?=[$\\0-9(-])")
 _RATIO_WORDS = re.compile(r"\s*([0-9.]+)\s+(?:\\text\{\s*)?to(?:\s*\})?\s+([0-9.]+)\s*")
 _COLON = r"(?:\\!|\s)*\{?:\}?(?:\\!|\s)*"
 _TIME = re.compile(
@@ -84,10 +86,16 @@ def _may_be_choice(text: str, first: str) -> bool:
 
 
 def without_lead(text: str) -> str:
-    """`text` without *the answer is* before it."""
-    if text[0] in "tTaAfFcC" and (said := _SAID.match(text)):
+    """`text` without *the answer is* or *the area of the triangle is* before it."""
+    if text[0] not in "tTaAfFcC":
+        return text
+    if said := _SAID.match(text):
         return text[said.end() :]
-    return text
+    plain = text.replace("\\ ", " ")
+    led = _SENTENCE.match(plain) if text[0] in "tT" else None
+    if led is None or TURNING_WORDS & set(led[0].lower().split()):
+        return text
+    return plain[led.end() :]
 
 
 def _in_words(words: str) -> Node | None:

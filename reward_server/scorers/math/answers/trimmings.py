@@ -65,7 +65,8 @@ def _starts_with_command(text: str, command: str, start: int, end: int) -> bool:
     after = start + len(command)
     if not text.startswith(command, start) or after > end:
         return False
-    return not (command[-1].isalpha() and text[after : after + 1].isalpha())
+    longer = command[-1].isalpha() or command == "\\\\"  # an escaped backslash, and a command
+    return not (longer and text[after : after + 1].isalpha())
 
 
 def plain_looks(text: str) -> str:

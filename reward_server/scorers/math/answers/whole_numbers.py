@@ -38,11 +38,11 @@ _FUNCTIONS = ("f", "g", "h")  # that are odd or even in another sense
 _SIGN = r"(?:(?P<sign>positive|negative|non-?negative|non-?positive|non-?zero|natural) )?"
 _INTEGER = r"(?:(?:whole |natural )?(?:integers?|numbers?))"
 _QUANTITY = r"(?:all |any |every |set of |set of all |only )?"
-_SUBJECT = r"(?:(?P<subject>[a-z]) (?:is |are |must be |can be )(?:any |all |every )?)?"
+_SUBJECT = r"(?:(?P<subject>[a-z]) (?:is |are |must be |can be )?(?:any |all |every )?)?"
 _BEHIND = r"(?: (?P<behind>[a-z]))?"
 _EXCEPT = (
     r"(?:,? (?:except|excluding|other than|but|besides|apart from|except for|not equal to)"
-    r" (?:for )?(?P<except>[^a-z]*(?: and [^a-z]*)?))?"
+    r" (?:for )?(?P<except>.{1,60}))?"
 )
 _PARITY = re.compile(
     rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?P<parity>odd|even)(?: (?P<late>positive|negative))?"
@@ -69,6 +69,10 @@ _COMPARED = re.compile(
     r"(?:(?:that |which )?(?:is |are ))?"
     rf"(?P<order>{'|'.join(sorted(_ORDERS, key=len, reverse=True))}) (?P<bound>[^a-z,]{{1,30}})"
 )
+_CONGRUENT = re.compile(
+    rf"{_SUBJECT}{_QUANTITY}(?:{_INTEGER} )?(?:(?P<front>[a-z]) )?(?:that are |which are )?"
+    r"congruent to (?P<rest>[-0-9, orand]{1,30}) (?:modulo|mod) (?P<modulus>[0-9]{1,5})"
+)
 _SUCH = re.compile(
     r"(?:all|any) (?:(?P<whole>(?:positive )?integers? |whole numbers? )|(?:real )(?:numbers? )?"
     r"|values of )?(?:[a-z] (?:such that|with|where|satisfying|for which) )?(?=[a-z0-9-])",
@@ -80,10 +84,14 @@ _DIVIDES = re.compile(
     r"(?: ?(?P<sign>[+-]) ?(?P<rest>[0-9]{1,5}))?(?: ?\))?"
 )
 _LEFT_OUT = re.compile(
-    r"-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?|\\frac\{[0-9]{1,9}\}\{[0-9]{1,9}\})"
+    r"(?:[a-z](?:=|\\neq?))?(-?(?:[0-9]{1,12}(?:\.[0-9]{1,12})?(?:/[0-9]{1,9})?"
+    r"|\\frac(?:\{[0-9]{1,9}\}\{[0-9]{1,9}\}|[0-9]\{?[0-9]\}?)))"
 )
+_IN_REALS = re.compile(r"([a-z]) \\in \\mathbb ?\{?r\}?(?= (?:ex|oth|but|bes|apart))")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
-_HINT = re.compile("[Aa](?:ll|ny) |odd|even|integer|multiple|divisible|real|natural|whole|form")
+_HINT = re.compile(
+    "[Aa](?:ll|ny) |odd|even|integer|multiple|divisible|real|natural|whole|form|congruent|except"
+)
 _FORM = re.compile(
     rf"{_QUANTITY}(?:{_SIGN}{_INTEGER} )?(?:(?P<subject>[a-z]) )?of (?:the )?form "
     r"(?P<form>[^$]{1,60})"
@@ -151,6 +159,7 @@ def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
     plain = _TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").replace("\\", " \\")
     said = " ".join(word for word in plain.lower().split() if word not in ("the", "an"))
     said = said.removeprefix("a ").replace(" ,", ",").rstrip(" .,")
+    said = _IN_REALS.sub(r"\1 is real", said)
     if said in ("odd", "even"):
         return None  # of a function, of a number: a word
     if (found := _PARITY.fullmatch(said)) is not None and _subject(found) not in _FUNCTIONS:
@@ -164,6 +173,9 @@ def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
     plain = " ".join(plain.split())
     if (found := _FORM.fullmatch(plain)) is not None:
         return _of_the_form(found, read)
+    if (found := _CONGRUENT.fullmatch(said)) is not None:
+        subject = _subject(found) or "n"
+        return read(f"{subject} \\equiv {found['rest']} \\pmod {{{found['modulus']}}}")
     if (found := _COMPARED.fullmatch(said)) is not None:
         return read(f"{_subject(found) or 'x'} {_ORDERS[found['order']]} {found['bound']}")
     if (found := _SUCH.match(plain)) is not None and _ORDER_SIGN.search(plain, found.end()):
@@ -248,15 +260,16 @@ def _left_out(found: re.Match[str], made: Node | None) -> Node | None:
 
 def _numbers(listed: str) -> list[Node] | None:
     """`-4`, `0 and 1`, `1, 2, 3` as numbers."""
-    parts = [part.strip(" ,") for part in listed.replace(" and ", ",").split(",")]
-    parts = [part for part in parts if part]
-    if not parts or not all(_LEFT_OUT.fullmatch(part.replace(" ", "")) for part in parts):
-        return None
-    return [_literal(part.replace(" ", "")) for part in parts]
+    parts = listed.replace(" and ", ",").replace(" or ", ",").replace(" ", "").split(",")
+    found = [_LEFT_OUT.fullmatch(part) for part in parts if part]
+    plain = [part[1] for part in found if part is not None]
+    return [_literal(part) for part in plain] if plain and len(plain) == len(found) else None
 
 
 def _literal(written: str) -> Node:
     digits = re.findall(r"[0-9.]+", written)
+    if "frac" in written and len(digits) == 1:
+        digits = list(digits[0])
     value: fmpq = number(digits[0]).value
     if len(digits) > 1:
         below = number(digits[1]).value
@@ -295,8 +308,10 @@ def _of_the_form(found: re.Match[str], read: Callable[[str], Node]) -> Node | No
 
 def whole_formula(node: Node, subject: str | None) -> Node | None:
     """An expression in one letter as all its values at whole numbers, or None."""
-    names = features(node).names
+    items = node.args if node.op == "list" else (node,)
+    names = features(*items).names
     if len(names) != 1 or not names <= WHOLE_LETTERS | frozenset("atp"):
         return None
     (letter,) = names
-    return family((put(node, letter, PARAMETER),), None, letter, subject, said=False)
+    made = tuple(put(item, letter, PARAMETER) for item in items)
+    return family(made, None, letter, subject, said=False)

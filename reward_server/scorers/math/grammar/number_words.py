@@ -112,7 +112,7 @@ def _fraction(words: list[str]) -> fmpq | None:
     stem = words[-1][:-1] if many else words[-1]
     if stem not in _ORDINAL or stem in ("first", "second") or len(words) < 2:
         return None
-    for split in (len(words) - 1, len(words) - 2):  # twenty-fourths are two words
+    for split in range(len(words) - 1, max(0, len(words) - 3), -1):  # twenty-fourths are two
         below = _ordinal([*words[split:-1], stem])
         above = _above(words[:split], not many)
         joined = split == len(words) - 1 or words[split] in _TENS.split()

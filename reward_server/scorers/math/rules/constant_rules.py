@@ -6,6 +6,8 @@ another one: added to something with a variable, or a factor before an exponenti
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import features, same_value
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.rules.equation_rules import replace
@@ -13,47 +15,49 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 MAX_CONSTANTS = 3
 _ADDED = frozenset(["C", "c", "K", "C'", "const", "C_0", "c_0", "C_1", "c_1"])
-_FACTORS = frozenset(f"{letter}{index}" for letter in "CcKA" for index in ("", "_1", "_2", "_3"))
-_FACTORS = _FACTORS | {"B"}
-
-
-def _terms(node: Node) -> tuple[Node, ...]:
-    return node.args if node.op == "add" else (node,)
+_SUBSCRIPTED = frozenset(f"{letter}_{index}" for letter in "CcKA" for index in (1, 2, 3))
+_FACTORS = _SUBSCRIPTED | frozenset("CcKkAB")
 
 
 def _constants(node: Node) -> list[str] | None:
     """The constants of integration of an expression, in order; None where one of them stands
     elsewhere as well."""
-    found: list[str] = []
-    turning: list[str] = []
-    terms = _terms(node)
-    for term in terms:
-        bare = term.args[0] if term.op == "neg" else term
-        if bare.op == "name" and bare.value in _ADDED and len(terms) > 1:
-            found.append(bare.value)
-        elif bare.op == "mul" and any(part.op == "pow" and _varies(part) for part in bare.args):
-            found += _factors(bare)
-        elif bare.op == "mul" and any(_turns(part) for part in bare.args):
-            turning += _factors(bare)
-    if len(turning) > 1:  # A cos x + B sin x, where c sin B may be a side of a triangle
-        found += turning
+    added = [term.value for term in node.args if node.op == "add" and term.value in _ADDED]
+    factors = [name for name in _linear(node) if name in _FACTORS and name not in added]
+    turning = _holds(node, _turns) and len(factors) > 1  # c sin B may be a side of a triangle
+    if not (turning or _holds(node, _grows) or _SUBSCRIPTED.issuperset(factors)):
+        factors = []
+    found = added + factors
     if len(found) > MAX_CONSTANTS or len(set(found)) < len(found):
         return None
     return found if all(_count(node, name) == 1 for name in found) else None
 
 
-def _varies(power: Node) -> bool:
+def _linear(node: Node) -> list[str]:
+    """The names that the expression is linear in, by how it is written."""
+    if node.op == "name":
+        return [node.value]
+    if node.op in ("add", "mul", "neg"):
+        return [name for part in node.args for name in _linear(part)]
+    return _linear(node.args[0]) if node.op == "div" else []
+
+
+def _holds(node: Node, test: Callable[[Node], bool]) -> bool:
+    return test(node) or any(_holds(part, test) for part in node.args)
+
+
+def _grows(node: Node) -> bool:
     """Is it `e^{2x}`, a power with a variable in its exponent?"""
-    return bool(features(power.args[1]).names) and not features(power.args[0]).names
+    if node.op == "call":
+        return node.value == "exp" and bool(features(node).names)
+    return (
+        node.op == "pow" and bool(features(node.args[1]).names) and not features(node.args[0]).names
+    )
 
 
-def _turns(part: Node) -> bool:
+def _turns(node: Node) -> bool:
     """Is it `\\cos 2x`, of a variable?"""
-    return part.op == "call" and part.value in ("sin", "cos") and bool(features(part).names)
-
-
-def _factors(product: Node) -> list[str]:
-    return [part.value for part in product.args if part.op == "name" and part.value in _FACTORS]
+    return node.op == "call" and node.value in ("sin", "cos") and bool(features(node).names)
 
 
 def _count(node: Node, name: str) -> int:

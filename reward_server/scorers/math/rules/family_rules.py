@@ -32,6 +32,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 MAX_PLACES = 400  # of a set in one period
 MAX_LINES = 120
+_PLACES = (2, -3, 5, 8)  # parameters at which a line is held against its item
 MAX_BITS = 256  # of a place or a step
 DENOMINATORS = 5_040  # a ratio of steps has one that divides this
 _ANGLE_NAMES = frozenset(["x", "theta", "alpha", "beta", "phi", "t", "z"])
@@ -52,13 +53,32 @@ def _lines(items: Sequence[Node], seed: int) -> list[Line] | None:
     for item in items:
         if item.op not in VALUES or features(item).names - {"parameter"}:
             return None
-        ends = [put(item, "parameter", Node("num", value=fmpq(at))) for at in (0, 1)]
-        step = Node("add", (ends[1], Node("neg", (ends[0],))))
-        straight = Node("add", (ends[0], Node("mul", (step, PARAMETER))))
-        if not same_value(item, straight, seed)[0] or constant_value(step) in (None, 0):
+        lines = [_line(item, seed)]
+        if lines[0] is None:  # (-1)^n: even and odd ones apart
+            twice = Node("mul", (Node("num", value=fmpq(2)), PARAMETER))
+            odd = Node("add", (twice, Node("num", value=fmpq(1))))
+            lines = [_line(put(item, "parameter", half), seed) for half in (twice, odd)]
+        if any(line is None for line in lines):
             return None
-        found.append(Line(ends[0], step))
+        found += [line for line in lines if line is not None]
     return found
+
+
+def _line(item: Node, seed: int) -> Line | None:
+    ends = [put(item, "parameter", Node("num", value=fmpq(at))) for at in (0, 1)]
+    step = Node("add", (ends[1], Node("neg", (ends[0],))))
+    straight = Node("add", (ends[0], Node("mul", (step, PARAMETER))))
+    at_whole = [
+        same_value(*(put(side, "parameter", _whole(at)) for side in (item, straight)), seed)[0]
+        for at in _PLACES
+    ]
+    if not all(at_whole) or constant_value(step) in (None, 0):
+        return None
+    return Line(ends[0], step)
+
+
+def _whole(value: int) -> Node:
+    return Node("num", value=fmpq(value))
 
 
 def _in_units(node: Node, unit: Node) -> fmpq | None:
@@ -128,7 +148,7 @@ def _same_lines(truth: Sequence[Node], answer: Sequence[Node], case: Case) -> bo
 def _starts(node: Node, case: Case) -> set[tuple[str, str]] | None:
     """The first values and steps of a family that starts somewhere."""
     lines = _lines(node.args, case.seed)
-    if lines is None:
+    if lines is None or len(lines) > len(node.args):
         return None
     found: set[tuple[str, str]] = set()
     for line in lines:
@@ -144,7 +164,7 @@ def _is_natural_start(node: Node, case: Case) -> bool:
     if node.value[0] is None:
         return True
     lines = _lines(node.args, case.seed)
-    if lines is None:
+    if lines is None or len(lines) > len(node.args):
         return False
     for line in lines:
         offset, step = constant_value(line.offset), constant_value(line.step)
@@ -163,7 +183,8 @@ def families(truth: Node, answer: Node, case: Case) -> bool:
         return _two_families(truth, answer, case)
     known, other = (truth, answer) if truth.op == "family" else (answer, truth)
     angle = truth.op == "assigned" and truth.value in _ANGLE_NAMES
-    named = truth.op == "assigned" and truth.value == known.note[1] and not known.value[1]
+    subjects = {item.value for item in (truth.args if truth.op == "list" else (truth,))}
+    named = subjects == {known.note[1]} and not known.value[1]
     bare = _bare_family(other, known) if known is truth or angle or named else None
     if bare is not None:
         pair = (truth, bare) if known is truth else (bare, answer)
