@@ -25,7 +25,9 @@ def number_field(cur: Cursor) -> Node:
         return _field("N0")
     if braces and letter in "RZNQ" and kind in ("<", ">", "<=", ">=", "!="):
         cur.at = at + 1
+        cur.deeper()
         bound = cur.rules.terms(cur)
+        cur.depth -= 1
         cur.take("}")
         return Node("bounded field", (bound,), (letter, kind))
     return _field(letter)

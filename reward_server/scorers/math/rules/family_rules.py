@@ -68,17 +68,12 @@ def _line(item: Node, seed: int) -> Line | None:
     ends = [put(item, "parameter", Node("num", value=fmpq(at))) for at in (0, 1)]
     step = Node("add", (ends[1], Node("neg", (ends[0],))))
     straight = Node("add", (ends[0], Node("mul", (step, PARAMETER))))
-    at_whole = [
-        same_value(*(put(side, "parameter", _whole(at)) for side in (item, straight)), seed)[0]
-        for at in _PLACES
-    ]
-    if not all(at_whole) or constant_value(step) in (None, 0):
-        return None
-    return Line(ends[0], step)
-
-
-def _whole(value: int) -> Node:
-    return Node("num", value=fmpq(value))
+    for at in _PLACES:
+        place = Node("num", value=fmpq(at))
+        here = put(item, "parameter", place), put(straight, "parameter", place)
+        if not same_value(here[0], here[1], seed)[0]:
+            return None
+    return None if constant_value(step) in (None, 0) else Line(ends[0], step)
 
 
 def _in_units(node: Node, unit: Node) -> fmpq | None:
