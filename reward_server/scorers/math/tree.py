@@ -7,7 +7,10 @@ opaque    value: the name of an unknown function, as f in f(x)
 add mul div neg pow mod fact degree percent    the arithmetic; add and mul take any number
 pm mp     two values in one: a ± b, or ± b with one argument
 sum prod  value: the index; args: from, to, body
-other     value: an operator kept unread (a limit, an integral); args: its parts
+integral  value: the variable; args: from, to, body
+limit     value: the variable and a side; args: the place, body
+infinite sum  value: the index; args: from, body
+other     value: an operator kept unread (an integral without bounds); args: its parts
 
 list      items with a comma, `and`, `or` between them: value says which
 bracket   (…), […], (…] with two or more items: value is the two brackets
@@ -48,9 +51,10 @@ class Node(Struct, frozen=True, gc=False):
 
 # The ops that are worth a number, or one at each point.
 _VALUES = (
-    "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group"
+    "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group "
+    "integral limit"
 )
-VALUES = frozenset(_VALUES.split())
+VALUES = frozenset([*_VALUES.split(), "infinite sum"])
 
 
 def contains(node: Node, ops: frozenset[str]) -> bool:

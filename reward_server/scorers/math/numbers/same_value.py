@@ -31,6 +31,8 @@ TINY, _ONE = arb(2) ** -90, arb(1)
 _JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
 _COMPLEX = frozenset(["Re", "Im", "arg", "cis", "conj"])
 _TURNING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "floor", "ceil"])
+# Worked out by numbers, with a variable of their own; and what is kept unread.
+BINDING = frozenset(["limit", "integral", "infinite sum", "other"])
 WHOLE_LETTERS = frozenset("nkmjNKM")
 
 
@@ -68,7 +70,7 @@ def features(*nodes: Node) -> Features:
         else:
             if (note := _NOTES.get(op)) is not None:
                 note(node, found)
-            if op != "other":  # what is kept unread binds its own names
+            if op not in BINDING:  # they bind names of their own
                 pending += node.args
     return found
 
@@ -105,6 +107,15 @@ def _note_mod(node: Node, found: Features) -> None:
     found.turning = True
 
 
+def _note_bound(node: Node, found: Features) -> None:
+    inner = features(*node.args)
+    bound = node.value[0] if node.op == "limit" else node.value
+    found.names |= inner.names - {bound}
+    found.imaginary = found.imaginary or inner.imaginary
+    found.jagged = found.jagged or inner.jagged
+    found.logs = found.logs or inner.logs
+
+
 _NOTES: dict[str, Callable[[Node, Features], None]] = {
     "const": _note_constant,
     "call": _note_call,
@@ -114,6 +125,9 @@ _NOTES: dict[str, Callable[[Node, Features], None]] = {
     "sum": _note_series,
     "prod": _note_series,
     "mod": _note_mod,
+    "limit": _note_bound,
+    "integral": _note_bound,
+    "infinite sum": _note_bound,
 }
 
 
