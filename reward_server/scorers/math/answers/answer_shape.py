@@ -15,7 +15,11 @@ from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
     under,
 )
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
-from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, relation
+from touchstone_rewards.reward_server.scorers.math.answers.relations import (
+    each_named,
+    name_of,
+    relation,
+)
 from touchstone_rewards.reward_server.scorers.math.answers.sequences import written_out
 from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
     bounded_field,
@@ -102,7 +106,7 @@ def _spliced(items: list[Node]) -> list[Node]:
     """The items, with those of lists among them (±) in their place."""
     flat: list[Node] = []
     for item in items:
-        flat.extend(item.args if item.op == "list" else (item,))
+        flat.extend(item.args if item.op == "list" else each_named(item))
     return flat
 
 

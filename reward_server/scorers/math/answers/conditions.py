@@ -14,11 +14,18 @@ from collections.abc import Callable, Sequence
 
 from flint import fmpq
 
+from touchstone_rewards.reward_server.scorers.math.answers.properties import (
+    BARE,
+    TEXT_COMMAND,
+    property_in,
+)
 from touchstone_rewards.reward_server.scorers.math.answers.relations import put
 from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
     FIELD_STARTS,
     PARAMETER,
     family,
+    from_value,
+    in_words,
 )
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
@@ -30,10 +37,8 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unr
 
 MAX_CHARS = 600
 MAX_CONDITIONS = 8
-MAX_KIND_CHARS = 60
 
 _HINT = re.compile(r"\b(?:where|for|if|when|whenever|with|provided|such|given)\b|其中")
-_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
 _CONNECTOR = re.compile(
     r"(?:\b(?:where|for|if|when|whenever|with|provided that|provided|such that|given that|given)\b"
     r"|其中)"
@@ -44,32 +49,15 @@ _CHINESE_WHOLE = re.compile(r"([a-zA-Z]) ?[为是](正?)整数")
 _SEVERAL = re.compile(r" ?([a-zA-Z](?: ?, ?[a-zA-Z]){1,5}) ?\\in ?([^,]{1,40})")
 # `for all x`, where nothing is said of it.
 _FOR_ALL = re.compile(
-    r",? ?\bfor (?:all|any|every|each)(?: real)?(?: numbers?)? \$?[a-z]\$? ?(?=[,;.]|and\b|or\b)"
+    r",? ?\bfor (?:all|any|every|each)(?: real)?(?: numbers?)? \$?[a-z]\$?(?! ?, ?\$?[a-z]\b)"
+    r" ?(?=[,;.]|and\b|or\b)"
 )
-_WORDS = re.compile(r"[a-zA-Z][a-zA-Z-]*|[^\sa-zA-Z]")
-_FILLER = frozenset(
-    ["a", "an", "the", "is", "are", "be", "being", "number", "numbers", "arbitrary", "of", "value",
-     "values", "only", "both", "and"]
-)  # fmt: skip
-# What says no more than what kind of thing a letter stands for.
-_NAMING = {
-    **dict.fromkeys(["real", "reals", "complex"], "number"),
-    **dict.fromkeys(["constant", "constants", "parameter", "parameters"], "constant"),
-}
-_ANY = frozenset(["all", "any", "every", "each", "some"])
-_BARE = frozenset(["number", "constant"])  # properties that demand nothing
-# Properties that numbers of a kind are called by: `all primes`.
-_KINDS = frozenset(["prime", "composite", "square", "irrational"])
-_KIND_HINT = re.compile("prime|composite|square|irrational")
+# Where a value is taken, which is no condition of it.
+_ASIDE = re.compile(
+    r"\b(?:achieved|attained|reached|obtained|which occurs|occurring|equality holds|with equality)"
+    r" (?:when|if|for|at|where)\b"
+)
 _SIGNED = {"positive": 1, "nonnegative": 0}
-_PROPERTIES = {
-    "odd": "odd", "even": "even", "prime": "prime", "primes": "prime", "composite": "composite",
-    "square": "square", "squares": "square", "perfect": "perfect", "positive": "positive",
-    "negative": "negative", "nonnegative": "nonnegative", "non-negative": "nonnegative",
-    "nonzero": "nonzero", "non-zero": "nonzero", "rational": "rational",
-    "irrational": "irrational", "integer": "integer", "integers": "integer", "whole": "integer",
-    "natural": "natural", "nonpositive": "nonpositive", "non-positive": "nonpositive",
-}  # fmt: skip
 
 Reader = Callable[[str], Node]
 
@@ -83,9 +71,11 @@ def stated_with_condition(text: str, read: Reader) -> Node | None:
         return _attached(*parts, read)
     if (" " not in text and "\\text" not in text and text.isascii()) or not _HINT.search(text):
         return None
-    flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).split())
+    flat = " ".join(TEXT_COMMAND.sub(r" \1 ", text).split())
     shorter = _FOR_ALL.sub(" ", flat).strip() if "for" in flat else flat
     found = _CONNECTOR.search(shorter)
+    if (aside := _ASIDE.search(shorter)) is not None:
+        return _or_none(shorter[: aside.start()].rstrip(" ,;($"), read)
     if found is None and shorter != flat:
         return _or_none(shorter, read)
     flat = shorter
@@ -111,7 +101,7 @@ def _in_brackets(text: str) -> tuple[str, str] | None:
     head = text[:opening].rstrip(" \\~,;")
     if not head or head[-1] in "+-*/^_=({<>|" or head.endswith(("\\left", "\\cdot", "\\times")):
         return None
-    if (first := _CONNECTOR.search(flat := _TEXT_COMMAND.sub(r" \1 ", inner))) is not None:
+    if (first := _CONNECTOR.search(flat := TEXT_COMMAND.sub(r" \1 ", inner))) is not None:
         return (head, flat[first.end() :]) if not flat[: first.start()].strip() else None
     return head, inner
 
@@ -153,7 +143,7 @@ def _conditions(said: str, read: Reader) -> list[Node]:
         letters = several[1].replace(" ", "").split(",")
         return [read(f"{letter} \\in {several[2]}") for letter in letters]
     said = _CHINESE_WHOLE.sub(lambda m: f"{m[1]} is {'positive ' if m[2] else ''}integer", said)
-    if (named := _property(said)) is not None:
+    if (named := property_in(said)) is not None:
         return [named]
     for word in ("all ", "any ", "some ", "every ", "each "):
         said = said.removeprefix(word)
@@ -169,31 +159,6 @@ def is_condition(node: Node) -> bool:
     return node.op in ("inequality", "assigned", "equation", "congruence", "property") or (
         node.op == "family" and node.note[1] is not None
     )
-
-
-def _property(said: str) -> Node | None:
-    """`n is odd`, `all odd primes p`, `C is a constant`: the letters and what they are."""
-    letters: list[str] = []
-    adjectives: set[str] = set()
-    negated = False
-    for word in _WORDS.findall(said.replace("\\", "").replace("$", "")):
-        lower = word.lower()
-        if len(word) == 1 and word.isalpha() and not (word == "a" and letters):
-            if word != "a" or said.strip().startswith(("a ", "a,", "a is")):
-                letters.append(word)
-        elif lower == "not":
-            negated = True
-        elif lower in _PROPERTIES or lower in _NAMING:
-            adjectives.add(_PROPERTIES.get(lower) or _NAMING[lower])
-        elif lower in _ANY:
-            adjectives.add("number")
-        elif lower not in _FILLER and word not in ",_":
-            return None
-    if not letters or not adjectives:
-        return None
-    if adjectives - _BARE:
-        adjectives -= _BARE
-    return Node("property", (), (frozenset(adjectives), tuple(sorted(letters)), negated))
 
 
 def under(value: Node, conditions: Sequence[Node]) -> Node:
@@ -214,7 +179,12 @@ def under(value: Node, conditions: Sequence[Node]) -> Node:
                 kept.append(regions.half_line(">=", Node("num", value=fmpq(start[1])), start[0]))
         elif start is not None and value.op != "family" and (made := _family(value, *start)):
             value = made
-        elif value.op == "family" and (low := _lower_bound(condition, value.note[0])) is not None:
+        elif value.op == "family" and condition.value == value.note[1] is not None:
+            low = lower_bound(condition, condition.value)
+            value = (low is not None and from_value(value, low)) or value
+            if low is None:
+                kept.append(condition)
+        elif value.op == "family" and (low := lower_bound(condition, value.note[0])) is not None:
             value = family(value.args, max(low, value.value[0] or low), *value.note)
         else:
             kept.append(condition)
@@ -227,7 +197,7 @@ def under(value: Node, conditions: Sequence[Node]) -> Node:
 def _is_naming(condition: Node) -> bool:
     """`C \\in \\mathbb{R}`, `where c is a constant`."""
     if condition.op == "property":
-        return condition.value[0] <= _BARE
+        return condition.value[0] <= BARE
     return condition.op == "assigned" and condition.args[0].value in ("field R", "field C")
 
 
@@ -252,7 +222,8 @@ def _is_formula(value: Node, letter: str) -> bool:
     """`a_n = 2n` and `f(n) = 2n` say what each n has: they are no set of values."""
     if value.op != "assigned":
         return False
-    called = value.note is not None and value.note.op in ("opaque", "index")
+    note = value.note
+    called = note is not None and note.op in ("opaque", "index") and letter in features(note).names
     return called or str(value.value).endswith(f"_{letter}")
 
 
@@ -269,7 +240,7 @@ def _family(value: Node, letter: str, start: int | None) -> Node | None:
     return family(tuple(put(i, letter, PARAMETER) for i in bare), start, letter, subject)
 
 
-def _lower_bound(condition: Node, letter: str) -> int | None:
+def lower_bound(condition: Node, letter: str) -> int | None:
     """`k \\ge 2` as 2, for a whole number k."""
     if condition.op != "region" or condition.value != letter or len(condition.args) != 1:
         return None
@@ -281,8 +252,10 @@ def _lower_bound(condition: Node, letter: str) -> int | None:
 
 def in_list(items: Sequence[Node]) -> Node | None:
     """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first, or None."""
-    items = [_as_property(item) for item in items]
+    items = _each_member([_asproperty_in(item) for item in items])
     bounded = {item.value for item in items if item.op in ("region", "inequality")}
+    if (whole := _whole_half_line(items)) is not None:
+        return whole
     rest = [item for item in items if not (_is_naming(item) and item.value in bounded)]
     if 0 < len(rest) < len(items):  # x in R, x > 2
         return in_list(rest) or (rest[0] if len(rest) == 1 else None)
@@ -305,11 +278,38 @@ def in_list(items: Sequence[Node]) -> Node | None:
     return under(value, conditions)
 
 
-def _as_property(item: Node) -> Node:
+def _each_member(items: list[Node]) -> list[Node]:
+    """`a, b \\in \\mathbb{R}` as two memberships."""
+    for at in range(len(items) - 1, 1, -1):
+        last, before = items[at], items[at - 1]
+        is_field = last.op == "assigned" and last.args[0].note == "field"
+        if is_field and before.op == "name" and not before.note:
+            items[at - 1] = Node("assigned", last.args, before.value, before)
+    return items
+
+
+def _whole_half_line(items: Sequence[Node]) -> Node | None:
+    """`n \\ge 3, n \\in \\mathbb{Z}`: the whole numbers of a half line, or None."""
+    if len(items) != 2:
+        return None
+    for bound, membership in (items, items[::-1]):
+        letter = membership.value if membership.op == "assigned" else None
+        start, low = _whole_start(membership), lower_bound(bound, str(letter))
+        if start is not None and low is not None:
+            return family((PARAMETER,), max(low, start[1] or low), "k", letter)
+    return None
+
+
+def _asproperty_in(item: Node) -> Node:
     """`q is a prime` among items as the property that it is."""
     if item.op != "labelled" or item.args[0].op != "name":
         return item
-    return _property(f"{item.args[0].value} {item.value}") or item
+    said = f"{item.args[0].value} {item.value}"
+    return in_words(said, _no_formula) or property_in(said) or item
+
+
+def _no_formula(text: str) -> Node:
+    raise Unreadable(f"a formula in a property: {text}")
 
 
 def _one_list(items: Sequence[Node]) -> Node:
@@ -327,18 +327,9 @@ def _concerns(condition: Node, items: Sequence[Node]) -> bool:
         letters = set(condition.value[1])
     values = [item.args[0] if item.op == "assigned" else item for item in items]
     given = {item.value for item in items if item.op == "assigned"}
+    if any(item.op == "family" and item.note[1] in letters for item in items):
+        return condition.op == "region"
     return bool(letters & features(*values).names) and not letters & given
-
-
-def of_a_kind(text: str) -> Node | None:
-    """`n is prime` and `all primes`, or None."""
-    if len(text) > MAX_KIND_CHARS or _KIND_HINT.search(text) is None:
-        return None
-    flat = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).lower().split())
-    found = _property(f"{flat} n" if flat.startswith(("all ", "any ", "the ")) else flat)
-    if found is None or not found.value[0] & _KINDS or len(found.value[1]) != 1:
-        return None
-    return Node("property", (), (found.value[0], ("n",), found.value[2]))
 
 
 def is_domain(condition: Node, value: Node) -> bool:
@@ -372,5 +363,5 @@ def is_natural(condition: Node, value: Node) -> bool:
         return True
     if condition.value not in WHOLE_LETTERS:
         return False
-    low = _lower_bound(condition, condition.value)
+    low = lower_bound(condition, condition.value)
     return low is not None and 0 <= low <= 2 and is_domain(condition, value)

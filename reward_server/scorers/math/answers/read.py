@@ -13,11 +13,11 @@ from msgspec import Struct
 
 from touchstone_rewards.reward_server.scorers.math.answers.answer_shape import shape
 from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
-    of_a_kind,
     stated_with_condition,
 )
 from touchstone_rewards.reward_server.scorers.math.answers.forms import stated, without_lead
 from touchstone_rewards.reward_server.scorers.math.answers.print_tree import spell
+from touchstone_rewards.reward_server.scorers.math.answers.properties import of_a_kind
 from touchstone_rewards.reward_server.scorers.math.answers.sequences import in_parts
 from touchstone_rewards.reward_server.scorers.math.answers.trimmings import (
     plain_looks,

@@ -98,6 +98,8 @@ def _equations(sides: list[Node], shape: Shaper) -> Node:
     named = [side for side in sides[:-1] if name_of(side)]
     if len(named) == len(sides) - 1:
         inner = shape(last)
+        if len(named) > 1 and not name_of(last):
+            return Node("all equal", (inner,), tuple(map(name_of, named)), sides[0])
         return Node("assigned", (inner,), name_of(sides[0]), sides[0])
     if name_of(last) and len(sides) == 2:
         return Node("assigned", (shape(sides[0]),), name_of(last), last)
@@ -109,6 +111,14 @@ def _equations(sides: list[Node], shape: Shaper) -> Node:
     if len(sides) == 2:
         return Node("equation", tuple(sides))
     raise Unreadable("a chain of equations")
+
+
+def each_named(node: Node) -> tuple[Node, ...]:
+    """`a = b = 1` as `a = 1, b = 1`; any other answer alone."""
+    if node.op != "all equal":
+        return (node,)
+    names = [Node("name", value=name) for name in node.value]
+    return tuple(Node("assigned", node.args, name.value, name) for name in names)
 
 
 def _check_chain(sides: list[Node], shape: Shaper) -> Node:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
+
 MAX_BRACKETS = 64
 
 # Empty space and line ends, which say nothing before or behind an answer.
@@ -26,6 +28,7 @@ _HASHES = re.compile(r"(?:\\?# ?){2}")
 _PLAIN_MODULUS = re.compile(
     r"\( ?(?:\\text ?\{ ?)?\\?(?:bmod|mod)\b ?\}? ?(-?[a-zA-Z0-9^+*]{1,20}) ?\)"
 )
+_UNIT_IN_BRACKETS = re.compile(r"\( ?\\(?:text|mathrm)\{ ?([a-zA-Z ]{1,24})\} ?\)$")
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 # A brace on the left of lines: `\left\{\begin{array}{l}…\end{array}\right.` is `cases`.
 _BRACED_ARRAY = re.compile(r"\\left ?\\\{ ?\\begin\{(array|aligned|matrix)\}(?:\{[lcr|@ ]{0,9}\})?")
@@ -81,6 +84,9 @@ def plain_looks(text: str) -> str:
         text = _TIMES_TEN.sub(r"\\times ", text)
     if ("[" in text or "]" in text) and _may_be_turned(text):
         text = round_intervals(text)
+    found = _UNIT_IN_BRACKETS.search(text) if text[-1:] == ")" else None
+    if found is not None and all(map(is_unit, found[1].split())):
+        text = f"{text[: found.start()]} \\text{{ {found[1]}}}"
     if "mod" in text and "(" in text:
         text = _PLAIN_MODULUS.sub(r"\\pmod{\1}", text)
     return text

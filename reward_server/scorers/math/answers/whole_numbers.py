@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 
 from flint import fmpq
 
+from touchstone_rewards.reward_server.scorers.math.answers.properties import TEXT_COMMAND
 from touchstone_rewards.reward_server.scorers.math.answers.relations import put
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     WHOLE_LETTERS,
+    constant_value,
     features,
 )
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
@@ -35,6 +37,14 @@ FIELD_STARTS: dict[str, int | None] = {"field Z": None, "field N": 1, "field Z+"
 ZERO = Node("num", value=fmpq(0))
 _FUNCTIONS = ("f", "g", "h")  # that are odd or even in another sense
 
+_ORDERS = {
+    "greater than": ">", "more than": ">", "bigger than": ">", "larger than": ">",
+    "less than": "<", "smaller than": "<", "at least": ">=", "no less than": ">=",
+    "not less than": ">=", "greater than or equal to": ">=", "at most": "<=",
+    "no more than": "<=", "less than or equal to": "<=", "not greater than": "<=",
+}  # fmt: skip
+_ORDER = "|".join(sorted(_ORDERS, key=len, reverse=True))
+_BOUND = rf"(?: (?:that are |which are )?(?P<order>{_ORDER}) (?P<bound>-?[0-9]{{1,9}}))?"
 _SIGN = r"(?:(?P<sign>positive|negative|non-?negative|non-?positive|non-?zero|natural) )?"
 _INTEGER = r"(?:(?:whole |natural )?(?:integers?|numbers?))"
 _QUANTITY = r"(?:all |any |every |set of |set of all |only )?"
@@ -46,28 +56,22 @@ _EXCEPT = (
 )
 _PARITY = re.compile(
     rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?P<parity>odd|even)(?: (?P<late>positive|negative))?"
-    rf"(?: {_INTEGER})?{_BEHIND}{_EXCEPT}"
+    rf"(?: {_INTEGER})?{_BEHIND}{_BOUND}{_EXCEPT}"
 )
 _WHOLE = re.compile(
     rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:integers?|(?<=natural )numbers?|whole numbers?){_BEHIND}"
-    rf"{_EXCEPT}"
+    rf"{_BOUND}{_EXCEPT}"
 )
 _MULTIPLE = re.compile(
     rf"{_SUBJECT}{_QUANTITY}{_SIGN}(?:{_INTEGER} )?(?:(?P<front>[a-z]) )?"
-    r"(?:that are |which are |is )?(?P<not>not )?"
+    r"(?:that are |which are |is )?(?P<not>not )?(?:a )?"
     rf"(?:(?:multiples? of|divisible by) (?P<modulus>[0-9]{{1,5}}|[a-z]{{3,8}})){_EXCEPT}"
 )
 _REALS = re.compile(rf"{_SUBJECT}{_QUANTITY}{_SIGN}reals?(?: numbers?| values?)?{_BEHIND}{_EXCEPT}")
-_ORDERS = {
-    "greater than": ">", "more than": ">", "bigger than": ">", "larger than": ">",
-    "less than": "<", "smaller than": "<", "at least": ">=", "no less than": ">=",
-    "not less than": ">=", "greater than or equal to": ">=", "at most": "<=",
-    "no more than": "<=", "less than or equal to": "<=", "not greater than": "<=",
-}  # fmt: skip
 _COMPARED = re.compile(
     rf"{_SUBJECT}(?:all |any )?(?:reals?|real numbers|real values)(?: (?P<behind>[a-z]))? "
     r"(?:(?:that |which )?(?:is |are ))?"
-    rf"(?P<order>{'|'.join(sorted(_ORDERS, key=len, reverse=True))}) (?P<bound>[^a-z,]{{1,30}})"
+    rf"(?P<order>{_ORDER}) (?P<bound>[^a-z,]{{1,30}})"
 )
 _CONGRUENT = re.compile(
     rf"{_SUBJECT}{_QUANTITY}(?:{_INTEGER} )?(?:(?P<front>[a-z]) )?(?:that are |which are )?"
@@ -88,7 +92,6 @@ _LEFT_OUT = re.compile(
     r"|\\frac(?:\{[0-9]{1,9}\}\{[0-9]{1,9}\}|[0-9]\{?[0-9]\}?)))"
 )
 _IN_REALS = re.compile(r"([a-z]) \\in \\mathbb ?\{?r\}?(?= (?:ex|oth|but|bes|apart))")
-_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s?\{([^{}]*)\}")
 _HINT = re.compile(
     "[Aa](?:ll|ny) |odd|even|integer|multiple|divisible|real|natural|whole|form|congruent|except"
 )
@@ -156,7 +159,7 @@ def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
     """The set of numbers that `text` describes in words, or None; `read` reads a formula in it."""
     if len(text) > MAX_CHARS or _HINT.search(text) is None:
         return None
-    plain = _TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").replace("\\", " \\")
+    plain = TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").replace("\\", " \\")
     said = " ".join(word for word in plain.lower().split() if word not in ("the", "an"))
     said = said.removeprefix("a ").replace(" ,", ",").rstrip(" .,")
     said = _IN_REALS.sub(r"\1 is real", said)
@@ -225,9 +228,28 @@ def _signed(found: re.Match[str], step: int, offset: int) -> Node | None:
     first = None if start is None else -((offset - start) // step)
     items = (_progression(fmpq(step), fmpq(offset)),)
     made = family(items, first, "k", _subject(found), said=start is not None or step == 1)
+    if found.groupdict().get("order"):
+        operator = _ORDERS[found["order"]]
+        if operator not in (">", ">="):
+            return None
+        return from_value(made, int(found["bound"]) + (operator == ">"))
     if sign == "nonzero":
         return Node("family", made.args, (None, made.value[1], (ZERO,)), made.note)
     return made
+
+
+def from_value(node: Node, low: int) -> Node | None:
+    """The values of a family of one progression from `low` on; None for another family."""
+    if len(node.args) != 1:
+        return None
+    places = [Node("num", value=fmpq(at)) for at in (0, 1)]
+    offset, end = (constant_value(put(node.args[0], "parameter", at)) for at in places)
+    if not isinstance(offset, fmpq) or not isinstance(end, fmpq) or not end > offset:
+        return None
+    step = end - offset
+    first = int(((low - offset) / step).ceil())
+    start = first if node.value[0] is None else max(first, node.value[0])
+    return Node("family", node.args, (start, True, node.value[2]), node.note)
 
 
 def _parity(found: re.Match[str]) -> Node | None:
@@ -241,10 +263,13 @@ def _multiple(found: re.Match[str]) -> Node | None:
         return None
     if not found["not"]:
         return _left_out(found, _signed(found, step, 0))
-    if found["sign"] or step > MAX_LISTED:
+    if found["sign"] not in (None, "positive", "natural") or step > MAX_LISTED:
         return None
     items = [_progression(fmpq(step), fmpq(rest)) for rest in range(1, step)]
-    return _left_out(found, family(items, None, "k", _subject(found), said=False))
+    start = 0 if found["sign"] else None
+    return _left_out(
+        found, family(items, start, "k", _subject(found), said=bool(start is not None))
+    )
 
 
 def _left_out(found: re.Match[str], made: Node | None) -> Node | None:

@@ -51,6 +51,7 @@ class Features(Struct):
     jagged: bool = False  # abs, roots, rounding: near points do not show everything
     turning: bool = False  # (-1)^n, \sin n\pi: whole numbers are special
     logs: bool = False  # a \log without a base
+    whole: bool = False  # a greatest common divisor: there are values at whole numbers only
     series: bool = False  # a sum up to n
     angles: bool = False  # π
     largest: fmpq = fmpq(1)
@@ -84,6 +85,7 @@ def _note_call(node: Node, found: Features) -> None:
     found.jagged = found.jagged or node.value in _JAGGED
     found.turning = found.turning or node.value in _TURNING
     found.imaginary = found.imaginary or node.value in _COMPLEX
+    found.whole = found.whole or node.value in ("gcd", "lcm")
     found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
 
 
@@ -169,7 +171,7 @@ def _same(
     if found.series:
         return _same_at_whole_numbers(left, right, seed, found)
     equal, method = _same_at_points(left, right, seed, found, common_logs)
-    if not equal and found.turning and found.names <= WHOLE_LETTERS:
+    if not equal and (found.whole or (found.turning and found.names <= WHOLE_LETTERS)):
         return _same_at_whole_numbers(left, right, seed, found)
     return equal, method
 

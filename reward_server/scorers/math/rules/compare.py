@@ -45,6 +45,7 @@ _LIKE_KINDS = frozenset(["setof", "quantified", "congruence", "property", "progr
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
+    (frozenset(["all equal"]), equation_rules.all_equal),
     (frozenset(["parts"]), collection_rules.parts),
     (frozenset(["free"]), condition_rules.free_letters),
     (frozenset(["conditioned"]), condition_rules.conditions),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.answers.relations import each_named
 from touchstone_rewards.reward_server.scorers.math.numbers.regions import INFINITY, MINUS_INFINITY
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     WHOLE_LETTERS,
@@ -146,6 +147,24 @@ def equations(truth: Node, answer: Node, case: Case) -> bool:
 def _is_solved(node: Node) -> bool:
     """Does it say what a name is worth? `2x = 4` does not."""
     return node.op == "assigned" and not features(node.args[0]).names
+
+
+def all_equal(truth: Node, answer: Node, case: Case) -> bool:
+    """`a = b = 1` against a list or a point: as many values; else as what the first name is."""
+    several = frozenset(["list", "bracket", "set", "matrix"])
+    both = [truth, answer]
+    for at, other in ((0, both[1]), (1, both[0])):
+        node = both[at]
+        if node.op != "all equal":
+            continue
+        values = each_named(node)
+        if other.op == "bracket" or (other.op == "assigned" and other.args[0].op == "bracket"):
+            both[at] = Node("bracket", tuple(value.args[0] for value in values), "()")
+        elif other.op in several or other.op == "all equal":
+            both[at] = Node("list", values, "and")
+        else:
+            both[at] = Node("assigned", node.args, node.value[0], node.note)
+    return case.same(both[0], both[1])
 
 
 _SYMMETRIC = frozenset(["perp", "parallel", "similar", "congruent"])

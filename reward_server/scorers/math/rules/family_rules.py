@@ -13,6 +13,7 @@ from math import lcm
 from flint import acb, fmpq
 from msgspec import Struct
 
+from touchstone_rewards.reward_server.scorers.math.answers.conditions import lower_bound
 from touchstone_rewards.reward_server.scorers.math.answers.relations import put
 from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
     FIELD_STARTS,
@@ -174,6 +175,7 @@ def _is_natural_start(node: Node, case: Case) -> bool:
 def families(truth: Node, answer: Node, case: Case) -> bool:
     """Families by their values; that a parameter is whole may be left out."""
     truth, answer = _as_family(truth), _as_family(answer)
+    truth, answer = _as_whole(truth, answer), _as_whole(answer, truth)
     if truth.op == answer.op == "family":
         return _two_families(truth, answer, case)
     known, other = (truth, answer) if truth.op == "family" else (answer, truth)
@@ -191,6 +193,14 @@ def families(truth: Node, answer: Node, case: Case) -> bool:
     if known.note[1]:
         value = Node("assigned", (value,), known.note[1])
     return case.same(value, other) if known is truth else case.same(other, value)
+
+
+def _as_whole(node: Node, beside: Node) -> Node:
+    """`n \\ge 3` beside `all integers n \\ge 3`: the whole numbers of a half line."""
+    if beside.op != "family" or beside.args != (PARAMETER,) or node.op != "region":
+        return node
+    start = lower_bound(node, node.value) if node.value in WHOLE_LETTERS else None
+    return node if start is None else family((PARAMETER,), start, "k", node.value)
 
 
 def _as_family(node: Node) -> Node:
