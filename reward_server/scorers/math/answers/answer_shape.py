@@ -162,6 +162,8 @@ def _set_algebra(node: Node) -> Node:
     left, right = shape(node.args[0]), shape(node.args[1])
     if left.op == "assigned" and left.args[0].op in ("bracket", "set"):
         left = regions.as_region(left)
+    if left.op == right.op == "name" and not (left.note or right.note):
+        return Node("related", (left, right), node.op)
     combined = _COMBINE[node.op](regions.as_region(left), regions.as_region(right))
     found = regions.as_points(combined)
     return Node("set", found) if found is not None and combined.value is None else combined

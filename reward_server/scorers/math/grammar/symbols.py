@@ -177,6 +177,8 @@ COMMANDS: dict[str, Token] = {
     },
     **CONSTANTS,
 }
+COMMANDS |= {letter: ("field", letter) for letter in "RZNQ"}
+COMMANDS |= {"O": ("empty", ""), "colon": (":", ":")}
 COMMANDS["cbrt"] = ("cbrt", "")
 COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
 
@@ -188,7 +190,7 @@ IGNORED = _set(
     "mathopen mathclose noindent large Large LARGE huge Huge small tiny normalsize footnotesize "
     "scriptsize scriptscriptstyle normalfont boldmath mathstrut strut ensuremath bfseries itshape "
     "centering displaylimits nonumber notag allowbreak nobreak enspace enskip thinspace medspace "
-    "thickspace space"
+    "thickspace space therefore because smash overbrace"
 )
 # Accents that mean the same.
 SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}

@@ -54,7 +54,7 @@ _NEGATED = {
 }  # fmt: skip
 _LOOKS = re.compile(
     r"\\(?:textcolor|color|colorbox)(?:\[[a-zA-Z]{1,8}\])?\{[a-zA-Z0-9!, .]{1,40}\}"
-    r"|\\(?:tag\*?|label)\{[^{}]{0,40}\}|\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))"
+    r"|\\(?:tag\*?|label|[hv]?phantom)\{[^{}]{0,40}\}|\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))"
 )
 _ESCAPED = {
     "\\{": "\\{", "\\}": "\\}", "\\|": "norm", "\\%": "%", "\\$": "money", "\\#": "#", "\\&": "and",
@@ -186,7 +186,7 @@ def _number(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return found.end()
     if tokens.depth > 0 and _SEPARATED.match(written):
         written = written.partition(",")[0]
-    if tokens.last() == "frac" and len(written) > 1 and written.isdigit():
+    if tokens.last() in ("frac", "binom") and len(written) > 1 and written.isdigit():
         for digits in filter(None, (written[0], written[1], written[2:])):
             tokens.add("num", digits, in_text)
     else:

@@ -167,7 +167,7 @@ def all_equal(truth: Node, answer: Node, case: Case) -> bool:
     return case.same(both[0], both[1])
 
 
-_SYMMETRIC = frozenset(["perp", "parallel", "similar", "congruent"])
+_SYMMETRIC = frozenset(["perp", "parallel", "similar", "congruent", "union", "intersection"])
 
 
 def related(truth: Node, answer: Node, case: Case) -> bool:

@@ -494,6 +494,18 @@ SAME: Pairs = {
         (r"\frac{1}{2}, \text{ attained when } x = 1", "0.5"),
         (r"5 (\text{cm})", r"5 \text{ cm}"),
     ],
+    "more looks": [
+        ("12", r"\phantom{-}12"),
+        ("12", r"\therefore 12"),
+        (r"\mathbb{R}", r"\R"),
+        ("3:4", r"3\colon 4"),
+        (r"\binom{5}{2}", r"\dbinom52"),
+        (r"A \cup B", r"B \cup A"),
+        (r"\emptyset", r"\O"),
+        ("12", r"\Large 12"),
+        ("12", r"\texttt{12}"),
+        (r"\frac{1}{2}", r"\text{$\frac{1}{2}$}"),
+    ],
 }
 
 # A ground truth and an answer that is wrong, either way round.
@@ -811,6 +823,13 @@ APART: Pairs = {
         (r"P(x) = x^n, n \in \mathbb{N}", r"P(x) = x^{2n}, n \in \mathbb{N}"),
         (r"\frac{1}{2}, \text{ attained when } x = 1", "1"),
         (r"5 (\text{cm})", r"6 \text{ cm}"),
+    ],
+    "more looks": [
+        ("5", r"\phantom{5}"),
+        (r"A \cup B", r"A \cap B"),
+        (r"A \setminus B", r"B \setminus A"),
+        (r"A \cup B", "A"),
+        ("12", r"\underline{1}2\underline{3}"),
     ],
 }
 
