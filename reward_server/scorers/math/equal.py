@@ -19,6 +19,11 @@ from touchstone_rewards.reward_server.scorers.math.extract import find_answer, f
 from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     normalize_math_expression,
 )
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    BINDING,
+    constant_value,
+    is_constant,
+)
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
 from touchstone_rewards.reward_server.scorers.math.rules.compare import new_case, same
@@ -26,12 +31,13 @@ from touchstone_rewards.reward_server.scorers.math.rules.derivative_names import
     may_differ,
     respelled,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
+from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
+_OF_CONSTANTS = frozenset(["integral", "infinite sum"])  # none is known with a variable in it
 # 0,125 and 1,22 are decimals; 1,234 may be a thousand or more.
 _COMMA = re.compile(r"-?(?:0,[0-9]+|[0-9]+,(?![0-9]{3}$)[0-9]+)")
 _SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
@@ -128,9 +134,24 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, None, given, expected)
-    if not equal and contains(expected.node, _UNDECIDED):
+    if not equal and _is_unknown(expected.node):
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part kept unread")
     return Verdict(equal, case.method, answer, None, None, given, expected)
+
+
+def _is_unknown(node: Node) -> bool:
+    """Has the ground truth a part kept unread, or a limit, sum or integral that nobody knows?"""
+    if contains(node, _UNDECIDED):
+        return True
+    if not contains(node, BINDING):
+        return False
+    if not is_constant(node):
+        return contains(node, _OF_CONSTANTS)
+    refill()
+    try:
+        return constant_value(node) is None
+    except TooMuchWork:
+        return True
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:

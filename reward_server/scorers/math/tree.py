@@ -10,7 +10,10 @@ pm mp     two values in one: a ± b, or ± b with one argument
 derivative  of an expression: args: the expression that it is
 ordered   two args that cannot change places: value is cross, sets or circ (composition)
 sum prod  value: the index; args: from, to, body
-other     value: an operator kept unread (a limit, an integral); args: its parts
+integral  value: the variable; args: from, to, body
+limit     value: the variable and a side; args: the place, body
+infinite sum  value: the index; args: from, body
+other     value: an operator kept unread (an integral without bounds); args: its parts
 
 logic     args: statements; value: and, or, not
 list      items with a comma, `and`, `or` between them: value says which
@@ -27,6 +30,8 @@ choice    value: the letter; args: what stands beside it, if anything
 region    pieces of the real line: args; value: the variable, if one was named
 piece     from, to: args; value: the two brackets
 text      value: words
+bounded field  args: the bound; value: the field's letter and the relation to the bound
+congruence     args: what is divided, its remainders, the modulus
 """
 
 from __future__ import annotations
@@ -52,9 +57,9 @@ class Node(Struct, frozen=True, gc=False):
 # The ops that are worth a number, or one at each point.
 _VALUES = (
     "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group "
-    "ordered derivative"
+    "ordered derivative integral limit"
 )
-VALUES = frozenset(_VALUES.split())
+VALUES = frozenset([*_VALUES.split(), "infinite sum"])
 
 
 def contains(node: Node, ops: frozenset[str]) -> bool:

@@ -12,12 +12,19 @@ from functools import lru_cache
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.scorers.math.answers.answer_shape import shape
-from touchstone_rewards.reward_server.scorers.math.answers.forms import (
-    stated,
-    with_parameter,
-    without_lead,
+from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
+    stated_with_condition,
 )
+from touchstone_rewards.reward_server.scorers.math.answers.forms import stated, without_lead
 from touchstone_rewards.reward_server.scorers.math.answers.print_tree import spell
+from touchstone_rewards.reward_server.scorers.math.answers.properties import of_a_kind
+from touchstone_rewards.reward_server.scorers.math.answers.sequences import in_parts
+from touchstone_rewards.reward_server.scorers.math.answers.trimmings import (
+    plain_looks,
+    same_thing_twice,
+    trimmed,
+)
+from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import divides, in_words
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
 from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     single_backslashes,
@@ -27,6 +34,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
 from touchstone_rewards.reward_server.scorers.math.grammar.parse import parse
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import MAX_CHARS
 from touchstone_rewards.reward_server.scorers.math.grammar.words import is_wordy
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import same_value
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
 
@@ -80,23 +88,72 @@ def _read(text: str) -> Reading:
         text = text.strip()
         if len(text) > MAX_CHARS:
             raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
-    plain = single_backslashes(to_ascii(without_markup(text))).strip()
+    plain = trimmed(single_backslashes(trimmed(to_ascii(without_markup(text)))))
     while plain[:1] in ("\\", "*") and (wrapped := _WRAPPING.fullmatch(plain)):
         plain = next(inner for inner in wrapped.groups() if inner is not None).strip()
     if not plain.endswith(("\\,", "\\;", "..")):
         plain = plain.rstrip(_TRAILING)
     if not plain or plain.lower() in _NOTHING:
         raise Unreadable(f"{plain!r} is no answer")
-    plain = without_lead(plain) or plain
-    if (found := stated(plain, _beside)) is not None:
-        return Reading(text, found)
-    plain = with_parameter(plain)
+    plain = plain_looks(without_lead(plain) or plain)
+    if (spellings := same_thing_twice(plain)) is not None:
+        return Reading(text, _one_value(spellings))
     try:
-        return Reading(text, shape(parse(plain)))
+        return Reading(text, _state(plain))
     except Unreadable:
         if is_wordy(plain):
             return Reading(text, Node("text", value=plain))
         raise
+
+
+def _state(plain: str) -> Node:
+    """What `plain` states by its form, with a condition or in words, or else as mathematics.
+
+    Raises:
+        Unreadable: it states nothing.
+    """
+    return in_parts(plain, _one_answer) or _one_answer(plain)
+
+
+def _one_answer(plain: str) -> Node:
+    found = _without_condition(plain) or stated_with_condition(plain, _part)
+    return found or _mathematics(plain)
+
+
+def _part(plain: str) -> Node:
+    return _without_condition(plain) or _mathematics(plain)
+
+
+def _without_condition(plain: str) -> Node | None:
+    """What `plain` states by its form or in words, or None.
+
+    Raises:
+        Unreadable: there is nothing.
+    """
+    if not plain:
+        raise Unreadable("nothing to read")
+    if (found := stated(plain, _beside)) is not None:
+        return found
+    if " " not in plain and "\\text" not in plain:
+        return divides(plain)
+    return in_words(plain, _mathematics) or divides(plain) or of_a_kind(plain)
+
+
+def _mathematics(plain: str) -> Node:
+    return shape(parse(plain))
+
+
+def _one_value(spellings: list[str]) -> Node:
+    """The value that all spellings have.
+
+    Raises:
+        Unreadable: they differ.
+    """
+    nodes = [_state(spelling) for spelling in spellings]
+    for node in nodes[1:]:
+        if node != nodes[0] and not same_value(nodes[0], node, 1)[0]:
+            raise Unreadable("two values in one answer")
+    return nodes[0]
 
 
 def _beside(text: str) -> Node | None:

@@ -35,16 +35,22 @@ class Rules(Struct, frozen=True):
 
 
 class Cursor:
-    """A place in the tokens. `bars`: are we inside |…|, where the next bar closes? `bound`: the
-    indices of the sums around us. `braced`: directly inside {…}, where a colon is no ratio?"""
+    """A place in the tokens.
+
+    `bars`: are we inside |…|, where the next bar closes? `bound`: the indices of the sums around
+    us. `integrals`: how many are open, in which `dx` ends what a function is applied to. `braced`:
+    directly inside {…}, where a colon is no ratio? `began`: where the present clause begins.
+    """
 
     __slots__ = (
         "at",
         "bars",
+        "began",
         "bound",
         "braced",
         "depth",
         "gaps",
+        "integrals",
         "kinds",
         "plain",
         "rules",
@@ -55,7 +61,7 @@ class Cursor:
         self.kinds, self.values = tokens.kinds, tokens.values
         self.gaps, self.plain = tokens.gaps, tokens.plain
         self.rules = rules
-        self.at = self.depth = 0
+        self.at = self.depth = self.began = self.integrals = 0
         self.bars = self.braced = False
         self.bound: tuple[str, ...] = ()
 

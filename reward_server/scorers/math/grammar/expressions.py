@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flint import fmpq
+
 from touchstone_rewards.reward_server.scorers.math.grammar import (
     blocks,
     derivatives,
+    fields,
     figures,
     function_calls,
     primaries,
 )
-from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal
+from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal, number
+from touchstone_rewards.reward_server.scorers.math.grammar.combinations import (
+    choice_count,
+    combinations,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
 from touchstone_rewards.reward_server.scorers.math.grammar.derivatives import PARTIAL, begins
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     bare_number,
+    named_below,
     signs,
     subscript,
 )
@@ -222,7 +230,21 @@ def degrees(cur: Cursor, node: Node) -> Node:
     if scale in _TEMPERATURES and (len(scale) > 1 or cur.values[cur.at].isupper()):
         cur.at += 1
         return Node("quantity", (node,), ((_TEMPERATURES[scale], 1),))
-    return Node("degree", (node,))
+    return Node("degree", (minutes(cur, node),))
+
+
+def minutes(cur: Cursor, node: Node) -> Node:
+    """`30^\\circ 15' 36''`: degrees with their minutes and seconds."""
+    parts = [node]
+    for mark, share in (("'", 60), ("''", 3600)):
+        end = cur.at + 1 + len(mark)
+        if cur.kinds[cur.at] != "num" or "".join(cur.kinds[cur.at + 1 : end]) != mark:
+            continue
+        if cur.kinds[end] == "'":  # two marks are seconds
+            continue
+        parts.append(Node("div", (number(cur.values[cur.at]), Node("num", value=fmpq(share)))))
+        cur.at = end
+    return sum_of(parts)
 
 
 def raised(cur: Cursor, node: Node) -> Node:
@@ -237,7 +259,22 @@ def raised(cur: Cursor, node: Node) -> Node:
         return node
     if node.op == "name" and (marks := _derivative_marks(cur, node.value)):
         return marked(cur, node.value + marks)
-    return Node("pow", (node, exponent(cur)))
+    power = exponent(cur)
+    if cur.kinds[cur.at] == "_" and node.op == "name" and "_" not in node.value:
+        cur.at += 1
+        node = named_below(cur, node)  # v^2_0
+    return combinations(node, power) or Node("pow", (node, power))
+
+
+def written_before(cur: Cursor) -> Node:
+    """`{}_{10}C_3` and `{}^{10}P_3`: what is chosen from stands before the letter."""
+    cur.at += 1
+    of = exponent(cur)
+    letter = cur.values[cur.at]
+    if cur.kinds[cur.at] != "name" or letter not in "CP" or cur.kinds[cur.at + 1] != "_":
+        raise cur.fail("what this stands below")
+    cur.at += 2
+    return choice_count(letter, of, exponent(cur))
 
 
 def _derivative_marks(cur: Cursor, name: str) -> str | None:
@@ -350,6 +387,8 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "begin": blocks.environment,
     "empty": primaries.empty_set,
     "figure": figures.figure,
-    "field": primaries.number_field,
+    "field": fields.number_field,
     "dots": primaries.dots,
+    "_": written_before,
+    "^": written_before,
 }

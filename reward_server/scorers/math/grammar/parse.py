@@ -29,8 +29,10 @@ from touchstone_rewards.reward_server.scorers.math.grammar.units import is_curre
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 RELATIONS = frozenset(
-    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "subset", "->"]
-)
+    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp",
+     "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq",
+     "propto", "nsubset", "nsubseteq"]
+)  # fmt: skip
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
 UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
 _BETWEEN_UNITS = frozenset(["/", "*", "-"])
@@ -120,6 +122,7 @@ def _part(cur: Cursor) -> Node:
 def clause(cur: Cursor) -> Node:
     """An expression or a chain of relations, with a unit or a label behind it."""
     kind = cur.kinds[cur.at]
+    cur.began = cur.at
     if kind == "word" or (kind == "unit" and len(cur.values[cur.at]) > 1):
         return worded(cur)
     if kind == "quantifier":
@@ -143,14 +146,33 @@ def relation_chain(cur: Cursor, first: Node) -> Node:
         operators.append(cur.kinds[cur.at])
         cur.at += 1
         sides.append(with_label(cur, set_terms(cur)))
-    if cur.kinds[cur.at] == "pmod" and operators == ["equiv"]:
-        cur.at += 1
-        return Node("congruence", (*sides, argument(cur)))
+    if operators in (["equiv"], ["nequiv"]) and (made := congruence(cur, sides)) is not None:
+        return made if operators == ["equiv"] else Node("congruence", made.args, "not")
     if operators.count(":") == len(operators):
         return Node("ratio", tuple(sides))
     if ":" in operators:
         return ratio_relation(cur, sides, operators)
     return Node("relation", tuple(sides), tuple(operators))
+
+
+def congruence(cur: Cursor, sides: list[Node]) -> Node | None:
+    """`n \\equiv 1, 2 \\pmod 5`: side, remainders and modulus; None where no modulus follows."""
+    start = cur.at
+    classes = sides[1:]
+    if classes[-1].op == "mod":  # n \equiv 1 \mod 3
+        return Node("congruence", (sides[0], *classes[-1].args))
+    while cur.kinds[cur.at] in (",", "and", "or"):
+        joint(cur)
+        if cur.kinds[cur.at] not in ("num", "-", "pm", "name"):
+            break
+        classes.append(set_terms(cur))
+    if cur.kinds[cur.at] == "pmod":
+        cur.at += 1
+        return Node("congruence", (sides[0], *classes, argument(cur)))
+    if classes[-1].op == "mod":
+        return Node("congruence", (sides[0], *classes[:-1], *classes[-1].args))
+    cur.at = start
+    return None
 
 
 def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node:

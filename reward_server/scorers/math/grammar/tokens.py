@@ -50,6 +50,16 @@ _NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
+_LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
+_NOT = re.compile(r"\\not ?(=|<|>|\\(?:equiv|in|subset|subseteq)(?![a-zA-Z]))")
+_NEGATED = {
+    "=": "!=", "<": ">=", ">": "<=", "\\equiv": "nequiv", "\\in": "notin", "\\subset": "nsubset",
+    "\\subseteq": "nsubseteq",
+}  # fmt: skip
+_LOOKS = re.compile(
+    r"\\(?:textcolor|color|colorbox)(?:\[[a-zA-Z]{1,8}\])?\{[a-zA-Z0-9!, .]{1,40}\}"
+    r"|\\(?:tag\*?|label|[hv]?phantom)\{[^{}]{0,40}\}|\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))"
+)
 _ESCAPED = {
     "\\{": "\\{", "\\}": "\\}", "\\|": "norm", "\\%": "%", "\\$": "money", "\\#": "#", "\\&": "and",
     "\\_": "_", "\\\\": "\\\\",
@@ -62,13 +72,14 @@ _BEFORE_UNIT = frozenset(
 
 
 class Tokens:
-    """Parallel lists, one entry a token, ending with one of kind `end`.
+    """Parallel lists, one entry a token, ending with one of kind `end`. `lines`: how many
+    environments of aligned lines are open.
 
     `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`;
     `naming`: are we in letters that name something, as `\\mathbf{b}` and `\\mathrm{C}_5` do?
     """
 
-    __slots__ = ("depth", "gap", "gaps", "kinds", "naming", "plain", "values")
+    __slots__ = ("depth", "gap", "gaps", "kinds", "lines", "naming", "plain", "values")
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
@@ -77,6 +88,7 @@ class Tokens:
         self.plain: set[int] = set()
         self.gap = self.naming = False
         self.depth = 0
+        self.lines = 0
 
     def add(self, kind: str, value: str, in_text: bool) -> None:
         if self.gap:
@@ -90,6 +102,10 @@ class Tokens:
     def add_all(self, tokens: tuple[Token, ...], in_text: bool) -> None:
         for kind, value in tokens:
             self.add(kind, value, in_text)
+
+    def drop(self) -> None:
+        self.kinds.pop()
+        self.values.pop()
 
     def last(self) -> str:
         return self.kinds[-1] if self.kinds else ""
@@ -115,7 +131,10 @@ def _scan(text: str, tokens: Tokens, in_text: bool) -> None:
     at, end = 0, len(text)
     while at < end:
         first = text[at]
-        if first in _SINGLE:
+        if first == "&" and tokens.lines:
+            tokens.gap = True
+            at += 1
+        elif first in _SINGLE:
             tokens.add(first, first, in_text)
             at += 1
         elif first in _NESTING:
@@ -146,7 +165,10 @@ def _sign(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     found = _SIGNS.match(text, at)
     if found is None:
         raise Unreadable(f"character {text[at]!r}")
-    tokens.add(_SIGN_KINDS.get(found[0], found[0]), found[0], in_text)
+    kind = _SIGN_KINDS.get(found[0], found[0])
+    if kind == "=" and tokens.lines and tokens.last() == "\\\\":
+        tokens.drop()  # x &= 1 + 1 \\ &= 2
+    tokens.add(kind, found[0], in_text)
     return found.end()
 
 
@@ -176,7 +198,7 @@ def _number(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     if tokens.depth > 0 and _SEPARATED.match(written):
         written = written.partition(",")[0]
         length = len(written)
-    if tokens.last() == "frac" and len(written) > 1 and written.isdigit():
+    if tokens.last() in ("frac", "binom") and len(written) > 1 and written.isdigit():
         for digits in filter(None, (written[0], written[1], written[2:])):
             tokens.add("num", digits, in_text)
     else:
@@ -260,6 +282,8 @@ def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
 
 
 def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    if found[2] in _LINES:  # where & only says what stands under what
+        tokens.lines += 1 if found[1] == "begin" else -1
     tokens.add("begin" if found[1] == "begin" else "end_env", found[2], in_text)
 
 
@@ -271,9 +295,19 @@ def _space(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
     tokens.gap = True
 
 
+def _negated(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    tokens.add(_NEGATED[found[1]], found[0], in_text)
+
+
+def _nothing(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    """Leave a colour, a reference or a line under an expression aside."""
+
+
 _LONG_COMMANDS = (
     (_FIELD, _field),
     (_TEXT, _text),
     (_ENVIRONMENT, _environment),
     (_EMPTY_SPACE, _space),
+    (_NOT, _negated),
+    (_LOOKS, _nothing),
 )

@@ -10,7 +10,10 @@ from __future__ import annotations
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
+    condition_rules,
     equation_rules,
+    family_rules,
+    piecewise_rules,
     quantity_rules,
     value_rules,
 )
@@ -39,15 +42,23 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     return case.decided(f"{truth.op} against {answer.op}", False)
 
 
+_LIKE_KINDS = frozenset(["setof", "quantified", "congruence", "property", "progression"])
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
-    (frozenset(["family"]), equation_rules.families),
-    (frozenset(["setof", "quantified", "time", "congruence"]), collection_rules.like_kinds),
+    (frozenset(["all equal"]), equation_rules.all_equal),
+    (frozenset(["parts"]), collection_rules.parts),
+    (frozenset(["free"]), condition_rules.free_letters),
+    (frozenset(["conditioned"]), condition_rules.conditions),
+    (frozenset(["family"]), family_rules.families),
+    (frozenset(["time"]), collection_rules.times),
+    (_LIKE_KINDS, collection_rules.like_kinds),
+    (frozenset(["related"]), equation_rules.related),
     (frozenset(["labelled"]), quantity_rules.labels),
     (frozenset(["text"]), value_rules.texts),
     (frozenset(["logic"]), collection_rules.statements),
     (frozenset(["assigned"]), equation_rules.assignments),
+    (frozenset(["cases"]), piecewise_rules.cases),
     (frozenset(["quantity"]), quantity_rules.quantities),
     (frozenset(["list", "set"]), collection_rules.collections),
     (frozenset(["equation", "inequality"]), equation_rules.equations),
@@ -56,5 +67,4 @@ _RULES = (
     (frozenset(["matrix"]), collection_rules.vectors),
     (frozenset(["ratio"]), collection_rules.ratios),
     (frozenset(["base"]), collection_rules.bases),
-    (frozenset(["cases"]), collection_rules.cases),
 )
