@@ -40,11 +40,12 @@ _FOR_WHOLE = re.compile(
     r" ?\}?\)? ?$"
 )
 _IN_FIELD = re.compile(r"\(\s?([a-zA-Z] ?\\in ?(?:\\mathbb ?\{?)?[ZNQR]\}?)\s?\)$")
-_COLON = r"(?:\\!|\s)*\{?:\}?(?:\\!|\s)*"
+# Runs are possessive: neighbours that take the same characters never share a run out.
+_COLON = r"(?:\\!|\s)*+\{?:\}?(?:\\!|\s)*+"
 _TIME = re.compile(
     rf"(\d{{1,2}})(?:{_COLON}(\d\d))?(?:{_COLON}(\d\d))?"
-    r"[\s~]*(?:\\[ ,;])*(?:\\(?:text|mathrm|textrm|mbox)\s*\{\s*)?"
-    r"(?:([ap])\.?\s?m\b\.?)?\s*\}?",
+    r"[\s~]*+(?:\\[ ,;])*+(?:\\(?:text|mathrm|textrm|mbox)\s*+\{\s*+)?"
+    r"(?:([ap])\.?\s?m\b\.?)?\s*+\}?",
     re.IGNORECASE | re.ASCII,
 )
 _CHOICE_WORDS = ("Option", "option", "Choice", "choice", "Answer", "answer")

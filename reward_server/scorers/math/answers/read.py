@@ -31,7 +31,7 @@ from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import To
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
 
 _PLAIN_NUMBER = re.compile(
-    r"\s*\$?\s*(-?)\s*([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*\$?\s*"
+    r"\s*+\$?\s*+(-?)\s*+([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*+\$?\s*+"
 )
 _WRAPPING = re.compile(
     r"\\(?:boxed|fbox)\s*\{(.+)\}|\*\*(.+)\*\*|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL

@@ -17,7 +17,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 FLOAT_DIGITS = 12
 DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's
-_DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([-+]?\d+))?")
+_DECIMAL = re.compile(r"(\d*+)\.?(\d*+)(?:e([-+]?\d++))?")
 
 
 class Decimal:
