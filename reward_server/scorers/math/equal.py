@@ -21,8 +21,12 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
 )
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
-from touchstone_rewards.reward_server.scorers.math.rules.compare import new_case, same
-from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
+from touchstone_rewards.reward_server.scorers.math.rules.compare import (
+    costs_too_much,
+    new_case,
+    same,
+)
+from touchstone_rewards.reward_server.scorers.math.tree import TooLarge, Unreadable, contains
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
@@ -49,6 +53,11 @@ class Verdict(Struct, frozen=True):
     span: tuple[int, int] | None = None
     given: Reading | None = None
     expected: Reading | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Say whether the scorer gave up at a limit: the answer may be right all the same."""
+        return self.method.startswith("undecided")
 
     def explain(self) -> dict[str, str | bool | list[int] | None]:
         """The verdict in plain words, for people."""
@@ -111,12 +120,17 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     if expected.node is None:
         return _as_text(answer, truth, given, expected)
     if given.node is None:
-        return Verdict(False, "the answer cannot be read", answer, None, None, given, expected)
+        method = f"undecided: {given.reason}" if given.undecided else "the answer cannot be read"
+        return Verdict(False, method, answer, None, None, given, expected)
     refill()
     case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
         equal = same(expected.node, given.node, case)
-    except (Unreadable, TooMuchWork) as unreadable:
+    except (TooMuchWork, TooLarge, RecursionError) as limit:
+        if costs_too_much(expected.node, policy, case.seed):
+            raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {limit}") from limit
+        equal = case.decided(f"undecided: {limit}", False)
+    except Unreadable as unreadable:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, None, given, expected)

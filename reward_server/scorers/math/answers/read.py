@@ -7,6 +7,7 @@ Plain numbers take a short road here; `forms` knows answers by their text; all e
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 from msgspec import Struct
@@ -28,7 +29,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.parse import parse
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import MAX_CHARS
 from touchstone_rewards.reward_server.scorers.math.grammar.words import is_wordy
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable, negative
 
 _PLAIN_NUMBER = re.compile(
     r"\s*+\$?\s*+(-?)\s*+([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*+\$?\s*+"
@@ -36,17 +37,22 @@ _PLAIN_NUMBER = re.compile(
 _WRAPPING = re.compile(
     r"\\(?:boxed|fbox)\s*\{(.+)\}|\*\*(.+)\*\*|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL
 )
+MAX_WRAPPINGS = 8
 REMEMBERED_CHARS = 200  # longer ones would fill the memory
 _TRAILING = " \t\n.;,。"
 _NOTHING = frozenset(["nan", "none", "null", "n/a", "inf", "-inf"])
 
 
 class Reading(Struct):
-    """`node` is the answer stated, or None with the `reason` that there is none."""
+    """`node` is the answer stated, or None with the `reason` that there is none.
+
+    `undecided`: the reader gave up at a limit of length, depth or work, and cannot tell.
+    """
 
     text: str
     node: Node | None
     reason: str = ""
+    undecided: bool = False
 
     def __str__(self) -> str:
         return self.reason if self.node is None else spell(self.node)
@@ -67,28 +73,35 @@ def _read_once(text: str) -> Reading:
         return Reading(text, negative(node) if plain[1] else node)
     refill()
     try:
-        return _read(text)
-    except (Unreadable, TooMuchWork) as unreadable:
+        return _read(text, _beside)
+    except (TooLarge, TooMuchWork) as limit:
+        return Reading(text, None, str(limit), True)
+    except RecursionError:  # the caller's own stack was nearly full
+        return Reading(text, None, "nested too deeply", True)
+    except Unreadable as unreadable:
         return Reading(text, None, str(unreadable))
 
 
 remembered = lru_cache(maxsize=4096)(_read_once)
 
 
-def _read(text: str) -> Reading:
+def _read(text: str, beside: Callable[[str], Node | None]) -> Reading:
+    """What `text` states; `beside` reads what stands beside the letter of a choice."""
     if len(text) > MAX_CHARS:
         text = text.strip()
         if len(text) > MAX_CHARS:
-            raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
+            raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
     plain = single_backslashes(to_ascii(without_markup(text))).strip()
-    while plain[:1] in ("\\", "*") and (wrapped := _WRAPPING.fullmatch(plain)):
+    for _ in range(MAX_WRAPPINGS):
+        if plain[:1] not in ("\\", "*") or not (wrapped := _WRAPPING.fullmatch(plain)):
+            break
         plain = next(inner for inner in wrapped.groups() if inner is not None).strip()
     if not plain.endswith(("\\,", "\\;", "..")):
         plain = plain.rstrip(_TRAILING)
     if not plain or plain.lower() in _NOTHING:
         raise Unreadable(f"{plain!r} is no answer")
     plain = without_lead(plain) or plain
-    if (found := stated(plain, _beside)) is not None:
+    if (found := stated(plain, beside)) is not None:
         return Reading(text, found)
     plain = with_parameter(plain)
     try:
@@ -100,4 +113,8 @@ def _read(text: str) -> Reading:
 
 
 def _beside(text: str) -> Node | None:
-    return read(text).node
+    """What stands beside a choice's letter; a choice in it has its letter alone."""
+    try:
+        return _read(text, lambda _: None).node
+    except Unreadable:
+        return None

@@ -72,12 +72,19 @@ def product(cur: Cursor) -> Node:
             factors.append(factor(cur))
         elif kind == "over":
             cur.at += 1
-            return Node("div", (product_of(factors), product(cur)))
+            return Node("div", (product_of(factors), _product_below(cur)))
         elif kind == "choose":
             cur.at += 1
-            return Node("call", (product_of(factors), product(cur)), "binom")
+            return Node("call", (product_of(factors), _product_below(cur)), "binom")
         else:
             return product_of(factors)
+
+
+def _product_below(cur: Cursor) -> Node:
+    cur.deeper()
+    below = product(cur)
+    cur.depth -= 1
+    return below
 
 
 def signed_factor(cur: Cursor) -> Node:

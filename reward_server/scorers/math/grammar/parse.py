@@ -22,7 +22,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.primaries import argu
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SCALES
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import tokenize
 from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
-from touchstone_rewards.reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.tree import Node, check_height
 
 RELATIONS = frozenset(
     ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "subset", "->"]
@@ -91,11 +91,18 @@ def clause(cur: Cursor) -> Node:
         return worded(cur)
     if kind == "quantifier":
         cur.at += 1
-        return Node("quantified", (clause(cur),), cur.values[cur.at - 1])
+        return Node("quantified", (_clause_behind(cur),), cur.values[cur.at - 1])
     first = with_label(cur, set_terms(cur))
     if not _relates(cur):
         return first
     return relation_chain(cur, first)
+
+
+def _clause_behind(cur: Cursor) -> Node:
+    cur.deeper()
+    node = clause(cur)
+    cur.depth -= 1
+    return node
 
 
 def _relates(cur: Cursor) -> bool:
@@ -141,7 +148,7 @@ def worded(cur: Cursor) -> Node:
         cur.at += 1
         says = True
     if says and cur.kinds[cur.at] != "end":
-        return Node("labelled", (clause(cur),), words)
+        return Node("labelled", (_clause_behind(cur),), words)
     return Node("text", value=words)
 
 
@@ -169,14 +176,21 @@ def with_label(cur: Cursor, node: Node) -> Node:
             take_words(cur)
         made = Node("quantity", (node,), parts)
         if cur.kinds[cur.at] == "num":  # 1 hour 30 minutes
-            return Node("compound", (made, with_label(cur, factor(cur))))
+            return Node("compound", (made, _labelled_behind(cur, factor(cur))))
         return made
     if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
         cur.at += 1
         scale = Node("num", value=fmpq(10) ** power)
-        return with_label(cur, Node("mul", (node, scale)))
+        return _labelled_behind(cur, Node("mul", (node, scale)))
     if kind == "word":
         return Node("labelled", (node,), take_words(cur))
+    return node
+
+
+def _labelled_behind(cur: Cursor, node: Node) -> Node:
+    cur.deeper()
+    node = with_label(cur, node)
+    cur.depth -= 1
     return node
 
 
@@ -223,6 +237,9 @@ def parse(text: str) -> Node:
     """The tree of an answer that is already in ASCII.
 
     Raises:
+        TooLarge: it is too long or nested too deeply.
         Unreadable: this is no answer that the grammar has.
     """
-    return answer(Cursor(tokenize(text), _RULES))
+    node = answer(Cursor(tokenize(text), _RULES))
+    check_height(node)
+    return node

@@ -48,7 +48,9 @@ def mixed_number(cur: Cursor, whole: Node) -> Node:
 def money_amount(cur: Cursor) -> Node:
     """`\\$10`: the sign stands before the number."""
     cur.at += 1
+    cur.deeper()
     amount = cur.rules.primary(cur)
+    cur.depth -= 1
     return Node("quantity", (amount,), (("dollar", 1),))
 
 
@@ -204,7 +206,9 @@ def bars_around(cur: Cursor) -> Node:
 
 def norm_bars(cur: Cursor) -> Node:
     cur.at += 1
+    cur.deeper()
     inner = cur.rules.terms(cur)
+    cur.depth -= 1
     cur.take("norm")
     return Node("call", (inner,), "abs")
 

@@ -16,7 +16,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
     JOINTS,
     Token,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import TooLarge, Unreadable
 
 MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
@@ -94,14 +94,15 @@ def tokenize(text: str) -> Tokens:
     """The tokens of `text`.
 
     Raises:
-        Unreadable: too long, too many tokens, or a character that no answer has.
+        TooLarge: too long, or too many tokens.
+        Unreadable: a character that no answer has.
     """
     if len(text) > MAX_CHARS:
-        raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
+        raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
     tokens = Tokens()
     _scan(text, tokens, False)
     if len(tokens.kinds) > MAX_TOKENS:
-        raise Unreadable(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
+        raise TooLarge(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
     tokens.add("end", "", False)
     return tokens
 

@@ -7,6 +7,7 @@ which. The rules are in `single`, `named` and `many`; what two expressions are w
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
@@ -14,7 +15,7 @@ from touchstone_rewards.reward_server.scorers.math.rules import (
     value_rules,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
-from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, TooLarge, Unreadable
 
 
 def new_case(policy: Policy, seed: int) -> Case:
@@ -30,6 +31,23 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     """
     if truth == answer:
         return case.decided("same tree", True)
+    return _by_rules(truth, answer, case)
+
+
+def costs_too_much(truth: Node, policy: Policy, seed: int) -> bool:
+    """Return whether the ground truth alone empties the budget: comparing it with itself, by what
+    it is worth, does."""
+    refill()
+    try:
+        _by_rules(truth, truth, Case(policy, seed, _by_rules))
+    except (TooMuchWork, TooLarge, RecursionError):
+        return True
+    except Unreadable:
+        return False
+    return False
+
+
+def _by_rules(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op in VALUES and answer.op in VALUES:
         return value_rules.values(truth, answer, case)
     for kinds, rule in _RULES:
