@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 from zlib import crc32
 
 from msgspec import Struct, structs
@@ -20,7 +21,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     normalize_math_expression,
 )
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
-from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
+from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy, make_policy
 from touchstone_rewards.reward_server.scorers.math.rules.compare import (
     costs_too_much,
     new_case,
@@ -43,8 +44,11 @@ class UnreadableGroundTruth(ValueError):
 
 
 class Verdict(Struct, frozen=True):
-    """Is the answer right, and which method decided. `answer` is what was found in the response,
-    `place` and `span` where; `given` and `expected` are what the two were read as."""
+    """Is the answer right, and which method decided: true in a condition if it is right.
+
+    `answer` is what was found in the response, `place` and `span` where; `given` and `expected` are
+    what the two were read as.
+    """
 
     equal: bool
     method: str
@@ -53,6 +57,27 @@ class Verdict(Struct, frozen=True):
     span: tuple[int, int] | None = None
     given: Reading | None = None
     expected: Reading | None = None
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def __repr__(self) -> str:
+        said = self.explain()
+        shown = ("equal", "method", "answer", "place", "read_answer", "read_ground_truth")
+        parts = (f"{name}={said[name]!r}" for name in shown if said[name] is not None)
+        return f"Verdict({', '.join(parts)})"
+
+    @property
+    def reason(self) -> str:
+        """Say in one line what was compared and what decided.
+
+        `'1/2' is the ground truth 1/2: exact rationals`
+        """
+        if self.answer is None:
+            return self.method
+        verb = "is" if self.equal else "was not shown to be" if self.undecided else "is not"
+        expected = "" if self.expected is None else f" {self.expected}"
+        return f"{self.answer[:80]!r} {verb} the ground truth{expected[:80]}: {self.method}"
 
     @property
     def undecided(self) -> bool:
@@ -199,6 +224,24 @@ def math_check(
         verdict = _all_agree(response, verdict, lambda box: _best(box, truths, policy))
     span = (answer.start, answer.end)
     return structs.replace(verdict, answer=answer.text, place=answer.place, span=span)
+
+
+def verify(ground_truth: GroundTruth | None, response: str, **config: Any) -> Verdict:
+    r"""Find the answer of `response` and hold it against `ground_truth`; the verdict says why.
+
+    `config` has the keys of the scorer's configuration.
+
+    Raises:
+        UnreadableGroundTruth: the ground truth is missing or cannot be read: there is no verdict.
+        TypeError: a key that does not exist.
+        ValueError: a value that its key does not take.
+
+    Example:
+        >>> verdict = verify("0.5", "so it is \\boxed{2/4}")
+        >>> bool(verdict), verdict.reason
+        (True, "'2/4' is the ground truth 1/2: exact rationals")
+    """
+    return math_check(response, ground_truth, make_policy(config) if config else DEFAULT)
 
 
 def _all_agree(response: str, verdict: Verdict, judge: Callable[[str], Verdict]) -> Verdict:
