@@ -23,11 +23,12 @@ from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
 from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy, make_policy
 from touchstone_rewards.reward_server.scorers.math.rules.compare import (
-    costs_too_much,
     new_case,
     same,
+    same_as_itself,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import TooLarge, Unreadable, contains
+from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable, contains
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
@@ -152,8 +153,7 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     try:
         equal = same(expected.node, given.node, case)
     except (TooMuchWork, TooLarge, RecursionError) as limit:
-        if costs_too_much(expected.node, policy, case.seed):
-            raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {limit}") from limit
+        _check_alone(truth, expected.node, case)
         equal = case.decided(f"undecided: {limit}", False)
     except Unreadable as unreadable:
         equal = case.decided(str(unreadable), False)
@@ -162,6 +162,18 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     if not equal and contains(expected.node, _UNDECIDED):
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part kept unread")
     return Verdict(equal, case.method, answer, None, None, given, expected)
+
+
+def _check_alone(truth: str, node: Node, case: Case) -> None:
+    """See that the ground truth does not empty the budget alone.
+
+    Raises:
+        UnreadableGroundTruth: it does.
+    """
+    try:
+        same_as_itself(node, case.policy, case.seed)
+    except (TooMuchWork, TooLarge) as limit:
+        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {limit}") from limit
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:

@@ -7,7 +7,7 @@ which. The rules are in `single`, `named` and `many`; what two expressions are w
 
 from __future__ import annotations
 
-from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import refill
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
@@ -34,17 +34,22 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     return _by_rules(truth, answer, case)
 
 
-def costs_too_much(truth: Node, policy: Policy, seed: int) -> bool:
-    """Return whether the ground truth alone empties the budget: comparing it with itself, by what
-    it is worth, does."""
+def same_as_itself(truth: Node, policy: Policy, seed: int) -> bool:
+    """Return whether the ground truth is the same as itself by what it is worth, not by its tree.
+
+    Raises:
+        TooLarge: it cannot be compared with anything.
+        TooMuchWork: it empties the budget alone.
+    """
     refill()
     try:
-        _by_rules(truth, truth, Case(policy, seed, _by_rules))
-    except (TooMuchWork, TooLarge, RecursionError):
-        return True
+        return _by_rules(truth, truth, Case(policy, seed, _by_rules))
+    except RecursionError as error:
+        raise TooLarge("nested too deeply") from error
+    except TooLarge:
+        raise
     except Unreadable:
         return False
-    return False
 
 
 def _by_rules(truth: Node, answer: Node, case: Case) -> bool:
