@@ -25,6 +25,10 @@ COMMANDS = {
         "score files, here or on Ray, no server needed",
         "touchstone_rewards.reward_server.commands.score",
     ),
+    "lint-truths": (
+        "list ground truths that cannot be read or may be misread",
+        "touchstone_rewards.reward_server.commands.lint_truths",
+    ),
     "plan": (
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",

@@ -35,17 +35,18 @@ from touchstone_rewards.reward_server.scorers.math.tree import (
 )
 
 Kind = Literal[
-    "missing", "not_text", "unreadable", "beyond_limits", "encoded_list", "lost_backslash",
+    "missing", "not_text", "unreadable", "beyond_limits", "encoded_list", "lost_backslash", "html",
     "list_or_decimal", "list_or_thousands", "alternatives", "approximation", "unit", "words",
     "prose", "float_digits", "unread_part", "ellipsis", "itself_only",
 ]  # fmt: skip
-KINDS: dict[Kind, str] = {
+KINDS: dict[str, str] = {
     "missing": "there is no ground truth",
     "not_text": "it is no text, number or list of these",
     "unreadable": "the scorer cannot read it: no reward unless the response has the same text",
     "beyond_limits": "it is too long, too deep or too much work: no reward for most responses",
     "encoded_list": "it is a list written into a text",
     "lost_backslash": "a backslash of its LaTeX was lost on the way",
+    "html": "characters of it are written as HTML has them",
     "list_or_decimal": "it may be a list of two numbers or a number with a decimal comma",
     "list_or_thousands": "it may be a pair or one number with a thousands separator",
     "alternatives": "it says `or`: a response must give all of them",
@@ -58,7 +59,7 @@ KINDS: dict[Kind, str] = {
     "ellipsis": "it has an ellipsis: only the same ellipsis holds",
     "itself_only": "its worth is not known: only the same expression holds",
 }
-PROSE_WORDS = 4
+PROSE_WORDS = 3
 
 _TWO_NUMBERS = re.compile(r"[-+]?\d+(?:,|\{,\})\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:(?:,|\{,\})\d{3})+")
@@ -119,10 +120,18 @@ def _of_text(text: str, policy: Policy) -> Iterator[Finding]:
     if (several := _encoded_list(text)) is not None:
         yield Finding("encoded_list", KINDS["encoded_list"], several)
         return
-    if (whole := _with_backslashes(text)) != text:
-        sure = whole if _is_read(whole) else None
-        yield Finding("lost_backslash", KINDS["lost_backslash"], sure)
-        return
+    damaged: tuple[tuple[Kind, str], ...] = (
+        ("lost_backslash", _with_backslashes(text)),
+        ("html", html.unescape(text) if "&" in text else text),
+    )
+    for kind, whole in damaged:
+        if whole != text:
+            yield Finding(kind, KINDS[kind], whole if _is_read(whole) else None)
+            return
+    yield from _of_answer(text, policy)
+
+
+def _of_answer(text: str, policy: Policy) -> Iterator[Finding]:
     try:
         [answer] = ground_truth_texts(text)
     except UnreadableGroundTruth as error:
@@ -133,6 +142,7 @@ def _of_text(text: str, policy: Policy) -> Iterator[Finding]:
     if reading.node is None:
         kind = "beyond_limits" if reading.undecided else "unreadable"
         yield Finding(kind, reading.reason, _repaired(text))
+        yield from _of_form(answer)
         return
     doubts = [*_of_form(answer), *_of_tree(reading.node, reading)]
     yield from doubts or _of_worth(reading.node, policy)
@@ -261,7 +271,7 @@ def _repaired(text: str) -> str | None:
         return plain.replace(".", "")
     bare = plain[: found.start()] if (found := _TRAILING_LAYOUT.search(plain)) else plain
     missing = bare.count("{") - bare.count("}")
-    for repaired in (html.unescape(plain), bare, bare + "}" * max(0, missing)):
+    for repaired in (bare, bare + "}" * max(0, missing)):
         if repaired and repaired != text and _is_read(repaired):
             return repaired
     return None
