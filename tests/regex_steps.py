@@ -80,9 +80,12 @@ class _Builder:
         return [("save", 2 * number), *inner, ("save", 2 * number + 1)]
 
     def branch(self, codes: list[Code]) -> Code:
-        made = codes[-1]
-        for code in reversed(codes[:-1]):
-            made = [("split", 1, len(code) + 2), *code, ("jump", len(made) + 1), *made]
+        size = 1 + sum(len(code) + 1 for code in codes)
+        made: Code = [("branch", ways := [], {})]
+        for code in codes:
+            ways.append((_first_test(code), len(made)))
+            made += code
+            made.append(("jump", size - len(made)))
         return made
 
     def repeat(self, kind: str, low: int, high: Any, nodes: Any, flags: int) -> Code:
@@ -104,6 +107,24 @@ class _Builder:
             past = len(body) + len(code) + 1
             code = [("split", 1, past) if greedy else ("split", past, 1), *body, *code]
         return code
+
+
+def _first_test(code: Code) -> Any:
+    """What the next character must pass for `code` to match; None where that is not so simple."""
+    first = next((step for step in code if step[0] != "save"), None)
+    return first[1] if first is not None and first[0] == "char" else None
+
+
+def _ways(branch: tuple[Any, ...], character: str) -> list[int]:
+    """Where the alternatives begin that may match before `character`, the first one last.
+
+    `re` does not try those that begin with another character either.
+    """
+    found = branch[2].get(character)
+    if found is None:
+        ways = [at for test, at in branch[1] if test is None or (character and test(character))]
+        found = branch[2][character] = ways[::-1]
+    return found
 
 
 def _remembering(test: Any) -> Any:
@@ -164,6 +185,12 @@ class Run:
                 elif kind == "split":
                     stack.append((step + op[2], at, saved))
                     step += op[1]
+                elif kind == "branch":
+                    ways = _ways(op, text[at : at + 1])
+                    good = bool(ways)
+                    stack += [(step + way, at, saved) for way in ways[:-1]]
+                    step += ways[-1] if ways else 0
+                    self.left -= len(ways)
                 elif kind == "jump":
                     step += op[1]
                 elif kind == "save":

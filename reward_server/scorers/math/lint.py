@@ -77,7 +77,7 @@ _BARE_COMMAND = re.compile(
     r"(?<![\\a-zA-Z])(?:[dt]?frac(?=\{)|sqrt(?=[\[{])|binom(?=\{)|text(?=\{)|mathbb(?=\{)"
     r"|begin(?=\{)|end(?=\{)|boxed(?=\{))"
 )
-_TRAILING_LAYOUT = re.compile(r"(?:\\\\|\\q?quad|\\[,;:! ]|[\s.,;&])+$")
+_LAYOUT = ("\\\\", "\\quad", "\\qquad", "\\,", "\\;", "\\:", "\\!", "\\ ")
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
@@ -262,6 +262,17 @@ def _is_read(text: str) -> bool:
     return node is not None and node.op != "text"
 
 
+def _without_layout(text: str) -> str:
+    """`text` without the spacing commands and punctuation at its end."""
+    while True:
+        bare = text.rstrip(" \t\n.,;&")
+        command = next((each for each in _LAYOUT if bare.endswith(each)), "")
+        bare = bare.removesuffix(command)
+        if bare == text:
+            return bare
+        text = bare
+
+
 def _repaired(text: str) -> str | None:
     """A text that can be read and that differs in layout alone, or None."""
     if len(text) > 2_000:
@@ -269,7 +280,7 @@ def _repaired(text: str) -> str | None:
     plain = text.strip()
     if _DOTTED_THOUSANDS.fullmatch(plain):
         return plain.replace(".", "")
-    bare = plain[: found.start()] if (found := _TRAILING_LAYOUT.search(plain)) else plain
+    bare = _without_layout(plain)
     missing = bare.count("{") - bare.count("}")
     for repaired in (bare, bare + "}" * max(0, missing)):
         if repaired and repaired != text and _is_read(repaired):
