@@ -13,6 +13,7 @@ from touchstone_rewards.reward_server.scorers.story import text
 from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 from touchstone_rewards.reward_server.watching.hacking import final_answer
 
+pytestmark = pytest.mark.slow
 DRAWN = 40
 
 
@@ -40,4 +41,4 @@ def test_a_drawn_text_takes_time_in_proportion(judge: Callable[[str], object]) -
 @pytest.mark.parametrize("depth", [600, 100_000])
 def test_a_story_nested_in_brackets_gets_a_score(depth: int) -> None:
     for response in ("[" * depth + "]" * depth, f"```json\n{'[' * depth}\n```"):
-        assert RulePart("form").score([Sample("1", response)])[0].value is not None
+        assert RulePart("format").score([Sample("1", response)])[0].value is not None

@@ -8,6 +8,7 @@ from tests.growth import MOST_GROWTH, Build, drawn_texts, growth
 from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_check
 from touchstone_rewards.reward_server.scorers.math.equal import compare
 
+pytestmark = pytest.mark.slow
 DRAWN = 150
 # What finds the answer in a response is being rewritten.
 FINDING = pytest.mark.xfail(reason="extract.py is being rewritten", strict=False)
