@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (summary, module) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if words[:1] == [name]:
-            import_module(module).add_arguments(command)
+            try:
+                import_module(module).add_arguments(command)
+            except ModuleNotFoundError as error:
+                return _not_installed(name, error)
     arguments = parser.parse_args(words)
     from touchstone_rewards.reward_server.errors import TouchstoneError
 
@@ -56,6 +59,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _not_installed(command: str, error: ModuleNotFoundError) -> int:
+    """Say on one line what a command needs; an error of our own imports is raised again."""
+    if error.name is None or error.name.startswith("touchstone_rewards"):
+        raise error
+    print(
+        f"reward-server: {command} needs {error.name}: pip install 'touchstone-rewards[server]'",
+        file=sys.stderr,
+    )
+    return 2
 
 
 if __name__ == "__main__":

@@ -157,6 +157,29 @@ def _report_of(path: Path) -> dict[str, Any]:
     return json.JSONDecoder().raw_decode(done.stdout)[0]
 
 
+def test_without_the_server_s_packages_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['rich'] = None\n"
+        "from touchstone_rewards.reward_server.__main__ import main\n"
+        "sys.exit(main(['lint-truths', '--input', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    said = "reward-server: lint-truths needs rich"
+    assert (done.returncode, done.stderr.partition(".")[0]) == (2, said), done.stderr
+
+
+def test_the_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys; from touchstone_rewards.reward_server.__main__ import main\n"
+        "try:\n    main(['lint-truths', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'fastapi', 'pyarrow', 'numpy'}\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "--max_frac" in done.stdout
+
+
 def test_the_documentation_has_every_kind() -> None:
     text = (ROOT / "docs/lint.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)) == set(KINDS)
