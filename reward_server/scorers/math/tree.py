@@ -45,6 +45,10 @@ class Unreadable(Exception):
     """This text is not an answer that we can read; the message says at what."""
 
 
+class TooLarge(Unreadable):
+    """The text is longer, or nested deeper, than any honest answer."""
+
+
 class Node(Struct, frozen=True, gc=False):
     """One part of an answer; `op` is one of the names in the table above."""
 
@@ -60,6 +64,22 @@ _VALUES = (
     "ordered derivative integral limit"
 )
 VALUES = frozenset([*_VALUES.split(), "infinite sum"])
+# Of a tree. Every level costs up to four Python calls, of which a process allows about 1,000.
+MAX_HEIGHT = 150
+
+
+def check_height(node: Node) -> None:
+    """See that walking down the tree by calls is safe.
+
+    Raises:
+        TooLarge: it is not.
+    """
+    level = [node]
+    for _ in range(MAX_HEIGHT):
+        level = [part for above in level for part in above.args]
+        if not level:
+            return
+    raise TooLarge(f"nested deeper than {MAX_HEIGHT}")
 
 
 def contains(node: Node, ops: frozenset[str]) -> bool:

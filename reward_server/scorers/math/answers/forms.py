@@ -36,11 +36,12 @@ _OPTION = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s+([A-J])")
 _SAID = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*:)\s*", re.IGNORECASE)
 _SENTENCE = re.compile(r"[tT]he(?: [a-zA-Z]{1,20}){1,10}? (?:is|are|equals) (?=[$\\0-9(-])")
 _RATIO_WORDS = re.compile(r"\s*([0-9.]+)\s+(?:\\text\{\s*)?to(?:\s*\})?\s+([0-9.]+)\s*")
-_COLON = r"(?:\\!|\s)*\{?:\}?(?:\\!|\s)*"
+# Runs are possessive: neighbours that take the same characters never share a run out.
+_COLON = r"(?:\\!|\s)*+\{?:\}?(?:\\!|\s)*+"
 _TIME = re.compile(
     rf"(\d{{1,2}})(?:{_COLON}(\d\d))?(?:{_COLON}(\d\d))?"
-    r"[\s~]*(?:\\[ ,;])*(?:\\(?:text|mathrm|textrm|mbox)\s*\{\s*)?"
-    r"(?:([ap])\.?\s?m\b\.?)?\s*\}?",
+    r"[\s~]*+(?:\\[ ,;])*+(?:\\(?:text|mathrm|textrm|mbox)\s*+\{\s*+)?"
+    r"(?:([ap])\.?\s?m\b\.?)?\s*+\}?",
     re.IGNORECASE | re.ASCII,
 )
 _JOINED = re.compile(r"(?:\\text\s?\{\s?)?(?:and|or)\b")

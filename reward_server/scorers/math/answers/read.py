@@ -7,7 +7,8 @@ Plain numbers take a short road here; `forms` knows answers by their text; all e
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 from msgspec import Struct
 
@@ -36,25 +37,31 @@ from touchstone_rewards.reward_server.scorers.math.grammar.tokens import MAX_CHA
 from touchstone_rewards.reward_server.scorers.math.grammar.words import is_wordy
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import same_value
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, negative
+from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable, negative
 
+Beside = Callable[[str], Node | None]
 _PLAIN_NUMBER = re.compile(
-    r"\s*\$?\s*(-?)\s*([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*\$?\s*"
+    r"\s*+\$?\s*+(-?)\s*+([0-9]{1,30}(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?\s*+\$?\s*+"
 )
 _WRAPPING = re.compile(
     r"\\(?:boxed|fbox)\s*\{(.+)\}|\*\*(.+)\*\*|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL
 )
+MAX_WRAPPINGS = 8
 REMEMBERED_CHARS = 200  # longer ones would fill the memory
 _TRAILING = " \t\n.;,。"
 _NOTHING = frozenset(["nan", "none", "null", "n/a", "inf", "-inf"])
 
 
 class Reading(Struct):
-    """`node` is the answer stated, or None with the `reason` that there is none."""
+    """`node` is the answer stated, or None with the `reason` that there is none.
+
+    `undecided`: the reader gave up at a limit of length, depth or work, and cannot tell.
+    """
 
     text: str
     node: Node | None
     reason: str = ""
+    undecided: bool = False
 
     def __str__(self) -> str:
         return self.reason if self.node is None else spell(self.node)
@@ -75,21 +82,28 @@ def _read_once(text: str) -> Reading:
         return Reading(text, negative(node) if plain[1] else node)
     refill()
     try:
-        return _read(text)
-    except (Unreadable, TooMuchWork) as unreadable:
+        return _read(text, _beside)
+    except (TooLarge, TooMuchWork) as limit:
+        return Reading(text, None, str(limit), True)
+    except RecursionError:  # the caller's own stack was nearly full
+        return Reading(text, None, "nested too deeply", True)
+    except Unreadable as unreadable:
         return Reading(text, None, str(unreadable))
 
 
 remembered = lru_cache(maxsize=4096)(_read_once)
 
 
-def _read(text: str) -> Reading:
+def _read(text: str, beside: Beside) -> Reading:
+    """What `text` states; `beside` reads what stands beside the letter of a choice."""
     if len(text) > MAX_CHARS:
         text = text.strip()
         if len(text) > MAX_CHARS:
-            raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
+            raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
     plain = trimmed(single_backslashes(trimmed(to_ascii(without_markup(text)))))
-    while plain[:1] in ("\\", "*") and (wrapped := _WRAPPING.fullmatch(plain)):
+    for _ in range(MAX_WRAPPINGS):
+        if plain[:1] not in ("\\", "*") or not (wrapped := _WRAPPING.fullmatch(plain)):
+            break
         plain = next(inner for inner in wrapped.groups() if inner is not None).strip()
     if not plain.endswith(("\\,", "\\;", "..")):
         plain = plain.rstrip(_TRAILING)
@@ -97,34 +111,36 @@ def _read(text: str) -> Reading:
         raise Unreadable(f"{plain!r} is no answer")
     plain = plain_looks(without_lead(plain) or plain)
     if (spellings := same_thing_twice(plain)) is not None:
-        return Reading(text, _one_value(spellings))
+        return Reading(text, _one_value(spellings, beside))
     try:
-        return Reading(text, _state(plain))
+        return Reading(text, _state(plain, beside))
     except Unreadable:
         if is_wordy(plain):
             return Reading(text, Node("text", value=plain))
         raise
 
 
-def _state(plain: str) -> Node:
+def _state(plain: str, beside: Beside) -> Node:
     """What `plain` states by its form, with a condition or in words, or else as mathematics.
 
     Raises:
         Unreadable: it states nothing.
     """
-    return in_parts(plain, _one_answer) or _one_answer(plain)
+    one = partial(_one_answer, beside=beside)
+    return in_parts(plain, one) or one(plain)
 
 
-def _one_answer(plain: str) -> Node:
-    found = _without_condition(plain) or stated_with_condition(plain, _part)
+def _one_answer(plain: str, beside: Beside) -> Node:
+    found = _without_condition(plain, beside)
+    found = found or stated_with_condition(plain, partial(_part, beside=beside))
     return found or _mathematics(plain)
 
 
-def _part(plain: str) -> Node:
-    return _without_condition(plain) or _mathematics(plain)
+def _part(plain: str, beside: Beside) -> Node:
+    return _without_condition(plain, beside) or _mathematics(plain)
 
 
-def _without_condition(plain: str) -> Node | None:
+def _without_condition(plain: str, beside: Beside) -> Node | None:
     """What `plain` states by its form or in words, or None.
 
     Raises:
@@ -132,7 +148,7 @@ def _without_condition(plain: str) -> Node | None:
     """
     if not plain:
         raise Unreadable("nothing to read")
-    if (found := stated(plain, _beside)) is not None:
+    if (found := stated(plain, beside)) is not None:
         return found
     if " " not in plain and "\\text" not in plain:
         return divides(plain)
@@ -143,13 +159,13 @@ def _mathematics(plain: str) -> Node:
     return shape(parse(plain))
 
 
-def _one_value(spellings: list[str]) -> Node:
+def _one_value(spellings: list[str], beside: Beside) -> Node:
     """The value that all spellings have.
 
     Raises:
         Unreadable: they differ.
     """
-    nodes = [_state(spelling) for spelling in spellings]
+    nodes = [_state(spelling, beside) for spelling in spellings]
     for node in nodes[1:]:
         if node != nodes[0] and not same_value(nodes[0], node, 1)[0]:
             raise Unreadable("two values in one answer")
@@ -157,4 +173,8 @@ def _one_value(spellings: list[str]) -> Node:
 
 
 def _beside(text: str) -> Node | None:
-    return read(text).node
+    """What stands beside a choice's letter; a choice in it has its letter alone."""
+    try:
+        return _read(text, lambda _: None).node
+    except Unreadable:
+        return None

@@ -14,7 +14,7 @@ from flint import fmpq
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import Tokens
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable
 
 MAX_DEPTH = 48
 
@@ -76,4 +76,4 @@ class Cursor:
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Unreadable(f"nested deeper than {MAX_DEPTH}")
+            raise TooLarge(f"nested deeper than {MAX_DEPTH}")

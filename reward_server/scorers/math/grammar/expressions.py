@@ -21,6 +21,10 @@ from touchstone_rewards.reward_server.scorers.math.grammar.combinations import (
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
 from touchstone_rewards.reward_server.scorers.math.grammar.derivatives import PARTIAL, begins
+from touchstone_rewards.reward_server.scorers.math.grammar.ordered_products import (
+    ordered,
+    ordered_product,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     bare_number,
     named_below,
@@ -30,7 +34,6 @@ from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
 from touchstone_rewards.reward_server.scorers.math.tree import (
     Node,
-    Unreadable,
     negative,
     product_of,
     sum_of,
@@ -42,9 +45,6 @@ FACTOR_STARTS = frozenset(
      "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field",
      "dots", "figure"]
 )  # fmt: skip
-# Capitals that name sets: lengths and widths are multiplied, A and B are not.
-_SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
-MAX_ORDERED = 16
 _COMPOSED = frozenset(["name", "ordered"])
 _DERIVED = frozenset("yfghuvw")  # y^{(4)} is a derivative, x^{(4)} a power
 _IN_BRACKETS = (["{", "(", "num", ")", "}"], ["{", "(", "name", ")", "}"])
@@ -110,12 +110,19 @@ def product(cur: Cursor) -> Node:
             factors.append(factor(cur))
         elif kind == "over":
             cur.at += 1
-            return Node("div", (product_of(factors), product(cur)))
+            return Node("div", (product_of(factors), _product_below(cur)))
         elif kind == "choose":
             cur.at += 1
-            return Node("call", (product_of(factors), product(cur)), "binom")
+            return Node("call", (product_of(factors), _product_below(cur)), "binom")
         else:
             return product_of(factors)
+
+
+def _product_below(cur: Cursor) -> Node:
+    cur.deeper()
+    below = product(cur)
+    cur.depth -= 1
+    return below
 
 
 def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
@@ -133,49 +140,6 @@ def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
         cur.at = start
         below = signed_factor(cur)
     return [Node("div", (product_of(factors), below))]
-
-
-def ordered_product(
-    cur: Cursor, factors: list[Node], right: Node, starts: tuple[int, int]
-) -> Node | None:
-    """Return the `\\times` of vectors or sets, whose sides cannot change places; None for a plain
-    product. `starts` are the tokens that the two sides begin at."""
-    left = factors[-1]
-    bold = any(at in cur.plain and cur.kinds[at] in ("name", "const") for at in starts)
-    if bold or _is_vector(left) or _is_vector(right):
-        if left.op != "num" and right.op != "num":
-            return ordered(left, right, "cross")
-    elif len(factors) == 1 and _is_set(left) and _is_set(right):
-        return ordered(left, right, "sets")
-    return None
-
-
-def ordered(left: Node, right: Node, kind: str) -> Node:
-    """The product of two that cannot change places.
-
-    Raises:
-        Unreadable: it is one of very many, nested to the left.
-    """
-    depth, inner = 0, left
-    while inner.op == "ordered":
-        depth, inner = depth + 1, inner.args[0]
-    if depth > MAX_ORDERED:
-        raise Unreadable(f"more than {MAX_ORDERED} products in order")
-    return Node("ordered", (left, right), kind)
-
-
-def _is_vector(node: Node) -> bool:
-    if node.op == "name":
-        return node.value.startswith(("vec ", "hat "))
-    if node.op == "ordered":
-        return node.value == "cross"
-    return node.op in ("add", "neg", "mul") and any(map(_is_vector, node.args))
-
-
-def _is_set(node: Node) -> bool:
-    if node.op == "name":
-        return node.note == "field" or node.value in _SET_LETTERS
-    return node.op in ("set", "bracket", "union") or (node.op, node.value) == ("ordered", "sets")
 
 
 def _composes(cur: Cursor) -> bool:

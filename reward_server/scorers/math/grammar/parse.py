@@ -7,6 +7,8 @@ answers: lists, relations, words and units; `cursor` says where the rest of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flint import fmpq
 
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor, Rules
@@ -26,7 +28,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SCALES
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import tokenize
 from touchstone_rewards.reward_server.scorers.math.grammar.units import is_currency, is_unit
-from touchstone_rewards.reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.tree import Node, check_height
 
 RELATIONS = frozenset(
     ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp",
@@ -128,11 +130,19 @@ def clause(cur: Cursor) -> Node:
     if kind == "quantifier":
         quantifier = cur.values[cur.at]
         cur.at += 1
-        return Node("quantified", (statement(cur),), quantifier)
+        return Node("quantified", (_behind(cur, statement),), quantifier)
     first = with_label(cur, set_terms(cur))
     if not _relates(cur):
         return first
     return relation_chain(cur, first)
+
+
+def _behind(cur: Cursor, rule: Callable[[Cursor], Node]) -> Node:
+    """What a quantifier or a name stands before, one level deeper."""
+    cur.deeper()
+    node = rule(cur)
+    cur.depth -= 1
+    return node
 
 
 def _relates(cur: Cursor) -> bool:
@@ -201,7 +211,7 @@ def worded(cur: Cursor) -> Node:
         cur.at += 1
         says = True
     if says and cur.kinds[cur.at] != "end":
-        return Node("labelled", (clause(cur),), words)
+        return Node("labelled", (_behind(cur, clause),), words)
     return Node("text", value=words)
 
 
@@ -238,7 +248,7 @@ def with_label(cur: Cursor, node: Node) -> Node:
         return Node("quantity", (node,), above + below)
     if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
         cur.at += 1
-        return with_label(cur, scaled(node, power))
+        return _labelled_behind(cur, scaled(node, power))
     if kind == "word" and is_unit(f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()):
         cur.values[cur.at + 1] = f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()
         cur.at += 1
@@ -267,8 +277,15 @@ def with_unit(cur: Cursor, node: Node) -> Node:
         take_words(cur)
     made = Node("quantity", (node,), parts)
     if cur.kinds[cur.at] == "num":
-        return Node("compound", (made, with_label(cur, factor(cur))))
+        return Node("compound", (made, _labelled_behind(cur, factor(cur))))
     return made
+
+
+def _labelled_behind(cur: Cursor, node: Node) -> Node:
+    cur.deeper()
+    node = with_label(cur, node)
+    cur.depth -= 1
+    return node
 
 
 def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
@@ -348,6 +365,9 @@ def parse(text: str) -> Node:
     """The tree of an answer that is already in ASCII.
 
     Raises:
+        TooLarge: it is too long or nested too deeply.
         Unreadable: this is no answer that the grammar has.
     """
-    return answer(Cursor(tokenize(text), _RULES))
+    node = answer(Cursor(tokenize(text), _RULES))
+    check_height(node)
+    return node

@@ -249,7 +249,9 @@ def bars_around(cur: Cursor) -> Node:
 
 def norm_bars(cur: Cursor) -> Node:
     cur.at += 1
+    cur.deeper()
     inner = cur.rules.terms(cur)
+    cur.depth -= 1
     cur.take("norm")
     return Node("call", (inner,), "abs")
 

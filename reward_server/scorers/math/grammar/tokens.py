@@ -18,7 +18,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
     Token,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
-from touchstone_rewards.reward_server.scorers.math.tree import Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import TooLarge, Unreadable
 
 MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
@@ -31,7 +31,7 @@ _NESTING = {"(": 1, "[": 1, ")": -1, "]": -1}
 _NUMBER = re.compile(
     r"(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
     r"|(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
-    r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|(?P<comma>\d+\{,\}\d+)|\d+)(?:\.\d+|\.(?![.\d]))?"
+    r"|(?<!\d )\d{1,3}(?: \d{3})+(?![\d/]| \d)|(?P<comma>\d+\{,\}\d+)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?",
     re.ASCII,
 )
@@ -115,14 +115,15 @@ def tokenize(text: str) -> Tokens:
     """The tokens of `text`.
 
     Raises:
-        Unreadable: too long, too many tokens, or a character that no answer has.
+        TooLarge: too long, or too many tokens.
+        Unreadable: a character that no answer has.
     """
     if len(text) > MAX_CHARS:
-        raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
+        raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
     tokens = Tokens()
     _scan(text, tokens, False)
     if len(tokens.kinds) > MAX_TOKENS:
-        raise Unreadable(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
+        raise TooLarge(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
     tokens.add("end", "", False)
     return tokens
 

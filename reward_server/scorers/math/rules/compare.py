@@ -7,6 +7,7 @@ which. The rules are in `single`, `named` and `many`; what two expressions are w
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import refill
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
@@ -18,7 +19,7 @@ from touchstone_rewards.reward_server.scorers.math.rules import (
     value_rules,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
-from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, TooLarge, Unreadable
 
 
 def new_case(policy: Policy, seed: int) -> Case:
@@ -34,6 +35,28 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     """
     if truth == answer:
         return case.decided("same tree", True)
+    return _by_rules(truth, answer, case)
+
+
+def same_as_itself(truth: Node, policy: Policy, seed: int) -> bool:
+    """Return whether the ground truth is the same as itself by what it is worth, not by its tree.
+
+    Raises:
+        TooLarge: it cannot be compared with anything.
+        TooMuchWork: it empties the budget alone.
+    """
+    refill()
+    try:
+        return _by_rules(truth, truth, Case(policy, seed, _by_rules))
+    except RecursionError as error:
+        raise TooLarge("nested too deeply") from error
+    except TooLarge:
+        raise
+    except Unreadable:
+        return False
+
+
+def _by_rules(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op in VALUES and answer.op in VALUES:
         return value_rules.values(truth, answer, case)
     for kinds, rule in _RULES:

@@ -30,7 +30,7 @@ def labels(truth: Node, answer: Node, case: Case) -> bool:
     """Words beside a value are set aside, unless they turn it into something else."""
     labelled = [node for node in (truth, answer) if node.op == "labelled"]
     if any(map(_is_phrase, labelled)):
-        return case.decided("words beside a letter", same_words(_phrase(truth), _phrase(answer)))
+        return case.decided("words beside a letter", same_words(phrase(truth), phrase(answer)))
     if any(_turns(node.value) for node in labelled):
         return case.decided("words that turn the value", truth == answer)
     bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
@@ -49,9 +49,9 @@ def _is_phrase(node: Node) -> bool:
     return node.args[0].op == "name" and not counts
 
 
-def _phrase(node: Node) -> str:
-    """The words of an answer, or nothing where it has none."""
-    if node.op == "labelled" and node.args[0].op == "name":
+def phrase(node: Node) -> str:
+    """The words of an answer that is words, or nothing where it is something else."""
+    if node.op == "labelled" and _is_phrase(node):
         letter = node.args[0].value
         return f"{letter} {node.value}" if node.note == "behind" else f"{node.value} {letter}"
     return str(node.value) if node.op == "text" else ""
