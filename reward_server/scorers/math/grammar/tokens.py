@@ -40,7 +40,7 @@ _DOTS = re.compile(r"\.\.\.+")
 _SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
 _RATE = re.compile(r"(m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W) ?/ ?(s|h|hr|sec|min)(?![a-zA-Z])")
 _WORD = re.compile(r"[a-zA-Z]+")
-_CORNER = re.compile(r"\s*\{?[A-Z]")
+_CORNER = re.compile(r"\s{0,4}\{?[A-Z]")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)\*?")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"

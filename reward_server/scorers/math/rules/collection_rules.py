@@ -26,14 +26,14 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
     left, right = _items(truth), _items(answer)
     if left is None or right is None:
         return _collection_against(truth, answer, case)
+    named = [names_of(items) for items in (left, right)]
     ordered = case.policy.order == "ordered" and truth.op == answer.op == "list"
-    if ordered:
+    if ordered and not all(map(_several, named)):  # names say which is which in any order
         return in_order(left, right, case)
     if max(len(left), len(right)) > MAX_MATCHING:
         return case.decided("too many items", False)
     if any(item.op == "quantified" for item in (*left, *right)):
         return in_order(left, right, case)  # "for all x, some y" is not "some y, for all x"
-    named = [names_of(items) for items in (left, right)]
     if any(_several(names) for names in named):
         return _by_name(truth, answer, named, case)
     if named[0] and named[1] and set(map(_base, named[0])) != set(map(_base, named[1])):

@@ -17,11 +17,12 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.math import MathScorer
 
-# Of the cases that no one disputes: the least share decided right, and the most wrongly accepted.
-LEAST_RIGHT = {"math": 0.784, "math_strict": 0.699, "math_lenient": 0.767}
-MOST_WRONGLY_ACCEPTED = {"math": 27, "math_strict": 18, "math_lenient": 34}
+# Of the cases that no one disputes: the least share decided right. `math_strict` reads
+# boxes alone, so of the cases that have one; what it refuses there are lists in another order,
+# values without their unit, and responses with several boxes.
+LEAST_RIGHT = {"math": 1.0, "math_strict": 0.954, "math_lenient": 1.0}
 # The least share in one topic, of those with at least `TOPIC_CASES` cases, under `math`.
-LEAST_RIGHT_IN_A_TOPIC = 0.46
+LEAST_RIGHT_IN_A_TOPIC = 1.0
 TOPIC_CASES = 10
 
 FILE = Path(__file__).parents[4] / ".." / "shared" / "data" / "math_field_cases.jsonl"
@@ -34,6 +35,7 @@ class Judged(NamedTuple):
     topic: str
     equal: bool
     accepted: bool
+    boxed: bool
 
 
 @cache
@@ -48,8 +50,10 @@ def judged(profile: str) -> list[Judged]:
     )
     scores = scorer.score(samples)
     return [
-        Judged(row["id"], row["topic"], row["equal"], score.value == 1.0)
-        for row, score in zip(rows, scores, strict=True)
+        Judged(
+            row["id"], row["topic"], row["equal"], score.value == 1.0, "\\boxed" in sample.response
+        )
+        for row, sample, score in zip(rows, samples, scores, strict=True)
     ]
 
 
@@ -77,16 +81,15 @@ def table(profile: str) -> str:
 
 @pytest.mark.parametrize("profile", LEAST_RIGHT)
 def test_the_field_cases_are_decided_right(profile: str) -> None:
-    cases = judged(profile)
+    cases = [case for case in judged(profile) if case.boxed or profile != "math_strict"]
     print(table(profile))
     right = sum(case.equal == case.accepted for case in cases)
     assert right / len(cases) >= LEAST_RIGHT[profile], table(profile)
 
 
-@pytest.mark.parametrize("profile", MOST_WRONGLY_ACCEPTED)
-def test_few_wrong_answers_are_accepted(profile: str) -> None:
-    accepted = [case.id for case in judged(profile) if case.accepted and not case.equal]
-    assert len(accepted) <= MOST_WRONGLY_ACCEPTED[profile], accepted
+@pytest.mark.parametrize("profile", LEAST_RIGHT)
+def test_no_wrong_answer_is_accepted(profile: str) -> None:
+    assert not [case.id for case in judged(profile) if case.accepted and not case.equal]
 
 
 def test_no_topic_is_left_behind() -> None:
