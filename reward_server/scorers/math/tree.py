@@ -16,7 +16,8 @@ infinite sum  value: the index; args: from, body
 other     value: an operator kept unread (an integral without bounds); args: its parts
 
 logic     args: statements; value: and, or, not
-list      items with a comma, `and`, `or` between them: value says which
+list      items with a comma, `and`, `or` between them: value says which; note: `signs` where
+          they are the two values of ±
 bracket   (…), […], (…] with two or more items: value is the two brackets
 set       {…}          setof   {x | condition}: args: element, condition
 union intersection difference                  of sets

@@ -85,7 +85,7 @@ def _array(node: Node) -> Node:
 
 
 def _choices(node: Node) -> Node:
-    return Node("list", tuple(map(shape, sign_choices(node))), "and")
+    return Node("list", tuple(map(shape, sign_choices(node))), "and", "signs")
 
 
 def _list(node: Node) -> Node:

@@ -27,8 +27,7 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
     if left is None or right is None:
         return _collection_against(truth, answer, case)
     named = [names_of(items) for items in (left, right)]
-    ordered = case.policy.order == "ordered" and truth.op == answer.op == "list"
-    if ordered and not all(map(_several, named)):  # names say which is which in any order
+    if case.policy.order == "ordered" and _has_order(truth, answer, named):
         return in_order(left, right, case)
     if max(len(left), len(right)) > MAX_MATCHING:
         return case.decided("too many items", False)
@@ -43,6 +42,13 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
         for items, names in zip((left, right), named, strict=True)
     )
     return _as_sets(left, right, case)
+
+
+def _has_order(truth: Node, answer: Node, named: list[list[str]]) -> bool:
+    """Do the items of both stand in an order? Those of ± do not, and names say which is which."""
+    if truth.op != "list" or answer.op != "list" or all(map(_several, named)):
+        return False
+    return "signs" not in (truth.note, answer.note)
 
 
 def _as_sets(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
