@@ -43,6 +43,7 @@ MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
+_OPERATORS = _UNDECIDED | BINDING
 _OF_CONSTANTS = frozenset(["integral", "infinite sum"])  # none is known with a variable in it
 # 0,125 and 1,22 are decimals; 1,234 may be a thousand or more.
 _COMMA = re.compile(r"-?(?:0,[0-9]+|[0-9]+,(?![0-9]{3}$)[0-9]+)")
@@ -180,10 +181,10 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
 
 def has_unknown_part(node: Node) -> bool:
     """Has the ground truth a part kept unread, or a limit, sum or integral that nobody knows?"""
+    if not contains(node, _OPERATORS):
+        return False
     if contains(node, _UNDECIDED):
         return True
-    if not contains(node, BINDING):
-        return False
     if not is_constant(node):
         return contains(node, _OF_CONSTANTS)
     refill()

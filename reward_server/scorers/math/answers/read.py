@@ -100,7 +100,9 @@ def _read(text: str, beside: Beside) -> Reading:
         text = text.strip()
         if len(text) > MAX_CHARS:
             raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
-    plain = trimmed(single_backslashes(trimmed(to_ascii(without_markup(text)))))
+    plain = trimmed(to_ascii(without_markup(text)))
+    if "\\\\" in plain:
+        plain = trimmed(single_backslashes(plain))
     for _ in range(MAX_WRAPPINGS):
         if plain[:1] not in ("\\", "*") or not (wrapped := _WRAPPING.fullmatch(plain)):
             break

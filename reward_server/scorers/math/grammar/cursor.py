@@ -17,6 +17,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.tokens import Tokens
 from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable
 
 MAX_DEPTH = 48
+_CONNECTIVES = frozenset(["land", "lor", "lnot"])
 
 MINUS_ONE, TWO, THREE = (Node("num", value=fmpq(number)) for number in (-1, 2, 3))
 
@@ -40,6 +41,7 @@ class Cursor:
     `bars`: are we inside |…|, where the next bar closes? `bound`: the indices of the sums around
     us. `integrals`: how many are open, in which `dx` ends what a function is applied to. `braced`:
     directly inside {…}, where a colon is no ratio? `began`: where the present clause begins.
+    `logical`: is there a `\\land`, `\\lor` or `\\lnot` at all?
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Cursor:
         "gaps",
         "integrals",
         "kinds",
+        "logical",
         "plain",
         "rules",
         "values",
@@ -61,6 +64,7 @@ class Cursor:
         self.kinds, self.values = tokens.kinds, tokens.values
         self.gaps, self.plain = tokens.gaps, tokens.plain
         self.rules = rules
+        self.logical = not _CONNECTIVES.isdisjoint(tokens.kinds)
         self.at = self.depth = self.began = self.integrals = 0
         self.bars = self.braced = False
         self.bound: tuple[str, ...] = ()

@@ -50,6 +50,7 @@ _NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
+_BEHIND_LOOKS = frozenset("()|\\[]0123456789")  # behind `\left`: none of a longer command
 _LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
 _NOT = re.compile(r"\\not ?(=|<|>|\\(?:equiv|in|subset|subseteq)(?![a-zA-Z]))")
 _NEGATED = {
@@ -249,6 +250,8 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
         return command.end()
     if name in CURRENCY_COMMANDS:
         tokens.add("money", CURRENCY_COMMANDS[name], in_text)
+        return command.end()
+    if name in IGNORED and text[command.end() : command.end() + 1] in _BEHIND_LOOKS:
         return command.end()
     for pattern, rule in _LONG_COMMANDS:
         if found := pattern.match(text, at):
