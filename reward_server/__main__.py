@@ -28,6 +28,10 @@ COMMANDS = {
         "score files, here or on Ray, no server needed",
         "touchstone_rewards.reward_server.commands.score",
     ),
+    "lint-truths": (
+        "list ground truths that cannot be read or may be misread",
+        "touchstone_rewards.reward_server.commands.lint_truths",
+    ),
     "plan": (
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",
@@ -56,7 +60,10 @@ def _run(argv: Sequence[str] | None) -> int:
     for name, (summary, module) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if words[:1] == [name]:
-            import_module(module).add_arguments(command)
+            try:
+                import_module(module).add_arguments(command)
+            except ModuleNotFoundError as error:
+                return _not_installed(name, error)
     arguments = parser.parse_args(words)
     from touchstone_rewards.reward_server.errors import RunFailed, TouchstoneError
 
@@ -75,6 +82,17 @@ def _underscored(word: str) -> str:
         return word
     name, equals, value = word[2:].partition("=")
     return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def _not_installed(command: str, error: ModuleNotFoundError) -> int:
+    """Say on one line what a command needs; an error of our own imports is raised again."""
+    if error.name is None or error.name.startswith("touchstone_rewards"):
+        raise error
+    print(
+        f"reward-server: {command} needs {error.name}: pip install 'touchstone-rewards[server]'",
+        file=sys.stderr,
+    )
+    return 2
 
 
 if __name__ == "__main__":

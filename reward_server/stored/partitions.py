@@ -32,6 +32,7 @@ from pyarrow.fs import (
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.stored.path_pattern import fits
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
 PACKED = (".gz", ".bz2", ".zst", ".lz4")
@@ -133,8 +134,7 @@ def _listed(store: FileSystem, folder: str) -> list[FileInfo]:
 
 def _matching(store: FileSystem, pattern: str) -> list[FileInfo]:
     folder = pattern[: pattern.index("*")].rpartition("/")[0]
-    escaped = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
-    return [each for each in _listed(store, folder) if re.fullmatch(escaped, each.path)]
+    return [each for each in _listed(store, folder) if fits(each.path, pattern)]
 
 
 def _hidden(path: str, folder: str) -> bool:

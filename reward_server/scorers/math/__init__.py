@@ -11,6 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.equal import (
     Verdict,
     math_check,
     math_equal,
+    verify,
 )
 from touchstone_rewards.reward_server.scorers.math.extract import extract_boxed_answer
 from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
@@ -28,4 +29,5 @@ __all__ = [
     "math_check",
     "math_equal",
     "normalize_math_expression",
+    "verify",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 from zlib import crc32
 
 from msgspec import Struct, structs
@@ -19,19 +20,31 @@ from touchstone_rewards.reward_server.scorers.math.extract import find_answer, f
 from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     normalize_math_expression,
 )
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
+    BINDING,
+    constant_value,
+    is_constant,
+)
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import TooMuchWork, refill
-from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy
-from touchstone_rewards.reward_server.scorers.math.rules.compare import new_case, same
+from touchstone_rewards.reward_server.scorers.math.policy import DEFAULT, Policy, make_policy
+from touchstone_rewards.reward_server.scorers.math.rules.compare import (
+    new_case,
+    same,
+    same_as_itself,
+)
+from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.rules.derivative_names import (
     may_differ,
     respelled,
 )
-from touchstone_rewards.reward_server.scorers.math.tree import Unreadable, contains
+from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable, contains
 
 MAX_BOXES = 64
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
 
 _UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
+_OPERATORS = _UNDECIDED | BINDING
+_OF_CONSTANTS = frozenset(["integral", "infinite sum"])  # none is known with a variable in it
 # 0,125 and 1,22 are decimals; 1,234 may be a thousand or more.
 _COMMA = re.compile(r"-?(?:0,[0-9]+|[0-9]+,(?![0-9]{3}$)[0-9]+)")
 _SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
@@ -44,8 +57,11 @@ class UnreadableGroundTruth(ValueError):
 
 
 class Verdict(Struct, frozen=True):
-    """Is the answer right, and which method decided. `answer` is what was found in the response,
-    `place` and `span` where; `given` and `expected` are what the two were read as."""
+    """Is the answer right, and which method decided: true in a condition if it is right.
+
+    `answer` is what was found in the response, `place` and `span` where; `given` and `expected` are
+    what the two were read as.
+    """
 
     equal: bool
     method: str
@@ -54,6 +70,32 @@ class Verdict(Struct, frozen=True):
     span: tuple[int, int] | None = None
     given: Reading | None = None
     expected: Reading | None = None
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def __repr__(self) -> str:
+        said = self.explain()
+        shown = ("equal", "method", "answer", "place", "read_answer", "read_ground_truth")
+        parts = (f"{name}={said[name]!r}" for name in shown if said[name] is not None)
+        return f"Verdict({', '.join(parts)})"
+
+    @property
+    def reason(self) -> str:
+        """Say in one line what was compared and what decided.
+
+        `'1/2' is the ground truth 1/2: exact rationals`
+        """
+        if self.answer is None:
+            return self.method
+        verb = "is" if self.equal else "was not shown to be" if self.undecided else "is not"
+        expected = "" if self.expected is None else f" {self.expected}"
+        return f"{self.answer[:80]!r} {verb} the ground truth{expected[:80]}: {self.method}"
+
+    @property
+    def undecided(self) -> bool:
+        """Say whether the scorer gave up at a limit: the answer may be right all the same."""
+        return self.method.startswith("undecided")
 
     def explain(self) -> dict[str, str | bool | list[int] | None]:
         """The verdict in plain words, for people."""
@@ -116,7 +158,8 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     if expected.node is None:
         return _as_text(answer, truth, given, expected)
     if given.node is None:
-        return Verdict(False, "the answer cannot be read", answer, None, None, given, expected)
+        method = f"undecided: {given.reason}" if given.undecided else "the answer cannot be read"
+        return Verdict(False, method, answer, None, None, given, expected)
     refill()
     case = new_case(policy, crc32(f"{truth}\n{answer}".encode("utf-8", "replace")))
     try:
@@ -124,13 +167,43 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         if not equal and may_differ(truth, answer):
             spelled = respelled(expected.node, given.node)
             equal = spelled is not None and same(spelled[0], spelled[1], case)
-    except (Unreadable, TooMuchWork) as unreadable:
+    except (TooMuchWork, TooLarge, RecursionError) as limit:
+        _check_alone(truth, expected.node, case)
+        equal = case.decided(f"undecided: {limit}", False)
+    except Unreadable as unreadable:
         equal = case.decided(str(unreadable), False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, None, given, expected)
-    if not equal and contains(expected.node, _UNDECIDED):
+    if not equal and has_unknown_part(expected.node):
         raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part kept unread")
     return Verdict(equal, case.method, answer, None, None, given, expected)
+
+
+def has_unknown_part(node: Node) -> bool:
+    """Has the ground truth a part kept unread, or a limit, sum or integral that nobody knows?"""
+    if not contains(node, _OPERATORS):
+        return False
+    if contains(node, _UNDECIDED):
+        return True
+    if not is_constant(node):
+        return contains(node, _OF_CONSTANTS)
+    refill()
+    try:
+        return constant_value(node) is None
+    except TooMuchWork:
+        return True
+
+
+def _check_alone(truth: str, node: Node, case: Case) -> None:
+    """See that the ground truth does not empty the budget alone.
+
+    Raises:
+        UnreadableGroundTruth: it does.
+    """
+    try:
+        same_as_itself(node, case.policy, case.seed)
+    except (TooMuchWork, TooLarge) as limit:
+        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r}: {limit}") from limit
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:
@@ -195,6 +268,24 @@ def math_check(
         verdict = structs.replace(verdict, equal=False, method=f"later it says {answer.also!r}")
     span = (answer.start, answer.end)
     return structs.replace(verdict, answer=answer.text, place=answer.place, span=span)
+
+
+def verify(ground_truth: GroundTruth | None, response: str, **config: Any) -> Verdict:
+    r"""Find the answer of `response` and hold it against `ground_truth`; the verdict says why.
+
+    `config` has the keys of the scorer's configuration.
+
+    Raises:
+        UnreadableGroundTruth: the ground truth is missing or cannot be read: there is no verdict.
+        TypeError: a key that does not exist.
+        ValueError: a value that its key does not take.
+
+    Example:
+        >>> verdict = verify("0.5", "so it is \\boxed{2/4}")
+        >>> bool(verdict), verdict.reason
+        (True, "'2/4' is the ground truth 1/2: exact rationals")
+    """
+    return math_check(response, ground_truth, make_policy(config) if config else DEFAULT)
 
 
 def _all_agree(response: str, verdict: Verdict, judge: Callable[[str], Verdict]) -> Verdict:

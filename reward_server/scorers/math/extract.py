@@ -25,7 +25,12 @@ from touchstone_rewards.reward_server.scorers.math.extraction.marked import (
     find_hashes,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.phrases import find_phrase
-from touchstone_rewards.reward_server.scorers.math.extraction.places import PLACES, Answer, Place
+from touchstone_rewards.reward_server.scorers.math.extraction.places import (
+    NOTHING_SAID,
+    PLACES,
+    Answer,
+    Place,
+)
 from touchstone_rewards.reward_server.scorers.math.extraction.retractions import retracted
 from touchstone_rewards.reward_server.scorers.math.extraction.thoughts import said_span
 
@@ -96,6 +101,8 @@ def _later(said: str, begin: int, place: Place) -> Answer | None:
         return None
     found: list[Answer] = []
     behind = said[begin:]
+    if not behind.strip(NOTHING_SAID):
+        return None
     if place != "answer_tag" and "<answer>" in behind and (tag := find_answer_tag(behind)):
         found.append(tag)
     if place != "hashes" and "####" in behind and (hashes := find_hashes(behind)):

@@ -15,7 +15,7 @@ from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 class MathScorer:
     """Math equivalence. The config keys are the fields of `policy.Policy`: see docs/math.md."""
 
-    version = "2"
+    version = "3"
     range = (0.0, 1.0)
     runs_in: RunsIn = "worker"
     deterministic = True

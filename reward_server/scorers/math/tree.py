@@ -10,10 +10,14 @@ pm mp     two values in one: a ± b, or ± b with one argument
 derivative  of an expression: args: the expression that it is
 ordered   two args that cannot change places: value is cross, sets or circ (composition)
 sum prod  value: the index; args: from, to, body
-other     value: an operator kept unread (a limit, an integral); args: its parts
+integral  value: the variable; args: from, to, body
+limit     value: the variable and a side; args: the place, body
+infinite sum  value: the index; args: from, body
+other     value: an operator kept unread (an integral without bounds); args: its parts
 
 logic     args: statements; value: and, or, not
-list      items with a comma, `and`, `or` between them: value says which
+list      items with a comma, `and`, `or` between them: value says which; note: `signs` where
+          they are the two values of ±
 bracket   (…), […], (…] with two or more items: value is the two brackets
 set       {…}          setof   {x | condition}: args: element, condition
 union intersection difference                  of sets
@@ -27,6 +31,8 @@ choice    value: the letter; args: what stands beside it, if anything
 region    pieces of the real line: args; value: the variable, if one was named
 piece     from, to: args; value: the two brackets
 text      value: words
+bounded field  args: the bound; value: the field's letter and the relation to the bound
+congruence     args: what is divided, its remainders, the modulus
 """
 
 from __future__ import annotations
@@ -38,6 +44,10 @@ from msgspec import Struct
 
 class Unreadable(Exception):
     """This text is not an answer that we can read; the message says at what."""
+
+
+class TooLarge(Unreadable):
+    """The text is longer, or nested deeper, than any honest answer."""
 
 
 class Node(Struct, frozen=True, gc=False):
@@ -52,9 +62,25 @@ class Node(Struct, frozen=True, gc=False):
 # The ops that are worth a number, or one at each point.
 _VALUES = (
     "num name const index opaque call add mul div neg pow mod fact degree percent sum prod group "
-    "ordered derivative"
+    "ordered derivative integral limit"
 )
-VALUES = frozenset(_VALUES.split())
+VALUES = frozenset([*_VALUES.split(), "infinite sum"])
+# Of a tree. Every level costs up to four Python calls, of which a process allows about 1,000.
+MAX_HEIGHT = 150
+
+
+def check_height(node: Node) -> None:
+    """See that walking down the tree by calls is safe.
+
+    Raises:
+        TooLarge: it is not.
+    """
+    level = [node]
+    for _ in range(MAX_HEIGHT):
+        level = [part for above in level for part in above.args]
+        if not level:
+            return
+    raise TooLarge(f"nested deeper than {MAX_HEIGHT}")
 
 
 def contains(node: Node, ops: frozenset[str]) -> bool:

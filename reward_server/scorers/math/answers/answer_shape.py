@@ -9,13 +9,34 @@ the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that ma
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
+    in_list,
+    is_condition,
+    under,
+)
 from touchstone_rewards.reward_server.scorers.math.answers.plus_minus import has_signs, sign_choices
-from touchstone_rewards.reward_server.scorers.math.answers.relations import name_of, put, relation
+from touchstone_rewards.reward_server.scorers.math.answers.relations import (
+    each_named,
+    name_of,
+    relation,
+)
+from touchstone_rewards.reward_server.scorers.math.answers.sequences import written_out
+from touchstone_rewards.reward_server.scorers.math.answers.whole_numbers import (
+    bounded_field,
+    residues,
+    without_subject,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.units import Unit, make_units
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
-from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, contains, sum_of
+from touchstone_rewards.reward_server.scorers.math.numbers.vectors import folded, unit_vectors
+from touchstone_rewards.reward_server.scorers.math.tree import (
+    VALUES,
+    Node,
+    Unreadable,
+    contains,
+    sum_of,
+)
 
 # Items that say what they are about: no name before the first holds for them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
@@ -36,7 +57,7 @@ def shape(node: Node) -> Node:
 def _other(node: Node) -> Node:
     """An expression: itself, unless it has ± signs or arrays to be worked out."""
     if not contains(node, _WORKED_OUT):
-        return node
+        return (unit_vectors(node) or node) if node.op == "add" else node
     if has_signs(node):
         return _choices(node)
     return _amount(node) or node if contains(node, _MONEY) else _array(node)
@@ -64,24 +85,24 @@ def _array(node: Node) -> Node:
 
 
 def _choices(node: Node) -> Node:
-    return Node("list", tuple(map(shape, sign_choices(node))), "and")
+    return Node("list", tuple(map(shape, sign_choices(node))), "and", "signs")
 
 
 def _list(node: Node) -> Node:
     """Items: a name before the first holds for all; inequalities of one variable are one region;
     items that are lists themselves (±) are spliced in."""
-    items = [shape(item) for item in node.args]
+    items = [shape(item) for item in _each_unequal(node.args)]
+    if (conditioned := in_list(_spliced(items))) is not None:
+        return conditioned
     if any(item.op == "region" for item in items):
         items = [_point_of(item) for item in items]
     if all(item.op == "region" and item.value for item in items):
         return _combined(items, node.value)
-    flat: list[Node] = []
-    for item in items:
-        flat.extend(item.args if item.op == "list" else (item,))
+    flat = _spliced(items)
+    if (made := written_out(flat)) is not None:
+        return made
     if node.value == "and" and (compound := _one_quantity(flat)) is not None:
         return compound
-    if (family := _family(flat)) is not None:
-        return family
     if flat[0].op == "assigned" and all(item.op not in _NAMING for item in flat[1:]):
         named = flat[0]
         return Node(
@@ -96,6 +117,35 @@ def _logic(node: Node) -> Node:
     if node.value != "not" and all(item.op in ("assigned", "region") for item in items):
         return _list(Node("list", node.args, node.value))
     return Node("logic", items, node.value)
+
+
+def _each_unequal(items: tuple[Node, ...]) -> list[Node]:
+    """`x \\ne 0, 1`: what the first item differs from, each in a relation of its own."""
+    first, *rest = items
+    if first.op != "relation" or first.value != ("!=",):
+        return list(items)
+    if any(item.op not in VALUES or constant_value(item) is None for item in rest):
+        return list(items)
+    return [first, *(Node("relation", (first.args[0], item), ("!=",)) for item in rest)]
+
+
+def _spliced(items: list[Node]) -> list[Node]:
+    """The items, with those of lists among them (±) in their place."""
+    flat: list[Node] = []
+    for item in items:
+        flat.extend(item.args if item.op == "list" else each_named(item))
+    return flat
+
+
+def _congruence(node: Node) -> Node:
+    """`n \\equiv 1, 2 \\pmod 5`: the whole numbers that leave these remainders."""
+    subject, *classes, modulus = node.args
+    negated = node.value == "not"
+    spread: list[Node] = []
+    for part in classes:
+        made = shape(part)
+        spread.extend(made.args if made.op == "list" else (made,))
+    return residues(subject, spread, modulus, negated)
 
 
 def _one_quantity(items: list[Node]) -> Node | None:
@@ -119,18 +169,6 @@ def _like_units(first: Node, second: Node) -> tuple[Unit, Unit] | None:
         ),
         None,
     )
-
-
-def _family(items: list[Node]) -> Node | None:
-    """`k\\pi, k \\in \\mathbb{Z}`: the items before a field's membership, with the parameter's
-    name set aside; None where the last item is no such membership."""
-    last = items[-1]
-    if last.op != "assigned" or last.args[0].note != "field" or len(items) < 2:
-        return None
-    parameter = Node("name", value="parameter")
-    renamed = tuple(put(item, last.value, parameter) for item in items[:-1])
-    bare = tuple(item.args[0] if item.op == "assigned" else item for item in renamed)
-    return Node("family", bare, last.args[0].value, last.value)
 
 
 def _point_of(item: Node) -> Node:
@@ -164,6 +202,8 @@ def _set_algebra(node: Node) -> Node:
     left, right = shape(node.args[0]), shape(node.args[1])
     if left.op == "assigned" and left.args[0].op in ("bracket", "set"):
         left = regions.as_region(left)
+    if left.op == right.op == "name" and not (left.note or right.note):
+        return Node("related", (left, right), node.op)
     combined = _COMBINE[node.op](regions.as_region(left), regions.as_region(right))
     found = regions.as_points(combined)
     return Node("set", found) if found is not None and combined.value is None else combined
@@ -174,12 +214,16 @@ def _set(node: Node) -> Node:
     for item in node.args:
         made = shape(item)
         items.extend(made.args if made.op == "list" else (made,))
+    if (listed := written_out(items)) is not None:
+        return Node("set", listed.args) if listed.op == "list" else listed
     return Node("set", tuple(items))
 
 
 def _set_builder(node: Node) -> Node:
     element, condition = node.args
     inner = shape(condition)
+    if (whole := _whole_builder(element, inner)) is not None:
+        return whole
     if element.op == "relation" and element.value == ("in",):  # {x ∈ R | …}
         field, element = element.args[1], element.args[0]
         if field.value in ("field Z", "field N", "Z", "N") and inner.op == "region":
@@ -194,6 +238,19 @@ def _set_builder(node: Node) -> Node:
             return Node("set", value.args)
         return value if value.op == "set" else Node("set", (value,))
     return Node("setof", (element, inner))
+
+
+def _whole_builder(element: Node, inner: Node) -> Node | None:
+    """`{x | x = 2k, k in Z}` and `{2k : k in Z}` as the families that they are, or None."""
+    if element.op == "relation" and element.value == ("in",) and inner.op == "family":
+        element, field = element.args
+        return without_subject(inner, name_of(element)) if field.value == "field Z" else None
+    if inner.op == "family":
+        return without_subject(inner, name_of(element))
+    if element.op == "relation" or not is_condition(inner):
+        return None
+    made = under(shape(element), [inner])
+    return made if made.op == "family" else None
 
 
 def _bracket(node: Node) -> Node:
@@ -250,6 +307,8 @@ def _sum(node: Node) -> Node:
 _RULES = {
     "add": _sum,
     "compound": _compound,
+    "congruence": _congruence,
+    "bounded field": bounded_field,
     "list": _list,
     "logic": _logic,
     "relation": lambda node: relation(node, shape),

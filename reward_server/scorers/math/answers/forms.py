@@ -1,7 +1,7 @@
 """Answers with a form of their own, seen in their text before any parsing.
 
-Times of day, choices with their letter, numbers and sets in words, ratios in words; and what is
-said of a whole parameter. Each look is behind a glance at the text, for most answers are none.
+Times of day, choices with their letter, numbers and sets in words, ratios in words. Each look is
+behind a glance at the text, for most answers are none.
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from touchstone_rewards.reward_server.scorers.math.answers.trimmings import inside_text
 from touchstone_rewards.reward_server.scorers.math.grammar.atoms import number
-from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
+from touchstone_rewards.reward_server.scorers.math.grammar.number_words import (
+    number_in_words,
+    ordinal_digits,
+)
+from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
     ALL_REALS,
     NO_SOLUTION,
@@ -20,7 +25,6 @@ from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 MAX_WORDS_CHARS = 60
-MAX_PARAMETER_CHARS = 600
 
 _CHOICE = re.compile(
     r"\s*(?:\\(?:text|textbf|mathrm|mathbf|boldsymbol|bm)\s*\{\s*)?"
@@ -30,21 +34,14 @@ _CHOICE = re.compile(
 )
 _OPTION = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s+([A-J])")
 _SAID = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*:)\s*", re.IGNORECASE)
+_SENTENCE = re.compile(r"[tT]he(?: [a-zA-Z]{1,20}){1,10}? (?:is|are|equals) (?=[$\\0-9(-])")
 _RATIO_WORDS = re.compile(r"\s*([0-9.]+)\s+(?:\\text\{\s*)?to(?:\s*\})?\s+([0-9.]+)\s*")
-# `for all positive integers n`, `where k is an integer`, `(k \in \mathbb{Z})`: beside an answer.
-_FOR_WHOLE = re.compile(
-    r"\b(?:where|for|with)\s(?:some |any |all |every |each |an )?"
-    r"(?:positive |nonnegative |non-negative |nonzero )?(?:\}\s?)?"
-    r"(?:integers? (?:\} ?)?\$?(?P<after>[a-zA-Z])\$?"
-    r"|\$?(?P<before>[a-zA-Z])\$? ?(?:\\text ?\{ ?)?is an(?:y)?(?: positive)? integer)"
-    r" ?\}?\)? ?$"
-)
-_IN_FIELD = re.compile(r"\(\s?([a-zA-Z] ?\\in ?(?:\\mathbb ?\{?)?[ZNQR]\}?)\s?\)$")
-_COLON = r"(?:\\!|\s)*\{?:\}?(?:\\!|\s)*"
+# Runs are possessive: neighbours that take the same characters never share a run out.
+_COLON = r"(?:\\!|\s)*+\{?:\}?(?:\\!|\s)*+"
 _TIME = re.compile(
     rf"(\d{{1,2}})(?:{_COLON}(\d\d))?(?:{_COLON}(\d\d))?"
-    r"[\s~]*(?:\\[ ,;])*(?:\\(?:text|mathrm|textrm|mbox)\s*\{\s*)?"
-    r"(?:([ap])\.?\s?m\b\.?)?\s*\}?",
+    r"[\s~]*+(?:\\[ ,;])*+(?:\\(?:text|mathrm|textrm|mbox)\s*+\{\s*+)?"
+    r"(?:([ap])\.?\s?m\b\.?)?\s*+\}?",
     re.IGNORECASE | re.ASCII,
 )
 _JOINED = re.compile(r"(?:\\text\s?\{\s?)?(?:and|or)\b")
@@ -54,19 +51,27 @@ _NO_WORDS = re.compile(r"[0-9=^_+*/<>|,()]")
 
 def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
     """What `text` states if it has a form of its own; `read` reads what stands beside a choice."""
-    first, last = text[0], text[-1]
+    inner = (inside_text(text) or text) if text[0] == "\\" else text
+    first, last = inner[0], inner[-1]
     if first.isdigit():
+        text = inner
         timed = _TIME.fullmatch(text) if last in "mM.}" or ":" in text else None
         if timed and (timed[4] or timed[2]):
             return _time(timed)
         if " to" in text and (ratio := _RATIO_WORDS.fullmatch(text)):
             return Node("ratio", (number(ratio[1]), number(ratio[2])))
-        return None
+        ordinal = ordinal_digits(text) if last in "dht" else None
+        return None if ordinal is None else number(ordinal)
+    first, last = text[0], text[-1]
     if _may_be_choice(text, first):
         if option := _OPTION.fullmatch(text):
             return Node("choice", value=option[1])
         if (choice := _CHOICE.fullmatch(text)) and (found := _choice(choice, read)):
             return found
+    if first.isalpha() or inner is not text:
+        counted = number_in_words(inner) or ordinal_digits(inner)
+        if counted is not None:
+            return read(counted)
     if len(text) < MAX_WORDS_CHARS and not _NO_WORDS.search(text):
         return _in_words(words_of(text))
     return None
@@ -83,31 +88,23 @@ def _may_be_choice(text: str, first: str) -> bool:
 
 
 def without_lead(text: str) -> str:
-    """`text` without *the answer is* before it."""
-    if text[0] in "tTaAfFcC" and (said := _SAID.match(text)):
+    """`text` without *the answer is* or *the area of the triangle is* before it."""
+    if text[0] not in "tTaAfFcC":
+        return text
+    if said := _SAID.match(text):
         return text[said.end() :]
-    return text
+    plain = text.replace("\\ ", " ")
+    led = _SENTENCE.match(plain) if text[0] in "tT" else None
+    if led is None or TURNING_WORDS & set(led[0].lower().split()):
+        return text
+    return plain[led.end() :]
 
 
 def _in_words(words: str) -> Node | None:
-    """A number, the empty set or the real line in words."""
-    if (counted := NUMBER_WORDS.get(words)) is not None:
-        return number(str(counted))
+    """The empty set or the real line in words."""
     if words in NO_SOLUTION:
         return Node("set")
     return regions.WHOLE_LINE if words in ALL_REALS else None
-
-
-def with_parameter(text: str) -> str:
-    """`text` with what it says of a whole parameter written as a membership behind a comma."""
-    if len(text) > MAX_PARAMETER_CHARS:
-        return text
-    if "integer" in text and (found := _FOR_WHOLE.search(text)):
-        before = text[: found.start()].rstrip(" ({").removesuffix("\\text").rstrip(" ,;(")
-        return f"{before}, {found['after'] or found['before']} \\in \\mathbb{{Z}}"
-    if text[-1] == ")" and (found := _IN_FIELD.search(text)) and found.start():
-        return f"{text[: found.start()]}, {found[1]}"
-    return text
 
 
 def _time(found: re.Match[str]) -> Node:

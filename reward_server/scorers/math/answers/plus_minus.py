@@ -32,7 +32,8 @@ def _with_signs(node: Node, signs: list[bool]) -> Node:
 
 
 def sign_choices(node: Node) -> list[Node]:
-    """The expressions that `node` is short for: one for each choice of its signs."""
+    """The expressions that `node` is short for: one for each choice of its signs,
+    the upper signs first."""
     count = _count_signs(node)
     if count > MAX_SIGNS:
         raise Unreadable(f"more than {MAX_SIGNS} ± signs")
@@ -42,7 +43,7 @@ def sign_choices(node: Node) -> list[Node]:
         if paired:
             choices.append(_paired(node, number == 0))
         else:
-            choices.append(_with_signs(node, [bool(number >> bit & 1) for bit in range(count)]))
+            choices.append(_with_signs(node, [not number >> bit & 1 for bit in range(count)]))
     return choices
 
 

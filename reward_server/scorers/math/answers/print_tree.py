@@ -34,6 +34,11 @@ def _bracketed(node: Node, parts: list[str]) -> str:
     return node.value[0] + ", ".join(parts) + node.value[1]
 
 
+def _quantity(node: Node, parts: list[str]) -> str:
+    powers = (word if power == 1 else f"{word}^{power}" for word, power in node.value)
+    return f"{parts[0]} {' '.join(powers)}"
+
+
 _SPELLINGS: dict[str, _Spelling] = {
     "num": _value,
     "name": _value,
@@ -51,5 +56,6 @@ _SPELLINGS: dict[str, _Spelling] = {
     "bracket": _bracketed,
     "piece": _bracketed,
     "region": lambda node, parts: " ∪ ".join(parts) or "∅",
+    "quantity": _quantity,
     "assigned": lambda node, parts: f"{node.value} = {parts[0]}",
 }

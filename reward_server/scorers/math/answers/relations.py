@@ -25,7 +25,13 @@ Shaper = Callable[[Node], Node]
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _UNREAD = frozenset(["other"])
+_OF_DIGITS = frozenset(["integral", "limit", "infinite sum"])
 _ORDERINGS = frozenset(["<", ">", "<=", ">="])
+_TURNED = {"supset": "subset", "supseteq": "subseteq"}
+RELATED = frozenset(
+    ["perp", "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "->", "propto",
+     "nsubset", "nsubseteq", *_TURNED]
+)  # fmt: skip
 _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (11, 2), (-40, 1))]
 
 
@@ -42,22 +48,27 @@ def relation(node: Node, shape: Shaper) -> Node:
         return _equations(sides, shape)
     if set(operators) <= _ORDERINGS | {"="} or operators == ["!="]:
         return _inequalities(sides, operators, shape)
+    if len(operators) == 1 and operators[0] in RELATED:
+        return _related(sides, operators[0], shape)
     raise Unreadable(f"a relation with {' '.join(operators)}")
 
 
 def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node], list[str]]:
     """Read ≈ as = where it says what a name is worth; drop what only repeats a value in digits.
 
-    `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root.
+    `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root. Of an integral, a
+    limit or an infinite sum the digits are the answer.
     """
-    kept = list(operators)
+    kept, chain = [sides[0]], []
     for at, operator in enumerate(operators):
-        if operator != "~":
+        if operator == "~" and contains(sides[at], _OF_DIGITS):
+            kept[-1] = sides[at + 1]
             continue
-        if _is_worth_something(sides[at], at):
-            return sides[: at + 1], kept[:at]
-        kept[at] = "="
-    return sides, kept
+        if operator == "~" and _is_worth_something(sides[at], at):
+            break
+        kept.append(sides[at + 1])
+        chain.append("=" if operator == "~" else operator)
+    return kept, chain
 
 
 def _is_worth_something(side: Node, at: int) -> bool:
@@ -65,6 +76,14 @@ def _is_worth_something(side: Node, at: int) -> bool:
     if name_of(side) or contains(side, _UNREAD):
         return False
     return at > 0 or side.op not in VALUES or not features(side).names
+
+
+def _related(sides: list[Node], operator: str, shape: Shaper) -> Node:
+    """`l \\perp m`, `A \\subseteq B`, `x \\to 3`: a relation that is compared as it stands."""
+    sides = [shape(side) for side in sides]
+    if (turned := _TURNED.get(operator)) is not None:
+        sides, operator = sides[::-1], turned
+    return Node("related", tuple(sides), operator)
 
 
 def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
@@ -125,6 +144,8 @@ def _equations(sides: list[Node], shape: Shaper) -> Node:
     named = [side for side in sides[:-1] if name_of(side)]
     if len(named) == len(sides) - 1:
         inner = shape(last)
+        if len(named) > 1 and not name_of(last):
+            return Node("all equal", (inner,), tuple(map(name_of, named)), sides[0])
         return Node("assigned", (inner,), name_of(sides[0]), sides[0])
     if name_of(last) and len(sides) == 2:
         return Node("assigned", (shape(sides[0]),), name_of(last), last)
@@ -136,6 +157,14 @@ def _equations(sides: list[Node], shape: Shaper) -> Node:
     if len(sides) == 2:
         return Node("equation", tuple(sides))
     raise Unreadable("a chain of equations")
+
+
+def each_named(node: Node) -> tuple[Node, ...]:
+    """`a = b = 1` as `a = 1, b = 1`; any other answer alone."""
+    if node.op != "all equal":
+        return (node,)
+    names = [Node("name", value=name) for name in node.value]
+    return tuple(Node("assigned", node.args, name.value, name) for name in names)
 
 
 def _check_chain(sides: list[Node], shape: Shaper) -> Node:

@@ -71,6 +71,7 @@ _OR = re.compile(
     r"(?:(?:maybe|perhaps|possibly|even|also|equivalently|alternatively|it(?:'s|\sis|\scould\sbe)"
     r"|[A-Za-z]\s{0,2}=),?\s{0,3})?"
 )
+_ORS = ("or", "或", "oder", "ou", "или")
 _ASIDES = words("in equivalently simply rather as if we you the just to put")
 _MAYBE = re.compile(
     r"(?:[\s$.(){}\[\]*_,?;]|\\[)\]]){0,12}(?i:maybe|perhaps|possibly|alternatively"
@@ -233,6 +234,8 @@ def earlier_alternatives(
         ):
             break
         low = max(0, start - _BEFORE_CHARS)
+        if only_or and not any(joint in text[low:start] for joint in _ORS):
+            break
         found = _ALTERNATIVE_BEFORE.search(text, low, start)
         if found is None and (
             chunk := _CHUNK_BEFORE.search(text, low, start) or _EITHER.search(text, low, start)

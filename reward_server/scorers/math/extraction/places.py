@@ -9,6 +9,7 @@ PLACES: tuple[Place, ...] = get_args(Place)
 
 ANSWER_MAX_CHARS = 8_000  # a longer answer is not read
 TAIL_CHARS = 4_000  # how far back from the end a last value is looked for
+NOTHING_SAID = " \t\n$.*)]}"  # what may stand behind an answer and says nothing
 PHRASE_CHARS = 20_000  # and how far a phrase
 
 

@@ -10,35 +10,42 @@ from touchstone_rewards.reward_server.scorers.math.extraction.beside import (
     negation_before,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.boxes import boxes_before
-from touchstone_rewards.reward_server.scorers.math.extraction.places import TAIL_CHARS, Answer
+from touchstone_rewards.reward_server.scorers.math.extraction.places import (
+    NOTHING_SAID,
+    TAIL_CHARS,
+    Answer,
+)
 
+# Of text in lower case: without that the engine would try every branch at every place.
 _RETRACTION = re.compile(
-    r"\bI\s{1,3}(?:refuse|give up|cannot|can't|can not|do not know|don't know|take (?:that|it) back"
-    r"|made (?:a|an) (?:mistake|error)|was wrong)\b"
-    r"|\bI(?:'m| am) (?:not (?:so |very |really )?(?:sure|certain)|unsure|guessing)\b|\bno,? wait\b"
-    r"|\bjust kidding\b|\bscratch that\b|\bon second thought|\bmy mistake\b|\boops\b"
-    r"|\b(?:that|this|it|which"
+    r"\b(?:i\s{1,3}(?:refuse|give up|cannot|can't|can not|do not know|don't know"
+    r"|take (?:that|it) back|made (?:a|an) (?:mistake|error)|was wrong)\b"
+    r"|i(?:'m| am) (?:not (?:so |very |really )?(?:sure|certain)|unsure|guessing)\b|no,? wait\b"
+    r"|just kidding\b|scratch that\b|on second thought|my mistake\b|oops\b"
+    r"|(?:that|this|it|which"
     r"|(?:this|that|the|my|our) (?:final )?(?:answer|result|value|solution))"
     r"(?: is| was|'s| must be| seems)"
     r" (?:wrong|incorrect|false|mistaken|invalid|not (?:right|correct|valid|true))\b"
-    r"|\b(?:that|this|it|answer) (?:isn't|wasn't|can't be|cannot be|could not be)"
+    r"|(?:that|this|it|answer) (?:isn't|wasn't|can't be|cannot be|could not be)"
     r" (?:right|correct)\b"
-    r"|\b(?:that|it)'s not (?:right|correct)\b"
-    r"|\bthe answer is not\b|\bignore (?:the|that|this)\b"
+    r"|(?:that|it)'s not (?:right|correct)\b"
+    r"|the answer is not\b|ignore (?:the|that|this)\b)"
     r"|答案(?:是)?(?:错|不对|不正确|有误)|(?:算|做|弄|写)错了"
-    r"|(?:Antwort|Ergebnis) ist (?:falsch|nicht)"
+    r"|(?:antwort|ergebnis) ist (?:falsch|nicht)"
     r"|(?:respuesta|resultado) (?:es incorrect|no es correct|está mal)"
-    r"|réponse (?:est (?:fausse|incorrecte)|n'est pas correcte)|ответ (?:неверн|неправильн)",
-    re.IGNORECASE,
+    r"|réponse (?:est (?:fausse|incorrecte)|n'est pas correcte)|ответ (?:неверн|неправильн)"
 )
 # A text without any of these takes nothing back.
 _SIGNS = (
-    "refuse", "give up", "cannot", "can't", "can not", "know", "take", "mistake", "error", "wrong",
-    "sure", "certain", "guess", "wait", "kidding", "scratch", "second thought", "oops", "incorrect",
-    "false", "invalid", "not ", "n't ", "ignore", "答案", "错了", "falsch", "nicht", "mal",
-    "correct", "fausse", "неверн", "неправильн", "actually", "sorry", "rather", "no",
-    "correction", "should", "i mean",
+    "refuse", "give up", "cannot", "can't", "can not", "take that", "take it", "mistake", "error",
+    "wrong", "unsure", "guessing", "wait", "kidding", "scratch that", "second thought", "oops",
+    "incorrect", "false", "invalid", "not ", "n't ", "ignore ", "答案错", "答案是错", "不对",
+    "不正确", "有误", "错了", "falsch", "nicht", "está mal", "no es correct", "pas correct",
+    "fausse", "неверн", "неправильн", "actually", "sorry", "rather,", "rather—", "rather–",
+    "rather-", "no,", "no wait", "no—", "no–", "no-", "correction:", "should be", "should have",
+    "i mean",
 )  # fmt: skip
+_REACH_CHARS = 60  # of a retraction, before and behind its sign
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
@@ -56,6 +63,8 @@ def retracted(response: str, answer: Answer) -> str | None:
     answer, or directly before it; where the answer is only the last value, also near before it."""
     behind = answer.end
     if answer.place != "last_value":
+        if not response[behind : behind + TAIL_CHARS].strip(NOTHING_SAID):
+            return negation_before(response, answer.lead) or _cases(response, answer)
         taken_back = negation_before(response, answer.lead) or denial_behind(response, behind)
         if taken_back or (taken_back := _cases(response, answer)):
             return taken_back
@@ -64,9 +73,11 @@ def retracted(response: str, answer: Answer) -> str | None:
     start = behind if answer.place != "last_value" else behind - _LOOK_BACK_CHARS
     near = response[max(0, start) : behind + TAIL_CHARS]
     lowered = near.lower()
-    if not any(sign in lowered for sign in _SIGNS):
+    signs = [sign for sign in _SIGNS if sign in lowered]
+    if not signs:
         return None
-    if found := _RETRACTION.search(near):
+    first, last = min(map(lowered.find, signs)), max(map(lowered.rfind, signs))
+    if found := _RETRACTION.search(lowered, max(0, first - _REACH_CHARS), last + _REACH_CHARS):
         return found[0]
     corrected = _CORRECTION.search(response, behind, behind + TAIL_CHARS)
     if corrected and corrected["value"].strip("$\\(.,") != answer.text.strip("$ "):
@@ -76,7 +87,7 @@ def retracted(response: str, answer: Answer) -> str | None:
 
 def _cases(response: str, answer: Answer) -> str | None:
     earlier = -1
-    if answer.place == "boxed":
+    if answer.place == "boxed" and response.find("box", 0, answer.lead) >= 0:
         before = next(boxes_before(response, answer.lead), None)
         if before is not None and before.closed:
             earlier = before.end

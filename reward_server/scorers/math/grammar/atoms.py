@@ -20,7 +20,19 @@ _MATRICES = frozenset(
     ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "array", "smallmatrix"]
 )
 _ROWS = frozenset(
-    ["cases", "aligned", "align", "gathered", "split", "eqnarray", "gather", "equation"]
+    [
+        "cases",
+        "aligned",
+        "align",
+        "alignedat",
+        "gathered",
+        "split",
+        "eqnarray",
+        "gather",
+        "equation",
+        "dcases",
+        "rcases",
+    ]
 )
 
 
@@ -92,11 +104,13 @@ def made_environment(name: str, rows: list[list[Node]]) -> Node:
         if len({len(row) for row in rows}) != 1:
             raise Unreadable("a matrix with rows of unlike length")
         cells = tuple(cell for row in rows for cell in row)
+        if name == "array" and all(cell.op == "relation" for cell in cells):
+            return Node("list", cells, "and")
         matrix = Node("matrix", cells, (len(rows), len(rows[0])))
         return Node("call", (matrix,), "det") if name == "vmatrix" else matrix
     if name not in _ROWS:
         raise Unreadable(f"environment {name}")
-    if name == "cases" and all(len(row) == 2 for row in rows):
+    if name in ("cases", "dcases") and all(len(row) == 2 for row in rows):
         return Node("cases", tuple(cell for row in rows for cell in row))
     lines = tuple(cell for row in rows for cell in row)
     return lines[0] if len(lines) == 1 else Node("list", lines, "and")

@@ -14,9 +14,10 @@ from flint import fmpq
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import Tokens
-from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable
 
 MAX_DEPTH = 48
+_CONNECTIVES = frozenset(["land", "lor", "lnot"])
 
 MINUS_ONE, TWO, THREE = (Node("num", value=fmpq(number)) for number in (-1, 2, 3))
 
@@ -35,17 +36,25 @@ class Rules(Struct, frozen=True):
 
 
 class Cursor:
-    """A place in the tokens. `bars`: are we inside |…|, where the next bar closes? `bound`: the
-    indices of the sums around us. `braced`: directly inside {…}, where a colon is no ratio?"""
+    """A place in the tokens.
+
+    `bars`: are we inside |…|, where the next bar closes? `bound`: the indices of the sums around
+    us. `integrals`: how many are open, in which `dx` ends what a function is applied to. `braced`:
+    directly inside {…}, where a colon is no ratio? `began`: where the present clause begins.
+    `logical`: is there a `\\land`, `\\lor` or `\\lnot` at all?
+    """
 
     __slots__ = (
         "at",
         "bars",
+        "began",
         "bound",
         "braced",
         "depth",
         "gaps",
+        "integrals",
         "kinds",
+        "logical",
         "plain",
         "rules",
         "values",
@@ -55,7 +64,8 @@ class Cursor:
         self.kinds, self.values = tokens.kinds, tokens.values
         self.gaps, self.plain = tokens.gaps, tokens.plain
         self.rules = rules
-        self.at = self.depth = 0
+        self.logical = not _CONNECTIVES.isdisjoint(tokens.kinds)
+        self.at = self.depth = self.began = self.integrals = 0
         self.bars = self.braced = False
         self.bound: tuple[str, ...] = ()
 
@@ -70,4 +80,4 @@ class Cursor:
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Unreadable(f"nested deeper than {MAX_DEPTH}")
+            raise TooLarge(f"nested deeper than {MAX_DEPTH}")

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flint import fmpq
+
 from touchstone_rewards.reward_server.scorers.math.grammar import (
     blocks,
     derivatives,
+    fields,
     figures,
     function_calls,
     primaries,
 )
-from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal
+from touchstone_rewards.reward_server.scorers.math.grammar.atoms import base_literal, number
+from touchstone_rewards.reward_server.scorers.math.grammar.combinations import (
+    choice_count,
+    combinations,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor
 from touchstone_rewards.reward_server.scorers.math.grammar.derivatives import PARTIAL, begins
+from touchstone_rewards.reward_server.scorers.math.grammar.ordered_products import (
+    ordered,
+    ordered_product,
+)
 from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
     bare_number,
+    named_below,
     signs,
     subscript,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import NUMBER_WORDS
 from touchstone_rewards.reward_server.scorers.math.tree import (
     Node,
-    Unreadable,
     negative,
     product_of,
     sum_of,
@@ -34,9 +45,6 @@ FACTOR_STARTS = frozenset(
      "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field",
      "dots", "figure"]
 )  # fmt: skip
-# Capitals that name sets: lengths and widths are multiplied, A and B are not.
-_SET_LETTERS = frozenset("ABCDEGHSTUVXYZ")
-MAX_ORDERED = 16
 _COMPOSED = frozenset(["name", "ordered"])
 _DERIVED = frozenset("yfghuvw")  # y^{(4)} is a derivative, x^{(4)} a power
 _IN_BRACKETS = (["{", "(", "num", ")", "}"], ["{", "(", "name", ")", "}"])
@@ -102,12 +110,19 @@ def product(cur: Cursor) -> Node:
             factors.append(factor(cur))
         elif kind == "over":
             cur.at += 1
-            return Node("div", (product_of(factors), product(cur)))
+            return Node("div", (product_of(factors), _product_below(cur)))
         elif kind == "choose":
             cur.at += 1
-            return Node("call", (product_of(factors), product(cur)), "binom")
+            return Node("call", (product_of(factors), _product_below(cur)), "binom")
         else:
             return product_of(factors)
+
+
+def _product_below(cur: Cursor) -> Node:
+    cur.deeper()
+    below = product(cur)
+    cur.depth -= 1
+    return below
 
 
 def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
@@ -125,49 +140,6 @@ def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
         cur.at = start
         below = signed_factor(cur)
     return [Node("div", (product_of(factors), below))]
-
-
-def ordered_product(
-    cur: Cursor, factors: list[Node], right: Node, starts: tuple[int, int]
-) -> Node | None:
-    """Return the `\\times` of vectors or sets, whose sides cannot change places; None for a plain
-    product. `starts` are the tokens that the two sides begin at."""
-    left = factors[-1]
-    bold = any(at in cur.plain and cur.kinds[at] in ("name", "const") for at in starts)
-    if bold or _is_vector(left) or _is_vector(right):
-        if left.op != "num" and right.op != "num":
-            return ordered(left, right, "cross")
-    elif len(factors) == 1 and _is_set(left) and _is_set(right):
-        return ordered(left, right, "sets")
-    return None
-
-
-def ordered(left: Node, right: Node, kind: str) -> Node:
-    """The product of two that cannot change places.
-
-    Raises:
-        Unreadable: it is one of very many, nested to the left.
-    """
-    depth, inner = 0, left
-    while inner.op == "ordered":
-        depth, inner = depth + 1, inner.args[0]
-    if depth > MAX_ORDERED:
-        raise Unreadable(f"more than {MAX_ORDERED} products in order")
-    return Node("ordered", (left, right), kind)
-
-
-def _is_vector(node: Node) -> bool:
-    if node.op == "name":
-        return node.value.startswith(("vec ", "hat "))
-    if node.op == "ordered":
-        return node.value == "cross"
-    return node.op in ("add", "neg", "mul") and any(map(_is_vector, node.args))
-
-
-def _is_set(node: Node) -> bool:
-    if node.op == "name":
-        return node.note == "field" or node.value in _SET_LETTERS
-    return node.op in ("set", "bracket", "union") or (node.op, node.value) == ("ordered", "sets")
 
 
 def _composes(cur: Cursor) -> bool:
@@ -222,7 +194,21 @@ def degrees(cur: Cursor, node: Node) -> Node:
     if scale in _TEMPERATURES and (len(scale) > 1 or cur.values[cur.at].isupper()):
         cur.at += 1
         return Node("quantity", (node,), ((_TEMPERATURES[scale], 1),))
-    return Node("degree", (node,))
+    return Node("degree", (minutes(cur, node),))
+
+
+def minutes(cur: Cursor, node: Node) -> Node:
+    """`30^\\circ 15' 36''`: degrees with their minutes and seconds."""
+    parts = [node]
+    for mark, share in (("'", 60), ("''", 3600)):
+        end = cur.at + 1 + len(mark)
+        if cur.kinds[cur.at] != "num" or "".join(cur.kinds[cur.at + 1 : end]) != mark:
+            continue
+        if cur.kinds[end] == "'":  # two marks are seconds
+            continue
+        parts.append(Node("div", (number(cur.values[cur.at]), Node("num", value=fmpq(share)))))
+        cur.at = end
+    return sum_of(parts)
 
 
 def raised(cur: Cursor, node: Node) -> Node:
@@ -237,7 +223,22 @@ def raised(cur: Cursor, node: Node) -> Node:
         return node
     if node.op == "name" and (marks := _derivative_marks(cur, node.value)):
         return marked(cur, node.value + marks)
-    return Node("pow", (node, exponent(cur)))
+    power = exponent(cur)
+    if cur.kinds[cur.at] == "_" and node.op == "name" and "_" not in node.value:
+        cur.at += 1
+        node = named_below(cur, node)  # v^2_0
+    return combinations(node, power) or Node("pow", (node, power))
+
+
+def written_before(cur: Cursor) -> Node:
+    """`{}_{10}C_3` and `{}^{10}P_3`: what is chosen from stands before the letter."""
+    cur.at += 1
+    of = exponent(cur)
+    letter = cur.values[cur.at]
+    if cur.kinds[cur.at] != "name" or letter not in "CP" or cur.kinds[cur.at + 1] != "_":
+        raise cur.fail("what this stands below")
+    cur.at += 2
+    return choice_count(letter, of, exponent(cur))
 
 
 def _derivative_marks(cur: Cursor, name: str) -> str | None:
@@ -350,6 +351,8 @@ _PRIMARIES: dict[str, Callable[[Cursor], Node]] = {
     "begin": blocks.environment,
     "empty": primaries.empty_set,
     "figure": figures.figure,
-    "field": primaries.number_field,
+    "field": fields.number_field,
     "dots": primaries.dots,
+    "_": written_before,
+    "^": written_before,
 }

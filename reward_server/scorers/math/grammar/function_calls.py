@@ -62,12 +62,17 @@ def applied(cur: Cursor, name: str, base: Node | None) -> Node:
     return Node("call", arguments, name)
 
 
+def _is_differential(cur: Cursor) -> bool:
+    """Does the `dx` of an integral stand here?"""
+    return cur.integrals > 0 and cur.values[cur.at] == "d" and cur.kinds[cur.at + 1] == "name"
+
+
 def bare_argument(cur: Cursor) -> Node:
     """`\\sin 2x`: factors side by side, to the next function, sign or bracket."""
     cur.deeper()
     sign = signs(cur)
     factors = [cur.rules.factor(cur)]
-    while (kind := cur.kinds[cur.at]) in _BARE_FACTORS:
+    while (kind := cur.kinds[cur.at]) in _BARE_FACTORS and not _is_differential(cur):
         if kind == "*" and cur.kinds[cur.at + 1] not in _BARE_FACTORS:
             break
         if kind == "*":

@@ -7,6 +7,8 @@ answers: lists, relations, words and units; `cursor` says where the rest of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flint import fmpq
 
 from touchstone_rewards.reward_server.scorers.math.grammar.cursor import Cursor, Rules
@@ -26,12 +28,15 @@ from touchstone_rewards.reward_server.scorers.math.grammar.primaries import (
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import SCALES
 from touchstone_rewards.reward_server.scorers.math.grammar.tokens import tokenize
 from touchstone_rewards.reward_server.scorers.math.grammar.units import is_currency, is_unit
-from touchstone_rewards.reward_server.scorers.math.tree import Node
+from touchstone_rewards.reward_server.scorers.math.tree import Node, check_height
 
 RELATIONS = frozenset(
-    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "subset", "->"]
-)
+    ["=", "<", ">", "<=", ">=", "!=", "~", "in", "notin", "equiv", "nequiv", "->", "perp",
+     "parallel", "similar", "congruent", "subset", "subseteq", "subsetneq", "supset", "supseteq",
+     "propto", "nsubset", "nsubseteq"]
+)  # fmt: skip
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
+FLAT_TOKENS = 30  # of so few none can be nested too deeply
 UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
 _BETWEEN_UNITS = frozenset(["/", "*", "-"])
 _UNIT_TOKENS = frozenset(["unit", "word", "/", "*", "-"])
@@ -92,6 +97,8 @@ def joint(cur: Cursor) -> set[str]:
 
 def statement(cur: Cursor) -> Node:
     """Clauses with `\\land`, `\\lor` and `\\lnot`; and binds tighter than or."""
+    if not cur.logical:
+        return clause(cur)
     alternatives = [_conjunction(cur)]
     while cur.kinds[cur.at] == "lor":
         cur.at += 1
@@ -120,16 +127,25 @@ def _part(cur: Cursor) -> Node:
 def clause(cur: Cursor) -> Node:
     """An expression or a chain of relations, with a unit or a label behind it."""
     kind = cur.kinds[cur.at]
+    cur.began = cur.at
     if kind == "word" or (kind == "unit" and len(cur.values[cur.at]) > 1):
         return worded(cur)
     if kind == "quantifier":
         quantifier = cur.values[cur.at]
         cur.at += 1
-        return Node("quantified", (statement(cur),), quantifier)
+        return Node("quantified", (_behind(cur, statement),), quantifier)
     first = with_label(cur, set_terms(cur))
     if not _relates(cur):
         return first
     return relation_chain(cur, first)
+
+
+def _behind(cur: Cursor, rule: Callable[[Cursor], Node]) -> Node:
+    """What a quantifier or a name stands before, one level deeper."""
+    cur.deeper()
+    node = rule(cur)
+    cur.depth -= 1
+    return node
 
 
 def _relates(cur: Cursor) -> bool:
@@ -143,14 +159,33 @@ def relation_chain(cur: Cursor, first: Node) -> Node:
         operators.append(cur.kinds[cur.at])
         cur.at += 1
         sides.append(with_label(cur, set_terms(cur)))
-    if cur.kinds[cur.at] == "pmod" and operators == ["equiv"]:
-        cur.at += 1
-        return Node("congruence", (*sides, argument(cur)))
+    if operators in (["equiv"], ["nequiv"]) and (made := congruence(cur, sides)) is not None:
+        return made if operators == ["equiv"] else Node("congruence", made.args, "not")
     if operators.count(":") == len(operators):
         return Node("ratio", tuple(sides))
     if ":" in operators:
         return ratio_relation(cur, sides, operators)
     return Node("relation", tuple(sides), tuple(operators))
+
+
+def congruence(cur: Cursor, sides: list[Node]) -> Node | None:
+    """`n \\equiv 1, 2 \\pmod 5`: side, remainders and modulus; None where no modulus follows."""
+    start = cur.at
+    classes = sides[1:]
+    if classes[-1].op == "mod":  # n \equiv 1 \mod 3
+        return Node("congruence", (sides[0], *classes[-1].args))
+    while cur.kinds[cur.at] in (",", "and", "or"):
+        joint(cur)
+        if cur.kinds[cur.at] not in ("num", "-", "pm", "name"):
+            break
+        classes.append(set_terms(cur))
+    if cur.kinds[cur.at] == "pmod":
+        cur.at += 1
+        return Node("congruence", (sides[0], *classes, argument(cur)))
+    if classes[-1].op == "mod":
+        return Node("congruence", (sides[0], *classes[:-1], *classes[-1].args))
+    cur.at = start
+    return None
 
 
 def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node:
@@ -179,7 +214,7 @@ def worded(cur: Cursor) -> Node:
         cur.at += 1
         says = True
     if says and cur.kinds[cur.at] != "end":
-        return Node("labelled", (clause(cur),), words)
+        return Node("labelled", (_behind(cur, clause),), words)
     return Node("text", value=words)
 
 
@@ -216,7 +251,7 @@ def with_label(cur: Cursor, node: Node) -> Node:
         return Node("quantity", (node,), above + below)
     if kind == "word" and (power := SCALES.get(cur.values[cur.at].lower())):
         cur.at += 1
-        return with_label(cur, scaled(node, power))
+        return _labelled_behind(cur, scaled(node, power))
     if kind == "word" and is_unit(f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()):
         cur.values[cur.at + 1] = f"{cur.values[cur.at]} {cur.values[cur.at + 1]}".lower()
         cur.at += 1
@@ -245,8 +280,15 @@ def with_unit(cur: Cursor, node: Node) -> Node:
         take_words(cur)
     made = Node("quantity", (node,), parts)
     if cur.kinds[cur.at] == "num":
-        return Node("compound", (made, with_label(cur, factor(cur))))
+        return Node("compound", (made, _labelled_behind(cur, factor(cur))))
     return made
+
+
+def _labelled_behind(cur: Cursor, node: Node) -> Node:
+    cur.deeper()
+    node = with_label(cur, node)
+    cur.depth -= 1
+    return node
 
 
 def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
@@ -326,6 +368,11 @@ def parse(text: str) -> Node:
     """The tree of an answer that is already in ASCII.
 
     Raises:
+        TooLarge: it is too long or nested too deeply.
         Unreadable: this is no answer that the grammar has.
     """
-    return answer(Cursor(tokenize(text), _RULES))
+    tokens = tokenize(text)
+    node = answer(Cursor(tokens, _RULES))
+    if len(tokens.kinds) > FLAT_TOKENS:
+        check_height(node)
+    return node

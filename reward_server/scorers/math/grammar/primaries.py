@@ -15,6 +15,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 OPERAND_STARTS = frozenset(
     ["num", "name", "const", "func", "(", "[", "{", "frac", "sqrt", "accent", "int", "sum"]
 )
+MAX_PARAMETERS = 12  # tokens between the brackets of a function that is being defined
 _ALONE = frozenset(["num", "name", "const"])
 _INVERSE_MARK = ["^", "{", "-", "num", "}", "("]
 # Letters that are functions when a bracket follows: f(x), P(3).
@@ -81,7 +82,7 @@ def constant(cur: Cursor) -> Node:
 
 def variable(cur: Cursor) -> Node:
     """A variable with its subscript and primes, or an unknown function and its arguments."""
-    name = cur.values[cur.at]
+    name, begin = cur.values[cur.at], cur.at
     cur.at += 1
     index: Node | None = None
     if cur.kinds[cur.at] == "_":
@@ -97,12 +98,42 @@ def variable(cur: Cursor) -> Node:
     while cur.kinds[cur.at] == "'":
         name += "'"
         cur.at += 1
+    if name[-1] == "'" and "_" not in name and cur.kinds[cur.at] == "_":  # x'_0
+        cur.at += 1
+        name = named_below(cur, Node("name", value=name)).value
+    if name == "Gamma" and cur.kinds[cur.at] == "(" and not is_definition(cur):
+        return Node("call", arguments(cur), "gamma")
     if name in FUNCTION_LETTERS and is_inverse(cur):
         cur.at += 5
         return Node("opaque", arguments(cur), f"{name}^-1")
     if cur.kinds[cur.at] == "(" and cur.at not in cur.gaps and is_call(cur, name):
         return Node("opaque", arguments(cur), name)
+    if index is None and begin == cur.began and is_definition(cur):
+        return Node("opaque", arguments(cur), name)
     return Node("name", value=name) if index is None else Node("index", (index,), name)
+
+
+def named_below(cur: Cursor, node: Node) -> Node:
+    """The name with the subscript that stands here.
+
+    Raises:
+        Unreadable: the subscript is an expression.
+    """
+    written = subscript(cur)
+    if written is None:
+        raise cur.fail("a subscript that is no name")
+    return Node("name", value=f"{node.value}_{written}")
+
+
+def is_definition(cur: Cursor) -> bool:
+    """Does `(r) =` or `(x, y) =` stand here, behind a letter that begins an answer? Then the letter
+    is a function, whatever it is called."""
+    if cur.kinds[cur.at] != "(":
+        return False
+    at = cur.at + 1
+    while cur.kinds[at] in ("name", ",", "num") and at - cur.at < MAX_PARAMETERS:
+        at += 1
+    return cur.kinds[at] == ")" and at > cur.at + 1 and cur.kinds[at + 1] in ("=", "~")
 
 
 def is_inverse(cur: Cursor) -> bool:
@@ -218,7 +249,9 @@ def bars_around(cur: Cursor) -> Node:
 
 def norm_bars(cur: Cursor) -> Node:
     cur.at += 1
+    cur.deeper()
     inner = cur.rules.terms(cur)
+    cur.depth -= 1
     cur.take("norm")
     return Node("call", (inner,), "abs")
 
@@ -317,9 +350,22 @@ def accent(cur: Cursor) -> Node:
     if written is None and accent == "overline":
         cur.at = start
         return Node("call", (argument(cur),), "conj")
+    name = Node("name", value=f"{accent} {written}")
     if written is None:
+        name = _accented_name(cur, start, accent)
+    if cur.kinds[cur.at] == "_" and "_" not in name.value:  # \dot{x}_0
+        cur.at += 1
+        name = named_below(cur, name)
+    return name
+
+
+def _accented_name(cur: Cursor, start: int, accent: str) -> Node:
+    """`\\vec{v_0}`: the accent of a name with a subscript."""
+    cur.at = start
+    inner = argument(cur)
+    if inner.op != "name" or inner.note:
         raise cur.fail(f"\\{accent} of an expression")
-    return Node("name", value=f"{accent} {written}")
+    return Node("name", value=f"{accent} {inner.value}")
 
 
 def empty_set(cur: Cursor) -> Node:
@@ -331,11 +377,6 @@ def dots(cur: Cursor) -> Node:
     """`\\ldots` stands for what nobody wrote: it is the same as itself only."""
     cur.at += 1
     return Node("name", value="…")
-
-
-def number_field(cur: Cursor) -> Node:
-    cur.at += 1
-    return Node("name", value=f"field {cur.values[cur.at - 1]}", note="field")
 
 
 def signs(cur: Cursor) -> int:

@@ -19,7 +19,8 @@ _CHARACTERS = {
     "‒": "-", "―": "-", "﹣": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ",
     "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ", "∗": "*", "⁄": "/", "∕": "/",
     "√": r"\surd ", "∛": r"\cbrt ", "∞": r"\infty ", "π": r"\pi ", "∪": r"\cup ", "∩": r"\cap ",
-    "∈": r"\in ", "∉": r"\notin ", "⊂": r"\subset ", "⊆": r"\subseteq ", "∅": r"\emptyset ",
+    "∈": r"\in ", "∉": r"\notin ", "⊂": r"\subset ", "⊆": r"\subseteq ", "⊊": r"\subsetneq ",
+    "⊃": r"\supset ", "⊇": r"\supseteq ", "∝": r"\propto ", "∅": r"\emptyset ",
     "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "≧": r"\ge ", "⩾": r"\ge ",
     "≠": r"\ne ", "≈": r"\approx ", "≃": r"\simeq ", "≒": r"\doteq ", "≐": r"\doteq ",
     "≊": r"\approxeq ", "≡": r"\equiv ", "±": r"\pm ", "∓": r"\mp ",
@@ -72,7 +73,7 @@ VARIANTS = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varr
 Token = tuple[str, str]
 
 _COMMANDS: dict[str, str] = {
-    "frac dfrac tfrac cfrac": "frac",
+    "frac dfrac tfrac cfrac sfrac nicefrac flatfrac xfrac": "frac",
     "binom dbinom tbinom": "binom",
     "choose": "choose",
     "sqrt": "sqrt",
@@ -89,9 +90,17 @@ _COMMANDS: dict[str, str] = {
     "ne neq": "!=",
     "approx approxeq simeq doteq": "~",
     "equiv": "equiv",
+    "nequiv": "nequiv",
+    "nsubset": "nsubset",
+    "nsubseteq": "nsubseteq",
     "in": "in",
     "notin": "notin",
-    "subset subseteq": "subset",
+    "subset": "subset",
+    "subseteq subseteqq": "subseteq",
+    "subsetneq subsetneqq varsubsetneq": "subsetneq",
+    "supset": "supset",
+    "supseteq": "supseteq",
+    "propto": "propto",
     "to rightarrow longrightarrow mapsto": "->",
     "Rightarrow implies Longrightarrow iff Leftrightarrow": "=>",
     "cup bigcup": "cup",
@@ -124,7 +133,8 @@ _COMMANDS: dict[str, str] = {
     "int iint iiint oint": "int",
     "perp": "perp",
     "parallel": "parallel",
-    "sim cong": "similar",
+    "sim": "similar",
+    "cong": "congruent",
     "over": "over",
 }
 
@@ -135,7 +145,9 @@ CONSTANTS: dict[str, Token] = {
     "emptyset": ("empty", ""),
     "varnothing": ("empty", ""),
     "imath": ("const", "i"),
-    "jmath": ("const", "i"),
+    "jmath": ("name", "j"),
+    "top": ("name", "T"),
+    "intercal": ("name", "T"),
 }
 
 # Every function the evaluator knows, by all the names people give it.
@@ -169,6 +181,8 @@ COMMANDS: dict[str, Token] = {
     },
     **CONSTANTS,
 }
+COMMANDS |= {letter: ("field", letter) for letter in "RZNQ"}
+COMMANDS |= {"O": ("empty", ""), "colon": (":", ":")}
 COMMANDS["cbrt"] = ("cbrt", "")
 COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
 COMMANDS["partial"] = ("name", "∂")
@@ -180,9 +194,12 @@ COMMANDS |= {"triangle": ("figure", "△"), "square": ("figure", "□")}
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
 IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
-    "textstyle scriptstyle limits nolimits nonumber hfill rm bf it sf tt cal mathrm mathbf "
-    "mathit mathsf boldsymbol bm text textbf textit textrm mbox hbox phantom "
-    "mathopen mathclose noindent"
+    "textstyle scriptstyle limits nolimits hfill rm bf it sf tt cal mathrm mathbf "
+    "mathit mathsf boldsymbol bm text textbf textit textrm mbox hbox "
+    "mathopen mathclose noindent large Large LARGE huge Huge small tiny normalsize footnotesize "
+    "scriptsize scriptscriptstyle normalfont boldmath mathstrut strut ensuremath bfseries itshape "
+    "centering displaylimits nonumber notag allowbreak nobreak enspace enskip thinspace medspace "
+    "thickspace space therefore because smash overbrace"
 )
 # Signs of money and the words that they are read as: a dollar is no euro.
 CURRENCY_COMMANDS = {

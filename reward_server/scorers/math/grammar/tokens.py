@@ -18,7 +18,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
     Token,
 )
 from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
-from touchstone_rewards.reward_server.scorers.math.tree import Unreadable
+from touchstone_rewards.reward_server.scorers.math.tree import TooLarge, Unreadable
 
 MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
@@ -31,7 +31,7 @@ _NESTING = {"(": 1, "[": 1, ")": -1, "]": -1}
 _NUMBER = re.compile(
     r"(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*(?:\{\d+\}|\d)|\d+\.\(\d+\))"
     r"|(?:[1-9]\d{0,2}(?:(?:\s?\{\s?,\s?\}\s?|,\\!\s?|\\,|\{,\\!\}|\\ |\\!,|,)\d{3})+(?!\d)"
-    r"|\d{1,3}(?: \d{3})+(?![\d/]| \d)|(?P<comma>\d+\{,\}\d+)|\d+)(?:\.\d+|\.(?![.\d]))?"
+    r"|(?<!\d )\d{1,3}(?: \d{3})+(?![\d/]| \d)|(?P<comma>\d+\{,\}\d+)|\d+)(?:\.\d+|\.(?![.\d]))?"
     r"(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?|\.\d+(?:[eE][-+]?\d+)?",
     re.ASCII,
 )
@@ -40,7 +40,7 @@ _DOTS = re.compile(r"\.\.\.+")
 _SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
 _RATE = re.compile(r"(m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W) ?/ ?(s|h|hr|sec|min)(?![a-zA-Z])")
 _WORD = re.compile(r"[a-zA-Z]+")
-_CORNER = re.compile(r"\s*\{?[A-Z]")
+_CORNER = re.compile(r"\s{0,4}\{?[A-Z]")
 _COMMAND = re.compile(r"\\([a-zA-Z]+)\*?")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox"
@@ -50,6 +50,17 @@ _NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
+_BEHIND_LOOKS = frozenset("()|\\[]0123456789")  # behind `\left`: none of a longer command
+_LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
+_NOT = re.compile(r"\\not ?(=|<|>|\\(?:equiv|in|subset|subseteq)(?![a-zA-Z]))")
+_NEGATED = {
+    "=": "!=", "<": ">=", ">": "<=", "\\equiv": "nequiv", "\\in": "notin", "\\subset": "nsubset",
+    "\\subseteq": "nsubseteq",
+}  # fmt: skip
+_LOOKS = re.compile(
+    r"\\(?:textcolor|color|colorbox)(?:\[[a-zA-Z]{1,8}\])?\{[a-zA-Z0-9!, .]{1,40}\}"
+    r"|\\(?:tag\*?|label|[hv]?phantom)\{[^{}]{0,40}\}|\\underline(?= ?\{(?! ?[a-zA-Z] ?\}))"
+)
 _ESCAPED = {
     "\\{": "\\{", "\\}": "\\}", "\\|": "norm", "\\%": "%", "\\$": "money", "\\#": "#", "\\&": "and",
     "\\_": "_", "\\\\": "\\\\",
@@ -62,13 +73,14 @@ _BEFORE_UNIT = frozenset(
 
 
 class Tokens:
-    """Parallel lists, one entry a token, ending with one of kind `end`.
+    """Parallel lists, one entry a token, ending with one of kind `end`. `lines`: how many
+    environments of aligned lines are open.
 
     `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`;
     `naming`: are we in letters that name something, as `\\mathbf{b}` and `\\mathrm{C}_5` do?
     """
 
-    __slots__ = ("depth", "gap", "gaps", "kinds", "naming", "plain", "values")
+    __slots__ = ("depth", "gap", "gaps", "kinds", "lines", "naming", "plain", "values")
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
@@ -77,6 +89,7 @@ class Tokens:
         self.plain: set[int] = set()
         self.gap = self.naming = False
         self.depth = 0
+        self.lines = 0
 
     def add(self, kind: str, value: str, in_text: bool) -> None:
         if self.gap:
@@ -91,6 +104,10 @@ class Tokens:
         for kind, value in tokens:
             self.add(kind, value, in_text)
 
+    def drop(self) -> None:
+        self.kinds.pop()
+        self.values.pop()
+
     def last(self) -> str:
         return self.kinds[-1] if self.kinds else ""
 
@@ -99,14 +116,15 @@ def tokenize(text: str) -> Tokens:
     """The tokens of `text`.
 
     Raises:
-        Unreadable: too long, too many tokens, or a character that no answer has.
+        TooLarge: too long, or too many tokens.
+        Unreadable: a character that no answer has.
     """
     if len(text) > MAX_CHARS:
-        raise Unreadable(f"{len(text)} characters; at most {MAX_CHARS} are read")
+        raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
     tokens = Tokens()
     _scan(text, tokens, False)
     if len(tokens.kinds) > MAX_TOKENS:
-        raise Unreadable(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
+        raise TooLarge(f"{len(tokens.kinds)} tokens; at most {MAX_TOKENS} are read")
     tokens.add("end", "", False)
     return tokens
 
@@ -115,7 +133,10 @@ def _scan(text: str, tokens: Tokens, in_text: bool) -> None:
     at, end = 0, len(text)
     while at < end:
         first = text[at]
-        if first in _SINGLE:
+        if first == "&" and tokens.lines:
+            tokens.gap = True
+            at += 1
+        elif first in _SINGLE:
             tokens.add(first, first, in_text)
             at += 1
         elif first in _NESTING:
@@ -146,7 +167,10 @@ def _sign(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     found = _SIGNS.match(text, at)
     if found is None:
         raise Unreadable(f"character {text[at]!r}")
-    tokens.add(_SIGN_KINDS.get(found[0], found[0]), found[0], in_text)
+    kind = _SIGN_KINDS.get(found[0], found[0])
+    if kind == "=" and tokens.lines and tokens.last() == "\\\\":
+        tokens.drop()  # x &= 1 + 1 \\ &= 2
+    tokens.add(kind, found[0], in_text)
     return found.end()
 
 
@@ -176,7 +200,7 @@ def _number(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     if tokens.depth > 0 and _SEPARATED.match(written):
         written = written.partition(",")[0]
         length = len(written)
-    if tokens.last() == "frac" and len(written) > 1 and written.isdigit():
+    if tokens.last() in ("frac", "binom") and len(written) > 1 and written.isdigit():
         for digits in filter(None, (written[0], written[1], written[2:])):
             tokens.add("num", digits, in_text)
     else:
@@ -227,6 +251,8 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     if name in CURRENCY_COMMANDS:
         tokens.add("money", CURRENCY_COMMANDS[name], in_text)
         return command.end()
+    if name in IGNORED and text[command.end() : command.end() + 1] in _BEHIND_LOOKS:
+        return command.end()
     for pattern, rule in _LONG_COMMANDS:
         if found := pattern.match(text, at):
             rule(found, tokens, in_text)
@@ -260,6 +286,8 @@ def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
 
 
 def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    if found[2] in _LINES:  # where & only says what stands under what
+        tokens.lines += 1 if found[1] == "begin" else -1
     tokens.add("begin" if found[1] == "begin" else "end_env", found[2], in_text)
 
 
@@ -271,9 +299,19 @@ def _space(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
     tokens.gap = True
 
 
+def _negated(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    tokens.add(_NEGATED[found[1]], found[0], in_text)
+
+
+def _nothing(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
+    """Leave a colour, a reference or a line under an expression aside."""
+
+
 _LONG_COMMANDS = (
     (_FIELD, _field),
     (_TEXT, _text),
     (_ENVIRONMENT, _environment),
     (_EMPTY_SPACE, _space),
+    (_NOT, _negated),
+    (_LOOKS, _nothing),
 )

@@ -28,6 +28,9 @@ _FILLER = frozenset(["a", "an", "the"])
 _SYNONYMS = {
     "true": "yes", "false": "no", "是": "yes", "否": "no", "不是": "no", "对": "yes", "错": "no",
     "正确": "yes", "错误": "no", "correct": "yes", "incorrect": "no",
+    "dne": "does not exist", "limit does not exist": "does not exist",
+    "it does not exist": "does not exist", "doesn t exist": "does not exist",
+    "不存在": "does not exist",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from flint import acb, arb, fmpq, fmpq_mat
 
+from touchstone_rewards.reward_server.scorers.math.numbers import limits
 from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
     ONE,
     ZERO,
@@ -229,6 +230,9 @@ _RULES: dict[str, Callable[[Node, Point], Value]] = {
     "percent": _percent,
     "sum": _series,
     "prod": _series,
+    "limit": lambda node, point: limits.limit(node, point, evaluate),
+    "integral": lambda node, point: limits.integral(node, point, evaluate),
+    "infinite sum": lambda node, point: limits.infinite_sum(node, point, evaluate),
     "group": _inner,
     "derivative": _inner,
     "quantity": _inner,

@@ -23,7 +23,7 @@ MIN_DIGITS = 2  # of a ground truth that is a rounding: 0.1 is a tenth
 MIN_ANSWER_DIGITS = 4  # of an answer that rounds an exact ground truth
 FLOAT_DIGITS = 12
 DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's
-_DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([-+]?\d+))?")
+_DECIMAL = re.compile(r"(\d*+)\.?(\d*+)(?:e([-+]?\d++))?")
 
 
 class Decimal:

@@ -35,6 +35,8 @@ TINY, _ONE = arb(2) ** -90, arb(1)
 _JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
 _COMPLEX = frozenset(["Re", "Im", "arg", "cis", "conj"])
 _TURNING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "floor", "ceil"])
+# Worked out by numbers, with a variable of their own; and what is kept unread.
+BINDING = frozenset(["limit", "integral", "infinite sum", "other"])
 WHOLE_LETTERS = frozenset("nkmjNKM")
 
 
@@ -53,6 +55,7 @@ class Features(Struct):
     jagged: bool = False  # abs, roots, rounding: near points do not show everything
     turning: bool = False  # (-1)^n, \sin n\pi: whole numbers are special
     logs: bool = False  # a \log without a base
+    whole: bool = False  # a greatest common divisor: there are values at whole numbers only
     series: bool = False  # a sum up to n
     angles: bool = False  # π
     largest: fmpq = fmpq(1)
@@ -75,7 +78,7 @@ def features(*nodes: Node) -> Features:
         else:
             if (note := _NOTES.get(op)) is not None:
                 note(node, found)
-            if op != "other":  # what is kept unread binds its own names
+            if op not in BINDING:  # they bind names of their own
                 pending += node.args
     return found
 
@@ -89,6 +92,7 @@ def _note_call(node: Node, found: Features) -> None:
     found.jagged = found.jagged or node.value in _JAGGED
     found.turning = found.turning or node.value in _TURNING
     found.imaginary = found.imaginary or node.value in _COMPLEX
+    found.whole = found.whole or node.value in ("gcd", "lcm")
     found.logs = found.logs or (node.value == "log" and len(node.args) == 1)
 
 
@@ -127,6 +131,15 @@ def _note_mod(node: Node, found: Features) -> None:
     found.turning = True
 
 
+def _note_bound(node: Node, found: Features) -> None:
+    inner = features(*node.args)
+    bound = node.value[0] if node.op == "limit" else node.value
+    found.names |= inner.names - {bound}
+    found.imaginary = found.imaginary or inner.imaginary
+    found.jagged = found.jagged or inner.jagged
+    found.logs = found.logs or inner.logs
+
+
 _NOTES: dict[str, Callable[[Node, Features], None]] = {
     "const": _note_constant,
     "call": _note_call,
@@ -137,6 +150,9 @@ _NOTES: dict[str, Callable[[Node, Features], None]] = {
     "sum": _note_series,
     "prod": _note_series,
     "mod": _note_mod,
+    "limit": _note_bound,
+    "integral": _note_bound,
+    "infinite sum": _note_bound,
 }
 
 
@@ -189,7 +205,7 @@ def _same_at(
     if found.series:
         return _same_at_whole_numbers(left, right, seed, found)
     equal, method = _same_at_points(left, right, seed, found, common_logs)
-    if not equal and found.turning and found.names <= WHOLE_LETTERS:
+    if not equal and (found.whole or (found.turning and found.names <= WHOLE_LETTERS)):
         return _same_at_whole_numbers(left, right, seed, found)
     return equal, method
 

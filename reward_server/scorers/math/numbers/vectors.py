@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from flint import fmpq
+
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import features, same_value
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable, product_of, sum_of
 
 MAX_CELLS = 400
 _ARRAYS = frozenset(["matrix", "bracket"])
+_ACCENTS = ("hat", "vec")
+_ACCENTED = frozenset(f"{accent} {letter}" for accent in _ACCENTS for letter in "ijk")
 
 
 def folded(node: Node) -> Node:
@@ -27,6 +32,53 @@ def folded(node: Node) -> Node:
     if not any(part.op in _ARRAYS for part in parts):
         return node
     return rule(parts) or Node(node.op, parts, node.value, node.note)
+
+
+def unit_vectors(node: Node) -> Node | None:
+    """`2\\mathbf{i} + 3\\hat{j}` as a column of its components; None where it is no such sum."""
+    if not any(map(_ends_in_unit, node.args)):
+        return None
+    found = features(node)
+    accented = found.names & _ACCENTED
+    if not accented and not (found.imaginary and "j" in found.names):
+        return None
+    axes = [[f"{a} {letter}" for a in _ACCENTS] for letter in "ijk"]
+    if not accented:
+        axes = [[letter] for letter in "ijk"]
+    present = [bool(found.names & set(axis)) or axis == ["i"] for axis in axes]
+    height = 3 if present[2] else 2
+    if height == 3 and not accented and "j" not in found.names:
+        return None
+    cells = tuple(_component(node, axes, at) for at in range(height))
+    whole = sum_of(
+        [Node("mul", (cell, Node("name", value=axes[at][0]))) for at, cell in enumerate(cells)]
+    )
+    units = [Node("name", value=axis[0]) for axis in axes]
+    if not same_value(_with_units(node, axes, units), whole, 1)[0]:
+        return None
+    return Node("matrix", cells, (height, 1))
+
+
+def _ends_in_unit(term: Node) -> bool:
+    while term.args:
+        term = term.args[-1]
+    return term.op == "name" and (term.value == "j" or term.value in _ACCENTED)
+
+
+def _component(node: Node, axes: list[list[str]], at: int) -> Node:
+    units = [Node("num", value=fmpq(int(place == at))) for place in range(3)]
+    return _with_units(node, axes, units)
+
+
+def _with_units(node: Node, axes: list[list[str]], units: list[Node]) -> Node:
+    """`node` with something else for its unit vectors."""
+    if node.op in ("name", "const"):
+        found = (unit for axis, unit in zip(axes, units, strict=True) if node.value in axis)
+        return next(found, node)
+    if not node.args:
+        return node
+    parts = tuple(_with_units(part, axes, units) for part in node.args)
+    return Node(node.op, parts, node.value, node.note)
 
 
 def _each(array: Node, rule: Callable[[Node], Node]) -> Node:
@@ -86,8 +138,10 @@ def _quotient(parts: tuple[Node, ...]) -> Node | None:
 def _power(parts: tuple[Node, ...]) -> Node | None:
     """The transpose; no other power is worked out."""
     matrix, exponent = parts
-    if matrix.op != "matrix" or exponent.op != "name" or exponent.value not in ("T", "top"):
+    if exponent.op != "name" or exponent.value != "T" or matrix.op not in _ARRAYS:
         return None
+    if matrix.op == "bracket":
+        return Node("matrix", matrix.args, (len(matrix.args), 1))
     rows, columns = matrix.value
     cells = tuple(matrix.args[row * columns + at] for at in range(columns) for row in range(rows))
     return Node("matrix", cells, (columns, rows))

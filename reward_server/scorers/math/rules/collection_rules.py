@@ -1,10 +1,9 @@
-"""Many values against many: lists, sets, points, vectors, regions, ratios, piecewise answers."""
+"""Many values against many: lists, sets, points, vectors, regions, ratios, numbered parts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from touchstone_rewards.reward_server.scorers.math.answers.answer_shape import shape
 from touchstone_rewards.reward_server.scorers.math.grammar.words import letters_of
 from touchstone_rewards.reward_server.scorers.math.numbers import regions
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import constant_value
@@ -27,14 +26,13 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
     left, right = _items(truth), _items(answer)
     if left is None or right is None:
         return _collection_against(truth, answer, case)
-    ordered = case.policy.order == "ordered" and truth.op == answer.op == "list"
-    if ordered:
+    named = [names_of(items) for items in (left, right)]
+    if case.policy.order == "ordered" and _has_order(truth, answer, named):
         return in_order(left, right, case)
     if max(len(left), len(right)) > MAX_MATCHING:
         return case.decided("too many items", False)
     if any(item.op == "quantified" for item in (*left, *right)):
         return in_order(left, right, case)  # "for all x, some y" is not "some y, for all x"
-    named = [names_of(items) for items in (left, right)]
     if any(_several(names) for names in named):
         return _by_name(truth, answer, named, case)
     if named[0] and named[1] and set(map(_base, named[0])) != set(map(_base, named[1])):
@@ -44,6 +42,13 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
         for items, names in zip((left, right), named, strict=True)
     )
     return _as_sets(left, right, case)
+
+
+def _has_order(truth: Node, answer: Node, named: list[list[str]]) -> bool:
+    """Do the items of both stand in an order? Those of ± do not, and names say which is which."""
+    if truth.op != "list" or answer.op != "list" or all(map(_several, named)):
+        return False
+    return "signs" not in (truth.note, answer.note)
 
 
 def _as_sets(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
@@ -263,38 +268,34 @@ def ratios(truth: Node, answer: Node, case: Case) -> bool:
     return case.same(Node("div", ratio.args), other)
 
 
+def times(truth: Node, answer: Node, case: Case) -> bool:
+    """Hour, minute and half of the day; 16:30 is 4:30 p.m."""
+    if truth.op == answer.op:
+        return like_kinds(truth, answer, case)
+    time, other = (truth, answer) if truth.op == "time" else (answer, truth)
+    late = other.op == "ratio" and other.args[0].op == "num" and 12 < other.args[0].value < 24
+    if not late or time.value != "p" or len(time.args) != len(other.args):
+        return case.unlike(truth, answer)
+    hour = Node("num", value=other.args[0].value - 12)
+    return in_order(time.args, (hour, *other.args[1:]), case)
+
+
 def bases(truth: Node, answer: Node, case: Case) -> bool:
     """Numbers written in a base: the digits and the base."""
     return case.decided("digits and base", truth == answer)
 
 
-def cases(truth: Node, answer: Node, case: Case) -> bool:
-    """Piecewise: each value with its condition, in any order."""
-    if truth.op != answer.op or len(truth.args) != len(answer.args):
-        return case.unlike(truth, answer)
-    pairs = [
-        [Node("list", node.args[at : at + 2]) for at in range(0, len(node.args), 2)]
-        for node in (truth, answer)
-    ]
-    open_right = pairs[1]
-    for pair in pairs[0]:
-        at = next((i for i, b in enumerate(open_right) if _same_case(pair, b, case)), None)
-        if at is None:
-            return case.decided("a piece without a partner", False)
-        del open_right[at]
-    return case.decided("piece by piece", True)
-
-
-def _same_case(left: Node, right: Node, case: Case) -> bool:
-    try:
-        shaped = [(shape(a), shape(b)) for a, b in zip(left.args, right.args, strict=True)]
-    except Unreadable:
-        return False
-    return all(case.quietly(a, b) for a, b in shaped)
-
-
 def like_kinds(truth: Node, answer: Node, case: Case) -> bool:
     """What is only ever the same as its own kind: part by part, under one value."""
     if truth.op != answer.op or truth.value != answer.value:
+        return case.unlike(truth, answer)
+    return in_order(truth.args, answer.args, case)
+
+
+def parts(truth: Node, answer: Node, case: Case) -> bool:
+    """Answers to numbered parts: in their order, whether the numbers stand there or not."""
+    given = answer if answer.op == "parts" else truth
+    other = truth if given is answer else answer
+    if other.op not in ("parts", "list") and (other.op, other.value) != ("bracket", "()"):
         return case.unlike(truth, answer)
     return in_order(truth.args, answer.args, case)

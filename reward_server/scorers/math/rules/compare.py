@@ -7,15 +7,19 @@ which. The rules are in `single`, `named` and `many`; what two expressions are w
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import refill
 from touchstone_rewards.reward_server.scorers.math.policy import Policy
 from touchstone_rewards.reward_server.scorers.math.rules import (
     collection_rules,
+    condition_rules,
     equation_rules,
+    family_rules,
+    piecewise_rules,
     quantity_rules,
     value_rules,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
-from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
+from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, TooLarge, Unreadable
 
 
 def new_case(policy: Policy, seed: int) -> Case:
@@ -31,6 +35,28 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     """
     if truth == answer:
         return case.decided("same tree", True)
+    return _by_rules(truth, answer, case)
+
+
+def same_as_itself(truth: Node, policy: Policy, seed: int) -> bool:
+    """Return whether the ground truth is the same as itself by what it is worth, not by its tree.
+
+    Raises:
+        TooLarge: it cannot be compared with anything.
+        TooMuchWork: it empties the budget alone.
+    """
+    refill()
+    try:
+        return _by_rules(truth, truth, Case(policy, seed, _by_rules))
+    except RecursionError as error:
+        raise TooLarge("nested too deeply") from error
+    except TooLarge:
+        raise
+    except Unreadable:
+        return False
+
+
+def _by_rules(truth: Node, answer: Node, case: Case) -> bool:
     if truth.op in VALUES and answer.op in VALUES:
         return value_rules.values(truth, answer, case)
     for kinds, rule in _RULES:
@@ -39,15 +65,23 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
     return case.decided(f"{truth.op} against {answer.op}", False)
 
 
+_LIKE_KINDS = frozenset(["setof", "quantified", "congruence", "property", "progression"])
 # The first rule that knows one of the two kinds decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
-    (frozenset(["family"]), equation_rules.families),
-    (frozenset(["setof", "quantified", "time", "congruence"]), collection_rules.like_kinds),
+    (frozenset(["all equal"]), equation_rules.all_equal),
+    (frozenset(["parts"]), collection_rules.parts),
+    (frozenset(["free"]), condition_rules.free_letters),
+    (frozenset(["conditioned"]), condition_rules.conditions),
+    (frozenset(["family"]), family_rules.families),
+    (frozenset(["time"]), collection_rules.times),
+    (_LIKE_KINDS, collection_rules.like_kinds),
+    (frozenset(["related"]), equation_rules.related),
     (frozenset(["labelled"]), quantity_rules.labels),
     (frozenset(["text"]), value_rules.texts),
     (frozenset(["logic"]), collection_rules.statements),
     (frozenset(["assigned"]), equation_rules.assignments),
+    (frozenset(["cases"]), piecewise_rules.cases),
     (frozenset(["quantity"]), quantity_rules.quantities),
     (frozenset(["list", "set"]), collection_rules.collections),
     (frozenset(["equation", "inequality"]), equation_rules.equations),
@@ -56,5 +90,4 @@ _RULES = (
     (frozenset(["matrix"]), collection_rules.vectors),
     (frozenset(["ratio"]), collection_rules.ratios),
     (frozenset(["base"]), collection_rules.bases),
-    (frozenset(["cases"]), collection_rules.cases),
 )

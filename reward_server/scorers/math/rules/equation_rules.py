@@ -1,7 +1,8 @@
-"""What has a name or is a relation: assignments, equations, inequalities, families."""
+"""What has a name or is a relation: assignments, equations, inequalities."""
 
 from __future__ import annotations
 
+from touchstone_rewards.reward_server.scorers.math.answers.relations import each_named
 from touchstone_rewards.reward_server.scorers.math.grammar.figures import same_name
 from touchstone_rewards.reward_server.scorers.math.numbers.regions import INFINITY, MINUS_INFINITY
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
@@ -17,27 +18,44 @@ from touchstone_rewards.reward_server.scorers.math.rules.collection_rules import
     regions_of,
 )
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.rules.family_rules import renamed_family
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 
 def same_family(truth: Node, answer: Node, case: Case) -> bool:
-    """`2k\\pi` and `2n\\pi`: angles, with another letter for any whole number."""
+    """`2k\\pi` and `2n\\pi`, `3k + 1` and `3m + 1`: angles and remainders, with another letter for
+    any whole number."""
     found = [features(node) for node in (truth, answer)]
     names = [one.names for one in found]
     if any(len(n) != 1 or not n <= WHOLE_LETTERS for n in names) or names[0] == names[1]:
         return False
-    if not (found[0].angles and found[1].angles):
+    if not (found[0].angles and found[1].angles) and not _is_remainder(truth):
         return False
     other = Node("name", value=next(iter(names[0])))
     return same_value(truth, replace(answer, {next(iter(names[1])): other}), case.seed)[0]
 
 
+def _is_remainder(node: Node) -> bool:
+    """`3k + 1`: a whole number of at least 2 times a letter, and one that is not 0."""
+    if node.op != "add" or len(node.args) != 2:
+        return False
+    multiple, rest = sorted(node.args, key=lambda part: part.op == "num")
+    if multiple.op != "mul" or len(multiple.args) != 2 or rest.op != "num" or rest.value.q != 1:
+        return False
+    step, letter = multiple.args
+    return step.op == "num" and step.value.q == 1 and step.value > 1 and letter.op == "name"
+
+
 def assignments(truth: Node, answer: Node, case: Case) -> bool:
     """A named value against a value: the name is set aside. Two names must be the same."""
     if truth.op == "assigned" and answer.op == "assigned":
+        if _other_places(truth.note, answer.note):
+            return case.decided("a function at another place", False)
         alike = same_name(truth.value, answer.value) or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True
+        if alike and renamed_family(truth, answer, case):
+            return case.decided("another name for a whole number", True)
         return equations(truth, answer, case)
     if truth.op in ("equation", "inequality") or answer.op in ("equation", "inequality"):
         return equations(truth, answer, case)
@@ -62,6 +80,14 @@ def _spread(node: Node) -> Node | None:
         return None
     items = [Node("assigned", (value,), name) for name, value in zip(names, values, strict=True)]
     return Node("list", tuple(items), ",")
+
+
+def _other_places(left: Node | None, right: Node | None) -> bool:
+    """f(1) and f(2): values of a function at unlike numbers."""
+    if left is None or right is None or left.op != "opaque" or right.op != "opaque":
+        return False
+    pairs = zip(left.args, right.args, strict=False)
+    return any(a.op == b.op == "num" and a.value != b.value for a, b in pairs)
 
 
 def _renamed(truth: Node, answer: Node) -> bool:
@@ -142,12 +168,31 @@ def _is_solved(node: Node) -> bool:
     return node.op == "assigned" and not features(node.args[0]).names
 
 
-def families(truth: Node, answer: Node, case: Case) -> bool:
-    """Answers with a whole parameter: that it is whole may be left out."""
-    if truth.op == answer.op:
-        return truth.value == answer.value and in_order(truth.args, answer.args, case)
-    family, other = (truth, answer) if truth.op == "family" else (answer, truth)
-    if len(family.args) != 1:
+def all_equal(truth: Node, answer: Node, case: Case) -> bool:
+    """`a = b = 1` against a list or a point: as many values; else as what the first name is."""
+    several = frozenset(["list", "bracket", "set", "matrix"])
+    both = [truth, answer]
+    for at, other in ((0, both[1]), (1, both[0])):
+        node = both[at]
+        if node.op != "all equal":
+            continue
+        values = each_named(node)
+        if other.op == "bracket" or (other.op == "assigned" and other.args[0].op == "bracket"):
+            both[at] = Node("bracket", tuple(value.args[0] for value in values), "()")
+        elif other.op in several or other.op == "all equal":
+            both[at] = Node("list", values, "and")
+        else:
+            both[at] = Node("assigned", node.args, node.value[0], node.note)
+    return case.same(both[0], both[1])
+
+
+_SYMMETRIC = frozenset(["perp", "parallel", "similar", "congruent", "union", "intersection"])
+
+
+def related(truth: Node, answer: Node, case: Case) -> bool:
+    """`l \\perp m` is `m \\perp l`; `A \\subset B` is not `B \\subset A`."""
+    if truth.op != answer.op or truth.value != answer.value:
         return case.unlike(truth, answer)
-    bare = replace(family.args[0], {"parameter": Node("name", value=family.note)})
-    return case.same(bare, other) if family is truth else case.same(other, bare)
+    if in_order(truth.args, answer.args, case):
+        return True
+    return truth.value in _SYMMETRIC and in_order(truth.args, answer.args[::-1], case)

@@ -8,6 +8,7 @@ from flint import fmpq
 
 from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNING_WORDS
 from touchstone_rewards.reward_server.scorers.math.grammar.units import Unit, make_units
+from touchstone_rewards.reward_server.scorers.math.grammar.words import same_words
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import features, same_value
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.rules.spelled_units import spelled_quantities
@@ -19,6 +20,7 @@ _FILLER_WORDS = (
     "together remaining per exactly"
 )
 _FILLERS = frozenset(_FILLER_WORDS.split())
+_CHOICE_WORDS = frozenset(["选项", "選項"])
 _SYMBOL_CHARS = 3
 RADIAN = Unit(fmpq(1), (("angle", 1),))
 _INNER_CAPITAL = re.compile(r"\w[A-Z]")
@@ -27,6 +29,8 @@ _INNER_CAPITAL = re.compile(r"\w[A-Z]")
 def labels(truth: Node, answer: Node, case: Case) -> bool:
     """Words beside a value are set aside, unless they turn it into something else."""
     labelled = [node for node in (truth, answer) if node.op == "labelled"]
+    if any(map(_is_phrase, labelled)):
+        return case.decided("words beside a letter", same_words(phrase(truth), phrase(answer)))
     if any(_turns(node.value) for node in labelled):
         return case.decided("words that turn the value", truth == answer)
     bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
@@ -37,6 +41,20 @@ def labels(truth: Node, answer: Node, case: Case) -> bool:
         if len(behind) == 1 and any(map(_measured, bare)) and not _is_filler(behind[0]):
             return _unlike(case)
     return case.same(bare[0], bare[1])
+
+
+def _is_phrase(node: Node) -> bool:
+    """`A polygenic risk score` begins with a letter and is no A; `C选项` is C and `n个` is n."""
+    counts = not node.value.isascii() and (len(node.value) == 1 or node.value in _CHOICE_WORDS)
+    return node.args[0].op == "name" and not counts
+
+
+def phrase(node: Node) -> str:
+    """The words of an answer that is words, or nothing where it is something else."""
+    if node.op == "labelled" and _is_phrase(node):
+        letter = node.args[0].value
+        return f"{letter} {node.value}" if node.note == "behind" else f"{node.value} {letter}"
+    return str(node.value) if node.op == "text" else ""
 
 
 def _turns(words: str) -> bool:

@@ -6,11 +6,11 @@ from touchstone_rewards.reward_server.scorers.math.grammar.figures import SIGNS,
 from touchstone_rewards.reward_server.scorers.math.grammar.words import (
     letters_of,
     same_words,
-    words_of,
 )
 from touchstone_rewards.reward_server.scorers.math.numbers.rounding import rounds_to
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import APART, same_value
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
+from touchstone_rewards.reward_server.scorers.math.rules.constant_rules import renamed_constants
 from touchstone_rewards.reward_server.scorers.math.rules.equation_rules import same_family
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
@@ -32,6 +32,8 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
         return case.decided("the name of a figure", True)
     if method == APART and same_family(truth, answer, case):
         return case.decided("another name for a whole number", True)
+    if method == APART and renamed_constants(truth, answer, case):
+        return case.decided("another name for a constant of integration", True)
     if rounds_to(truth, answer, case.policy.rounding):
         return case.decided("rounding", True)
     return case.decided(method, False)
@@ -53,7 +55,7 @@ def texts(truth: Node, answer: Node, case: Case) -> bool:
     letters = letters_of(other)
     if other.op == "name" and other.value[0] in SIGNS:
         return case.decided("letters", same_name(other.value, text.value))
-    return case.decided("letters", letters is not None and letters == words_of(text.value))
+    return case.decided("letters", letters is not None and same_words(letters, text.value))
 
 
 def choices(truth: Node, answer: Node, case: Case) -> bool:
