@@ -21,8 +21,8 @@ for name in "$@"; do
   requirements=$here/$name.txt
   [ -f "$requirements" ] || { echo "there is no $requirements" >&2; exit 2; }
   made=$folder/$name
-  # Remade whenever its requirements or the shared torch are others than it was made with.
-  wanted="$torch $(cat "$requirements")"
+  # Remade whenever its requirements, or the packages it shares, are others than it was made with.
+  wanted="$torch $shared $(cat "$requirements")"
   [ "$(cat "$made/.made_with" 2>/dev/null)" = "$wanted" ] && { echo "$made is there"; continue; }
   rm -rf "$made"
   "$python" -m venv "$made"
