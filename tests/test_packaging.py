@@ -45,12 +45,16 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pip(place: Path, *words: str) -> int:
     command = [place / "python", "-m", "pip", "-q", "--disable-pip-version-check", *words]
-    return subprocess.run(command, capture_output=True).returncode
+    return subprocess.run(command, env=environment(), capture_output=True).returncode
 
 
 def run(cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True)
+
+
+def environment() -> dict[str, str]:
+    """This one's, without a path on which pip would find the checkout installed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def test_the_wheel_installs_one_name(wheel: Path) -> None:

@@ -43,19 +43,26 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     try:
         kind = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, SyntaxError) as error:
-        if name in SCORERS and isinstance(error, ModuleNotFoundError):
-            raise ConfigError(f"scorer {name!r}: {advice(error, 'server') or error}") from error
-        raise ConfigError(f"scorer {name!r} cannot be imported: {error}") from error
+        raise _not_importable(name, error) from error
     if own:
         check_class(name, kind)
     try:
         scorer = kind(**config)
+    except ImportError as error:  # a model's scorer imports torch when it is built
+        raise _not_importable(name, error) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"scorer {name!r} does not take config {dict(config)!r}: {error}"
         ) from error
     check_scorer(name, scorer)
     return scorer
+
+
+def _not_importable(name: str, error: Exception) -> ConfigError:
+    """Say why a scorer cannot be imported, or which extra of this package it lacks."""
+    if name in SCORERS and isinstance(error, ModuleNotFoundError):
+        return ConfigError(f"scorer {name!r}: {advice(error, 'server') or error}")
+    return ConfigError(f"scorer {name!r} cannot be imported: {error}")
 
 
 def _plugged_in(name: str) -> str:

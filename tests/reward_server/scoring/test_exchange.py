@@ -194,7 +194,7 @@ async def test_a_reload_may_drop_a_model_while_it_loads(
     engine = make()
     starting = asyncio.create_task(engine.start())
     await until(LOADING.is_set)
-    reloader = Reloader(engine, [profiles])
+    reloader = Reloader(engine, [profiles], PLUGINS)
     (profiles / "slow.yaml").unlink()
     async with asyncio.timeout(20):
         assert (await reloader.reload()).removed == ["slow"]
@@ -216,7 +216,7 @@ async def test_a_reload_may_add_a_model_while_others_load(
     await until(LOADING.is_set)
     (profiles / "zz.yaml").write_text(f"scorers: {{steady: {{{SCORER}, config: {{name: new}}}}}}")
     async with asyncio.timeout(20):
-        assert (await Reloader(engine, [profiles]).reload()).added == ["zz"]
+        assert (await Reloader(engine, [profiles], PLUGINS).reload()).added == ["zz"]
     MAY_LOAD.set()
     await starting
     assert [(await scored(engine, profile=name))[0] for name in ("mine", "slow", "zz")] == [1.0] * 3
@@ -236,8 +236,8 @@ async def test_an_exchange_while_profiles_are_reloaded_refuses_the_reload(
     monkeypatch.setattr(engine.pool, "add", exchange_first)
     (profiles / "mine.yaml").write_text(f"scorers: {{steady: {{weight: 2, {SCORER}}}}}\n")
     with pytest.raises(ConfigError, match="held with other settings or files"):
-        await Reloader(engine, [profiles]).reload()
+        await Reloader(engine, [profiles], PLUGINS).reload()
     assert (await scored(engine))[0] == 2.0
     monkeypatch.undo()
-    await Reloader(engine, [profiles]).reload()
+    await Reloader(engine, [profiles], PLUGINS).reload()
     assert (await scored(engine))[0] == 4.0
