@@ -60,10 +60,7 @@ def _run(argv: Sequence[str] | None) -> int:
     for name, (summary, module) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if words[:1] == [name]:
-            try:
-                import_module(module).add_arguments(command)
-            except ModuleNotFoundError as error:
-                return _not_installed(name, error)
+            import_module(module).add_arguments(command)
     arguments = parser.parse_args(words)
     from touchstone_rewards.reward_server.errors import RunFailed, TouchstoneError
 
@@ -82,17 +79,6 @@ def _underscored(word: str) -> str:
         return word
     name, equals, value = word[2:].partition("=")
     return f"--{name.replace('-', '_')}{equals}{value}"
-
-
-def _not_installed(command: str, error: ModuleNotFoundError) -> int:
-    """Say on one line what a command needs; an error of our own imports is raised again."""
-    if error.name is None or error.name.startswith("touchstone_rewards"):
-        raise error
-    print(
-        f"reward-server: {command} needs {error.name}: pip install 'touchstone-rewards[server]'",
-        file=sys.stderr,
-    )
-    return 2
 
 
 if __name__ == "__main__":
