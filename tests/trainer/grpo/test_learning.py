@@ -283,7 +283,12 @@ def test_a_run_that_chooses_its_rows_resumes_to_the_same_samples(
 ) -> None:
     # Six rows, two a step: epochs of three steps; the resumed part begins inside the second.
     fields = {"max_steps": 8, "save_strategy": "steps", "save_steps": 4, "curriculum": True}
-    fields |= {"skip_equal_retry": 0.5, "refill_groups": 1, "reward_profile": "format"}
+    fields |= {
+        "skip_equal_retry": 0.5,
+        "refill_groups": 1,
+        "reward_profile": "format",
+        "preflight": False,
+    }
     assert main(["grpo", *grpo_flags(server.url, **fields)]) == 0
     samples = tmp_path / "run" / "samples"
     whole = list(read_samples(samples))
