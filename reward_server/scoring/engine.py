@@ -245,7 +245,7 @@ class Engine:
             refused = unreadable_truths(samples) | refused
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
-        with self.tracer.span(f"scorer {key}", _about(profile, key, request)):
+        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
             began_s = time.perf_counter()
             try:
                 found = await self._scores(profile, key, samples, request, give_up_at)
@@ -271,7 +271,8 @@ class Engine:
             open_fields(samples, scorer.reads)
             modelled = cast(ModelScorer, scorer)
             about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
-            with self.tracer.span(f"model {modelled.model.label}", {SAMPLES: len(samples)}):
+            label = modelled.model.label
+            with self.tracer.span("model", label, lambda: {SAMPLES: len(samples)}):
                 return await self.models.score(modelled, samples, **about)
 
         def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
@@ -303,7 +304,7 @@ class Engine:
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             nonlocal run_count
             run_count += len(samples)
-            with self.tracer.span("workers", {SAMPLES: len(samples)}):
+            with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
                 return await self.pool.score(spec_key, samples, **options, **more)
 
         if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):

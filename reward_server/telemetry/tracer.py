@@ -16,9 +16,9 @@ class Tracer(Protocol):
     """Receives the spans of a request: one per scorer, and inside it the wait for its answer."""
 
     def span(
-        self, name: str, attributes: Mapping[str, Attribute]
+        self, kind: str, name: str, attributes: Callable[[], Mapping[str, Attribute]]
     ) -> AbstractContextManager[object]:
-        """Open a span that lasts as long as the block."""
+        """Open a span that lasts as long as the block. Without a tracer nothing is called."""
         ...
 
     def annotate(self, name: str, value: Callable[[], Attribute]) -> None:
@@ -30,7 +30,7 @@ class NoTracer:
     """Keep no spans."""
 
     def span(
-        self, name: str, attributes: Mapping[str, Attribute]
+        self, kind: str, name: str, attributes: Callable[[], Mapping[str, Attribute]]
     ) -> AbstractContextManager[object]:
         return _NO_SPAN
 

@@ -63,11 +63,11 @@ class OpenTelemetryTracer:
         self._tracer = tracer
 
     def span(
-        self, name: str, attributes: Mapping[str, Attribute]
+        self, kind: str, name: str, attributes: Callable[[], Mapping[str, Attribute]]
     ) -> AbstractContextManager[object]:
         if not trace.get_current_span().get_span_context().is_valid:
             return nullcontext()
-        return _span(self._tracer, name, attributes)
+        return _span(self._tracer, f"{kind} {name}".rstrip(), attributes())
 
     def annotate(self, name: str, value: Callable[[], Attribute]) -> None:
         trace.get_current_span().set_attribute(name, value())
