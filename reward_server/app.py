@@ -15,10 +15,11 @@ from fastapi import FastAPI
 from msgspec import UNSET
 from msgspec.structs import replace
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.compat.routes import compat_routes
@@ -133,6 +134,22 @@ def create_app(
     if settings.traces:
         engine.tracer = _tracer(app, [route.path for route in routes])
     return app
+
+
+def entrance(app: FastAPI) -> ASGIApp:
+    """Return what serves `app` from its gate on, which answers for every error itself.
+
+    What FastAPI lays before it costs a request of one sample a tenth of its time.
+    """
+    outermost = app.build_middleware_stack()
+    assert isinstance(outermost, ServerErrorMiddleware)
+    inner = outermost.app
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = app
+        await inner(scope, receive, send)
+
+    return enter
 
 
 def _tracer(app: FastAPI, routes: list[str]) -> Tracer:

@@ -27,7 +27,7 @@ class Caller:
     weight: float = 1.0
 
 
-@dataclass
+@dataclass(slots=True)
 class Served:
     """One request: whose it is, and what was done; `scored` only where it `keeps_samples`."""
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 import uvicorn
 from fastapi import FastAPI
 
-from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.app import create_app, entrance
 from touchstone_rewards.reward_server.commands.certificate import expiry_warning
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
@@ -108,7 +108,8 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = max(1, soft - OTHER_FILES)
         logger.warning("files (ulimit -n) are limited to %d: %d connections at a time", soft, most)
-    return ConnectionLimits(most, settings.receive_timeout_s, settings.send_timeout_s)
+    timeouts_s = settings.receive_timeout_s, settings.send_timeout_s, KEEP_ALIVE_S
+    return ConnectionLimits(most, *timeouts_s)
 
 
 def url_of(listening: socket.socket, *, encrypted: bool) -> str:
@@ -126,7 +127,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                cast(Any, entrance(app)),
                 http=cast(Any, partial(Connection, limits=connection_limits(settings))),
                 host=settings.host,
                 port=settings.port,
@@ -134,8 +135,9 @@ class Server(uvicorn.Server):
                 log_level=settings.log_level,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks where a caller is
+                ws="none",
                 backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,

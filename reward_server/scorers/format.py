@@ -99,7 +99,10 @@ class FormatScorer:
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         rule = self.rule
-        responses = [self._whole(sample) for sample in samples]
+        if self.prefilled == "none":
+            responses = [sample.response for sample in samples]
+        else:
+            responses = [self._whole(sample) for sample in samples]
         if self.collapse_whitespace:
             responses = [_GAP.sub("</think> <answer>", response) for response in responses]
         if not explain:
@@ -109,7 +112,7 @@ class FormatScorer:
 
     def _whole(self, sample: Sample) -> str:
         """The response with the tag that the prompt had, unless it begins with one of its own."""
-        if self.prefilled == "none" or sample.response.lstrip().startswith(THINK):
+        if sample.response.lstrip().startswith(THINK):
             return sample.response
         if self.prefilled == "auto" and not _ends_with_tag(sample.prompt):
             return sample.response

@@ -33,18 +33,22 @@ def combine(
     """The results of the samples from their scores, a column for each scorer."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
     rewards = profile.rewards(values, len(samples))
-    if None in rewards and profile.config.on_response_timeout is not None:
+    unscored = None in rewards
+    if unscored and profile.config.on_response_timeout is not None:
         rewards = _with_timeouts(profile, rewards, columns)
     if len(values) == 1:  # most profiles, at a third of the time
         [(key, numbers)] = values.items()
-        rows = [{key: number} for number in numbers]
+        results = [
+            SampleResult(sample.id, "ok", reward, {key: number})
+            for sample, reward, number in zip(samples, rewards, numbers, strict=True)
+        ]
     else:
         rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    results = [
-        SampleResult(sample.id, "ok", reward, row)
-        for sample, reward, row in zip(samples, rewards, rows, strict=True)
-    ]
-    codes = _note_errors(results, profile.errors(columns)) if None in rewards else ()
+        results = [
+            SampleResult(sample.id, "ok", reward, row)
+            for sample, reward, row in zip(samples, rewards, rows, strict=True)
+        ]
+    codes = _note_errors(results, profile.errors(columns)) if unscored else ()
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}

@@ -19,7 +19,6 @@ from touchstone_rewards.reward_server.errors import (
     NotReady,
     RequestDeadline,
     UnknownProfile,
-    sample_error,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
@@ -33,7 +32,6 @@ from touchstone_rewards.reward_server.schemas import (
 )
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
-from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
@@ -42,10 +40,11 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     batcher,
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers
+from touchstone_rewards.reward_server.scoring.refused import refusals
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
-from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
+from touchstone_rewards.reward_server.telemetry.tracer import NO_TRACER, Attribute, Tracer
 
 T = TypeVar("T")
 
@@ -86,7 +85,7 @@ class Engine:
         self.observers: list[Observer] = []
         self.inline = InlineScorers(pool)
         self.normalizers = Normalizers()
-        self.tracer: Tracer = NoTracer()
+        self.tracer: Tracer = NO_TRACER
         self._saver: asyncio.Task[None] | None = None
         self.pending_samples = 0
         self.draining = False
@@ -196,7 +195,7 @@ class Engine:
         )
         by_key = dict(zip(profile.scorers, columns, strict=True))
         scored = combine(profile, request.samples, by_key, explain=request.explain)
-        if scored.results and all(map(_never_got_its_turn, scored.results)):
+        if scored.columns.errors and all(map(_never_got_its_turn, scored.results)):
             raise RequestDeadline(
                 f"none of {len(scored.results)} samples got its turn before the deadline; send "
                 "fewer samples or a longer deadline_ms"
@@ -231,32 +230,38 @@ class Engine:
     ) -> list[Score]:
         """One scorer's scores of all samples. A response beyond the limit is not looked at, nor a
         ground truth that is neither text nor number."""
-        limit = self.limits.max_response_bytes
-        samples = request.samples
-        refused: dict[int, Score] = {}
-        # A character takes at most four bytes: short responses need no encoding to be let through.
-        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
-            refused = {
-                i: _too_large(limit)
-                for i, sample in enumerate(samples)
-                if len(sample.response.encode()) > limit
-            }
-        if "ground_truth" in profile.scorers[key].reads:
-            refused = unreadable_truths(samples) | refused
+        scorer, samples, found = profile.scorers[key], request.samples, None
+        refused = refusals(samples, scorer.reads, self.limits.max_response_bytes)
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
-        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
-            began_s = time.perf_counter()
-            try:
-                found = await self._scores(profile, key, samples, request, give_up_at)
-            finally:
-                took_s = time.perf_counter() - began_s
-                self.metrics.observe_scorer(profile.specs[key].name, took_s)
-            self.tracer.annotate("touchstone.failures", lambda: len(refused) + _failures(found))
+        began_s = time.perf_counter()
+        try:
+            if scorer.runs_in == "inline" and self.tracer is NO_TRACER:
+                about = profile.spec_keys[key], scorer, samples, request.explain
+                found = self.inline.at_once(*about)
+            if found is None:
+                found = await self._traced(profile, key, samples, request, give_up_at)
+        finally:
+            took_s = time.perf_counter() - began_s
+            self.metrics.observe_scorer(profile.specs[key].name, took_s)
         if not refused:
             return found
         rest = iter(found)
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
+
+    async def _traced(
+        self,
+        profile: Profile,
+        key: str,
+        samples: Sequence[Sample],
+        request: ScoreRequest,
+        give_up_at: float | None,
+    ) -> list[Score]:
+        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
+            found = await self._scores(profile, key, samples, request, give_up_at)
+            refused = len(request.samples) - len(samples)
+            self.tracer.annotate("touchstone.failures", lambda: refused + _failures(found))
+        return found
 
     async def _scores(
         self,
@@ -344,11 +349,6 @@ def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attri
 
 def _failures(scores: Sequence[Score]) -> int:
     return sum(score.error is not None for score in scores)
-
-
-def _too_large(limit: int) -> Score:
-    message = f"the response has more than {limit} bytes, which this server takes at most"
-    return Score(error=sample_error("response_too_large", message))
 
 
 def _never_got_its_turn(result: SampleResult) -> bool:

@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import ReceivedRequest
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
+from touchstone_rewards.reward_server.scoring.inline import PROOF_SAMPLES
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
@@ -103,20 +104,34 @@ async def engine(folder: Path) -> AsyncIterator[Engine]:
     await made.stop()
 
 
-async def test_an_inline_scorer_that_is_slow_once_goes_on_in_a_worker(engine: Engine) -> None:
-    samples = [Sample(str(at), "0.3") for at in range(4)]
+async def places(engine: Engine, *responses: str) -> list[float | None]:
+    """The processes in which the inline scorer was for these."""
+    samples = [Sample(str(at), text) for at, text in enumerate(responses)]
     answer = await engine.score(ScoreRequest(samples, profile="inline"))
-    first, *others = [result.reward for result in answer.results]
+    return [result.reward for result in answer.results]
+
+
+async def test_an_unknown_inline_scorer_begins_in_a_worker_until_it_proved_quick(
+    engine: Engine,
+) -> None:
+    assert os.getpid() not in await places(engine, "0.3", *["0"] * (PROOF_SAMPLES - 1))
+    assert os.getpid() not in await places(engine, *["0"] * PROOF_SAMPLES)
+    assert set(await places(engine, *["0"] * 8)) == {os.getpid()}
+
+
+async def test_an_inline_scorer_that_is_slow_once_goes_on_in_a_worker(engine: Engine) -> None:
+    await places(engine, *["0"] * PROOF_SAMPLES)
+    first, *others = await places(engine, *["0.3"] * 4)
     assert first == os.getpid()
     assert os.getpid() not in others
     assert None not in others
-    again = await engine.score(ScoreRequest([Sample("a", "0")], profile="inline"))
-    assert again.results[0].reward not in (None, os.getpid())
+    assert os.getpid() not in await places(engine, "0")
 
 
 async def test_a_sample_with_much_to_read_is_scored_in_a_worker_and_keeps_its_place(
     engine: Engine,
 ) -> None:
+    await places(engine, *["0"] * PROOF_SAMPLES)
     large = json.dumps({"history": ["x" * 2_000_000]})
     samples = [
         f'{{"id": "{at}", "response": "0", "metadata": {large if at == 1 else "{}"}}}'
