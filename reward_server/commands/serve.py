@@ -21,7 +21,7 @@ from typing import Any, cast
 import uvicorn
 from fastapi import FastAPI
 
-from touchstone_rewards.reward_server.app import create_app, entrance
+from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.commands.certificate import expiry_warning
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
-                cast(Any, entrance(app)),
+                app,
                 http=cast(Any, partial(Connection, limits=connection_limits(settings))),
                 host=settings.host,
                 port=settings.port,

@@ -30,9 +30,9 @@ from touchstone_rewards.reward_server.pool.process import (
     STARTED_AT,
     Scored,
     bodies,
-    frame,
     open_board,
     read_scored,
+    write_frame,
 )
 from touchstone_rewards.reward_server.scorers.base import Score
 
@@ -40,6 +40,7 @@ Slot = tuple[Call, int]  # a sample: its call and its position there
 PACE_MEMORY = 0.8
 STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
 PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
+READ_BYTES_PER_S = 1e7  # what it reads and decodes at the least; that is no work on a sample yet
 log = logging.getLogger(__name__)
 
 
@@ -78,6 +79,7 @@ class Worker:
         self.stalled = False
         self.nothing_since: float | None = None
         self._last_serial = 0
+        self._given_bytes = 0  # of what it has in hand
         self._on_scored = on_scored
         self._on_lost = on_lost
         self._on_check = on_check
@@ -129,7 +131,8 @@ class Worker:
         now_s = time.monotonic()
         if self.running is None:
             self.nothing_since = self.nothing_since or now_s
-            stuck = now_s - self.nothing_since >= PICK_UP_S
+            pick_up_s = PICK_UP_S + self._given_bytes / READ_BYTES_PER_S
+            stuck = now_s - self.nothing_since >= pick_up_s
             return Look(end="stuck") if stuck else Look(STALL_S)
         self.nothing_since = None
         took_s = now_s - self.started_at
@@ -148,7 +151,9 @@ class Worker:
             TypeError, ValueError, OverflowError, RecursionError: they cannot be encoded.
         """
         first = self._last_serial + 1
-        self._outbox += frame(call.task(first, positions))
+        before = len(self._outbox)
+        write_frame(call.task(first, positions), self._outbox)
+        self._given_bytes = len(self._outbox) - before + (self._given_bytes if self.hand else 0)
         self.hand |= {first + at: (call, position) for at, position in enumerate(positions)}
         self._last_serial += len(positions)
 

@@ -23,7 +23,6 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile, worker_specs
-from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
@@ -33,12 +32,8 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
-from touchstone_rewards.reward_server.scoring.model_host import (
-    BatcherMaker,
-    ModelHost,
-    ModelScorer,
-    batcher,
-)
+from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker, ModelHost, batcher
+from touchstone_rewards.reward_server.scoring.model_scorer import ModelScorer
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers
 from touchstone_rewards.reward_server.scoring.refused import refusals
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
@@ -273,7 +268,6 @@ class Engine:
     ) -> list[Score]:
         scorer, explain = profile.scorers[key], request.explain
         if scorer.runs_in == "model":
-            open_fields(samples, scorer.reads)
             modelled = cast(ModelScorer, scorer)
             about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
             label = modelled.model.label
