@@ -44,6 +44,7 @@ from touchstone_rewards.reward_server.http.body import (
 from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, Gate, error_body
 from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.openapi import openapi_document
+from touchstone_rewards.reward_server.pool.pools import worker_pools
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import (
     ReceivedEnvelope,
@@ -56,7 +57,6 @@ from touchstone_rewards.reward_server.scoring.engine import (
     Engine,
     PoolMaker,
     create_engine,
-    worker_pool,
 )
 from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker, batcher
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers
@@ -92,7 +92,7 @@ def create_app(
     settings: Settings,
     *,
     load_in_background: bool = False,
-    make_pool: PoolMaker = worker_pool,
+    make_pool: PoolMaker = worker_pools,
     make_batcher: BatcherMaker = batcher,
 ) -> GatedApp:
     """The app that `settings` describe. Its workers start with its lifespan.

@@ -33,20 +33,24 @@ def container_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     return None
 
 
-def fit_memory(settings: Settings, limit_bytes: int | None) -> Settings:
+def fit_memory(settings: Settings, limit_bytes: int | None, own_workers: int = 0) -> Settings:
     """The settings, with `worker_memory_bytes` lowered to what fits where nobody chose it.
+
+    `own_workers`: those that profiles give to single scorers, their spare ones included.
 
     Raises:
         ConfigError: what was chosen does not fit, or nothing does.
     """
-    workers = settings.workers + SPARE_WORKERS
+    workers = settings.workers + SPARE_WORKERS + own_workers
     needed = SERVER_BYTES + workers * settings.worker_memory_bytes
     if limit_bytes is None or needed <= limit_bytes:
         return settings
     fits = (limit_bytes - SERVER_BYTES) // workers
+    more = f", and {own_workers} in scorers' own pools," if own_workers else ""
+    each_mib = settings.worker_memory_bytes >> 20
     said = (
-        f"{settings.workers} workers and a spare one of {settings.worker_memory_bytes >> 20} MiB "
-        f"and {SERVER_BYTES >> 20} MiB for the server are more than the container's "
+        f"{settings.workers} workers and a spare one{more} of {each_mib} MiB and "
+        f"{SERVER_BYTES >> 20} MiB for the server are more than the container's "
         f"{limit_bytes >> 20} MiB"
     )
     if fits < LEAST_WORKER_BYTES:

@@ -32,9 +32,18 @@ OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+class OwnPool(BaseModel):
+    """Workers that serve one scorer alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workers: int = Field(ge=1)
+
+
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
-    `deadline_s`: of one sample in a worker, where it is not to be the server's."""
+    `deadline_s`: of one sample in a worker, where it is not to be the server's. `pool`: workers of
+    its own, so that it waits for no other scorer and none for it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +51,13 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    pool: OwnPool | None = None
     config: dict[str, Any] = Field(default_factory=dict)
+
+    def spec(self, key: str) -> ScorerSpec:
+        """How to build the scorer of the entry with this key."""
+        own_workers = self.pool.workers if self.pool else 0
+        return ScorerSpec(self.scorer or key, self.config, own_workers)
 
     @property
     def counts(self) -> bool:
@@ -113,10 +128,7 @@ class Profile:
         self.name = name
         self.config = config
         self.entries = dict(config.scorers)
-        self.specs = {
-            key: ScorerSpec(entry.scorer or key, entry.config)
-            for key, entry in config.scorers.items()
-        }
+        self.specs = {key: entry.spec(key) for key, entry in config.scorers.items()}
         for spec in self.specs.values():
             plugins.admit(spec.name)
         self.spec_keys = {key: spec.key for key, spec in self.specs.items()}
@@ -124,6 +136,11 @@ class Profile:
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
         }
+        for key, scorer in self.scorers.items():
+            if scorer.runs_in == "model" and self.entries[key].pool:
+                raise ConfigError(
+                    f"scorers.{key} has a pool, but its work is a model's: no workers"
+                )
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
@@ -249,15 +266,40 @@ def load_profile(
         ConfigError: it is not YAML, has an unknown key, or a scorer that is not allowed or cannot
             be built.
     """
+    config = _read_config(path)
+    try:
+        return Profile(path.stem, config, built, plugins)
+    except ValidationError as error:  # of a scorer's own config
+        raise ConfigError(f"profile {path}: {describe(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"profile {path}: {error}") from error
+
+
+def _read_config(path: Path) -> ProfileConfig:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Profile(path.stem, ProfileConfig.model_validate(content), built, plugins)
+        return ProfileConfig.model_validate(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read profile {path}: {on_one_line(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"profile {path}: {describe(error)}") from error
-    except ConfigError as error:
-        raise ConfigError(f"profile {path}: {error}") from error
+
+
+def own_workers(directories: Iterable[Path]) -> int:
+    """Return how many workers the profiles ask for beside the server's, a spare one each included.
+
+    Raises:
+        ConfigError: a profile cannot be read.
+    """
+    paths = [path for directory in directories for path in sorted(directory.glob("*.yaml"))]
+    configs = [_read_config(path) for path in paths]
+    specs = {
+        spec.key: spec
+        for config in configs
+        for key, entry in config.scorers.items()
+        if (spec := entry.spec(key)).workers
+    }
+    return sum(spec.workers + 1 for spec in specs.values())
 
 
 def describe(error: ValidationError) -> str:
@@ -300,8 +342,8 @@ def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    # A deadline changes no score.
-    without = {"scorers": {"__all__": {"deadline_s"}}}
+    # A deadline changes no score, nor does a pool.
+    without = {"scorers": {"__all__": {"deadline_s", "pool"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )

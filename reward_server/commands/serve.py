@@ -35,6 +35,7 @@ from touchstone_rewards.reward_server.http.connections import (
     sweep_connections,
 )
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
+from touchstone_rewards.reward_server.profiles import own_workers
 from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.logs import configure
@@ -61,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory(KEEP_BYTES)
     if settings.cluster:
         return serve_on_ray(settings)
-    settings = fit_memory(settings, container_limit_bytes())
+    own = own_workers(settings.profile_dirs)
+    settings = fit_memory(settings, container_limit_bytes(), own)
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -19,7 +19,7 @@ from msgspec import Raw
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers import SCORERS
@@ -76,7 +76,7 @@ class InlineScorers:
     """The inline scorers of an engine, whose `pool` has built those that are not proved, those that
     proved slow and those that were given large samples."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPools) -> None:
         self.pool = pool
         self.pace = InlinePace()
         self._moved: set[str] = set()

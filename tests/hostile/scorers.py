@@ -41,6 +41,10 @@ class Sleeper(Seen):
         return [Score(1.0) for _ in samples]
 
 
+class OtherSleeper(Sleeper):
+    """Another scorer of the same kind."""
+
+
 class InlineSleeper(Sleeper):
     """The same, in the event loop, where it should not be; the score says which process it was."""
 

@@ -35,6 +35,8 @@ api_keys:
 """
 SLEEPER = "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper'}}\n"
 INLINE = "scorers: {x: {scorer: 'tests.hostile.scorers:InlineSleeper'}}\n"
+OWN = "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper', pool: {workers: 1}}}\n"
+OTHER = "scorers: {x: {scorer: 'tests.hostile.scorers:OtherSleeper'}}\n"
 QUICK = "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper', deadline_s: 0.3}}\n"
 
 
@@ -43,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fair")
     (folder / "server.yaml").write_text(CONFIG)
     (folder / "profiles").mkdir()
-    for name, text in {"sleeper": SLEEPER, "inline": INLINE, "quick": QUICK}.items():
+    texts = {"sleeper": SLEEPER, "other": OTHER, "inline": INLINE, "quick": QUICK, "own": OWN}
+    for name, text in texts.items():
         (folder / "profiles" / f"{name}.yaml").write_text(text)
     return folder
 
@@ -85,6 +88,19 @@ async def test_slow_samples_hold_up_neither_other_callers_nor_other_scorers(
     took_s = time.monotonic() - began
     assert not any(task.done() for task in slow)  # nine seconds of work for two workers
     print(f"{key} {profile}: {took_s:.2f} s")
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_scorer_with_workers_of_its_own_waits_for_no_other(live: LiveServer) -> None:
+    slow = [
+        asyncio.create_task(score(live, "abuser", profile, ["2"] * 6))
+        for profile in ("sleeper", "other")
+    ]
+    await asyncio.sleep(0.5)  # both workers and the spare one have one of them
+    assert await score(live, "abuser", "own", ["0"] * 8) == [1.0] * 8
+    assert not any(task.done() for task in slow)
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
