@@ -26,6 +26,8 @@ SWEEP_S = 1.0
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
 # So many requests begin in one pass of the event loop, some milliseconds of work.
 MOST_A_PASS = 8
+# Parts of refused bodies that are read in one pass, of 256 KiB at the most.
+DISCARDS_A_PASS = 2
 
 
 class Turns:
@@ -51,7 +53,36 @@ class Turns:
             self.waiting.popleft().begin()
 
 
+class Discards:
+    """What still comes of bodies that were refused, read and thrown away a little at a time.
+
+    Reading all of thirty such bodies that come at once would leave no time for anyone else.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[Connection] = deque()
+        self._looks = False
+
+    def add(self, connection: Connection) -> None:
+        """Read no more from this connection until its turn comes."""
+        connection.flow.pause_reading()
+        self.waiting.append(connection)
+        if not self._looks:
+            self._looks = True
+            connection.loop.call_soon(self._next_pass, connection.loop)
+
+    def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(DISCARDS_A_PASS, len(self.waiting))):
+            connection = self.waiting.popleft()
+            if not connection.transport.is_closing():
+                connection.flow.resume_reading()
+        self._looks = bool(self.waiting)
+        if self._looks:
+            loop.call_soon(self._next_pass, loop)
+
+
 _turns = Turns()
+_discards = Discards()
 
 
 @dataclass(frozen=True)
@@ -179,7 +210,11 @@ class Connection(HttpToolsProtocol):
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
         # it into a buffer and once more out of it.
         cycle = cast(Any, self.cycle)
-        if cycle is None or cycle.body or cycle.response_complete:
+        if cycle is not None and cycle.response_complete:
+            if not self.flow.read_paused:
+                _discards.add(self)
+            return
+        if cycle is None or cycle.body:
             if cycle is not None and isinstance(cycle.body, bytes):
                 cycle.body = bytearray(cycle.body)
             super().on_body(body)
