@@ -29,7 +29,7 @@ def prepare(asked_by: str) -> None:
 
 def connect() -> None:
     """Join the cluster of `RAY_ADDRESS`, or start one here that ends with this process."""
-    import ray  # pyright: ignore[reportMissingImports]
+    import ray
 
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
