@@ -142,7 +142,7 @@ def _tracer(app: FastAPI, routes: list[str]) -> Tracer:
         return add_tracing(app, routes)
     except ImportError as error:
         raise ConfigError(
-            "traces need OpenTelemetry: pip install 'touchstone-rewards[server,otel]'"
+            "traces need OpenTelemetry: pip install '.[server,otel]' in the checkout"
         ) from error
 
 

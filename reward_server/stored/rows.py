@@ -93,7 +93,7 @@ def _whole(path: Path) -> list[Row]:
 def _parquet(path: Path) -> tuple[int, Iterator[Row]]:
     if find_spec("pyarrow") is None:
         raise ConfigError(
-            f"{path} is Parquet, which needs pyarrow: pip install 'touchstone-rewards[parquet]'"
+            f"{path} is Parquet, which needs pyarrow: pip install '.[parquet]' in the checkout"
         )
     import pyarrow
     import pyarrow.parquet
