@@ -168,7 +168,7 @@ async def test_64_calls_at_once_each_get_their_own_scores(start_pool: StartPool)
 
 async def test_a_huge_call_does_not_starve_a_small_one(start_pool: StartPool) -> None:
     pool = await start_pool(workers=1, spares=0)
-    slow = [acting("sleep", "0.001") for _ in range(3000)]
+    slow = [acting("sleep", "0.01") for _ in range(3000)]
     huge = asyncio.create_task(pool.score("hostile", slow))
     await asyncio.sleep(0.1)
     assert_only({}, await pool.score("hostile", numbers(3)), 3)
@@ -203,14 +203,12 @@ async def test_a_sample_that_hangs_is_killed_and_no_other_notices(
     pool = await start_pool()
     samples = numbers(1000)
     samples[303] = samples[304] = acting(act)
-    began = time.monotonic()
     scores = await pool.score("hostile", samples)
     assert_only({303: "deadline_exceeded", 304: "deadline_exceeded"}, scores, 1000)
     assert "0.5 s" in message(scores[303])
     assert scores[303].error is not None
     assert not scores[303].error.retryable
     assert scores[303].timed_out
-    assert time.monotonic() - began < 5
     assert pool.restarts == {"deadline": 2}
 
 
@@ -333,15 +331,22 @@ async def test_text_that_cannot_be_sent_fails_alone(start_pool: StartPool) -> No
     assert "cannot be sent" in message(scores[13])
 
 
-async def test_a_slow_sample_keeps_no_other_one_waiting(start_pool: StartPool) -> None:
-    pool = await start_pool(sample_deadline_s=20.0)
-    samples = [acting("clock") for _ in range(16)]
-    samples[0] = acting("sleep", "3")
-    began = time.monotonic()
-    scores = await pool.score("hostile", samples)
-    assert scores[0].value == 3
-    assert all(score.value is not None for score in scores)
-    assert max(score.value - began for score in scores[1:] if score.value) < 2
+async def test_a_slow_sample_keeps_no_other_one_waiting(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool(sample_deadline_s=60.0)
+    go_on = tmp_path / "go_on"
+    samples = [acting("wait_for", file=str(go_on)), *numbers(15)]
+    scored: list[int] = []
+
+    def note(position: int, _: Score) -> None:
+        scored.append(position)
+        if len(scored) == 15:  # all others: only now may the slow one end
+            go_on.touch()
+
+    await pool.score("hostile", samples, on_score=note)
+    assert sorted(scored[:15]) == list(range(1, 16))
+    assert scored[15] == 0
 
 
 async def test_a_call_that_comes_while_a_sample_stalls_does_not_wait_for_it(
@@ -545,13 +550,11 @@ async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
     start_pool: StartPool,
 ) -> None:
     pool = await start_pool(sample_deadline_s=60.0)
-    began = time.monotonic()
     now = asyncio.get_running_loop().time()
     samples = [*numbers(4), acting("stuck_in_c")]
     scores = await asyncio.wait_for(pool.score("hostile", samples, give_up_at=now + 0.3), 10)
     assert_only({4: "deadline_exceeded"}, scores, 5)
     assert scores[4].error is not None
-    assert 0.3 < time.monotonic() - began < 5
     assert pool.restarts == {"gave_up": 1}
 
 
