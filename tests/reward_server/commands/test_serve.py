@@ -160,9 +160,16 @@ def test_the_service_stays_awake_while_workers_are_stuck(
     stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
     body = {"profile": "hostile", "samples": [stuck] * 4}
     with subprocess.Popen(
-        [sys.executable, "-c", f"import httpx2; httpx2.post('{live.url}/score', json={body!r}, timeout=None)"]
+        [
+            sys.executable,
+            "-c",
+            f"import httpx2; httpx2.post('{live.url}/score', json={body!r}, timeout=None)",
+        ]
     ) as caller:
-        while "reward_worker_pending_samples 4" not in httpx2.get(f"{live.url}/metrics", timeout=60).text:
+        while (
+            "reward_worker_pending_samples 4"
+            not in httpx2.get(f"{live.url}/metrics", timeout=60).text
+        ):
             assert caller.poll() is None
         for _ in range(50):
             assert httpx2.get(f"{live.url}/health", timeout=60).is_success

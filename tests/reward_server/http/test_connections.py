@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.checkout import live_server, run_command
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     RemoteRewardClient,
@@ -36,7 +37,7 @@ async def until_closed(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
     for part in parts:
         writer.write(part)
         await asyncio.sleep(pause_s)
-    said = await asyncio.wait_for(reader.read(), 60)
+    said = await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     return said
 
@@ -71,7 +72,9 @@ async def test_hundreds_of_requests_at_once_take_turns_and_all_are_answered(
         writer.write(whole[: place % 60 + 60])  # some have sent half their headers by their turn
     for place, (_, writer) in enumerate(links):
         writer.write(whole[place % 60 + 60 :])
-    said = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in links)), 60)
+    said = await asyncio.wait_for(
+        asyncio.gather(*(reader.read() for reader, _ in links)), PATIENCE_S
+    )
     for _, writer in links:
         writer.close()
     assert [answer[:12] for answer in said] == [b"HTTP/1.1 200"] * 300

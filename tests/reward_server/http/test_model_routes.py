@@ -7,7 +7,7 @@ import concurrent.futures
 import gc
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.checkout import live_server
 from tests.reward_server.models import tiny
+from tests.waiting import wait_until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
@@ -254,13 +255,6 @@ def test_the_work_of_a_caller_that_hangs_up_is_dropped(live: LiveServer) -> None
         wait_until(lambda: model_metric(live, "reward_model_pending_inputs", "slow") >= 200)
     wait_until(lambda: model_metric(live, "reward_model_pending_inputs", "slow") == 0)
     wait_until(lambda: model_metric(live, "reward_model_dropped_total", "slow") > before + 100)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "this never came about"
-        time.sleep(0.02)
 
 
 async def test_health_answers_while_the_model_is_under_full_load(live: LiveServer) -> None:

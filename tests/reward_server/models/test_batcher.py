@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import until
 from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
 from touchstone_rewards.reward_server.models import batcher as batcher_module
 from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
@@ -55,13 +56,6 @@ async def serving(load: Callable[[], Any], **limits: Any) -> AsyncIterator[Batch
 
 def never() -> float:
     return asyncio.get_running_loop().time() + 30
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "this never came about"
-        await asyncio.sleep(0.005)
 
 
 class Blocker:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags, write_rows
+from tests.waiting import kill_when_there
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
@@ -32,7 +31,6 @@ from touchstone_rewards.trainer.limr.command import (
 from touchstone_rewards.trainer.toy.arithmetic import Problem
 from touchstone_rewards.trainer.workflow.stages import Stage, run_stage
 
-TIMEOUT_S = 240
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -206,14 +204,7 @@ def start(config: Path) -> subprocess.Popen[str]:
 
 def kill_when(config: Path, *there: Path) -> None:
     """Run the workflow until these exist, then `kill -9`: itself alone, as the kernel would."""
-    process = start(config)
-    gives_up_at_s = time.monotonic() + TIMEOUT_S
-    while not all(path.exists() for path in there):
-        assert process.poll() is None, process.stdout and process.stdout.read()[-3000:]
-        assert time.monotonic() < gives_up_at_s
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when_there(start(config), *there)
 
 
 @pytest.mark.slow
