@@ -21,7 +21,7 @@ from touchstone_rewards.clients import RemoteRewardClient, ScoreResult
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]' in the checkout")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 # What any server must pass, whoever runs it.
 CONTRACT = ["tests/integration/test_gsm8k.py", "tests/clients/test_real_server.py"]

@@ -25,7 +25,7 @@ def lines(folder: Path) -> set[tuple[int, str, str, float | None]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_and_resumed_ends_as_one_that_was_never_killed(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over_without_leftovers(
     assert lines(tmp_path / "run") == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_keep_the_samples_of_both(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:

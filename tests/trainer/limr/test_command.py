@@ -207,7 +207,7 @@ def kill_when(config: Path, *there: Path) -> None:
     kill_when_there(start(config), *there)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     workflow: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,7 +255,7 @@ def test_what_a_selection_is_compared_with_has_its_size(
     assert len((folder / "selected.jsonl").read_text().splitlines()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_third_stage_may_be_sft_on_the_right_responses(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -281,7 +281,7 @@ def test_the_third_stage_may_be_sft_on_the_right_responses(
     assert facts["fields"]["model_name_or_path"] == workflow["ppo"]["model_name_or_path"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_all(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -312,7 +312,7 @@ def test_a_lora_critic_refuses_gradient_checkpointing(tiny_model: Path, tmp_path
         build(tmp_path, tiny_model, critic="separate", lora=True, gradient_checkpointing=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_give_the_gradient_of_one(tiny_model: Path, tmp_path: Path) -> None:
     """Gradients and weights of three updates, for each kind of critic, with and without LoRA."""
     runs = {kind.id: {**kind.values[0], "optim": "sgd", "max_grad_norm": 0.0} for kind in KINDS}

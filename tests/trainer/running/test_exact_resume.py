@@ -52,7 +52,7 @@ def kill_at(command: list[str], there: Path) -> None:
     kill_when_there(process, there)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "fields"),
     [
@@ -89,7 +89,7 @@ sys.exit(code or part())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_the_model_that_one_process_trains_on_the_batches_of_both(
     sorting: Sorting, tmp_path: Path
 ) -> None:
@@ -161,7 +161,7 @@ assert torch.allclose(gradient, whole.score.weight.grad, atol=1e-7)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_head_sharded_by_fsdp2_over_two_processes_has_the_same_loss_and_gradient(
     sorting: Sorting, tmp_path: Path
 ) -> None:

@@ -156,7 +156,7 @@ def config(grpo_flags: GrpoFlags, rows_file: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_study_goes_on_run_by_run(
     server: LiveServer, config: Path, tmp_path: Path
 ) -> None:
