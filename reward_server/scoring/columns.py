@@ -174,6 +174,7 @@ class ScorerColumns:
     async def _in_pool(self, asked: Asked, samples: Sequence[Sample], **more: Any) -> list[Score]:
         """The scores of these samples, by the worker pool."""
         profile, key, request, give_up_at = asked
+        entry = profile.entries[key]
         with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
             return await self.pool.score(
                 profile.spec_keys[key],
@@ -181,7 +182,8 @@ class ScorerColumns:
                 explain=request.explain,
                 give_up_at=give_up_at,
                 after_s=self.limits.eval_wait_s if request.priority == "eval" else 0.0,
-                deadline_s=profile.entries[key].deadline_s,
+                deadline_s=entry.deadline_s,
+                memory_bytes=entry.memory_bytes,
                 **more,
             )
 
