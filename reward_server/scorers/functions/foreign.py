@@ -13,7 +13,6 @@ from typing import Any
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.functions.form import (
-    LEFT_OUT,
     Form,
     Getter,
     MissingField,
@@ -27,7 +26,6 @@ from touchstone_rewards.reward_server.scorers.functions.form import (
 Config = Mapping[str, Any]
 # A column of this name that the metadata lacks is the ground truth.
 TRUTH_COLUMNS = ("solution", "ground_truth", "answer", "label", "target", "reference", "gold")
-TRUTH_COLUMNS += tuple(f"{each}s" for each in TRUTH_COLUMNS)
 METADATA = "metadata."
 COLUMN_READS = ("response", "prompt", "ground_truth", "metadata")
 # What TRL's trainer passes beside columns; there is no trainer here.
@@ -107,12 +105,7 @@ def _column_form(
     columns = [each for each in parameters.needed if each not in fields and each not in constants]
     for each in columns:
         fields[each] = _column(each, truth=each in TRUTH_COLUMNS)
-    if parameters.any_other:
-        for each in TRUTH_COLUMNS:
-            fields.setdefault(each, _optional_truth(each))
-    else:
-        for each in {*TRUTH_COLUMNS} & {*parameters.optional} - {*constants}:
-            fields.setdefault(each, _optional_truth(each))
+    truths = [each for each in TRUTH_COLUMNS if _takes(parameters, each)]
     return Form(
         name,
         with_constants(function, constants),
@@ -120,6 +113,7 @@ def _column_form(
         COLUMN_READS,
         batch=True,
         columns=True,
+        truths=tuple(each for each in truths if each not in fields and each not in constants),
         takes=None if parameters.any_other else frozenset(parameters.names),
         constants=constants,
     )
@@ -313,16 +307,6 @@ def _column(name: str, *, truth: bool) -> Getter:
         raise MissingField(
             f"column {name!r} is {where}; send it, or say where it is by `columns` in config"
         )
-
-    return get
-
-
-def _optional_truth(name: str) -> Getter:
-    """As `_column`; where there is neither, the function is called without it."""
-
-    def get(sample: Sample) -> Any:
-        truth = LEFT_OUT if sample.ground_truth is None else sample.ground_truth
-        return sample.metadata.get(name, truth)
 
     return get
 

@@ -17,10 +17,6 @@ from touchstone_rewards.reward_server.schemas import Message, Sample
 Getter = Callable[[Sample], Any]
 
 
-# What a getter gives for a parameter that is not to be passed.
-LEFT_OUT = object()
-
-
 class MissingField(Exception):
     """A sample has nothing for a parameter that the function needs."""
 
@@ -31,7 +27,8 @@ class Form:
 
     `fields`: the getter of each parameter that a sample fills. With `batch` a call is for several
     samples, and each parameter gets a list. `columns`: keys of the metadata are parameters too, as
-    far as the function takes them (`takes`; None: any). `read` brings what was returned into the
+    far as the function takes them (`takes`; None: any), and those of `truths` that the metadata
+    lacks are the ground truth, where there is one. `read` brings what was returned into the
     form of ours: for each sample a number, None, or a pair of those and a dict that explains.
     `whole_group`: it must see all samples of a group; `group_parameter` takes their responses.
     """
@@ -42,6 +39,7 @@ class Form:
     reads: tuple[str, ...]
     batch: bool = False
     columns: bool = False
+    truths: tuple[str, ...] = ()
     takes: frozenset[str] | None = frozenset()
     constants: Mapping[str, Any] = field(default_factory=dict)
     read: Callable[[Any], Any] = lambda returned: returned
@@ -54,15 +52,15 @@ class Form:
         Raises:
             MissingField: the sample lacks one.
         """
-        row = {
-            name: value
-            for name, get in self.fields.items()
-            if (value := get(sample)) is not LEFT_OUT
-        }
-        if self.columns:
-            for name, value in sample.metadata.items():
-                if name not in self.constants and (self.takes is None or name in self.takes):
-                    row.setdefault(name, value)
+        row = {name: get(sample) for name, get in self.fields.items()}
+        if not self.columns:
+            return row
+        if self.truths and sample.ground_truth is not None:
+            row = dict.fromkeys(self.truths, sample.ground_truth) | row
+        for name, value in sample.metadata.items():
+            free = name not in self.fields and name not in self.constants
+            if free and (self.takes is None or name in self.takes):
+                row[name] = value
         return row
 
     def batches(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
@@ -70,7 +68,10 @@ class Form:
 
         One call for all, unless some have columns that others lack: then one for each.
         """
-        alike = len({frozenset(row) for row in rows}) <= 1
+        if len(rows) == 1:  # as in a worker
+            yield {name: [value] for name, value in rows[0].items()}, 1
+            return
+        alike = all(row.keys() == rows[0].keys() for row in rows[1:])
         for part in ([rows] if alike else [[row] for row in rows]) if rows else []:
             yield {name: [row[name] for row in part] for name in part[0]}, len(part)
 

@@ -54,6 +54,8 @@ class _Function:
         self, scores: Sequence[Score | None], outputs: Iterable[Any], explain: bool
     ) -> list[Score]:
         """The outputs as scores in the places that have none."""
+        if not any(scores):
+            return [self._score(output, explain) for output in outputs]
         each = iter(outputs)
         return [self._score(next(each), explain) if one is None else one for one in scores]
 
@@ -64,7 +66,7 @@ class _Function:
             WrongAnswer: these are not so many.
         """
         outputs = self.form.read(returned)
-        if hasattr(outputs, "tolist"):
+        if not isinstance(outputs, list) and hasattr(outputs, "tolist"):
             outputs = outputs.tolist()
         if not isinstance(outputs, list | tuple) or len(outputs) != count:
             raise WrongAnswer(

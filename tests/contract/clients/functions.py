@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.schemas import Message, Sample
@@ -34,8 +34,8 @@ class Case(NamedTuple):
 
     name: str
     direct: Callable[[Any, str], Any]
-    config: dict[str, Any] = {}
-    metadata: dict[str, Any] = {}
+    config: Mapping[str, Any] = MappingProxyType({})
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
 def message(text: str) -> list[dict[str, str]]:
