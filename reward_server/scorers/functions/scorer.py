@@ -39,15 +39,14 @@ class _Function:
 
     def _rows(self, samples: Sequence[Sample]) -> tuple[list[Score | None], list[dict[str, Any]]]:
         """The arguments of each sample that has all of them, and the errors of the others."""
-        scores: list[Score | None] = []
+        scores: list[Score | None] = [None] * len(samples)
         rows: list[dict[str, Any]] = []
-        for sample in samples:
+        for place, sample in enumerate(samples):
             try:
                 rows.append(self.form.row(sample))
-                scores.append(None)
             except MissingField as error:
                 message = f"function {self.form.name}: {error}"
-                scores.append(Score(error=sample_error("missing_field", message)))
+                scores[place] = Score(error=sample_error("missing_field", message))
         return scores, rows
 
     def _merged(
@@ -76,6 +75,8 @@ class _Function:
         return outputs
 
     def _score(self, output: Any, explain: bool) -> Score:
+        if type(output) is float and not explain:
+            return Score(output)
         value, details = output, None
         if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict):
             value, details = output
