@@ -29,12 +29,17 @@ BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
 OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
+# With less, Python itself cannot work.
+LEAST_MEMORY_BYTES = 2**24
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
-    `deadline_s`: of one sample in a worker, where it is not to be the server's."""
+    `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
+    server's. `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own.
+    `memory_bytes`: what one sample may allocate in a worker, where that is less than the server's.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +47,8 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_in_flight: int | None = Field(default=None, ge=1)
+    memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -300,8 +307,8 @@ def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    # A deadline changes no score.
-    without = {"scorers": {"__all__": {"deadline_s"}}}
+    # How many at a time, and for how long, changes no score.
+    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )

@@ -20,6 +20,7 @@ SampleErrorCode = Literal[
     "missing_field",
     "response_too_large",
     "worker_lost",
+    "upstream_failed",
 ]
 Number = int | float
 
@@ -207,6 +208,24 @@ class ProfileInfo(Struct):
 
 class ProfileList(Struct):
     profiles: list[ProfileInfo]
+
+
+class ScorerInfo(Struct):
+    """One entry of `GET /scorers`. `runs_in`: inline, worker, model, remote or group; several where
+    the config decides. `config`: the JSON Schema of what a profile may set. `reads` and `range`, as
+    for a profile, are those without config. `profiles`: which of those served use it."""
+
+    name: str
+    runs_in: list[str]
+    description: str
+    config: dict[str, Any]
+    reads: list[str]
+    range: tuple[float | None, float | None]
+    profiles: list[str] = field(default_factory=list)
+
+
+class ScorerList(Struct):
+    scorers: list[ScorerInfo]
 
 
 class ReloadReport(Struct):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 Style = Literal["think_answer", "r1_zero"]
 Prefilled = Literal["none", "think", "auto"]
@@ -67,7 +67,8 @@ RULES: dict[Style, Callable[[str], tuple[float, str]]] = {
 
 
 class FormatScorer:
-    """The tag rules. `collapse_whitespace` reads any white space between the tags as one space.
+    """Does the response keep to the tags that were asked for? `collapse_whitespace` reads any white
+    space between the tags as one space.
 
     `prefilled`: does the prompt end with the opening `<think>`, so that no response has it?
     `think`: always; `auto`: where the sample's prompt is a text, or a chat's last turn, that ends
@@ -76,7 +77,7 @@ class FormatScorer:
 
     version = "1"
     range = (0.0, 1.0)
-    runs_in: RunsIn = "inline"
+    runs_in: Literal["inline"] = "inline"
     reads: tuple[str, ...] = ("response",)
 
     def __init__(
