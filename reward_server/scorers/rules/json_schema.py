@@ -64,7 +64,9 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
         self.reads = reads_of(self.config.schema_from) if self.config.schema_from else ("response",)
         import jsonschema_rs  # noqa: F401 -- a missing extra is told at the start
 
-        self._own = self._validator(self.config.schema_) if self.config.schema_ is not None else None
+        self._own = (
+            self._validator(self.config.schema_) if self.config.schema_ is not None else None
+        )
 
     def judge(self, sample: Sample) -> Verdict:
         validator = self._own or self._of_sample(sample)

@@ -80,9 +80,7 @@ class LanguageConfig(RuleConfig):
     language, and gets 0. `partial`: that share is the score, where the language is right."""
 
     language: str | None = Field(default=None, pattern=r"^[a-z]{2}$")
-    language_from: str | None = Field(
-        default=None, pattern=r"^(ground_truth|prompt|metadata\..+)$"
-    )
+    language_from: str | None = Field(default=None, pattern=r"^(ground_truth|prompt|metadata\..+)$")
     script_share: float = Field(default=0.7, gt=0.0, le=1.0)
     least_letters: int = Field(default=12, ge=1)
     partial: bool = False

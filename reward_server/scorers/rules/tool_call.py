@@ -85,9 +85,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         try:
             if source.startswith(METADATA):
                 found = field(sample, source)
-                wanted = (
-                    calls_in(found, FORMS) if isinstance(found, str) else calls_of_value(found)
-                )
+                wanted = calls_in(found, FORMS) if isinstance(found, str) else calls_of_value(found)
                 empty = found == [] or found == "[]"
             else:
                 texts = truths(sample)
@@ -117,7 +115,9 @@ class ToolCallScorer(Rule[ToolCallConfig]):
                 pairs.append((want, None))
                 continue
             at = next(at for at, got in enumerate(left) if got is best)
-            left = left[at + 1 :] if self.config.order == "as_listed" else left[:at] + left[at + 1 :]
+            left = (
+                left[at + 1 :] if self.config.order == "as_listed" else left[:at] + left[at + 1 :]
+            )
             pairs.append((want, best))
         return pairs
 
@@ -129,4 +129,3 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         known = sum(key in got.arguments for key in want.arguments)
         extra = 0 if self.config.extra_arguments else len(got.arguments) - known
         return (1 + right) / (1 + len(want.arguments) + extra)
-

@@ -76,9 +76,7 @@ def pieces(text: str) -> list[str]:
         len(word) <= LONG_WORD_CHARS for word in found
     ):
         return found
-    return [
-        piece for word in found for piece in (word if len(word) > LONG_WORD_CHARS else (word,))
-    ]
+    return [piece for word in found for piece in (word if len(word) > LONG_WORD_CHARS else (word,))]
 
 
 def marked(text: str) -> str:
