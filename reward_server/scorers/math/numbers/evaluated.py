@@ -46,6 +46,8 @@ def _is_written(node: Node) -> bool:
 
 
 def _is_letters(node: Node) -> bool:
+    if node.op == "mul":
+        return all(map(_is_letters, node.args))
     return node.op == "name" or (node.op == "pow" and node.args[0].op == "name")
 
 
