@@ -26,7 +26,6 @@ from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
 from touchstone_rewards.reward_server.scorers.format import FormatScorer
 
 
-
 def _format(response: str) -> float:
     [score] = FormatScorer().score([Sample("", response)])
     return score.value or 0.0

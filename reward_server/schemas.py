@@ -20,6 +20,7 @@ SampleErrorCode = Literal[
     "missing_field",
     "response_too_large",
     "worker_lost",
+    "upstream_failed",
 ]
 Number = int | float
 

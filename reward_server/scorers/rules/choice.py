@@ -1,4 +1,4 @@
-"""Which option did the response choose? One letter, told in prose of 26 languages or by its text."""
+"""Which option did the response choose? By letter, in prose of 26 languages, or by its text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 from touchstone_rewards.reward_server.scorers.math.extract import (
     PLACES,
     Answer,
@@ -21,6 +20,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import Plac
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Rule,
     RuleConfig,
+    RunsIn,
     Unscorable,
     Verdict,
     reads_of,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 from touchstone_rewards.reward_server.scorers.rules.following import (
     ifbench_format_kinds,
     ifbench_kinds,
@@ -17,6 +16,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     Part,
     Rule,
     RuleConfig,
+    RunsIn,
     Unscorable,
     Verdict,
     part_of,

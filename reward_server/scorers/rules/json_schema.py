@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Part,
     Rule,
     RuleConfig,
+    RunsIn,
     Unscorable,
     Verdict,
     field,

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Part,
     Rule,
     RuleConfig,
+    RunsIn,
     Unscorable,
     Verdict,
     as_text,

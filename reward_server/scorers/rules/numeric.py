@@ -10,7 +10,6 @@ from flint import arb, fmpq
 from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 from touchstone_rewards.reward_server.scorers.math.answers.read import read
 from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
 from touchstone_rewards.reward_server.scorers.math.extract import PLACES, find_answer, retracted
@@ -22,6 +21,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unr
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Rule,
     RuleConfig,
+    RunsIn,
     Unscorable,
     Verdict,
     shown,
@@ -37,8 +37,8 @@ ROUNDING = 1e-9  # what is so little beyond a tolerance is within it
 
 
 class NumericConfig(RuleConfig):
-    """How far off a number may be: by `absolute`, or by `relative` times the ground truth, whichever
-    is more. `units`: with `optional` a unit may be left out, with `required` not; `ignored` looks
+    """How far off a number may be: by `absolute`, or by `relative` times the ground truth, as is
+    more. `units`: with `optional` a unit may be left out, with `required` not; `ignored` looks
     at none. `percent`: with `either` 20% is 0.2 and 20. `answer_from`: as in math."""
 
     absolute: float = Field(default=0.0, ge=0.0)

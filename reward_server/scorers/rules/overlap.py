@@ -9,12 +9,12 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Part,
     Rule,
     RuleConfig,
+    RunsIn,
     Unscorable,
     Verdict,
     no_part,

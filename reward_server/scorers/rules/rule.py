@@ -17,13 +17,14 @@ from touchstone_rewards.reward_server.schemas import (
     SampleErrorCode,
     plain_ground_truth,
 )
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.math.extraction.boxes import last_box
 from touchstone_rewards.reward_server.scorers.math.extraction.thoughts import said_span
 
 # Which part of a response is judged: all of it; what is said behind the thoughts; of that, what the
 # last <answer>…</answer> holds, the last \boxed{} or the last line that is not empty.
 Part = Literal["whole", "said", "answer_tag", "boxed", "last_line"]
+RunsIn = Literal["inline", "worker"]
 METADATA = "metadata."
 SHOWN_CHARS = 200
 

@@ -1,4 +1,4 @@
-"""Does a response keep to its tags? Which there are, in which order, how often, with what inside."""
+"""Does a response keep to its tags: which there are, in which order, how often, what inside?"""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TagsConfig(RuleConfig):
     `once`: each opening and each closing tag stands there once; else a complete pair is enough.
     `gap`: what may stand between a tag's end and the next tag's beginning; `outside`: before the
     first and behind the last. `filled`: there is something inside each. `boxed_in`: the tag that
-    must hold a `\\boxed{}`; `without_box`: the score where it does not. `prefilled`: does the prompt
-    end with the first opening tag, so that no response has it? Its name: always; `auto`: where the
-    sample's prompt is a text, or a chat's last turn, that ends so. `partial`: the share of tags
-    that stand there once, where not all is right.
+    must hold a `\\boxed{}`; `without_box`: the score where it does not. `prefilled`: does the
+    prompt end with the first opening tag, so that no response has it? Its name: always; `auto`:
+    where the sample's prompt is a text, or a chat's last turn, that ends so. `partial`: the share
+    of tags that stand there once, where not all is right.
     """
 
     tags: list[str] = Field(default=["think", "answer"], min_length=1, max_length=20)

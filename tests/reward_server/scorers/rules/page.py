@@ -11,10 +11,24 @@ from tests.checkout import ROOT
 from touchstone_rewards.reward_server.schemas import Sample
 
 PAGE = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
-RULES = (
-    "exact contains f1 choice numeric length repetition tags tool_call regex json_schema language "
-    "ifeval rouge bleu chrf"
-).split()
+RULES = [
+    "exact",
+    "contains",
+    "f1",
+    "choice",
+    "numeric",
+    "length",
+    "repetition",
+    "tags",
+    "tool_call",
+    "regex",
+    "json_schema",
+    "language",
+    "ifeval",
+    "rouge",
+    "bleu",
+    "chrf",
+]
 ENGINES = {
     "regex": "re2",
     "json_schema": "jsonschema_rs",
