@@ -21,6 +21,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     no_part,
     part_of,
     reads_of,
+    shown,
     truths,
 )
 from touchstone_rewards.reward_server.scorers.rules.strict_json import (
@@ -77,7 +78,7 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
         try:
             value = parse_json(repaired(text) if self.config.repair else text)
         except NotJson as error:
-            return Verdict(0.0, {"rule": "no JSON", "error": str(error)})
+            return Verdict(0.0, {"rule": "no JSON", "error": shown(str(error))})
         try:
             wrong = next(validator.iter_errors(value), None)
         except ValueError as error:  # nested deeper than it looks, or text that is no Unicode

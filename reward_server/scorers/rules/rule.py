@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.math.extraction.boxes import last_box
 from touchstone_rewards.reward_server.scorers.math.extraction.thoughts import said_span
+from touchstone_rewards.reward_server.scorers.returned import text_of
 
 # Which part of a response is judged: all of it; what is said behind the thoughts; of that, what the
 # last <answer>…</answer> holds, the last \boxed{} or the last line that is not empty.
@@ -27,6 +28,7 @@ Part = Literal["whole", "said", "answer_tag", "boxed", "last_line"]
 RunsIn = Literal["inline", "worker"]
 METADATA = "metadata."
 SHOWN_CHARS = 200
+LOOKED_AT_CHARS = 64
 
 
 class RuleConfig(BaseModel):
@@ -139,7 +141,7 @@ def as_text(answer: Any) -> str:
         Unscorable: it is empty, no finite number, or neither a text nor a number.
     """
     if isinstance(answer, str):
-        if not answer.strip():
+        if not _has_ink(answer):
             raise Unscorable("bad_ground_truth", f"the ground truth is {answer[:20]!r}: empty")
         return answer
     if isinstance(answer, bool) or not isinstance(answer, int | float):
@@ -152,6 +154,11 @@ def as_text(answer: Any) -> str:
         return str(answer)
     except ValueError:  # more digits than Python turns into text
         raise Unscorable("bad_ground_truth", "the ground truth is too long a number") from None
+
+
+def _has_ink(text: str) -> bool:
+    """Is there anything to see at the beginning of a text? Zero-width characters are nothing."""
+    return any(char.isprintable() and char != " " for char in text.lstrip()[:LOOKED_AT_CHARS])
 
 
 def usable(answers: Sequence[str], prepare: Callable[[str], str]) -> list[str]:
@@ -207,7 +214,7 @@ def part_of(response: str, part: Part) -> str | None:
 
 def shown(text: str) -> str:
     """Return the beginning of a text, for an explanation."""
-    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
+    return text_of(text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…")
 
 
 def no_part(part: Part) -> Verdict:

@@ -19,6 +19,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     no_part,
     part_of,
     reads_of,
+    shown,
     truths,
 )
 from touchstone_rewards.reward_server.scorers.rules.tool_call_forms import (
@@ -64,8 +65,8 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         try:
             given = calls_in(part, self.config.forms)
         except NoCalls as error:
-            return Verdict(0.0, {"rule": "a call that cannot be read", "error": str(error)[:200]})
-        told: dict[str, Any] = {"calls": [call.name[:80] for call in given[:20]]}
+            return Verdict(0.0, {"rule": "a call that cannot be read", "error": shown(str(error))})
+        told: dict[str, Any] = {"calls": [shown(call.name) for call in given[:20]]}
         if len(given) > MOST_CALLS:
             return Verdict(0.0, told | {"rule": f"more than {MOST_CALLS} calls"})
         if not wanted:
