@@ -11,9 +11,9 @@ import io
 import re
 import string
 import unicodedata
-from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import MappingProxyType
+from typing import Any
 
 from touchstone_rewards.reward_server.scorers.rules.following.given import Check, Given
 from touchstone_rewards.reward_server.scorers.rules.following.texts import (
@@ -31,7 +31,7 @@ _FIGURES = re.compile(r"\d+")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LETTERS = re.compile(r"\W*[aA]\W*[bB]\W*[cC]")
 _QUOTED_SPECIAL = re.compile(r'"[^"]*[^\w\s"][^"]*"')
-_MOST_CSV_CHARS = 100_000
+_MOST_CSV_CHARS, _MOST_ROWS = 100_000, 20
 _CITIES = ["ID", "Country", "City", "Year", "Count"]
 _PRODUCTS = ["ProductID", "Category", "Brand", "Price", "Stock"]
 _STUDENTS = ["StudentID", "Subject", "Grade", "Semester", "Score"]
@@ -274,42 +274,39 @@ def _in_his_life(text: str) -> bool:
     return found is not None and 1769 <= found.year <= 1821
 
 
-def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield the rows of CSV with the quotation marks left in the fields."""
-    for row in csv.reader(
-        io.StringIO(text[:_MOST_CSV_CHARS]), delimiter=delimiter, quoting=csv.QUOTE_NONE
-    ):
-        yield [field.strip() for field in row]
+def _rows(text: str, **form: Any) -> list[list[str]]:
+    """Return the first rows of CSV, without spaces around a field; none where it cannot be read."""
+    reader = csv.reader(io.StringIO(text[:_MOST_CSV_CHARS]), skipinitialspace=True, **form)
+    try:
+        return [[cell.strip() for cell in row] for row in islice(reader, _MOST_ROWS)]
+    except csv.Error:
+        return []
+
+
+def _is_table(rows: list[list[str]], header: list[str], count: int) -> bool:
+    """Are these a header and so many rows of as many fields?"""
+    return (
+        len(rows) == count + 1
+        and rows[0] == header
+        and all(len(row) == len(header) for row in rows)
+    )
 
 
 def csv_cities(text: str, given: Given) -> bool:
-    try:
-        rows = list(csv.reader(io.StringIO(text[:_MOST_CSV_CHARS])))
-    except csv.Error:
-        return False
-    return len(rows) == 8 and rows[0] == _CITIES and all(len(row) == 5 for row in rows)
+    return _is_table(_rows(text), _CITIES, 7)
 
 
 def csv_special(text: str, given: Given) -> bool:
     """Fourteen rows, and in one of them a field in quotation marks with a special character."""
-    try:
-        rows = list(csv.reader(io.StringIO(text[:_MOST_CSV_CHARS]), skipinitialspace=True))
-    except csv.Error:
-        return False
-    fits = len(rows) == 15 and [cell.strip() for cell in rows[0]] == _PRODUCTS
-    return (
-        fits
-        and all(len(row) == 5 for row in rows)
-        and any(_QUOTED_SPECIAL.search(line) for line in text.split("\n")[1:])
-    )
+    special = any(_QUOTED_SPECIAL.search(line) for line in text.split("\n")[1:])
+    return special and _is_table(_rows(text), _PRODUCTS, 14)
 
 
 def csv_quoted(text: str, given: Given) -> bool:
     """Three rows parted by tabs, each field in quotation marks."""
-    rows = list(_rows(text.strip(), "\t"))
-    bare = [[cell.strip('"') for cell in row] for row in rows]
+    rows = _rows(text.strip(), delimiter="\t", quoting=csv.QUOTE_NONE)
     quoted = all(len(cell) > 1 and cell[0] == cell[-1] == '"' for row in rows for cell in row)
-    return len(rows) == 4 and bare[0] == _STUDENTS and quoted and all(len(r) == 5 for r in rows)
+    return quoted and _is_table([[c.strip('"') for c in row] for row in rows], _STUDENTS, 3)
 
 
 def start_verb(text: str, given: Given) -> bool:

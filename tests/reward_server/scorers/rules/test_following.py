@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from touchstone_rewards.reward_server.scorers.rules.following import ifeval_kind
 from touchstone_rewards.reward_server.scorers.rules.following.given import Given  # noqa: E402
 from touchstone_rewards.reward_server.scorers.rules.following.texts import (  # noqa: E402
     STOP_WORDS,
+    count_sentences,
     sentences,
     tokens,
 )
@@ -36,6 +37,13 @@ from touchstone_rewards.reward_server.scorers.rules.ifeval import (  # noqa: E40
 
 DATA = ROOT / ".." / "shared" / "data"
 UNCHECKED = {"words:start_verb"}
+# Those that do nothing slower than to split the text by an engine, which is held by itself.
+BY_ENGINES = {
+    "length_constraints:number_sentences",
+    "change_case:capital_word_frequency",
+    "words:words_position",
+    "format:title_case",
+}
 PIECES = [
     "a", "a ", "A. ", "A? ", "\n", "* ", "*", "***", "[", "<<", "[a", "- \n", '"', "'\"", "Dr.",
     "e.g.", "1.", "1,", "(", "Section 1", "tea ", "Question 1: ", "A) b\n", "p. ", "😀", "好。",
@@ -70,15 +78,28 @@ def test_an_argument_that_is_missing_is_an_error_and_not_drawn_at_random(kind: s
         assert name in score.error.message
 
 
+def grows(judge: Callable[[str], object], pieces: Sequence[str]) -> None:
+    for piece in pieces:
+        build: Callable[[int], str] = lambda size, p=piece: p * (size // len(p))  # noqa: E731
+        grew, text = growth(judge, build)
+        assert grew < MOST_GROWTH, f"{grew:.0f} times: {text[:60]!r}"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind not in BY_ENGINES])
 def test_a_kind_takes_time_in_proportion_to_the_text(kind: str) -> None:
     kwargs = EXAMPLES[kind][0]
     follows(kind, kwargs, "warm up. The engines are loaded.")
-    for piece in PIECES:
-        build: Callable[[int], str] = lambda size, p=piece: p * (size // len(p))  # noqa: E731
-        grew, text = growth(lambda text: follows(kind, kwargs, text), build)
-        assert grew < MOST_GROWTH, f"{grew:.0f} times: {text[:60]!r}"
+    own = [piece for piece in PIECES if piece[0] in "".join(EXAMPLES[kind][1:])]
+    pieces = random.Random(kind).sample(PIECES, 8) + own[:6]
+    grows(lambda text: follows(kind, kwargs, text), pieces)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", [tokens, count_sentences])
+def test_the_engines_that_split_texts_take_time_in_proportion(split: Any) -> None:
+    split("warm up")
+    grows(split, ["a ", "A. ", "Dr.", "a'", '"', "..."])
 
 
 def test_loose_looks_at_the_eight_texts_of_the_paper() -> None:
