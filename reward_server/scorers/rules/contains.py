@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 )
 from touchstone_rewards.reward_server.scorers.rules.words import (
     composed,
+    has_words,
     marked,
     one_spaced,
     words,
@@ -79,10 +80,14 @@ class ContainsScorer(Rule[ContainsConfig]):
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
-        if self.most_words and len(words(part)) > self.most_words:
-            return Verdict(0.0, {"rule": f"longer than {self.most_words} words"})
-        text = self._prepared(part)
-        if not text:
+        most = self.most_words
+        if most and len(part) > most and len(words(part)) > most:
+            return Verdict(0.0, {"rule": f"longer than {most} words"})
+        if any(" " in phrase for phrase in phrases):
+            text = self._prepared(part)
+        else:  # then spaces need not be made alike
+            text = composed(part).casefold() if self.config.ignore_case else composed(part)
+        if not text.strip():
             return Verdict(0.0, {"rule": "the response is empty"})
         if self.config.mode == "in_order":
             return self._in_order(text, phrases)
@@ -112,22 +117,16 @@ class ContainsScorer(Rule[ContainsConfig]):
         return text.casefold() if self.config.ignore_case else text
 
     def _holds(self, text: str, phrase: str) -> bool:
-        if phrase not in text or not self.config.whole_words:
-            return phrase in text
-        return _as_words(phrase) in _as_words(text)
+        return has_words(text, phrase) if self.config.whole_words else phrase in text
 
     def _in_order(self, text: str, phrases: list[str]) -> Verdict:
         """Look for each phrase behind the one before it."""
         at = 0
         if self.config.whole_words:
-            text, phrases = _as_words(text), [_as_words(phrase) for phrase in phrases]
+            text, phrases = marked(text), [marked(phrase) for phrase in phrases]
         for number, phrase in enumerate(phrases):
             found = text.find(phrase, at)
             if found < 0:
                 return Verdict(0.0, {"found": number, "of": len(phrases)})
             at = found + len(phrase)
         return Verdict(1.0, {"found": len(phrases), "of": len(phrases)})
-
-
-def _as_words(text: str) -> str:
-    return marked(text.replace("\0", " "))

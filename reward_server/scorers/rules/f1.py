@@ -17,7 +17,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     truths,
     usable,
 )
-from touchstone_rewards.reward_server.scorers.rules.words import squad_normalized, words
+from touchstone_rewards.reward_server.scorers.rules.words import squad_normalized, squad_words
 
 
 class F1Config(RuleConfig):
@@ -41,22 +41,23 @@ class F1Scorer(Rule[F1Config]):
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
-        given = squad_normalized(part)
+        words = squad_words(part)
+        given = " ".join(words)
         if self.config.measure == "exact_match":
             return Verdict(float(given in accepted), {"normalized": shown(given)})
-        counted = Counter(words(given))
-        scores = [overlap_f1(counted, Counter(words(truth))) for truth in accepted]
+        counted = Counter(words)
+        scores = [overlap_f1(counted, len(words), squad_words(truth)) for truth in accepted]
         best = max(scores)
         told = {"normalized": shown(given), "nearest": shown(accepted[scores.index(best)])}
         return Verdict(best, told)
 
 
-def overlap_f1(given: Counter[str], truth: Counter[str]) -> float:
+def overlap_f1(given: Counter[str], total: int, truth: list[str]) -> float:
     """Return the F1 of the words shared, each counted as often as both have it.
 
     Example:
-        >>> overlap_f1(Counter(["a", "b", "b"]), Counter(["b", "c"]))  # 1 of 3, and 1 of 2
+        >>> overlap_f1(Counter(["a", "b", "b"]), 3, ["b", "c"])  # 1 of 3, and 1 of 2
         0.4
     """
-    shared = (given & truth).total()
-    return 2 * shared / (given.total() + truth.total()) if shared else 0.0
+    shared = sum(min(count, given[word]) for word, count in Counter(truth).items())
+    return 2 * shared / (total + len(truth)) if shared else 0.0

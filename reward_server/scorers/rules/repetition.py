@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -46,7 +45,8 @@ class RepetitionScorer(Rule[RepetitionConfig]):
         shares: dict[str, float] = {}
         if self.config.of != "lines":
             found = pieces(part)
-            shares["ngrams"] = repeated_share(_ngrams(found, self.config.n))
+            count = max(0, len(found) - self.config.n + 1)
+            shares["ngrams"] = 1 - len(_ngrams(found, self.config.n)) / count if count else 0.0
         if self.config.of != "ngrams":
             lines = [line.strip() for line in part.split("\n")]
             shares["lines"] = repeated_share([line for line in lines if line])
@@ -68,8 +68,6 @@ def repeated_share(things: Sequence[Hashable]) -> float:
     return 1 - len(set(things)) / len(things) if things else 0.0
 
 
-def _ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]] | Sequence[str]:
-    if n == 1:
-        return words
-    shifted: Iterable[Iterable[str]] = (islice(words, start, None) for start in range(n))
-    return list(zip(*shifted, strict=False))
+def _ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
+    """Return the different n-grams."""
+    return set(zip(*(words[start:] for start in range(n)), strict=False))

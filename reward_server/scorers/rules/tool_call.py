@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field
@@ -32,6 +33,7 @@ from touchstone_rewards.reward_server.scorers.rules.tool_call_forms import (
 )
 
 MOST_CALLS = 128
+REMEMBERED_CHARS = 4_000  # of a ground truth; longer ones would fill the memory
 
 
 class ToolCallConfig(RuleConfig):
@@ -90,7 +92,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
                 empty = found == [] or found == "[]"
             else:
                 texts = truths(sample)
-                wanted = [call for text in texts for call in calls_in(text, FORMS)]
+                wanted = [call for text in texts for call in _remembered(text)]
                 empty = texts == ["[]"]
         except NoCalls as error:
             raise Unscorable("bad_ground_truth", f"{source}: {error}") from None
@@ -130,3 +132,13 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         known = sum(key in got.arguments for key in want.arguments)
         extra = 0 if self.config.extra_arguments else len(got.arguments) - known
         return (1 + right) / (1 + len(want.arguments) + extra)
+
+
+@lru_cache(maxsize=1024)
+def _read_once(text: str) -> list[Call]:
+    return calls_in(text, FORMS)
+
+
+def _remembered(text: str) -> list[Call]:
+    """Return the calls of a ground truth: the samples of a group share one."""
+    return _read_once(text) if len(text) <= REMEMBERED_CHARS else calls_in(text, FORMS)

@@ -25,6 +25,7 @@ from touchstone_rewards.reward_server.scorers.rules.strict_json import (
 Form = Literal["openai", "hermes", "llama", "mistral", "python"]
 FORMS: tuple[Form, ...] = get_args(Form)
 PYTHON_CHARS = 20_000
+_encoded = json.JSONEncoder(sort_keys=True).encode
 _ENDS = ("<|eom_id|>", "<|eot_id|>", "<|im_end|>", "</s>")
 _MARKS: dict[Form, str] = {"llama": "<|python_tag|>", "mistral": "[TOOL_CALLS]"}
 
@@ -110,7 +111,7 @@ def _made(name: str, arguments: dict[str, Any]) -> Call:
 
 def _canonical(value: Any) -> str:
     """Return a value as text: 1.0 is 1, and True is not."""
-    return json.dumps(_plain(value), sort_keys=True)
+    return _encoded(value if isinstance(value, str) else _plain(value))
 
 
 def _plain(value: Any) -> Any:

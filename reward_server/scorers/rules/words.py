@@ -15,12 +15,14 @@ UNSPACED = (
 _HAS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD_OR_LETTER = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 _WORD_RUN = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_ONE_WORD = re.compile(f"[^\\W{UNSPACED}]{{2}}")
+_ARTICLES = frozenset(["a", "an", "the"])
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # Where Unicode has its punctuation; the whole of it would take a fifth of a second to look at.
 _BLOCKS = (range(0x80, 0x3100), range(0xA000, 0xB000), range(0xFD00, 0x10000))
 # Words longer than this are letters in a row: a text without spaces, or `aaaa…`.
 LONG_WORD_CHARS = 40
+FEW = 8  # places of a phrase that are looked at one by one
 
 
 def composed(text: str) -> str:
@@ -44,17 +46,23 @@ def _punctuation() -> dict[int, int | None]:
     return _ASCII_PUNCTUATION | dict.fromkeys(marks)
 
 
-def squad_normalized(text: str) -> str:
-    """Return the text in small letters, without punctuation, articles and needless spaces.
+def squad_words(text: str) -> list[str]:
+    """Return the words in small letters, without punctuation and articles; of scripts without
+    spaces, the letters.
 
     Source: `normalize_answer` of SQuAD's evaluation script; but punctuation of all scripts goes.
 
     Example:
-        >>> squad_normalized("The  Eiffel-Tower!")
-        'eiffeltower'
+        >>> squad_words("The  Eiffel-Tower!")
+        ['eiffeltower']
     """
-    lowered = without_punctuation(composed(text).lower())
-    return one_spaced(_ARTICLES.sub(" ", lowered))
+    found = words(without_punctuation(composed(text).lower()))
+    return [word for word in found if word not in _ARTICLES]
+
+
+def squad_normalized(text: str) -> str:
+    """Return the words of `squad_words` as one text."""
+    return " ".join(squad_words(text))
 
 
 def words(text: str) -> list[str]:
@@ -72,13 +80,35 @@ def words(text: str) -> list[str]:
 def pieces(text: str) -> list[str]:
     """Return the words, with those that are too long to be words letter by letter."""
     found = words(text)
-    if len(text) < LONG_WORD_CHARS * (len(found) + 1) and all(
-        len(word) <= LONG_WORD_CHARS for word in found
-    ):
+    if not found or max(map(len, found)) <= LONG_WORD_CHARS:
         return found
     return [piece for word in found for piece in (word if len(word) > LONG_WORD_CHARS else (word,))]
 
 
+def has_words(text: str, phrase: str) -> bool:
+    """Does the text have the phrase as whole words?
+
+    Example:
+        >>> has_words("a party", "art"), has_words("the art", "art")
+        (False, True)
+    """
+    at = text.find(phrase)
+    for _ in range(FEW):
+        if at < 0:
+            return False
+        end = at + len(phrase)
+        if not _joined(text, at) and not _joined(text, end):
+            return True
+        at = text.find(phrase, at + 1)
+    return at >= 0 and marked(phrase) in marked(text)  # linear however often it is found
+
+
+def _joined(text: str, at: int) -> bool:
+    """Do two letters of one word stand before and behind a place?"""
+    pair = text[at - 1 : at + 1] if at else ""
+    return len(pair) == 2 and _ONE_WORD.fullmatch(pair) is not None
+
+
 def marked(text: str) -> str:
     """Return the text with a mark around each word, so that only whole words are found in it."""
-    return _WORD_RUN.sub("\0\\g<0>\0", text)
+    return _WORD_RUN.sub("\0\\g<0>\0", text.replace("\0", " "))
