@@ -17,7 +17,11 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     truths,
     usable,
 )
-from touchstone_rewards.reward_server.scorers.rules.words import squad_normalized, squad_words
+from touchstone_rewards.reward_server.scorers.rules.words import (
+    ARTICLES,
+    squad_normalized,
+    squad_words,
+)
 
 
 class F1Config(RuleConfig):
@@ -41,23 +45,24 @@ class F1Scorer(Rule[F1Config]):
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
-        words = squad_words(part)
-        given = " ".join(words)
         if self.config.measure == "exact_match":
+            given = squad_normalized(part)
             return Verdict(float(given in accepted), {"normalized": shown(given)})
-        counted = Counter(words)
-        scores = [overlap_f1(counted, len(words), squad_words(truth)) for truth in accepted]
+        counted = Counter(squad_words(part))
+        for article in ARTICLES:
+            del counted[article]
+        scores = [overlap_f1(counted, truth.split()) for truth in accepted]
         best = max(scores)
-        told = {"normalized": shown(given), "nearest": shown(accepted[scores.index(best)])}
+        told = {"words": counted.total(), "nearest": shown(accepted[scores.index(best)])}
         return Verdict(best, told)
 
 
-def overlap_f1(given: Counter[str], total: int, truth: list[str]) -> float:
+def overlap_f1(given: Counter[str], truth: list[str]) -> float:
     """Return the F1 of the words shared, each counted as often as both have it.
 
     Example:
-        >>> overlap_f1(Counter(["a", "b", "b"]), 3, ["b", "c"])  # 1 of 3, and 1 of 2
+        >>> overlap_f1(Counter(["a", "b", "b"]), ["b", "c"])  # 1 of 3, and 1 of 2
         0.4
     """
     shared = sum(min(count, given[word]) for word, count in Counter(truth).items())
-    return 2 * shared / (total + len(truth)) if shared else 0.0
+    return 2 * shared / (given.total() + len(truth)) if shared else 0.0

@@ -16,7 +16,7 @@ _HAS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD_OR_LETTER = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 _WORD_RUN = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 _ONE_WORD = re.compile(f"[^\\W{UNSPACED}]{{2}}")
-_ARTICLES = frozenset(["a", "an", "the"])
+ARTICLES = frozenset(["a", "an", "the"])
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 # Where Unicode has its punctuation; the whole of it would take a fifth of a second to look at.
 _BLOCKS = (range(0x80, 0x3100), range(0xA000, 0xB000), range(0xFD00, 0x10000))
@@ -47,22 +47,21 @@ def _punctuation() -> dict[int, int | None]:
 
 
 def squad_words(text: str) -> list[str]:
-    """Return the words in small letters, without punctuation and articles; of scripts without
-    spaces, the letters.
+    """Return the words in small letters without punctuation, articles among them; of scripts
+    without spaces, the letters."""
+    return words(without_punctuation(composed(text).lower()))
+
+
+def squad_normalized(text: str) -> str:
+    """Return the words of `squad_words` as one text, without articles.
 
     Source: `normalize_answer` of SQuAD's evaluation script; but punctuation of all scripts goes.
 
     Example:
-        >>> squad_words("The  Eiffel-Tower!")
-        ['eiffeltower']
+        >>> squad_normalized("The  Eiffel-Tower!")
+        'eiffeltower'
     """
-    found = words(without_punctuation(composed(text).lower()))
-    return [word for word in found if word not in _ARTICLES]
-
-
-def squad_normalized(text: str) -> str:
-    """Return the words of `squad_words` as one text."""
-    return " ".join(squad_words(text))
+    return " ".join(word for word in squad_words(text) if word not in ARTICLES)
 
 
 def words(text: str) -> list[str]:
