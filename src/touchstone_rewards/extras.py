@@ -27,7 +27,7 @@ def advice(error: ModuleNotFoundError, extra: str) -> str | None:
 
     Example:
         >>> advice(ModuleNotFoundError(name="uvicorn"), "server")
-        "uvicorn is not installed: pip install 'touchstone-rewards[server]'"
+        "uvicorn is not installed: pip install '.[server]' in the checkout"
     """
     module = (error.name or "").partition(".")[0]
     if module in ("", "touchstone_rewards"):
@@ -36,4 +36,4 @@ def advice(error: ModuleNotFoundError, extra: str) -> str | None:
         extra = "server,neural"
     elif module in RULES and extra == "server":
         extra = "server,rules"
-    return f"{module} is not installed: pip install 'touchstone-rewards[{extra}]'"
+    return f"{module} is not installed: pip install '.[{extra}]' in the checkout"
