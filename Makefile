@@ -25,7 +25,7 @@ help: ## what can be made
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,neural,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,rules,neural,train,dev]'
 	@touch $@ $(SERVER)
 
 $(SERVER): pyproject.toml constraints.txt
