@@ -160,6 +160,7 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.scores,
         result.error,
         result.explanation,
+        result.routed_to,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
     )

@@ -20,7 +20,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.schemas import ProfileInfo, Sample, SampleError
+from touchstone_rewards.reward_server.routes import (
+    ERROR,
+    ROUTE_KEY,
+    Route,
+    RouteConfig,
+    joined_fields,
+    joined_fingerprint,
+    joined_ranges,
+    link,
+)
+from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
@@ -64,17 +74,34 @@ class ProfileConfig(BaseModel):
     `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before it is
     normalised and clipped, of a sample that ran to the end of its own deadline. `normalization`:
     see `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
+    `route`: in place of scorers, which other profile scores a row. `sample_profiles`: those that a
+    sample may name itself.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     description: str = ""
-    scorers: dict[str, ScorerEntry] = Field(min_length=1)
+    scorers: dict[str, ScorerEntry] = Field(default_factory=dict)
+    route: RouteConfig | None = None
+    sample_profiles: list[str] = Field(default_factory=list)
     clip: tuple[Finite, Finite] | None = None
     on_response_timeout: Finite | None = None
     normalization: Literal["none", "running"] = "none"
     shadow: str | None = None
     watch: WatchConfig | None = None
+
+    @model_validator(mode="after")
+    def _score_or_route(self) -> ProfileConfig:
+        if not self.scorers and self.route is None:
+            raise ValueError("neither scorers nor a route came; expected one of them")
+        if self.route is None:
+            return self
+        own = ("scorers", "clip", "on_response_timeout", "normalization", "watch")
+        if taken := [name for name in own if getattr(self, name) not in ({}, None, "none")]:
+            raise ValueError(
+                f"{taken[0]} came beside a route; it belongs to the profiles that this leads to"
+            )
+        return self
 
     @model_validator(mode="after")
     def _refuse_to_compare_what_is_not_there(self) -> ProfileConfig:
@@ -127,8 +154,12 @@ class Profile:
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
+        self.route = Route(config.route) if config.route else None
+        routed = self.route.targets if self.route else []
+        self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
+        self.targets: Mapping[str, Profile] = {}
         self.fingerprint = _fingerprint(config, self.specs, self.scorers)
-        self.info = ProfileInfo(
+        self.info = self._own_info = ProfileInfo(
             name=name,
             description=config.description,
             scorers=list(self.scorers),
@@ -136,6 +167,8 @@ class Profile:
             fingerprint=self.fingerprint,
             reads=_fields(self.scorers.values()),
             needs=_fields(self.scorers[key] for key in self.counting),
+            route=self.route.info if self.route else None,
+            sample_profiles=list(config.sample_profiles),
         )
 
     def _only_score(self) -> str | None:
@@ -155,6 +188,45 @@ class Profile:
         other.scorers = {**self.scorers, **scorers}
         other.fingerprint = _fingerprint(self.config, self.specs, other.scorers)
         other.info = replace(self.info, fingerprint=other.fingerprint)
+        other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
+        return other
+
+    def reached(self) -> list[Profile]:
+        """Return every profile that may score a sample of this one, this one first if it scores."""
+        found: dict[str, Profile] = {} if self.route else {self.name: self}
+        for target in self.targets.values():
+            found |= {each.name: each for each in target.reached()}
+        return list(found.values())
+
+    def with_targets(self, targets: Mapping[str, Profile]) -> Profile:
+        """Return the same profile with those that it leads to; its scorer keys are the union.
+
+        Raises:
+            ConfigError: a scorer there has the key under which routes are explained.
+        """
+        other = copy.copy(self)
+        other.targets = targets
+        infos = [self._own_info, *(target.info for target in targets.values())]
+        if taken := [info.name for info in infos if ROUTE_KEY in info.scorers]:
+            raise ConfigError(
+                f"profile {self.name}: {taken[0]!r} has a scorer called {ROUTE_KEY!r}, which in an "
+                "explanation is the route: give the scorer another key"
+            )
+        prints = {name: target.fingerprint for name, target in targets.items()}
+        own = _fingerprint(self.config, self.specs, self.scorers)
+        other.fingerprint = joined_fingerprint(own, self.info.route, prints)
+        other.waits = self.waits or any(target.waits for target in targets.values())
+        deciding = ["metadata"] if self.route else []
+        named = ["profile"] if self.config.sample_profiles else []
+        ranges = joined_ranges(info.ranges for info in infos)
+        other.info = replace(
+            self._own_info,
+            scorers=list(ranges),
+            ranges=ranges,
+            fingerprint=other.fingerprint,
+            reads=joined_fields([deciding, named, *(info.reads for info in infos)]),
+            needs=joined_fields([deciding, *(info.needs for info in infos)]),
+        )
         return other
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
@@ -232,6 +304,9 @@ def load_profiles(
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
     profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
+    if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
+        raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
+    profiles |= link(profiles)
     for name, profile in profiles.items():
         shadow = profile.config.shadow
         if shadow is not None and (shadow == name or shadow not in profiles):
@@ -282,8 +357,7 @@ def _complaint(problem: ErrorDetails) -> str:
 
 def _fields(scorers: Iterable[Scorer]) -> list[str]:
     """The fields of a sample that any of these scorers reads, in the order of the wire."""
-    read = {name for scorer in scorers for name in scorer.reads}
-    return [name for name in Sample.__struct_fields__ if name in read]
+    return joined_fields(scorer.reads for scorer in scorers)
 
 
 def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:

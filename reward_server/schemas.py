@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, field, json
 
 Priority = Literal["train", "eval"]
 Status = Literal["ok", "error"]
@@ -20,6 +20,7 @@ SampleErrorCode = Literal[
     "missing_field",
     "response_too_large",
     "worker_lost",
+    "unsupported_input",
 ]
 Number = int | float
 
@@ -61,7 +62,9 @@ TRUTH_KEYS = frozenset({"target", "ground_truth", "answer", "value"})
 
 
 class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One thing to score. What has no field of its own travels in `metadata`."""
+    """One thing to score. What has no field of its own travels in `metadata`.
+
+    `profile`: the one to score it with, where the request's profile permits another."""
 
     id: str
     response: str
@@ -70,6 +73,29 @@ class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     group_id: str | None = None
     signals: dict[str, Number | list[Number] | None] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    profile: str | None = None
+
+
+def truth_and_metadata(label: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the ground truth in a label, and what else is in it as metadata.
+
+    A trainer that passes on one column can carry more in it: an object, or its JSON, with the key
+    `ground_truth` and others. Any other label is the ground truth itself.
+
+    Example:
+        >>> truth_and_metadata('{"ground_truth": "46", "data_source": "gsm8k"}')
+        ('46', {'data_source': 'gsm8k'})
+    """
+    found = label
+    if isinstance(label, str) and label.lstrip()[:1] == "{" and '"ground_truth"' in label:
+        try:
+            found = json.decode(label)
+        except (DecodeError, RecursionError):
+            return label, {}
+    if not isinstance(found, dict) or len(found) < 2 or "ground_truth" not in found:
+        return label, {}
+    rest = {str(key): value for key, value in found.items() if key != "ground_truth"}
+    return found["ground_truth"], rest
 
 
 def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
@@ -130,7 +156,9 @@ class SampleError(Struct, frozen=True, gc=False):
 
 
 class SampleResult(Struct, gc=False):
-    """The verdict on one sample. With status `error` the reward is null, never a number."""
+    """The verdict on one sample. With status `error` the reward is null, never a number.
+
+    `routed_to`: the inner profile that scored it, where the request's profile routes."""
 
     id: str
     status: Status
@@ -138,6 +166,7 @@ class SampleResult(Struct, gc=False):
     scores: dict[str, float | None]
     error: SampleError | None = None
     explanation: dict[str, Any] | None = None
+    routed_to: str | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -178,10 +207,21 @@ class ShadowInfo(Struct):
     mean_difference: float | None = None
 
 
+class RouteInfo(Struct):
+    """How a profile routes its rows: the field, the profile for each of its values, and for all
+    others: a profile or `error`."""
+
+    by: str
+    cases: dict[str, str]
+    otherwise: str
+
+
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
     where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
-    those that the scorers look at on which the reward depends."""
+    those that the scorers look at on which the reward depends. Of a profile that routes, scorers,
+    ranges and fields are those of all profiles that it leads to, and the field that decides.
+    `sample_profiles`: those that a sample may name."""
 
     name: str
     description: str
@@ -191,6 +231,8 @@ class ProfileInfo(Struct):
     shadow: ShadowInfo | None = None
     reads: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
+    route: RouteInfo | None = None
+    sample_profiles: list[str] = field(default_factory=list)
 
 
 class ProfileList(Struct):

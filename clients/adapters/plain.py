@@ -63,9 +63,11 @@ def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
     if "group_id" in reads and sample.group_id is not None:
         kept["group_id"] = str(sample.group_id)
     if "signals" in reads:
-        kept["signals"] = _what_is_plain(sample.signals)
+        kept["signals"] = what_is_plain(sample.signals)
     if "metadata" in reads:
-        kept["metadata"] = _what_is_plain(sample.metadata)
+        kept["metadata"] = what_is_plain(sample.metadata)
+    if "profile" in reads and sample.profile is not None:
+        kept["profile"] = str(sample.profile)
     return Sample(**kept)
 
 
@@ -79,7 +81,8 @@ def plain_truth(value: Any) -> Any:
     return plain_ground_truth(found) if is_readable(found) else found
 
 
-def _what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that JSON can carry, under their names; the others are left out."""
     found = {}
     for name, value in values.items():
         try:

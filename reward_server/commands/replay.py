@@ -30,6 +30,7 @@ from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.scoring.routing import addressed
 from touchstone_rewards.reward_server.stored.draft import Draft, MadeFrom, open_draft
 from touchstone_rewards.reward_server.stored.lines import is_countable, open_lines
 from touchstone_rewards.reward_server.stored.progress import progress_bar
@@ -225,7 +226,8 @@ async def _replay(
     def requests() -> Iterator[ScoreRequest]:
         for batch in batches(olds, BATCH_SAMPLES):
             in_work.append(batch)
-            yield ScoreRequest([old.sample for old in batch], profile.name, explain=True)
+            samples = [addressed(profile, old.sample) for old in batch]
+            yield ScoreRequest(samples, profile.name, explain=True)
 
     await started(engine)
     try:
@@ -239,12 +241,14 @@ async def _replay(
 
 def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
     """Running rewards depend on those before them: then the sums of the scores are compared."""
-    if profile.config.normalization == "none":
+    inner = {each.name: each for each in profile.reached()}
+    scored_by = inner.get(new.routed_to or profile.name, profile)
+    if scored_by.config.normalization == "none":
         return old, new
     for each in (old, new):
         if each.reward is not None:
-            scores = {key: Score(each.scores.get(key)) for key in profile.scorers}
-            each.reward = profile.reward(scores)[0]
+            scores = {key: Score(each.scores.get(key)) for key in scored_by.scorers}
+            each.reward = scored_by.reward(scores)[0]
     return old, new
 
 

@@ -156,10 +156,11 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
 def _open_output(
     arguments: argparse.Namespace, source: Path, profile: Profile, stack: ExitStack
 ) -> Draft | None:
-    if arguments.resume and profile.config.normalization != "none":
+    running = [each for each in profile.reached() if each.config.normalization != "none"]
+    if arguments.resume and running:
         raise ConfigError(
-            f"profile {profile.name} normalises by the rewards before, which a stopped run takes "
-            "with it: --resume cannot go on; --overwrite begins anew"
+            f"profile {running[0].name} normalises by the rewards before, which a stopped run "
+            "takes with it: --resume cannot go on; --overwrite begins anew"
         )
     input_ = STDIN if str(source) == STDIN else os.path.abspath(source)
     draft = open_draft(

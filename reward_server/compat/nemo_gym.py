@@ -1,9 +1,10 @@
 """NeMo Gym's `/verify` of a resources server: the whole request comes back with the reward.
 
 The response is the text of the output's messages; the ground truth is `expected_answer`,
-`ground_truth` or `answer` of the task's row. With `reward` come `reward_components` and the same
-numbers as fields of their own, unless the row has a field of that name. With a configured constant
-for a null reward the row carries `_ng_failure_class`, which Gym writes to its failures file.
+`ground_truth` or `answer` of the task's row, its metadata all other fields. With `reward` come
+`reward_components` and the same numbers as fields of their own, unless the row has a field of that
+name. With a configured constant for a null reward the row carries `_ng_failure_class`, which Gym
+writes to its failures file.
 
 A trainer that asks the resources server itself (prime-rl's verifiers) posts `/seed_session` first.
 
@@ -26,6 +27,8 @@ from touchstone_rewards.reward_server.compat.format import (
     Verdict,
 )
 from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
+
+TRUTHS = ("expected_answer", "ground_truth", "answer")
 
 
 class Part(Struct):
@@ -75,6 +78,7 @@ class Asked(Struct):
     fields: dict[str, Raw]
 
 
+OWN_FIELDS = frozenset({"responses_create_params", "response", *TRUTHS})
 _read_row = msgspec.json.Decoder(VerifyRequest).decode
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -90,7 +94,14 @@ def samples(asked: Asked) -> list[Sample]:
     truths = (row.expected_answer, row.ground_truth, row.answer)
     given = [truth for truth in truths if truth is not None]
     truth = next(filter(is_readable, given), given[0] if given else None)
-    return [Sample("0", response, _prompt(row.responses_create_params.input), truth)]
+    metadata = {name: raw for name, raw in asked.fields.items() if name not in OWN_FIELDS}
+    prompt = _prompt(row.responses_create_params.input)
+    return [Sample("0", response, prompt, truth, metadata=_undecoded(metadata))]
+
+
+def _undecoded(fields: dict[str, Raw]) -> Any:
+    """The fields as JSON text, which is decoded for the scorers that read it."""
+    return Raw(msgspec.json.encode(fields)) if fields else {}
 
 
 def _text(content: str | list[Part] | None) -> str:

@@ -111,12 +111,14 @@ class CompatEndpoint:
     def _reads_whole_texts(self, profile: str) -> bool:
         """Does a reward model of this profile read prompt and response as they stand?"""
         known = self.engine.profiles.get(profile)
-        models = [getattr(each, "model", None) for each in known.scorers.values()] if known else []
+        inner = known.reached() if known else []
+        models = [getattr(one, "model", None) for each in inner for one in each.scorers.values()]
         return any(getattr(model, "template", None) == "plain" for model in models)
 
     def _logged(self, profile: str) -> list[str]:
-        """The scores that are there whenever there is a reward: those it depends on. Others may
-        fail beside it, and a trainer that logs numbers wants the same ones every time.
+        """The scores that are there whenever there is a reward: those it depends on, whatever the
+        row. Others may fail beside it or not apply, and a trainer that logs numbers wants the same
+        ones every time.
 
         Raises:
             InvalidRequest: one of the scorers has the name of another number in the answer.
@@ -124,12 +126,13 @@ class CompatEndpoint:
         known = self.engine.profiles.get(profile)
         if known is None:
             return []
-        if taken := self.format.own_keys & known.entries.keys():
+        if taken := self.format.own_keys & {*known.info.scorers}:
             raise InvalidRequest(
                 f"profile {profile!r} has a scorer called {min(taken)!r}, which in the answer for "
                 f"{self.format.name} is another number: give the scorer another key in the profile"
             )
-        return [name for name, entry in known.entries.items() if entry.counts]
+        counting = [{*each.counting} for each in known.reached()]
+        return [name for name in known.info.scorers if all(name in each for each in counting)]
 
     def _verdicts(
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, cast
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
@@ -41,13 +42,13 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     ModelScorer,
     batcher,
 )
-from touchstone_rewards.reward_server.scoring.normalization import Normalizers
+from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
+from touchstone_rewards.reward_server.scoring.routing import part, score_parts
+from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -153,10 +154,10 @@ class Engine:
         with served.room(count):
             self.pending_samples += count
             try:
-                scored = await self._scored(profile, request)
+                learn = observed and request.priority == "train"
+                scored = await self._scored(profile, request, learn)
             finally:
                 self.pending_samples -= count
-        scored = self._finished(profile, scored, learn=observed and request.priority == "train")
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
@@ -189,13 +190,15 @@ class Engine:
         self.limits.admit(count, self.pending_samples)
         return known
 
-    async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
+    async def _scored(self, profile: Profile, request: ScoreRequest, learn: bool) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
-        columns = await together(
-            [self.column(profile, key, request, give_up_at) for key in profile.scorers]
-        )
-        by_key = dict(zip(profile.scorers, columns, strict=True))
-        scored = combine(profile, request.samples, by_key, explain=request.explain)
+        parted = part(profile, request.samples)
+        if parted is None:
+            scored = await self._combined(profile, request, give_up_at, learn)
+        else:
+            combined = partial(self._combined, give_up_at=give_up_at, learn=learn)
+            scored = await score_parts(profile, request, parted, combined)
+            self.metrics.observe_routed(profile.name, parted.counts)
         if scored.results and all(map(_never_got_its_turn, scored.results)):
             raise RequestDeadline(
                 f"none of {len(scored.results)} samples got its turn before the deadline; send "
@@ -203,20 +206,20 @@ class Engine:
             )
         return scored
 
-    def _finished(self, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
-        """From the sum of the scores to the reward: normalised, then clipped."""
-        config, results = profile.config, scored.results
-        if config.normalization == "none" and config.clip is None:
-            return scored
-        if config.normalization != "none":
-            self.normalizers.apply(profile, results, learn=learn)
-        if config.clip is not None:
-            for result in results:
-                if result.reward is not None:
-                    result.reward = profile.clipped(result.reward)
-        rewards = [result.reward for result in results]
-        errors = [result.error.code for result in results if result.error is not None]
-        return scored._replace(columns=scored.columns._replace(rewards=rewards, errors=errors))
+    async def _combined(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        give_up_at: float | None,
+        learn: bool,
+        keys: Sequence[str] = (),
+    ) -> Scored:
+        columns = await together(
+            [self.column(profile, key, request, give_up_at) for key in profile.scorers]
+        )
+        by_key = dict(zip(profile.scorers, columns, strict=True))
+        scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        return finished(self.normalizers, profile, scored, learn=learn)
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
@@ -320,18 +323,6 @@ def by_profile(
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
-    """All of them at once; when one raises, the others are no longer wanted."""
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:

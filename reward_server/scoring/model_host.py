@@ -28,6 +28,7 @@ from touchstone_rewards.reward_server.models.config import EmbeddingConfig, Mode
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profiles import Profile, describe
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score, Scorer
 from touchstone_rewards.reward_server.scorers.returned import (
@@ -333,7 +334,7 @@ class ModelHost:
             if keys:
                 changed = {key: copies[id(profile.scorers[key])] for key in keys}
                 found[profile.name] = profile.with_scorers(cast("dict[str, Scorer]", changed))
-        return found
+        return found | link(self.profiles | found)
 
     def _known(self, name: str) -> Batcher:
         if name not in self.batchers:

@@ -135,10 +135,21 @@ class Reloader:
 
 
 def _report(old: Mapping[str, Profile], new: Mapping[str, Profile]) -> ReloadReport:
-    changed = [name for name in new if name in old and old[name].config != new[name].config]
+    both = new.keys() & old.keys()
+    changed = [
+        name
+        for name in new
+        if name in both
+        and (old[name].config != new[name].config or _leads(old[name]) != _leads(new[name]))
+    ]
     return ReloadReport(
         added=sorted(new.keys() - old.keys()),
         changed=changed,
         removed=sorted(old.keys() - new.keys()),
         fingerprints={name: profile.fingerprint for name, profile in new.items()},
     )
+
+
+def _leads(profile: Profile) -> dict[str, str]:
+    """Where a route leads, and to what: it changes with the profiles there."""
+    return {name: target.fingerprint for name, target in profile.targets.items()}

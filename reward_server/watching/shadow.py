@@ -25,6 +25,7 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreResponse,
     ShadowInfo,
 )
+from touchstone_rewards.reward_server.scoring.routing import addressed
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.verdicts import verdict
@@ -111,7 +112,8 @@ class Shadows:
 
     async def _compare(self, profile: str, shadow: str, pairs: Sequence[Scored]) -> None:
         info = self._info(profile, shadow)
-        samples = [sample for sample, _ in pairs]
+        scored_by = self._profiles.get(shadow)
+        samples = [addressed(scored_by, sample) for sample, _ in pairs]
         try:
             answer = await self._score(ScoreRequest(samples, shadow, priority="eval"))
         except RequestError as error:
