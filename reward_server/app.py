@@ -131,7 +131,7 @@ def create_app(
         routes=routes,
     )
     if settings.traces:
-        engine.tracer = _tracer(app, [route.path for route in routes])
+        engine.columns.tracer = _tracer(app, [route.path for route in routes])
     return app
 
 

@@ -44,7 +44,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
-    `deadline_s`: of one sample in a worker, where it is not to be the server's."""
+    `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
+    server's. `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,6 +53,7 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_in_flight: int | None = Field(default=None, ge=1)
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -374,8 +376,8 @@ def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    # A deadline changes no score.
-    without = {"scorers": {"__all__": {"deadline_s"}}}
+    # How many at a time, and for how long, changes no score.
+    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )

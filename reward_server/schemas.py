@@ -20,6 +20,7 @@ SampleErrorCode = Literal[
     "missing_field",
     "response_too_large",
     "worker_lost",
+    "upstream_failed",
     "unsupported_input",
 ]
 Number = int | float

@@ -36,6 +36,7 @@ from touchstone_rewards.reward_server.http.body import (
     send_json,
     unless_gone,
 )
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
@@ -111,9 +112,13 @@ class CompatEndpoint:
     def _reads_whole_texts(self, profile: str) -> bool:
         """Does a reward model of this profile read prompt and response as they stand?"""
         known = self.engine.profiles.get(profile)
-        inner = known.reached() if known else []
-        models = [getattr(one, "model", None) for each in inner for one in each.scorers.values()]
-        return any(getattr(model, "template", None) == "plain" for model in models)
+        return any(
+            scorer.runs_in == "model"
+            and isinstance(scorer.model, RewardModelConfig)
+            and scorer.model.template == "plain"
+            for inner in (known.reached() if known else ())
+            for scorer in inner.scorers.values()
+        )
 
     def _logged(self, profile: str) -> list[str]:
         """The scores that are there whenever there is a reward: those it depends on, whatever the

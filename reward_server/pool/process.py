@@ -30,7 +30,7 @@ from msgspec import Raw, Struct, json, msgpack
 
 from touchstone_rewards.reward_server.received import is_raw
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.scorers.base import CallableScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
     checked_scores,
@@ -147,7 +147,9 @@ def frame(message: Task | Scored) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
 
 
-def read_task(body: bytearray, scorers: Mapping[str, Scorer]) -> tuple[Received, list[Sample]]:
+def read_task(
+    body: bytearray, scorers: Mapping[str, CallableScorer]
+) -> tuple[Received, list[Sample]]:
     """Return a task and its samples, with no fields but those that its scorer reads."""
     task = _RECEIVED[_is_json(body)].decode(body)
     decoders = sample_decoders(tuple(scorers[task.scorer].reads))
@@ -181,7 +183,7 @@ def open_board(fd: int) -> memoryview[float]:
 def work(
     link: socket.socket,
     board: memoryview[float],
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, CallableScorer],
     memory_limit_bytes: int,
 ) -> None:
     """Scores what comes over `link` until the pool closes it or memory runs short."""
@@ -211,7 +213,7 @@ def work(
 
 
 def begin(
-    inbox: bytearray, board: memoryview[float], scorers: Mapping[str, Scorer]
+    inbox: bytearray, board: memoryview[float], scorers: Mapping[str, CallableScorer]
 ) -> Iterator[tuple[int, Received, Sample]]:
     """Each sample of the tasks in `inbox`, noted on the board as begun.
 
@@ -269,7 +271,9 @@ def limit_memory(limit_bytes: int) -> Memory:
     return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
 
 
-def score_one(scorer: Scorer, sample: Sample, explain: bool, limit_bytes: int) -> tuple[Score, str]:
+def score_one(
+    scorer: CallableScorer, sample: Sample, explain: bool, limit_bytes: int
+) -> tuple[Score, str]:
     """Return one sample's score, and the traceback of what the scorer raised instead, if it did."""
     try:
         return checked_scores(scorer, scorer.score([sample], explain=explain), 1)[0], ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from touchstone_rewards.extras import advice
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.scorers.base import Scorer
+from touchstone_rewards.reward_server.scorers.base import CallableScorer, Scorer
 from touchstone_rewards.reward_server.scorers.check import check_class, check_scorer
 
 SCORERS: dict[str, str] = {
@@ -54,7 +54,23 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
         raise ConfigError(
             f"scorer {name!r} does not take config {dict(config)!r}: {error}"
         ) from error
-    check_scorer(name, scorer)
+    return check_scorer(name, scorer)
+
+
+def build_callable(name: str, config: Mapping[str, Any]) -> CallableScorer:
+    """Return the scorer called `name`, set up by `config`, if its `score` can be called here.
+
+    Example:
+        >>> build_callable("format", {}).score([Sample("a", "<think>…")])
+
+    Raises:
+        ConfigError: as for `build_scorer`; or it needs a model or waits for something else.
+    """
+    scorer = build_scorer(name, config)
+    if scorer.runs_in == "model" or scorer.runs_in == "remote":
+        raise ConfigError(
+            f"scorer {name!r} has runs_in {scorer.runs_in!r}, so no worker can score with it"
+        )
     return scorer
 
 

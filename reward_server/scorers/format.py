@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 Style = Literal["think_answer", "r1_zero"]
 Prefilled = Literal["none", "think", "auto"]
@@ -76,7 +76,7 @@ class FormatScorer:
 
     version = "1"
     range = (0.0, 1.0)
-    runs_in: RunsIn = "inline"
+    runs_in: Literal["inline"] = "inline"
     reads: tuple[str, ...] = ("response",)
 
     def __init__(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig, RewardModelConfig
 from touchstone_rewards.reward_server.models.files import how_made
 from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class RewardModelScorer:
@@ -21,7 +21,7 @@ class RewardModelScorer:
     """
 
     range = (None, None)
-    runs_in: RunsIn = "model"
+    runs_in: Literal["model"] = "model"
     reads = ("prompt", "response")
 
     def __init__(self, *, lower_bound_stds: float = 0.0, **config: Any) -> None:

@@ -10,50 +10,43 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
     NotReady,
     RequestDeadline,
     UnknownProfile,
-    sample_error,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile, worker_specs
-from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
-from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
-from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
     ModelHost,
-    ModelScorer,
     batcher,
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
+from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
-from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
 
 logger = logging.getLogger(__name__)
 
-# The attribute of a span that counts its samples.
-SAMPLES = "touchstone.samples"
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
 # Told of every request that counts, and what it was answered.
@@ -65,29 +58,24 @@ class Engine:
     """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
 
     `profiles` are those of `models` too: `reload.py` exchanges what is in them. Before the start,
-    `normalizers` may be replaced by ones that outlive this process, and `tracer` by one that keeps
-    spans.
+    `normalizers` may be replaced by ones that outlive this process, and the tracer of `columns` by
+    one that keeps spans.
     """
 
     def __init__(
         self,
         profiles: dict[str, Profile],
-        pool: WorkerPool,
-        models: ModelHost,
-        limits: SampleLimits,
-        metrics: Metrics,
-        cache: VerdictCache,
+        columns: ScorerColumns,
     ) -> None:
         self.profiles = profiles
-        self.pool = pool
-        self.models = models
-        self.limits = limits
-        self.metrics = metrics
-        self.cache = cache
+        self.pool = columns.pool
+        self.models = columns.models
+        self.columns = columns
+        self.limits = columns.limits
+        self.metrics = columns.metrics
+        self.cache = columns.cache
         self.observers: list[Observer] = []
-        self.inline = InlineScorers(pool)
         self.normalizers = Normalizers()
-        self.tracer: Tracer = NoTracer()
         self._saver: asyncio.Task[None] | None = None
         self.pending_samples = 0
         self.draining = False
@@ -215,7 +203,7 @@ class Engine:
         keys: Sequence[str] = (),
     ) -> Scored:
         columns = await together(
-            [self.column(profile, key, request, give_up_at) for key in profile.scorers]
+            [self.columns.fill(profile, key, request, give_up_at) for key in profile.scorers]
         )
         by_key = dict(zip(profile.scorers, columns, strict=True))
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
@@ -229,117 +217,12 @@ class Engine:
         now_s = asyncio.get_running_loop().time()
         return now_s + deadline_s if math.isfinite(deadline_s) else None
 
-    async def column(
-        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
-    ) -> list[Score]:
-        """One scorer's scores of all samples. A response beyond the limit is not looked at, nor a
-        ground truth that is neither text nor number."""
-        limit = self.limits.max_response_bytes
-        samples = request.samples
-        refused: dict[int, Score] = {}
-        # A character takes at most four bytes: short responses need no encoding to be let through.
-        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
-            refused = {
-                i: _too_large(limit)
-                for i, sample in enumerate(samples)
-                if len(sample.response.encode()) > limit
-            }
-        if "ground_truth" in profile.scorers[key].reads:
-            refused = unreadable_truths(samples) | refused
-        if refused:
-            samples = [sample for i, sample in enumerate(samples) if i not in refused]
-        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
-            began_s = time.perf_counter()
-            try:
-                found = await self._scores(profile, key, samples, request, give_up_at)
-            finally:
-                took_s = time.perf_counter() - began_s
-                self.metrics.observe_scorer(profile.specs[key].name, took_s)
-            self.tracer.annotate("touchstone.failures", lambda: len(refused) + _failures(found))
-        if not refused:
-            return found
-        rest = iter(found)
-        return [refused.get(i) or next(rest) for i in range(len(request.samples))]
-
-    async def _scores(
-        self,
-        profile: Profile,
-        key: str,
-        samples: Sequence[Sample],
-        request: ScoreRequest,
-        give_up_at: float | None,
-    ) -> list[Score]:
-        scorer, explain = profile.scorers[key], request.explain
-        if scorer.runs_in == "model":
-            open_fields(samples, scorer.reads)
-            modelled = cast(ModelScorer, scorer)
-            about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
-            label = modelled.model.label
-            with self.tracer.span("model", label, lambda: {SAMPLES: len(samples)}):
-                return await self.models.score(modelled, samples, **about)
-
-        def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
-            return self._in_workers(profile, key, samples, request, give_up_at)
-
-        if scorer.runs_in == "inline":
-            spec, spec_key = profile.specs[key], profile.spec_keys[key]
-            about = spec_key, spec, scorer, samples, explain, give_up_at
-            return await self.inline.score(*about, in_workers)
-        return await in_workers(samples)
-
-    async def _in_workers(
-        self,
-        profile: Profile,
-        key: str,
-        samples: Sequence[Sample],
-        request: ScoreRequest,
-        give_up_at: float | None,
-    ) -> list[Score]:
-        scorer, spec_key = profile.scorers[key], profile.spec_keys[key]
-        options = {
-            "explain": request.explain,
-            "give_up_at": give_up_at,
-            "after_s": self.limits.eval_wait_s if request.priority == "eval" else 0.0,
-            "deadline_s": profile.entries[key].deadline_s,
-        }
-        run_count = 0
-
-        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
-            nonlocal run_count
-            run_count += len(samples)
-            with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
-                return await self.pool.score(spec_key, samples, **options, **more)
-
-        if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
-            return await run(samples)
-        about = f"{spec_key} {scorer.version} {request.explain}"
-        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
-        self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
-        return found
-
 
 def by_profile(
     observe: Callable[[str, Sequence[Sample], Sequence[SampleResult]], None],
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:
-    return {
-        "touchstone.scorer": profile.specs[key].name,
-        "touchstone.runs_in": profile.scorers[key].runs_in,
-        SAMPLES: len(request.samples),
-    }
-
-
-def _failures(scores: Sequence[Score]) -> int:
-    return sum(score.error is not None for score in scores)
-
-
-def _too_large(limit: int) -> Score:
-    message = f"the response has more than {limit} bytes, which this server takes at most"
-    return Score(error=sample_error("response_too_large", message))
 
 
 def _never_got_its_turn(result: SampleResult) -> bool:
@@ -382,4 +265,5 @@ def create_engine(
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
     metrics.watch_models(models.batchers)
-    return Engine(profiles, pool, models, limits, metrics, cache)
+    remote = RemoteScorers(settings.sample_deadline_s)
+    return Engine(profiles, ScorerColumns(pool, models, remote, limits, metrics, cache))

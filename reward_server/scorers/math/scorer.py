@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGroundTruth, math_check
 from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 
@@ -17,7 +17,7 @@ class MathScorer:
 
     version = "3"
     range = (0.0, 1.0)
-    runs_in: RunsIn = "worker"
+    runs_in: Literal["worker"] = "worker"
     deterministic = True
     reads = ("response", "ground_truth")
 

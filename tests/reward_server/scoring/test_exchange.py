@@ -150,7 +150,7 @@ async def test_a_request_that_began_before_an_exchange_is_told_to_come_again(
     profile = engine.profiles["mine"]
     await engine.models.load("steady", {"model": "2"})
     with pytest.raises(NotReady, match="was exchanged while the request waited"):
-        await engine.column(profile, "steady", ScoreRequest([Sample("1", "x")], "mine"), None)
+        await engine.columns.fill(profile, "steady", ScoreRequest([Sample("1", "x")], "mine"), None)
     assert profile.fingerprint != engine.profiles["mine"].fingerprint
     assert profile.info.fingerprint == profile.fingerprint
 
