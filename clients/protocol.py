@@ -161,6 +161,7 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.error,
         result.explanation,
         result.routed_to,
+        result.group,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
     )

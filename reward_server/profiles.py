@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys
 from touchstone_rewards.reward_server.routes import (
     ERROR,
     ROUTE_KEY,
@@ -30,7 +31,7 @@ from touchstone_rewards.reward_server.routes import (
     joined_ranges,
     link,
 )
-from touchstone_rewards.reward_server.schemas import ProfileInfo, SampleError
+from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
@@ -91,6 +92,7 @@ class ProfileConfig(BaseModel):
     normalization: Literal["none", "running"] = "none"
     shadow: str | None = None
     watch: WatchConfig | None = None
+    groups: GroupConfig | None = None
 
     @model_validator(mode="after")
     def _score_or_route(self) -> ProfileConfig:
@@ -98,7 +100,7 @@ class ProfileConfig(BaseModel):
             raise ValueError("neither scorers nor a route came; expected one of them")
         if self.route is None:
             return self
-        own = ("scorers", "clip", "on_response_timeout", "normalization", "watch")
+        own = ("scorers", "clip", "on_response_timeout", "normalization", "watch", "groups")
         if taken := [name for name in own if getattr(self, name) not in ({}, None, "none")]:
             raise ValueError(
                 f"{taken[0]} came beside a route; it belongs to the profiles that this leads to"
@@ -153,6 +155,7 @@ class Profile:
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
         }
+        self.group_keys = group_keys(config.groups, self.scorers)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
@@ -171,6 +174,7 @@ class Profile:
             needs=_fields(self.scorers[key] for key in self.counting),
             route=self.route.info if self.route else None,
             sample_profiles=list(config.sample_profiles),
+            groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
         )
 
     def _only_score(self) -> str | None:
@@ -228,6 +232,7 @@ class Profile:
             fingerprint=other.fingerprint,
             reads=joined_fields([deciding, named, *(info.reads for info in infos)]),
             needs=joined_fields([deciding, *(info.needs for info in infos)]),
+            groups=next((info.groups for info in infos if info.groups), None),
         )
         return other
 
@@ -337,39 +342,25 @@ def load_profile(
         raise ConfigError(f"profile {path}: {error}") from error
 
 
-def describe(error: ValidationError) -> str:
-    """Pydantic's complaints on one line: where, what came, what was expected."""
-    return "; ".join(_complaint(problem) for problem in error.errors(include_url=False))
-
-
-def on_one_line(error: Exception) -> str:
-    """What the error says, on one line: YAML's errors draw pictures of where they are."""
-    return " ".join(str(error).split())
-
-
-def _complaint(problem: ErrorDetails) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "value_error":  # a check of ours, which says all that is to be said
-        what = problem["msg"].removeprefix("Value error, ")
-        return f"{place}: {what}" if place else what
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key"
-    return f"{place or 'the whole'}: {problem['msg']} (got {str(problem['input'])[:80]!r})"
-
-
 def _fields(scorers: Iterable[Scorer]) -> list[str]:
     """The fields of a sample that any of these scorers reads, in the order of the wire."""
-    return joined_fields(scorer.reads for scorer in scorers)
+    return joined_fields(
+        (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
+        for scorer in scorers
+    )
 
 
 def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
-    """The scorers of all profiles that run in workers, by their key."""
-    return {
-        spec.key: spec
-        for profile in profiles.values()
-        for key, spec in profile.specs.items()
-        if profile.scorers[key].runs_in == "worker"
-    }
+    """The scorers of all profiles that run in workers, those that whole groups ask for too."""
+    found: list[ScorerSpec] = []
+    for profile in profiles.values():
+        for key, spec in profile.specs.items():
+            scorer = profile.scorers[key]
+            if scorer.runs_in == "worker":
+                found.append(spec)
+            elif scorer.runs_in == "group":
+                found += scorer.asks or [spec]
+    return {spec.key: spec for spec in found}
 
 
 def _fingerprint(
@@ -381,6 +372,8 @@ def _fingerprint(
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
+    if config.groups is not None:
+        whole["groups"] = config.groups.model_dump(exclude={"deadline_s"})
     content: Sequence[Any] = [
         whole,
         {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},

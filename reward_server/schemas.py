@@ -159,7 +159,9 @@ class SampleError(Struct, frozen=True, gc=False):
 class SampleResult(Struct, gc=False):
     """The verdict on one sample. With status `error` the reward is null, never a number.
 
-    `routed_to`: the inner profile that scored it, where the request's profile routes."""
+    `routed_to`: the inner profile that scored it, where the request's profile routes. `group`: of a
+    sample whose group came in several requests, a name for the group and its number of members:
+    those with the same one were scored together."""
 
     id: str
     status: Status
@@ -168,6 +170,7 @@ class SampleResult(Struct, gc=False):
     error: SampleError | None = None
     explanation: dict[str, Any] | None = None
     routed_to: str | UnsetType = UNSET
+    group: str | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -217,12 +220,19 @@ class RouteInfo(Struct):
     otherwise: str
 
 
+class GroupInfo(Struct):
+    """That a profile scores whole groups: `size` members, or as many as a request holds."""
+
+    size: int | None
+
+
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
     where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
     those that the scorers look at on which the reward depends. Of a profile that routes, scorers,
     ranges and fields are those of all profiles that it leads to, and the field that decides.
-    `sample_profiles`: those that a sample may name."""
+    `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
+    groups, whose members must not be sent in several requests unless they have a size."""
 
     name: str
     description: str
@@ -234,6 +244,7 @@ class ProfileInfo(Struct):
     needs: list[str] = field(default_factory=list)
     route: RouteInfo | None = None
     sample_profiles: list[str] = field(default_factory=list)
+    groups: GroupInfo | None = None
 
 
 class ProfileList(Struct):

@@ -13,6 +13,7 @@ from touchstone_rewards.extras import advice
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.scorers.base import CallableScorer, Scorer
 from touchstone_rewards.reward_server.scorers.check import check_class, check_scorer
+from touchstone_rewards.reward_server.scorers.groups.packed import PackedGroup
 
 SCORERS: dict[str, str] = {
     "format": "touchstone_rewards.reward_server.scorers.format:FormatScorer",
@@ -20,6 +21,16 @@ SCORERS: dict[str, str] = {
     "reward_model": "touchstone_rewards.reward_server.scorers.reward_model:RewardModelScorer",
     "similarity": "touchstone_rewards.reward_server.scorers.similarity:SimilarityScorer",
     "story": "touchstone_rewards.reward_server.scorers.story:story_scorer",
+    **{
+        name: f"touchstone_rewards.reward_server.scorers.groups.{name}:{kind}"
+        for name, kind in {
+            "majority": "Majority",
+            "distinct": "Distinct",
+            "duplicates": "Duplicates",
+            "rank": "Rank",
+            "relative_length": "RelativeLength",
+        }.items()
+    },
     "dummy": "touchstone_rewards.reward_server.scorers.dummy:DummyScorer",
 }
 ENTRY_POINTS = "touchstone.scorers"
@@ -67,6 +78,8 @@ def build_callable(name: str, config: Mapping[str, Any]) -> CallableScorer:
         ConfigError: as for `build_scorer`; or it needs a model or waits for something else.
     """
     scorer = build_scorer(name, config)
+    if scorer.runs_in == "group":
+        return PackedGroup(scorer)
     if scorer.runs_in == "model" or scorer.runs_in == "remote":
         raise ConfigError(
             f"scorer {name!r} has runs_in {scorer.runs_in!r}, so no worker can score with it"

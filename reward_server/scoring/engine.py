@@ -14,8 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from msgspec import UNSET
+
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
+    ConfigError,
     NotReady,
     RequestDeadline,
     UnknownProfile,
@@ -38,9 +41,9 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     batcher,
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
+from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
-from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -106,6 +109,7 @@ class Engine:
             self._saver.cancel()
             self.normalizers.save(self.normalizers.unsaved(self.profiles))
         self.normalizers.close()
+        self.columns.groups.gatherer.stop()
         await self.models.stop()
         await self.pool.stop()
 
@@ -126,8 +130,11 @@ class Engine:
             return "no worker is alive; new ones are being started"
         return self.models.not_ready_reason
 
-    async def score(self, request: ScoreRequest, *, observed: bool = True) -> ScoreResponse:
-        """Score every sample of the request. Not `observed`: it counts in no statistics.
+    async def score(
+        self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
+    ) -> ScoreResponse:
+        """Score every sample of the request. Not `observed`: it counts in no statistics, and joins
+        no group. Not `gather`: its groups are whole, and no member comes in another request.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
@@ -143,7 +150,7 @@ class Engine:
             self.pending_samples += count
             try:
                 learn = observed and request.priority == "train"
-                scored = await self._scored(profile, request, learn)
+                scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.pending_samples -= count
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
@@ -178,13 +185,15 @@ class Engine:
         self.limits.admit(count, self.pending_samples)
         return known
 
-    async def _scored(self, profile: Profile, request: ScoreRequest, learn: bool) -> Scored:
+    async def _scored(
+        self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
+    ) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
         parted = part(profile, request.samples)
+        combined = partial(self._combined, give_up_at=give_up_at, learn=learn, gather=gather)
         if parted is None:
-            scored = await self._combined(profile, request, give_up_at, learn)
+            scored = await combined(profile, request)
         else:
-            combined = partial(self._combined, give_up_at=give_up_at, learn=learn)
             scored = await score_parts(profile, request, parted, combined)
             self.metrics.observe_routed(profile.name, parted.counts)
         if scored.results and all(map(_never_got_its_turn, scored.results)):
@@ -200,13 +209,23 @@ class Engine:
         request: ScoreRequest,
         give_up_at: float | None,
         learn: bool,
+        gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
+        alone = [key for key in profile.scorers if key not in profile.group_keys]
         columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at) for key in profile.scorers]
+            [self.columns.fill(profile, key, request, give_up_at) for key in alone]
         )
-        by_key = dict(zip(profile.scorers, columns, strict=True))
+        by_key = dict(zip(alone, columns, strict=True))
+        groups: Sequence[str] = ()
+        if profile.group_keys:
+            fill = self.columns.groups.fill
+            found = await fill(profile, request, by_key, give_up_at, gather=gather)
+            groups, by_key = found.names, by_key | found.columns
+            by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        for result, group in zip(scored.results, groups, strict=False):
+            result.group = group or UNSET
         return finished(self.normalizers, profile, scored, learn=learn)
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
@@ -266,4 +285,22 @@ def create_engine(
     metrics.watch(cache_readings(cache))
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
-    return Engine(profiles, ScorerColumns(pool, models, remote, limits, metrics, cache))
+    columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
+    metrics.watch(columns.groups.gatherer.readings())
+    check_group_sizes(profiles, settings.max_samples)
+    return Engine(profiles, columns)
+
+
+def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
+    """See that a whole group can come in one request.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    for profile in profiles.values():
+        size = profile.config.groups.size if profile.config.groups else None
+        if size is not None and size > max_samples:
+            raise ConfigError(
+                f"profile {profile.name}: groups.size is {size}, and a request may have "
+                f"max_samples {max_samples}: lower the one or raise the other"
+            )

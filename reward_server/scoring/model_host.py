@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
@@ -27,7 +28,7 @@ from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.pool.failures import log_failure
-from touchstone_rewards.reward_server.profiles import Profile, describe
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score

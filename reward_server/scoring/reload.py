@@ -20,7 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile, load_profiles, worker_specs
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
-from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Reloader:
             for key, scorer in profile.scorers.items()
         }
         new = await asyncio.to_thread(load_profiles, self.directories, built, self.plugins)
+        check_group_sizes(new, engine.limits.max_samples)
         old_specs, new_specs = worker_specs(old), worker_specs(new)
         engine.normalizers.load(new)
         models = await engine.models.prepare(new)
