@@ -13,6 +13,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from touchstone_rewards.reward_server.stored.stream import (
     offline_engine,
     score_stream,
     started,
+    whole_groups,
 )
 from touchstone_rewards.reward_server.watching.score_log import ScoreLine, log_files
 from touchstone_rewards.reward_server.watching.verdicts import differ, verdict
@@ -50,7 +52,10 @@ SHOWN_CHANGES = 20
 
 
 class Old(Struct):
-    """What a sample got when it was scored; `profile` and `fingerprint` where they were kept."""
+    """What a sample got when it was scored; `profile` and `fingerprint` where they were kept.
+
+    `together`: what those have in common that were scored with it, of its group; `members`: how
+    many they are, where that was kept."""
 
     sample: Sample
     reward: float | None
@@ -58,6 +63,8 @@ class Old(Struct):
     scores: dict[str, float | None]
     profile: str | None
     fingerprint: str | None
+    together: str | None = None
+    members: int | None = None
 
 
 class Change(Struct):
@@ -210,12 +217,45 @@ def _old(line: bytes) -> Old:
         names = ("id", "response", "prompt", "ground_truth")
         sample = msgspec.convert(fields | {n: getattr(kept, n) for n in names}, Sample)
         code = str(kept.error.get("code")) if kept.error else None
-        return Old(sample, kept.reward, code, kept.scores, None, kept.fingerprint)
+        return Old(sample, kept.reward, code, kept.scores, None, kept.fingerprint, kept.group)
     line_ = _decode_line(line)
     result = line_.result
     code = result.error.code if result.error else None
     about = line_.profile, line_.fingerprint
-    return Old(line_.sample, result.reward, code, result.scores, *about)
+    return Old(line_.sample, result.reward, code, result.scores, *about, *_group_of(line_))
+
+
+def _group_of(line: ScoreLine) -> tuple[str | None, int | None]:
+    """What is common to those that were scored with it, and how many they are, if that is known."""
+    if isinstance(line.result.group, str):
+        return line.result.group, int(line.result.group.rpartition("/")[2])
+    group_id = line.sample.group_id
+    return (None if group_id is None else f"{line.request_id} {group_id}"), None
+
+
+def by_group(olds: Iterator[Old]) -> Iterator[Old]:
+    """Return the same in another order: those that were scored together one after another, and
+    what they have in common as their group.
+
+    The members of a group that came in several requests wait for each other; those of one request
+    stand in one block of lines."""
+    waiting: dict[str, list[Old]] = {}
+    block: dict[str | None, list[Old]] = {}
+    last = ""
+    for old in olds:
+        old.sample.group_id = old.together
+        if old.members is not None and old.together is not None:
+            group = waiting.setdefault(old.together, [])
+            group.append(old)
+            if len(group) >= old.members:
+                yield from waiting.pop(old.together)
+            continue
+        request = (old.together or "").partition(" ")[0]
+        if request != last:
+            yield from chain.from_iterable(block.values())
+            block, last = {}, request
+        block.setdefault(old.together, []).append(old)
+    yield from chain.from_iterable([*block.values(), *waiting.values()])
 
 
 async def _replay(
@@ -224,7 +264,10 @@ async def _replay(
     in_work: deque[list[Old]] = deque()
 
     def requests() -> Iterator[ScoreRequest]:
-        for batch in batches(olds, BATCH_SAMPLES):
+        cut = batches(olds, BATCH_SAMPLES)
+        if profile.info.groups is not None:
+            cut = whole_groups(by_group(olds), BATCH_SAMPLES, lambda old: old.together)
+        for batch in cut:
             in_work.append(batch)
             samples = [addressed(profile, old.sample) for old in batch]
             yield ScoreRequest(samples, profile.name, explain=True)

@@ -40,6 +40,7 @@ from touchstone_rewards.reward_server.stored.stream import (
     offline_engine,
     score_stream,
     started,
+    whole_groups,
 )
 
 PARTITION_BYTES = 64 * 2**20
@@ -143,7 +144,7 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         samples = after_kept(rejects.passed(rows), draft, tally)
         requests = (
             ScoreRequest(batch, profile=arguments.profile, explain=arguments.explain)
-            for batch in batches(samples, BATCH_SAMPLES)
+            for batch in _cut(samples, engine.profiles[arguments.profile])
         )
         asyncio.run(_score_file(engine, requests, draft, tally, partial(progress.update, task)))
         rejects.finish()
@@ -151,6 +152,13 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         tally.rejected = rejects.count
     print(tally.line(draft.target), file=sys.stderr if arguments.output == STDOUT else sys.stdout)
     return 0
+
+
+def _cut(samples: Iterator[Sample], profile: Profile) -> Iterator[list[Sample]]:
+    """The samples in batches; the lines of a group, one after another, in one."""
+    if profile.info.groups is None:
+        return batches(samples, BATCH_SAMPLES)
+    return whole_groups(samples, BATCH_SAMPLES, lambda sample: sample.group_id)
 
 
 def _open_output(

@@ -7,6 +7,7 @@ the whole request, unless the operator chose a constant for the format: no train
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.compat.format import (
     FixedAnswer,
     Format,
@@ -104,6 +106,8 @@ class CompatEndpoint:
         samples = [each for each in came if isinstance(each, Sample)]
         for sample in samples:
             self.truths.fill(sample, by_id=self.format.sends_ids)
+        if (known := self.engine.profiles.get(profile)) is not None and known.info.groups:
+            _group(samples, named=self.format.sends_ids)
         if self.format.texts is not None and self._reads_whole_texts(profile):
             for sample, text in zip(samples, self.format.texts(asked), strict=True):
                 sample.prompt = text.removesuffix(sample.response)
@@ -153,6 +157,17 @@ class CompatEndpoint:
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts
+
+
+def _group(samples: Sequence[Sample], *, named: bool) -> None:
+    """Give the tries of one prompt one group, and each try an id of its own where the trainer gives
+    none: it is counted once, and gone when its caller is."""
+    for place, sample in enumerate(samples):
+        if sample.group_id is None and sample.prompt is not None:
+            prompt = encode(sample.prompt)
+            sample.group_id = sha256(prompt).hexdigest()[:16]
+        if not named:
+            sample.id = f"{current().request_id}/{place}"
 
 
 def _in_place(
