@@ -165,6 +165,7 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.explanation,
         result.routed_to,
         result.group,
+        result.turns,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
     )

@@ -56,3 +56,19 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
     if config is not None and not found:
         raise ConfigError("groups came, and none of the scorers sees whole groups")
     return list(found)
+
+
+def turn_keys(folds: Mapping[str, str | None], scorers: Mapping[str, Scorer]) -> list[str]:
+    """Return the keys of the scorers that judge turns: by their entry, or by themselves.
+
+    Raises:
+        ConfigError: one of them sees whole groups.
+    """
+    found = [
+        key
+        for key, scorer in scorers.items()
+        if folds[key] is not None or getattr(scorer, "sees_turns", False)
+    ]
+    if grouped := [key for key in found if scorers[key].runs_in == "group"]:
+        raise ConfigError(f"scorer {grouped[0]} sees whole groups, and cannot judge turns")
+    return found

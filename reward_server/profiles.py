@@ -20,15 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys
+from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys, turn_keys
 from touchstone_rewards.reward_server.routes import (
     ERROR,
-    ROUTE_KEY,
     Route,
     RouteConfig,
     joined_fields,
-    joined_fingerprint,
-    joined_ranges,
+    joined_info,
     link,
 )
 from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
@@ -46,7 +44,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
     `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
-    server's. `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own."""
+    server's. `turns`: judge each message that the assistant wrote, and take their mean, say.
+    `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,6 +54,7 @@ class ScorerEntry(BaseModel):
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_in_flight: int | None = Field(default=None, ge=1)
+    turns: Literal["mean", "min", "max", "last"] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -156,6 +156,8 @@ class Profile:
             for key, spec in self.specs.items()
         }
         self.group_keys = group_keys(config.groups, self.scorers)
+        folds = {key: entry.turns for key, entry in self.entries.items()}
+        self.turn_keys = turn_keys(folds, self.scorers)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
@@ -175,6 +177,7 @@ class Profile:
             route=self.route.info if self.route else None,
             sample_profiles=list(config.sample_profiles),
             groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
+            turns=bool(self.turn_keys),
         )
 
     def _only_score(self) -> str | None:
@@ -212,28 +215,10 @@ class Profile:
         """
         other = copy.copy(self)
         other.targets = targets
-        infos = [self._own_info, *(target.info for target in targets.values())]
-        if taken := [info.name for info in infos if ROUTE_KEY in info.scorers]:
-            raise ConfigError(
-                f"profile {self.name}: {taken[0]!r} has a scorer called {ROUTE_KEY!r}, which in an "
-                "explanation is the route: give the scorer another key"
-            )
-        prints = {name: target.fingerprint for name, target in targets.items()}
-        own = _fingerprint(self.config, self.specs, self.scorers)
-        other.fingerprint = joined_fingerprint(own, self.info.route, prints)
         other.waits = self.waits or any(target.waits for target in targets.values())
-        deciding = ["metadata"] if self.route else []
-        named = ["profile"] if self.config.sample_profiles else []
-        ranges = joined_ranges(info.ranges for info in infos)
-        other.info = replace(
-            self._own_info,
-            scorers=list(ranges),
-            ranges=ranges,
-            fingerprint=other.fingerprint,
-            reads=joined_fields([deciding, named, *(info.reads for info in infos)]),
-            needs=joined_fields([deciding, *(info.needs for info in infos)]),
-            groups=next((info.groups for info in infos if info.groups), None),
-        )
+        infos = {name: target.info for name, target in targets.items()}
+        other.info = joined_info(self._own_info, infos)
+        other.fingerprint = other.info.fingerprint
         return other
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
@@ -372,6 +357,9 @@ def _fingerprint(
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
+    for entry in whole["scorers"].values():
+        if entry["turns"] is None:
+            del entry["turns"]
     if config.groups is not None:
         whole["groups"] = config.groups.model_dump(exclude={"deadline_s"})
     content: Sequence[Any] = [

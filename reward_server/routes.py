@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType, defstruct
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.received import open_fields
-from touchstone_rewards.reward_server.schemas import RouteInfo, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import ProfileInfo, RouteInfo, Sample, SampleError
 
 if TYPE_CHECKING:
     from touchstone_rewards.reward_server.profiles import Profile
@@ -181,6 +182,34 @@ def link(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
     for name in profiles:
         visit(name, [])
     return linked
+
+
+def joined_info(own: ProfileInfo, targets: Mapping[str, ProfileInfo]) -> ProfileInfo:
+    """Return what a profile says of itself that leads to others: the union of what all have.
+
+    Raises:
+        ConfigError: a scorer there has the key under which routes are explained.
+    """
+    infos = [own, *targets.values()]
+    if taken := [info.name for info in infos if ROUTE_KEY in info.scorers]:
+        raise ConfigError(
+            f"profile {own.name}: {taken[0]!r} has a scorer called {ROUTE_KEY!r}, which in an "
+            "explanation is the route: give the scorer another key"
+        )
+    deciding = ["metadata"] if own.route else []
+    named = ["profile"] if own.sample_profiles else []
+    ranges = joined_ranges(info.ranges for info in infos)
+    prints = {name: info.fingerprint for name, info in targets.items()}
+    return replace(
+        own,
+        scorers=list(ranges),
+        ranges=ranges,
+        fingerprint=joined_fingerprint(own.fingerprint, own.route, prints),
+        reads=joined_fields([deciding, named, *(info.reads for info in infos)]),
+        needs=joined_fields([deciding, *(info.needs for info in infos)]),
+        groups=next((info.groups for info in infos if info.groups), None),
+        turns=any(info.turns for info in infos),
+    )
 
 
 def joined_ranges(

@@ -7,7 +7,8 @@ thousand and never hold themselves, so the garbage collector need not look at th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, field, json
 
@@ -41,6 +42,32 @@ def text_of_turn(content: str | list[Any] | None) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
+def assistant_texts(messages: Sequence[Message]) -> list[str]:
+    """Return the text of each message that the policy wrote, in order."""
+    return [text_of_turn(turn.content) for turn in messages if turn.role == "assistant"]
+
+
+def response_text(response: str | list[Message]) -> str:
+    """Return the text of a response: of a list of messages, that of the last one which the policy
+    wrote; "" where it wrote none.
+
+    Example:
+        >>> response_text([Message("assistant", "Let me see."), Message("assistant", "46")])
+        '46'
+    """
+    if isinstance(response, str):
+        return response
+    return next(reversed(assistant_texts(response)), "")
+
+
+# A text, or the messages of a rollout of several turns. Scorers are given the text, see
+# `response_text`; those that judge turns are told of the others.
+if TYPE_CHECKING:
+    ResponseOnTheWire = str
+else:
+    ResponseOnTheWire = str | list[Message]
+
+
 # What a ground truth is meant to be. Datasets have others too: a sample with one of those is not
 # scored, and no other sample pays for it, so the type lets every JSON value in.
 TruthOnTheWire = Annotated[
@@ -65,10 +92,12 @@ TRUTH_KEYS = frozenset({"target", "ground_truth", "answer", "value"})
 class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One thing to score. What has no field of its own travels in `metadata`.
 
-    `profile`: the one to score it with, where the request's profile permits another."""
+    `response`: a text, or a list of messages, of which scorers see the last that the assistant
+    wrote unless they judge turns. `profile`: the one to score it with, where the request's profile
+    permits another."""
 
     id: str
-    response: str
+    response: ResponseOnTheWire
     prompt: str | list[Message] | None = None
     ground_truth: TruthOnTheWire = None
     group_id: str | None = None
@@ -161,7 +190,8 @@ class SampleResult(Struct, gc=False):
 
     `routed_to`: the inner profile that scored it, where the request's profile routes. `group`: of a
     sample whose group came in several requests, a name for the group and its number of members:
-    those with the same one were scored together."""
+    those with the same one were scored together. `turns`: where a scorer judges turns, its score of
+    each message that the assistant wrote, null where it could not score it."""
 
     id: str
     status: Status
@@ -171,6 +201,7 @@ class SampleResult(Struct, gc=False):
     explanation: dict[str, Any] | None = None
     routed_to: str | UnsetType = UNSET
     group: str | UnsetType = UNSET
+    turns: list[float | None] | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -232,7 +263,8 @@ class ProfileInfo(Struct):
     those that the scorers look at on which the reward depends. Of a profile that routes, scorers,
     ranges and fields are those of all profiles that it leads to, and the field that decides.
     `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
-    groups, whose members must not be sent in several requests unless they have a size."""
+    groups, whose members must not be sent in several requests unless they have a size. `turns`: it
+    judges turns, so that a rollout's messages are of use to it."""
 
     name: str
     description: str
@@ -245,6 +277,7 @@ class ProfileInfo(Struct):
     route: RouteInfo | None = None
     sample_profiles: list[str] = field(default_factory=list)
     groups: GroupInfo | None = None
+    turns: bool = False
 
 
 class ProfileList(Struct):

@@ -55,7 +55,9 @@ def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
     What cannot be a ground truth is that sample's `bad_ground_truth`, and no other's. What cannot
     travel as metadata is left out.
     """
-    kept: dict[str, Any] = {"id": sample.id, "response": str(sample.response)}
+    kept: dict[str, Any] = {"id": sample.id, "response": sample.response}
+    if isinstance(sample.response, str):
+        kept["response"] = str(sample.response)  # numpy's texts are of a class of their own
     if "ground_truth" in reads:
         kept["ground_truth"] = plain_truth(sample.ground_truth)
     if "prompt" in reads:

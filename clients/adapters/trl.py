@@ -205,11 +205,10 @@ class Batches:
         Raises:
             MissingColumn: the batch lacks a column.
         """
-        needs, reads = (self.info.needs, self.info.reads) if self.info else ((), ())
-        route = self.info.route if self.info else None
-        check_route(given, route, self.profile)
-        check_columns(self.columns, given, needs, self.profile)
-        samples = samples_of(prompts, completions, given, self.columns, reads, route)
+        info = self.info
+        check_route(given, info.route if info else None, self.profile)
+        check_columns(self.columns, given, info.needs if info else (), self.profile)
+        samples = samples_of(prompts, completions, given, self.columns, info)
         if self.options.on_samples is not None:
             self.options.on_samples(samples)
         return samples

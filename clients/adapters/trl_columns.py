@@ -14,7 +14,13 @@ from typing import Any
 
 from touchstone_rewards.clients.adapters.plain import plain_truth, what_is_plain
 from touchstone_rewards.clients.errors import MissingColumn
-from touchstone_rewards.reward_server.schemas import Message, RouteInfo, Sample, text_of_turn
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    ProfileInfo,
+    RouteInfo,
+    Sample,
+    text_of_turn,
+)
 
 Text = str | Sequence[dict[str, Any]]
 
@@ -103,12 +109,13 @@ def samples_of(
     completions: Sequence[Text],
     given: Mapping[str, Any],
     columns: Columns,
-    reads: Sequence[str] = (),
-    route: RouteInfo | None = None,
+    profile: ProfileInfo | None = None,
 ) -> list[Sample]:
     """Return the samples of one call. Their ids are ROW/K, K counting the completions of a row.
 
-    `reads` and `route`: what is known of the profile, see `metadata_of`."""
+    `profile`: what is known of it. One that judges turns is sent a chat's messages as they are."""
+    reads, route = (profile.reads, profile.route) if profile else ((), None)
+    turns = profile is not None and profile.turns
     count = len(completions)
     ids = given.get(columns.id) or [prompt_id(prompt) for prompt in prompts]
     truths = given.get(columns.ground_truth or "", [None] * count)
@@ -122,7 +129,7 @@ def samples_of(
         samples.append(
             Sample(
                 id=f"{row}/{seen[row]}",
-                response=text_of(completion),
+                response=_messages(completion) if turns else text_of(completion),
                 prompt=prompt if isinstance(prompt, str) else [_message(turn) for turn in prompt],
                 ground_truth=plain_truth(truths[i]),
                 group_id=row,
@@ -150,6 +157,11 @@ def text_of(completion: Text) -> str:
         return completion
     turns = [_message(turn) for turn in completion]
     return "\n".join(text_of_turn(turn.content) for turn in turns if turn.role == "assistant")
+
+
+def _messages(completion: Text) -> Any:
+    """A text, or the messages of a rollout, tools' included."""
+    return completion if isinstance(completion, str) else [_message(turn) for turn in completion]
 
 
 def _message(turn: Mapping[str, Any]) -> Message:

@@ -108,6 +108,9 @@ class CompatEndpoint:
             self.truths.fill(sample, by_id=self.format.sends_ids)
         if (known := self.engine.profiles.get(profile)) is not None and known.info.groups:
             _group(samples, named=self.format.sends_ids)
+        if known is not None and known.info.turns and self.format.trajectories is not None:
+            for sample, messages in zip(samples, self.format.trajectories(asked), strict=True):
+                sample.response = cast("str", messages)
         if self.format.texts is not None and self._reads_whole_texts(profile):
             for sample, text in zip(samples, self.format.texts(asked), strict=True):
                 sample.prompt = text.removesuffix(sample.response)

@@ -27,13 +27,16 @@ Bound = float | None
 class Score(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one scorer says of one sample: a finite `value`, or null and the `error` why.
 
-    `timed_out` is set by what keeps the deadline: the sample ran to the end of its own.
+    `timed_out` is set by what keeps the deadline: the sample ran to the end of its own. `turns`: of
+    a scorer that judges turns, its score of each message that the assistant wrote, null where it
+    could not score it.
     """
 
     value: float | None = None
     error: SampleError | None = None
     explanation: dict[str, Any] | None = None
     timed_out: bool = False
+    turns: list[float | None] | None = None
 
 
 class ScorerSpec(NamedTuple):

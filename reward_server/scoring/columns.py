@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from touchstone_rewards.reward_server.errors import InternalError, sample_error
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
@@ -32,6 +34,7 @@ from touchstone_rewards.reward_server.scoring.groups import GroupScorers
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
@@ -76,6 +79,32 @@ class ScorerColumns:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
         """One scorer's scores of all samples of the request."""
+        if key in profile.turn_keys:
+            return await self._turns(profile, key, request, give_up_at)
+        return await self._fill(profile, key, request, give_up_at)
+
+    async def _turns(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
+        """The scores of a scorer that judges turns, all of them or one after another."""
+        fold = profile.entries[key].turns
+        refused = self.refused(request.samples, ()) | too_long(request.samples)
+        samples = [sample for at, sample in enumerate(request.samples) if at not in refused]
+        if fold is None:
+            inner = replace(request, samples=list(map(as_came, samples)))
+            scores = await self._fill(profile, key, inner, give_up_at)
+        else:
+            turns = Turns(samples, fold)
+            inner = replace(request, samples=turns.samples)
+            scores = turns.folded(
+                await self._fill(profile, key, inner, give_up_at), explain=request.explain
+            )
+        rest = iter(scores)
+        return [refused.get(at) or next(rest) for at in range(len(request.samples))]
+
+    async def _fill(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
         samples = request.samples
         refused = self.refused(samples, profile.scorers[key].reads)
         if refused:

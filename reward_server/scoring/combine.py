@@ -50,6 +50,10 @@ def combine(
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
+    for key in reversed(profile.turn_keys):
+        for result, score in zip(results, columns[key], strict=True):
+            if score.turns is not None:
+                result.turns = score.turns
     return Scored(results, Columns(rewards, values, codes))
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
@@ -44,6 +45,7 @@ from touchstone_rewards.reward_server.scoring.normalization import Normalizers, 
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
+from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -189,7 +191,11 @@ class Engine:
         self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
     ) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
-        parted = part(profile, request.samples)
+        unusual = any_unusual(request.samples)
+        if unusual:
+            texts = as_texts(request.samples, self.limits.max_response_bytes)
+            request = replace(request, samples=texts)
+        parted = part(profile, request.samples, named=unusual)
         combined = partial(self._combined, give_up_at=give_up_at, learn=learn, gather=gather)
         if parted is None:
             scored = await combined(profile, request)

@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
     ShadowInfo,
+    response_text,
 )
 from touchstone_rewards.reward_server.scoring.routing import addressed
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
@@ -133,7 +134,7 @@ class Shadows:
         """A group that came in several requests, once its last member has been answered."""
         members = self._pieces.setdefault(name, {})
         sample, _ = pair
-        members[sample.id, sample.response] = pair
+        members[sample.id, response_text(sample.response)] = pair
         if len(members) >= int(name.rpartition("/")[2]):
             yield list(self._pieces.pop(name).values())
         elif len(self._pieces) > MOST_PIECES:  # members that no one waited for are never answered
