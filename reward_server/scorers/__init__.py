@@ -15,6 +15,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.scorers.base import CallableScorer, Scorer
 from touchstone_rewards.reward_server.scorers.check import check_class, check_scorer
 from touchstone_rewards.reward_server.scorers.functions import function_scorer, is_function
+from touchstone_rewards.reward_server.scorers.groups.packed import PackedGroup
 from touchstone_rewards.reward_server.scorers.plugins import parted
 
 _RULES = "touchstone_rewards.reward_server.scorers.rules"
@@ -24,6 +25,16 @@ SCORERS: dict[str, str] = {
     "reward_model": "touchstone_rewards.reward_server.scorers.reward_model:RewardModelScorer",
     "similarity": "touchstone_rewards.reward_server.scorers.similarity:SimilarityScorer",
     "story": "touchstone_rewards.reward_server.scorers.story:story_scorer",
+    **{
+        name: f"touchstone_rewards.reward_server.scorers.groups.{name}:{kind}"
+        for name, kind in {
+            "majority": "Majority",
+            "distinct": "Distinct",
+            "duplicates": "Duplicates",
+            "rank": "Rank",
+            "relative_length": "RelativeLength",
+        }.items()
+    },
     "dummy": "touchstone_rewards.reward_server.scorers.dummy:DummyScorer",
     "exact": f"{_RULES}.exact:ExactScorer",
     "contains": f"{_RULES}.contains:ContainsScorer",
@@ -91,6 +102,8 @@ def build_callable(name: str, config: Mapping[str, Any]) -> CallableScorer:
         ConfigError: as for `build_scorer`; or it needs a model or waits for something else.
     """
     scorer = build_scorer(name, config)
+    if scorer.runs_in == "group":
+        return PackedGroup(scorer)
     if scorer.runs_in == "model" or scorer.runs_in == "remote":
         raise ConfigError(
             f"scorer {name!r} has runs_in {scorer.runs_in!r}, so no worker can score with it"

@@ -159,11 +159,11 @@ def published() -> dict[str, Any]:
         pytest.importorskip("if_verifiable")
         from if_verifiable.ifbench import instructions_util as ifbench  # pyright: ignore
         from if_verifiable.ifbench.instructions_registry import (  # pyright: ignore
-            INSTRUCTION_DICT as IFBENCH,  # noqa: N811
+            INSTRUCTION_DICT as IFBENCH,
         )
         from if_verifiable.ifeval import instructions_util as ifeval  # pyright: ignore
         from if_verifiable.ifeval.instructions_registry import (  # pyright: ignore
-            INSTRUCTION_DICT as IFEVAL,  # noqa: N811
+            INSTRUCTION_DICT as IFEVAL,
         )
         from punkt import tokenizer_for
 
