@@ -46,6 +46,13 @@ class DataArguments:
         default=None,
         metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
     )
+    skip_bad_rows: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave out the rows that nothing can be learnt from, and name them, instead of "
+            "refusing the data."
+        },
+    )
 
 
 @dataclass
@@ -230,7 +237,10 @@ def require_column(rows: Dataset, column: str, flag: str) -> str:
 
 
 def is_empty(response: Any) -> bool:
-    """Whether a response, a text or messages, says nothing."""
+    """Whether a response, a text, a turn or messages, says nothing."""
     if isinstance(response, list):
-        return not response or is_empty(response[-1].get("content"))
+        return not response or is_empty(response[-1])
+    if isinstance(response, dict):
+        said = response.get("content", response.get("value"))
+        return not response.get("tool_calls") and is_empty(said)
     return response is None or not str(response).strip()
