@@ -54,6 +54,46 @@ class Faults:
         return "; ".join(told) + (f"; and {more} faults more" if more > 0 else "")
 
 
+class OneForm:
+    """Are all rows texts, or all of them chats? Libraries look at the first row alone."""
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+
+    def check(self, value: Any) -> None:
+        """Take the form of the first row for the form of all.
+
+        Raises:
+            InputError: this one has the other.
+        """
+        form = "text" if isinstance(value, str) else "chat"
+        self.first = self.first or form
+        if form != self.first:
+            raise InputError(f"a {form} where the first row has a {self.first}")
+
+
+def that_ask(rows: Dataset, column: str, *, skip: bool = False) -> Dataset:
+    """The rows, if `column` holds a text in all of them or a chat in all of them.
+
+    Raises:
+        InputError: some hold nothing, or the other, and `skip` is false; they are named.
+    """
+    faults, good, form = Faults(), [], OneForm()
+    values: Any = rows[column]
+    for place, value in enumerate(values):
+        if value is None or (isinstance(value, str | list) and not value):
+            faults.add(rows[place]["id"], f"no {column}")
+            continue
+        try:
+            if isinstance(value, str | list):
+                form.check(value)
+            good.append(place)
+        except InputError as error:
+            faults.add(rows[place]["id"], f"{column}: {error}")
+    faults.settle(len(rows), skip=skip)
+    return rows.select(good) if len(good) < len(rows) else rows
+
+
 def read_rows(rows: Dataset, read: Reader, *, skip: bool = False, what: str = "rows") -> Dataset:
     """The rows that `read` makes of each row, with the `id` of the row that they came from.
 

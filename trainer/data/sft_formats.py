@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from datasets import Dataset
 
-from touchstone_rewards.trainer.data.bad_rows import Reader, read_rows
+from touchstone_rewards.trainer.data.bad_rows import OneForm, Reader, read_rows
 from touchstone_rewards.trainer.data.rows import ID_COLUMNS, ensure_sample_ids, is_empty
 from touchstone_rewards.trainer.data.shapes import (
     Message,
@@ -80,8 +80,15 @@ def sft_rows(
 
 
 def _keeping(names: list[str], read: Reader) -> Reader:
-    """`read`, with these columns of the row beside what it makes."""
-    return lambda row: ({**each, **{name: row[name] for name in names}} for each in read(row))
+    """`read`, with these columns of the row beside what it makes, all in one form."""
+    form = OneForm()
+
+    def keeping(row: Row) -> Iterator[dict[str, Any]]:
+        for each in read(row):
+            form.check(each.get("completion", []))
+            yield {**each, **{name: row[name] for name in names}}
+
+    return keeping
 
 
 def recognise(rows: Dataset) -> Shape:

@@ -143,4 +143,5 @@ def unused_columns(rows: Dataset, used: Iterable[str]) -> str:
 
 
 def _holds_text(rows: Dataset, name: str) -> bool:
-    return "string" in str(rows.features[name])
+    feature = str(rows.features[name])
+    return "string" in feature or "Json" in feature

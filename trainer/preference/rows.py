@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from touchstone_rewards.trainer.data.bad_rows import Faults, read_rows
+from touchstone_rewards.trainer.data.bad_rows import Faults, OneForm, read_rows
 from touchstone_rewards.trainer.data.rows import (
     ID_COLUMNS,
     ensure_sample_ids,
@@ -85,13 +85,14 @@ def preference_rows(
         margin_column or "",
         *((source.column, *source.may) if source else ()),
     ]
-    chat = has_template and not _plain_only(source, rows)
+    chat, form = has_template and not _plain_only(source, rows), OneForm()
 
     def read(row: Row) -> Iterator[dict[str, Any]]:
         prompt = _prompt_of(row, source, chat)
         made = {**_pair(row, prompt), **_margin(row, margin_column)}
         if fault := fault_of(made):
             raise InputError(fault)
+        form.check(made["chosen"])
         yield made
 
     made = read_rows(ensure_sample_ids(rows), read, skip=skip_bad_rows, what="pairs")

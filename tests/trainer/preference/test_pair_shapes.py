@@ -24,6 +24,12 @@ CHAT = {"prompt": [USER, FIRST, SECOND_USER], "chosen": [GOOD], "rejected": [BAD
 SHORT = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
 
 
+def parts(question: str, answer: str) -> list[dict[str, Any]]:
+    """A conversation whose texts stand in parts."""
+    said = (("user", question), ("assistant", answer))
+    return [{"role": role, "content": [{"type": "text", "value": text}]} for role, text in said]
+
+
 def read(*rows: dict[str, Any], **options: Any) -> tuple[list[Any], str]:
     made, line = preference_rows(Dataset.from_list(list(rows)), **options)
     return [{name: row[name] for name in row if name != "id"} for row in made.to_list()], line
@@ -60,16 +66,7 @@ def read(*rows: dict[str, Any], **options: Any) -> tuple[list[Any], str]:
         ),
         ({"prompt": [USER], **SIDES}, SHORT, "prompt"),
         (
-            {
-                "chosen_messages": [
-                    {"role": "user", "content": [{"type": "text", "value": "q"}]},
-                    {"role": "assistant", "content": [{"type": "text", "value": "good"}]},
-                ],
-                "rejected_messages": [
-                    {"role": "user", "content": [{"type": "text", "value": "q"}]},
-                    {"role": "assistant", "content": [{"type": "text", "value": "bad"}]},
-                ],
-            },
+            {"chosen_messages": parts("q", "good"), "rejected_messages": parts("q", "bad")},
             {"chosen": [USER, GOOD], "rejected": [USER, BAD]},
             "no prompt",
         ),
