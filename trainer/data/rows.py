@@ -46,6 +46,20 @@ class DataArguments:
         default=None,
         metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
     )
+    dataset_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder with LLaMA-Factory's dataset_info.json: the names, one or several "
+            "with commas between them, are looked up there."
+        },
+    )
+    max_rows: int | None = field(
+        default=None, metadata={"help": "Of each data set, take the first rows only."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.max_rows is not None and self.max_rows < 1:
+            raise ValueError(f"max_rows is 1 or more, not {self.max_rows}")
 
 
 @dataclass
@@ -156,6 +170,8 @@ def with_prompts(rows: Dataset, arguments: PromptArguments) -> Dataset:
     if template is None and system is None:
         if "prompt" in rows.column_names:
             return rows
+        if "messages" in rows.column_names:
+            return rows.map(lambda row: {"prompt": before_the_answer(row["messages"])})
         raise InputError(
             "the dataset has no column 'prompt': set prompt_template or system_prompt to make it "
             f"from another one of {rows.column_names}"
@@ -168,6 +184,12 @@ def with_prompts(rows: Dataset, arguments: PromptArguments) -> Dataset:
     return rows.remove_columns(old).map(
         lambda row: {"prompt": fill_template(pattern, str(row[column]))}
     )
+
+
+def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation without the assistant's turn at its end: what there is to answer."""
+    answered = bool(messages) and messages[-1]["role"] == "assistant"
+    return messages[:-1] if answered else messages
 
 
 def chat_of(system: str) -> Template:

@@ -8,6 +8,7 @@ same model with the adapter switched off. No rewards are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,18 @@ from touchstone_rewards.trainer.preference.rows import check_prompts_fit, prefer
 from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
-TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
+
+@dataclass
+class TemplateArguments:
+    """How a chat becomes text; named as in TRL's other configs."""
+
+    chat_template_path: str | None = field(
+        default=None,
+        metadata={"help": "A .jinja file, or a model, whose chat template is used."},
+    )
+
+
+TYPES = (DataArguments, TemplateArguments, AdapterArguments, DPOConfig, ModelConfig)
 METRICS_NOTE = (
     "logps/accuracies: share of pairs whose chosen side the policy itself finds more likely "
     "(summed log-probabilities, so the shorter side has an advantage). rewards/accuracies: share "
@@ -42,10 +54,11 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
     """
     configs = parse_config(TYPES, argv, "trainer dpo")
-    data, adapter, args, model = configs
+    data, template, adapter, args, model = configs
     if args.process_index == 0:
         print(METRICS_NOTE)
-    build = partial(build_trainer, model, adapter, args)
+    path = template.chat_template_path
+    build = partial(build_trainer, model, adapter, args, chat_template_path=path)
     train_on_rows(data, args, model, configs, build, preference_rows)
 
 
@@ -55,6 +68,8 @@ def build_trainer(
     args: DPOConfig,
     rows: Dataset,
     eval_rows: Dataset | None,
+    *,
+    chat_template_path: str | None = None,
 ) -> DpoTrainer:
     """TRL's trainer on checked rows.
 
@@ -63,7 +78,7 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = tokenizer_of(model)
+    tokenizer = tokenizer_of(model, chat_template_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     for part in filter(None, (rows, eval_rows)):
         check_prompts_fit(part, tokenizer, config)

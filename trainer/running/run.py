@@ -25,6 +25,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import require
+from touchstone_rewards.trainer.data.chat_templates import end_turns
+from touchstone_rewards.trainer.data.registry import registered_rows
 from touchstone_rewards.trainer.data.rows import DataArguments, load_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.running.plots import is_meant
@@ -87,6 +89,7 @@ def tokenizer_of(model: ModelConfig, chat_template_path: str | None = None) -> A
         )
         if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
             tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
+            end_turns(tokenizer, chat_template_path)
         elif chat_template_path:
             other = AutoTokenizer.from_pretrained(chat_template_path)
             tokenizer.chat_template = other.chat_template
@@ -113,7 +116,20 @@ def training_rows(data: DataArguments) -> Dataset:
         InputError: no dataset was named, or it cannot be read.
     """
     name = require(data.dataset_name, "dataset_name")
-    return load_rows(name, data.dataset_config, data.dataset_train_split)
+    return named_rows(data, name, data.dataset_train_split)
+
+
+def named_rows(data: DataArguments, name: str, split: str) -> Dataset:
+    """The rows of a file, a folder or a hub name; with `dataset_dir`, of the names in its registry.
+
+    Raises:
+        InputError: there are none, or they cannot be read.
+    """
+    if data.dataset_dir:
+        names = [part.strip() for part in name.split(",")]
+        return registered_rows(names, data.dataset_dir, split, data.max_rows)
+    rows = load_rows(name, data.dataset_config, split)
+    return rows.select(range(min(len(rows), data.max_rows or len(rows))))
 
 
 def evaluation_rows(data: DataArguments, args: TrainingArguments) -> Dataset | None:
@@ -125,7 +141,7 @@ def evaluation_rows(data: DataArguments, args: TrainingArguments) -> Dataset | N
     if args.eval_strategy == "no":
         return None
     if data.eval_dataset_name:
-        return load_rows(data.eval_dataset_name, data.dataset_config, data.dataset_test_split)
+        return named_rows(data, data.eval_dataset_name, data.dataset_test_split)
     name = require(data.dataset_name, "dataset_name")
     if Path(name).is_file():
         raise InputError(f"eval_strategy is {args.eval_strategy}: set eval_dataset_name as well")
