@@ -69,8 +69,9 @@ class PromptArguments:
     prompt_template: str | None = field(
         default=None,
         metadata={
-            "help": "A file, or a name in trainer/prompts (r1_zero, question_only, boxed, chat), "
-            "holding {question}. A .json file holds messages and makes a chat, others text."
+            "help": "A file, or a name in trainer/prompts (r1_zero, r1_zero_baseline, boxed, "
+            "question_only, chat, tags_and_box), holding {question}. A .json file holds messages "
+            "and makes a chat, others text."
         },
     )
     question_column: str = field(

@@ -62,8 +62,8 @@ class GrpoArguments:
         default=None,
         metadata={
             "help": "group_std: A_i = (r_i - mean r) / (std r + advantage_eps), std with G-1 "
-            "(GRPO). group_mean: A_i = r_i - mean r (Dr. GRPO). leave_one_out: A_i = r_i - the mean "
-            "of the others (RLOO). none: A_i = r_i, no baseline (REINFORCE)."
+            "(GRPO). group_mean: A_i = r_i - mean r (Dr. GRPO). leave_one_out: A_i = r_i - the "
+            "mean of the others (RLOO). none: A_i = r_i, no baseline (REINFORCE)."
         },
     )
     advantage_eps: float | None = field(

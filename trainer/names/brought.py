@@ -78,7 +78,7 @@ def brought(
     for name, value in own.items():
         meaning = _noted(name, value, fields, command, said, refused)
         for field, each in ({name: value} if meaning is None else meaning).items():
-            if field in found:
+            if field in found and found[field] != each:
                 raise InputError(f"{name} and another key both set {field}: give it once")
             found[field] = each
     words: list[str] = []

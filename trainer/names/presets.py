@@ -48,7 +48,7 @@ PRESETS: Mapping[str, Preset] = {
         {"loss_type": "dr_grpo", "scale_rewards": "none", "epsilon": 0.2, "beta": 0.0},
     ),
     "dapo": Preset(
-        "token mean, a wider clip above, groups with equal rewards replaced, cut responses left out",
+        "token mean, a wider clip above, equal groups replaced, cut responses left out",
         "DAPO, arXiv 2503.14476",
         {
             "loss_type": "dapo",

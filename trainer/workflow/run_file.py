@@ -31,10 +31,10 @@ from touchstone_rewards.trainer.names.llamafactory import (
 )
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 
-USAGE = "usage: trainer run FILE.yaml [--key value ...], FILE being one of LLaMA-Factory's"
+USAGE = "FILE.yaml [--key value ...] [key=value ...]"
+TYPES: tuple[type, ...] = ()  # the command of the stage has the options
 # Of an adapter that is gone on with, these stand in its own config.
 OF_A_NEW_ADAPTER = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
-LOCAL_KINDS = ("lora", "full", "oft")
 PROFILE = "reward_model"
 
 
@@ -54,14 +54,16 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: the command's own.
     """
     if not argv or argv[0].startswith("--"):
-        raise InputError(USAGE)
+        raise InputError(f"usage: trainer run {USAGE}, FILE being one of LLaMA-Factory's")
     path, given = argv[0], {**read_yaml(argv[0]), **pairs_of(argv[1:])}
-    with own_server(given) as given:
-        done = translated(given, path)
-        print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
-        for line in done.said:
-            print(line, file=sys.stderr)
-        import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}").run(done.words)
+    model, given = without_local_model(given)
+    done = translated(given, path)
+    print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
+    for line in done.said:
+        print(line, file=sys.stderr)
+    with serving(model, Path(str(given.get("output_dir", DEFAULTS["output_dir"])))) as flags:
+        module = import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}")
+        module.run([*done.words, *flags])
 
 
 def pairs_of(words: Sequence[str]) -> dict[str, Any]:
@@ -90,15 +92,15 @@ def translated(given: Mapping[str, Any], path: str) -> Translated:
         InputError: a stage that is not here, or keys that have no meaning here.
     """
     command = command_of(given, path)
-    content = {**defaults_of(given, command), **given}
     module = f"touchstone_rewards.trainer.{MODULES[command]}"
     fields = {
         each.name for name in names_in(module, "TYPES") for each in read_class(module, name).fields
     }
     sections = classes_in(module, "SECTIONS")
-    content = nested(content)
-    found = brought(content, (), fields | sections.keys(), command)
-    ours = dict(found.content)
+    names = fields | sections.keys()
+    found = brought(nested(given), (), names, command)
+    # Translated apart: what the file says in either project's words takes their place.
+    ours = {**brought(defaults_of(given, command), (), names, command).content, **found.content}
     if ours.get("adapter_name_or_path") and not ours.get("create_new_adapter"):
         ours = {name: value for name, value in ours.items() if name not in OF_A_NEW_ADAPTER}
     words: list[str] = []
@@ -142,7 +144,7 @@ def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, Any]:
         defaults |= {**LORA_DEFAULTS, "lora_alpha": 2 * rank}
     if not has_accelerator():
         defaults["use_cpu"] = True
-    return {name: value for name, value in defaults.items() if name not in given}
+    return defaults
 
 
 def has_accelerator() -> bool:
@@ -166,32 +168,40 @@ def nested(content: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-@contextmanager
-def own_server(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The content; a `reward_model` that is a folder is served while the block runs.
-
-    LLaMA-Factory loads the reward model beside the policy. Here a server holds it, as any other.
+def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
 
     Raises:
         InputError: there is no such folder.
-        RunFailed: the server does not start.
     """
-    content, model = dict(given), given.get("reward_model")
+    model = given.get("reward_model")
     if given.get("stage") != "ppo" or not model or str(model).startswith(("http://", "https://")):
-        yield content
-        return
+        return None, dict(given)
     if not Path(str(model)).is_dir():
         raise InputError(
             f"reward_model: no folder at {model}; a reward server's URL goes with "
             "reward_model_type: api"
         )
-    for name in ("reward_model", "reward_model_type"):
-        content.pop(name, None)
-    folder = Path(str(given.get("output_dir", DEFAULTS["output_dir"])))
-    profiles = folder / "profiles"
+    others = ("reward_model", "reward_model_type")
+    return Path(str(model)), {name: value for name, value in given.items() if name not in others}
+
+
+@contextmanager
+def serving(model: Path | None, output: Path) -> Iterator[list[str]]:
+    """Serve a reward model while the block runs; yields the flags that ask it for rewards.
+
+    LLaMA-Factory loads the reward model beside the policy. Here a server holds it, as any other.
+
+    Raises:
+        RunFailed: the server does not start.
+    """
+    if model is None:
+        yield []
+        return
+    profiles = output / "profiles"
     profiles.mkdir(parents=True, exist_ok=True)
-    scorer = {"weight": 1.0, "config": {"model": str(Path(str(model)).resolve())}}
+    scorer = {"weight": 1.0, "config": {"model": str(model.resolve())}}
     text = yaml.safe_dump({"description": str(model), "scorers": {"reward_model": scorer}})
     (profiles / f"{PROFILE}.yaml").write_text(text, encoding="utf-8")
-    with reward_server(folder / "server.log", f"--profiles_dir={profiles}") as url:
-        yield {**content, "reward_url": [url], "reward_profile": PROFILE}
+    with reward_server(output / "server.log", f"--profiles_dir={profiles}") as url:
+        yield [f"--reward_url={url}", f"--reward_profile={PROFILE}"]
