@@ -1,6 +1,7 @@
-"""LLaMA-Factory's templates: the text of every prompt and response that it makes of conversations.
+"""LLaMA-Factory's prompts and responses: the texts that its own code makes.
 
-Arguments: the checkout, then JSON of {"names": [...], "chats": [[{role, content}, ...], ...]}.
+Arguments: the checkout, then JSON of {"names", "chats"}: every template on every chat; or of
+{"dataset", "template", "rows"}: its first rows, by LLaMA-Factory's registry, converter and template.
 A token is a character here, so that equal tokens are equal texts.
 """
 
@@ -15,16 +16,24 @@ from typing import Any
 from stubs import pretend
 
 CHECKOUT, ASKED = Path(sys.argv[1]), json.loads(sys.argv[2])
-pretend("fsspec", "datasets", always=["llamafactory.data.mm_plugin", "llamafactory.extras.logging"])
+pretend(
+    "fsspec",
+    "datasets",
+    "huggingface_hub",
+    always=[f"llamafactory.{name}" for name in ("data.mm_plugin", "extras.logging", "extras.misc")],
+)
 # The packages without their own imports: those need everything that LLaMA-Factory trains with.
 for package in ("llamafactory", "llamafactory.data", "llamafactory.extras"):
     module = sys.modules[package] = ModuleType(package)
     module.__path__ = [str(CHECKOUT / "src" / package.replace(".", "/"))]
 
+from llamafactory.data.converter import get_dataset_converter  # noqa: E402  # pyright: ignore
+from llamafactory.data.parser import get_dataset_list  # noqa: E402  # pyright: ignore
 from llamafactory.data.template import TEMPLATES  # noqa: E402  # pyright: ignore
 
 SPECIAL = {1: "<s>", 2: "</s>"}
 FIRST_CHARACTER = 10
+TOKENIZER: Any
 
 
 class Characters:
@@ -39,17 +48,41 @@ class Characters:
         raise KeyError(f"a token of its own in a slot: {token}")
 
 
+TOKENIZER = Characters()
+
+
 def text_of(ids: list[int]) -> str:
     return "".join(SPECIAL.get(each) or chr(each - FIRST_CHARACTER) for each in ids)
 
 
 def turns(name: str, messages: list[dict[str, str]]) -> list[list[str]]:
     system = messages[0]["content"] if messages[0]["role"] == "system" else None
-    tokenizer: Any = Characters()
     pairs = TEMPLATES[name].encode_multiturn(
-        tokenizer, messages[1 if system is not None else 0 :], system, None
+        TOKENIZER, messages[1 if system is not None else 0 :], system, None
     )
     return [[text_of(prompt), text_of(response)] for prompt, response in pairs]
 
 
-print(json.dumps({name: [turns(name, each) for each in ASKED["chats"]] for name in ASKED["names"]}))
+def first_rows(name: str, template: str, count: int) -> list[list[str]]:
+    """Of each row the prompt and every response to it: one, or chosen and rejected."""
+    folder = CHECKOUT / "data"
+    [entry] = get_dataset_list([name], str(folder))
+    rows = json.loads((folder / entry.dataset_name).read_text(encoding="utf-8"))
+    convert = get_dataset_converter(entry.formatting, entry, None)
+    found = []
+    for row in rows[:count]:
+        made = convert(row)
+        texts: list[str] = []
+        for response in made["_response"]:
+            prompt_ids, response_ids = TEMPLATES[template].encode_oneturn(
+                TOKENIZER, [*made["_prompt"], response], made["_system"], None
+            )
+            texts = [text_of(prompt_ids), *texts[1:], text_of(response_ids)]
+        found.append(texts)
+    return found
+
+
+if "names" in ASKED:
+    print(json.dumps({each: [turns(each, c) for c in ASKED["chats"]] for each in ASKED["names"]}))
+else:
+    print(json.dumps(first_rows(ASKED["dataset"], ASKED["template"], ASKED["rows"])))
