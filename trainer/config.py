@@ -23,6 +23,7 @@ import yaml
 from trl.scripts._hf_argparser import string_to_bool
 from trl.scripts.utils import TrlParser
 
+from touchstone_rewards.trainer.ablations import with_switches
 from touchstone_rewards.trainer.aliases import meant
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.names.brought import brought
@@ -83,8 +84,9 @@ def given_fields(argv: Sequence[str], types: Sequence[type], command: str = "grp
     fields = _field_names(types)
     content = read_yaml(path) if path else {}
     content, flags, _ = brought(content, flags, fields, command)
+    content, flags = with_switches(content, flags, fields)
     words = [word for word in _own_flags(flags, fields) if word.startswith("--")]
-    return {meant(name, value, fields)[0] for name, value in content.items()} | {
+    return {meant(name, fields) for name in content} | {
         word[2:].partition("=")[0] for word in words
     }
 
@@ -101,12 +103,12 @@ def _own_keys(content: dict[str, Any], fields: Mapping[str, Action], where: str)
     """
     own: dict[str, Any] = {}
     for key, value in content.items():
-        name, meaning = meant(key, value, fields)
+        name = meant(key, fields)
         if name not in fields:
             raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
         if name in own:
             raise InputError(f"{where}: {key} and another key both set {name}: give it once")
-        own[name] = meaning
+        own[name] = value
     return own
 
 
@@ -114,15 +116,9 @@ def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
     """The flags by the names of the fields; every other word as it stands."""
     own = list(words)
     for place, word in enumerate(words):
-        if not word.startswith("--"):
-            continue
-        name, equals, value = word[2:].partition("=")
-        follows = not equals and place + 1 < len(words)
-        value = words[place + 1] if follows else value
-        field, meaning = meant(name, value, fields)
-        own[place] = f"--{field}={meaning}" if equals else f"--{field}"
-        if follows:
-            own[place + 1] = str(meaning)
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            own[place] = f"--{meant(name, fields)}{equals}{value}"
     return own
 
 
@@ -153,6 +149,7 @@ def _fill(
     parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, add_help=False)
     # Reversed: a `--no_x` stands after its `--x`, with the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
+    content, flags = with_switches(content, flags, fields)
     content, flags = _own_keys(content, fields, where), _own_flags(flags, fields)
     if "report_to" in fields and find_spec("tensorboard"):
         parser.set_defaults_with_config(report_to="tensorboard")

@@ -35,7 +35,8 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer sft")
     data, adapter, args, model = configs
-    train_on_rows(data, args, model, configs, partial(build_trainer, model, adapter, args))
+    build = partial(build_trainer, model, adapter, args, skip_bad_rows=data.skip_bad_rows)
+    train_on_rows(data, args, model, configs, build)
 
 
 def build_trainer(
@@ -44,6 +45,8 @@ def build_trainer(
     args: SFTConfig,
     rows: Dataset,
     eval_rows: Dataset | None,
+    *,
+    skip_bad_rows: bool = False,
 ) -> SFTTrainer:
     """TRL's trainer on rows whose shape was recognised.
 
@@ -54,12 +57,14 @@ def build_trainer(
     args.model_init_kwargs = model_init_kwargs(args, model)
     tokenizer = tokenizer_of(model, args.chat_template_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    has_template = bool(tokenizer.chat_template)
+    reading: dict[str, Any] = {"scope": scope_of(args), "skip_bad_rows": skip_bad_rows}
+    reading["has_template"] = bool(tokenizer.chat_template)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:
-            made[part], seen = sft_rows(given, has_template=has_template, scope=scope_of(args))
-            check_prompts_fit(made[part], tokenizer, config)
+            read, seen = sft_rows(given, **reading)
+            fitting = check_prompts_fit(read, tokenizer, config, skip_bad_rows=skip_bad_rows)
+            made[part] = fitting.remove_columns("id")
             if args.process_index == 0:
                 print(seen)
     trainer = SFTTrainer(

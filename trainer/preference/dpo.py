@@ -24,7 +24,7 @@ from trl.trainer.model_config import ModelConfig
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.rows import DataArguments
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.preference.rows import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.preference.rows import read_pairs
 from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
@@ -57,9 +57,15 @@ def run(argv: Sequence[str]) -> None:
     data, template, adapter, args, model = configs
     if args.process_index == 0:
         print(METRICS_NOTE)
-    path = template.chat_template_path
-    build = partial(build_trainer, model, adapter, args, chat_template_path=path)
-    train_on_rows(data, args, model, configs, build, preference_rows)
+    build = partial(
+        build_trainer,
+        model,
+        adapter,
+        args,
+        chat_template_path=template.chat_template_path,
+        skip_bad_rows=data.skip_bad_rows,
+    )
+    train_on_rows(data, args, model, configs, build)
 
 
 def build_trainer(
@@ -70,18 +76,19 @@ def build_trainer(
     eval_rows: Dataset | None,
     *,
     chat_template_path: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> DpoTrainer:
     """TRL's trainer on checked rows.
 
     Raises:
-        InputError: a prompt is longer than the model, or leaves no room under max_length.
+        InputError: the rows cannot be trained on.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
     tokenizer = tokenizer_of(model, chat_template_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    for part in filter(None, (rows, eval_rows)):
-        check_prompts_fit(part, tokenizer, config)
+    read = partial(read_pairs, tokenizer, config, args, skip_bad_rows=skip_bad_rows)
+    rows, eval_rows = read(rows), eval_rows and read(eval_rows)
     trainer = DpoTrainer(
         **model_for_trl(name, adapter, model, args),
         args=args,

@@ -189,18 +189,17 @@ def train_on_rows(
     model: ModelConfig,
     configs: Sequence[Any],
     build: Callable[[Dataset, Dataset | None], T],
-    shape: Callable[[Dataset], Dataset] = lambda rows: rows,
 ) -> T:
-    """What a command without rewards does: check, `shape` the rows, `build`, record, train, finish.
+    """What a command without rewards does: check, `build` on the rows, record, train, finish.
 
     Raises:
         InputError: what was typed cannot work.
     """
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
-    rows, eval_rows = shape(training_rows(data)), evaluation_rows(data, args)
+    rows, eval_rows = training_rows(data), evaluation_rows(data, args)
     checkpoint = checkpoint_to_resume(args)
-    trainer = build(rows, None if eval_rows is None else shape(eval_rows))
+    trainer = build(rows, eval_rows)
     if trainer.is_world_process_zero():
         write_provenance(output, command_line(), configs, data=rows._fingerprint)
     train_and_finish(trainer, checkpoint)
