@@ -264,8 +264,12 @@ DEFAULTS: Mapping[str, Any] = {
 LORA_DEFAULTS: Mapping[str, Any] = {"lora_rank": 8, "lora_dropout": 0.0, "lora_target": "all"}
 STAGE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "dpo": {"pref_beta": 0.1, "pref_loss": "sigmoid"},
+    # Of TRL 0.9's PPO, which LLaMA-Factory trains with: one response a prompt, an adaptive KL.
     "ppo": {
+        "num_generations": 1,
         "ppo_epochs": 4,
+        "ppo_target": 6.0,
+        "kl_coef": 0.2,
         "temperature": 0.95,
         "top_p": 0.7,
         "top_k": 50,

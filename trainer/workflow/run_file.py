@@ -142,6 +142,9 @@ def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, Any]:
     if {**defaults, **given}["finetuning_type"] == "lora":
         rank = given.get("lora_rank", LORA_DEFAULTS["lora_rank"])
         defaults |= {**LORA_DEFAULTS, "lora_alpha": 2 * rank}
+    if command == "ppo":
+        # Its value head is one more part of the model, under the same optimizer.
+        defaults["critic_learning_rate"] = {**defaults, **given}["learning_rate"]
     if not has_accelerator():
         defaults["use_cpu"] = True
     return defaults
