@@ -67,7 +67,9 @@ def test_a_template_s_own_system_text_stands_where_the_chat_has_none() -> None:
 def test_turns_of_tools_are_refused_rather_than_dropped(name: str) -> None:
     # The plain ChatML file writes any role; the others know three.
     if Path(chat_template_file(name)).stem == "chatml":
-        assert "<|im_start|>tool\nx" in rendered(name, [*CHAT[1:], {"role": "tool", "content": "x"}])
+        assert "<|im_start|>tool\nx" in rendered(
+            name, [*CHAT[1:], {"role": "tool", "content": "x"}]
+        )
         return
     with pytest.raises(Exception, match="turns of user and assistant only"):
         rendered(name, [*CHAT, {"role": "tool", "content": "x"}])

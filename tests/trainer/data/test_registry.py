@@ -114,7 +114,7 @@ def test_calls_and_tools_are_read(tmp_path: Path) -> None:
     columns = {"messages": "conversations", "tools": "tools"}
     entry = {"file_name": "a.jsonl", "formatting": "sharegpt", "columns": columns}
     found = registered_rows(["a"], registry(tmp_path, a=entry))
-    asked, called, observed, answered = messages_in(found)[0]
+    _, called, observed, answered = messages_in(found)[0]
     assert called["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a": 1}'}
     assert (observed["role"], answered["content"]) == ("tool", "It is 2.")
     assert found["tools"][:] == ['[{"name": "add"}]']

@@ -167,5 +167,9 @@ def test_the_tables_name_fields_that_some_stage_has_and_say_what_to_use() -> Non
     for key, meaning in VALUES.items():
         assert fields_meant(meaning) <= ours, key
         assert key in {*NEEDLESS, *INSTEAD, *WITHOUT} or set(meaning) & OFF, key
-    for key in [*DEFAULTS, *LORA_DEFAULTS, *(key for each in STAGE_DEFAULTS.values() for key in each)]:
+    for key in [
+        *DEFAULTS,
+        *LORA_DEFAULTS,
+        *(key for each in STAGE_DEFAULTS.values() for key in each),
+    ]:
         assert key in ours or key in RENAMED or key in VALUES, key

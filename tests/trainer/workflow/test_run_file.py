@@ -89,7 +89,11 @@ def test_an_adapter_that_is_gone_on_with_gets_no_second_one() -> None:
 
 
 def test_keys_of_a_section_reach_it_from_the_file_and_the_command_line() -> None:
-    given = {"stage": "ppo", "limr": {"enabled": True, "reward_type": "rule"}, "limr.enabled": False}
+    given = {
+        "stage": "ppo",
+        "limr": {"enabled": True, "reward_type": "rule"},
+        "limr.enabled": False,
+    }
     assert nested(given)["limr"] == {"enabled": False, "reward_type": "rule"}
     words = translated(given, "f.yaml").words
     assert {"--limr.enabled=false", "--limr.reward_type=rule"} <= set(words)
@@ -107,7 +111,10 @@ def test_keys_of_a_section_reach_it_from_the_file_and_the_command_line() -> None
         ({"learning_rate": 1}, "has no stage, which is one of sft"),
         ({"export_dir": "x"}, "exports a model: `trainer merge` does that"),
         ({"infer_backend": "vllm"}, "serves a model"),
-        ({"stage": "sft", "use_badam": True, "pissa_init": True}, "use_badam: true.*\n.*pissa_init"),
+        (
+            {"stage": "sft", "use_badam": True, "pissa_init": True},
+            "use_badam: true.*\n.*pissa_init",
+        ),
         ({"stage": "ppo", "reward_model": "nowhere"}, "reward_model: no folder at nowhere"),
     ],
 )
