@@ -112,6 +112,7 @@ PRESETS: Mapping[str, Preset] = {
             "prompt_template": "tags_and_box",
             "question_column": "problem",
             "ground_truth_column": "solution",
+            "reward_profile": "format_and_math",
         },
     ),
 }

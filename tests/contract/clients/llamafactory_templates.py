@@ -1,8 +1,8 @@
 """LLaMA-Factory's prompts and responses: the texts that its own code makes.
 
 Arguments: the checkout, then JSON of {"names", "chats"}: every template on every chat; or of
-{"dataset", "template", "rows"}: its first rows, by LLaMA-Factory's registry, converter and template.
-A token is a character here, so that equal tokens are equal texts.
+{"dataset", "template", "rows"}: its first rows, by their registry, converter and template. A
+token is a character here, so that equal tokens are equal texts.
 """
 
 from __future__ import annotations
