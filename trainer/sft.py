@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoConfig
+from trl.chat_template_utils import get_training_chat_template
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -36,7 +37,7 @@ def run(argv: Sequence[str]) -> None:
     configs = parse_config(TYPES, argv, "trainer sft")
     data, adapter, args, model = configs
     build = partial(build_trainer, model, adapter, args, skip_bad_rows=data.skip_bad_rows)
-    train_on_rows(data, args, model, configs, build)
+    train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
 
 
 def build_trainer(
@@ -59,6 +60,7 @@ def build_trainer(
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     reading: dict[str, Any] = {"scope": scope_of(args), "skip_bad_rows": skip_bad_rows}
     reading["has_template"] = bool(tokenizer.chat_template)
+    check_marks(args, tokenizer)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:
@@ -76,6 +78,24 @@ def build_trainer(
     )
     check_kept(len(made["train"]), trainer, args)
     return trainer
+
+
+def check_marks(args: SFTConfig, tokenizer: Any) -> None:
+    """Nothing, if the template marks the assistant's parts where the loss is to go over these.
+
+    Raises:
+        InputError: it does not, and is none that TRL can mend.
+    """
+    if not args.assistant_only_loss or not tokenizer.chat_template:
+        return
+    try:
+        get_training_chat_template(tokenizer)
+    except ValueError as error:
+        raise InputError(
+            "assistant_only_loss needs a chat template with {% generation %} around what the "
+            "assistant says, and this one has none: leave it out (the loss goes over responses "
+            "only without it), or set chat_template_path to such a file"
+        ) from error
 
 
 def scope_of(args: SFTConfig) -> Scope:

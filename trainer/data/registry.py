@@ -68,7 +68,12 @@ class Entry:
 
 
 def registered_rows(
-    names: Sequence[str], folder: str, split: str = "train", max_rows: int | None = None
+    names: Sequence[str],
+    folder: str,
+    split: str = "train",
+    max_rows: int | None = None,
+    *,
+    skip_bad_rows: bool = False,
 ) -> Dataset:
     """Return the rows of all the data sets, one after the other; of each the first `max_rows`.
 
@@ -81,7 +86,8 @@ def registered_rows(
     if folder.startswith(REMOTE):
         raise InputError(f"dataset_dir is a folder on this machine, not {folder}: download it")
     known = {} if folder == ONLINE else read_registry(Path(folder))
-    parts = [_rows(name, known, Path(folder), split, max_rows) for name in names]
+    load = partial(load_rows, skip_bad_rows=skip_bad_rows)
+    parts = [_rows(load, name, known, Path(folder), split, max_rows) for name in names]
     if len(parts) == 1:
         return parts[0]
     common = set.intersection(*(set(part.column_names) for part in parts))
@@ -112,17 +118,22 @@ def read_registry(folder: Path) -> dict[str, Any]:
 
 
 def _rows(
-    name: str, known: Mapping[str, Any], folder: Path, split: str, max_rows: int | None
+    load: Callable[..., Dataset],
+    name: str,
+    known: Mapping[str, Any],
+    folder: Path,
+    split: str,
+    max_rows: int | None,
 ) -> Dataset:
     if name in known:
         entry = entry_of(name, known[name], folder)
-        rows = load_rows(entry.source, entry.subset, entry.split)
+        rows = load(entry.source, entry.subset, entry.split)
         return converted(_first(rows, max_rows), entry)
     if str(folder) != ONLINE and not Path(name).exists():
         where = folder / REGISTRY
         names = ", ".join(sorted(known)) if known else "there is no such file"
         raise InputError(f"no data set {name!r} in {where} ({names}), and no file of that name")
-    return _first(load_rows(name, None, split), max_rows)
+    return _first(load(name, None, split), max_rows)
 
 
 def _first(rows: Dataset, most: int | None) -> Dataset:

@@ -36,7 +36,8 @@ Template = str | list[dict[str, str]]
 
 @dataclass
 class DataArguments:
-    """Which rows to train on; the first four fields are named as in TRL's own scripts."""
+    """Which rows to train on, and what becomes of an earlier run in output_dir; the first four
+    fields are named as in TRL's own scripts."""
 
     dataset_name: str | None = field(
         default=None,
@@ -65,6 +66,13 @@ class DataArguments:
     max_rows: int | None = field(
         default=None, metadata={"help": "Of each data set, take the first rows only."}
     )
+    eval_share: float = field(
+        default=0.05,
+        metadata={
+            "help": "Of a single file without eval_dataset_name: the share of rows held out for "
+            "eval_strategy."
+        },
+    )
     skip_bad_rows: bool = field(
         default=False,
         metadata={
@@ -72,8 +80,13 @@ class DataArguments:
             "refusing the data."
         },
     )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace an earlier run in output_dir."}
+    )
 
     def __post_init__(self) -> None:
+        if not 0 < self.eval_share < 1:
+            raise ValueError(f"eval_share is a share, above 0 and below 1, not {self.eval_share}")
         if self.max_rows is not None and self.max_rows < 1:
             raise ValueError(f"max_rows is 1 or more, not {self.max_rows}")
 

@@ -61,6 +61,11 @@ def sft_rows(
     shape = recognise(rows)
     unused = unused_columns(rows, [*shape.needs, *shape.may, *KEPT, *ID_COLUMNS])
     rows = ensure_sample_ids(rows)
+    if scope == "marked" and not (shape.chat and has_template):
+        raise InputError(
+            f"assistant_only_loss is for conversations with a chat template; the data are "
+            f"{shape.name}: leave it out, the loss goes over responses only without it"
+        )
     if shape.chat and has_template:
         read, how = _turns(shape.chat, whole=scope != "responses"), "by the chat template"
     elif shape.plain:

@@ -55,9 +55,9 @@ def _joined(content: Any) -> Any:
     """Parts that are all texts as one text; anything else as it is."""
     if not isinstance(content, list):
         return content
-    texts = [part.get("text") or part.get("value") for part in content if isinstance(part, Mapping)]
-    whole = len(texts) == len(content) and all(isinstance(text, str) for text in texts)
-    return "".join(texts) if whole else content
+    said = [part.get("text") or part.get("value") for part in content if isinstance(part, Mapping)]
+    texts = [text for text in said if isinstance(text, str)]
+    return "".join(texts) if len(texts) == len(content) else content
 
 
 def messages_of(turns: Any) -> list[Message]:

@@ -22,6 +22,7 @@ from touchstone_rewards.trainer.grpo.loss import (
     LOSS_TYPES,
     NO_CLIP,
     LengthNormalization,
+    check_loss_type,
 )
 
 TRL_EPS = 1e-4
@@ -137,6 +138,7 @@ class GrpoArguments:
             both = [name for name in theirs if name in given]
             if getattr(self, ours) is not None and both and not (ours == "clip" and self.clip):
                 raise InputError(f"{ours} and {both[0]} say the same thing: give one of them")
+        check_loss_type(args.loss_type)
         if self.advantage in ("group_std", "group_mean"):
             args.scale_rewards = "group" if self.advantage == "group_std" else "none"
         if self.length_normalization is not None:

@@ -21,9 +21,19 @@ class WarnOfEqualRewards(TrainerCallback):
     """Warns once when over the last 10 updates more than 90% of the groups had equal rewards."""
 
     def __init__(self) -> None:
-        self.seen: deque[tuple[int, float]] = deque()
-        self.began: int | None = None
+        # Of each log: the update it was made at, the updates that it is the mean of, the share.
+        self.seen: deque[tuple[int, int, float]] = deque()
+        self.last = 0
         self.warned = False
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        self.last = state.global_step  # not 0 in a resumed run
 
     def on_log(
         self,
@@ -36,20 +46,20 @@ class WarnOfEqualRewards(TrainerCallback):
         share = (logs or {}).get("frac_reward_zero_std")
         if share is None or self.warned:
             return
-        if self.began is None:
-            self.began = state.global_step - int(args.logging_steps)
-        self.seen.append((state.global_step, share))
+        self.seen.append((state.global_step, state.global_step - self.last, share))
+        self.last = state.global_step
         while self.seen[0][0] <= state.global_step - STEPS:
             self.seen.popleft()
-        mean = sum(value for _, value in self.seen) / len(self.seen)
-        if state.global_step - self.began >= STEPS and mean > LIMIT:
+        updates = sum(count for _, count, _ in self.seen)
+        mean = sum(count * value for _, count, value in self.seen) / max(updates, 1)
+        if updates >= STEPS and mean > LIMIT:
             self.warned = True
             if state.is_world_process_zero:
-                logger.warning(message(mean, logs or {}))
+                logger.warning(message(updates, mean, logs or {}))
 
 
-def message(share: float, logs: dict[str, Any]) -> str:
-    """What is seen, and the likely causes by the other measures."""
+def message(updates: int, share: float, logs: dict[str, Any]) -> str:
+    """What is seen over so many updates, and the likely causes by the other measures."""
     reward, cut = logs.get("reward"), logs.get("completions/clipped_ratio") or 0.0
     causes = []
     if cut > 0.5:
@@ -63,6 +73,6 @@ def message(share: float, logs: dict[str, Any]) -> str:
         )
     causes.append("responses hardly differ: raise temperature or num_generations")
     return (
-        f"over the last {STEPS} updates {share:.0%} of the groups had equal rewards, and taught "
+        f"over the last {updates} updates {share:.0%} of the groups had equal rewards, and taught "
         f"nothing. Likely causes: {'; '.join(causes)}"
     )

@@ -40,6 +40,10 @@ class TemplateArguments:
 
 
 TYPES = (DataArguments, TemplateArguments, AdapterArguments, DPOConfig, ModelConfig)
+LOSSES = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot"),
+    *("aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)
 METRICS_NOTE = (
     "logps/accuracies: share of pairs whose chosen side the policy itself finds more likely "
     "(summed log-probabilities, so the shorter side has an advantage). rewards/accuracies: share "
@@ -57,6 +61,8 @@ def run(argv: Sequence[str]) -> None:
     data, template, adapter, args, model = configs
     if args.process_index == 0:
         print(METRICS_NOTE)
+    if unknown := [each for each in args.loss_type if each not in LOSSES]:
+        raise InputError(f"loss_type {unknown[0]!r} is none of {', '.join(LOSSES)}")
     build = partial(
         build_trainer,
         model,
@@ -65,7 +71,7 @@ def run(argv: Sequence[str]) -> None:
         chat_template_path=template.chat_template_path,
         skip_bad_rows=data.skip_bad_rows,
     )
-    train_on_rows(data, args, model, configs, build)
+    train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
 
 
 def build_trainer(

@@ -102,11 +102,12 @@ def test_advantages_and_returns_of_a_batch_are_those_of_the_pure_functions(
     torch.testing.assert_close(batch["advantages"], core.whitened(advantages, mask))
 
 
+@pytest.mark.parametrize("loss", ["dapo", "grpo", "dr_grpo", "bnpo", "sapo", "cispo"])
 def test_a_sample_without_a_reward_moves_neither_policy_nor_critic(
-    tiny_model: Path, tmp_path: Path
+    tiny_model: Path, tmp_path: Path, loss: str
 ) -> None:
     """The gradient of the batch is the one that the scored samples alone would give."""
-    trainer, _ = build(tmp_path, tiny_model)
+    trainer, _ = build(tmp_path, tiny_model, loss_type=loss)
     scatter_head(trainer)
     batch = batch_of(trainer)
     scored = batch["completion_mask"].sum(1) > 0
@@ -116,6 +117,7 @@ def test_a_sample_without_a_reward_moves_neither_policy_nor_critic(
         for key, value in batch.items()
         if isinstance(value, torch.Tensor)
     }
+    alone["rewarded_share"] = torch.tensor(1.0)
     gradients = gradient_of(trainer, batch), gradient_of(trainer, alone)
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
