@@ -52,8 +52,11 @@ class GrpoTrainer(GRPOTrainer):
 
     `rewards_here` are the rewards of this rank's rows of the last rollout, NaN without one.
     `samples` is the folder in which the run keeps its samples: the rows that are learnt from by
-    `LearningArguments` are chosen by them.
+    `LearningArguments` are chosen by them. `learns_from_differences`: whether a group of equal
+    rewards teaches nothing; under a critic it does teach.
     """
+
+    learns_from_differences = True
 
     def __init__(
         self,
