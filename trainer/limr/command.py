@@ -44,9 +44,13 @@ SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
 @dataclass
 class WorkflowArguments:
     """The workflow's own choices. The sections `ppo`, `lim`, `third` and `eval` are the fields of
-    `trainer ppo`, `lim`, `ppo` or `sft` again, and `eval`; {output} and {seed} stand for these."""
+    `trainer ppo`, `lim`, `ppo` or `sft` again, and `eval`; {output}, {data} and {seed} stand for
+    these."""
 
     output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    data: str | None = field(
+        default=None, metadata={"help": "The rows to train on, {data} in the sections."}
+    )
     third_stage: str = field(
         default="rl", metadata={"help": "rl (PPO on the selection) or sft (on its responses)."}
     )
@@ -109,6 +113,7 @@ def run(argv: Sequence[str]) -> None:
     arguments, *sections = parse_config(TYPES, argv, "trainer limr", SECTIONS)
     output = Path(require(arguments.output, "output"))
     names = {"{output}": str(output), "{seed}": str(arguments.seed)}
+    names["{data}"] = arguments.data or "{data}"
     plan = Plan(arguments, output, *(filled(section, names) for section in sections))
     if not plan.ppo:
         raise InputError("the config has no section ppo: the fields of trainer ppo")
