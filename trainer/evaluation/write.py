@@ -42,6 +42,16 @@ def write_results(
     (folder / PLAIN_RESULTS).write_text(text, encoding="utf-8")
 
 
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `results.jsonl`; none where there is no such file."""
+    path = folder / RESULTS
+    if not path.is_file():
+        return []
+    # Not `splitlines`, which also ends a line at U+2028 and others that JSON may hold as they are.
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 

@@ -80,13 +80,11 @@ def _check_grpo(configs: Sequence[Any], argv: Sequence[str], types: Sequence[typ
     from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
     from touchstone_rewards.trainer.grpo.learning import LearningArguments
 
-    kinds = (GRPOConfig, GrpoArguments, RolloutArguments, LearningArguments)
-    args, settings, rollout, learning = (
-        next(each for each in configs if type(each) is kind) for kind in kinds
-    )
+    parsed: dict[type, Any] = {type(each): each for each in configs}
+    args, settings = parsed[GRPOConfig], parsed[GrpoArguments]
     settings.apply(args, given_fields(argv, types))
-    rollout.check_sampling(args)
-    learning.check(args, settings)
+    parsed[RolloutArguments].check_sampling(args)
+    parsed[LearningArguments].check(args, settings)
 
 
 def main() -> int:

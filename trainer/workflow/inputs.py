@@ -47,7 +47,7 @@ def inputs_of(fields: Mapping[str, Any]) -> dict[str, str]:
             continue
         if digest := _digest_of(value, meant):
             found.setdefault(f"content of {key}", []).append(digest)
-    return {key: digests[0] if len(digests) == 1 else _hash(digests) for key, digests in found.items()}
+    return {key: _hash(digests) for key, digests in found.items()}
 
 
 def file_digest(path: Path) -> str:
