@@ -123,7 +123,7 @@ def run(argv: Sequence[str]) -> None:
     plan = make_plan(*parse_config(TYPES, argv, "trainer limr", SECTIONS))
     output, arguments = plan.output, plan.arguments
     # Now, and not after hours of PPO: what is wrong with a later stage.
-    check_stages(stages_of(plan))
+    check_stages(output, stages_of(plan))
     with only_one(output):
         if arguments.word_problems:
             make_word_problems(output / "0_start", arguments.seed)

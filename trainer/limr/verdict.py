@@ -33,9 +33,7 @@ def in_words(measured: Mapping[str, Measured], sizes: Mapping[str, int]) -> str:
 
     `measured`: by model (`start`, `full`, `lim`, ...). `sizes`: prompts of each selection.
     """
-    names = {
-        name: TRAINED_ON.get(name, name).format(size=sizes.get(name, 0)) for name in measured
-    }
+    names = {name: TRAINED_ON.get(name, name).format(size=sizes.get(name, 0)) for name in measured}
     lines = ["What this means:"]
     if "start" in measured and "full" in measured:
         lines.append(f"- {_gain(measured['start'], measured['full'])}")

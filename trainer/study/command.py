@@ -95,7 +95,8 @@ def run(argv: Sequence[str]) -> None:
     arguments, *sections = parse_config(TYPES, argv, "trainer study grpo", SECTIONS)
     plan = make_plan(arguments, *sections)
     # Now, and not when its turn comes after hours: what is wrong with the last of the settings.
-    check_stages([run_of(plan, name, arguments.seeds[0], []) for name in plan.settings])
+    first = [run_of(plan, name, arguments.seeds[0], []) for name in plan.settings]
+    check_stages(plan.output, first)
     with only_one(plan.output):
         if arguments.word_problems:
             make_word_problems(plan.output / "0_start", arguments.start_seed)

@@ -19,18 +19,21 @@ import yaml
 
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.workflow.stages import Stage
+from touchstone_rewards.trainer.workflow.stages import DONE, Stage
 
 PROG = "touchstone_rewards.trainer.workflow.check"
 
 
-def check_stages(stages: Sequence[Stage]) -> None:
-    """Have every stage's fields parsed as its command will parse them.
+def check_stages(output: Path, stages: Sequence[Stage]) -> None:
+    """Have the fields of every stage that is not complete parsed as its command will parse them.
 
     Raises:
         InputError: a key or a value that a command refuses; the stage is named.
     """
-    asked = [[each.name, each.command, _for_one_process(each)] for each in stages]
+    left = [each for each in stages if not (output / each.name / DONE).is_file()]
+    if not left:
+        return
+    asked = [[each.name, each.command, _for_one_process(each)] for each in left]
     done = subprocess.run(
         [sys.executable, "-m", PROG],
         input=json.dumps(asked, default=str),

@@ -224,6 +224,7 @@ def kill_when(config: Path, *there: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     workflow: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -345,7 +346,7 @@ def test_limrs_own_file_is_asked_as_limr_asks(shared_data: Path) -> None:
 
 
 def test_where_limrs_file_is_missing_it_says_where_it_comes_from() -> None:
-    with pytest.raises(InputError, match="give --data the path of your copy.*GAIR-NLP/LIMR"):
+    with pytest.raises(InputError, match=r"give --data the path of your copy.*GAIR-NLP/LIMR"):
         limr_plan()
 
 

@@ -204,10 +204,10 @@ def test_a_typo_in_the_last_setting_stops_before_the_first_run(
     plan = make_plan(arguments, content["grpo"], settings, content["comparisons"])
     stages = [run_of(plan, name, 0, []) for name in plan.settings]
     if said is None:
-        check_stages(stages)
+        check_stages(tmp_path, stages)
         return
     with pytest.raises(InputError, match=said):
-        check_stages(stages)
+        check_stages(tmp_path, stages)
 
 
 def test_the_study_itself_asks_before_it_makes_anything(
