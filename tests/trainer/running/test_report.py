@@ -142,9 +142,16 @@ def test_samples_of_several_groups_are_shown_with_their_ground_truths(tmp_path: 
     """The group that did worst, a middling one and the best; of each its best and its worst."""
     samples = [
         KeptSample(
-            **{"id": f"g{group}/{k}", "prompt": f"question {group}", "response": f"{group}-{k}"},
-            **{"reward": float(k < group), "scores": {}, "step": 1, "epoch": 0.0},
-            **{"group": f"g{group}", "fingerprint": "f", "ground_truth": f"truth {group}"},
+            f"g{group}/{k}",
+            f"question {group}",
+            f"{group}-{k}",
+            float(k < group),
+            {},
+            1,
+            0.0,
+            f"g{group}",
+            "f",
+            ground_truth=f"truth {group}",
         )
         for group in range(5)
         for k in range(4)
