@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from rich import box
@@ -20,8 +21,9 @@ from touchstone_rewards.trainer.data.kept_samples import HELD_OUT, read_samples,
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.figures import full_reward_share
 from touchstone_rewards.trainer.evaluation.write import RESULTS, read_results
+from touchstone_rewards.trainer.running.intervals import Interval, rate
 from touchstone_rewards.trainer.running.page import Table, panels_of, readable, render_page
-from touchstone_rewards.trainer.running.paired import Estimate, difference, estimate
+from touchstone_rewards.trainer.running.paired import difference
 from touchstone_rewards.trainer.running.plots import (
     DARK,
     LIGHT,
@@ -161,8 +163,11 @@ def rows_of(runs: Mapping[str, Compared]) -> list[list[str]]:
         against = difference([each.rows], [first.rows]) if each is not first else None
         updates = last_step(each.history)
         cells = [str(updates) if updates else "-", first_to_last(each.history)]
-        cells.append(as_share(estimate([each.rows]), signed=False) if each.rows else "-")
-        cells.append(as_share(against, signed=True) if against and against.rows else "-")
+        right = list(each.rows.values())
+        share = rate(right, len(right))
+        cells.append(in_percent(fmean(right), share) if right else "-")
+        against = against if against and against.rows else None
+        cells.append(in_percent(against.mean, against.interval, "+") if against else "-")
         rows.append([name, *cells])
     return rows
 
@@ -177,14 +182,11 @@ def first_to_last(history: History) -> str:
     return f"{name}{values[0]:.2f} → {smoothed(values)[-1]:.2f}"
 
 
-def as_share(found: Estimate, *, signed: bool) -> str:
-    """A share or a difference of shares in percent, with its interval."""
-    plus = "+" if signed else ""
-    text = f"{100 * found.mean:{plus}.1f}"
-    if found.interval is not None:
-        low, high = (100 * each for each in found.interval)
-        low, high = (low, high) if signed else (max(0.0, low), min(100.0, high))
-        text += f" [{low:{plus}.1f}, {high:{plus}.1f}]"
+def in_percent(value: float, interval: Interval | None, sign: str = "") -> str:
+    """A share, or with `sign` "+" a difference of shares, in percent with its interval."""
+    text = f"{100 * value:{sign}.1f}"
+    if interval is not None:
+        text += f" [{100 * interval.low:{sign}.1f}, {100 * interval.high:{sign}.1f}]"
     return text
 
 

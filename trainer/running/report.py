@@ -20,6 +20,7 @@ from touchstone_rewards.trainer.running.provenance import DECISIVE, RUN_FILE
 
 PAIRS_SHOWN = 8
 GROUPS_SHOWN = 3
+OBJECTS = ("accelerator_config",)  # not a value that one sets as it stands
 HELD_OUT = {
     "eval_accuracy": "held-out pairs ranked right",
     "eval_logps/accuracies": "held-out pairs, chosen preferred",
@@ -206,7 +207,7 @@ def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     if not given.get("use_peft"):
         defaults = {name: value for name, value in defaults.items() if name[:5] != "lora_"}
     names = [name for name in DECISIVE if name in given or name in defaults]
-    names += [name for name in given if name not in DECISIVE]
+    names += [name for name in given if name not in (*DECISIVE, *OBJECTS)]
     return [
         (name, readable({**defaults, **given}[name]), name not in given and name in defaults)
         for name in names
