@@ -7,9 +7,11 @@ and its workers may take together is held against the limit before anything star
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import read_config
 from touchstone_rewards.reward_server.settings import LEAST_WORKER_BYTES, Settings
 
 # The server itself under full load, without models: bodies in work, samples, caches.
@@ -59,3 +61,20 @@ def fit_memory(settings: Settings, limit_bytes: int | None, own_workers: int = 0
         raise ConfigError(f"{said}; worker_memory_bytes may be {fits} at most")
     logger.info("%s: worker_memory_bytes is %d", said, fits)
     return settings.model_copy(update={"worker_memory_bytes": fits})
+
+
+def own_workers(directories: Iterable[Path]) -> int:
+    """Return how many workers the profiles ask for beside the server's, a spare one each included.
+
+    Raises:
+        ConfigError: a profile cannot be read.
+    """
+    paths = [path for directory in directories for path in sorted(directory.glob("*.yaml"))]
+    configs = [read_config(path) for path in paths]
+    specs = {
+        spec.key: spec
+        for config in configs
+        for key, entry in config.scorers.items()
+        if (spec := entry.spec(key)).workers
+    }
+    return sum(spec.workers + 1 for spec in specs.values())

@@ -27,7 +27,11 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.container import container_limit_bytes, fit_memory
+from touchstone_rewards.reward_server.container import (
+    container_limit_bytes,
+    fit_memory,
+    own_workers,
+)
 from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
 from touchstone_rewards.reward_server.http.connections import (
     Connection,
@@ -35,7 +39,6 @@ from touchstone_rewards.reward_server.http.connections import (
     sweep_connections,
 )
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
-from touchstone_rewards.reward_server.profiles import own_workers
 from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.logs import configure

@@ -2,7 +2,8 @@
 
 `rm` answers a bare number. `rm_dict` answers a flat dict for `--reward-key score`, with the
 scorers' numbers beside the score; xtuner's judger reads `score` as well, and sends `extra_info`,
-which is the sample's metadata.
+which is the sample's metadata. A label may be an object with the key `ground_truth`: the others are
+metadata.
 
 Source: slime 624b824, slime/rollout/rm_hub/__init__.py; miles 31f1ca9, miles/rollout/rm_hub; xtuner
 b934f46, xtuner/v1/rl/judger/native.py.
@@ -14,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, json
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
 from touchstone_rewards.reward_server.received import NOTHING, ReceivedSample, is_null, joined
-from touchstone_rewards.reward_server.schemas import Message, Number, Sample
+from touchstone_rewards.reward_server.schemas import Message, Number, Sample, truth_and_metadata
 
 
 class SlimeRequest(Struct):
@@ -42,10 +43,13 @@ class ReceivedSlimeRequest(SlimeRequest):
 
 
 def samples(asked: ReceivedSlimeRequest) -> list[Sample]:
-    sample = ReceivedSample("0", asked.response, asked.prompt, asked.label, asked.group_id)
+    truth, metadata = truth_and_metadata(asked.label)
+    sample = ReceivedSample("0", asked.response, asked.prompt, truth, asked.group_id)
     if not is_null(asked.signals):
         sample.signals = asked.signals
     given = [each for each in (asked.extra_info, asked.metadata) if not is_null(each)]
+    if metadata:
+        given.insert(0, Raw(json.encode(metadata)))
     if given:
         sample.metadata = joined(given)
     return [sample]

@@ -63,6 +63,7 @@ class Workers:
         deadline: Deadline,
         after_s: float,
         deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> list[Score]:
         return await self.pool.score(
             scorer,
@@ -71,6 +72,7 @@ class Workers:
             give_up_at=deadline.here(),
             after_s=after_s,
             deadline_s=deadline_s,
+            memory_bytes=memory_bytes,
         )
 
     async def check_health(self) -> None:

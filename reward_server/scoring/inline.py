@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers import SCORERS
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import InlineScorer, Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
     checked_scores,
@@ -82,7 +82,7 @@ class InlineScorers:
         self._moved: set[str] = set()
 
     def at_once(
-        self, key: str, scorer: Scorer, samples: Sequence[Sample], explain: bool
+        self, key: str, scorer: InlineScorer, samples: Sequence[Sample], explain: bool
     ) -> list[Score] | None:
         """One score a sample; None where they are more than a slice, or the scorer was not measured
         yet. Then `score` is for them."""
@@ -104,7 +104,7 @@ class InlineScorers:
         self,
         key: str,
         spec: ScorerSpec,
-        scorer: Scorer,
+        scorer: InlineScorer,
         samples: Sequence[Sample],
         explain: bool,
         give_up_at: float | None,
@@ -159,7 +159,7 @@ class InlineScorers:
 
 
 async def score_inline(
-    scorer: Scorer,
+    scorer: InlineScorer,
     samples: Sequence[Sample],
     key: str,
     pace: InlinePace,
@@ -222,7 +222,7 @@ def _slice(
     return len(samples), size
 
 
-def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
+def _score_slice(scorer: InlineScorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
     try:
         return checked_scores(scorer, scorer.score(samples, explain=explain), len(samples))
     except KeyboardInterrupt:

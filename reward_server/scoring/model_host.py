@@ -11,10 +11,11 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
+from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
@@ -25,14 +26,11 @@ from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
-from touchstone_rewards.reward_server.profiles import Profile, describe
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer
-from touchstone_rewards.reward_server.scoring.model_scorer import (
-    ModelScorer,
-    judged,
-    wanted_inputs,
-)
+from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score
+from touchstone_rewards.reward_server.scoring.model_scorer import judged, wanted_inputs
 
 
 def batcher(config: ModelConfig) -> Batcher:
@@ -291,16 +289,15 @@ class ModelHost:
         copies: dict[int, ModelScorer] = {}
         found: dict[str, Profile] = {}
         for profile in self.profiles.values():
-            keys = [key for key, scorer in _scorers_of(profile) if scorer.model.label == name]
-            for key in keys:
-                scorer = cast(ModelScorer, profile.scorers[key])
+            users = [each for each in _scorers_of(profile) if each[1].model.label == name]
+            for _, scorer in users:
                 if id(scorer) not in copies:
                     copies[id(scorer)] = copy.copy(scorer)
                     copies[id(scorer)].use(config, digest)
-            if keys:
-                changed = {key: copies[id(profile.scorers[key])] for key in keys}
-                found[profile.name] = profile.with_scorers(cast("dict[str, Scorer]", changed))
-        return found
+            if users:
+                changed = {key: copies[id(scorer)] for key, scorer in users}
+                found[profile.name] = profile.with_scorers(changed)
+        return found | link(self.profiles | found)
 
     def _known(self, name: str) -> Batcher:
         if name not in self.batchers:
@@ -318,11 +315,7 @@ class ModelHost:
 
 
 def _scorers_of(profile: Profile) -> list[tuple[str, ModelScorer]]:
-    return [
-        (key, cast(ModelScorer, scorer))
-        for key, scorer in profile.scorers.items()
-        if scorer.runs_in == "model"
-    ]
+    return [(key, scorer) for key, scorer in profile.scorers.items() if scorer.runs_in == "model"]
 
 
 def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, ModelScorer]]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import (
     checked_score,
     name_of,
@@ -28,31 +27,6 @@ T = TypeVar("T")
 
 # After about so long, others have a turn.
 SLICE_S = 0.005
-
-
-class ModelScorer(Protocol):
-    """A scorer whose numbers come from a model: it says what to run and judges what comes out.
-
-    `version` names the model's digest: `use` sets both, when it is built and when it changes.
-    """
-
-    version: str
-    range: tuple[float | None, float | None]
-    runs_in: ClassVar[RunsIn]
-    reads: tuple[str, ...]
-    model: ModelConfig
-
-    def use(self, model: ModelConfig, digest: str) -> None:
-        """From now on, score with this model."""
-        ...
-
-    def inputs(self, sample: Sample) -> Sequence[Any] | SampleError:
-        """What the model must run for this sample."""
-        ...
-
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
-        """The score, from the model's outputs of a sample's inputs."""
-        ...
 
 
 async def wanted_inputs(

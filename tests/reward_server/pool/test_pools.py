@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from touchstone_rewards.reward_server.container import fit_memory
+from touchstone_rewards.reward_server.container import fit_memory, own_workers
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool import pools as pools_module
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.pool.pools import WorkerPools
-from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig, own_workers
+from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.settings import Settings
