@@ -202,7 +202,8 @@ def of_kind(
         (drawn.choice(asked)[0], " ".join(text.split()[: drawn.randint(1, 12)]))
         for text in drawn.sample(texts, SHORT_A_KIND)
     ]
-    counts = dict.fromkeys(("verdicts", "agree", "followed_by_ours", "followed_by_theirs"), 0)
+    names = ("verdicts", "agree", "followed_by_ours", "followed_by_theirs")
+    counts: dict[str, int] = dict.fromkeys(names, 0)
     for kwargs, text in pairs:
         made = checker(kind)
         made.build_description(**kwargs)
