@@ -48,21 +48,23 @@ class F1Scorer(Rule[F1Config]):
         if self.config.measure == "exact_match":
             given = squad_normalized(part)
             return Verdict(float(given in accepted), {"normalized": shown(given)})
-        counted = Counter(squad_words(part))
-        for article in ARTICLES:
-            del counted[article]
-        scores = [overlap_f1(counted, truth.split()) for truth in accepted]
+        words = squad_words(part)
+        scores = [overlap_f1(words, truth.split()) for truth in accepted]
         best = max(scores)
-        told = {"words": counted.total(), "nearest": shown(accepted[scores.index(best)])}
-        return Verdict(best, told)
+        return Verdict(best, {"nearest": shown(accepted[scores.index(best)])})
 
 
-def overlap_f1(given: Counter[str], truth: list[str]) -> float:
-    """Return the F1 of the words shared, each counted as often as both have it.
+def overlap_f1(given: list[str], truth: list[str]) -> float:
+    """Return the F1 of the words shared, each counted as often as both have it; the articles of
+    `given` are no words.
 
     Example:
-        >>> overlap_f1(Counter(["a", "b", "b"]), ["b", "c"])  # 1 of 3, and 1 of 2
+        >>> overlap_f1(["b", "the", "b", "d"], ["b", "c"])  # 1 of 3, and 1 of 2
         0.4
     """
-    shared = sum(min(count, given[word]) for word, count in Counter(truth).items())
-    return 2 * shared / (given.total() + len(truth)) if shared else 0.0
+    wanted = Counter(truth)
+    seen = ARTICLES.union(wanted)
+    met = Counter([word for word in given if word in seen])
+    total = len(given) - sum([met[article] for article in ARTICLES])
+    shared = (met & wanted).total()
+    return 2 * shared / (total + len(truth)) if shared else 0.0
