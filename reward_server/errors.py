@@ -128,6 +128,7 @@ SAMPLE_ERRORS: dict[SampleErrorCode, bool] = {
     "response_too_large": False,
     "worker_lost": False,
     "upstream_failed": True,
+    "unsupported_input": False,
 }
 
 

@@ -8,7 +8,7 @@ sample's `Score`. `check.py` sees to all of this when a scorer is loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -27,13 +27,16 @@ Bound = float | None
 class Score(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one scorer says of one sample: a finite `value`, or null and the `error` why.
 
-    `timed_out` is set by what keeps the deadline: the sample ran to the end of its own.
+    `timed_out` is set by what keeps the deadline: the sample ran to the end of its own. `turns`: of
+    a scorer that judges turns, its score of each message that the assistant wrote, null where it
+    could not score it.
     """
 
     value: float | None = None
     error: SampleError | None = None
     explanation: dict[str, Any] | None = None
     timed_out: bool = False
+    turns: list[float | None] | None = None
 
 
 class ScorerSpec(NamedTuple):
@@ -144,17 +147,49 @@ class RemoteScorer(Described, Protocol):
         ...
 
 
+class Member(NamedTuple):
+    """One sample of a group, and what the scorers say of it that the group scorer names in `of`."""
+
+    sample: Sample
+    scores: Mapping[str, float]
+
+
+class Ask(NamedTuple):
+    """Samples that a group scorer wants another scorer, which runs in workers, to score first."""
+
+    spec: ScorerSpec
+    samples: Sequence[Sample]
+    explain: bool = False
+
+
+Judging = Generator[Ask, list[Score], list[Score]]
+
+
 class GroupScorer(Described, Protocol):
-    """A scorer that sees all samples of one `group_id` together and scores each of them."""
+    """A scorer that sees all samples of one `group_id` together and scores each of them.
+
+    `of`: keys of scorers of the same profile whose scores it needs. `asks`: the scorers that it may
+    ask. `max_members`: a larger group is refused. Its scores must not depend on the members' order.
+    """
 
     @property
     def runs_in(self) -> Literal["group"]: ...
+    @property
+    def of(self) -> tuple[str, ...]: ...
+    @property
+    def asks(self) -> tuple[ScorerSpec, ...]: ...
+    @property
+    def max_members(self) -> int: ...
 
-    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
-        """Score the samples of one whole group: same order, same length."""
+    def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score] | Judging:
+        """Score the members of one whole group: same order, same length.
+
+        A method that only computes runs in a worker, unless it is one of ours and the group is
+        small. One that yields an `Ask` gets the scores for it, and does no work of its own.
+        """
         ...
 
 
-# Those whose `score` a worker can call.
-CallableScorer = InlineScorer | WorkerScorer | GroupScorer
+# Those whose `score` a worker can call; a group scorer is packed as one, see `groups/packed.py`.
+CallableScorer = InlineScorer | WorkerScorer
 Scorer = InlineScorer | WorkerScorer | ModelScorer | RemoteScorer | GroupScorer

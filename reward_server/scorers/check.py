@@ -12,6 +12,8 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Scorer
 
 PLACES = get_args(RunsIn)
+# Of a group, where its scorer says nothing else.
+MAX_MEMBERS = 1024
 # What the engine calls, by where the scorer runs.
 METHODS = dict.fromkeys(PLACES, ("score",)) | {"model": ("inputs", "judge", "use")}
 
@@ -23,7 +25,9 @@ def check_class(name: str, kind: object) -> None:
         ConfigError: it does not.
     """
     if not isinstance(kind, type):
-        raise ConfigError(f"scorer {name!r} is {_article(type(kind).__name__)}, not a class")
+        raise ConfigError(
+            f"scorer {name!r} is {_article(type(kind).__name__)}, neither a class nor a function"
+        )
     runs_in = getattr(kind, "runs_in", None)
     if runs_in is None:
         raise ConfigError(
@@ -104,6 +108,8 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
                 f"scorer {name!r} has deterministic {scorer.deterministic!r}; say True if the same "
                 "fields always get the same score, else False"
             )
+    if scorer.runs_in == "group":
+        _check_group(name, scorer)
     if scorer.runs_in == "remote":
         most = getattr(scorer, "max_in_flight", None)
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
@@ -117,6 +123,20 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
             raise ConfigError(
                 f"scorer {name!r} has model {config!r}; give it the ModelConfig of its model"
             )
+
+
+def _check_group(name: str, scorer: Any) -> None:
+    """Fill in what a group scorer need not say, and see that it is of the right form."""
+    for attribute, usual in (("of", ()), ("asks", ()), ("max_members", MAX_MEMBERS)):
+        if not hasattr(scorer, attribute):
+            object.__setattr__(scorer, attribute, usual)
+    if not isinstance(scorer.of, tuple) or not all(isinstance(key, str) for key in scorer.of):
+        raise ConfigError(
+            f"scorer {name!r} has of {scorer.of!r}; give it a tuple of keys of the profile"
+        )
+    most = scorer.max_members
+    if isinstance(most, bool) or not isinstance(most, int) or most < 2:
+        raise ConfigError(f"scorer {name!r} has max_members {most!r}; say an int of at least 2")
 
 
 def _is_range(bounds: object) -> bool:

@@ -10,23 +10,31 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from touchstone_rewards.reward_server.errors import InternalError, sample_error
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import (
+    CallableScorer,
     InlineScorer,
     ModelScorer,
     RemoteScorer,
     Score,
+    ScorerSpec,
     WorkerScorer,
 )
+from touchstone_rewards.reward_server.scoring.gather import How
 from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
+from touchstone_rewards.reward_server.scoring.groups import GroupScorers
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
@@ -63,24 +71,42 @@ class ScorerColumns:
         self.limits = limits
         self.metrics = metrics
         self.cache = cache
+        self.groups = GroupScorers(self.ask, self.run, self.refused)
+        self._asked: dict[str, CallableScorer] = {}
         self.tracer: Tracer = NoTracer()
 
     async def fill(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
         """One scorer's scores of all samples of the request."""
-        limit = self.limits.max_response_bytes
+        if key in profile.turn_keys:
+            return await self._turns(profile, key, request, give_up_at)
+        return await self._fill(profile, key, request, give_up_at)
+
+    async def _turns(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
+        """The scores of a scorer that judges turns, all of them or one after another."""
+        fold = profile.entries[key].turns
+        refused = self.refused(request.samples, ()) | too_long(request.samples)
+        samples = [sample for at, sample in enumerate(request.samples) if at not in refused]
+        if fold is None:
+            inner = replace(request, samples=list(map(as_came, samples)))
+            scores = await self._fill(profile, key, inner, give_up_at)
+        else:
+            turns = Turns(samples, fold)
+            inner = replace(request, samples=turns.samples)
+            scores = turns.folded(
+                await self._fill(profile, key, inner, give_up_at), explain=request.explain
+            )
+        rest = iter(scores)
+        return [refused.get(at) or next(rest) for at in range(len(request.samples))]
+
+    async def _fill(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
         samples = request.samples
-        refused: dict[int, Score] = {}
-        # A character takes at most four bytes: short responses need no encoding to be let through.
-        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
-            refused = {
-                i: _too_large(limit)
-                for i, sample in enumerate(samples)
-                if len(sample.response.encode()) > limit
-            }
-        if "ground_truth" in profile.scorers[key].reads:
-            refused = unreadable_truths(samples) | refused
+        refused = self.refused(samples, profile.scorers[key].reads)
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
@@ -96,6 +122,22 @@ class ScorerColumns:
         rest = iter(found)
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
 
+    def refused(self, samples: Sequence[Sample], reads: Sequence[str]) -> dict[int, Score]:
+        """Return the places of samples that a scorer with these `reads` does not look at: each with
+        the reason why."""
+        limit = self.limits.max_response_bytes
+        refused: dict[int, Score] = {}
+        # A character takes at most four bytes: short responses need no encoding to be let through.
+        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
+            refused = {
+                i: _too_large(limit)
+                for i, sample in enumerate(samples)
+                if len(sample.response.encode()) > limit
+            }
+        if "ground_truth" in reads:
+            refused = unreadable_truths(samples) | refused
+        return refused
+
     async def _scores(self, asked: Asked, samples: Sequence[Sample]) -> list[Score]:
         """The scores of these samples, by the kind of the scorer."""
         scorer = asked.profile.scorers[asked.key]
@@ -107,7 +149,7 @@ class ScorerColumns:
             return await self._model(asked, scorer, samples)
         if scorer.runs_in == "remote":
             return await self._remote(asked, scorer, samples)
-        raise InternalError(f"scorer {asked.key!r}: nothing runs scorers of whole groups yet")
+        raise InternalError(f"scorer {asked.key!r} sees whole groups: `groups.py` fills its column")
 
     async def _inline(
         self, asked: Asked, scorer: InlineScorer, samples: Sequence[Sample]
@@ -171,19 +213,54 @@ class ScorerColumns:
         self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
         return found
 
-    async def _in_pool(self, asked: Asked, samples: Sequence[Sample], **more: Any) -> list[Score]:
-        """The scores of these samples, by the worker pool."""
-        profile, key, request, give_up_at = asked
+    async def ask(
+        self, spec: ScorerSpec, samples: Sequence[Sample], how: How, deadline_s: float | None
+    ) -> list[Score]:
+        """The scores of these samples by a deterministic scorer that a group scorer asks, from the
+        cache where they are there."""
+        key = spec.key
+        if not self.cache.max_bytes:
+            return await self.run(key, samples, how, deadline_s)
+
+        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
+            return await self.run(key, samples, how, deadline_s, **more)
+
+        scorer = self._asked.get(key)
+        if scorer is None:
+            scorer = self._asked[key] = build_callable(spec.name, spec.config)
+        about = f"{key} {scorer.version} {how.explain}"
+        give_up_at = how.give_up_at
+        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+
+    async def run(
+        self,
+        spec_key: str,
+        samples: Sequence[Sample],
+        how: How,
+        deadline_s: float | None,
+        memory_bytes: int | None = None,
+        **more: Any,
+    ) -> list[Score]:
+        """The scores of these samples by the worker pool."""
         with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
             return await self.pool.score(
-                profile.spec_keys[key],
+                spec_key,
                 samples,
-                explain=request.explain,
-                give_up_at=give_up_at,
-                after_s=self.limits.eval_wait_s if request.priority == "eval" else 0.0,
-                deadline_s=profile.entries[key].deadline_s,
+                explain=how.explain,
+                give_up_at=how.give_up_at,
+                after_s=self.limits.eval_wait_s if how.priority == "eval" else 0.0,
+                deadline_s=deadline_s,
+                memory_bytes=memory_bytes,
                 **more,
             )
+
+    async def _in_pool(self, asked: Asked, samples: Sequence[Sample], **more: Any) -> list[Score]:
+        """The scores of these samples by the worker pool, as the profile has it."""
+        profile, key, request, give_up_at = asked
+        how = How(request.explain, give_up_at, request.priority)
+        entry = profile.entries[key]
+        limits = entry.deadline_s, entry.memory_bytes
+        return await self.run(profile.spec_keys[key], samples, how, *limits, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:

@@ -10,12 +10,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from functools import partial
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
+    ConfigError,
     NotReady,
     RequestDeadline,
     UnknownProfile,
@@ -37,13 +41,14 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     ModelHost,
     batcher,
 )
-from touchstone_rewards.reward_server.scoring.normalization import Normalizers
+from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.routing import part, score_parts
+from touchstone_rewards.reward_server.scoring.together import together
+from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +111,7 @@ class Engine:
             self._saver.cancel()
             self.normalizers.save(self.normalizers.unsaved(self.profiles))
         self.normalizers.close()
+        self.columns.groups.gatherer.stop()
         await self.models.stop()
         await self.pool.stop()
 
@@ -126,8 +132,11 @@ class Engine:
             return "no worker is alive; new ones are being started"
         return self.models.not_ready_reason
 
-    async def score(self, request: ScoreRequest, *, observed: bool = True) -> ScoreResponse:
-        """Score every sample of the request. Not `observed`: it counts in no statistics.
+    async def score(
+        self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
+    ) -> ScoreResponse:
+        """Score every sample of the request. Not `observed`: it counts in no statistics, and joins
+        no group. Not `gather`: its groups are whole, and no member comes in another request.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
@@ -142,10 +151,10 @@ class Engine:
         with served.room(count):
             self.pending_samples += count
             try:
-                scored = await self._scored(profile, request)
+                learn = observed and request.priority == "train"
+                scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.pending_samples -= count
-        scored = self._finished(profile, scored, learn=observed and request.priority == "train")
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
@@ -178,13 +187,21 @@ class Engine:
         self.limits.admit(count, self.pending_samples)
         return known
 
-    async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
+    async def _scored(
+        self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
+    ) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
-        columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at) for key in profile.scorers]
-        )
-        by_key = dict(zip(profile.scorers, columns, strict=True))
-        scored = combine(profile, request.samples, by_key, explain=request.explain)
+        unusual = any_unusual(request.samples)
+        if unusual:
+            texts = as_texts(request.samples, self.limits.max_response_bytes)
+            request = replace(request, samples=texts)
+        parted = part(profile, request.samples, named=unusual)
+        combined = partial(self._combined, give_up_at=give_up_at, learn=learn, gather=gather)
+        if parted is None:
+            scored = await combined(profile, request)
+        else:
+            scored = await score_parts(profile, request, parted, combined)
+            self.metrics.observe_routed(profile.name, parted.counts)
         if scored.results and all(map(_never_got_its_turn, scored.results)):
             raise RequestDeadline(
                 f"none of {len(scored.results)} samples got its turn before the deadline; send "
@@ -192,20 +209,30 @@ class Engine:
             )
         return scored
 
-    def _finished(self, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
-        """From the sum of the scores to the reward: normalised, then clipped."""
-        config, results = profile.config, scored.results
-        if config.normalization == "none" and config.clip is None:
-            return scored
-        if config.normalization != "none":
-            self.normalizers.apply(profile, results, learn=learn)
-        if config.clip is not None:
-            for result in results:
-                if result.reward is not None:
-                    result.reward = profile.clipped(result.reward)
-        rewards = [result.reward for result in results]
-        errors = [result.error.code for result in results if result.error is not None]
-        return scored._replace(columns=scored.columns._replace(rewards=rewards, errors=errors))
+    async def _combined(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        give_up_at: float | None,
+        learn: bool,
+        gather: bool,
+        keys: Sequence[str] = (),
+    ) -> Scored:
+        alone = [key for key in profile.scorers if key not in profile.group_keys]
+        columns = await together(
+            [self.columns.fill(profile, key, request, give_up_at) for key in alone]
+        )
+        by_key = dict(zip(alone, columns, strict=True))
+        groups: Sequence[str] = ()
+        if profile.group_keys:
+            fill = self.columns.groups.fill
+            found = await fill(profile, request, by_key, give_up_at, gather=gather)
+            groups, by_key = found.names, by_key | found.columns
+            by_key = {key: by_key[key] for key in profile.scorers}
+        scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        for result, group in zip(scored.results, groups, strict=False):
+            result.group = group or UNSET
+        return finished(self.normalizers, profile, scored, learn=learn)
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
@@ -221,18 +248,6 @@ def by_profile(
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
-    """All of them at once; when one raises, the others are no longer wanted."""
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _never_got_its_turn(result: SampleResult) -> bool:
@@ -276,4 +291,22 @@ def create_engine(
     metrics.watch(cache_readings(cache))
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
-    return Engine(profiles, ScorerColumns(pool, models, remote, limits, metrics, cache))
+    columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
+    metrics.watch(columns.groups.gatherer.readings())
+    check_group_sizes(profiles, settings.max_samples)
+    return Engine(profiles, columns)
+
+
+def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
+    """See that a whole group can come in one request.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    for profile in profiles.values():
+        size = profile.config.groups.size if profile.config.groups else None
+        if size is not None and size > max_samples:
+            raise ConfigError(
+                f"profile {profile.name}: groups.size is {size}, and a request may have "
+                f"max_samples {max_samples}: lower the one or raise the other"
+            )

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
@@ -27,7 +28,8 @@ from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.pool.failures import log_failure
-from touchstone_rewards.reward_server.profiles import Profile, describe
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import (
@@ -307,7 +309,7 @@ class ModelHost:
             if users:
                 changed = {key: copies[id(scorer)] for key, scorer in users}
                 found[profile.name] = profile.with_scorers(changed)
-        return found
+        return found | link(self.profiles | found)
 
     def _known(self, name: str) -> Batcher:
         if name not in self.batchers:

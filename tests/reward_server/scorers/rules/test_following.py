@@ -86,7 +86,7 @@ def grows(judge: Callable[[str], object], pieces: Sequence[str]) -> None:
         assert grew < MOST_GROWTH, f"{grew:.0f} times: {text[:60]!r}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind not in BY_ENGINES])
 def test_a_kind_takes_time_in_proportion_to_the_text(kind: str) -> None:
     kwargs = EXAMPLES[kind][0]
@@ -96,7 +96,7 @@ def test_a_kind_takes_time_in_proportion_to_the_text(kind: str) -> None:
     grows(lambda text: follows(kind, kwargs, text), pieces)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("split", [tokens, count_sentences])
 def test_the_engines_that_split_texts_take_time_in_proportion(split: Any) -> None:
     split("warm up")
@@ -185,7 +185,7 @@ def theirs(checker: Any, kwargs: dict[str, Any], texts: list[str]) -> bool | Non
         return None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_the_verdicts_are_those_of_the_published_checker_but_for_reasons_given(
     kind: str, published: dict[str, Any]

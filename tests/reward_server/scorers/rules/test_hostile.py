@@ -98,7 +98,7 @@ def name(held: tuple[str, dict[str, Any]]) -> str:
     return f"{held[0]} {held[1]}"[:60]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("held", CONFIGS_HELD, ids=name)
 def test_a_megabyte_of_anything_gets_a_verdict(held: tuple[str, dict[str, Any]]) -> None:
     rule, config = held
@@ -111,7 +111,7 @@ def test_a_megabyte_of_anything_gets_a_verdict(held: tuple[str, dict[str, Any]])
         assert math.isfinite(score.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("held", CONFIGS_HELD, ids=name)
 def test_time_grows_with_the_text(held: tuple[str, dict[str, Any]]) -> None:
     rule, config = held
