@@ -124,6 +124,18 @@ def test_equal_rewards_in_nearly_all_groups_are_warned_of_once_with_causes(
     assert "nearly none is right" in record.message
 
 
+def test_one_update_is_not_called_ten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`logging_first_step` logs after the first update, `logging_steps` after every fifth."""
+    watch, state = WarnOfEqualRewards(), TrainerState()
+    args = TrainingArguments(str(tmp_path), logging_steps=5, logging_first_step=True, use_cpu=True)
+    with caplog.at_level(logging.WARNING, "touchstone_rewards.trainer.grpo.equal_rewards"):
+        for step in (1, 5, 10):
+            assert not watch.warned
+            state.global_step = step
+            watch.on_log(args, state, TrainerControl(), {"frac_reward_zero_std": 1.0})
+    assert "over the last 10 updates 100% of the groups" in caplog.text
+
+
 def test_nine_such_updates_or_a_lower_share_are_no_reason_to_warn(tmp_path: Path) -> None:
     assert not watched([1.0] * 9, tmp_path).warned
     assert not watched([0.875] * 30, tmp_path).warned
