@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from touchstone_rewards.clients.errors import PreflightFailed
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list
 
 # The forms in which profiles read an answer, the fullest first.
 FORMS = (
@@ -88,7 +88,7 @@ def _is_asked(row: Sample) -> bool:
 def answer_of(truth: Any) -> str:
     """Return the answer in a ground truth: what follows #### in GSM8K's, what the last box of a
     worked solution holds, the first of several."""
-    if isinstance(truth, list):
+    if is_list(truth):
         truth = truth[0] if truth else ""
     text = str(truth).rpartition("####")[2].strip()
     boxed = _last_box(text)

@@ -37,6 +37,7 @@ from touchstone_rewards.reward_server.schemas import (
     ReloadReport,
     ScoreRequest,
     ScoreResponse,
+    ScorerList,
 )
 
 JSON = "application/json"
@@ -72,6 +73,7 @@ TYPES = [
     ModelList,
     ErrorBody,
     ProfileList,
+    ScorerList,
     ReloadReport,
     HealthStatus,
     *dict.fromkeys(each.request for each in FORMATS),
@@ -98,6 +100,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
                 "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
             },
             "/profiles": {"get": _guarded(_get("What can be asked for", ProfileList))},
+            "/scorers": {"get": _guarded(_get("The scorers that a profile may name", ScorerList))},
             "/profiles/reload": {"post": _reload()},
             "/embed": {"post": _embed()},
             "/models": {"get": _guarded(_get("The models held, and how they do", ModelList))},
@@ -140,8 +143,8 @@ def _compat(spoken: Format[Any]) -> dict[str, Any]:
 
 
 def _fixed(about: FixedAnswer) -> dict[str, Any]:
-    content = {"application/json": {"schema": {}, "example": about.answer}}
-    answers = {"200": {"description": "Always the same", "content": content}}
+    content: dict[str, Any] = {"application/json": {"schema": {}, "example": about.answer}}
+    answers: dict[str, Any] = {"200": {"description": "Always the same", "content": content}}
     return {
         "summary": about.summary,
         "operationId": about.path.removeprefix("/").replace("/", "_"),
@@ -201,12 +204,14 @@ def _get(summary: str, answer: type | None, failure_status: int | None = None) -
 def _guarded(operation: dict[str, Any]) -> dict[str, Any]:
     """The operation needs a key where the server has one."""
     responses = operation["responses"] | dict([_failure(Unauthorized)])
-    security = [{}, {"bearer": []}, {"key": []}]
+    security: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"key": []}]
     return {**operation, "responses": dict(sorted(responses.items())), "security": security}
 
 
 def _answer(description: str, answer: type | None) -> dict[str, Any]:
-    content = {"text/plain": {}} if answer is None else {JSON: {"schema": _ref(answer)}}
+    content: dict[str, Any] = (
+        {"text/plain": {}} if answer is None else {JSON: {"schema": _ref(answer)}}
+    )
     return {"description": description, "content": content}
 
 

@@ -24,12 +24,15 @@ COMMANDS: dict[str, str] = {
     "ppo": "PPO with a critic; rewards from a reward server, or by rules in this process",
     "lim": "select the prompts worth learning from, by the samples a run kept",
     "limr": "PPO, selection, training on the selection: three stages, resumable",
+    "run": "a LLaMA-Factory YAML file, by its stage: sft, rm, dpo, ppo",
     "study grpo": "GRPO under several settings and seeds, compared; resumable",
     "eval": "generate, score through the server: rates, pass@k, maj@k with intervals",
+    "compare": "runs or evaluations side by side: one page, and a table",
     "convert": "a reward model to the value-head layout, or back",
     "data pairs": "preference pairs from the samples that a run kept",
     "data story": "rows for training on stories from conversations in ShareGPT's form",
     "data show": "one row of a data file, readably",
+    "completion": "print a shell's completion script: trainer completion {bash,zsh,tcsh}",
     "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
 MODULES = {
@@ -40,12 +43,15 @@ MODULES = {
     "ppo": "ppo.command",
     "lim": "lim.command",
     "limr": "limr.command",
+    "run": "workflow.run_file",
     "study grpo": "study.command",
     "eval": "evaluation.command",
+    "compare": "running.compare",
     "convert": "preference.convert",
     "data pairs": "preference.pairs",
     "data story": "story.convert",
     "data show": "data.show",
+    "completion": "completion",
     "demo": "toy.demo",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer, cosine
 
@@ -15,8 +15,12 @@ METADATA = "metadata."
 
 
 class SimilarityScorer(EmbeddedScorer):
-    """`against`: `ground_truth`, `prompt`, or `metadata.NAME`; of several references the nearest
-    counts. `clip`: the least and the greatest score. The other keys are the embedding model's."""
+    """How near the response is to a reference in meaning. `against`: `ground_truth`, `prompt`, or
+    `metadata.NAME`; of several references the nearest counts. `clip`: the least and the greatest
+    score. The other keys are the embedding model's."""
+
+    range: tuple[float, float] = (0.0, 1.0)
+    reads: tuple[str, ...] = ("response", "ground_truth")
 
     def __init__(
         self, against: str = "ground_truth", clip: Sequence[float] = (0.0, 1.0), **config: Any
@@ -61,7 +65,7 @@ def _texts(reference: Any) -> list[str]:
     """The texts in a field: one, several, or the turns of a chat as one."""
     if reference is None or isinstance(reference, dict):
         return []
-    if not isinstance(reference, list):
+    if not is_list(reference):
         return [str(reference)]
     turns = [one for one in reference if isinstance(one, Message)]
     if turns:

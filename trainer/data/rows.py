@@ -56,6 +56,16 @@ class DataArguments:
         default=None,
         metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
     )
+    dataset_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder with LLaMA-Factory's dataset_info.json: the names, one or several "
+            "with commas between them, are looked up there."
+        },
+    )
+    max_rows: int | None = field(
+        default=None, metadata={"help": "Of each data set, take the first rows only."}
+    )
     eval_share: float = field(
         default=0.05,
         metadata={
@@ -77,6 +87,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         if not 0 < self.eval_share < 1:
             raise ValueError(f"eval_share is a share, above 0 and below 1, not {self.eval_share}")
+        if self.max_rows is not None and self.max_rows < 1:
+            raise ValueError(f"max_rows is 1 or more, not {self.max_rows}")
 
 
 @dataclass
@@ -86,8 +98,9 @@ class PromptArguments:
     prompt_template: str | None = field(
         default=None,
         metadata={
-            "help": "A file, or a name in trainer/prompts (r1_zero, question_only, boxed, chat), "
-            "holding {question}. A .json file holds messages and makes a chat, others text."
+            "help": "A file, or a name in trainer/prompts (r1_zero, r1_zero_baseline, boxed, "
+            "question_only, chat, tags_and_box), holding {question}. A .json file holds messages "
+            "and makes a chat, others text."
         },
     )
     question_column: str = field(
@@ -251,6 +264,8 @@ def with_prompts(
     if template is None and system is None:
         if "prompt" in rows.column_names:
             return that_ask(ensure_sample_ids(rows), "prompt", skip=skip_bad_rows)
+        if "messages" in rows.column_names:
+            return rows.map(lambda row: {"prompt": before_the_answer(row["messages"])})
         raise InputError(
             "the dataset has no column 'prompt': set prompt_template or system_prompt to make it "
             f"from another one of {rows.column_names}"
@@ -264,6 +279,12 @@ def with_prompts(
     return rows.remove_columns(old).map(
         lambda row: {"prompt": fill_template(pattern, str(row[column]))}
     )
+
+
+def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation without the assistant's turn at its end: what there is to answer."""
+    answered = bool(messages) and messages[-1]["role"] == "assistant"
+    return messages[:-1] if answered else messages
 
 
 def chat_of(system: str) -> Template:

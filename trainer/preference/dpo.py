@@ -8,6 +8,7 @@ same model with the adapter switched off. No rewards are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,18 @@ from touchstone_rewards.trainer.preference.rows import read_pairs
 from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
-TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
+
+@dataclass
+class TemplateArguments:
+    """How a chat becomes text; named as in TRL's other configs."""
+
+    chat_template_path: str | None = field(
+        default=None,
+        metadata={"help": "A .jinja file, or a model, whose chat template is used."},
+    )
+
+
+TYPES = (DataArguments, TemplateArguments, AdapterArguments, DPOConfig, ModelConfig)
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot"),
     *("aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
@@ -46,12 +58,19 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
     """
     configs = parse_config(TYPES, argv, "trainer dpo")
-    data, adapter, args, model = configs
+    data, template, adapter, args, model = configs
     if args.process_index == 0:
         print(METRICS_NOTE)
     if unknown := [each for each in args.loss_type if each not in LOSSES]:
         raise InputError(f"loss_type {unknown[0]!r} is none of {', '.join(LOSSES)}")
-    build = partial(build_trainer, model, adapter, args, skip_bad_rows=data.skip_bad_rows)
+    build = partial(
+        build_trainer,
+        model,
+        adapter,
+        args,
+        chat_template_path=template.chat_template_path,
+        skip_bad_rows=data.skip_bad_rows,
+    )
     train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
 
 
@@ -62,6 +81,7 @@ def build_trainer(
     rows: Dataset,
     eval_rows: Dataset | None,
     *,
+    chat_template_path: str | None = None,
     skip_bad_rows: bool = False,
 ) -> DpoTrainer:
     """TRL's trainer on checked rows.
@@ -71,7 +91,7 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = tokenizer_of(model)
+    tokenizer = tokenizer_of(model, chat_template_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     read = partial(read_pairs, tokenizer, config, args, skip_bad_rows=skip_bad_rows)
     rows, eval_rows = read(rows), eval_rows and read(eval_rows)

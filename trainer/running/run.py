@@ -28,6 +28,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import require
+from touchstone_rewards.trainer.data.chat_templates import end_turns
+from touchstone_rewards.trainer.data.registry import registered_rows
 from touchstone_rewards.trainer.data.rows import DataArguments, ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.running.earlier_run import claim_output, remove_run, remove_weights
@@ -135,6 +137,7 @@ def tokenizer_of(model: ModelConfig, chat_template_path: str | None = None) -> A
         )
         if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
             tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
+            end_turns(tokenizer, chat_template_path)
         elif chat_template_path:
             other = AutoTokenizer.from_pretrained(chat_template_path)
             tokenizer.chat_template = other.chat_template
@@ -164,14 +167,28 @@ def rows_of(data: DataArguments, args: TrainingArguments) -> tuple[Dataset, Data
         InputError: no dataset was named, or it cannot be read.
     """
     name = require(data.dataset_name, "dataset_name")
-    bad = {"skip_bad_rows": data.skip_bad_rows}
-    rows = load_rows(name, data.dataset_config, data.dataset_train_split, **bad)
+    rows = named_rows(data, name, data.dataset_train_split)
     if args.eval_strategy == "no":
         return rows, None
     other = data.eval_dataset_name
-    if other is None and (Path(name).is_file() or (Path(name) / "state.json").is_file()):
+    in_one_part = Path(name).is_file() or (Path(name) / "state.json").is_file()
+    if other is None and (data.dataset_dir or in_one_part):
         return held_out(rows, data.eval_share, told=args.process_index == 0)
-    return rows, load_rows(other or name, data.dataset_config, data.dataset_test_split, **bad)
+    return rows, named_rows(data, other or name, data.dataset_test_split)
+
+
+def named_rows(data: DataArguments, name: str, split: str) -> Dataset:
+    """The rows of a file, a folder or a hub name; with `dataset_dir`, of the names in its registry.
+
+    Raises:
+        InputError: there are none, or they cannot be read.
+    """
+    bad = {"skip_bad_rows": data.skip_bad_rows}
+    if data.dataset_dir:
+        names = [part.strip() for part in name.split(",")]
+        return registered_rows(names, data.dataset_dir, split, data.max_rows, **bad)
+    rows = load_rows(name, data.dataset_config, split, **bad)
+    return rows.select(range(min(len(rows), data.max_rows or len(rows))))
 
 
 def held_out(rows: Dataset, share: float, *, told: bool) -> tuple[Dataset, Dataset]:
