@@ -92,6 +92,10 @@ def test_the_evaluation_of_trl_grpo_means_what_it_meant_there() -> None:
     types = (EvalArguments, PromptArguments, Generation)
     found, _, generation = parse_config(types, flags.split(), "trainer eval")
     assert (found.model, found.dataset) == ("Qwen2-0.5B-GRPO-test", "AI-MO/NuminaMath-TIR")
-    assert (found.dataset_split, found.output) == ("test[:5%]", "results")
+    assert found.dataset_split == "test[:5%]"
+    assert (found.output_file, found.output) == (
+        "results/eval_results.json",
+        "results/eval_results",
+    )
     assert (generation.batch_size, generation.max_new_tokens) == (16, 512)
     assert generation.max_prompt_length == 256
