@@ -7,6 +7,7 @@ Each key that needs nothing here is said; those that have no meaning here are re
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,9 +59,10 @@ def run(argv: Sequence[str]) -> None:
     path, given = argv[0], {**read_yaml(argv[0]), **pairs_of(argv[1:])}
     model, given = without_local_model(given)
     done = translated(given, path)
-    print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
-    for line in done.said:
-        print(line, file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
+        for line in done.said:
+            print(line, file=sys.stderr)
     with serving(model, Path(str(given.get("output_dir", DEFAULTS["output_dir"])))) as flags:
         module = import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}")
         module.run([*done.words, *flags])
@@ -175,7 +177,7 @@ def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str
     """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or several processes would each serve it.
     """
     model = given.get("reward_model")
     if given.get("stage") != "ppo" or not model or str(model).startswith(("http://", "https://")):
@@ -184,6 +186,11 @@ def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str
         raise InputError(
             f"reward_model: no folder at {model}; a reward server's URL goes with "
             "reward_model_type: api"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            f"reward_model: with several processes, serve {model} by reward-server serve, and give "
+            "its reward_url and reward_profile instead"
         )
     others = ("reward_model", "reward_model_type")
     return Path(str(model)), {name: value for name, value in given.items() if name not in others}
