@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+# Below a store: the samples of the evaluations during training, in files of the same names.
+HELD_OUT = "held_out"
 FILE_NAME = re.compile(r"samples_step_(\d+)\.jsonl")
 
 
@@ -87,6 +89,8 @@ class SampleWriter:
                 path.unlink()
             else:
                 _cut_torn_line(path)
+        if (self.folder / HELD_OUT).is_dir():
+            SampleWriter(self.folder / HELD_OUT).rewind(step)
 
 
 def step_files(folder: str | Path) -> list[tuple[int, Path]]:

@@ -26,7 +26,6 @@ from touchstone_rewards.trainer.data.rows import (
 )
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
-from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, rendered
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
@@ -145,7 +144,7 @@ def build_trainer(
         eval_dataset=eval_rows,
         quantization_config=quantization_of(model),
         peft_config=peft_of(model),
-        callbacks=[HoldWithoutRewards(reward), WarnOfEqualRewards()],
+        callbacks=[HoldWithoutRewards(reward)],
         **own,
     )
     return trainer

@@ -43,6 +43,7 @@ class PPOTrainer(GrpoTrainer):
     """`GrpoTrainer` with a critic; `args` is a `PPOConfig`."""
 
     args: PPOConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    learns_from_differences = False
 
     def __init__(
         self, *, args: PPOConfig, callbacks: Sequence[TrainerCallback] = (), **kwargs: Any

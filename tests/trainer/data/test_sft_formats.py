@@ -196,7 +196,7 @@ def lessons(sorting: Sorting, folder: Path) -> Path:
     return write_rows(folder / "lessons.jsonl", rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_loss_falls_under_two_in_a_hundred_steps(sorting: Sorting, tmp_path: Path) -> None:
     """A response is three tokens: two trees in order and the end.
 
@@ -212,7 +212,7 @@ def test_the_loss_falls_under_two_in_a_hundred_steps(sorting: Sorting, tmp_path:
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_from_an_adapter(sorting: Sorting, tmp_path: Path) -> None:
     fields = {"dataset_name": lessons(sorting, tmp_path), "max_steps": 5, "learning_rate": 1e-2}
     lora = {"use_peft": True, "lora_target_modules": "q_proj"}
@@ -252,7 +252,7 @@ def test_what_cannot_be_had_is_one_line_and_exit_code_2(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tensorboard_is_written_unless_it_is_said_otherwise(
     sorting: Sorting, tmp_path: Path
 ) -> None:

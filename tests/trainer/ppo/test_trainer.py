@@ -18,6 +18,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 
 from tests.checkout import ROOT
 from tests.trainer.scripted_ppo import PROMPTS, build, reward
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.ppo import core
@@ -30,7 +31,6 @@ KINDS: list[Any] = [
     pytest.param({"critic": "shared", "lora": True}, id="shared-lora"),
     pytest.param({"critic": "separate", "lora": True}, id="separate-lora"),
 ]
-TIMEOUT_S = 180
 
 
 def batch_of(trainer: Any) -> dict[str, torch.Tensor]:
@@ -314,7 +314,7 @@ def test_a_lora_critic_refuses_gradient_checkpointing(tiny_model: Path, tmp_path
         build(tmp_path, tiny_model, critic="separate", lora=True, gradient_checkpointing=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_give_the_gradient_of_one(tiny_model: Path, tmp_path: Path) -> None:
     """Gradients and weights of three updates, for each kind of critic, with and without LoRA."""
     runs = {kind.id: {**kind.values[0], "optim": "sgd", "max_grad_norm": 0.0} for kind in KINDS}
@@ -327,7 +327,7 @@ def test_two_processes_give_the_gradient_of_one(tiny_model: Path, tmp_path: Path
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
