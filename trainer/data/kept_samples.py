@@ -60,8 +60,6 @@ class SampleWriter:
         self.distributed = distributed
         self.rank = rank
         self.save_every_n_steps = save_every_n_steps
-        if rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
 
     def write_batch(self, step: int, samples: Sequence[KeptSample]) -> None:
         """Append one batch of step `step`; on disk when this returns, or not at all.
@@ -79,6 +77,7 @@ class SampleWriter:
         if self.rank != 0 or not gathered:
             return
         lines = [_line(sample) for sample in gathered]
+        self.folder.mkdir(parents=True, exist_ok=True)
         _append(self.folder / f"samples_step_{step}.jsonl", "".join(lines).encode())
 
     def rewind(self, step: int) -> None:

@@ -73,7 +73,7 @@ def test_a_rollout_without_rewards_neither_counts_nor_interrupts(
     assert said.startswith("update 4:")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_logs_every_tenth_update_is_warned_at_the_third(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags, write_rows
+from tests.waiting import kill_when_there
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
@@ -39,7 +38,6 @@ from touchstone_rewards.trainer.limr.command import (
 from touchstone_rewards.trainer.toy.arithmetic import Problem
 from touchstone_rewards.trainer.workflow.stages import Stage, run_stage
 
-TIMEOUT_S = 240
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -213,17 +211,10 @@ def start(config: Path) -> subprocess.Popen[str]:
 
 def kill_when(config: Path, *there: Path) -> None:
     """Run the workflow until these exist, then `kill -9`: itself alone, as the kernel would."""
-    process = start(config)
-    gives_up_at_s = time.monotonic() + TIMEOUT_S
-    while not all(path.exists() for path in there):
-        assert process.poll() is None, process.stdout and process.stdout.read()[-3000:]
-        assert time.monotonic() < gives_up_at_s
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when_there(start(config), *there)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     workflow: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -361,7 +352,7 @@ def test_a_typo_in_a_later_stage_stops_before_the_first(
     assert not (tmp_path / "limr").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_third_stage_may_be_sft_on_the_right_responses(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -387,7 +378,7 @@ def test_the_third_stage_may_be_sft_on_the_right_responses(
     assert facts["fields"]["model_name_or_path"] == workflow["ppo"]["model_name_or_path"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_all(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
@@ -34,7 +34,6 @@ from touchstone_rewards.trainer.study.figures import Curve, Run, rows_by_measure
 from touchstone_rewards.trainer.study.settings import COMPARISONS, SETTINGS, Comparison
 from touchstone_rewards.trainer.workflow.check import check_stages
 
-TIMEOUT_S = 240
 PAIR = [Comparison("one or other", "one", "other")]
 
 
@@ -219,7 +218,7 @@ def test_the_study_itself_asks_before_it_makes_anything(
     assert not (tmp_path / "study").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_study_goes_on_run_by_run(
     server: LiveServer, config: Path, tmp_path: Path
 ) -> None:
@@ -230,16 +229,17 @@ def test_a_killed_study_goes_on_run_by_run(
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    give_up_at = time.monotonic() + TIMEOUT_S
-    while not (output / "fast.seed0.yaml").is_file():  # the second run begins
+
+    def second_run_begun() -> bool:
         assert first.poll() is None
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
+        return (output / "fast.seed0.yaml").is_file()
+
+    wait_until(second_run_begun)
     children = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGKILL)
-    first.wait(timeout=30)
+    first.wait(timeout=PATIENCE_S)
     assert children  # the reward server at least; none outlives the study
-    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert not psutil.wait_procs(children, timeout=PATIENCE_S)[1]
     done = output / "slow.seed0" / "done.json"
     made_at = done.stat().st_mtime_ns
     assert main([*flags, "--reward_url", server.url]) == 0
