@@ -13,6 +13,7 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.command import EvalArguments
 from touchstone_rewards.trainer.evaluation.generation import Generation
 from touchstone_rewards.trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.lim.command import LimArguments
 
 ON_CPU = ["--bf16=false", "--use_cpu=true"]
 
@@ -60,6 +61,17 @@ def test_the_switches_of_the_ablation_study_are_fields_here(
 ) -> None:
     assert fields_of([*words, *ON_CPU])[field] == value
     assert field in given_fields(words, TYPES)
+
+
+def test_the_selection_script_s_flags_are_those_of_lim() -> None:
+    flags = (
+        "--train_samples_path s --original_prompts_path p --output_path o "
+        "--similarity_threshold .3 --steps_per_epoch 80 --max_epochs 20 "
+        "--num_plot_samples 10 --plot_dir plots"
+    )
+    (found,) = parse_config((LimArguments,), flags.split(), "trainer lim")
+    assert (found.samples, found.dataset, found.output) == ("s", "p", "o")
+    assert (found.threshold, found.steps_per_epoch, found.max_epochs) == (0.3, 80, 20)
 
 
 def test_a_file_may_use_them_too_but_not_twice_for_one_field(tmp_path: Path) -> None:
