@@ -29,7 +29,7 @@ ERROR = "error"
 # In the explanation of a routed sample, beside its scorers.
 ROUTE_KEY = "route"
 SHOWN_CASES, SHOWN_CHARACTERS = 20, 80
-_PATH = re.compile(r"metadata(\.[^.]+)+")
+METADATA_FIELD = re.compile(r"metadata(\.[^.]+)+")
 
 Value = str | int
 
@@ -47,7 +47,7 @@ class RouteConfig(BaseModel):
     @field_validator("by")
     @classmethod
     def _names_metadata(cls, by: str) -> str:
-        if not _PATH.fullmatch(by):
+        if not METADATA_FIELD.fullmatch(by):
             raise ValueError(f"got {by!r}; expected a field of the metadata: metadata.data_source")
         return by
 
@@ -103,13 +103,13 @@ class Route:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 # No such number, or no JSON: reading all of it says which.
                 open_fields([sample], ("metadata",))
-        value = _at(sample.metadata, self.keys)
+        value = value_at(sample.metadata, self.keys)
         return value if type(value) in (str, int) else None
 
     def error(self, profile: str, sample: Sample) -> SampleError:
         """Return why the sample has no inner profile."""
         open_fields([sample], ("metadata",))
-        value = _at(sample.metadata, self.keys)
+        value = value_at(sample.metadata, self.keys)
         about = f"profile {profile!r} routes by {self.by}, which"
         if value is None:
             return sample_error(
@@ -146,7 +146,8 @@ def _inside(value: Any, keys: Iterable[str]) -> Value | None:
     return value
 
 
-def _at(metadata: Any, keys: Iterable[str]) -> Any:
+def value_at(metadata: Any, keys: Iterable[str]) -> Any:
+    """Return what stands in the metadata under these keys, each inside the one before, or None."""
     value = metadata
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -209,6 +210,7 @@ def joined_info(own: ProfileInfo, targets: Mapping[str, ProfileInfo]) -> Profile
         needs=joined_fields([deciding, *(info.needs for info in infos)]),
         groups=next((info.groups for info in infos if info.groups), None),
         turns=any(info.turns for info in infos),
+        schedules=list(dict.fromkeys(by for info in infos for by in info.schedules)),
     )
 
 
