@@ -7,8 +7,6 @@ with their scorers built and their fingerprint. It scores nothing itself.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.fingerprints import fingerprint_of
 from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys, turn_keys
 from touchstone_rewards.reward_server.routes import (
     ERROR,
@@ -44,6 +43,8 @@ BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
 OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
+# With less, Python itself cannot work.
+LEAST_MEMORY_BYTES = 2**24
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -52,7 +53,9 @@ class ScorerEntry(BaseModel):
     `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
     server's. `turns`: judge each message that the assistant wrote, and take their mean, say.
     `schedule`: a weight that changes, in place of `weight`. `max_in_flight`: samples of a remote
-    scorer in hand at a time, in place of its own."""
+    scorer in hand at a time, in place of its own. `memory_bytes`: what one sample may allocate in
+    a worker, where that is less than the server's.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,6 +64,7 @@ class ScorerEntry(BaseModel):
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_in_flight: int | None = Field(default=None, ge=1)
+    memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
     turns: Literal["mean", "min", "max", "last"] | None = None
     schedule: ScheduleConfig | None = None
     config: dict[str, Any] = Field(default_factory=dict)
@@ -185,7 +189,7 @@ class Profile:
         routed = self.route.targets if self.route else []
         self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
         self.targets: Mapping[str, Profile] = {}
-        self.fingerprint = _fingerprint(config, self.specs, self.scorers)
+        self.fingerprint = fingerprint_of(config, self.specs, self.scorers)
         by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
         self.info = self._own_info = ProfileInfo(
             name=name,
@@ -218,7 +222,7 @@ class Profile:
         """
         other = copy.copy(self)
         other.scorers = {**self.scorers, **scorers}
-        other.fingerprint = _fingerprint(self.config, self.specs, other.scorers)
+        other.fingerprint = fingerprint_of(self.config, self.specs, other.scorers)
         other.info = replace(self.info, fingerprint=other.fingerprint)
         other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
         return other
@@ -381,27 +385,3 @@ def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
             elif scorer.runs_in == "group":
                 found += scorer.asks or [spec]
     return {spec.key: spec for spec in found}
-
-
-def _fingerprint(
-    config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
-) -> str:
-    # What is left at its default is left out: profiles without it keep their fingerprints.
-    # How many at a time, and for how long, changes no score.
-    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight"}}}
-    whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
-        include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
-    )
-    for entry in whole["scorers"].values():
-        for name in ("turns", "schedule"):
-            if entry[name] is None:
-                del entry[name]
-    if config.groups is not None:
-        whole["groups"] = config.groups.model_dump(exclude={"deadline_s"})
-    content: Sequence[Any] = [
-        whole,
-        {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},
-    ]
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    return digest if config.normalization == "none" else f"{digest}-{config.normalization}"

@@ -7,8 +7,6 @@ scores nothing; `scoring/routing.py` does.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +17,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.fingerprints import joined_fingerprint
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import ProfileInfo, RouteInfo, Sample, SampleError
 
@@ -232,14 +231,6 @@ def joined_ranges(
                 None if most is None or before[1] is None else max(most, before[1]),
             )
     return joined
-
-
-def joined_fingerprint(own: str, route: RouteInfo | None, targets: Mapping[str, str]) -> str:
-    """Return the fingerprint of a profile that routes: `own`, and those of its targets by name."""
-    content = [own, msgspec.to_builtins(route), dict(targets)]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    suffixes = {each.partition("-")[2] for each in [own, *targets.values()]} - {""}
-    return "-".join([digest, *sorted(suffixes)])
 
 
 def joined_fields(parts: Iterable[Iterable[str]]) -> list[str]:

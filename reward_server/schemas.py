@@ -289,6 +289,24 @@ class ProfileList(Struct):
     profiles: list[ProfileInfo]
 
 
+class ScorerInfo(Struct):
+    """One entry of `GET /scorers`. `runs_in`: inline, worker, model, remote or group; several where
+    the config decides. `config`: the JSON Schema of what a profile may set. `reads` and `range`, as
+    for a profile, are those without config. `profiles`: which of those served use it."""
+
+    name: str
+    runs_in: list[str]
+    description: str
+    config: dict[str, Any]
+    reads: list[str]
+    range: tuple[float | None, float | None]
+    profiles: list[str] = field(default_factory=list)
+
+
+class ScorerList(Struct):
+    scorers: list[ScorerInfo]
+
+
 class ReloadReport(Struct):
     """The answer to `POST /profiles/reload`: names of profiles, and all fingerprints as of now."""
 

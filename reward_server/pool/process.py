@@ -55,12 +55,16 @@ MOST_TRACES = 1000
 
 
 class Task(Struct, array_like=True):
-    """Score these samples, one by one; the first one's serial number is `first`."""
+    """Score these samples, one by one; the first one's serial number is `first`.
+
+    `memory_bytes`: what one of them may allocate, where it is less than any may; 0: no less.
+    """
 
     first: int
     scorer: str
     explain: bool
     samples: list[Sample]
+    memory_bytes: int = 0
 
 
 class Received(Struct, array_like=True):
@@ -70,6 +74,7 @@ class Received(Struct, array_like=True):
     scorer: str
     explain: bool
     samples: Raw
+    memory_bytes: int = 0
 
 
 class Scored(Struct, array_like=True):
@@ -200,7 +205,13 @@ def work(
                 scored.scores[serial] = None
                 continue
             scorer = scorers[task.scorer]
-            score, trace = score_one(scorer, sample, task.explain, memory.limit_bytes)
+            limit_bytes = memory.limit_bytes
+            if 0 < task.memory_bytes < limit_bytes:
+                limit_bytes = task.memory_bytes
+                allow(limit_bytes)
+            score, trace = score_one(scorer, sample, task.explain, limit_bytes)
+            if limit_bytes != memory.limit_bytes:
+                allow(memory.limit_bytes)
             scored.scores[serial] = score
             if trace and (place := place_of(trace)) not in told and len(told) < MOST_TRACES:
                 told.add(place)
@@ -258,6 +269,15 @@ def limit_memory(limit_bytes: int) -> Memory:
     The kernel's limit counts all that is mapped, libraries and what the fork server preloaded
     included, hence "more".
     """
+    allow(limit_bytes)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as oom_score:
+        oom_score.write("1000")
+    return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
+
+
+def allow(limit_bytes: int) -> None:
+    """Let this process map so many bytes more than it has mapped now."""
     with open("/proc/self/statm") as statm:
         mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -265,10 +285,6 @@ def limit_memory(limit_bytes: int) -> Memory:
     resource.setrlimit(
         resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
     )
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as oom_score:
-        oom_score.write("1000")
-    return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
 
 
 def score_one(

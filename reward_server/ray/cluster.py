@@ -63,9 +63,17 @@ class Workers:
         deadline: Deadline,
         after_s: float,
         deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> list[Score]:
-        options = {"give_up_at": deadline.here(), "after_s": after_s, "deadline_s": deadline_s}
-        return await self.pool.score(scorer, samples, explain=explain, **options)
+        return await self.pool.score(
+            scorer,
+            samples,
+            explain=explain,
+            give_up_at=deadline.here(),
+            after_s=after_s,
+            deadline_s=deadline_s,
+            memory_bytes=memory_bytes,
+        )
 
     async def check_health(self) -> None:
         if self.pool.alive == 0:

@@ -137,17 +137,17 @@ class RemotePool:
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
         deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> list[Score]:
         """One score a sample, in their order."""
+        own = after_s, deadline_s, memory_bytes
         score = self.handles[scorer].score
         parts = [samples[i : i + CALL_SAMPLES] for i in range(0, len(samples), CALL_SAMPLES)]
 
         async def part_scores(part: Sequence[Sample]) -> list[Score]:
             try:
                 found = await called(
-                    lambda: score.remote(
-                        scorer, part, explain, _deadline(give_up_at), after_s, deadline_s
-                    ),
+                    lambda: score.remote(scorer, part, explain, _deadline(give_up_at), *own),
                     give_up_at,
                 )
             except TooLate:

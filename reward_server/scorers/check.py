@@ -25,7 +25,9 @@ def check_class(name: str, kind: object) -> None:
         ConfigError: it does not.
     """
     if not isinstance(kind, type):
-        raise ConfigError(f"scorer {name!r} is {_article(type(kind).__name__)}, not a class")
+        raise ConfigError(
+            f"scorer {name!r} is {_article(type(kind).__name__)}, neither a class nor a function"
+        )
     runs_in = getattr(kind, "runs_in", None)
     if runs_in is None:
         raise ConfigError(

@@ -12,6 +12,7 @@ class EmbeddedScorer:
     """Base of the scorers that read an embedding model's vectors; `config` is that model's."""
 
     runs_in: Literal["model"] = "model"
+    config_type = EmbeddingConfig
 
     def __init__(self, **config: Any) -> None:
         model = EmbeddingConfig(**config)

@@ -67,7 +67,8 @@ RULES: dict[Style, Callable[[str], tuple[float, str]]] = {
 
 
 class FormatScorer:
-    """The tag rules. `collapse_whitespace` reads any white space between the tags as one space.
+    """Does the response keep to the tags that were asked for? `collapse_whitespace` reads any white
+    space between the tags as one space.
 
     `prefilled`: does the prompt end with the opening `<think>`, so that no response has it?
     `think`: always; `auto`: where the sample's prompt is a text, or a chat's last turn, that ends

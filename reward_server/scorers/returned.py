@@ -107,7 +107,10 @@ def place_of(trace: str) -> str:
 
 
 def name_of(scorer: object) -> str:
-    """Return what an operator knows the scorer by: its class, with the module of a plug-in's."""
+    """Return what an operator knows the scorer by: its function as the profile names it, or its
+    class, with the module of a plug-in's."""
+    if function := getattr(scorer, "function_name", ""):
+        return function
     kind = type(scorer)
     own = kind.__module__.startswith("touchstone_rewards.")
     return kind.__qualname__ if own else f"{kind.__module__}:{kind.__qualname__}"

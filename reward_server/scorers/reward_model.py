@@ -14,7 +14,8 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class RewardModelScorer:
-    """The config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md.
+    """What a reward model says of prompt and response. The config keys are the fields of
+    `models.config.RewardModelConfig`: see docs/neural.md.
 
     `lower_bound_stds`, for models that give a mean and a standard deviation: the score is the mean
     less so many of them.
@@ -23,6 +24,7 @@ class RewardModelScorer:
     range = (None, None)
     runs_in: Literal["model"] = "model"
     reads = ("prompt", "response")
+    config_type = RewardModelConfig
 
     def __init__(self, *, lower_bound_stds: float = 0.0, **config: Any) -> None:
         model = RewardModelConfig(**config)

@@ -238,6 +238,7 @@ class ScorerColumns:
         samples: Sequence[Sample],
         how: How,
         deadline_s: float | None,
+        memory_bytes: int | None = None,
         **more: Any,
     ) -> list[Score]:
         """The scores of these samples by the worker pool."""
@@ -249,6 +250,7 @@ class ScorerColumns:
                 give_up_at=how.give_up_at,
                 after_s=self.limits.eval_wait_s if how.priority == "eval" else 0.0,
                 deadline_s=deadline_s,
+                memory_bytes=memory_bytes,
                 **more,
             )
 
@@ -256,8 +258,9 @@ class ScorerColumns:
         """The scores of these samples by the worker pool, as the profile has it."""
         profile, key, request, give_up_at = asked
         how = How(request.explain, give_up_at, request.priority)
-        deadline_s = profile.entries[key].deadline_s
-        return await self.run(profile.spec_keys[key], samples, how, deadline_s, **more)
+        entry = profile.entries[key]
+        limits = entry.deadline_s, entry.memory_bytes
+        return await self.run(profile.spec_keys[key], samples, how, *limits, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:
