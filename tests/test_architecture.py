@@ -25,6 +25,7 @@ LAYERS = [
         "routes",
         "gathering",
         "schedules",
+        "fingerprints",
         "complaints",
         "settings",
         "caller",
