@@ -8,7 +8,7 @@ thousand and never hold themselves, so the garbage collector need not look at th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, field, json
 
@@ -34,11 +34,21 @@ class Message(Struct, gc=False):
     content: str | list[Any] | None = None
 
 
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Return whether a decoded JSON value is a list, and tell the type checker so."""
+    return isinstance(value, list)
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether a decoded JSON value is an object, and tell the type checker so."""
+    return isinstance(value, dict)
+
+
 def text_of_turn(content: str | list[Any] | None) -> str:
     """Return a turn's text, also where it comes in parts; a part without a text has none."""
-    if not isinstance(content, list):
+    if content is None or isinstance(content, str):
         return content or ""
-    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    texts = [part.get("text") for part in content if is_object(part)]
     return "".join(text for text in texts if isinstance(text, str))
 
 
@@ -101,8 +111,8 @@ class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     prompt: str | list[Message] | None = None
     ground_truth: TruthOnTheWire = None
     group_id: str | None = None
-    signals: dict[str, Number | list[Number] | None] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    signals: dict[str, Number | list[Number] | None] = {}
+    metadata: dict[str, Any] = {}
     profile: str | None = None
 
 
@@ -122,9 +132,9 @@ def truth_and_metadata(label: Any) -> tuple[Any, dict[str, Any]]:
             found = json.decode(label)
         except (DecodeError, RecursionError):
             return label, {}
-    if not isinstance(found, dict) or len(found) < 2 or "ground_truth" not in found:
+    if not is_object(found) or len(found) < 2 or "ground_truth" not in found:
         return label, {}
-    rest = {str(key): value for key, value in found.items() if key != "ground_truth"}
+    rest = {key: value for key, value in found.items() if key != "ground_truth"}
     return found["ground_truth"], rest
 
 
@@ -138,16 +148,16 @@ def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
     Raises:
         ValueError: it is neither a text nor a number, nor a list or a dict around those.
     """
-    if isinstance(value, dict) and len(value) == 1 and not TRUTH_KEYS.isdisjoint(value):
+    if is_object(value) and len(value) == 1 and not TRUTH_KEYS.isdisjoint(value):
         value = next(iter(value.values()))
     answers: Any = value  # of which the checks below say what it is
     if answers is None or _is_answer(answers):
         return answers
-    if isinstance(answers, list) and all(map(_is_answer, answers)):
+    if is_list(answers) and all(map(_is_answer, answers)):
         return answers
-    if isinstance(value, dict) and isinstance(why := value.get("unreadable"), str):
+    if is_object(value) and isinstance(why := value.get("unreadable"), str):
         got = why  # a client's words about what JSON has no form for
-    elif isinstance(value, dict):
+    elif is_object(value):
         got = f"an object with {', '.join(map(str, list(value)[:5])) or 'no key'}"
     else:
         got = "a list with others in it" if isinstance(value, list) else type(value).__name__
@@ -276,10 +286,10 @@ class ProfileInfo(Struct):
     ranges: dict[str, tuple[float | None, float | None]]
     fingerprint: str
     shadow: ShadowInfo | None = None
-    reads: list[str] = field(default_factory=list)
-    needs: list[str] = field(default_factory=list)
+    reads: list[str] = []
+    needs: list[str] = []
     route: RouteInfo | None = None
-    sample_profiles: list[str] = field(default_factory=list)
+    sample_profiles: list[str] = []
     groups: GroupInfo | None = None
     turns: bool = False
     schedules: list[str] = field(default_factory=list)
@@ -339,7 +349,7 @@ class LoadRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     of the model: `{"model": "/path/of/another/checkpoint"}`."""
 
     name: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = {}
 
 
 class ModelInfo(Struct):

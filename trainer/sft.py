@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoConfig
+from trl.chat_template_utils import get_training_chat_template
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -35,7 +36,8 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer sft")
     data, adapter, args, model = configs
-    train_on_rows(data, args, model, configs, partial(build_trainer, model, adapter, args))
+    build = partial(build_trainer, model, adapter, args, skip_bad_rows=data.skip_bad_rows)
+    train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
 
 
 def build_trainer(
@@ -44,6 +46,8 @@ def build_trainer(
     args: SFTConfig,
     rows: Dataset,
     eval_rows: Dataset | None,
+    *,
+    skip_bad_rows: bool = False,
 ) -> SFTTrainer:
     """TRL's trainer on rows whose shape was recognised.
 
@@ -54,12 +58,15 @@ def build_trainer(
     args.model_init_kwargs = model_init_kwargs(args, model)
     tokenizer = tokenizer_of(model, args.chat_template_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    has_template = bool(tokenizer.chat_template)
+    reading: dict[str, Any] = {"scope": scope_of(args), "skip_bad_rows": skip_bad_rows}
+    reading["has_template"] = bool(tokenizer.chat_template)
+    check_marks(args, tokenizer)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:
-            made[part], seen = sft_rows(given, has_template=has_template, scope=scope_of(args))
-            check_prompts_fit(made[part], tokenizer, config)
+            read, seen = sft_rows(given, **reading)
+            fitting = check_prompts_fit(read, tokenizer, config, skip_bad_rows=skip_bad_rows)
+            made[part] = fitting.remove_columns("id")
             if args.process_index == 0:
                 print(seen)
     trainer = SFTTrainer(
@@ -71,6 +78,24 @@ def build_trainer(
     )
     check_kept(len(made["train"]), trainer, args)
     return trainer
+
+
+def check_marks(args: SFTConfig, tokenizer: Any) -> None:
+    """Nothing, if the template marks the assistant's parts where the loss is to go over these.
+
+    Raises:
+        InputError: it does not, and is none that TRL can mend.
+    """
+    if not args.assistant_only_loss or not tokenizer.chat_template:
+        return
+    try:
+        get_training_chat_template(tokenizer)
+    except ValueError as error:
+        raise InputError(
+            "assistant_only_loss needs a chat template with {% generation %} around what the "
+            "assistant says, and this one has none: leave it out (the loss goes over responses "
+            "only without it), or set chat_template_path to such a file"
+        ) from error
 
 
 def scope_of(args: SFTConfig) -> Scope:

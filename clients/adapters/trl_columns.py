@@ -129,7 +129,7 @@ def samples_of(
         metadata["step"] = [step] * count
     unnamed = columns.metadata is None  # then what cannot travel is left out
     seen: Counter[str] = Counter()
-    samples = []
+    samples: list[Sample] = []
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         row = str(ids[i])
         samples.append(

@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.scorers.functions import function_scorer, 
 from touchstone_rewards.reward_server.scorers.groups.packed import PackedGroup
 from touchstone_rewards.reward_server.scorers.plugins import parted
 
+_RULES = "touchstone_rewards.reward_server.scorers.rules"
 SCORERS: dict[str, str] = {
     "format": "touchstone_rewards.reward_server.scorers.format:FormatScorer",
     "math": "touchstone_rewards.reward_server.scorers.math:MathScorer",
@@ -35,6 +36,22 @@ SCORERS: dict[str, str] = {
         }.items()
     },
     "dummy": "touchstone_rewards.reward_server.scorers.dummy:DummyScorer",
+    "exact": f"{_RULES}.exact:ExactScorer",
+    "contains": f"{_RULES}.contains:ContainsScorer",
+    "regex": f"{_RULES}.regex:RegexScorer",
+    "choice": f"{_RULES}.choice:ChoiceScorer",
+    "f1": f"{_RULES}.f1:F1Scorer",
+    "numeric": f"{_RULES}.numeric:NumericScorer",
+    "json_schema": f"{_RULES}.json_schema:JsonSchemaScorer",
+    "tool_call": f"{_RULES}.tool_call:ToolCallScorer",
+    "length": f"{_RULES}.length:LengthScorer",
+    "repetition": f"{_RULES}.repetition:RepetitionScorer",
+    "language": f"{_RULES}.language:LanguageScorer",
+    "tags": f"{_RULES}.tags:TagsScorer",
+    "ifeval": f"{_RULES}.ifeval:IfevalScorer",
+    "rouge": f"{_RULES}.overlap:RougeScorer",
+    "bleu": f"{_RULES}.overlap:BleuScorer",
+    "chrf": f"{_RULES}.overlap:ChrfScorer",
 }
 ENTRY_POINTS = "touchstone.scorers"
 

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 # Modules that the bare server does without.
 NEURAL = frozenset({"torch", "transformers", "peft", "safetensors"})
+RULES = frozenset(
+    [
+        "re2",
+        "jsonschema_rs",
+        "py3langid",
+        "punkt",
+        "nltk",
+        "syllapy",
+        "emoji",
+        "rouge_score",
+        "sacrebleu",
+        "tokenizers",
+    ]
+)
 
 
 def advice(error: ModuleNotFoundError, extra: str) -> str | None:
@@ -13,11 +27,13 @@ def advice(error: ModuleNotFoundError, extra: str) -> str | None:
 
     Example:
         >>> advice(ModuleNotFoundError(name="uvicorn"), "server")
-        "uvicorn is not installed: pip install 'touchstone-rewards[server]'"
+        "uvicorn is not installed: pip install '.[server]' in the checkout"
     """
     module = (error.name or "").partition(".")[0]
     if module in ("", "touchstone_rewards"):
         return None
     if module in NEURAL and extra == "server":
         extra = "server,neural"
-    return f"{module} is not installed: pip install 'touchstone-rewards[{extra}]'"
+    elif module in RULES and extra == "server":
+        extra = "server,rules"
+    return f"{module} is not installed: pip install '.[{extra}]' in the checkout"

@@ -109,7 +109,7 @@ def predicted(folder: Path, run: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
 @pytest.mark.parametrize(
     ("profile", "run"),
@@ -132,7 +132,7 @@ def test_a_served_score_is_the_score_of_training(
     assert [result["reward"] for result in results] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_distributional_model_says_how_sure_it_is_and_can_be_asked_for_a_lower_bound(
     live: LiveServer, sorting: Sorting, folder: Path
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_distributional_model_says_how_sure_it_is_and_can_be_asked_for_a_lower
     assert "std" not in plain
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_is_asked_about_other_tokens_than_it_was_trained_on_is_refused(
     folder: Path,
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_model_that_is_asked_about_other_tokens_than_it_was_trained_on_is_refu
         load_model(config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lower_bound_needs_a_model_that_says_how_sure_it_is(folder: Path) -> None:
     model = str(folder / "pairwise")
     with pytest.raises(ConfigError, match="gives no standard deviation"):

@@ -26,7 +26,6 @@ from touchstone_rewards.trainer.data.rows import (
 )
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
-from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, rendered
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
@@ -43,11 +42,13 @@ from touchstone_rewards.trainer.running.provenance import command_line, write_pr
 from touchstone_rewards.trainer.running.run import (
     check_model_path,
     checkpoint_to_resume,
-    evaluation_rows,
+    free_output,
+    is_resumed,
     model_init_kwargs,
+    rows_of,
+    start_over,
     step_of,
     train_and_finish,
-    training_rows,
 )
 from touchstone_rewards.trainer.story.signals import SignalArguments
 from touchstone_rewards.trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
@@ -77,18 +78,20 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer grpo", SECTIONS)
     data, prompts, rewards, preflight, rollout, settings, learning, args, model, signals = configs
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
+    require(args.output_dir, "output_dir")
+    output = free_output(data, args, check_model_path(model))
     settings.apply(args, given_fields(argv, TYPES))
     rollout.check_sampling(args)
     learning.check(args, settings)
     checkpoint = checkpoint_to_resume(args)
     parts = []
-    for part in (training_rows(data), evaluation_rows(data, args)):
-        part = part and prepare_rows(part, prompts, rewards, with_signals=signals.enabled)
+    for part in rows_of(data, args):
+        own = {"with_signals": signals.enabled, "skip_bad_rows": data.skip_bad_rows}
+        part = part and prepare_rows(part, prompts, rewards, **own)
         parts.append(part and fit_prompts(part, rollout, model, args))
+    check_enough(len(parts[0]), args)
     fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
-    writer = open_samples(output / SAMPLES, args, checkpoint)
+    writer = open_samples(output / SAMPLES, args, overwrite=data.overwrite)
     scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
     found = check_rewards(
         parts[0], scoring, rewards, preflight, lambda prompt: rendered(prompt, model, args)
@@ -101,6 +104,8 @@ def run(argv: Sequence[str]) -> None:
     if signals.enabled:
         own["signals"] = signals
     trainer = build_trainer(kind, model, args, rewards, scoring, writer, *parts, **own)
+    start_over(data, args)
+    writer.rewind(step_of(checkpoint))
     if trainer.is_world_process_zero():
         facts = {"fingerprints": fingerprints, "data": parts[0]._fingerprint}
         facts["signals"] = vars(signals) if signals.enabled else None
@@ -139,29 +144,41 @@ def build_trainer(
         eval_dataset=eval_rows,
         quantization_config=quantization_of(model),
         peft_config=peft_of(model),
-        callbacks=[HoldWithoutRewards(reward), WarnOfEqualRewards()],
+        callbacks=[HoldWithoutRewards(reward)],
         **own,
     )
     return trainer
 
 
+def check_enough(rows: int, args: GRPOConfig) -> None:
+    """Nothing, if one rollout can be filled with different prompts.
+
+    Raises:
+        InputError: it cannot: TRL would train on nothing, or not start.
+    """
+    batch, each = args.generation_batch_size or 0, args.num_generations or 1
+    if rows < batch // each:
+        raise InputError(
+            f"a rollout takes {batch // each} different prompts (generation_batch_size {batch} / "
+            f"num_generations {each}) and there are {rows} rows: lower gradient_accumulation_steps "
+            "or per_device_train_batch_size, or give more rows"
+        )
+
+
 def open_samples(
-    folder: Path, args: GRPOConfig, checkpoint: str | None, save_every_n_steps: int = 1
+    folder: Path, args: GRPOConfig, save_every_n_steps: int = 1, *, overwrite: bool = False
 ) -> SampleWriter:
-    """The store of the run in `folder`, wound back to the checkpoint it goes on from.
+    """The store of the run in `folder`; it is wound back when the run begins.
 
     Raises:
         InputError: a run from scratch into a folder that has samples already.
     """
-    resuming = str(args.resume_from_checkpoint or "false").lower() != "false"
-    if step_files(folder) and not resuming:
+    if step_files(folder) and not is_resumed(args) and not overwrite:
         raise InputError(
             f"{folder} holds the samples of an earlier run: go on with it by "
             "--resume_from_checkpoint true, or choose another output_dir"
         )
-    writer = SampleWriter(folder, args.world_size > 1, args.process_index, save_every_n_steps)
-    writer.rewind(step_of(checkpoint))
-    return writer
+    return SampleWriter(folder, args.world_size > 1, args.process_index, save_every_n_steps)
 
 
 def prepare_rows(
@@ -170,6 +187,7 @@ def prepare_rows(
     rewards: RewardArguments,
     *,
     with_signals: bool = False,
+    skip_bad_rows: bool = False,
 ) -> Dataset:
     """The columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
 
@@ -183,7 +201,7 @@ def prepare_rows(
         require_column(rows, column, "metadata_columns")
         if require_decoding(rows.features[column]):
             raise InputError(f"metadata_columns: {column} holds media, which no sample can carry")
-    rows = ensure_sample_ids(with_prompts(rows, prompts))
+    rows = ensure_sample_ids(with_prompts(rows, prompts, skip_bad_rows=skip_bad_rows))
     rows = history_rows(rows) if with_signals else rows
     columns: dict[str, Any] = dict.fromkeys(
         [

@@ -42,10 +42,20 @@ def fit_prompts(
 
 
 def rendered(prompt: Any, model: ModelConfig, args: GRPOConfig) -> str:
-    """A prompt as the model reads it: a chat by the tokenizer's template."""
+    """A prompt as the model reads it: a chat by the tokenizer's template.
+
+    Raises:
+        InputError: it is a chat, and the tokenizer has none.
+    """
     if isinstance(prompt, str):
         return prompt
     tokenizer: Any = tokenizer_of(model)
+    if not tokenizer.chat_template:
+        raise InputError(
+            "the prompts are chats, but the tokenizer has no chat template: add "
+            "chat_template.jinja to the model's folder, or make the prompts plain text by "
+            "--prompt_template"
+        )
     template: Any = args.chat_template_kwargs or {}
     return tokenizer.apply_chat_template(
         prompt, add_generation_prompt=True, tokenize=False, **template

@@ -7,6 +7,7 @@ with the model, the critic, every scored sample, `run.json`, curves and a report
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.command import (
     SAMPLES,
     build_trainer,
+    check_enough,
     open_samples,
     prepare_rows,
 )
+from touchstone_rewards.trainer.grpo.long_prompts import rendered
+from touchstone_rewards.trainer.grpo.loss import check_loss_type
 from touchstone_rewards.trainer.limr.arguments import LimrArguments
 from touchstone_rewards.trainer.ppo.config import PPOConfig
 from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
@@ -34,9 +38,11 @@ from touchstone_rewards.trainer.running.provenance import command_line, write_pr
 from touchstone_rewards.trainer.running.run import (
     check_model_path,
     checkpoint_to_resume,
-    evaluation_rows,
+    free_output,
+    rows_of,
+    start_over,
+    step_of,
     train_and_finish,
-    training_rows,
 )
 
 TYPES = (DataArguments, PromptArguments, RewardArguments, PPOConfig, ModelConfig)
@@ -51,24 +57,31 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: no reward server at the start, or too many failed rewards.
     """
     data, prompts, rewards, args, model, limr = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
+    require(args.output_dir, "output_dir")
+    check_loss_type(args.loss_type)
+    output = free_output(data, args, check_model_path(model))
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
     if limr.enabled and limr.reward_type == "remote":
         rewards.reward_url = [limr.reward_url]
     checkpoint = checkpoint_to_resume(args)
-    rows, eval_rows = training_rows(data), evaluation_rows(data, args)
+    rows, eval_rows = rows_of(data, args)
     if limr.enabled and limr.reward_type == "rule":
         scoring, fingerprint = rule_scoring(limr, rewards.reward_profile)
         rows = with_ground_truths(rows, scoring.truths, rewards)
     else:
         fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
         scoring, fingerprint = connect_server(rewards), fingerprints[rewards.reward_profile]
-    rows = prepare_rows(rows, prompts, rewards)
+    prepare = partial(
+        prepare_rows, prompts=prompts, rewards=rewards, skip_bad_rows=data.skip_bad_rows
+    )
+    rows, eval_rows = prepare(rows), eval_rows and prepare(eval_rows)
+    check_enough(len(rows), args)
+    rendered(rows[0]["prompt"], model, args)
     folder = Path(limr.save_samples_path or output / SAMPLES)
-    writer = open_samples(folder, args, checkpoint, limr.save_every_n_steps)
-    eval_rows = eval_rows and prepare_rows(eval_rows, prompts, rewards)
+    writer = open_samples(folder, args, limr.save_every_n_steps, overwrite=data.overwrite)
     trainer = build_trainer(PPOTrainer, model, args, rewards, scoring, writer, rows, eval_rows)
+    start_over(data, args)
+    writer.rewind(step_of(checkpoint))
     if trainer.is_world_process_zero():
         configs = [data, prompts, rewards, args, model, limr]
         facts = {"fingerprints": {rewards.reward_profile: fingerprint}, "data": rows._fingerprint}

@@ -6,7 +6,7 @@ In: config keys. Out: one checked `Policy`. docs/math.md says what each value ac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from msgspec import Struct
 
@@ -19,6 +19,7 @@ Units = Literal["optional", "required", "ignored"]
 Percent = Literal["either", "value"]
 Angles = Literal["degrees_optional", "strict"]
 Retractions = Literal["refuse", "ignore"]
+Evaluated = Literal["optional", "required"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "boxes": get_args(Boxes),
@@ -28,6 +29,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "percent": get_args(Percent),
     "angles": get_args(Angles),
     "retractions": get_args(Retractions),
+    "evaluated": get_args(Evaluated),
 }
 
 
@@ -42,6 +44,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     percent: Percent = "either"
     angles: Angles = "degrees_optional"
     retractions: Retractions = "refuse"
+    evaluated: Evaluated = "optional"
     decimal_comma: bool = True
 
 
@@ -51,10 +54,11 @@ DEFAULT = Policy()
 def _places(value: Any) -> tuple[Place, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ValueError(f"answer_from is {value!r}; expected a list of {', '.join(PLACES)}")
-    unknown = [place for place in value if place not in PLACES]
+    places = list(cast("Sequence[Any]", value))
+    unknown = [place for place in places if place not in PLACES]
     if unknown:
         raise ValueError(f"answer_from has {unknown[0]!r}; the places are {', '.join(PLACES)}")
-    return tuple(value)
+    return tuple(places)
 
 
 def make_policy(config: dict[str, Any]) -> Policy:

@@ -8,7 +8,7 @@ import pytest
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers import build_callable
-from touchstone_rewards.reward_server.scorers.format import CASES, between
+from touchstone_rewards.reward_server.scorers.format import CASES
 
 
 @pytest.mark.parametrize(("style", "response", "expected"), CASES)
@@ -35,8 +35,10 @@ def test_white_space_between_the_tags_counts_as_one_space_only_if_asked() -> Non
 
 
 def test_the_last_complete_pair_is_taken() -> None:
-    text = "<answer>1</answer> <answer>2</answer> <answer>3"
-    assert between(text, "<answer>", "</answer>") == "2"
+    boxed, bare = "<answer>\\boxed{1}</answer>", "<answer>2</answer>"
+    scorer = build_callable("format", {})
+    texts = [f"<think>x</think>{boxed}{bare}<answer>3", f"<think>x</think>{bare}{boxed}</answer"]
+    assert [scorer.score([Sample("a", text)])[0].value for text in texts] == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("config", [{"style": "xml"}, {"sytle": "r1_zero"}, {"style": ["r1_zero"]}])
