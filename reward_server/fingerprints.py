@@ -25,8 +25,8 @@ def fingerprint_of(
 ) -> str:
     """Return a hash of what decides rewards: the same fingerprint, the same rewards."""
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    # How many at a time, and for how long, changes no score.
-    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes"}}}
+    # How many at a time, for how long and where changes no score.
+    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes", "pool"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )

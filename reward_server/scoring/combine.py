@@ -46,7 +46,8 @@ def combine(
         for key, one in profile.schedules.items()
     }
     rewards = profile.rewards(values, len(samples), weights)
-    if None in rewards and profile.config.on_response_timeout is not None:
+    unscored = None in rewards
+    if unscored and profile.config.on_response_timeout is not None:
         rewards = _with_timeouts(profile, rewards, columns)
     routed_to = profile.name if keys else UNSET
     rows = _rows(values, keys)
@@ -54,7 +55,7 @@ def combine(
         SampleResult(sample.id, "ok", reward, row, None, None, routed_to)
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
-    codes = _note_errors(results, profile.errors(columns)) if None in rewards else ()
+    codes = _note_errors(results, profile.errors(columns)) if unscored else ()
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
@@ -63,8 +64,9 @@ def combine(
             if score.turns is not None:
                 result.turns = score.turns
     if weights:
-        codes = [*codes, *_note_weights(profile, samples, results, weights)]
+        _note_weights(profile, samples, results, weights)
         rewards = [result.reward for result in results]
+        codes = [result.error.code for result in results if result.error is not None]
     return Scored(results, Columns(rewards, values, codes))
 
 
@@ -73,15 +75,14 @@ def _note_weights(
     samples: Sequence[Sample],
     results: Sequence[SampleResult],
     weights: Mapping[str, Sequence[float | None]],
-) -> list[str]:
-    """Give the results the weights that their scores had; the codes where one is not known."""
+) -> None:
+    """Give the results the weights that their scores had, or the error where one is not known."""
     unknown = unknown_weights(profile.schedules, weights, samples)
     for at, result in enumerate(results):
         known = {key: column[at] for key, column in weights.items()}
         result.weights = {key: weight for key, weight in known.items() if weight is not None}
     for at, error in unknown.items():
         results[at].status, results[at].error, results[at].reward = "error", error, None
-    return [error.code for error in unknown.values()]
 
 
 def _rows(

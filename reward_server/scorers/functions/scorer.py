@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Bound, Member, Score
+from touchstone_rewards.reward_server.scorers.base import Bound, Member, Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.check import MAX_MEMBERS
 from touchstone_rewards.reward_server.scorers.functions.form import Form, MissingField
 from touchstone_rewards.reward_server.scorers.returned import WrongAnswer, failed, shown
 
@@ -140,13 +141,16 @@ class AsyncFunctionScorer(_Function):
 
 
 class GroupFunctionScorer(_Function):
-    """A sync function that reads `group`: the responses of all samples of the group, in order.
+    """A sync function that reads `group`: the responses of all samples of the group.
 
     With plural names, or with `group` alone, it is called once and returns a list; otherwise once a
     sample.
     """
 
     runs_in: Literal["group"] = "group"
+    of: tuple[str, ...] = ()
+    asks: tuple[ScorerSpec, ...] = ()
+    max_members = MAX_MEMBERS
 
     def __init__(self, form: Form) -> None:
         if is_async(form.function):

@@ -83,7 +83,7 @@ def test_without_a_step_there_is_no_reward(step: Any, code: str) -> None:
         assert result.error is not None
         assert result.error.code == code
         assert "the weight of 'form' goes by metadata.step" in result.error.message
-    assert scored.columns.rewards == [None, None]
+    assert (scored.columns.rewards, scored.columns.errors) == ([None, None], [code, code])
 
 
 def test_a_scorer_counts_from_the_step_on_where_it_has_a_weight() -> None:
