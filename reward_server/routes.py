@@ -56,6 +56,7 @@ class RouteConfig(BaseModel):
         """YAML reads `1: math` as a number and `yes: math` as a truth value."""
         if not isinstance(cases, dict):
             return cases
+        cases = cast("dict[Any, Any]", cases)
         if odd := [key for key in cases if type(key) not in (str, int)]:
             raise ValueError(f"the case {odd[0]!r} is neither a text nor a whole number; quote it")
         return {str(key): name for key, name in cases.items()}
@@ -95,7 +96,7 @@ class Route:
 
     def value(self, sample: Sample) -> Value | None:
         """Return what the sample has in the field; None where it has no text or whole number."""
-        metadata: object = sample.metadata
+        metadata = cast(object, sample.metadata)
         if type(metadata) is Raw:
             try:
                 return _inside(self._decode(metadata), self.keys)
@@ -149,7 +150,7 @@ def value_at(metadata: Any, keys: Iterable[str]) -> Any:
     """Return what stands in the metadata under these keys, each inside the one before, or None."""
     value = metadata
     for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
+        value = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
     return value
 
 
@@ -236,4 +237,4 @@ def joined_ranges(
 def joined_fields(parts: Iterable[Iterable[str]]) -> list[str]:
     """Return the fields of a sample that stand in any of the lists, in the order of the wire."""
     names = {name for part in parts for name in part}
-    return [name for name in cast("tuple[str, ...]", Sample.__struct_fields__) if name in names]
+    return [name for name in Sample.__struct_fields__ if name in names]

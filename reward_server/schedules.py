@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -45,7 +45,8 @@ class ScheduleConfig(BaseModel):
         """Times become seconds since 1970; YAML reads 2026-11-30T12:00:00Z as a time itself."""
         if not isinstance(points, dict):
             return points
-        return {_seconds(at): weight for at, weight in points.items()}
+        given = cast("dict[Any, Any]", points)
+        return {_seconds(at): weight for at, weight in given.items()}
 
     @model_validator(mode="after")
     def _refuse_what_is_no_number(self) -> ScheduleConfig:
