@@ -292,7 +292,7 @@ class ProfileInfo(Struct):
     sample_profiles: list[str] = []
     groups: GroupInfo | None = None
     turns: bool = False
-    schedules: list[str] = field(default_factory=list[str])
+    schedules: list[str] = []
 
 
 class ProfileList(Struct):
