@@ -105,7 +105,11 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
             known = {profile.name: profile.fingerprint for profile in client.profiles()}
         except RewardServerUnavailable as error:
             servers = " or ".join(client.urls)
-            raise RunFailed(f"no reward server at {servers}: {error}") from error
+            why = str(error).partition(" Is the server running")[0]
+            raise RunFailed(
+                f"no reward server at {servers}: {why} Start one (reward-server serve), or name it "
+                "by --reward_url"
+            ) from error
         except Unauthorized as error:
             raise InputError(
                 f"the reward server wants a key: set REWARD_API_KEY ({error})"
@@ -306,8 +310,9 @@ def _stop_of(error: Exception) -> Exception:
     if isinstance(error, RequestRefused):
         return RunFailed(f"the reward server refuses: {error}")
     if isinstance(error, RewardClientError) and not isinstance(error, InvalidSample):
+        said = str(error).replace("raise timeout_s", "raise --reward_timeout_s")
         return RunFailed(
-            f"{error}. Mend the reward server, then go on with --resume_from_checkpoint true"
+            f"{said}. Mend the reward server, then go on with --resume_from_checkpoint true"
         )
     return error
 

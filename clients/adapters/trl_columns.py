@@ -24,6 +24,8 @@ from touchstone_rewards.reward_server.schemas import (
 
 Text = str | Sequence[dict[str, Any]]
 
+# Where a profile's weights look for the step, unless they say otherwise.
+STEP_FIELD = "metadata.step"
 # What TRL hands a reward function beside the dataset's columns.
 OF_TRL = {"completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
 
@@ -121,6 +123,10 @@ def samples_of(
     truths = given.get(columns.ground_truth or "", [None] * count)
     signals = given.get(columns.signals) or [None] * count
     metadata = {name: given[name] for name in metadata_of(columns, given, reads, route)}
+    step = getattr(given.get("trainer_state"), "global_step", None)
+    by_step = profile is not None and STEP_FIELD in profile.schedules and step is not None
+    if by_step and "step" not in metadata:
+        metadata["step"] = [step] * count
     unnamed = columns.metadata is None  # then what cannot travel is left out
     seen: Counter[str] = Counter()
     samples: list[Sample] = []

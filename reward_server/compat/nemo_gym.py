@@ -103,7 +103,7 @@ def samples(asked: Asked) -> list[Sample]:
 
 def trajectories(asked: Asked) -> list[list[Message]]:
     """Return the messages of the rollout: the model's, and what tools answered in between."""
-    found = []
+    found: list[Message] = []
     for item in asked.row.response.output:
         if item.type == "message":
             found.append(Message("assistant", _text(item.content)))

@@ -44,12 +44,15 @@ class ServerState(Struct):
 
 
 class ProfileState(Struct):
-    """`watched` is null for a profile that had no sample yet."""
+    """`reads`: the fields of a sample that it looks at; `groups`: does it score whole groups?
+    `watched` is null for a profile that had no sample yet."""
 
     name: str
     description: str
     fingerprint: str
     scorers: list[str]
+    reads: list[str]
+    groups: bool
     watched: Watched | None
 
 
@@ -155,6 +158,8 @@ def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
         description=profile.info.description,
         fingerprint=profile.fingerprint,
         scorers=profile.info.scorers,
+        reads=profile.info.reads,
+        groups=profile.info.groups is not None,
         watched=sources.watch.numbers(name) if sources.watch.window(name) else None,
     )
 

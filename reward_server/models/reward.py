@@ -130,7 +130,8 @@ class RewardModel:
         known = [Text("Tell me a story.", text) for text in KNOWN_TEXTS]
         ids = [one.ids for one in self.reader.read(known) if isinstance(one, Tokens)]
         if not ids:
-            raise ConfigError("max_tokens is too small for any known sample")
+            name = text_config(self.checkpoint.whole).name_or_path or "the reward model"
+            raise ConfigError(f"{name}: max_tokens leaves no room for any text of its check")
         with torch.inference_mode():
             alone = [self.score_alone(one) for one in ids]
             self.parity, rejected = choose_layout(layouts, self.scores, ids, alone, self.dtype)

@@ -26,7 +26,7 @@ from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
-from touchstone_rewards.reward_server.profiles import load_profiles, worker_specs
+from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.ray.handles import (
     Deadline,
     RemotePool,
@@ -41,6 +41,7 @@ from touchstone_rewards.reward_server.schemas import Priority, Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.claim import belong_to
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost, batcher
+from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
 
 NAME = "touchstone"

@@ -26,7 +26,7 @@ from touchstone_rewards.reward_server.errors import (
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
-from touchstone_rewards.reward_server.profiles import Profile, worker_specs
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
@@ -47,6 +47,7 @@ from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
+from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 

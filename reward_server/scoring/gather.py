@@ -162,7 +162,8 @@ class Gatherer:
             for identity, group in joined.items():
                 self._leave(group, identity)
         for identity, group in joined.items():
-            scores = group.scored.result() if group.scored.done() else {}
+            none: Mapping[Identity, Scores] = {}
+            scores = group.scored.result() if group.scored.done() else none
             known = scores.get(identity)
             name = f"{group.name}/{len(group.members)}" if known else ""
             found[identity] = Joined(known or {"": GAVE_UP}, name)

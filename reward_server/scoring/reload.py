@@ -17,10 +17,11 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.profiles import Profile, load_profiles, worker_specs
+from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
+from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 
 logger = logging.getLogger(__name__)

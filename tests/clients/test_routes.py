@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from tests.checkout import live_server
+from tests.clients.conftest import StartPeer
+from tests.clients.peers import scored, told_of
 from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
 from touchstone_rewards.clients.adapters import openrlhf, verl
 from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
@@ -115,6 +117,16 @@ def test_a_sample_may_name_its_profile(mixed: LiveServer) -> None:
     assert (named.routed_to, named.status) == ("dummy", "ok")
     assert named.explanation is not None
     assert named.explanation["route"] == {"profile": "dummy", "by": "profile", "value": "dummy"}
+
+
+async def test_trls_step_travels_to_a_profile_that_goes_by_it(start_peer: StartPeer) -> None:
+    peer = await start_peer(told_of(scored, schedules=["metadata.step"]))
+    state = type("TrainerState", (), {"global_step": 7})()
+    async with AsyncRemoteRewardClient(peer.url) as client:
+        reward = client.as_trl_reward("math", preflight=False)
+        await reward(prompts=["p"], completions=["x"], trainer_state=state)
+    [request] = [seen for seen in peer.seen if seen.path == "/score"]
+    assert request.body["samples"][0]["metadata"] == {"step": 7}
 
 
 def post(server: LiveServer, path: str, body: dict[str, Any]) -> Any:

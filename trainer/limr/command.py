@@ -47,6 +47,8 @@ SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
 # Of `ppo`, beside the model's fields, what means the same to `trainer sft`.
 SHARED = ("use_cpu", "bf16", "fp16", "gradient_checkpointing", "report_to", "seed", "data_seed")
 SHARED += ("disable_tqdm", "deepspeed", "fsdp", "fsdp_config", "chat_template_path")
+# And LLaMA-Factory's names for the model's fields, which both commands understand.
+SHARED += ("finetuning_type", "lora_rank", "lora_target", "template", "quantization_bit")
 # Of `ppo`, what makes a prompt of a row; a kept sample has its prompt and ground truth already.
 OF_ROWS = ("prompt_template", "system_prompt", "question_column", "ground_truth_column")
 

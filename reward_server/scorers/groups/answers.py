@@ -127,18 +127,20 @@ def _compared(
     """The pairs that are the same, and those of which nothing is known, with the error why."""
     same: list[Pair] = []
     unknown: dict[Pair, Score] = {}
+    differ: list[Pair] = list(pairs)
     for turned in (False, True):
-        if not pairs:
+        if not differ:
             break
-        scores = yield Ask(specs.same, [_held(pair, turned) for pair in pairs])
-        asked, pairs = pairs, []
+        asked: list[Pair] = differ
+        scores = yield Ask(specs.same, [_held(pair, turned) for pair in asked])
+        differ = []
         for pair, score in zip(asked, scores, strict=True):
             if score.value is None:
                 unknown[pair] = score
             elif score.value:
                 same.append(pair)
             else:
-                pairs.append(pair)
+                differ.append(pair)
     return same, unknown
 
 
@@ -149,7 +151,7 @@ def _held(pair: Pair, turned: bool) -> Sample:
 
 def _left_out(unknown: Mapping[Pair, Score]) -> dict[str, Score]:
     """The fewest answers, about, without which every pair is known: those in most unknown pairs."""
-    open_pairs = dict(unknown)
+    open_pairs: dict[Pair, Score] = dict(unknown)
     left_out: dict[str, Score] = {}
     while open_pairs:
         counts = Counter(text for pair in open_pairs for text in pair)

@@ -95,9 +95,8 @@ def overlap_f1(given: list[str], truth: Reference) -> float:
         0.4
     """
     met: dict[str, int] = {}
-    for word in given:
-        if word in truth.wanted:
-            met[word] = met.get(word, 0) + 1
+    for word in [word for word in given if word in truth.wanted]:
+        met[word] = met.get(word, 0) + 1
     total = len(given) - sum([met.pop(article, 0) for article in ARTICLES])
     shared = sum([min(count, truth.counts[word]) for word, count in met.items()])
     return 2 * shared / (total + truth.total) if shared else 0.0

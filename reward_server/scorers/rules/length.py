@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +66,7 @@ class LengthScorer(Rule[LengthConfig]):
     Source: `soft_overlong` is equation 13 of DAPO (Yu et al. 2025).
     """
 
+    reads = ("response",)
     config_type = LengthConfig
 
     def __init__(self, **config: Any) -> None:
@@ -121,13 +123,12 @@ def _token_count(path: str) -> Callable[[str], int]:
     Raises:
         ValueError: there is none that can be read.
     """
-    from tokenizers import Tokenizer
-
+    tokenizers = import_module("tokenizers")
     file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise ValueError(f"tokenizer: there is no file {file}")
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001 -- the library raises plain exceptions
         raise ValueError(f"tokenizer: {file} cannot be read: {error}") from None
 

@@ -116,9 +116,7 @@ class BleuScorer(Overlap[BleuConfig]):
     config_type = BleuConfig
 
     def made(self) -> Measure:
-        from sacrebleu.metrics.bleu import BLEU
-
-        bleu = BLEU(
+        bleu = import_module("sacrebleu.metrics.bleu").BLEU(
             tokenize=self.config.tokenize, lowercase=self.config.lowercase, effective_order=True
         )
         return lambda text, references: bleu.sentence_score(text, references).score / 100
@@ -130,7 +128,7 @@ class ChrfScorer(Overlap[ChrfConfig]):
     config_type = ChrfConfig
 
     def made(self) -> Measure:
-        from sacrebleu.metrics.chrf import CHRF
-
-        chrf = CHRF(word_order=self.config.word_order, lowercase=self.config.lowercase)
+        chrf = import_module("sacrebleu.metrics.chrf").CHRF(
+            word_order=self.config.word_order, lowercase=self.config.lowercase
+        )
         return lambda text, references: chrf.sentence_score(text, references).score / 100

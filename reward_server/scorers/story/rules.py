@@ -193,9 +193,12 @@ def _from_signal(sample: Sample, name: str, zero_at: float, one_at: float) -> Sc
 
 def _signal(sample: Sample, name: str) -> float | SampleError:
     value = sample.signals.get(name)
-    if isinstance(value, int | float):
-        return float(value)
     message = f"signals.{name} is not there; the trainer measures it in its log-prob pass"
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            message = f"signals.{name} is an integer beyond what a float holds"
     return sample_error("missing_field", message)
 
 

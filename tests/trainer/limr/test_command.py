@@ -285,6 +285,14 @@ def test_the_third_stage_has_the_first_ones_model_with_its_lora(
     lora = {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj"], "dtype": "float32"}
     ppo = {**workflow["ppo"], **lora, "learning_rate": 1.0}
     ppo["model_id"] = ppo.pop("model_name_or_path")
+    theirs = {"finetuning_type": "lora", "lora_rank": 8, "lora_target": "q_proj"}
+    whole = Plan(
+        WorkflowArguments(output=str(tmp_path), third_stage="sft"),
+        tmp_path,
+        ppo | theirs,
+        *[{}] * 3,
+    )
+    assert theirs.items() <= third_stage(whole, "lim", tmp_path / "2_lim").fields.items()
     arguments = WorkflowArguments(output=str(tmp_path), third_stage="sft")
     stage = third_stage(Plan(arguments, tmp_path, ppo, {}, {}, {}), "lim", tmp_path / "2_lim")
     assert lora.items() <= stage.fields.items()
