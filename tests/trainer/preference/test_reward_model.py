@@ -212,9 +212,11 @@ def test_a_variance_never_falls_below_its_floor(sorting: Sorting) -> None:
 def trainer_for(sorting: Sorting, output: Path, **fields: Any) -> Any:
     rows = Dataset.from_list([{"id": str(n), **row} for n, row in enumerate(sorting.pairs[:8])])
     margin = fields.pop("margin", None)
+    chosen = fields.pop("head", {})
     if margin is not None:
         rows = rows.add_column("margin", margin)  # pyright: ignore[reportCallIssue]
-    head = HeadArguments(**fields.pop("head", {}))
+        chosen = {**chosen, "margin_column": "margin"}
+    head = HeadArguments(**chosen)
     args = RewardConfig(
         str(output), use_cpu=True, bf16=False, gradient_checkpointing=False, **fields
     )
