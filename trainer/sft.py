@@ -21,8 +21,18 @@ from touchstone_rewards.trainer.data.rows import DataArguments
 from touchstone_rewards.trainer.data.sft_formats import Scope, sft_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.rows import check_prompts_fit
-from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
-from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
+from touchstone_rewards.trainer.running.lora import (
+    AdapterArguments,
+    model_for_trl,
+    settle_adapter,
+)
+from touchstone_rewards.trainer.running.run import (
+    check_model_path,
+    checkpoint_to_resume,
+    model_init_kwargs,
+    tokenizer_of,
+    train_on_rows,
+)
 
 TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
 
@@ -35,6 +45,8 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer sft")
     data, adapter, args, model = configs
+    check_model_path(model)
+    settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)
     train_on_rows(data, args, model, configs, partial(build_trainer, model, adapter, args))
 
 
@@ -52,7 +64,7 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = tokenizer_of(model, args.chat_template_path)
+    tokenizer = tokenizer_of(model, args.chat_template_path, adapter.adapter_name_or_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     has_template = bool(tokenizer.chat_template)
     made = {}

@@ -15,6 +15,7 @@ from typing import Any
 from datasets import Dataset, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
+from touchstone_rewards.trainer.data.chats import begun
 from touchstone_rewards.trainer.errors import InputError
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
@@ -65,6 +66,13 @@ class PromptArguments:
     system_prompt: str | None = field(
         default=None,
         metadata={"help": "Turns the question into a chat: this system message, then the user's."},
+    )
+    assistant_prefill: str | None = field(
+        default=None,
+        metadata={
+            "help": "How every response begins: said for the model, as the end of its prompt. Only "
+            "what follows is its response, and is scored."
+        },
     )
 
 
@@ -152,6 +160,14 @@ def with_prompts(rows: Dataset, arguments: PromptArguments) -> Dataset:
     Raises:
         InputError: no column `prompt` and no way given to make one, or no such template or column.
     """
+    rows = _templated(rows, arguments)
+    prefill = arguments.assistant_prefill
+    if not prefill:
+        return rows
+    return rows.map(lambda row: {"prompt": begun(row["prompt"], prefill)})
+
+
+def _templated(rows: Dataset, arguments: PromptArguments) -> Dataset:
     template, system = arguments.prompt_template, arguments.system_prompt
     if template is None and system is None:
         if "prompt" in rows.column_names:

@@ -16,9 +16,9 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import track
 
+from touchstone_rewards.trainer.data.chats import Prompt, prompt_tokens
 from touchstone_rewards.trainer.errors import InputError
 
-Prompt = str | list[dict[str, Any]]
 # Prompts and the seed of their batch -> the responses to each.
 Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
 BATCH_SIZES = {"transformers": 64, "vllm": 4096}
@@ -231,12 +231,8 @@ def _vllm(model: str, settings: Generation) -> Respond:
 
 
 def encode(tokenizer: Any, prompt: Prompt, most: int | None) -> list[int]:
-    """The tokens of a prompt, its last `most`; a chat goes through the template."""
-    if isinstance(prompt, str):
-        tokens = tokenizer(prompt)["input_ids"]
-    else:
-        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    """The tokens of a prompt, its last `most`."""
+    tokens = prompt_tokens(tokenizer, prompt)
     return tokens[-most:] if most else tokens
 
 

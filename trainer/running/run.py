@@ -27,6 +27,7 @@ from trl.trainer.model_config import ModelConfig
 from touchstone_rewards.trainer.config import require
 from touchstone_rewards.trainer.data.rows import DataArguments, load_rows
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.merging import tokenizer_folder
 from touchstone_rewards.trainer.running.plots import is_meant
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.report import write_report
@@ -75,16 +76,18 @@ def check_model_path(model: ModelConfig) -> str:
     return name
 
 
-def tokenizer_of(model: ModelConfig, chat_template_path: str | None = None) -> Any:
-    """The model's tokenizer, with the chat template of a .jinja file or of another model.
+def tokenizer_of(
+    model: ModelConfig, chat_template_path: str | None = None, adapter: str | None = None
+) -> Any:
+    """The model's tokenizer, or that of the adapter on top of it, with the chat template of a
+    .jinja file or of another model.
 
     Raises:
         InputError: there is no tokenizer, or no such template.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model.model_name_or_path, revision=model.model_revision
-        )
+        folder = tokenizer_folder(str(model.model_name_or_path), adapter)
+        tokenizer = AutoTokenizer.from_pretrained(folder, revision=model.model_revision)
         if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
             tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
         elif chat_template_path:

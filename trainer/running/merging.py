@@ -1,0 +1,121 @@
+"""LoRA adapters of language models as folders: tell one, find its base, merge it.
+
+In: an adapter's folder. Out: its base's name, or a plain model folder with the tokenizer that the
+adapter was trained with. Nothing is trained here; reward models have a `convert` of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from touchstone_rewards.trainer.errors import InputError
+
+ADAPTER = "adapter_config.json"
+WHOLE = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+TOKENIZER = "tokenizer_config.json"
+
+
+def is_adapter(name: str) -> bool:
+    """Whether this is the folder of an adapter, without a whole model in it."""
+    folder = Path(name).expanduser()
+    return (folder / ADAPTER).is_file() and not any((folder / each).is_file() for each in WHOLE)
+
+
+def base_of(adapter: str) -> str:
+    """The model that an adapter was trained on: where its config says, or inside its own folder.
+
+    Raises:
+        InputError: it says nothing, or names a folder that is not there.
+    """
+    folder = Path(adapter).expanduser()
+    name = str(adapter_config(adapter).get("base_model_name_or_path") or "")
+    inside = folder / Path(name).name
+    if not name:
+        raise InputError(f"{folder / ADAPTER} names no base model: give it by model_name_or_path")
+    if not Path(name).is_dir() and (inside / "config.json").is_file():
+        return str(inside)
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise InputError(
+            f"{adapter} is an adapter of {name}, which is not there: give the base as "
+            "model_name_or_path and the adapter as adapter_name_or_path"
+        )
+    return name
+
+
+def adapter_config(adapter: str) -> dict[str, Any]:
+    """What the folder's adapter_config.json says; nothing for a hub's name.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    path = Path(adapter).expanduser() / ADAPTER
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+
+
+def refuse_reward_adapter(adapter: str) -> None:
+    """Refuse the adapter of a reward model where one of a language model is meant.
+
+    Raises:
+        InputError: it is one.
+    """
+    if adapter_config(adapter).get("task_type") == "SEQ_CLS":
+        raise InputError(
+            f"{adapter} is the adapter of a reward model, not of a language model: "
+            "`trainer convert` makes it plain"
+        )
+
+
+def tokenizer_folder(model: str, adapter: str | None) -> str:
+    """Where the tokenizer is read: the adapter's folder if it has one, with the chat template that
+    it was trained with; else the model's."""
+    own = adapter and (Path(adapter).expanduser() / TOKENIZER).is_file()
+    return str(adapter) if own else model
+
+
+def fit_embeddings(base: Any, adapter: str) -> None:
+    """Give the base a row for each token that the adapter's tokenizer has more than it."""
+    if not (Path(adapter).expanduser() / TOKENIZER).is_file():
+        return
+    wanted = len(AutoTokenizer.from_pretrained(adapter))
+    if wanted > base.get_input_embeddings().weight.shape[0]:
+        base.resize_token_embeddings(wanted)
+
+
+def merge_adapter(
+    base: str, adapter: str, output: Path, *, dtype: str = "auto", overwrite: bool = False
+) -> None:
+    """Write the base with the adapter merged in as a plain model folder, whole or not at all.
+
+    `dtype`: of the weights; auto is the base's own. The base is read anew and not quantized.
+
+    Raises:
+        InputError: the output exists, there is no such base, or the merged weights are not finite.
+    """
+    from peft import PeftModel
+
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} exists already: choose a new folder")
+    refuse_reward_adapter(adapter)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        fit_embeddings(model, adapter)
+        merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot merge {adapter} into {base}: {reason}") from error
+    part = output.with_name(f"{output.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    merged.save_pretrained(part)
+    AutoTokenizer.from_pretrained(tokenizer_folder(base, adapter)).save_pretrained(part)
+    shutil.rmtree(output, ignore_errors=True)
+    part.rename(output)
