@@ -8,7 +8,7 @@ reward function is the clients' own; here every scored sample of training goes t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -95,6 +95,11 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
         if profile not in known:
             raise InputError(f"no profile {profile!r} on the server; it has {', '.join(known)}")
     return {profile: known[profile] for profile in profiles}
+
+
+def readers_of(field: str, infos: Mapping[str, Served]) -> list[str]:
+    """The profiles whose reward depends on this field of a sample."""
+    return [name for name, info in infos.items() if field in info.needs]
 
 
 def score_all(

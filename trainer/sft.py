@@ -17,7 +17,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data.rows import DataArguments
+from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, with_prompts
 from touchstone_rewards.trainer.data.sft_formats import Scope, sft_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.rows import check_prompts_fit
@@ -34,7 +34,9 @@ from touchstone_rewards.trainer.running.run import (
     train_on_rows,
 )
 
-TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
+TYPES = (DataArguments, PromptArguments, AdapterArguments, SFTConfig, ModelConfig)
+# Where the response stands in rows whose prompt is made by a template.
+RESPONSES = ("response", "completion", "answer", "solution", "output")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -44,10 +46,32 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
     """
     configs = parse_config(TYPES, argv, "trainer sft")
-    data, adapter, args, model = configs
+    data, prompts, adapter, args, model = configs
     check_model_path(model)
     settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)
-    train_on_rows(data, args, model, configs, partial(build_trainer, model, adapter, args))
+    build = partial(build_trainer, model, adapter, args)
+    train_on_rows(data, args, model, configs, build, partial(templated, prompts))
+
+
+def templated(prompts: PromptArguments, rows: Dataset) -> Dataset:
+    """The rows with prompts made by the template, the same as those of GRPO and evaluation; as they
+    are where none was asked for.
+
+    Raises:
+        InputError: no column that could be the response.
+    """
+    if prompts.prompt_template is None and prompts.system_prompt is None:
+        if prompts.assistant_prefill:
+            raise InputError("assistant_prefill needs prompt_template or system_prompt here")
+        return rows
+    response = next((name for name in RESPONSES if name in rows.column_names), None)
+    if response is None:
+        raise InputError(
+            f"no column with the response, one of {', '.join(RESPONSES)}; the data has "
+            f"{rows.column_names}"
+        )
+    rows = with_prompts(rows, prompts).select_columns(["prompt", response])
+    return rows if response == "response" else rows.rename_column(response, "response")
 
 
 def build_trainer(

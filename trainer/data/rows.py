@@ -7,20 +7,20 @@ and, for GRPO and evaluation, a column `prompt`. It tokenizes nothing: that is t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset, load_from_disk
+from datasets import Dataset, concatenate_datasets, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
 from touchstone_rewards.trainer.data.chats import begun
+from touchstone_rewards.trainer.data.files import FILE_FORMATS, looks_local, names_of, suffix_of
 from touchstone_rewards.trainer.errors import InputError
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
 NEW_IDS = "__new_id"
-FILE_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 PROMPTS = Path(__file__).parents[1] / "prompts"
 # Text, or the messages of a chat.
 Template = str | list[dict[str, str]]
@@ -30,9 +30,12 @@ Template = str | list[dict[str, str]]
 class DataArguments:
     """Which rows to train on; the first four fields are named as in TRL's own scripts."""
 
-    dataset_name: str | None = field(
+    dataset_name: list[str] | None = field(
         default=None,
-        metadata={"help": "A .jsonl, .json, .parquet or .csv file, a saved folder, a hub name."},
+        metadata={
+            "help": "A .jsonl, .json, .parquet or .csv file (also .gz), a pattern, a folder of "
+            "save_to_disk or a hub name; or several of them, one after the other."
+        },
     )
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of a hub dataset."}
@@ -43,7 +46,7 @@ class DataArguments:
     dataset_test_split: str = field(
         default="test", metadata={"help": "The hub split for eval_strategy."}
     )
-    eval_dataset_name: str | None = field(
+    eval_dataset_name: list[str] | None = field(
         default=None,
         metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
     )
@@ -76,18 +79,34 @@ class PromptArguments:
     )
 
 
-def load_rows(name: str, config: str | None = None, split: str = "train") -> Dataset:
-    """The rows of a local file or folder, else of a hub dataset.
+def load_rows(
+    names: str | Sequence[str], config: str | None = None, split: str = "train"
+) -> Dataset:
+    """The rows of local files or folders, else of hub datasets, one after the other.
 
     Raises:
-        InputError: there is no such file, or what is there cannot be read as rows.
+        InputError: there is no such file, what is there cannot be read as rows, or several do not
+            have the same columns.
     """
-    path = Path(name)
-    looks_local = path.suffix in FILE_FORMATS or name.startswith((".", "/", "~"))
-    if not path.exists() and looks_local:
+    named = names_of(names)
+    parts = [_rows(name, config, split) for name in named]
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return concatenate_datasets(parts)
+    except ValueError as error:
+        pairs = zip(named, parts, strict=True)
+        columns = "; ".join(f"{name} has {rows.column_names}" for name, rows in pairs)
+        raise InputError(f"the datasets do not go together: {columns}") from error
+
+
+def _rows(name: str, config: str | None, split: str) -> Dataset:
+    path = Path(name).expanduser()
+    if not path.exists() and looks_local(name):
         raise InputError(f"no dataset at {name}")
-    if path.is_file() and path.suffix not in FILE_FORMATS:
-        raise InputError(f"{name}: rows come as {', '.join(FILE_FORMATS)}, not {path.suffix!r}")
+    if path.is_file() and suffix_of(path) not in FILE_FORMATS:
+        kinds = ", ".join(FILE_FORMATS)
+        raise InputError(f"{name}: rows come as {kinds}, not {path.suffix!r}")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"the dataset {name} is empty")
     try:
@@ -102,12 +121,19 @@ def load_rows(name: str, config: str | None = None, split: str = "train") -> Dat
 
 def _load(path: Path, name: str, config: str | None, split: str) -> Any:
     if path.is_file():
-        return load_dataset(FILE_FORMATS[path.suffix], data_files=str(path), split="train")
+        return load_dataset(FILE_FORMATS[suffix_of(path)], data_files=str(path), split="train")
     if (path / "state.json").is_file():
         return load_from_disk(str(path))
     if (path / "dataset_dict.json").is_file():
-        return load_from_disk(str(path / split))
+        return _saved_split(path, split)
     return load_dataset(name, config, split=split)
+
+
+def _saved_split(path: Path, split: str) -> Any:
+    splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    if split not in splits:
+        raise InputError(f"{path} has no split {split!r}; it has {', '.join(splits)}")
+    return load_from_disk(str(path / split))
 
 
 def ensure_sample_ids(rows: Dataset) -> Dataset:
@@ -243,6 +269,24 @@ def require_column(rows: Dataset, column: str, flag: str) -> str:
     if column not in rows.column_names:
         raise InputError(f"no column {column!r} ({flag}) in the data; it has {rows.column_names}")
     return column
+
+
+def with_truths(rows: Dataset, column: str, readers: Sequence[str] | None) -> Dataset:
+    """The rows with a column of ground truths; an empty one where nobody reads it. `readers`: the
+    profiles that do, None where that is not known.
+
+    Raises:
+        InputError: there is no such column, and a profile reads it.
+    """
+    if column in rows.column_names:
+        return rows
+    if readers is None or readers:
+        why = f": profile {', '.join(readers)} reads it" if readers else ""
+        raise InputError(
+            f"no column {column!r} (ground_truth_column) in the data{why}; it has "
+            f"{rows.column_names}"
+        )
+    return rows.add_column(column, [None] * len(rows))  # pyright: ignore[reportCallIssue]
 
 
 def is_empty(response: Any) -> bool:

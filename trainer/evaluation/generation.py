@@ -18,6 +18,13 @@ from rich.progress import track
 
 from touchstone_rewards.trainer.data.chats import Prompt, prompt_tokens
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.merging import (
+    base_of,
+    is_adapter,
+    merged_model,
+    plain_folder,
+    tokenizer_folder,
+)
 
 # Prompts and the seed of their batch -> the responses to each.
 Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
@@ -106,9 +113,16 @@ def _transformers(model: str, settings: Generation) -> Respond:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteriaList
 
+    adapter = model if is_adapter(model) else None
+    base = base_of(model) if adapter else model
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
-        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+        folder = tokenizer_folder(base, adapter)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        network: Any = (
+            merged_model(base, adapter)
+            if adapter
+            else AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+        )
     except OSError as error:
         raise InputError(f"no model at {model}: {str(error).partition(chr(10))[0]}") from error
     network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -200,7 +214,8 @@ def _vllm(model: str, settings: Generation) -> Respond:
             "with a GPU, or use --engine transformers"
         ) from error
     try:
-        engine = LLM(model=model, gpu_memory_utilization=settings.gpu_memory_utilization)
+        with plain_folder(model) as folder:
+            engine = LLM(model=folder, gpu_memory_utilization=settings.gpu_memory_utilization)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"vLLM does not start with {model}: {str(error).partition(chr(10))[0]}; it says more "

@@ -24,6 +24,7 @@ from touchstone_rewards.trainer.data.rows import (
     ensure_sample_ids,
     require_column,
     with_prompts,
+    with_truths,
 )
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generation import template_path
@@ -40,6 +41,7 @@ from touchstone_rewards.trainer.rewards import (
     ServerReward,
     check_server,
     connect,
+    readers_of,
     scoring_of,
 )
 from touchstone_rewards.trainer.running.lora import (
@@ -89,7 +91,7 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: no reward server at the start, or too many failed rewards.
     """
     configs = parse_config(TYPES, argv, "trainer grpo", SECTIONS)
-    _, _, rewards, serve, adapter, _, rollout, settings, learning, args, model, _ = configs
+    data, _, rewards, serve, adapter, _, rollout, settings, learning, args, model, _ = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
     settings.apply(args, given_fields(argv, TYPES))
@@ -97,13 +99,16 @@ def run(argv: Sequence[str]) -> None:
     learning.check(args, settings)
     checkpoint = checkpoint_to_resume(args)
     settle_adapter(model, adapter, args, resuming=checkpoint is not None)
+    parts = [training_rows(data), evaluation_rows(data, args)]
     with served(serve, rewards.reward_url, output, args.world_size) as rewards.reward_url:
-        train(configs, output, checkpoint)
+        train(configs, parts, output, checkpoint)
 
 
-def train(configs: Sequence[Any], output: Path, checkpoint: str | None) -> None:
+def train(
+    configs: Sequence[Any], data: Sequence[Dataset | None], output: Path, checkpoint: str | None
+) -> None:
     """Prepare rows and rewards, train, save; the servers of the config run."""
-    data, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
+    _, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
     settings, learning, args, model, signals = configs[7:]
     parts = parts_of(rewards, args.reward_weights)
     infos = check_server(rewards.reward_url, rewards.profiles)
@@ -111,7 +116,7 @@ def train(configs: Sequence[Any], output: Path, checkpoint: str | None) -> None:
     tokenizer = policy_tokenizer(model, rollout, adapter)
     rows, eval_rows = (
         each and prepare_rows(each, prompts, rewards, infos, with_signals=signals.enabled)
-        for each in (training_rows(data), evaluation_rows(data, args))
+        for each in data
     )
     rows, eval_rows = (
         each and fit_prompts(each, rollout, tokenizer, args) for each in (rows, eval_rows)
@@ -256,7 +261,8 @@ def prepare_rows(
     Raises:
         InputError: a column that was asked for is not there, or cannot be sent.
     """
-    rows = with_truths(rows, rewards.ground_truth_column, infos)
+    readers = None if infos is None else readers_of("ground_truth", infos)
+    rows = with_truths(rows, rewards.ground_truth_column, readers)
     for column in rewards.metadata_columns or ():
         require_column(rows, column, "metadata_columns")
         if require_decoding(rows.features[column]):
@@ -273,16 +279,3 @@ def prepare_rows(
         ]
     )
     return rows.select_columns(list(columns))
-
-
-def with_truths(rows: Dataset, column: str, infos: Mapping[str, Served] | None) -> Dataset:
-    """The rows with their ground truths, or with none where no profile of `infos` reads one.
-
-    Raises:
-        InputError: there is no such column, and a profile reads it.
-    """
-    readers = [name for name, info in (infos or {}).items() if "ground_truth" in info.needs]
-    if column in rows.column_names or infos is None or readers:
-        require_column(rows, column, "ground_truth_column")
-        return rows
-    return rows.add_column(column, [None] * len(rows))  # pyright: ignore[reportCallIssue]

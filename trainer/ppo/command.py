@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: no reward server at the start, or too many failed rewards.
     """
     configs = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
-    _, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
+    data, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
     output = Path(require(args.output_dir, "output_dir"))
     check_model_path(model)
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
@@ -79,14 +79,20 @@ def run(argv: Sequence[str]) -> None:
     check_learning(learning, args)
     checkpoint = checkpoint_to_resume(args)
     settle_adapter(model, adapter, args, resuming=checkpoint is not None)
+    parts = training_rows(data), evaluation_rows(data, args)
     with served(serve, rewards.reward_url, output, args.world_size) as rewards.reward_url:
-        train(configs, output, checkpoint)
+        train(configs, parts, output, checkpoint)
 
 
-def train(configs: Sequence[Any], output: Path, checkpoint: str | None) -> None:
+def train(
+    configs: Sequence[Any],
+    data: tuple[Dataset, Dataset | None],
+    output: Path,
+    checkpoint: str | None,
+) -> None:
     """Prepare rows and rewards, train, save; the servers of the config run."""
-    data, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
-    rows, eval_rows = training_rows(data), evaluation_rows(data, args)
+    _, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
+    rows, eval_rows = data
     parts = parts_of(rewards, args.reward_weights)
     infos: dict[str, Served] | None = None
     if limr.enabled and limr.reward_type == "rule":

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -91,31 +94,54 @@ def fit_embeddings(base: Any, adapter: str) -> None:
         base.resize_token_embeddings(wanted)
 
 
+def merged_model(base: str, adapter: str, dtype: str = "auto") -> Any:
+    """The base, read anew and not quantized, with the adapter merged in.
+
+    Raises:
+        InputError: there is no such base, or the merged weights are not finite.
+    """
+    from peft import PeftModel
+
+    refuse_reward_adapter(adapter)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        fit_embeddings(model, adapter)
+        peft: Any = PeftModel.from_pretrained(model, adapter)
+        return peft.merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot merge {adapter} into {base}: {reason}") from error
+
+
 def merge_adapter(
     base: str, adapter: str, output: Path, *, dtype: str = "auto", overwrite: bool = False
 ) -> None:
     """Write the base with the adapter merged in as a plain model folder, whole or not at all.
 
-    `dtype`: of the weights; auto is the base's own. The base is read anew and not quantized.
+    `dtype`: of the weights; auto is the base's own.
 
     Raises:
-        InputError: the output exists, there is no such base, or the merged weights are not finite.
+        InputError: the output exists, or the two cannot be merged.
     """
-    from peft import PeftModel
-
     if output.exists() and not overwrite:
         raise InputError(f"{output} exists already: choose a new folder")
-    refuse_reward_adapter(adapter)
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
-        fit_embeddings(model, adapter)
-        merged: Any = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot merge {adapter} into {base}: {reason}") from error
+    merged = merged_model(base, adapter, dtype)
     part = output.with_name(f"{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     merged.save_pretrained(part)
     AutoTokenizer.from_pretrained(tokenizer_folder(base, adapter)).save_pretrained(part)
     shutil.rmtree(output, ignore_errors=True)
     part.rename(output)
+
+
+@contextmanager
+def plain_folder(model: str) -> Iterator[str]:
+    """The model's folder, or one for the time being with its adapter merged in, for engines that
+    read plain folders only."""
+    if not is_adapter(model):
+        yield model
+        return
+    with TemporaryDirectory() as folder:
+        merged = Path(folder) / "merged"
+        merge_adapter(base_of(model), model, merged)
+        yield str(merged)

@@ -25,9 +25,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import require
+from touchstone_rewards.trainer.data.files import names_of
 from touchstone_rewards.trainer.data.rows import DataArguments, load_rows
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.running.merging import tokenizer_folder
+from touchstone_rewards.trainer.running.merging import base_of, is_adapter, tokenizer_folder
 from touchstone_rewards.trainer.running.plots import is_meant
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.report import write_report
@@ -86,7 +87,10 @@ def tokenizer_of(
         InputError: there is no tokenizer, or no such template.
     """
     try:
-        folder = tokenizer_folder(str(model.model_name_or_path), adapter)
+        name = str(model.model_name_or_path)
+        if adapter is None and is_adapter(name):
+            name, adapter = base_of(name), name
+        folder = tokenizer_folder(name, adapter)
         tokenizer = AutoTokenizer.from_pretrained(folder, revision=model.model_revision)
         if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
             tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
@@ -130,7 +134,7 @@ def evaluation_rows(data: DataArguments, args: TrainingArguments) -> Dataset | N
     if data.eval_dataset_name:
         return load_rows(data.eval_dataset_name, data.dataset_config, data.dataset_test_split)
     name = require(data.dataset_name, "dataset_name")
-    if Path(name).is_file():
+    if any(Path(each).is_file() for each in names_of(name)):
         raise InputError(f"eval_strategy is {args.eval_strategy}: set eval_dataset_name as well")
     return load_rows(name, data.dataset_config, data.dataset_test_split)
 

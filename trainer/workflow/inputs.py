@@ -12,9 +12,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from touchstone_rewards.trainer.data.files import names_of
+
 DATA_FIELDS = {"dataset_name", "eval_dataset_name", "dataset", "ground_truth_dataset", "scores"}
-DATA_FIELDS |= {"learning_samples", "prompt_template", "chat_template", "chat_template_path"}
+DATA_FIELDS |= {
+    "learning_samples",
+    "prompt_template",
+    "chat_template",
+    "chat_template_path",
+    "serve_profiles",
+}
+DATA_FIELDS |= {"serve_config"}
 MODEL_FIELDS = {"model_name_or_path", "model", "base_model", "chat_template_path"}
+MODEL_FIELDS |= {"adapter_name_or_path", "critic_model_name_or_path"}
 # Of a model's folder. A run's report, its state and older checkpoints change nothing.
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json")
 MODEL_FILES += ("generation_config.json", "tokenizer*", "special_tokens_map.json", "vocab*")
@@ -28,7 +38,8 @@ def inputs_of(fields: Mapping[str, Any]) -> dict[str, str]:
         if path.is_file():
             found[f"content of {key}"] = file_digest(path)
         elif path.is_dir():
-            patterns = MODEL_FILES if key.rpartition(".")[2] in MODEL_FIELDS else ("**/*",)
+            field = key.rpartition(".")[2].partition(" ")[0]
+            patterns = MODEL_FILES if field in MODEL_FIELDS else ("**/*",)
             found[f"content of {key}"] = _folder_digest(path, patterns)
     return found
 
@@ -43,8 +54,12 @@ def _named(fields: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, 
     for key, value in fields.items():
         if isinstance(value, Mapping):
             yield from _named(value, f"{section}{key}.")
-        elif isinstance(value, str) and key in DATA_FIELDS | MODEL_FIELDS:
-            yield f"{section}{key}", Path(value).expanduser()
+        elif isinstance(value, str | list) and key in DATA_FIELDS | MODEL_FIELDS:
+            given = [value] if isinstance(value, str) else value
+            names = names_of([each for each in given if isinstance(each, str)])
+            for place, name in enumerate(names):
+                number = f" {place + 1}" if len(names) > 1 else ""
+                yield f"{section}{key}{number}", Path(name).expanduser()
 
 
 def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
