@@ -14,13 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from touchstone_rewards.trainer.errors import InputError
 
 ADAPTER = "adapter_config.json"
 WHOLE = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-TOKENIZER = "tokenizer_config.json"
+TOKENIZER, WEIGHTS = "tokenizer_config.json", "adapter_model.safetensors"
 
 
 def is_adapter(name: str) -> bool:
@@ -86,12 +87,16 @@ def tokenizer_folder(model: str, adapter: str | None) -> str:
 
 
 def fit_embeddings(base: Any, adapter: str) -> None:
-    """Give the base a row for each token that the adapter's tokenizer has more than it."""
-    if not (Path(adapter).expanduser() / TOKENIZER).is_file():
+    """Give the base as many embeddings as the adapter was trained with, where it keeps its own:
+    tokens were added before its training, then."""
+    path = Path(adapter).expanduser() / WEIGHTS
+    if not path.is_file():
         return
-    wanted = len(AutoTokenizer.from_pretrained(adapter))
-    if wanted > base.get_input_embeddings().weight.shape[0]:
-        base.resize_token_embeddings(wanted)
+    with safe_open(path, "pt") as tensors:
+        kept = [name for name in tensors.keys() if "embed" in name and "lora_" not in name]  # noqa: SIM118
+        rows = [tensors.get_slice(name).get_shape()[0] for name in kept]
+    if rows and max(rows) != base.get_input_embeddings().weight.shape[0]:
+        base.resize_token_embeddings(max(rows), mean_resizing=False)
 
 
 def merged_model(base: str, adapter: str, dtype: str = "auto") -> Any:

@@ -15,14 +15,8 @@ from typing import Any
 from touchstone_rewards.trainer.data.files import names_of
 
 DATA_FIELDS = {"dataset_name", "eval_dataset_name", "dataset", "ground_truth_dataset", "scores"}
-DATA_FIELDS |= {
-    "learning_samples",
-    "prompt_template",
-    "chat_template",
-    "chat_template_path",
-    "serve_profiles",
-}
-DATA_FIELDS |= {"serve_config"}
+DATA_FIELDS |= {"learning_samples", "prompt_template", "chat_template", "chat_template_path"}
+DATA_FIELDS |= {"serve_profiles", "serve_config"}
 MODEL_FIELDS = {"model_name_or_path", "model", "base_model", "chat_template_path"}
 MODEL_FIELDS |= {"adapter_name_or_path", "critic_model_name_or_path"}
 # Of a model's folder. A run's report, its state and older checkpoints change nothing.
