@@ -7,8 +7,10 @@ and, for GRPO and evaluation, a column `prompt`. It tokenizes nothing: that is t
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,7 @@ def _rows(name: str, config: str | None, split: str) -> Dataset:
         raise InputError(f"the dataset {name} is empty")
     try:
         rows = _load(path, name, config, split)
-    except (OSError, ValueError, DatasetsError) as error:
+    except (OSError, ValueError, EOFError, LZMAError, zlib.error, DatasetsError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"cannot read the dataset {name}: {reason}") from error
     if len(rows) == 0:

@@ -51,7 +51,8 @@ def settle_adapter(
     a new adapter is wanted. `resuming`: one that an earlier start has merged is taken as it is.
 
     Raises:
-        InputError: there is no adapter where one should be, or not its base, or two of them.
+        InputError: there is no adapter where one should be, or not its base, or two of them, or a
+            new one is asked for as well and not said what becomes of the old.
     """
     name = str(model.model_name_or_path)
     if is_adapter(name):
@@ -67,6 +68,11 @@ def settle_adapter(
             raise InputError("create_new_adapter merges an adapter: set adapter_name_or_path")
         return
     check_adapter(path)
+    if not adapter.create_new_adapter and model.use_peft:
+        raise InputError(
+            f"{path} is an adapter to go on training: leave out use_peft, or set "
+            "create_new_adapter: true to merge it and train a new one"
+        )
     if not adapter.create_new_adapter:
         return
     merged = Path(str(args.output_dir)) / MERGED
@@ -122,7 +128,7 @@ def model_for_trl(
     new adapter; or a model with the adapter that is gone on from.
 
     Raises:
-        InputError: there is no adapter where one should be, or a new one is asked for as well.
+        InputError: there is no adapter where one should be, or what is asked for cannot be had.
     """
     quantization = quantization_of(model, adapter)
     path = adapter.adapter_name_or_path
@@ -132,11 +138,6 @@ def model_for_trl(
             "quantization_config": quantization,
             "peft_config": peft_of(model),
         }
-    if model.use_peft:
-        raise InputError(
-            f"{path} is an adapter to go on training: leave out use_peft, or set "
-            "create_new_adapter: true to merge it and train a new one"
-        )
     check_adapter(path)
     from peft import PeftModel
 
