@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from tests.trainer.conftest import GrpoFlags, write_rows
 from touchstone_rewards.clients import ScoreResult
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.data.kept_samples import read_samples
+from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.data.kept_samples import SampleWriter, read_samples
+from touchstone_rewards.trainer.data.rows import load_rows
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.grpo import command as grpo
 from touchstone_rewards.trainer.grpo.advantages import with_penalties
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
@@ -136,52 +140,42 @@ def test_scores_of_a_profile_are_weighed_from_the_command_line(
     assert log["rewards/dummy/mean"] == pytest.approx(dummy)
 
 
-@pytest.mark.slow
-def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
-    server: LiveServer,
-    grpo_flags: GrpoFlags,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "two.yaml").write_text(
-        "scorers:\n  dummy: {weight: 1.0}\n"
-        "  length: {weight: 0.0, config: {unit: characters, min: 1, max: 9}}\n"
-    )
-    seen: list[list[float]] = []
-    scored = GrpoTrainer._scored
-
-    def watched(self: GrpoTrainer, inputs: Any) -> Any:
-        batch = scored(self, inputs)
-        seen.append(batch["advantages"].tolist())
-        return batch
-
-    monkeypatch.setattr(GrpoTrainer, "_scored", watched)
-    flags = grpo_flags("", max_steps=1, reward_profile="two", shuffle_dataset=False)
-    flags = [flag for flag in flags if not flag.startswith("--reward_url")]
-    flags += ["--serve", f"--serve_profiles={tmp_path / 'profiles'}"]
-    flags += ["--reward_scores", "dummy", "length", "--reward_weights", "1.0", "0.5"]
-    flags += ["--multi_objective_aggregation=normalize_then_sum"]
-    assert main(["grpo", *flags]) == 0
-    samples = sorted(
-        read_samples(tmp_path / "run" / "samples"), key=lambda each: each.id.rpartition("/")[2]
-    )
-    groups: dict[str, list[Any]] = {}
+def by_length(samples: list[Any], profile: str, **options: Any) -> list[ScoreResult]:
+    """Two scores of each response that differ, from its text alone."""
+    found = []
     for sample in samples:
-        groups.setdefault(sample.group, []).append(sample.scores)
-    sums = [
-        normalised(group, "dummy", place) + 0.5 * normalised(group, "length", place)
-        for group in groups.values()
-        for place in range(len(group))
-    ]
+        size = len(sample.response.encode())
+        scores = {"long": float(size), "even": size % 3 / 2}
+        found.append(replace(result(1.0, **scores), id=sample.id))
+    return found
+
+
+def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
+    grpo_flags: GrpoFlags, tmp_path: Path
+) -> None:
+    weights = ["--reward_weights", "1.0", "0.5", "--temperature=2.0"]
+    gdpo = "--multi_objective_aggregation=normalize_then_sum"
+    flags = [*grpo_flags("http://127.0.0.1:9"), *weights, gdpo]
+    data, _, rewards, *_, args, model = parse_config(grpo.TYPES, flags, "trainer grpo")
+    rows = load_rows(data.dataset_name)
+    parts = Part("long", "p", "long", 1.0), Part("even", "p", "even", 0.5)
+    scoring, writer = SeveralRewards(by_length, parts), SampleWriter(tmp_path / "samples")
+    trainer = grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)
+    trainer.model.train()
+    inputs = [dict(rows[place]) for place in (0, 1) for _ in range(4)]
+    batch = trainer._generate_and_score_completions(inputs)
+    long, even = scoring.columns
+    sums = [normalised(long, place) + 0.5 * normalised(even, place) for place in range(len(inputs))]
     expected = [(each - fmean(sums)) / (stdev(sums) + 1e-4) for each in sums]
-    assert sorted(seen[0]) == pytest.approx(sorted(expected), abs=1e-4)
-    assert not math.isclose(max(expected), 0.0)
+    assert batch["advantages"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert max(expected) > 0.5
 
 
-def normalised(group: list[dict[str, float]], name: str, place: int) -> float:
-    values = [scores[name] for scores in group]
-    return (values[place] - fmean(values)) / (stdev(values) + 1e-4)
+def normalised(column: Sequence[float | None], place: int) -> float:
+    """A value less its group's mean, by its group's deviation; groups of four."""
+    first = place // 4 * 4
+    values = [value or 0.0 for value in column[first : first + 4]]
+    return (values[place - first] - fmean(values)) / (stdev(values) + 1e-4)
 
 
 def test_what_cannot_work_together_is_refused(
