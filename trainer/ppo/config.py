@@ -91,6 +91,8 @@ class PPOConfig(GRPOConfig):
     )
 
     def __post_init__(self) -> None:
+        if self.num_generations is not None and self.num_generations < 1:
+            raise ValueError(f"num_generations must be 1 or more, not {self.num_generations}")
         if self.num_generations == 1:
             self.num_generations = Single(1)
         super().__post_init__()
