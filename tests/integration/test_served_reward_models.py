@@ -24,7 +24,7 @@ from touchstone_rewards.trainer.__main__ import main
 TESTED = 60
 PROFILES = {
     "pairwise": "pairwise, template: plain, append_eos: true",
-    "normalised": "pairwise, template: plain, append_eos: true, normalize: true",
+    "normalised": "pairwise, name: normalised, template: plain, append_eos: true, normalize: true",
     "value_head": "value_head, template: plain, append_eos: true",
     "adapter": "lora/checkpoint-10, name: adapter, template: plain, append_eos: true",
     "merged": "lora, template: plain, append_eos: true",
