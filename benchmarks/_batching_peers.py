@@ -69,9 +69,9 @@ class LitScores(litserve.LitAPI if litserve else object):  # pyright: ignore[rep
 def serve_ray(folder: str, dtype: str, port: int) -> None:
     import time
 
-    import ray  # pyright: ignore[reportMissingImports]
+    import ray
     from fastapi import FastAPI
-    from ray import serve  # pyright: ignore[reportMissingImports]
+    from ray import serve
 
     ray.init(include_dashboard=False, num_cpus=4, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})

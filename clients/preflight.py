@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from touchstone_rewards.clients.errors import PreflightFailed
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list
 
 # The forms in which profiles read an answer, the fullest first.
 FORMS = (
@@ -64,7 +64,7 @@ def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
 
 def answer_of(truth: Any) -> str:
     """Return the answer in a ground truth: what follows #### in GSM8K's, the first of several."""
-    if isinstance(truth, list):
+    if is_list(truth):
         truth = truth[0] if truth else ""
     return str(truth).rpartition("####")[2].strip()
 

@@ -31,6 +31,8 @@ from touchstone_rewards.reward_server.schemas import (
     SampleResult,
     ScoreRequest,
     ScoreResponse,
+    is_list,
+    is_object,
 )
 
 # A body of this size takes a server some milliseconds to read and leaves room below its limit.
@@ -104,12 +106,12 @@ def _plain(value: Any) -> Any:
 def _without_lone_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, dict):
+    if is_object(value):
         return {
             _without_lone_surrogates(key): _without_lone_surrogates(entry)
             for key, entry in value.items()
         }
-    if isinstance(value, list):
+    if is_list(value):
         return [_without_lone_surrogates(entry) for entry in value]
     return value
 

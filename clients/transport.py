@@ -189,7 +189,8 @@ class Transport:
 
     async def _read(self, exchange: Exchange, url: str, content: bytes | None) -> Answer:
         """Send the request and read the answer, as far as the client takes it."""
-        most, parts, size = self._options.max_answer_bytes, [], 0
+        most, size = self._options.max_answer_bytes, 0
+        parts: list[bytes] = []
         async with self._http.stream(
             exchange.method, url + exchange.path, content=content
         ) as answer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from importlib import import_module
 
 from touchstone_rewards import __version__
@@ -36,6 +36,10 @@ COMMANDS = {
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",
     ),
+    "completion": (
+        "print the script with which a shell completes this command",
+        "touchstone_rewards.reward_server.commands.completion",
+    ),
 }
 
 
@@ -52,16 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
-    parser = argparse.ArgumentParser(
-        prog="reward-server", description="Scores what a language model wrote."
-    )
-    parser.add_argument("--version", action="version", version=f"touchstone {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (summary, module) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-        if words[:1] == [name]:
-            import_module(module).add_arguments(command)
-    arguments = parser.parse_args(words)
+    arguments = command_parser(words[:1]).parse_args(words)
     from touchstone_rewards.reward_server.errors import RunFailed, TouchstoneError
 
     try:
@@ -71,6 +66,20 @@ def _run(argv: Sequence[str] | None) -> int:
         return 1 if isinstance(error, RunFailed) else 2
     except KeyboardInterrupt:
         return 130
+
+
+def command_parser(chosen: Container[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands; only the `chosen` ones are imported and have options."""
+    parser = argparse.ArgumentParser(
+        prog="reward-server", description="Scores what a language model wrote."
+    )
+    parser.add_argument("--version", action="version", version=f"touchstone {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (summary, module) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        if name in chosen:
+            import_module(module).add_arguments(command)
+    return parser
 
 
 def _underscored(word: str) -> str:

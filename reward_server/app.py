@@ -6,7 +6,7 @@ In: settings. Out: an ASGI app that speaks the wire of `schemas`. It decides not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -91,7 +91,7 @@ def create_app(
     engine.normalizers = Normalizers(settings.state_dir)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         loading = app.state.loading = asyncio.create_task(engine.start())
         if not load_in_background:
             await loading
@@ -142,7 +142,7 @@ def _tracer(app: FastAPI, routes: list[str]) -> Tracer:
         return add_tracing(app, routes)
     except ImportError as error:
         raise ConfigError(
-            "traces need OpenTelemetry: pip install 'touchstone-rewards[server,otel]'"
+            "traces need OpenTelemetry: pip install '.[server,otel]' in the checkout"
         ) from error
 
 

@@ -6,7 +6,7 @@ Every refusal for size or load is raised here. The values come from `settings.py
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -109,7 +109,7 @@ class Share:
     _owed_at_s: float = field(default_factory=time.monotonic)
 
     @contextmanager
-    def room(self, count: int) -> Iterator[None]:
+    def room(self, count: int) -> Generator[None]:
         """Hold room for `count` samples while they are scored.
 
         Raises:

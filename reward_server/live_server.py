@@ -153,10 +153,10 @@ def die_with_parent() -> Callable[[], None]:
 
     It is for programs started anew, to which nothing of this process matters.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc = ctypes.CDLL(None)
 
     def ask() -> None:
-        if libc is not None:
+        if sys.platform == "linux":
             libc.prctl(_PARENT_DIED_SIGNAL, signal.SIGKILL)
 
     return ask

@@ -140,8 +140,8 @@ def _compat(spoken: Format[Any]) -> dict[str, Any]:
 
 
 def _fixed(about: FixedAnswer) -> dict[str, Any]:
-    content = {"application/json": {"schema": {}, "example": about.answer}}
-    answers = {"200": {"description": "Always the same", "content": content}}
+    content: dict[str, Any] = {"application/json": {"schema": {}, "example": about.answer}}
+    answers: dict[str, Any] = {"200": {"description": "Always the same", "content": content}}
     return {
         "summary": about.summary,
         "operationId": about.path.removeprefix("/").replace("/", "_"),
@@ -201,12 +201,14 @@ def _get(summary: str, answer: type | None, failure_status: int | None = None) -
 def _guarded(operation: dict[str, Any]) -> dict[str, Any]:
     """The operation needs a key where the server has one."""
     responses = operation["responses"] | dict([_failure(Unauthorized)])
-    security = [{}, {"bearer": []}, {"key": []}]
+    security: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"key": []}]
     return {**operation, "responses": dict(sorted(responses.items())), "security": security}
 
 
 def _answer(description: str, answer: type | None) -> dict[str, Any]:
-    content = {"text/plain": {}} if answer is None else {JSON: {"schema": _ref(answer)}}
+    content: dict[str, Any] = (
+        {"text/plain": {}} if answer is None else {JSON: {"schema": _ref(answer)}}
+    )
     return {"description": description, "content": content}
 
 

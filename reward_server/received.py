@@ -103,7 +103,7 @@ def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:
     if "metadata" not in reads:
         return
     for sample in samples:
-        metadata: object = sample.metadata
+        metadata = cast(object, sample.metadata)
         if isinstance(metadata, Raw):
             sample.metadata = _opened(sample, "metadata", metadata)
 

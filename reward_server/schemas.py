@@ -7,7 +7,7 @@ thousand and never hold themselves, so the garbage collector need not look at th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -31,11 +31,21 @@ class Message(Struct, gc=False):
     content: str | list[Any] | None = None
 
 
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Return whether a decoded JSON value is a list, and tell the type checker so."""
+    return isinstance(value, list)
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether a decoded JSON value is an object, and tell the type checker so."""
+    return isinstance(value, dict)
+
+
 def text_of_turn(content: str | list[Any] | None) -> str:
     """Return a turn's text, also where it comes in parts; a part without a text has none."""
-    if not isinstance(content, list):
+    if content is None or isinstance(content, str):
         return content or ""
-    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    texts = [part.get("text") for part in content if is_object(part)]
     return "".join(text for text in texts if isinstance(text, str))
 
 
@@ -68,8 +78,10 @@ class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     prompt: str | list[Message] | None = None
     ground_truth: TruthOnTheWire = None
     group_id: str | None = None
-    signals: dict[str, Number | list[Number] | None] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    signals: dict[str, Number | list[Number] | None] = field(
+        default_factory=dict[str, Number | list[Number] | None]
+    )
+    metadata: dict[str, Any] = {}
 
 
 def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
@@ -82,16 +94,16 @@ def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
     Raises:
         ValueError: it is neither a text nor a number, nor a list or a dict around those.
     """
-    if isinstance(value, dict) and len(value) == 1 and not TRUTH_KEYS.isdisjoint(value):
+    if is_object(value) and len(value) == 1 and not TRUTH_KEYS.isdisjoint(value):
         value = next(iter(value.values()))
     answers: Any = value  # of which the checks below say what it is
     if answers is None or _is_answer(answers):
         return answers
-    if isinstance(answers, list) and all(map(_is_answer, answers)):
+    if is_list(answers) and all(map(_is_answer, answers)):
         return answers
-    if isinstance(value, dict) and isinstance(why := value.get("unreadable"), str):
+    if is_object(value) and isinstance(why := value.get("unreadable"), str):
         got = why  # a client's words about what JSON has no form for
-    elif isinstance(value, dict):
+    elif is_object(value):
         got = f"an object with {', '.join(map(str, list(value)[:5])) or 'no key'}"
     else:
         got = "a list with others in it" if isinstance(value, list) else type(value).__name__
@@ -189,8 +201,8 @@ class ProfileInfo(Struct):
     ranges: dict[str, tuple[float | None, float | None]]
     fingerprint: str
     shadow: ShadowInfo | None = None
-    reads: list[str] = field(default_factory=list)
-    needs: list[str] = field(default_factory=list)
+    reads: list[str] = []
+    needs: list[str] = []
 
 
 class ProfileList(Struct):
@@ -229,7 +241,7 @@ class LoadRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     of the model: `{"model": "/path/of/another/checkpoint"}`."""
 
     name: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = {}
 
 
 class ModelInfo(Struct):

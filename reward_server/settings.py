@@ -39,6 +39,7 @@ from pydantic_settings import (
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe, on_one_line
+from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
 ENV_PREFIX = "REWARD_"
@@ -84,7 +85,7 @@ class ApiKey(BaseModel):
 
 
 def _as_mapping(value: Any) -> Any:
-    return value if isinstance(value, dict | ApiKey) else {"key": str(value)}
+    return value if isinstance(value, ApiKey) or is_object(value) else {"key": str(value)}
 
 
 def _as_names(value: Any) -> Any:

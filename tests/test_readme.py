@@ -98,3 +98,16 @@ def test_both_languages_give_the_same_commands() -> None:
         return re.sub(r"\s*# .*", "", lines)
 
     assert list(map(bare, code["README.md"])) == list(map(bare, code["README.zh.md"]))
+
+
+def test_nothing_says_to_install_a_package_that_no_registry_has() -> None:
+    """Anyone may register the name `touchstone-rewards` on a public registry."""
+    texts = [
+        path
+        for folder in ("docs", "reward_server", "clients", "trainer", "src", "docker", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".md", ".py", ".yaml", ".yml", ".sh") and path.is_file()
+    ]
+    wrong = re.compile(r"pip install (?:-\S+ )*['\"]?touchstone")
+    found = [str(path.relative_to(ROOT)) for path in texts if wrong.search(path.read_text())]
+    assert found == []

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "data pairs": "preference pairs from the samples that a run kept",
     "data story": "rows for training on stories from conversations in ShareGPT's form",
     "data show": "one row of a data file, readably",
+    "completion": "print a shell's completion script: trainer completion {bash,zsh,tcsh}",
     "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
 MODULES = {
@@ -47,6 +48,7 @@ MODULES = {
     "data pairs": "preference.pairs",
     "data story": "story.convert",
     "data show": "data.show",
+    "completion": "completion",
     "demo": "toy.demo",
 }
 

@@ -40,7 +40,8 @@ def help_of(command: str, module: str, summary: str, *, every: bool) -> str:
         ModuleNotFoundError: a package whose options are listed is not installed.
     """
     types = [read_class(module, name) for name in names_in(module, "TYPES")]
-    lines = [f"usage: trainer {command} [--config FILE.yaml] [--OPTION VALUE ...]", "", summary, ""]
+    options = " [--config FILE.yaml] [--OPTION VALUE ...]" if types else ""
+    lines = [f"usage: trainer {command}{options}", "", summary, ""]
     for kind in types:
         lines += _section(kind, [each for each in kind.fields if every or _is_ours(each)])
     for section, name in classes_in(module, "SECTIONS").items():

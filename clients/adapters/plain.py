@@ -5,10 +5,10 @@ Pure functions, without an import of those libraries: what has `tolist` or `item
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 
 from touchstone_rewards.reward_server.schemas import Sample, is_readable, plain_ground_truth
 
@@ -34,7 +34,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return str.__str__(value)
     if isinstance(value, bytes | bytearray):
         raise TypeError(f"{type(value).__name__}: decode it")
-    if isinstance(value, Mapping):
+    if _is_mapping(value):
         return {str(key): plain(entry, depth + 1) for key, entry in value.items()}
     if isinstance(value, Decimal | Fraction):
         return str(value)
@@ -44,9 +44,17 @@ def plain(value: Any, depth: int = 0) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, Sequence | set | frozenset):
+    if _is_collection(value):
         return [plain(entry, depth + 1) for entry in value]
     raise TypeError(type(value).__name__)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_collection(value: object) -> TypeGuard[Collection[Any]]:
+    return isinstance(value, Sequence | set | frozenset)
 
 
 def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
@@ -80,7 +88,7 @@ def plain_truth(value: Any) -> Any:
 
 
 def _what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         try:
             found[str(name)] = plain(value)

@@ -5,11 +5,11 @@ Pure. What the profile does not read is taken out again before anything is sent,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from touchstone_rewards.clients.adapters.plain import plain
-from touchstone_rewards.reward_server.schemas import Message, Sample
+from touchstone_rewards.reward_server.schemas import Message, Sample, is_list, is_object
 
 PROMPT_KEYS = ("prompt", "question", "messages")
 
@@ -27,7 +27,6 @@ def from_row(
     of the usual names."""
     keys = (prompt_key,) if prompt_key else PROMPT_KEYS
     found = next((row[key] for key in keys if row.get(key) is not None), None)
-    signals = row.get("signals")
     taken = {*keys, "signals", "group_id"}
     return Sample(
         id=name,
@@ -35,9 +34,13 @@ def from_row(
         prompt=None if found is None else prompt_of(found),
         ground_truth=ground_truth,
         group_id=row.get("group_id") or group,
-        signals=dict(signals) if isinstance(signals, Mapping) else {},
+        signals=_mapping(row.get("signals")),
         metadata={key: value for key, value in row.items() if key not in taken},
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else {}
 
 
 def prompt_of(value: Any) -> str | list[Message] | None:
@@ -45,12 +48,12 @@ def prompt_of(value: Any) -> str | list[Message] | None:
     if isinstance(value, str):
         return str(value)
     turns = plain(value)
-    if not isinstance(turns, Sequence):
+    if not is_list(turns):
         return None
     chat = [
         Message(str(turn["role"]), turn.get("content"))
         for turn in turns
-        if isinstance(turn, Mapping) and "role" in turn
+        if is_object(turn) and "role" in turn
     ]
     if chat and chat[-1].role == "assistant":
         chat.pop()

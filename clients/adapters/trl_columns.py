@@ -74,7 +74,7 @@ def samples_of(
     signals = given.get(columns.signals) or [None] * count
     metadata = {name: given[name] for name in columns.metadata or ()}
     seen: Counter[str] = Counter()
-    samples = []
+    samples: list[Sample] = []
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         row = str(ids[i])
         samples.append(

@@ -59,7 +59,7 @@ class Report(Struct):
     flagged: int = 0
     share: float = 0.0
     kinds: dict[str, int] = {}
-    findings: list[Found] = field(default_factory=list)
+    findings: list[Found] = field(default_factory=list[Found])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

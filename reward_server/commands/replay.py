@@ -13,6 +13,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
         olds = read_old(files, arguments.from_profile or arguments.profile, findings)
         progress = stack.enter_context(progress_bar())
         task = progress.add_task(arguments.profile, total=_total(files))
-        asyncio.run(_replay(engine, profile, olds, findings, lambda n: progress.advance(task, n)))
+        asyncio.run(_replay(engine, profile, olds, findings, partial(progress.advance, task)))
         if draft is not None:
             draft.finish()
     _report(findings, arguments)

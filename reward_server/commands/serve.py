@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = fit_memory(settings, container_limit_bytes())
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _leave)
     try:
         listening = listen(settings.host, settings.port)
     except OSError as error:
@@ -215,3 +215,7 @@ def _check_tls(config: uvicorn.Config) -> None:
         ) from error
     if warning := expiry_warning(Path(config.ssl_certfile), datetime.now(UTC)):
         logger.warning(warning)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -14,9 +14,11 @@ HIDDEN = {"api_key", "admin_key", "api_keys", "compat_profiles", "compat_null_re
 
 
 # These are of no use to a command that listens to nobody.
-LISTENING = {"host", "port", "insecure", "reload_s", "receive_timeout_s", "drain_s", "traces"}
-LISTENING |= {"max_body_bytes", "max_pending_bytes", "recent_samples", "log_samples", "cluster"}
-LISTENING |= {"eval_wait_s", "max_samples", "max_pending_samples"}
+LISTENING = {
+    *("host", "port", "insecure", "reload_s", "receive_timeout_s", "drain_s", "traces"),
+    *("max_body_bytes", "max_pending_bytes", "recent_samples", "log_samples", "cluster"),
+    *("eval_wait_s", "max_samples", "max_pending_samples"),
+}
 LISTENING_PREFIXES = ("tls_", "score_log", "compat_", "cluster_")
 
 

@@ -19,7 +19,13 @@ from msgspec import Struct, convert
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
 from touchstone_rewards.reward_server.errors import InvalidRequest
-from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Sample,
+    is_list,
+    is_object,
+    text_of_turn,
+)
 
 
 class EvaluateRequest(Struct):
@@ -58,7 +64,7 @@ def samples(asked: EvaluateRequest) -> list[Sample]:
 
 def _ground_truth(asked: EvaluateRequest, prompt: list[Message]) -> GroundTruth:
     truth = asked.ground_truth
-    if not isinstance(truth, list) or not truth or not all(map(_is_turn, truth)):
+    if not is_list(truth) or not truth or not all(map(_is_turn, truth)):
         return truth
     turns = [convert(turn, Message) for turn in truth]
     if turns == prompt:
@@ -68,7 +74,7 @@ def _ground_truth(asked: EvaluateRequest, prompt: list[Message]) -> GroundTruth:
 
 
 def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and "role" in value and _is_content(value.get("content"))
+    return is_object(value) and "role" in value and _is_content(value.get("content"))
 
 
 def _is_content(value: Any) -> bool:

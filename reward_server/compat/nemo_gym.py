@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from touchstone_rewards.reward_server.compat.format import (
     FixedAnswer,
@@ -67,7 +67,7 @@ class VerifyAnswer(Struct):
     """The request's fields, and these."""
 
     reward: float
-    reward_components: dict[str, float] = field(default_factory=dict)
+    reward_components: dict[str, float] = {}
 
 
 class Asked(Struct):
@@ -107,7 +107,7 @@ def _prompt(given: str | list[InputItem]) -> str | list[Message]:
 
 def body(asked: Asked, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     [verdict] = verdicts
-    answer = {
+    answer: dict[str, Any] = {
         **verdict.scores,
         **asked.fields,
         "reward": verdict.reward,

@@ -135,7 +135,7 @@ class CompatEndpoint:
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
     ) -> list[Verdict]:
         null = self.null_reward
-        verdicts = []
+        verdicts: list[Verdict] = []
         for result in results:
             if result.reward is not None:
                 scores = {name: result.scores[name] for name in logged}

@@ -117,7 +117,7 @@ async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
     A window takes some milliseconds: requests get their turn between one and the next.
     """
     sources.engine.metrics.count()
-    profiles = []
+    profiles: list[ProfileState] = []
     for name, one in list(sources.engine.profiles.items()):
         profiles.append(_profile(sources, name, one))
         await asyncio.sleep(0)

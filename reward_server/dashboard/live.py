@@ -23,8 +23,9 @@ STEPS_PER_OCTAVE = 8
 # The last one is that of 66 minutes and more.
 STEPS = 256
 # Not work that the server was asked for, but someone looking at it.
-LOOKS = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/profiles", "/models"}
-LOOKS |= {"/dashboard/data", "/dashboard/explain"}
+LOOKS = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/profiles", "/models"} | {
+    *("/dashboard/data", "/dashboard/explain"),
+}
 
 
 class Slot(Struct):
@@ -33,10 +34,12 @@ class Slot(Struct):
     number: int
     requests: int = 0
     samples: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter[str])
+    failed: Counter[str] = field(default_factory=Counter[str])
     # profile -> reward or scorer -> [how many, their sum]
-    totals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    totals: dict[str, dict[str, list[float]]] = field(
+        default_factory=dict[str, dict[str, list[float]]]
+    )
 
 
 class Rates(Struct):

@@ -141,7 +141,8 @@ class Connection(HttpToolsProtocol):
         if self.closing_since is not None:
             return
         body = error_body(error, "")
-        if self.cycle is None or self.cycle.response_complete:
+        cycle: Any = self.cycle  # None before the first request, which its type denies
+        if cycle is None or cycle.response_complete:
             head = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
             if error.retry_after_s is not None:
                 head += f"retry-after: {error.retry_after_s:.0f}\r\n"

@@ -43,7 +43,7 @@ def backend_forward(
     def forward(_: PreTrainedModel, ids: Sequence[Ids], pad_id: int) -> torch.Tensor:
         padded, mask = pad(ids, pad_id, torch.device("cpu"))
         hidden = run(padded.numpy(), mask.numpy())
-        return torch.from_numpy(hidden)[mask.bool()]
+        return torch.as_tensor(hidden)[mask.bool()]
 
     return forward
 
@@ -66,7 +66,7 @@ def _example() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
-    import openvino  # pyright: ignore[reportMissingImports]
+    import openvino
 
     ids, mask = _example()
     example = dict(zip(_NAMES, (ids, mask), strict=True))
@@ -81,12 +81,13 @@ def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
 
 
 def _onnxruntime(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
+    import onnxruntime
 
     axes = {name: {0: "sequences", 1: "tokens"} for name in _NAMES}
     file: Any = io.BytesIO()
     options: dict[str, Any] = {"input_names": _NAMES, "output_names": ["hidden"]}
-    torch.onnx.export(traced, _example(), file, dynamic_axes=axes, dynamo=False, **options)
+    onnx: Any = torch.onnx  # its options are of no one type
+    onnx.export(traced, _example(), file, dynamic_axes=axes, dynamo=False, **options)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     providers = ["CPUExecutionProvider"]

@@ -53,7 +53,7 @@ class Checkpoint:
     head: torch.nn.Module
     own_forward: bool
     skips_pad: bool
-    made: dict[str, Any] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def adapter_base(folder: Path, base_model: str | None) -> str | None:
@@ -105,9 +105,11 @@ def read_tokenizer(
     source = folder if has_own or base is None else resolve(base)
     # AutoTokenizer goes by the model's type even where the folder has a plain tokenizer.json.
     saved = read_json(source / "tokenizer_config.json").get("tokenizer_class")
-    reader = PreTrainedTokenizerFast if saved in PLAIN_TOKENIZERS else AutoTokenizer
+    reader: Any = PreTrainedTokenizerFast if saved in PLAIN_TOKENIZERS else AutoTokenizer
     try:
-        tokenizer = reader.from_pretrained(source, trust_remote_code=trust_remote_code)
+        tokenizer: PreTrainedTokenizerBase = reader.from_pretrained(
+            source, trust_remote_code=trust_remote_code
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"no tokenizer can be read from {source}: {error}") from error
     if pad_token is not None:
@@ -132,7 +134,7 @@ def _with_value_head(
         causal = _adapted(AutoModelForCausalLM, folder, base, remote)
         whole = getattr(causal, causal.base_model_prefix)
     head = _linear_head(folder, shapes)
-    hidden = whole.config.get_text_config().hidden_size
+    hidden = text_config(whole).hidden_size
     if head.in_features != hidden:
         raise ConfigError(
             f"the value head in {folder} reads {head.in_features} numbers, the model has {hidden}"
@@ -159,7 +161,8 @@ def _linear_head(folder: Path, shapes: dict[str, tuple[int, ...]]) -> torch.nn.L
 
 def _tensor(folder: Path, name: str) -> torch.Tensor:
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
             if name in file.keys():  # noqa: SIM118  (not a mapping)
                 return file.get_tensor(name).float()
     raise KeyError(name)
@@ -231,8 +234,9 @@ def _adapted(auto: Any, folder: Path, base: str, options: dict[str, Any]) -> Pre
     weight_shapes(source)
     try:
         model = auto.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
-        adapted = PeftModel.from_pretrained(model, str(folder))
-        return adapted.merge_and_unload()  # type: ignore[operator, return-value]
+        peft_model: Any = PeftModel  # its methods' types are partly unknown
+        adapted = peft_model.from_pretrained(model, str(folder))
+        return adapted.merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ConfigError(f"adapter {folder} does not fit base {source}: {error}") from error
 
@@ -275,7 +279,16 @@ def baked_normalization(folder: Path) -> tuple[float, float]:
     return mean, std
 
 
+def text_config(model: PreTrainedModel) -> Any:
+    """Return the part of a model's config that is about its text."""
+    return _text_part(model.config)
+
+
+def _text_part(config: Any) -> Any:
+    return config.get_text_config()
+
+
 def context_tokens(config: PretrainedConfig) -> int | None:
     """How many tokens a model of this config reads at most, where it says so."""
-    value = getattr(config.get_text_config(), "max_position_embeddings", None)
+    value = getattr(_text_part(config), "max_position_embeddings", None)
     return int(value) if value else None

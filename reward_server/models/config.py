@@ -22,8 +22,9 @@ Truncation = Literal["refuse", "left", "right"]
 
 
 # These change no score, or are part of the digest as what they come to on this machine.
-HOW_IT_RUNS = {"model", "name", "device", "dtype", "layout", "threads", "batch_tokens"}
-HOW_IT_RUNS |= {"max_waiting", "cache_bytes"}
+HOW_IT_RUNS = {"model", "name", "device", "dtype", "layout", "threads"} | {
+    *("batch_tokens", "max_waiting", "cache_bytes"),
+}
 
 
 class ModelConfig(BaseModel):

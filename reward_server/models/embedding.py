@@ -193,7 +193,8 @@ def _max_tokens(
     tokenizer: PreTrainedTokenizerBase,
 ) -> int:
     said = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
-    limits = [said, context_tokens(backbone.config), tokenizer.model_max_length]
+    known: Any = tokenizer
+    limits: list[Any] = [said, context_tokens(backbone.config), known.model_max_length]
     most = min(int(limit) for limit in limits if limit)
     if config.max_tokens is not None and config.max_tokens > most:
         raise ConfigError(

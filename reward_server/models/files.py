@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import is_object
 
 
 class Packaged(NamedTuple):
@@ -48,9 +49,11 @@ SCORED_BY = (
     *("*.model", "*.spm", "*.tiktoken", "vocab.txt", "vocab.bpe", "merges.txt", "bpe.codes"),
     *("chat_template.jinja", "additional_chat_templates/*.jinja"),
 )
-SCORED_BY_JSON = ("config", "model.safetensors.index", "adapter_config", "tokenizer")
-SCORED_BY_JSON += ("tokenizer_config", "special_tokens_map", "added_tokens", "vocab")
-SCORED_BY_JSON += ("chat_template", "modules", "sentence_bert_config")
+SCORED_BY_JSON = (
+    *("config", "model.safetensors.index", "adapter_config", "tokenizer"),
+    *("tokenizer_config", "special_tokens_map", "added_tokens", "vocab"),
+    *("chat_template", "modules", "sentence_bert_config"),
+)
 PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
@@ -104,10 +107,11 @@ def _package_folder(model: str, known: Packaged) -> Path:
 
 
 def _hub_folder(model: str) -> Path:
-    from huggingface_hub import snapshot_download
+    import huggingface_hub
 
+    hub: Any = huggingface_hub  # its decorators hide the types
     try:
-        return Path(snapshot_download(model, allow_patterns=list(READ_FILES)))
+        return Path(hub.snapshot_download(model, allow_patterns=list(READ_FILES)))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
@@ -207,7 +211,7 @@ def folder_digest(folder: Path, *, code: bool = False) -> str:
 
 def _parts(module: Any) -> list[str]:
     """Where a module of a sentence-transformers folder lies; what leads out of it is left."""
-    path = str(module.get("path", "")) if isinstance(module, dict) else ""
+    path = str(module.get("path", "")) if is_object(module) else ""
     return [part for part in path.split("/") if part not in ("", ".", "..")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -89,7 +89,7 @@ def prepare_thread(threads: int) -> None:
 
 
 @contextmanager
-def memory_errors() -> Iterator[None]:
+def memory_errors() -> Generator[None]:
     """Torch's ways to say that memory ran out, as `OutOfMemory`."""
     try:
         yield

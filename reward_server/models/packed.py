@@ -94,13 +94,14 @@ def _forward_row(backbone: PreTrainedModel, ids: Sequence[Ids], varlen: bool) ->
     first = _first_position(backbone)
     positions = torch.cat([torch.arange(first, first + n, device=device) for n in lengths])[None]
     on_device = torch.tensor(starts, device=device, dtype=torch.int32)
-    normal = backbone.config._attn_implementation
+    config: Any = backbone.config  # the name of the attention has no public setter
+    normal = config._attn_implementation
     _current.row = _Row(starts, max(lengths), on_device, varlen)
     try:
-        backbone.config._attn_implementation = PACKED_ATTENTION
+        config._attn_implementation = PACKED_ATTENTION
         return _hidden(backbone, input_ids=row, position_ids=positions)[0]
     finally:
-        backbone.config._attn_implementation = normal
+        config._attn_implementation = normal
         _current.row = None
 
 
@@ -183,9 +184,13 @@ def _attend_varlen(
     return out
 
 
+def _register(interface: Any, function: Callable[..., Any]) -> None:
+    interface.register(PACKED_ATTENTION, function)
+
+
 def _no_mask(*_: Any, **__: Any) -> None:
     """The row's sequences are kept apart by the attention itself."""
 
 
-AttentionInterface.register(PACKED_ATTENTION, _packed_attention)
-AttentionMaskInterface.register(PACKED_ATTENTION, _no_mask)
+_register(AttentionInterface, _packed_attention)
+_register(AttentionMaskInterface, _no_mask)

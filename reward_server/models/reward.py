@@ -23,6 +23,7 @@ from touchstone_rewards.reward_server.models.checkpoint import (
     context_tokens,
     read_checkpoint,
     read_tokenizer,
+    text_config,
 )
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.hardware import (
@@ -75,7 +76,7 @@ class RewardModel:
         checkpoint.head.to(device=device)
         if not checkpoint.own_forward:
             checkpoint.head.float()
-        pad_id = checkpoint.whole.config.get_text_config().pad_token_id
+        pad_id = text_config(checkpoint.whole).pad_token_id
         self._pad_id: int = cast(int, reader.tokenizer.pad_token_id if pad_id is None else pad_id)
         self._skipped_id = pad_id if checkpoint.skips_pad else None
 
@@ -97,7 +98,8 @@ class RewardModel:
     def run(self, batch: Sequence[Prepared]) -> list[RewardOutput]:
         tokens: list[Tokens] = [one.content for one in batch]
         with torch.inference_mode(), memory_errors():
-            rows = self.scores([one.ids for one in tokens], self.parity.layout).tolist()
+            found: Any = self.scores([one.ids for one in tokens], self.parity.layout)
+            rows: list[Any] = found.tolist()
         return [self._output(row, one) for row, one in zip(rows, tokens, strict=True)]
 
     def scores(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
@@ -218,7 +220,8 @@ def _max_tokens(
     config: RewardModelConfig, checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase
 ) -> int:
     context = context_tokens(checkpoint.backbone.config) or DEFAULT_MAX_TOKENS
-    context = min(context, tokenizer.model_max_length)
+    known: Any = tokenizer
+    context = min(context, known.model_max_length)
     if config.max_tokens is not None and config.max_tokens > context:
         raise ConfigError(
             f"max_tokens is {config.max_tokens}, but model {config.label} reads {context} tokens"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch as safetensors_torch
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional
 
 from touchstone_rewards.reward_server.errors import ConfigError
@@ -33,7 +33,8 @@ def read_pooling(folder: Path, device: torch.device) -> tuple[Pooling, list[Step
     modules = read_json_list(folder / "modules.json")
     if not modules:
         return mean, [_normalize]
-    pooling, steps = mean, []
+    pooling: Pooling = mean
+    steps: list[Step] = []
     for module in modules[1:]:
         kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], folder / str(module["path"])
         if kind == "Pooling":
@@ -97,7 +98,8 @@ def _dense(path: Path, device: torch.device) -> Step:
     activation = _ACTIVATIONS.get(name.rsplit(".", 1)[-1])
     if activation is None:
         raise ConfigError(f"{path} has activation {name!r}; known are {', '.join(_ACTIVATIONS)}")
-    weights = load_file(path / "model.safetensors", device=str(device))
+    safetensors: Any = safetensors_torch
+    weights = safetensors.load_file(path / "model.safetensors", device=str(device))
     weight, bias = weights["linear.weight"].float(), weights.get("linear.bias")
     return lambda vectors: activation(
         functional.linear(vectors, weight, None if bias is None else bias.float())

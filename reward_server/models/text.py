@@ -48,7 +48,8 @@ class TextReader:
         truncation: Literal["refuse", "left", "right"],
         append_eos: bool = False,
     ) -> None:
-        if template == "chat" and not tokenizer.chat_template:
+        known: Any = tokenizer  # its attributes' types are partly unknown
+        if template == "chat" and not known.chat_template:
             raise ConfigError(
                 "the tokenizer has no chat template; say `template: plain` to score prompt and "
                 "response as they stand, or add chat_template.jinja to the model's folder"
@@ -95,8 +96,9 @@ class TextReader:
             if isinstance(text.prompt, str)
             else [{"role": turn.role, "content": turn.content} for turn in text.prompt]
         )
-        turns.append({"role": "assistant", "content": _begun(turns) + text.response})
-        rendered = self.tokenizer.apply_chat_template(turns, tokenize=False)
+turns.append({"role": "assistant", "content": _begun(turns) + text.response})
+        tokenizer: Any = self.tokenizer
+        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
         assert isinstance(rendered, str)
         return rendered
 

@@ -84,14 +84,14 @@ class Call:
     on_score: Callable[[int, Score], None] | None = None
     after_s: float = 0.0
     served: Served = field(default_factory=current)
-    deaths: Counter[int] = field(default_factory=Counter)
+    deaths: Counter[int] = field(default_factory=Counter[int])
     deadline_s: float | None = None
     flow: Flow = field(init=False)
     accounts: tuple[Account, ...] = ()
     weight: float = field(init=False)
     scores: list[Score | None] = field(init=False)
     unsettled: int = field(init=False)
-    waiting: deque[int] = field(default_factory=deque)
+    waiting: deque[int] = field(default_factory=deque[int])
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
@@ -151,7 +151,7 @@ class Call:
 
     def next_positions(self, count: int) -> list[int]:
         """Takes up to `count` of the samples that are waiting."""
-        positions = []
+        positions: list[int] = []
         while self.waiting and len(positions) < count:
             position = self.waiting.popleft()
             if self.scores[position] is None:
@@ -160,7 +160,7 @@ class Call:
 
     def task(self, first: int, positions: Sequence[int]) -> Task:
         """The samples at `positions`, with no more fields than the scorer reads."""
-        samples = []
+        samples: list[Sample] = []
         for sample in map(self.samples.__getitem__, positions):
             fields = {name: getattr(sample, name) for name in self.reads}
             fields.setdefault("response", "")

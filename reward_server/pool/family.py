@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Family:
         self._growing = False
 
     @contextmanager
-    def growing(self) -> Iterator[None]:
+    def growing(self) -> Generator[None]:
         """Inside, scorers are built, and the processes that they start are kept."""
         self._growing = True
         try:

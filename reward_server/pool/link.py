@@ -131,7 +131,7 @@ class Worker:
 
     def take(self, scored: Scored) -> list[Slot]:
         """Hands the scores to their calls; returns the samples that it left undone."""
-        undone = []
+        undone: list[Slot] = []
         each_s = scored.took_s / max(1, len(scored.scores))
         for serial, score in scored.scores.items():
             if (slot := self.hand.pop(serial, None)) is None:
@@ -169,7 +169,7 @@ class Worker:
             while received := self._socket.recv(READ_BYTES):
                 self._inbox += received
         self._socket.close()
-        undone = []
+        undone: list[Slot] = []
         with suppress(DecodeError):
             for body in bodies(self._inbox):
                 undone += self.take(read_scored(body))

@@ -195,7 +195,7 @@ class WorkerPool:
         Where slow samples hold the workers, a spare one serves flows that these do not belong to.
         """
         while self._queue and self._idle:
-            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set()
+            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set[Flow]()
             most = self._size + min(self._spares, len(stuck))
             if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
                 break
@@ -203,7 +203,7 @@ class WorkerPool:
             self._busy.add(idle)
             self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
         if self._queue:
-            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else set()
+            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else set[Flow]()
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
                     self._hand_out(busy, 0, stuck)

@@ -19,8 +19,8 @@ from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
 class _Waiting(Account):
     """The calls of one flow that wait."""
 
-    due: deque[Call] = field(default_factory=deque)
-    later: deque[Call] = field(default_factory=deque)
+    due: deque[Call] = field(default_factory=deque[Call])
+    later: deque[Call] = field(default_factory=deque[Call])
 
     def settle(self, now_s: float) -> None:
         while self.later and self.later[0].due <= now_s:
@@ -29,7 +29,7 @@ class _Waiting(Account):
 
 @dataclass(slots=True)
 class _Caller(Account):
-    flows: dict[str, _Waiting] = field(default_factory=dict)
+    flows: dict[str, _Waiting] = field(default_factory=dict[str, _Waiting])
     waiting: int = 0
     clock_s: float = 0.0
 

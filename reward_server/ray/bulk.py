@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 import pyarrow
-import ray  # pyright: ignore[reportMissingImports]
-import ray.data  # pyright: ignore[reportMissingImports]
+import ray
+import ray.data
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.ray.session import connect
@@ -74,7 +74,8 @@ class PartScorer:
         self.loop = asyncio.new_event_loop()
         # Workers end with the thread that started them, and Ray's may change between two calls.
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        settings = Settings(**{**job.settings, "workers": 1})
+        chosen: dict[str, Any] = {**job.settings, "workers": 1}
+        settings = Settings(**chosen)
         self.row_bytes = settings.max_body_bytes
         self.engine = self._wait(started(offline_engine(settings, job.profile)))
 
@@ -142,7 +143,7 @@ def _cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _dataset(job: Job, parts: Sequence[Partition], concurrency: int) -> Any:
+def _dataset(job: Job, parts: Sequence[Partition], concurrency: int) -> ray.data.Dataset:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # How often to try again can be said in no other way yet.
     warnings.filterwarnings("ignore", ".*`ray_remote_args` is deprecated")

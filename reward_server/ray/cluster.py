@@ -14,12 +14,13 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any, cast
 
-import ray  # pyright: ignore[reportMissingImports]
+import ray
 from fastapi import FastAPI
-from ray import serve  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
-from ray.serve.handle import DeploymentHandle  # pyright: ignore[reportMissingImports]
+from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
@@ -64,8 +65,14 @@ class Workers:
         after_s: float,
         deadline_s: float | None = None,
     ) -> list[Score]:
-        options = {"give_up_at": deadline.here(), "after_s": after_s, "deadline_s": deadline_s}
-        return await self.pool.score(scorer, samples, explain=explain, **options)
+        return await self.pool.score(
+            scorer,
+            samples,
+            explain=explain,
+            give_up_at=deadline.here(),
+            after_s=after_s,
+            deadline_s=deadline_s,
+        )
 
     async def check_health(self) -> None:
         if self.pool.alive == 0:
@@ -162,9 +169,9 @@ def _workers_each(settings: Settings, *, scorers: int, models: int) -> int:
         ConfigError: they do not fit on this machine.
     """
     chosen = "workers" in settings.model_fields_set
-    if not ray.is_initialized():  # pyright: ignore[reportAttributeAccessIssue]
+    if not ray.is_initialized():
         return settings.workers if chosen else 1
-    resources: dict[str, float] = ray.cluster_resources()  # pyright: ignore[reportAttributeAccessIssue]
+    resources = ray.cluster_resources()
     try:
         return workers_each(
             int(resources.get("CPU", 0)),
@@ -184,8 +191,7 @@ def _workers_each(settings: Settings, *, scorers: int, models: int) -> int:
 def _deployment(
     kind: type, name: str, settings: Settings, *, cpus: float, gpus: float = 0.0
 ) -> Any:
-    deployment: Any = serve.deployment(kind)
-    return deployment.options(
+    return serve.deployment(kind).options(
         name=name,
         ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
         autoscaling_config={
@@ -215,11 +221,15 @@ def run(settings: Settings) -> int:
     serve.start(http_options={"host": settings.host, "port": settings.port})
     serve.run(build(settings), name=NAME, route_prefix="/")
     over = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        over.set()
+
     for each in (signal.SIGTERM, signal.SIGINT):  # after Ray has set its own
-        signal.signal(each, lambda *_: over.set())
+        signal.signal(each, end)
     over.wait()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
     serve.shutdown()
-    ray.shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    ray.shutdown()
     return 0

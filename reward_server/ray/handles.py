@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from ray.exceptions import RayActorError  # pyright: ignore[reportMissingImports]
-from ray.serve.handle import DeploymentHandle  # pyright: ignore[reportMissingImports]
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.models.batcher import Batcher

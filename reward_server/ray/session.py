@@ -20,7 +20,7 @@ def prepare(asked_by: str) -> None:
         ConfigError: Ray is not installed.
     """
     if find_spec("ray") is None:
-        raise ConfigError(f"{asked_by} needs Ray: pip install 'touchstone-rewards[server,ray]'")
+        raise ConfigError(f"{asked_by} needs Ray: pip install '.[server,ray]' in the checkout")
     if not os.environ.get("RAY_ADDRESS"):
         # Ray's own ports are open to the network: they too ask for a key. Read when it is imported.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -29,7 +29,7 @@ def prepare(asked_by: str) -> None:
 
 def connect() -> None:
     """Join the cluster of `RAY_ADDRESS`, or start one here that ends with this process."""
-    import ray  # pyright: ignore[reportMissingImports]
+    import ray
 
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
@@ -20,7 +21,7 @@ class DummyScorer:
     runs_in: RunsIn = "inline"
     reads = ("response",)
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: Any = 0) -> None:
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1")
         self.salt = seed.to_bytes(8, "big")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer, cosine
 
@@ -61,7 +61,7 @@ def _texts(reference: Any) -> list[str]:
     """The texts in a field: one, several, or the turns of a chat as one."""
     if reference is None or isinstance(reference, dict):
         return []
-    if not isinstance(reference, list):
+    if not is_list(reference):
         return [str(reference)]
     turns = [one for one in reference if isinstance(one, Message)]
     if turns:

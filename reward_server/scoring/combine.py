@@ -65,7 +65,7 @@ def _note_errors(
     results: Sequence[SampleResult], errors: Iterable[SampleError | None]
 ) -> list[str]:
     """Give results without a reward their error; the codes of these."""
-    codes = []
+    codes: list[str] = []
     for result, error in zip(results, errors, strict=True):
         if result.reward is None and error is not None:
             result.status, result.error = "error", error

@@ -20,7 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.received import open_fields
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
@@ -167,9 +167,9 @@ def _text_bytes(value: object) -> int:
         return len(value)
     if isinstance(value, Raw):
         return memoryview(value).nbytes
-    if isinstance(value, dict):
+    if is_object(value):
         return sum(map(_text_bytes, value.values()))
-    if isinstance(value, list):
+    if is_list(value):
         return sum(map(_text_bytes, value))
     return 8 if (text := getattr(value, "content", None)) is None else _text_bytes(text)
 

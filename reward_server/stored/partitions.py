@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
@@ -102,7 +102,8 @@ def _by_fsspec(where: str) -> Place:
         store, path = url_to_fs(where)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"neither pyarrow nor fsspec reads {where}: {error}") from error
-    return Place(PyFileSystem(FSSpecHandler(store)), path)
+    handler: Any = FSSpecHandler
+    return Place(PyFileSystem(handler(store)), path)
 
 
 def input_files(where: str) -> tuple[FileSystem, list[tuple[str, int]]]:
@@ -149,8 +150,12 @@ def cut(store: FileSystem, files: Sequence[tuple[str, int]], size: int) -> list[
     Raises:
         ConfigError: a Parquet file that cannot be read or whose columns are not a sample's.
     """
+
+    def ranges_of(file: tuple[str, int]) -> list[tuple[int, int]]:
+        return _ranges(store, *file, size)
+
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        ranges = pool.map(lambda file: _ranges(store, file[0], file[1], size), files)
+        ranges = pool.map(ranges_of, files)
         cuts = [
             (path, begin, end)
             for (path, _), spans in zip(files, ranges, strict=True)
@@ -222,7 +227,8 @@ def read_rows(
         if part.path.endswith(PARQUET):
             yield from _parquet_rows(source, part)
         else:
-            with io.BufferedReader(source, READ_BYTES) as lines:
+            raw: Any = source  # it is read like a file, but is none to the type checker
+            with io.BufferedReader(raw, READ_BYTES) as lines:
                 yield from _jsonl_rows(lines, part, row_bytes)
 
 
@@ -269,7 +275,8 @@ def _skip_line(source: BinaryIO, most: float = float("inf")) -> int:
 
 
 def _parquet_rows(source: Any, part: Partition) -> Iterator[Sample | Rejected]:
-    with parquet.ParquetFile(source, buffer_size=READ_BYTES, pre_buffer=False) as file:
+    opened: Any = parquet.ParquetFile(source, buffer_size=READ_BYTES, pre_buffer=False)
+    with opened as file:
         about = file.metadata
         first = sum(about.row_group(group).num_rows for group in range(part.begin))
         for batch in file.iter_batches(BATCH_ROWS, row_groups=range(part.begin, part.end)):
@@ -299,7 +306,7 @@ def _shortly(error: Exception) -> str:
 
 
 @contextmanager
-def part_files(output: Place, name: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+def part_files(output: Place, name: str) -> Generator[tuple[BinaryIO, BinaryIO]]:
     """Where to write a partition's results and its rejected rows. They get their names when both
     are whole, the results last; of two writers of the same part one wins, with both of its files.
     """
@@ -309,9 +316,10 @@ def part_files(output: Place, name: str) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     drafts = [f"{final}.{token}.tmp" for final in finals]
     try:
         with ExitStack() as stack:
-            rejected, results = (
+            outputs: list[Any] = [
                 stack.enter_context(store.open_output_stream(draft)) for draft in drafts
-            )
+            ]
+            rejected, results = outputs
             yield results, rejected
             none_rejected = rejected.tell() == 0
         if none_rejected:

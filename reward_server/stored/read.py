@@ -88,7 +88,7 @@ def need_pyarrow() -> None:
         ConfigError: what reads Parquet and object stores is not installed.
     """
     if find_spec("pyarrow") is None:
-        raise ConfigError("this needs pyarrow: pip install 'touchstone-rewards[server,parquet]'")
+        raise ConfigError("this needs pyarrow: pip install '.[server,parquet]' in the checkout")
 
 
 def read_samples(path: Path) -> Iterator[Sample]:

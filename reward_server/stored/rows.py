@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import is_list, is_object
 
 JSON_LINES = (".jsonl", ".ndjson")
 Row = Mapping[str, Any]
@@ -81,10 +82,10 @@ def _whole(path: Path) -> list[Row]:
         held = msgspec.json.decode(path.read_bytes())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}; expected a list of JSON objects") from error
-    if isinstance(held, dict):
-        lists = [value for value in held.values() if isinstance(value, list)]
+    if is_object(held):
+        lists = [value for value in held.values() if is_list(value)]
         held = lists[0] if len(lists) == 1 else held
-    if not isinstance(held, list) or not all(isinstance(row, dict) for row in held):
+    if not is_list(held) or not all(map(is_object, held)):
         raise ConfigError(f"{path} is no list of JSON objects, nor an object with one list of them")
     return held
 
@@ -92,13 +93,13 @@ def _whole(path: Path) -> list[Row]:
 def _parquet(path: Path) -> tuple[int, Iterator[Row]]:
     if find_spec("pyarrow") is None:
         raise ConfigError(
-            f"{path} is Parquet, which needs pyarrow: pip install 'touchstone-rewards[parquet]'"
+            f"{path} is Parquet, which needs pyarrow: pip install '.[parquet]' in the checkout"
         )
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file: Any = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise ConfigError(f"{path} cannot be read as Parquet: {error}") from error
     batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=1024))
@@ -124,7 +125,7 @@ def _has(row: Row, name: str) -> bool:
     if name in row:
         return True
     inner = row.get(head)
-    return bool(rest) and isinstance(inner, Mapping) and _has(inner, rest)
+    return bool(rest) and is_object(inner) and _has(inner, rest)
 
 
 def _value(row: Row, name: str) -> Any:
@@ -133,4 +134,4 @@ def _value(row: Row, name: str) -> Any:
         return row[name]
     head, _, rest = name.partition(".")
     inner = row.get(head)
-    return _value(inner, rest) if rest and isinstance(inner, Mapping) else None
+    return _value(inner, rest) if rest and is_object(inner) else None

@@ -8,7 +8,7 @@ prompt or a response says. Imported where `traces` is set, and nowhere else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
 from typing import Any
@@ -156,7 +156,7 @@ def _tell(span: Span, status: int) -> None:
 @contextmanager
 def _span(
     tracer: Tracer, name: str, about: Mapping[str, Attribute], **options: Any
-) -> Iterator[Span]:
+) -> Generator[Span]:
     """A span, the current one inside. Of an exception it keeps the kind: its text may be a
     sample's."""
     with tracer.start_as_current_span(

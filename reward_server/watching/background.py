@@ -7,7 +7,7 @@ time. None of them changes an answer or waits for one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def create_watch(engine: Engine, metrics: Metrics) -> Watch:
 
 
 @asynccontextmanager
-async def running(background: Background, reload_s: float = 0.0) -> AsyncIterator[None]:
+async def running(background: Background, reload_s: float = 0.0) -> AsyncGenerator[None]:
     """Inside, they work; at the end, what was to be logged is in the file.
 
     `reload_s`: how often to look for changed profiles, 0 for never.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from sys import getsizeof
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, is_object
 
 # The structs of a sample and its result, their empty containers, id and numbers.
 SAMPLE_BYTES = 1024
@@ -57,10 +57,10 @@ def _bytes_of(value: Any, most: float) -> int:
 
 
 def _parts_of(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
+    if is_object(value):
         return [*value, *value.values()]
     if isinstance(value, list | tuple):
-        return value
+        return cast("Sequence[Any]", value)
     if isinstance(value, Struct):
         return [getattr(value, name) for name in value.__struct_fields__]
     return ()

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -175,7 +175,7 @@ def _lines(answered: Answered) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: Path) -> Generator[int]:
     """A descriptor to append with, closed once whatever happens: its number may be another file's
     or another thread's socket a moment later."""
     # What models and users wrote is no one else's to read.

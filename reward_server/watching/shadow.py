@@ -122,7 +122,7 @@ class Shadows:
             info.failed += len(pairs)
             logger.exception("shadow %s of %s failed", shadow, profile)
             return
-        differs = []
+        differs: list[bool] = []
         for (sample, result), other in zip(pairs, answer.results, strict=True):
             info.samples += 1
             if other.reward is None:

@@ -13,11 +13,11 @@ def advice(error: ModuleNotFoundError, extra: str) -> str | None:
 
     Example:
         >>> advice(ModuleNotFoundError(name="uvicorn"), "server")
-        "uvicorn is not installed: pip install 'touchstone-rewards[server]'"
+        "uvicorn is not installed: pip install '.[server]' in the checkout"
     """
     module = (error.name or "").partition(".")[0]
     if module in ("", "touchstone_rewards"):
         return None
     if module in NEURAL and extra == "server":
         extra = "server,neural"
-    return f"{module} is not installed: pip install 'touchstone-rewards[{extra}]'"
+    return f"{module} is not installed: pip install '.[{extra}]' in the checkout"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -145,7 +145,7 @@ def by_length(samples: list[Any], profile: str, **options: Any) -> list[ScoreRes
     found = []
     for sample in samples:
         size = len(sample.response.encode())
-        scores = {"long": float(size), "even": size % 3 / 2}
+        scores: Any = {"long": float(size), "even": size % 3 / 2}
         found.append(replace(result(1.0, **scores), id=sample.id))
     return found
 
@@ -161,7 +161,7 @@ def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
     parts = Part("long", "p", "long", 1.0), Part("even", "p", "even", 0.5)
     scoring, writer = SeveralRewards(by_length, parts), SampleWriter(tmp_path / "samples")
     trainer = grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)
-    trainer.model.train()
+    cast(Any, trainer.model).train()
     inputs = [dict(rows[place]) for place in (0, 1) for _ in range(4)]
     batch = trainer._generate_and_score_completions(inputs)
     long, even = scoring.columns

@@ -11,10 +11,11 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from msgspec import Struct
 
+from touchstone_rewards.reward_server.schemas import is_list
 from touchstone_rewards.reward_server.scorers.math.answers.read import Reading, read
 from touchstone_rewards.reward_server.scorers.math.equal import (
     UnreadableGroundTruth,
@@ -104,8 +105,9 @@ def lint_truth(truth: object, policy: Policy = DEFAULT) -> list[Finding]:
     if isinstance(truth, str | int | float):
         return list(_of_text(truth if isinstance(truth, str) else repr(truth), policy))
     if isinstance(truth, Sequence):
-        found = [finding for one in truth for finding in lint_truth(one, policy)]
-        return found if len(truth) else [Finding("missing", "an empty list")]
+        several = list(cast("Sequence[Any]", truth))
+        found = [finding for one in several for finding in lint_truth(one, policy)]
+        return found if several else [Finding("missing", "an empty list")]
     return [Finding("not_text", f"a {type(truth).__name__}; {KINDS['not_text']}")]
 
 
@@ -244,7 +246,7 @@ def _encoded_list(text: str) -> list[str] | None:
         items: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(items, list) or not items:
+    if not is_list(items) or not items:
         return None
     return [str(item) for item in items] if all(isinstance(i, str | int) for i in items) else None
 

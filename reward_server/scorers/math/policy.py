@@ -6,7 +6,7 @@ In: config keys. Out: one checked `Policy`. docs/math.md says what each value ac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from msgspec import Struct
 
@@ -51,10 +51,11 @@ DEFAULT = Policy()
 def _places(value: Any) -> tuple[Place, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ValueError(f"answer_from is {value!r}; expected a list of {', '.join(PLACES)}")
-    unknown = [place for place in value if place not in PLACES]
+    places = list(cast("Sequence[Any]", value))
+    unknown = [place for place in places if place not in PLACES]
     if unknown:
         raise ValueError(f"answer_from has {unknown[0]!r}; the places are {', '.join(PLACES)}")
-    return tuple(value)
+    return tuple(places)
 
 
 def make_policy(config: dict[str, Any]) -> Policy:

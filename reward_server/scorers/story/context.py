@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.schemas import Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list, is_object
 from touchstone_rewards.reward_server.scorers.story.text import told
 
 _told = lru_cache(maxsize=1024)(told)
@@ -19,11 +19,11 @@ _told = lru_cache(maxsize=1024)(told)
 def history(sample: Sample, turns: int) -> list[str] | SampleError:
     """What the last `turns` turns before the user's told, oldest first; empty in a first turn."""
     came = sample.metadata.get("conversation_history")
-    if not isinstance(came, list):
+    if not is_list(came):
         return _missing("conversation_history", "a list of {role, content}, empty in a first turn")
     said: list[str] = []
     for turn in came[-int(turns) :]:
-        if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
+        if not is_object(turn) or not isinstance(turn.get("content"), str):
             return _missing("conversation_history", "a list of {role, content}")
         if turn.get("role") != "system":
             said.append(_told(turn["content"]))
@@ -60,7 +60,7 @@ def user_turn(sample: Sample) -> list[str] | SampleError:
 def targets(sample: Sample) -> list[str]:
     """The texts of the target response; none where the sample brings none."""
     came = sample.ground_truth
-    texts = came if isinstance(came, list) else [came]
+    texts = came if is_list(came) else [came]
     return [_told(str(text)) for text in texts if text is not None and str(text).strip()]
 
 

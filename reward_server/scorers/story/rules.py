@@ -13,7 +13,7 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import sample_error
-from touchstone_rewards.reward_server.schemas import Sample, SampleError
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.text import (
@@ -137,7 +137,7 @@ def next_episode(sample: Sample) -> Score:
     came = sample.ground_truth
     if came is None:
         return Score(error=sample_error("missing_field", "ground_truth is not there"))
-    expected = [read(str(one)).turn for one in (came if isinstance(came, list) else [came])]
+    expected = [read(str(one)).turn for one in (came if is_list(came) else [came])]
     known = [str(turn.next_episode) for turn in expected if turn is not None]
     if not known:
         message = "the ground truth is no story turn in JSON: it has no next_episode"

@@ -97,12 +97,12 @@ def terms(text: str) -> frozenset[str]:
 # The samples of a group stand side by side and have all of this in common.
 @lru_cache(maxsize=64)
 def phrases_of(texts: tuple[str, ...]) -> frozenset[int]:
-    return frozenset().union(*map(phrases, texts))
+    return frozenset(phrase for text in texts for phrase in phrases(text))
 
 
 @lru_cache(maxsize=64)
 def terms_of(texts: tuple[str, ...]) -> frozenset[str]:
-    return frozenset().union(*map(terms, texts))
+    return frozenset(term for text in texts for term in terms(text))
 
 
 @lru_cache(maxsize=64)

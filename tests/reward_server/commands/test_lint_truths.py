@@ -164,7 +164,7 @@ def test_without_the_server_s_packages_it_says_what_to_install() -> None:
         "sys.exit(main(['lint-truths', '--input', 'x']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    said = "reward-server: rich is not installed: pip install 'touchstone-rewards[server]'\n"
+    said = "reward-server: rich is not installed: pip install '.[server]' in the checkout\n"
     assert (done.returncode, done.stderr) == (2, said)
 
 

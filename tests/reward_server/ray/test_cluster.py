@@ -19,7 +19,7 @@ from tests.checkout import ROOT, live_server
 from touchstone_rewards.clients import RemoteRewardClient, ScoreResult
 from touchstone_rewards.reward_server.live_server import LiveServer
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'touchstone-rewards[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]' in the checkout")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What any server must pass, whoever runs it.

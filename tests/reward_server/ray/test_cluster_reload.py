@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 cluster = pytest.importorskip(
     "touchstone_rewards.reward_server.ray.cluster",
-    reason="Ray is not installed: pip install 'touchstone-rewards[ray]'",
+    reason="Ray is not installed: pip install '.[ray]' in the checkout",
 )
 
 WORKER = "scorers: {math: {config: {rounding: exact}}}\n"

@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
 handles = pytest.importorskip(
     "touchstone_rewards.reward_server.ray.handles",
-    reason="Ray is not installed: pip install 'touchstone-rewards[ray]'",
+    reason="Ray is not installed: pip install '.[ray]' in the checkout",
 )
 SPECS = {"math {}": ScorerSpec("math", {})}
 SAMPLES = [Sample(str(at), "x") for at in range(130)]  # three calls

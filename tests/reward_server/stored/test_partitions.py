@@ -20,7 +20,7 @@ import pytest
 
 from tests.checkout import ROOT, clean_environment
 
-pa = pytest.importorskip("pyarrow", reason="pip install 'touchstone-rewards[parquet]'")
+pa = pytest.importorskip("pyarrow", reason="pip install '.[parquet]' in the checkout")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from touchstone_rewards.reward_server.errors import ConfigError  # noqa: E402
@@ -40,7 +40,7 @@ from touchstone_rewards.reward_server.stored.partitions import (  # noqa: E402
 )
 
 needs_ray = pytest.mark.skipif(
-    find_spec("ray") is None, reason="Ray is not installed: pip install 'touchstone-rewards[ray]'"
+    find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]' in the checkout"
 )
 POISON = {
     b"{": "truncated",

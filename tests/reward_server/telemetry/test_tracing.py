@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.reward_server.settings import Settings
 
-OTEL = "OpenTelemetry is not installed: pip install 'touchstone-rewards[otel]'"
+OTEL = "OpenTelemetry is not installed: pip install '.[otel]' in the checkout"
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason=OTEL)
 from opentelemetry import trace  # noqa: E402
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: E402
@@ -286,7 +286,7 @@ def test_without_the_setting_nothing_of_it_is_imported() -> None:
         (
             "sys.modules['opentelemetry.sdk'] = None",
             {},
-            "pip install 'touchstone-rewards[server,otel]'",
+            "pip install '.[server,otel]' in the checkout",
         ),
         ("pass", {"OTEL_TRACES_EXPORTER": "pigeon"}, "OTEL_TRACES_EXPORTER is 'pigeon'"),
     ],

@@ -118,12 +118,13 @@ def test_a_critic_with_another_tokenizer_or_without_a_scale_is_refused(
 
 
 def test_what_contradicts_itself_is_refused() -> None:
-    for fields, said in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"critic_model_name_or_path": "x"}, "needs critic: separate"),
         ({"critic_normalize": True}, "belongs to critic_model_name_or_path"),
         ({"score_clip": 0.0}, "score_clip must be positive"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "no groups"),
-    ):
+    ]
+    for fields, said in cases:
         with pytest.raises(ValueError, match=said):
             PPOConfig(output_dir="x", bf16=False, **fields)
 

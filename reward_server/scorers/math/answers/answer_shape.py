@@ -9,6 +9,8 @@ the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from touchstone_rewards.reward_server.scorers.math.answers.conditions import (
     in_list,
     is_condition,
@@ -304,7 +306,7 @@ def _sum(node: Node) -> Node:
     return _other(node)
 
 
-_RULES = {
+_RULES: dict[str, Callable[[Node], Node]] = {
     "add": _sum,
     "compound": _compound,
     "congruence": _congruence,

@@ -59,7 +59,8 @@ def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node]
     `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root. Of an integral, a
     limit or an infinite sum the digits are the answer.
     """
-    kept, chain = [sides[0]], []
+    kept = [sides[0]]
+    chain: list[str] = []
     for at, operator in enumerate(operators):
         if operator == "~" and contains(sides[at], _OF_DIGITS):
             kept[-1] = sides[at + 1]

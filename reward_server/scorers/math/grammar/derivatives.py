@@ -117,4 +117,4 @@ def _of_function(found: Operator, operand: Node) -> Node:
 def _names(node: Node) -> set[str]:
     if node.op in ("name", "index", "opaque"):
         return {str(node.value)}
-    return set().union(*map(_names, node.args)) if node.args else set()
+    return {name for part in node.args for name in _names(part)}

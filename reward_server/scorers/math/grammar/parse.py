@@ -72,7 +72,7 @@ def clauses(cur: Cursor) -> Node:
 
 def joined(items: list[Node], joints: list[set[str]]) -> Node:
     """The items as one list; where both , and ; stand between them, as a list of tuples."""
-    kinds = set().union(*joints)
+    kinds = {kind for joint in joints for kind in joint}
     if kinds >= {",", ";"}:
         rows: list[list[Node]] = [[items[0]]]
         for between, item in zip(joints, items[1:], strict=True):
@@ -154,7 +154,8 @@ def _relates(cur: Cursor) -> bool:
 
 
 def relation_chain(cur: Cursor, first: Node) -> Node:
-    sides, operators = [first], []
+    sides = [first]
+    operators: list[str] = []
     while _relates(cur):
         operators.append(cur.kinds[cur.at])
         cur.at += 1

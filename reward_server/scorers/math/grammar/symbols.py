@@ -180,16 +180,16 @@ COMMANDS: dict[str, Token] = {
         if n not in ("sqrt", "binom", *_LETTER_COMMANDS)
     },
     **CONSTANTS,
+    **{letter: ("field", letter) for letter in "RZNQ"},
+    **{"O": ("empty", ""), "colon": (":", ":")},
+    "cbrt": ("cbrt", ""),
+    **{name: ("quantifier", name) for name in ("forall", "exists")},
+    "partial": ("name", "∂"),
+    "times": ("*", "times"),  # of vectors and sets it is not the dot
+    "circ": ("degree", "circ"),  # between functions it is no degree sign
+    **dict.fromkeys(("angle", "measuredangle", "sphericalangle"), ("figure", "∠")),
+    **{"triangle": ("figure", "△"), "square": ("figure", "□")},
 }
-COMMANDS |= {letter: ("field", letter) for letter in "RZNQ"}
-COMMANDS |= {"O": ("empty", ""), "colon": (":", ":")}
-COMMANDS["cbrt"] = ("cbrt", "")
-COMMANDS |= {name: ("quantifier", name) for name in ("forall", "exists")}
-COMMANDS["partial"] = ("name", "∂")
-COMMANDS["times"] = ("*", "times")  # of vectors and sets it is not the dot
-COMMANDS["circ"] = ("degree", "circ")  # between functions it is no degree sign
-COMMANDS |= dict.fromkeys(("angle", "measuredangle", "sphericalangle"), ("figure", "∠"))
-COMMANDS |= {"triangle": ("figure", "△"), "square": ("figure", "□")}
 
 # Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
 IGNORED = _set(

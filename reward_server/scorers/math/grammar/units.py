@@ -130,8 +130,10 @@ def _currencies() -> dict[str, Unit]:
     return found
 
 
-_PREFIX_FACTORS = {sign: _rational(factor) for sign, factor in PREFIXES.values()}
-_PREFIX_FACTORS |= {"u": fmpq(1, 1_000_000)}
+_PREFIX_FACTORS = {
+    **{sign: _rational(factor) for sign, factor in PREFIXES.values()},
+    "u": fmpq(1, 1_000_000),
+}
 _WORDS, _SYMBOLS = _base_units()
 _MONEY = _currencies()
 _KELVIN = (("temperature", 1),)

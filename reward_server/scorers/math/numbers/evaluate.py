@@ -67,7 +67,8 @@ def _const(node: Node, point: Point) -> Value:
             return acb(1).exp()
         case "i":
             return acb(0, 1)
-    raise Undefined("infinity")
+        case _:
+            raise Undefined("infinity")
 
 
 def _add(node: Node, point: Point) -> Value:

@@ -6,7 +6,7 @@ any comparison asks for. What does not settle has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from math import comb
@@ -68,7 +68,7 @@ def _settled(first: acb, second: acb) -> acb:
 
 
 @contextmanager
-def _apart(node: Node, bits: int) -> Iterator[None]:
+def _apart(node: Node, bits: int) -> Generator[None]:
     """Work at more bits inside, for one price, and at the caller's bits again outside.
 
     Raises:
@@ -201,8 +201,12 @@ def _integral(node: Node, point: Point, body: Body) -> Value:
     """
     low, high, inner = node.args
     with _apart(node, INTEGRAL_BITS):
-        ends = [None if _is_infinite(end) else body(end, point) for end in (low, high)]
-        halves = [[None, ZERO], [ZERO, None]] if ends == [None, None] else [ends]
+        ends: list[Value | None] = [
+            None if _is_infinite(end) else body(end, point) for end in (low, high)
+        ]
+        halves: list[list[Value | None]] = (
+            [[None, ZERO], [ZERO, None]] if ends == [None, None] else [ends]
+        )
         values = [
             _sum_of_weights(half, step, lambda x: _at(inner, node.value, x, point, body))
             for step in (WIDE_STEPS if None in ends else STEPS)

@@ -112,8 +112,14 @@ def _product(parts: tuple[Node, ...]) -> Node | None:
     return _each(total, lambda cell: product_of([*scalars, cell]))
 
 
+def _size(matrix: Node) -> tuple[int, int]:
+    """Return the numbers of rows and columns."""
+    return matrix.value
+
+
 def _matrix_product(left: Node, right: Node) -> Node:
-    (rows, inner), (height, columns) = left.value, right.value
+    rows, inner = _size(left)
+    height, columns = _size(right)
     if inner != height or rows * inner * columns > MAX_CELLS:
         raise Unreadable("a product of these matrices")
     cells = [
@@ -142,7 +148,7 @@ def _power(parts: tuple[Node, ...]) -> Node | None:
         return None
     if matrix.op == "bracket":
         return Node("matrix", matrix.args, (len(matrix.args), 1))
-    rows, columns = matrix.value
+    rows, columns = _size(matrix)
     cells = tuple(matrix.args[row * columns + at] for at in range(columns) for row in range(rows))
     return Node("matrix", cells, (columns, rows))
 

@@ -7,7 +7,7 @@ process decides one pair at a time, as it has one precision of balls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 WORK = 12_000  # some 15 ms
@@ -34,7 +34,7 @@ def refill() -> None:
 
 
 @contextmanager
-def at_rate(rate: int) -> Iterator[None]:
+def at_rate(rate: int) -> Generator[None]:
     """Draw `rate` times as much from the meter for all that is done inside."""
     before = METER.left
     allowed = METER.left = before // rate

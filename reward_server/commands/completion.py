@@ -1,0 +1,29 @@
+"""Print the script with which a shell completes `reward-server`.
+
+In: the name of a shell. Out: its script on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import shtab
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the name of the shell."""
+    parser.add_argument(
+        "shell", choices=("bash", "zsh", "tcsh"), help="the shell that reads the script"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the script and return 0.
+
+    Example:
+        reward-server completion bash >> ~/.bashrc
+    """
+    from touchstone_rewards.reward_server.__main__ import COMMANDS, command_parser
+
+    print(shtab.complete(command_parser(COMMANDS), shell=arguments.shell))
+    return 0
