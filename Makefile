@@ -25,7 +25,7 @@ help: ## what can be made
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,neural,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,rules,neural,train,dev]'
 	@touch $@ $(SERVER)
 
 $(SERVER): pyproject.toml constraints.txt
@@ -39,8 +39,8 @@ demo: $(INSTALLED) ## train a small model against a reward server: before and af
 limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the small task
 	$(BIN)/python -m touchstone_rewards.trainer limr --config trainer/configs/limr_tiny.yaml
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## run the tests on all cores; LONG=1 runs the long ones too
+	LONG=$(LONG) $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 serve: $(SERVER) ## start the server on 127.0.0.1:8700; installs it alone, without torch
 	$(BIN)/python -m touchstone_rewards.reward_server serve

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import Prepared
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class Noop:
@@ -39,7 +39,7 @@ def load(_: NoopConfig) -> Noop:
 
 class NoopScorer:
     range = (0.0, None)
-    runs_in: RunsIn = "model"
+    runs_in: Literal["model"] = "model"
     reads = ("response",)
 
     def __init__(self) -> None:

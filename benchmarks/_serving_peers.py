@@ -16,15 +16,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from touchstone_rewards.reward_server.http.body import read_body, send_json
 from touchstone_rewards.reward_server.schemas import (
+    Sample,
     SampleErrorCode,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
 from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
-from touchstone_rewards.reward_server.scorers.format import think_answer
+from touchstone_rewards.reward_server.scorers.format import FormatScorer
 
-VALUES = {"dummy": DummyScorer()._value, "format": lambda response: think_answer(response)[0]}
+
+def _format(response: str) -> float:
+    [score] = FormatScorer().score([Sample("", response)])
+    return score.value or 0.0
+
+
+VALUES = {"dummy": DummyScorer()._value, "format": _format}
 Number = int | float
 
 

@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, wait
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import psutil
 from msgspec import msgpack
@@ -33,7 +33,7 @@ from msgspec import msgpack
 from benchmarks import record
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
 SAMPLES, REPEATS, ROUNDS, CHUNKS, TEXT_BYTES = 4000, 3, 9, (1, 8), 2048
 DEADLINE_S, OUR_TRIALS, PEER_TRIALS = 0.3, 40, 3
@@ -61,7 +61,7 @@ class Act:
 
     version: ClassVar[str] = "1"
     range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    runs_in: ClassVar[RunsIn] = "worker"
+    runs_in: ClassVar[Literal["worker"]] = "worker"
     reads: ClassVar[tuple[str, ...]] = ("response",)
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:

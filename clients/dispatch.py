@@ -2,7 +2,8 @@
 
 In: the encoded samples of a call. Out: the call's `results`, filled as answers come. No sample is
 held back to be joined with others: what has gathered while all requests in flight were busy goes
-out with the next one.
+out with the next one. A call's samples of one group travel together, and are sent again together,
+unless they are too many for a request and the profile does not score whole groups.
 """
 
 from __future__ import annotations
@@ -73,12 +74,13 @@ class Dispatcher:
         self._apart: deque[tuple[Lane, list[Entry]]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
         self._calls: set[Call] = set()
+        self._whole: dict[str, bool] = {}
 
     def submit(self, lane: Lane, call: Call, samples: Sequence[Encoded]) -> None:
         """Have the samples sent; `call` is told what becomes of them."""
         self._calls.add(call)
         call.ended.add_done_callback(lambda _: self._calls.discard(call))
-        self._queue(lane, [Entry(sample, call, place) for place, sample in enumerate(samples)])
+        self._queue(lane, [Entry(samples[place], call, place) for place in by_group(samples)])
 
     async def aclose(self) -> None:
         """Close the connections; the calls that wait get `ClientClosed`."""
@@ -126,9 +128,27 @@ class Dispatcher:
                 return lane, entries
         return None
 
+    async def _scores_groups(self, lane: Lane, entries: Sequence[Entry]) -> bool:
+        """Does the profile score whole groups? If no one can say, it may."""
+        if lane.profile not in self._whole:
+            gives_up_at_s = max(entry.call.gives_up_at_s for entry in entries)
+            answer = await self.transport.answer(Exchange("GET", "/profiles"), gives_up_at_s)
+            if answer is None or answer.status != 200:
+                return True
+            infos = protocol.parse_profiles(body_of(answer))
+            found = next((info for info in infos if info.name == lane.profile), None)
+            self._whole[lane.profile] = found is not None and found.groups is not None
+        return self._whole[lane.profile]
+
     async def _send(self, lane: Lane, entries: list[Entry]) -> None:
         samples = [entry.sample for entry in entries]
         alone = len(entries) == 1
+        too_many = len(entries) > self._batch_size or _bytes(entries) > protocol.MAX_BATCH_BYTES
+        if not alone and too_many and not await self._scores_groups(lane, entries):
+            parts = cut(entries, self._batch_size)
+            self._apart.extend((lane, part) for part in parts)
+            self._wake(len(parts))
+            return
         tries_500 = TRIES_500_ALONE if alone else TRIES_500
         body = partial(protocol.build, samples, *lane)
         exchange = Exchange("POST", "/score", body, tries_500)
@@ -136,36 +156,52 @@ class Dispatcher:
         try:
             answer = await self.transport.answer(exchange, gives_up_at_s)
         except MalformedAnswer as error:  # too large
-            self._refuse(lane, entries, error) if alone else self._halve(lane, entries)
+            if alone or not await self._halve(lane, entries):
+                self._refuse(lane, entries, error)
             return
         if answer is None:
             for entry in entries:
                 entry.call.close_one()
-        elif answer.status in (413, 500) and not alone:
-            self._halve(lane, entries)
-        elif answer.status == 413:
-            self._settle(entries[0], protocol.too_large(entries[0].sample, lane.profile))
-        elif answer.status == 500:
-            why = answer.content.decode(errors="replace")
-            entries[0].call.broken += 1
-            self._settle(entries[0], protocol.broken(entries[0].sample, lane.profile, why))
+        elif answer.status in (413, 500):
+            if alone or not await self._halve(lane, entries):
+                self._give_up(lane, entries, answer)
         else:
-            self._take_results(lane, entries, answer)
+            await self._take_results(lane, entries, answer)
 
-    def _take_results(self, lane: Lane, entries: list[Entry], answer: Answer) -> None:
+    def _give_up(self, lane: Lane, entries: list[Entry], answer: Answer) -> None:
+        """What the server cannot take, or fails at, however it is sent: a sample, or a group."""
+        members = samples = [entry.sample for entry in entries]
+        if len(entries) == 1:
+            members = None
+        for entry, sample in zip(entries, samples, strict=True):
+            if answer.status == 413:
+                self._settle(entry, protocol.too_large(sample, lane.profile, members))
+            else:
+                why = answer.content.decode(errors="replace")
+                entry.call.broken += 1
+                self._settle(entry, protocol.broken(sample, lane.profile, why))
+
+    async def _take_results(self, lane: Lane, entries: list[Entry], answer: Answer) -> None:
         samples = [entry.sample for entry in entries]
         try:
             results = protocol.parse(body_of(answer), samples, lane.profile)
         except RewardClientError as error:
             self._refuse(lane, entries, error)
         else:
-            self._keep(lane, entries, results)
+            await self._keep(lane, entries, results)
 
-    def _halve(self, lane: Lane, entries: list[Entry]) -> None:
-        """Too much for the server, or one of them is: try halves, down to the sample alone."""
+    async def _halve(self, lane: Lane, entries: list[Entry]) -> bool:
+        """Too much for the server, or one of them is: try halves, down to the sample alone, or to
+        the group where these are scored whole. Returns whether there are halves."""
+        groups = units(entries)
+        if len(groups) == 1 and await self._scores_groups(lane, entries):
+            return False
         middle = len(entries) // 2
+        if len(groups) > 1:
+            middle = sum(map(len, groups[: len(groups) // 2]))
         self._apart.extendleft([(lane, entries[middle:]), (lane, entries[:middle])])
         self._wake(1)
+        return True
 
     def _settle(self, entry: Entry, result: ScoreResult) -> None:
         entry.call.results[entry.place] = result
@@ -182,12 +218,17 @@ class Dispatcher:
         else:
             entries[0].call.fail(error)
 
-    def _keep(self, lane: Lane, entries: list[Entry], results: list[ScoreResult]) -> None:
-        """Keep the results; what may succeed if sent again is, while its call waits."""
+    async def _keep(self, lane: Lane, entries: list[Entry], results: list[ScoreResult]) -> None:
+        """Keep the results; what may succeed if sent again is, while its call waits: with all of
+        its group, where groups are scored whole."""
         again: list[Entry] = []
-        for entry, result in zip(entries, results, strict=True):
+        failed = [each.error is not None and each.error.retryable for each in results]
+        if any(failed) and len(units(entries)) < len(entries):
+            whole = await self._scores_groups(lane, entries)
+            failed = _with_their_groups(entries, failed) if whole else failed
+        for entry, result, retried in zip(entries, results, failed, strict=True):
             entry.call.results[entry.place] = result
-            if result.error is not None and result.error.retryable:
+            if retried:
                 again.append(entry._replace(attempt=entry.attempt + 1))
             else:
                 entry.call.close_one()
@@ -196,22 +237,86 @@ class Dispatcher:
             asyncio.get_running_loop().call_later(delay_s, self._queue, lane, again)
 
 
+def by_group(samples: Sequence[Encoded]) -> Sequence[int]:
+    """Return the samples' places, those of a group one after another where its first one is.
+
+    Example:
+        >>> by_group([Encoded("1", b"", "a"), Encoded("2", b""), Encoded("3", b"", "a")])
+        [0, 2, 1]
+    """
+    first: dict[str, int] = {}
+    order = [
+        place if sample.group is None else first.setdefault(sample.group, place)
+        for place, sample in enumerate(samples)
+    ]
+    return sorted(range(len(samples)), key=order.__getitem__)
+
+
+def units(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return the entries in runs of those that belong together: one call's of one group."""
+    found: list[list[Entry]] = []
+    for entry in entries:
+        if found and _together(found[-1][-1], entry):
+            found[-1].append(entry)
+        else:
+            found.append([entry])
+    return found
+
+
+def cut(entries: Sequence[Entry], max_samples: int) -> list[list[Entry]]:
+    """Return the entries as parts that each fit one request, whatever belongs together."""
+    parts: list[list[Entry]] = []
+    total = 0
+    for entry in entries:
+        size = len(entry.sample.json)
+        if not parts or len(parts[-1]) == max_samples or total + size > protocol.MAX_BATCH_BYTES:
+            parts.append([])
+            total = 0
+        parts[-1].append(entry)
+        total += size
+    return parts
+
+
 def take(
     queue: deque[Entry], max_samples: int, max_bytes: int = protocol.MAX_BATCH_BYTES
 ) -> list[Entry]:
     """Take the oldest entries that fit one request, dropping those whose call has ended.
 
-    A sample beyond `max_bytes` travels alone.
+    What belongs together is taken together. What alone is beyond the limits travels alone.
     """
     taken: list[Entry] = []
     total = 0
     while queue and len(taken) < max_samples:
-        total += len(queue[0].sample.json)
-        if taken and total > max_bytes:
+        unit = _next_unit(queue)
+        size = _bytes(unit)
+        if taken and unit and (total + size > max_bytes or len(taken) + len(unit) > max_samples):
+            queue.extendleft(reversed(unit))
             break
-        entry = queue.popleft()
-        if entry.call.ended.done():
-            total -= len(entry.sample.json)
-        else:
-            taken.append(entry)
+        taken += unit
+        total += size
     return taken
+
+
+def _next_unit(queue: deque[Entry]) -> list[Entry]:
+    unit: list[Entry] = []
+    while queue and (not unit or _together(unit[-1], queue[0])):
+        entry = queue.popleft()
+        if not entry.call.ended.done():
+            unit.append(entry)
+    return unit
+
+
+def _together(one: Entry, other: Entry) -> bool:
+    group = one.sample.group
+    return group is not None and group == other.sample.group and one.call is other.call
+
+
+def _with_their_groups(entries: Sequence[Entry], failed: Sequence[bool]) -> list[bool]:
+    """For each entry: has one of its group failed?"""
+    of = [(id(entry.call), entry.sample.group or entry.place) for entry in entries]
+    groups = {group for group, lost in zip(of, failed, strict=True) if lost}
+    return [group in groups for group in of]
+
+
+def _bytes(entries: Sequence[Entry]) -> int:
+    return sum(len(entry.sample.json) for entry in entries)

@@ -55,10 +55,12 @@ _decode_error = msgspec.json.Decoder(ErrorBody).decode
 
 
 class Encoded(NamedTuple):
-    """A sample as it travels. `id` is the one on the wire, which the answer must repeat."""
+    """A sample as it travels. `id` is the one on the wire, which the answer must repeat. `group`:
+    those of one group travel in one request."""
 
     id: str
     json: bytes
+    group: str | None = None
 
 
 def encode(samples: Iterable[Sample | Mapping[str, Any]]) -> list[Encoded]:
@@ -78,10 +80,11 @@ def _encode_one(place: int, given: Sample | Mapping[str, Any]) -> Encoded:
         if isinstance(sample.ground_truth, bytes | bytearray | memoryview):
             raise TypeError("the ground truth is bytes: decode it")  # JSON would get their base64
         try:
-            return Encoded(sample.id, msgspec.json.encode(sample, enc_hook=_plain))
+            group = sample.group_id
+            return Encoded(sample.id, msgspec.json.encode(sample, enc_hook=_plain), group)
         except UnicodeEncodeError:
             clean = _without_lone_surrogates(msgspec.to_builtins(sample, enc_hook=_plain))
-            return Encoded(clean["id"], msgspec.json.encode(clean))
+            return Encoded(clean["id"], msgspec.json.encode(clean), clean.get("group_id"))
     except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
         fields = ", ".join(Sample.__struct_fields__)
         raise InvalidSample(
@@ -162,6 +165,9 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.scores,
         result.error,
         result.explanation,
+        result.routed_to,
+        result.group,
+        result.turns,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
     )
@@ -175,9 +181,19 @@ def parse_profiles(body: bytes) -> list[ProfileInfo]:
         raise MalformedAnswer(f"the answer is not a list of profiles: {error}") from error
 
 
-def too_large(sample: Encoded, profile: str) -> ScoreResult:
-    """The result of a sample that no request may carry: data's fault, so no exception."""
-    message = f"the server takes no request as large as this sample of {len(sample.json)} bytes"
+def too_large(
+    sample: Encoded, profile: str, members: Sequence[Encoded] | None = None
+) -> ScoreResult:
+    """The result of a sample that no request may carry: data's fault, so no exception.
+
+    `members`: of its group, which is what no request may carry."""
+    what = f"this sample of {len(sample.json)} bytes"
+    if members:
+        size = sum(len(member.json) for member in members)
+        what = (
+            f"group {sample.group!r} of {len(members)} samples, {size} bytes, which is scored whole"
+        )
+    message = f"the server takes no request as large as {what}"
     error = SampleError("response_too_large", message, retryable=False)
     return ScoreResult(sample.id, "error", None, {}, error, profile=profile, fingerprint="")
 

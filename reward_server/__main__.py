@@ -16,6 +16,10 @@ from touchstone_rewards.extras import advice
 # name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
 COMMANDS = {
     "serve": ("start the server", "touchstone_rewards.reward_server.commands.serve"),
+    "init": (
+        "write a profile, a reward function, rows and a test to begin with",
+        "touchstone_rewards.reward_server.commands.init",
+    ),
     "replay": (
         "score a log again, print what changed",
         "touchstone_rewards.reward_server.commands.replay",

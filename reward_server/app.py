@@ -48,7 +48,8 @@ from touchstone_rewards.reward_server.received import (
     check_received,
     open_envelope,
 )
-from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList
+from touchstone_rewards.reward_server.schemas import HealthStatus, ProfileList, ScorerList
+from touchstone_rewards.reward_server.scorers.catalogue import Used, scorer_infos
 from touchstone_rewards.reward_server.scoring.engine import (
     Engine,
     PoolMaker,
@@ -131,7 +132,7 @@ def create_app(
         routes=routes,
     )
     if settings.traces:
-        engine.tracer = _tracer(app, [route.path for route in routes])
+        engine.columns.tracer = _tracer(app, [route.path for route in routes])
     return app
 
 
@@ -168,6 +169,15 @@ def _routes(
         ]
         return json_response(ProfileList(infos))
 
+    async def scorers(_: Request) -> Response:
+        used = [
+            Used(name, profile.specs[key], scorer)
+            for name, profile in engine.profiles.items()
+            for key, scorer in profile.scorers.items()
+        ]
+        # The built-in ones that no profile uses are imported for this, once.
+        return json_response(ScorerList(await asyncio.to_thread(scorer_infos, used)))
+
     async def reload(_: Request) -> Response:
         require_admin("reload profiles from outside")
         try:
@@ -184,6 +194,7 @@ def _routes(
         Route("/health", health),
         Route("/ready", ready),
         Route("/profiles", profiles),
+        Route("/scorers", scorers),
         Route("/profiles/reload", reload, methods=["POST"]),
         Route("/metrics", show_metrics),
     ]

@@ -127,6 +127,8 @@ SAMPLE_ERRORS: dict[SampleErrorCode, bool] = {
     "missing_field": False,
     "response_too_large": False,
     "worker_lost": False,
+    "upstream_failed": True,
+    "unsupported_input": False,
 }
 
 

@@ -37,6 +37,7 @@ from touchstone_rewards.reward_server.schemas import (
     ReloadReport,
     ScoreRequest,
     ScoreResponse,
+    ScorerList,
 )
 
 JSON = "application/json"
@@ -72,6 +73,7 @@ TYPES = [
     ModelList,
     ErrorBody,
     ProfileList,
+    ScorerList,
     ReloadReport,
     HealthStatus,
     *dict.fromkeys(each.request for each in FORMATS),
@@ -98,6 +100,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
                 "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
             },
             "/profiles": {"get": _guarded(_get("What can be asked for", ProfileList))},
+            "/scorers": {"get": _guarded(_get("The scorers that a profile may name", ScorerList))},
             "/profiles/reload": {"post": _reload()},
             "/embed": {"post": _embed()},
             "/models": {"get": _guarded(_get("The models held, and how they do", ModelList))},

@@ -17,10 +17,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.schemas import ProfileInfo, Sample, SampleError
+from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys, turn_keys
+from touchstone_rewards.reward_server.routes import (
+    ERROR,
+    Route,
+    RouteConfig,
+    joined_fields,
+    joined_info,
+    link,
+)
+from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
@@ -29,12 +38,18 @@ BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
 OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
+# With less, Python itself cannot work.
+LEAST_MEMORY_BYTES = 2**24
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
-    `deadline_s`: of one sample in a worker, where it is not to be the server's."""
+    `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
+    server's. `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own.
+    `memory_bytes`: what one sample may allocate in a worker, where that is less than the server's.
+    `turns`: judge each message that the assistant wrote, and take their mean, say.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +57,9 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_in_flight: int | None = Field(default=None, ge=1)
+    memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
+    turns: Literal["mean", "min", "max", "last"] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -64,17 +82,35 @@ class ProfileConfig(BaseModel):
     `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before it is
     normalised and clipped, of a sample that ran to the end of its own deadline. `normalization`:
     see `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
+    `route`: in place of scorers, which other profile scores a row. `sample_profiles`: those that a
+    sample may name itself.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     description: str = ""
-    scorers: dict[str, ScorerEntry] = Field(min_length=1)
+    scorers: dict[str, ScorerEntry] = Field(default_factory=dict)
+    route: RouteConfig | None = None
+    sample_profiles: list[str] = Field(default_factory=list)
     clip: tuple[Finite, Finite] | None = None
     on_response_timeout: Finite | None = None
     normalization: Literal["none", "running"] = "none"
     shadow: str | None = None
     watch: WatchConfig | None = None
+    groups: GroupConfig | None = None
+
+    @model_validator(mode="after")
+    def _score_or_route(self) -> ProfileConfig:
+        if not self.scorers and self.route is None:
+            raise ValueError("neither scorers nor a route came; expected one of them")
+        if self.route is None:
+            return self
+        own = ("scorers", "clip", "on_response_timeout", "normalization", "watch", "groups")
+        if taken := [name for name in own if getattr(self, name) not in ({}, None, "none")]:
+            raise ValueError(
+                f"{taken[0]} came beside a route; it belongs to the profiles that this leads to"
+            )
+        return self
 
     @model_validator(mode="after")
     def _refuse_to_compare_what_is_not_there(self) -> ProfileConfig:
@@ -124,11 +160,18 @@ class Profile:
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
         }
+        self.group_keys = group_keys(config.groups, self.scorers)
+        folds = {key: entry.turns for key, entry in self.entries.items()}
+        self.turn_keys = turn_keys(folds, self.scorers)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
+        self.route = Route(config.route) if config.route else None
+        routed = self.route.targets if self.route else []
+        self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
+        self.targets: Mapping[str, Profile] = {}
         self.fingerprint = _fingerprint(config, self.specs, self.scorers)
-        self.info = ProfileInfo(
+        self.info = self._own_info = ProfileInfo(
             name=name,
             description=config.description,
             scorers=list(self.scorers),
@@ -136,6 +179,10 @@ class Profile:
             fingerprint=self.fingerprint,
             reads=_fields(self.scorers.values()),
             needs=_fields(self.scorers[key] for key in self.counting),
+            route=self.route.info if self.route else None,
+            sample_profiles=list(config.sample_profiles),
+            groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
+            turns=bool(self.turn_keys),
         )
 
     def _only_score(self) -> str | None:
@@ -155,6 +202,28 @@ class Profile:
         other.scorers = {**self.scorers, **scorers}
         other.fingerprint = _fingerprint(self.config, self.specs, other.scorers)
         other.info = replace(self.info, fingerprint=other.fingerprint)
+        other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
+        return other
+
+    def reached(self) -> list[Profile]:
+        """Return every profile that may score a sample of this one, this one first if it scores."""
+        found: dict[str, Profile] = {} if self.route else {self.name: self}
+        for target in self.targets.values():
+            found |= {each.name: each for each in target.reached()}
+        return list(found.values())
+
+    def with_targets(self, targets: Mapping[str, Profile]) -> Profile:
+        """Return the same profile with those that it leads to; its scorer keys are the union.
+
+        Raises:
+            ConfigError: a scorer there has the key under which routes are explained.
+        """
+        other = copy.copy(self)
+        other.targets = targets
+        other.waits = self.waits or any(target.waits for target in targets.values())
+        infos = {name: target.info for name, target in targets.items()}
+        other.info = joined_info(self._own_info, infos)
+        other.fingerprint = other.info.fingerprint
         return other
 
     def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
@@ -232,6 +301,9 @@ def load_profiles(
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
     profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
+    if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
+        raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
+    profiles |= link(profiles)
     for name, profile in profiles.items():
         shadow = profile.config.shadow
         if shadow is not None and (shadow == name or shadow not in profiles):
@@ -260,51 +332,41 @@ def load_profile(
         raise ConfigError(f"profile {path}: {error}") from error
 
 
-def describe(error: ValidationError) -> str:
-    """Pydantic's complaints on one line: where, what came, what was expected."""
-    return "; ".join(_complaint(problem) for problem in error.errors(include_url=False))
-
-
-def on_one_line(error: Exception) -> str:
-    """What the error says, on one line: YAML's errors draw pictures of where they are."""
-    return " ".join(str(error).split())
-
-
-def _complaint(problem: ErrorDetails) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "value_error":  # a check of ours, which says all that is to be said
-        what = problem["msg"].removeprefix("Value error, ")
-        return f"{place}: {what}" if place else what
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key"
-    return f"{place or 'the whole'}: {problem['msg']} (got {str(problem['input'])[:80]!r})"
-
-
 def _fields(scorers: Iterable[Scorer]) -> list[str]:
     """The fields of a sample that any of these scorers reads, in the order of the wire."""
-    read = {name for scorer in scorers for name in scorer.reads}
-    return [name for name in Sample.__struct_fields__ if name in read]
+    return joined_fields(
+        (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
+        for scorer in scorers
+    )
 
 
 def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
-    """The scorers of all profiles that run in workers, by their key."""
-    return {
-        spec.key: spec
-        for profile in profiles.values()
-        for key, spec in profile.specs.items()
-        if profile.scorers[key].runs_in == "worker"
-    }
+    """The scorers of all profiles that run in workers, those that whole groups ask for too."""
+    found: list[ScorerSpec] = []
+    for profile in profiles.values():
+        for key, spec in profile.specs.items():
+            scorer = profile.scorers[key]
+            if scorer.runs_in == "worker":
+                found.append(spec)
+            elif scorer.runs_in == "group":
+                found += scorer.asks or [spec]
+    return {spec.key: spec for spec in found}
 
 
 def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    # A deadline changes no score.
-    without = {"scorers": {"__all__": {"deadline_s"}}}
+    # How many at a time, and for how long, changes no score.
+    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
+    for entry in whole["scorers"].values():
+        if entry["turns"] is None:
+            del entry["turns"]
+    if config.groups is not None:
+        whole["groups"] = config.groups.model_dump(exclude={"deadline_s"})
     content: Sequence[Any] = [
         whole,
         {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},

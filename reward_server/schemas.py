@@ -7,9 +7,10 @@ thousand and never hold themselves, so the garbage collector need not look at th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeGuard
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, field, json
 
 Priority = Literal["train", "eval"]
 Status = Literal["ok", "error"]
@@ -20,6 +21,8 @@ SampleErrorCode = Literal[
     "missing_field",
     "response_too_large",
     "worker_lost",
+    "upstream_failed",
+    "unsupported_input",
 ]
 Number = int | float
 
@@ -49,6 +52,32 @@ def text_of_turn(content: str | list[Any] | None) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
+def assistant_texts(messages: Sequence[Message]) -> list[str]:
+    """Return the text of each message that the policy wrote, in order."""
+    return [text_of_turn(turn.content) for turn in messages if turn.role == "assistant"]
+
+
+def response_text(response: str | list[Message]) -> str:
+    """Return the text of a response: of a list of messages, that of the last one which the policy
+    wrote; "" where it wrote none.
+
+    Example:
+        >>> response_text([Message("assistant", "Let me see."), Message("assistant", "46")])
+        '46'
+    """
+    if isinstance(response, str):
+        return response
+    return next(reversed(assistant_texts(response)), "")
+
+
+# A text, or the messages of a rollout of several turns. Scorers are given the text, see
+# `response_text`; those that judge turns are told of the others.
+if TYPE_CHECKING:
+    ResponseOnTheWire = str
+else:
+    ResponseOnTheWire = str | list[Message]
+
+
 # What a ground truth is meant to be. Datasets have others too: a sample with one of those is not
 # scored, and no other sample pays for it, so the type lets every JSON value in.
 TruthOnTheWire = Annotated[
@@ -71,17 +100,42 @@ TRUTH_KEYS = frozenset({"target", "ground_truth", "answer", "value"})
 
 
 class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One thing to score. What has no field of its own travels in `metadata`."""
+    """One thing to score. What has no field of its own travels in `metadata`.
+
+    `response`: a text, or a list of messages, of which scorers see the last that the assistant
+    wrote unless they judge turns. `profile`: the one to score it with, where the request's profile
+    permits another."""
 
     id: str
-    response: str
+    response: ResponseOnTheWire
     prompt: str | list[Message] | None = None
     ground_truth: TruthOnTheWire = None
     group_id: str | None = None
-    signals: dict[str, Number | list[Number] | None] = field(
-        default_factory=dict[str, Number | list[Number] | None]
-    )
+    signals: dict[str, Number | list[Number] | None] = {}
     metadata: dict[str, Any] = {}
+    profile: str | None = None
+
+
+def truth_and_metadata(label: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the ground truth in a label, and what else is in it as metadata.
+
+    A trainer that passes on one column can carry more in it: an object, or its JSON, with the key
+    `ground_truth` and others. Any other label is the ground truth itself.
+
+    Example:
+        >>> truth_and_metadata('{"ground_truth": "46", "data_source": "gsm8k"}')
+        ('46', {'data_source': 'gsm8k'})
+    """
+    found = label
+    if isinstance(label, str) and label.lstrip()[:1] == "{" and '"ground_truth"' in label:
+        try:
+            found = json.decode(label)
+        except (DecodeError, RecursionError):
+            return label, {}
+    if not is_object(found) or len(found) < 2 or "ground_truth" not in found:
+        return label, {}
+    rest = {key: value for key, value in found.items() if key != "ground_truth"}
+    return found["ground_truth"], rest
 
 
 def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
@@ -142,7 +196,12 @@ class SampleError(Struct, frozen=True, gc=False):
 
 
 class SampleResult(Struct, gc=False):
-    """The verdict on one sample. With status `error` the reward is null, never a number."""
+    """The verdict on one sample. With status `error` the reward is null, never a number.
+
+    `routed_to`: the inner profile that scored it, where the request's profile routes. `group`: of a
+    sample whose group came in several requests, a name for the group and its number of members:
+    those with the same one were scored together. `turns`: where a scorer judges turns, its score of
+    each message that the assistant wrote, null where it could not score it."""
 
     id: str
     status: Status
@@ -150,6 +209,9 @@ class SampleResult(Struct, gc=False):
     scores: dict[str, float | None]
     error: SampleError | None = None
     explanation: dict[str, Any] | None = None
+    routed_to: str | UnsetType = UNSET
+    group: str | UnsetType = UNSET
+    turns: list[float | None] | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -190,10 +252,29 @@ class ShadowInfo(Struct):
     mean_difference: float | None = None
 
 
+class RouteInfo(Struct):
+    """How a profile routes its rows: the field, the profile for each of its values, and for all
+    others: a profile or `error`."""
+
+    by: str
+    cases: dict[str, str]
+    otherwise: str
+
+
+class GroupInfo(Struct):
+    """That a profile scores whole groups: `size` members, or as many as a request holds."""
+
+    size: int | None
+
+
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
     where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
-    those that the scorers look at on which the reward depends."""
+    those that the scorers look at on which the reward depends. Of a profile that routes, scorers,
+    ranges and fields are those of all profiles that it leads to, and the field that decides.
+    `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
+    groups, whose members must not be sent in several requests unless they have a size. `turns`: it
+    judges turns, so that a rollout's messages are of use to it."""
 
     name: str
     description: str
@@ -203,10 +284,32 @@ class ProfileInfo(Struct):
     shadow: ShadowInfo | None = None
     reads: list[str] = []
     needs: list[str] = []
+    route: RouteInfo | None = None
+    sample_profiles: list[str] = []
+    groups: GroupInfo | None = None
+    turns: bool = False
 
 
 class ProfileList(Struct):
     profiles: list[ProfileInfo]
+
+
+class ScorerInfo(Struct):
+    """One entry of `GET /scorers`. `runs_in`: inline, worker, model, remote or group; several where
+    the config decides. `config`: the JSON Schema of what a profile may set. `reads` and `range`, as
+    for a profile, are those without config. `profiles`: which of those served use it."""
+
+    name: str
+    runs_in: list[str]
+    description: str
+    config: dict[str, Any]
+    reads: list[str]
+    range: tuple[float | None, float | None]
+    profiles: list[str] = field(default_factory=list)
+
+
+class ScorerList(Struct):
+    scorers: list[ScorerInfo]
 
 
 class ReloadReport(Struct):

@@ -36,9 +36,10 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
-from touchstone_rewards.reward_server.profiles import NEURAL_DIR, describe, on_one_line
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR
 from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.plugins import Plugins
 

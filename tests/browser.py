@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless=new",
@@ -105,7 +107,7 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
-    def _next(self, timeout_s: float = 60.0) -> dict[str, Any]:
+    def _next(self, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._read], [], [], timeout_s)
             chunk = os.read(self._read, 1 << 20) if ready else b""
@@ -154,7 +156,7 @@ class Page:
         assert "exceptionDetails" not in done, f"{script}: {done['exceptionDetails']}"
         return done["result"].get("value")
 
-    def wait_for(self, script: str, timeout_s: float = 30.0) -> Page:
+    def wait_for(self, script: str, timeout_s: float = PATIENCE_S) -> Page:
         """Wait until the expression is true."""
         give_up_at = time.monotonic() + timeout_s
         while not self.run(f"Boolean({script})"):

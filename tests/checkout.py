@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer, without_settings
 from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
@@ -19,7 +20,7 @@ def clean_environment() -> dict[str, str]:
     return {**without_settings(), "REWARD_SCORER_MODULES": ",".join(PLUGINS.modules)}
 
 
-def run_command(*words: object, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+def run_command(*words: object, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """A command of `reward-server` to its end, and what it printed."""
     return subprocess.run(
         [sys.executable, "-m", "touchstone_rewards.reward_server", *map(str, words)],

@@ -1,4 +1,4 @@
-"""Tell whether the time that a function takes grows faster than its text, on texts that are drawn.
+"""Tell whether the time that a function takes grows faster than its text, and end a hang.
 
 One text is made four times as long until its time can be told from none; it fails where the time
 then grew eight times or more. How fast the machine is does not matter: linear work grows four times
@@ -17,6 +17,8 @@ FIRST_CHARS, MOST_CHARS = 500, 130_000
 MOST_S = 3.0  # of processor time: linear work takes a hundredth of it
 TELLING_S = 0.04  # of processor time: less than this says nothing of growth
 MOST_GROWTH = 8.0
+# Of processor time, for work that takes some 10 ms: what takes longer hangs.
+HANG_S = 20.0
 
 SPACES = [" ", "\n", "\t", "\u00a0", "\\ ", "\\quad ", "\\,", "~", "$ ", " \n"]
 WORDS = [
@@ -62,7 +64,7 @@ class TookTooLong(Exception):
 
 
 @contextmanager
-def _at_most(limit_s: float) -> Iterator[None]:
+def at_most(limit_s: float) -> Iterator[None]:
     """Stop what runs inside after `limit_s` of processor time, even within a regular expression."""
 
     def stop(*_: object) -> None:
@@ -82,7 +84,7 @@ def _took_s(judge: Callable[[str], object], text: str) -> float:
     for _ in range(3):
         started = time.process_time()
         try:
-            with _at_most(MOST_S):
+            with at_most(MOST_S):
                 judge(text)
         except TookTooLong:
             return MOST_S

@@ -20,7 +20,7 @@ LAYERS = [
     ["schemas", "errors", "structure", "limits", "received", "live_server", "texts"],
     ["models"],
     ["scorers"],
-    ["profiles", "settings", "caller", "container"],
+    ["profiles", "routes", "gathering", "complaints", "settings", "caller", "container"],
     ["pool"],
     ["telemetry"],
     ["scoring"],

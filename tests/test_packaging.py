@@ -128,7 +128,7 @@ def test_namesakes_of_the_registry_come_and_go(bare: Path, tmp_path: Path) -> No
         pip(bare, "uninstall", "-y", *there)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_client_and_bare_server_work_on_every_python(
     server: LiveServer, wheel: Path, tmp_path: Path, version: str

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
 from touchstone_rewards import __version__
-from touchstone_rewards.extras import advice
-from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.errors import told
 from touchstone_rewards.trainer.help import help_of
 
 COMMANDS: dict[str, str] = {
@@ -23,9 +23,11 @@ COMMANDS: dict[str, str] = {
     "ppo": "PPO with a critic; rewards from a reward server, or by rules in this process",
     "lim": "select the prompts worth learning from, by the samples a run kept",
     "limr": "PPO, selection, training on the selection: three stages, resumable",
+    "run": "a LLaMA-Factory YAML file, by its stage: sft, rm, dpo, ppo",
     "study grpo": "GRPO under several settings and seeds, compared; resumable",
     "eval": "generate, score through the server: rates, pass@k, maj@k with intervals",
     "merge": "a LoRA adapter and its base as one plain model folder",
+    "compare": "runs or evaluations side by side: one page, and a table",
     "convert": "a reward model to the value-head layout, or back",
     "data pairs": "preference pairs from the samples that a run kept",
     "data story": "rows for training on stories from conversations in ShareGPT's form",
@@ -41,9 +43,11 @@ MODULES = {
     "ppo": "ppo.command",
     "lim": "lim.command",
     "limr": "limr.command",
+    "run": "workflow.run_file",
     "study grpo": "study.command",
     "eval": "evaluation.command",
     "merge": "running.merge",
+    "compare": "running.compare",
     "convert": "preference.convert",
     "data pairs": "preference.pairs",
     "data story": "story.convert",
@@ -59,7 +63,8 @@ def usage() -> str:
     lines += [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
     lines += [
         "",
-        "`trainer COMMAND --help` lists its options, `--help_all` every one of TRL's too.",
+        "`trainer COMMAND --help` lists its options, `--help_all` every one of TRL's too;",
+        "`--traceback` shows where an error came from.",
     ]
     return "\n".join(lines)
 
@@ -89,23 +94,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trainer: no command {command!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     os.environ.update(environment(command) | os.environ)
+    wants_traceback, rest = "--traceback" in rest, [word for word in rest if word != "--traceback"]
     try:
-        if asked := {"-h", "--help", "--help_all"} & set(rest):
-            module = f"touchstone_rewards.trainer.{MODULES[command]}"
-            print(help_of(command, module, COMMANDS[command], every="--help_all" in asked))
-            return 0
-        import_module(f"{__package__}.{MODULES[command]}").run(rest)
-    except ModuleNotFoundError as error:
-        if (line := advice(error, "train")) is None:
-            raise
-        print(f"trainer {command}: {line}", file=sys.stderr)
-        return 2
-    except (InputError, RunFailed) as error:
-        print(f"trainer {command}: {error}", file=sys.stderr)
-        return error.exit_code
+        _run(command, rest)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001  the command's boundary: one line, whoever raised it
+        if wants_traceback:
+            traceback.print_exception(error)
+        line, code = told(error)
+        print(f"trainer {command}: {line}", file=sys.stderr)
+        return code
     return 0
+
+
+def _run(command: str, words: list[str]) -> None:
+    if asked := {"-h", "--help", "--help_all"} & set(words):
+        module = f"touchstone_rewards.trainer.{MODULES[command]}"
+        print(help_of(command, module, COMMANDS[command], every="--help_all" in asked))
+    else:
+        import_module(f"{__package__}.{MODULES[command]}").run(words)
 
 
 def entry() -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from argparse import Action
 from collections.abc import Container, Mapping, Sequence
 from difflib import get_close_matches
@@ -21,8 +23,11 @@ import yaml
 from trl.scripts._hf_argparser import string_to_bool
 from trl.scripts.utils import TrlParser
 
+from touchstone_rewards.trainer.ablations import with_switches
 from touchstone_rewards.trainer.aliases import meant
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.names.brought import brought
+from touchstone_rewards.trainer.names.presets import with_preset
 
 
 class Parser(TrlParser):
@@ -47,7 +52,12 @@ def parse_config(
         InputError: no such file, an unknown key (named), a value that its field refuses.
     """
     path, flags = _take_config_path(list(argv))
-    content = _read_yaml(path) if path else {}
+    content = read_yaml(path) if path else {}
+    names = {*_field_names(types), *(sections or {})}
+    content, flags, said = brought(content, flags, names, prog.removeprefix("trainer "))
+    content = with_preset(content, flags, names)
+    if said and os.environ.get("LOCAL_RANK", "0") == "0":
+        print("\n".join(said), file=sys.stderr)
     nested = []
     for name, kind in (sections or {}).items():
         own = content.pop(name, None) or {}
@@ -64,19 +74,25 @@ def parse_config(
     return filled
 
 
-def given_fields(argv: Sequence[str], types: Sequence[type]) -> set[str]:
+def given_fields(argv: Sequence[str], types: Sequence[type], command: str = "grpo") -> set[str]:
     """The fields that the config file and the flags mention, whatever their values.
 
     Raises:
         InputError: no such file.
     """
     path, flags = _take_config_path(list(argv))
-    fields = {each.name for kind in types for each in dataclasses.fields(kind)}
-    content = _read_yaml(path) if path else {}
+    fields = _field_names(types)
+    content = read_yaml(path) if path else {}
+    content, flags, _ = brought(content, flags, fields, command)
+    content, flags = with_switches(content, flags, fields)
     words = [word for word in _own_flags(flags, fields) if word.startswith("--")]
-    return {meant(name, value, fields)[0] for name, value in content.items()} | {
+    return {meant(name, fields) for name in content} | {
         word[2:].partition("=")[0] for word in words
     }
+
+
+def _field_names(types: Sequence[type]) -> set[str]:
+    return {each.name for kind in types for each in dataclasses.fields(kind)}
 
 
 def _own_keys(content: dict[str, Any], fields: Mapping[str, Action], where: str) -> dict[str, Any]:
@@ -87,12 +103,12 @@ def _own_keys(content: dict[str, Any], fields: Mapping[str, Action], where: str)
     """
     own: dict[str, Any] = {}
     for key, value in content.items():
-        name, meaning = meant(key, value, fields)
+        name = meant(key, fields)
         if name not in fields:
             raise InputError(f"{where}: unknown key {key!r}{_nearest(key, fields)}")
         if name in own:
             raise InputError(f"{where}: {key} and another key both set {name}: give it once")
-        own[name] = meaning
+        own[name] = value
     return own
 
 
@@ -100,15 +116,9 @@ def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
     """The flags by the names of the fields; every other word as it stands."""
     own = list(words)
     for place, word in enumerate(words):
-        if not word.startswith("--"):
-            continue
-        name, equals, value = word[2:].partition("=")
-        follows = not equals and place + 1 < len(words)
-        value = words[place + 1] if follows else value
-        field, meaning = meant(name, value, fields)
-        own[place] = f"--{field}={meaning}" if equals else f"--{field}"
-        if follows:
-            own[place + 1] = str(meaning)
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            own[place] = f"--{meant(name, fields)}{equals}{value}"
     return own
 
 
@@ -139,6 +149,7 @@ def _fill(
     parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, add_help=False)
     # Reversed: a `--no_x` stands after its `--x`, with the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
+    content, flags = with_switches(content, flags, fields)
     content, flags = _own_keys(content, fields, where), _own_flags(flags, fields)
     if "report_to" in fields and find_spec("tensorboard"):
         parser.set_defaults_with_config(report_to="tensorboard")
@@ -148,8 +159,12 @@ def _fill(
     words = [word for k, v in content.items() for word in _as_flag(fields[k], v)]
     _, unknown = parser.parse_known_args([*words, *flags])
     if unknown:
-        name = unknown[0].removeprefix("--").partition("=")[0]
-        raise InputError(f"unknown argument {unknown[0]!r}{_nearest(name, fields)}")
+        named = [word for word in unknown if word.startswith("--")] or unknown
+        lines = [
+            f"unknown argument {word!r}{_nearest(word[2:].partition('=')[0], fields)}"
+            for word in named
+        ]
+        raise InputError("\n".join(lines))
     try:
         return parser.parse_args_into_dataclasses([*words, *flags], look_for_args_file=False)
     except (ValueError, TypeError) as error:
@@ -189,7 +204,12 @@ def _take_config_path(words: list[str]) -> tuple[str | None, list[str]]:
     return None, words
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: no such file, no YAML, or no mapping.
+    """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -98,6 +98,15 @@ def classes_in(module: str, constant: str) -> dict[str, str]:
     return {}
 
 
+def text_in(module: str, constant: str) -> str | None:
+    """Return the text that `module` assigns to `constant`; None if it assigns none."""
+    for node in module_tree(module)[0].body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and _assigns(node, constant):
+            found = _literal(node.value)
+            return found if isinstance(found, str) else None
+    return None
+
+
 def _assigns(node: ast.Assign | ast.AnnAssign, name: str) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return any(isinstance(target, ast.Name) and target.id == name for target in targets)

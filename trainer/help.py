@@ -16,6 +16,7 @@ from touchstone_rewards.trainer.field_source import (
     classes_in,
     names_in,
     read_class,
+    text_in,
 )
 
 WIDTH = 100
@@ -40,8 +41,8 @@ def help_of(command: str, module: str, summary: str, *, every: bool) -> str:
         ModuleNotFoundError: a package whose options are listed is not installed.
     """
     types = [read_class(module, name) for name in names_in(module, "TYPES")]
-    options = " [--config FILE.yaml] [--OPTION VALUE ...]" if types else ""
-    lines = [f"usage: trainer {command}{options}", "", summary, ""]
+    options = text_in(module, "USAGE") or "[--config FILE.yaml] [--OPTION VALUE ...]" * bool(types)
+    lines = [f"usage: trainer {command} {options}".rstrip(), "", summary, ""]
     for kind in types:
         lines += _section(kind, [each for each in kind.fields if every or _is_ours(each)])
     for section, name in classes_in(module, "SECTIONS").items():

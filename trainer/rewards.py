@@ -35,7 +35,7 @@ from touchstone_rewards.clients import (
 from touchstone_rewards.clients.adapters.missing import Counts
 from touchstone_rewards.clients.adapters.trl import trl_reward
 from touchstone_rewards.clients.adapters.trl_columns import Columns, samples_of
-from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter
+from touchstone_rewards.trainer.data.kept_samples import HELD_OUT, KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
 from touchstone_rewards.trainer.several_rewards import Part, SeveralRewards
@@ -164,12 +164,12 @@ def columns_of(arguments: RewardArguments) -> Columns:
 
 
 class ServerReward:
-    """The clients' reward function for TRL, with what a run of ours does beside it: every sample of
-    training is kept, and all ranks stop together. Each rank calls its own on its rows.
+    """The clients' reward function for TRL, with what a run of ours does beside it: every sample is
+    kept, and all ranks stop together. Each rank calls its own on its rows.
 
-    `is_training` tells a training batch from an evaluation batch, whose samples are not kept and
-    whose failures stop nothing. `scored_counts` has, for each batch since the last update, how many
-    samples of all ranks got a reward.
+    `is_training` tells a training batch from an evaluation batch, whose samples are kept apart, in
+    `held_out` below the store, and whose failures stop nothing. `scored_counts` has, for each batch
+    since the last update, how many samples of all ranks got a reward.
     """
 
     def __init__(
@@ -183,6 +183,7 @@ class ServerReward:
     ) -> None:
         self.writer = writer
         self.several = client if isinstance(client, SeveralRewards) else None
+        self.held_out: SampleWriter | None = None
         self.num_generations = num_generations
         self.is_training = is_training
         self.scored_counts: list[int] = []
@@ -234,15 +235,20 @@ class ServerReward:
     def _keep(self, samples: list[Sample], results: list[ScoreResult | None]) -> None:
         self._shared = True
         share(None)  # every rank has scored, or one of them says why not
-        if not self.is_training():
+        training, writer = self.is_training(), self.writer
+        if not training:
             log_held_out(results, self._log, one_reward=self.several is None)
-            return
+            folder = writer.folder / HELD_OUT
+            writer = self.held_out or SampleWriter(folder, writer.distributed, writer.rank)
+            self.held_out = writer
+        # What is measured was made by the updates so far; what is trained on goes into the next.
+        step = self._state.global_step + training
         kept = [
-            kept_sample(sample, result, self._state)
+            kept_sample(sample, result, self._state, step)
             for sample, result in zip(samples, results, strict=True)
         ]
         with together():
-            self.writer.write_batch(self._state.global_step + 1, kept)
+            writer.write_batch(step, kept)
 
     def _gather(self, counts: Counts) -> list[Counts]:
         """The failures of all ranks: every rank comes to the same verdict."""
@@ -347,7 +353,9 @@ def log_held_out(
         log_metric("held_out/format_rate", formats.count(1.0) / len(formats))
 
 
-def kept_sample(sample: Sample, result: ScoreResult | None, state: TrainerState) -> KeptSample:
+def kept_sample(
+    sample: Sample, result: ScoreResult | None, state: TrainerState, step: int
+) -> KeptSample:
     """The line of the store for one sample; without an answer its error code is `unavailable`."""
     return KeptSample(
         id=sample.id,
@@ -355,7 +363,7 @@ def kept_sample(sample: Sample, result: ScoreResult | None, state: TrainerState)
         response=sample.response,
         reward=result.reward if result else None,
         scores=result.scores if result else {},
-        step=state.global_step + 1,
+        step=step,
         epoch=state.epoch or 0.0,
         group=sample.group_id or sample.id,
         fingerprint=result.fingerprint if result else None,

@@ -12,12 +12,18 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoConfig
+from trl.chat_template_utils import get_training_chat_template
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, with_prompts
+from touchstone_rewards.trainer.data.rows import (
+    DataArguments,
+    PromptArguments,
+    ensure_sample_ids,
+    with_prompts,
+)
 from touchstone_rewards.trainer.data.sft_formats import Scope, sft_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.rows import check_prompts_fit
@@ -49,11 +55,12 @@ def run(argv: Sequence[str]) -> None:
     data, prompts, adapter, args, model = configs
     check_model_path(model)
     settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)
-    build = partial(build_trainer, model, adapter, args)
-    train_on_rows(data, args, model, configs, build, partial(templated, prompts))
+    how: dict[str, Any] = {"skip_bad_rows": data.skip_bad_rows, "prompts": prompts}
+    build = partial(build_trainer, model, adapter, args, **how)
+    train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
 
 
-def templated(prompts: PromptArguments, rows: Dataset) -> Dataset:
+def templated(prompts: PromptArguments, rows: Dataset, *, skip_bad_rows: bool = False) -> Dataset:
     """The rows with prompts made by the template, the same as those of GRPO and evaluation; as they
     are where none was asked for.
 
@@ -70,7 +77,8 @@ def templated(prompts: PromptArguments, rows: Dataset) -> Dataset:
             f"no column with the response, one of {', '.join(RESPONSES)}; the data has "
             f"{rows.column_names}"
         )
-    rows = with_prompts(rows, prompts).select_columns(["prompt", response])
+    rows = ensure_sample_ids(with_prompts(rows, prompts, skip_bad_rows=skip_bad_rows))
+    rows = rows.select_columns(["id", "prompt", response])
     return rows if response == "response" else rows.rename_column(response, "response")
 
 
@@ -80,6 +88,9 @@ def build_trainer(
     args: SFTConfig,
     rows: Dataset,
     eval_rows: Dataset | None,
+    *,
+    prompts: PromptArguments | None = None,
+    skip_bad_rows: bool = False,
 ) -> SFTTrainer:
     """TRL's trainer on rows whose shape was recognised.
 
@@ -90,12 +101,16 @@ def build_trainer(
     args.model_init_kwargs = model_init_kwargs(args, model)
     tokenizer = tokenizer_of(model, args.chat_template_path, adapter.adapter_name_or_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    has_template = bool(tokenizer.chat_template)
+    reading: dict[str, Any] = {"scope": scope_of(args), "skip_bad_rows": skip_bad_rows}
+    reading["has_template"] = bool(tokenizer.chat_template)
+    check_marks(args, tokenizer)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:
-            made[part], seen = sft_rows(given, has_template=has_template, scope=scope_of(args))
-            check_prompts_fit(made[part], tokenizer, config)
+            asked = templated(prompts or PromptArguments(), given, skip_bad_rows=skip_bad_rows)
+            read, seen = sft_rows(asked, **reading)
+            fitting = check_prompts_fit(read, tokenizer, config, skip_bad_rows=skip_bad_rows)
+            made[part] = fitting.remove_columns("id")
             if args.process_index == 0:
                 print(seen)
     trainer = SFTTrainer(
@@ -107,6 +122,24 @@ def build_trainer(
     )
     check_kept(len(made["train"]), trainer, args)
     return trainer
+
+
+def check_marks(args: SFTConfig, tokenizer: Any) -> None:
+    """Nothing, if the template marks the assistant's parts where the loss is to go over these.
+
+    Raises:
+        InputError: it does not, and is none that TRL can mend.
+    """
+    if not args.assistant_only_loss or not tokenizer.chat_template:
+        return
+    try:
+        get_training_chat_template(tokenizer)
+    except ValueError as error:
+        raise InputError(
+            "assistant_only_loss needs a chat template with {% generation %} around what the "
+            "assistant says, and this one has none: leave it out (the loss goes over responses "
+            "only without it), or set chat_template_path to such a file"
+        ) from error
 
 
 def scope_of(args: SFTConfig) -> Scope:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
+from uuid import uuid4
 
 from touchstone_rewards.clients.adapters.missing import why_missing
 from touchstone_rewards.clients.adapters.plain import plain_sample
@@ -123,8 +124,13 @@ def _know(
 
 
 def _sent(samples: Sequence[Sample], url: str | None, profile: str) -> list[Sample]:
-    reads = _known[url, profile].info.reads or USUAL
-    return [plain_sample(sample, reads) for sample in samples]
+    info = _known[url, profile].info
+    plain = [plain_sample(sample, info.reads or USUAL) for sample in samples]
+    if info.groups is not None:
+        # Trainers give all tries of a row one id, and the server counts each try once.
+        for sample in plain:
+            sample.id = f"{sample.id}/{uuid4().hex[:12]}"
+    return plain
 
 
 def _numbers(results: Sequence[ScoreResult], null_reward: float | None) -> list[Numbers]:

@@ -7,6 +7,9 @@ takes REWARD_URL and profile math; for others, give a file of your own:
     from touchstone_rewards.clients.adapters.openrlhf import reward_function
     reward_func = reward_function("r1_zero", null_reward=-1.0)
 
+OpenRLHF passes one column on, the label. Metadata, such as the field by which a profile routes,
+travels in it: a label `{"ground_truth": "46", "data_source": "gsm8k"}`, or its JSON.
+
 A sample without a reward raises unless `null_reward` is set: OpenRLHF logs that, leaves the sample
 without a reward and stops at the next batch.
 
@@ -21,7 +24,7 @@ from typing import Any
 
 from touchstone_rewards.clients.adapters.numbers import NoReward, rewards_of
 from touchstone_rewards.clients.adapters.trl_columns import prompt_id
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, truth_and_metadata
 from touchstone_rewards.reward_server.texts import after_prompt
 
 
@@ -67,10 +70,12 @@ def _sample(place: int, query: str, prompt: str, label: Any) -> Sample | None:
     response = after_prompt(query, prompt)
     if response is None:
         return None
+    truth, metadata = truth_and_metadata(label)
     return Sample(
         id=str(place),
         response=response,
         prompt=prompt,
-        ground_truth=label,
+        ground_truth=truth,
         group_id=prompt_id(prompt),
+        metadata=metadata,
     )

@@ -63,7 +63,9 @@ def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
     What cannot be a ground truth is that sample's `bad_ground_truth`, and no other's. What cannot
     travel as metadata is left out.
     """
-    kept: dict[str, Any] = {"id": sample.id, "response": str(sample.response)}
+    kept: dict[str, Any] = {"id": sample.id, "response": sample.response}
+    if isinstance(sample.response, str):
+        kept["response"] = str(sample.response)  # numpy's texts are of a class of their own
     if "ground_truth" in reads:
         kept["ground_truth"] = plain_truth(sample.ground_truth)
     if "prompt" in reads:
@@ -71,9 +73,11 @@ def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
     if "group_id" in reads and sample.group_id is not None:
         kept["group_id"] = str(sample.group_id)
     if "signals" in reads:
-        kept["signals"] = _what_is_plain(sample.signals)
+        kept["signals"] = what_is_plain(sample.signals)
     if "metadata" in reads:
-        kept["metadata"] = _what_is_plain(sample.metadata)
+        kept["metadata"] = what_is_plain(sample.metadata)
+    if "profile" in reads and sample.profile is not None:
+        kept["profile"] = str(sample.profile)
     return Sample(**kept)
 
 
@@ -87,7 +91,8 @@ def plain_truth(value: Any) -> Any:
     return plain_ground_truth(found) if is_readable(found) else found
 
 
-def _what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that JSON can carry, under their names; the others are left out."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:

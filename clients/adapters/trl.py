@@ -24,6 +24,7 @@ from touchstone_rewards.clients.adapters.trl_columns import (
     Columns,
     Text,
     check_columns,
+    check_route,
     samples_of,
 )
 from touchstone_rewards.clients.errors import (
@@ -80,7 +81,8 @@ class TrlOptions(TypedDict, total=False):
     signals_column: str
     """The column with the rows' signals; "signals" if not given."""
     metadata_columns: Sequence[str] | None
-    """Columns that travel as the samples' metadata; none if not given."""
+    """Columns that travel as the samples' metadata; if not given, all that have no other meaning,
+    where the profile reads metadata. The one that decides a profile's route travels in any case."""
     on_missing: OnMissing | None
     """What TRL gets for a missing reward: None ("leave_out", from TRL 1.6 on, where it is the
     default), an exception ("raise", the default before), or its group's mean ("group_mean")."""
@@ -203,8 +205,10 @@ class Batches:
         Raises:
             MissingColumn: the batch lacks a column.
         """
-        check_columns(self.columns, given, self.info.needs if self.info else (), self.profile)
-        samples = samples_of(prompts, completions, given, self.columns)
+        info = self.info
+        check_route(given, info.route if info else None, self.profile)
+        check_columns(self.columns, given, info.needs if info else (), self.profile)
+        samples = samples_of(prompts, completions, given, self.columns, info)
         if self.options.on_samples is not None:
             self.options.on_samples(samples)
         return samples

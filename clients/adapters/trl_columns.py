@@ -12,9 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from touchstone_rewards.clients.adapters.plain import plain_truth
+from touchstone_rewards.clients.adapters.plain import plain_truth, what_is_plain
 from touchstone_rewards.clients.errors import MissingColumn
-from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    ProfileInfo,
+    RouteInfo,
+    Sample,
+    text_of_turn,
+)
 
 Text = str | Sequence[dict[str, Any]]
 
@@ -55,10 +61,47 @@ def check_columns(
             f"profile {profile!r} needs signals, and there is no column {columns.signals!r}: "
             f"name it by signals_column. {shown}"
         )
-    if "metadata" in needs and columns.metadata is None:
+    named = columns.metadata is not None
+    if "metadata" in needs and not named and not metadata_of(columns, given, needs):
         raise MissingColumn(
-            f"profile {profile!r} needs metadata: name its columns by metadata_columns. {shown}"
+            f"profile {profile!r} needs metadata, and there is no other column: name its columns "
+            f"by metadata_columns. {shown}"
         )
+
+
+def check_route(given: Mapping[str, Any], route: RouteInfo | None, profile: str) -> None:
+    """Raise MissingColumn if the batch lacks the column by which the profile routes every row."""
+    if route is None or route.otherwise != "error":
+        return
+    name = column_of(route)
+    if name not in given:
+        there = ", ".join(sorted({*given} - OF_TRL))
+        raise MissingColumn(
+            f"profile {profile!r} routes by {route.by}, and there is no column {name!r}. The batch "
+            f"has {', '.join(['prompt', there] if there else ['prompt'])}"
+        )
+
+
+def column_of(route: RouteInfo) -> str:
+    """Return the dataset's column that holds the field by which a profile routes."""
+    return route.by.split(".")[1]
+
+
+def metadata_of(
+    columns: Columns,
+    given: Mapping[str, Any],
+    reads: Sequence[str],
+    route: RouteInfo | None = None,
+) -> list[str]:
+    """Return the columns that travel as metadata: those that were named and the one that decides
+    the route; without names all that have no other meaning, where the profile reads metadata."""
+    if columns.metadata is not None:
+        deciding = [column_of(route)] if route and column_of(route) in given else []
+        return list(dict.fromkeys([*columns.metadata, *deciding]))
+    if "metadata" not in reads:
+        return []
+    taken = {*OF_TRL, columns.ground_truth, columns.id, columns.signals}
+    return [name for name in given if name not in taken]
 
 
 def samples_of(
@@ -66,13 +109,19 @@ def samples_of(
     completions: Sequence[Text],
     given: Mapping[str, Any],
     columns: Columns,
+    profile: ProfileInfo | None = None,
 ) -> list[Sample]:
-    """Return the samples of one call. Their ids are ROW/K, K counting the completions of a row."""
+    """Return the samples of one call. Their ids are ROW/K, K counting the completions of a row.
+
+    `profile`: what is known of it. One that judges turns is sent a chat's messages as they are."""
+    reads, route = (profile.reads, profile.route) if profile else ((), None)
+    turns = profile is not None and profile.turns
     count = len(completions)
     ids = given.get(columns.id) or [prompt_id(prompt) for prompt in prompts]
     truths = given.get(columns.ground_truth or "", [None] * count)
     signals = given.get(columns.signals) or [None] * count
-    metadata = {name: given[name] for name in columns.metadata or ()}
+    metadata = {name: given[name] for name in metadata_of(columns, given, reads, route)}
+    unnamed = columns.metadata is None  # then what cannot travel is left out
     seen: Counter[str] = Counter()
     samples: list[Sample] = []
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
@@ -80,16 +129,21 @@ def samples_of(
         samples.append(
             Sample(
                 id=f"{row}/{seen[row]}",
-                response=text_of(completion),
+                response=_messages(completion) if turns else text_of(completion),
                 prompt=prompt if isinstance(prompt, str) else [_message(turn) for turn in prompt],
                 ground_truth=plain_truth(truths[i]),
                 group_id=row,
                 signals=signals[i] or {},
-                metadata={name: values[i] for name, values in metadata.items()},
+                metadata=what_is_plain(row_of(metadata, i)) if unnamed else row_of(metadata, i),
             )
         )
         seen[row] += 1
     return samples
+
+
+def row_of(columns: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return one row of the columns."""
+    return {name: values[place] for name, values in columns.items()}
 
 
 def prompt_id(prompt: Text) -> str:
@@ -103,6 +157,11 @@ def text_of(completion: Text) -> str:
         return completion
     turns = [_message(turn) for turn in completion]
     return "\n".join(text_of_turn(turn.content) for turn in turns if turn.role == "assistant")
+
+
+def _messages(completion: Text) -> Any:
+    """A text, or the messages of a rollout, tools' included."""
+    return completion if isinstance(completion, str) else [_message(turn) for turn in completion]
 
 
 def _message(turn: Mapping[str, Any]) -> Message:

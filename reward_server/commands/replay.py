@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.scoring.routing import addressed
 from touchstone_rewards.reward_server.stored.draft import Draft, MadeFrom, open_draft
 from touchstone_rewards.reward_server.stored.lines import is_countable, open_lines
 from touchstone_rewards.reward_server.stored.progress import progress_bar
@@ -41,6 +43,7 @@ from touchstone_rewards.reward_server.stored.stream import (
     offline_engine,
     score_stream,
     started,
+    whole_groups,
 )
 from touchstone_rewards.reward_server.watching.score_log import ScoreLine, log_files
 from touchstone_rewards.reward_server.watching.verdicts import differ, verdict
@@ -50,7 +53,10 @@ SHOWN_CHANGES = 20
 
 
 class Old(Struct):
-    """What a sample got when it was scored; `profile` and `fingerprint` where they were kept."""
+    """What a sample got when it was scored; `profile` and `fingerprint` where they were kept.
+
+    `together`: what those have in common that were scored with it, of its group; `members`: how
+    many they are, where that was kept."""
 
     sample: Sample
     reward: float | None
@@ -58,6 +64,8 @@ class Old(Struct):
     scores: dict[str, float | None]
     profile: str | None
     fingerprint: str | None
+    together: str | None = None
+    members: int | None = None
 
 
 class Change(Struct):
@@ -210,12 +218,45 @@ def _old(line: bytes) -> Old:
         names = ("id", "response", "prompt", "ground_truth")
         sample = msgspec.convert(fields | {n: getattr(kept, n) for n in names}, Sample)
         code = str(kept.error.get("code")) if kept.error else None
-        return Old(sample, kept.reward, code, kept.scores, None, kept.fingerprint)
+        return Old(sample, kept.reward, code, kept.scores, None, kept.fingerprint, kept.group)
     line_ = _decode_line(line)
     result = line_.result
     code = result.error.code if result.error else None
     about = line_.profile, line_.fingerprint
-    return Old(line_.sample, result.reward, code, result.scores, *about)
+    return Old(line_.sample, result.reward, code, result.scores, *about, *_group_of(line_))
+
+
+def _group_of(line: ScoreLine) -> tuple[str | None, int | None]:
+    """What is common to those that were scored with it, and how many they are, if that is known."""
+    if isinstance(line.result.group, str):
+        return line.result.group, int(line.result.group.rpartition("/")[2])
+    group_id = line.sample.group_id
+    return (None if group_id is None else f"{line.request_id} {group_id}"), None
+
+
+def by_group(olds: Iterator[Old]) -> Iterator[Old]:
+    """Return the same in another order: those that were scored together one after another, and
+    what they have in common as their group.
+
+    The members of a group that came in several requests wait for each other; those of one request
+    stand in one block of lines."""
+    waiting: dict[str, list[Old]] = {}
+    block: dict[str | None, list[Old]] = {}
+    last = ""
+    for old in olds:
+        old.sample.group_id = old.together
+        if old.members is not None and old.together is not None:
+            group = waiting.setdefault(old.together, [])
+            group.append(old)
+            if len(group) >= old.members:
+                yield from waiting.pop(old.together)
+            continue
+        request = (old.together or "").partition(" ")[0]
+        if request != last:
+            yield from chain.from_iterable(block.values())
+            block, last = {}, request
+        block.setdefault(old.together, []).append(old)
+    yield from chain.from_iterable([*block.values(), *waiting.values()])
 
 
 async def _replay(
@@ -224,9 +265,13 @@ async def _replay(
     in_work: deque[list[Old]] = deque()
 
     def requests() -> Iterator[ScoreRequest]:
-        for batch in batches(olds, BATCH_SAMPLES):
+        cut = batches(olds, BATCH_SAMPLES)
+        if profile.info.groups is not None:
+            cut = whole_groups(by_group(olds), BATCH_SAMPLES, lambda old: old.together)
+        for batch in cut:
             in_work.append(batch)
-            yield ScoreRequest([old.sample for old in batch], profile.name, explain=True)
+            samples = [addressed(profile, old.sample) for old in batch]
+            yield ScoreRequest(samples, profile.name, explain=True)
 
     await started(engine)
     try:
@@ -240,12 +285,14 @@ async def _replay(
 
 def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
     """Running rewards depend on those before them: then the sums of the scores are compared."""
-    if profile.config.normalization == "none":
+    inner = {each.name: each for each in profile.reached()}
+    scored_by = inner.get(new.routed_to or profile.name, profile)
+    if scored_by.config.normalization == "none":
         return old, new
     for each in (old, new):
         if each.reward is not None:
-            scores = {key: Score(each.scores.get(key)) for key in profile.scorers}
-            each.reward = profile.reward(scores)[0]
+            scores = {key: Score(each.scores.get(key)) for key in scored_by.scorers}
+            each.reward = scored_by.reward(scores)[0]
     return old, new
 
 

@@ -40,6 +40,7 @@ from touchstone_rewards.reward_server.stored.stream import (
     offline_engine,
     score_stream,
     started,
+    whole_groups,
 )
 
 PARTITION_BYTES = 64 * 2**20
@@ -143,7 +144,7 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         samples = after_kept(rejects.passed(rows), draft, tally)
         requests = (
             ScoreRequest(batch, profile=arguments.profile, explain=arguments.explain)
-            for batch in batches(samples, BATCH_SAMPLES)
+            for batch in _cut(samples, engine.profiles[arguments.profile])
         )
         asyncio.run(_score_file(engine, requests, draft, tally, partial(progress.update, task)))
         rejects.finish()
@@ -153,13 +154,21 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _cut(samples: Iterator[Sample], profile: Profile) -> Iterator[list[Sample]]:
+    """The samples in batches; the lines of a group, one after another, in one."""
+    if profile.info.groups is None:
+        return batches(samples, BATCH_SAMPLES)
+    return whole_groups(samples, BATCH_SAMPLES, lambda sample: sample.group_id)
+
+
 def _open_output(
     arguments: argparse.Namespace, source: Path, profile: Profile, stack: ExitStack
 ) -> Draft | None:
-    if arguments.resume and profile.config.normalization != "none":
+    running = [each for each in profile.reached() if each.config.normalization != "none"]
+    if arguments.resume and running:
         raise ConfigError(
-            f"profile {profile.name} normalises by the rewards before, which a stopped run takes "
-            "with it: --resume cannot go on; --overwrite begins anew"
+            f"profile {running[0].name} normalises by the rewards before, which a stopped run "
+            "takes with it: --resume cannot go on; --overwrite begins anew"
         )
     input_ = STDIN if str(source) == STDIN else os.path.abspath(source)
     draft = open_draft(

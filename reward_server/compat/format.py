@@ -12,7 +12,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.schemas import Sample, SampleError, TruthOnTheWire
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Sample,
+    SampleError,
+    TruthOnTheWire,
+)
 
 Asked = TypeVar("Asked")
 
@@ -64,6 +69,8 @@ class Format(Generic[Asked]):
     texts: Callable[[Asked], list[str]] | None = None
     """The whole texts of the samples, of a format in which prompt and response come as one: a
     reward model with `template: plain` reads them as they came."""
+    trajectories: Callable[[Asked], list[list[Message]]] | None = None
+    """The samples' responses as messages, of a format that has rollouts of several turns."""
     own_keys: frozenset[str] = frozenset()
     """The numbers in the answer that are not the scorers': none of these may be called so."""
     decode: Callable[[bytes], Asked] | None = None

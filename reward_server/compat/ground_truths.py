@@ -1,7 +1,8 @@
 """Ground truths for the trainers that send none: the operator's file, by id or by prompt.
 
-In: JSON lines `{"id": …, "prompt": …, "ground_truth": …}`, with an id, a prompt, or both. Out: the
-ground truth of a sample, null where the file has none, so that the sample is not scored.
+In: JSON lines `{"id": …, "prompt": …, "ground_truth": …}`, with an id, a prompt, or both, and
+`metadata` where a profile reads it. Out: the ground truth of a sample, null where the file has
+none, so that the sample is not scored.
 
 An id counts only where the trainer sends ids of its own. The other formats number the samples of a
 request, and those numbers say nothing about the rows of a file.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +27,14 @@ class Row(Struct):
     ground_truth: GroundTruth
     id: str | int | None = None
     prompt: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Known(NamedTuple):
+    """What the file knows of a sample."""
+
+    ground_truth: GroundTruth
+    metadata: dict[str, Any]
 
 
 logger = logging.getLogger(__name__)
@@ -39,8 +49,8 @@ class GroundTruths:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._by_id: dict[str, GroundTruth] = {}
-        self._by_prompt: dict[str, GroundTruth] = {}
+        self._by_id: dict[str, Known] = {}
+        self._by_prompt: dict[str, Known] = {}
         for number, row in _rows(path) if path else ():
             where = f"compat_ground_truths: {path}, line {number}"
             if row.id is None and row.prompt is None:
@@ -59,23 +69,28 @@ class GroundTruths:
             )
 
     def fill(self, sample: Sample, *, by_id: bool) -> None:
-        """Give the sample the ground truth that its trainer did not send.
+        """Give the sample the ground truth and the metadata that its trainer did not send.
 
         `by_id`: the sample's id is the trainer's own, not its place in the request. Where its id
         and its prompt have different ground truths it gets neither.
         """
-        if sample.ground_truth is not None:
+        if sample.ground_truth is not None or not (self._by_id or self._by_prompt):
             return
         prompt = sample.prompt.strip() if isinstance(sample.prompt, str) else None
         of_prompt = self._by_prompt.get(prompt) if prompt is not None else None
         of_id = self._by_id.get(sample.id) if by_id else None
         if of_id is None or of_prompt is None or of_id == of_prompt:
-            sample.ground_truth = of_id if of_id is not None else of_prompt
+            known = of_id if of_id is not None else of_prompt
+            if known is not None:
+                sample.ground_truth = known.ground_truth
+                sample.metadata = sample.metadata or dict(known.metadata)
 
 
-def _add(known: dict[str, GroundTruth], key: str, row: Row, named: str) -> None:
-    if known.setdefault(key, row.ground_truth) != row.ground_truth:
-        raise ConfigError(f"{named} stood before with another ground truth; keep one")
+def _add(known: dict[str, Known], key: str, row: Row, named: str) -> None:
+    mine = Known(row.ground_truth, row.metadata)
+    if (before := known.setdefault(key, mine)) != mine:
+        other = "metadata" if before.ground_truth == mine.ground_truth else "ground truth"
+        raise ConfigError(f"{named} stood before with another {other}; keep one")
 
 
 def _like_positions(ids: Iterable[str]) -> bool:

@@ -1,9 +1,11 @@
 """NeMo Gym's `/verify` of a resources server: the whole request comes back with the reward.
 
-The response is the text of the output's messages; the ground truth is `expected_answer`,
-`ground_truth` or `answer` of the task's row. With `reward` come `reward_components` and the same
-numbers as fields of their own, unless the row has a field of that name. With a configured constant
-for a null reward the row carries `_ng_failure_class`, which Gym writes to its failures file.
+The response is the text of the output's messages, or for a profile that judges turns the messages
+themselves, with what tools answered; the ground truth is `expected_answer`,
+`ground_truth` or `answer` of the task's row, its metadata all other fields. With `reward` come
+`reward_components` and the same numbers as fields of their own, unless the row has a field of that
+name. With a configured constant for a null reward the row carries `_ng_failure_class`, which Gym
+writes to its failures file.
 
 A trainer that asks the resources server itself (prime-rl's verifiers) posts `/seed_session` first.
 
@@ -27,6 +29,8 @@ from touchstone_rewards.reward_server.compat.format import (
 )
 from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
 
+TRUTHS = ("expected_answer", "ground_truth", "answer")
+
 
 class Part(Struct):
     type: str = ""
@@ -34,10 +38,11 @@ class Part(Struct):
 
 
 class OutputItem(Struct):
-    """A message of the model, or something else it did, which has no text for us."""
+    """A message of the model, what a tool answered, or something else, which has no text for us."""
 
     type: str = ""
     content: str | list[Part] | None = None
+    output: Any = None
 
 
 class GymResponse(Struct):
@@ -75,6 +80,7 @@ class Asked(Struct):
     fields: dict[str, Raw]
 
 
+OWN_FIELDS = frozenset({"responses_create_params", "response", *TRUTHS})
 _read_row = msgspec.json.Decoder(VerifyRequest).decode
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -90,7 +96,26 @@ def samples(asked: Asked) -> list[Sample]:
     truths = (row.expected_answer, row.ground_truth, row.answer)
     given = [truth for truth in truths if truth is not None]
     truth = next(filter(is_readable, given), given[0] if given else None)
-    return [Sample("0", response, _prompt(row.responses_create_params.input), truth)]
+    metadata = {name: raw for name, raw in asked.fields.items() if name not in OWN_FIELDS}
+    prompt = _prompt(row.responses_create_params.input)
+    return [Sample("0", response, prompt, truth, metadata=_undecoded(metadata))]
+
+
+def trajectories(asked: Asked) -> list[list[Message]]:
+    """Return the messages of the rollout: the model's, and what tools answered in between."""
+    found = []
+    for item in asked.row.response.output:
+        if item.type == "message":
+            found.append(Message("assistant", _text(item.content)))
+        elif item.type == "function_call_output":
+            answered = item.output if isinstance(item.output, str) else ""
+            found.append(Message("tool", answered))
+    return [found]
+
+
+def _undecoded(fields: dict[str, Raw]) -> Any:
+    """The fields as JSON text, which is decoded for the scorers that read it."""
+    return Raw(msgspec.json.encode(fields)) if fields else {}
 
 
 def _text(content: str | list[Part] | None) -> str:
@@ -142,6 +167,7 @@ NEMO_GYM = Format(
     body=body,
     decode=decode,
     own_keys=frozenset({"reward", "reward_components"}),
+    trajectories=trajectories,
 )
 # Nothing is kept between a session's start and its verification: every row is verified by itself.
 GYM_ANSWERS = (

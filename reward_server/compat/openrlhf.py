@@ -4,7 +4,8 @@
 stands behind the prompt, or behind the rest of it where OpenRLHF cut it on the left. A query that
 does not hold its prompt has no reward. Of several URLs, releases take one a call, in turn (0.11.2);
 commits in between send all samples to the first and empty lists to the others, which are answered
-with empty lists. `extra_logs` holds numbers only, because the trainer makes tensors of them.
+with empty lists. A label may be an object with the key `ground_truth`: the others are metadata.
+`extra_logs` holds numbers only, because the trainer makes tensors of them.
 
 Source: OpenRLHF 3c3be62 and 0.11.2, openrlhf/utils/agent.py, `SingleTurnAgentExecutor`.
 """
@@ -22,7 +23,7 @@ from touchstone_rewards.reward_server.compat.format import (
     Verdict,
 )
 from touchstone_rewards.reward_server.errors import InvalidRequest, sample_error
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, truth_and_metadata
 from touchstone_rewards.reward_server.texts import after_prompt
 
 
@@ -63,7 +64,8 @@ def _sample(place: int, query: str, prompt: str, label: GroundTruth) -> Sample |
             "prompt has the whole query scored"
         )
         return Refused(str(place), sample_error("missing_field", why))
-    return Sample(str(place), response, prompt or None, label)
+    truth, metadata = truth_and_metadata(label)
+    return Sample(str(place), response, prompt or None, truth, metadata=metadata)
 
 
 def body(_: OpenRlhfRequest, verdicts: Sequence[Verdict]) -> OpenRlhfAnswer:

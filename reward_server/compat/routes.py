@@ -7,6 +7,7 @@ the whole request, unless the operator chose a constant for the format: no train
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.compat.format import (
     FixedAnswer,
     Format,
@@ -36,6 +38,7 @@ from touchstone_rewards.reward_server.http.body import (
     send_json,
     unless_gone,
 )
+from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
@@ -103,6 +106,11 @@ class CompatEndpoint:
         samples = [each for each in came if isinstance(each, Sample)]
         for sample in samples:
             self.truths.fill(sample, by_id=self.format.sends_ids)
+        if (known := self.engine.profiles.get(profile)) is not None and known.info.groups:
+            _group(samples, named=self.format.sends_ids)
+        if known is not None and known.info.turns and self.format.trajectories is not None:
+            for sample, messages in zip(samples, self.format.trajectories(asked), strict=True):
+                sample.response = cast("str", messages)
         if self.format.texts is not None and self._reads_whole_texts(profile):
             for sample, text in zip(samples, self.format.texts(asked), strict=True):
                 sample.prompt = text.removesuffix(sample.response)
@@ -111,12 +119,18 @@ class CompatEndpoint:
     def _reads_whole_texts(self, profile: str) -> bool:
         """Does a reward model of this profile read prompt and response as they stand?"""
         known = self.engine.profiles.get(profile)
-        models = [getattr(each, "model", None) for each in known.scorers.values()] if known else []
-        return any(getattr(model, "template", None) == "plain" for model in models)
+        return any(
+            scorer.runs_in == "model"
+            and isinstance(scorer.model, RewardModelConfig)
+            and scorer.model.template == "plain"
+            for inner in (known.reached() if known else ())
+            for scorer in inner.scorers.values()
+        )
 
     def _logged(self, profile: str) -> list[str]:
-        """The scores that are there whenever there is a reward: those it depends on. Others may
-        fail beside it, and a trainer that logs numbers wants the same ones every time.
+        """The scores that are there whenever there is a reward: those it depends on, whatever the
+        row. Others may fail beside it or not apply, and a trainer that logs numbers wants the same
+        ones every time.
 
         Raises:
             InvalidRequest: one of the scorers has the name of another number in the answer.
@@ -124,12 +138,13 @@ class CompatEndpoint:
         known = self.engine.profiles.get(profile)
         if known is None:
             return []
-        if taken := self.format.own_keys & known.entries.keys():
+        if taken := self.format.own_keys & {*known.info.scorers}:
             raise InvalidRequest(
                 f"profile {profile!r} has a scorer called {min(taken)!r}, which in the answer for "
                 f"{self.format.name} is another number: give the scorer another key in the profile"
             )
-        return [name for name, entry in known.entries.items() if entry.counts]
+        counting = [{*each.counting} for each in known.reached()]
+        return [name for name in known.info.scorers if all(name in each for each in counting)]
 
     def _verdicts(
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
@@ -145,6 +160,17 @@ class CompatEndpoint:
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts
+
+
+def _group(samples: Sequence[Sample], *, named: bool) -> None:
+    """Give the tries of one prompt one group, and each try an id of its own where the trainer gives
+    none: it is counted once, and gone when its caller is."""
+    for place, sample in enumerate(samples):
+        if sample.group_id is None and sample.prompt is not None:
+            prompt = encode(sample.prompt)
+            sample.group_id = sha256(prompt).hexdigest()[:16]
+        if not named:
+            sample.id = f"{current().request_id}/{place}"
 
 
 def _in_place(

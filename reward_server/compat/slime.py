@@ -2,7 +2,8 @@
 
 `rm` answers a bare number. `rm_dict` answers a flat dict for `--reward-key score`, with the
 scorers' numbers beside the score; xtuner's judger reads `score` as well, and sends `extra_info`,
-which is the sample's metadata.
+which is the sample's metadata. A label may be an object with the key `ground_truth`: the others are
+metadata.
 
 Source: slime 624b824, slime/rollout/rm_hub/__init__.py; miles 31f1ca9, miles/rollout/rm_hub; xtuner
 b934f46, xtuner/v1/rl/judger/native.py.
@@ -17,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
-from touchstone_rewards.reward_server.schemas import Message, Number, Sample
+from touchstone_rewards.reward_server.schemas import Message, Number, Sample, truth_and_metadata
 
 
 class SlimeRequest(Struct):
@@ -33,15 +34,16 @@ class SlimeRequest(Struct):
 
 
 def samples(asked: SlimeRequest) -> list[Sample]:
+    truth, metadata = truth_and_metadata(asked.label)
     return [
         Sample(
             "0",
             asked.response,
             asked.prompt,
-            asked.label,
+            truth,
             group_id=asked.group_id,
             signals=asked.signals or {},
-            metadata=(asked.extra_info or {}) | (asked.metadata or {}),
+            metadata=metadata | (asked.extra_info or {}) | (asked.metadata or {}),
         )
     ]
 

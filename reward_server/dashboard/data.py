@@ -154,7 +154,7 @@ def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
         name=name,
         description=profile.info.description,
         fingerprint=profile.fingerprint,
-        scorers=list(profile.scorers),
+        scorers=profile.info.scorers,
         watched=sources.watch.numbers(name) if sources.watch.window(name) else None,
     )
 
@@ -164,7 +164,7 @@ def _chosen(sources: Sources, profile: str) -> Chosen | None:
         return None
     window = sources.watch.window(profile)
     columns = {"reward": [reward for reward, *_ in window]}
-    for key in sources.engine.profiles[profile].scorers:
+    for key in sources.engine.profiles[profile].info.scorers:
         columns[key] = [scores.get(key) for _, scores, *_ in window]
     histograms = {key: histogram(values) for key, values in columns.items()}
     return Chosen(profile, sources.live.means(profile), histograms)

@@ -13,7 +13,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError, SampleResult
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Sample,
+    SampleError,
+    SampleResult,
+    response_text,
+)
 
 EXCERPT_CHARACTERS = 300
 # A sample that is larger as JSON is shown as an excerpt, and cannot be opened.
@@ -94,7 +100,7 @@ class RecentSamples:
             profile=profile,
             id=excerpt(sample.id),
             prompt=excerpt(prompt),
-            response=excerpt(sample.response),
+            response=excerpt(response_text(sample.response)),
             ground_truth=excerpt("" if sample.ground_truth is None else str(sample.ground_truth)),
             reward=result.reward,
             scores=result.scores,
@@ -126,7 +132,7 @@ def excerpt(text: str) -> str:
 
 
 def _encoded(sample: Sample, prompt_characters: int) -> bytes | None:
-    if len(sample.response) + prompt_characters > MAX_SAMPLE_BYTES:
+    if len(response_text(sample.response)) + prompt_characters > MAX_SAMPLE_BYTES:
         return None
     encoded = msgspec.json.encode(sample)
     return encoded if len(encoded) <= MAX_SAMPLE_BYTES else None

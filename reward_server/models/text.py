@@ -96,7 +96,7 @@ class TextReader:
             if isinstance(text.prompt, str)
             else [{"role": turn.role, "content": turn.content} for turn in text.prompt]
         )
-turns.append({"role": "assistant", "content": _begun(turns) + text.response})
+        turns.append({"role": "assistant", "content": _begun(turns) + text.response})
         tokenizer: Any = self.tokenizer
         rendered = tokenizer.apply_chat_template(turns, tokenize=False)
         assert isinstance(rendered, str)

@@ -83,9 +83,10 @@ class Call:
     done: asyncio.Future[None]
     on_score: Callable[[int, Score], None] | None = None
     after_s: float = 0.0
+    deadline_s: float | None = None
+    memory_bytes: int | None = None
     served: Served = field(default_factory=current)
     deaths: Counter[int] = field(default_factory=Counter[int])
-    deadline_s: float | None = None
     flow: Flow = field(init=False)
     accounts: tuple[Account, ...] = ()
     weight: float = field(init=False)
@@ -165,4 +166,4 @@ class Call:
             fields = {name: getattr(sample, name) for name in self.reads}
             fields.setdefault("response", "")
             samples.append(Sample(sample.id, **fields))
-        return Task(first, self.scorer, self.explain, samples)
+        return Task(first, self.scorer, self.explain, samples, self.memory_bytes or 0)

@@ -38,8 +38,8 @@ from msgspec import MsgspecError, Struct, msgpack
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool.family import Family, descendants, kill
 from touchstone_rewards.reward_server.pool.process import open_board, sample_decoders, work
-from touchstone_rewards.reward_server.scorers import build_scorer
-from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers import build_callable
+from touchstone_rewards.reward_server.scorers.base import CallableScorer, ScorerSpec
 
 LARGEST_PACKET_BYTES = 1 << 20
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -199,7 +199,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.dup2(2, 1)
     link, memory_limit_bytes = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    scorers: dict[str, Scorer] = {}
+    scorers: dict[str, CallableScorer] = {}
     while True:
         packet, fds, _, _ = socket.recv_fds(link, LARGEST_PACKET_BYTES, 2)
         if fds:
@@ -212,10 +212,10 @@ def main() -> None:
             return
 
 
-def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
+def _build(packet: bytes, scorers: dict[str, CallableScorer]) -> Built:
     try:
         specs = msgpack.decode(packet, type=dict[str, tuple[str, dict[str, Any]]])
-        built = {key: build_scorer(name, config) for key, (name, config) in specs.items()}
+        built = {key: build_callable(name, config) for key, (name, config) in specs.items()}
         reads = {key: _reads(scorer) for key, scorer in built.items()}
     except ConfigError as error:
         return Built(refused=str(error))
@@ -230,7 +230,7 @@ def _build(packet: bytes, scorers: dict[str, Scorer]) -> Built:
     return Built(reads)
 
 
-def _reads(scorer: Scorer) -> tuple[str, ...]:
+def _reads(scorer: CallableScorer) -> tuple[str, ...]:
     sample_decoders(tuple(scorer.reads))  # made once here, not in every worker
     return tuple({*scorer.reads} - {"id"})
 
@@ -238,7 +238,7 @@ def _reads(scorer: Scorer) -> tuple[str, ...]:
 def _fork_worker(
     link: socket.socket,
     fds: list[int],
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, CallableScorer],
     memory_limit_bytes: int,
     family: Family,
 ) -> None:

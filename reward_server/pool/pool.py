@@ -3,8 +3,7 @@
 A pool keeps `workers + spares` equal processes up: one is ready when another is killed, or held by
 slow samples. What happens to a sample stands in `__init__.py`, how turns are taken in `turns.py`.
 
-One pool serves one event loop (asyncio's or uvloop) and starts no threads. What runs in the workers
-is `process.py`, what starts them `fork_server.py`, the connection to one `link.py`.
+One pool serves one event loop and starts no threads. Its parts: `process`, `fork_server`, `link`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worke
 START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
-SHOWN_CHARS = 200  # of an id in the log
+SHOWN_CHARS = 200  # of an id
 log = logging.getLogger(__name__)
 
 
@@ -146,11 +145,12 @@ class WorkerPool:
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
         deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> list[Score]:
         """One score a sample, in their order. `give_up_at` is in the event loop's time, seconds.
 
         When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict,
-        for `after_s` other calls go first, and `deadline_s` is a sample's, if not the pool's.
+        for `after_s` other calls go first; `deadline_s` and `memory_bytes`: see `ScorerEntry`.
 
         Raises:
             KeyError: the pool has no such scorer.
@@ -161,7 +161,7 @@ class WorkerPool:
         if give_up_at is not None and give_up_at <= loop.time():
             return [NEVER_BEGUN] * len(samples)
         about = scorer, self._server.reads[scorer], samples, explain, self._chunk
-        call = Call(*about, loop.create_future(), on_score, after_s, deadline_s=deadline_s)
+        call = Call(*about, loop.create_future(), on_score, after_s, deadline_s, memory_bytes)
         if give_up_at is not None:
             call.timer = loop.call_at(give_up_at, self._give_up, call)
         self._calls.add(call)

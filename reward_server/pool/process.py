@@ -30,7 +30,7 @@ from msgspec import Raw, Struct, json, msgpack
 
 from touchstone_rewards.reward_server.received import is_raw
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.scorers.base import CallableScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
     checked_scores,
@@ -55,12 +55,16 @@ MOST_TRACES = 1000
 
 
 class Task(Struct, array_like=True):
-    """Score these samples, one by one; the first one's serial number is `first`."""
+    """Score these samples, one by one; the first one's serial number is `first`.
+
+    `memory_bytes`: what one of them may allocate, where it is less than any may; 0: no less.
+    """
 
     first: int
     scorer: str
     explain: bool
     samples: list[Sample]
+    memory_bytes: int = 0
 
 
 class Received(Struct, array_like=True):
@@ -70,6 +74,7 @@ class Received(Struct, array_like=True):
     scorer: str
     explain: bool
     samples: Raw
+    memory_bytes: int = 0
 
 
 class Scored(Struct, array_like=True):
@@ -147,7 +152,9 @@ def frame(message: Task | Scored) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
 
 
-def read_task(body: bytearray, scorers: Mapping[str, Scorer]) -> tuple[Received, list[Sample]]:
+def read_task(
+    body: bytearray, scorers: Mapping[str, CallableScorer]
+) -> tuple[Received, list[Sample]]:
     """Return a task and its samples, with no fields but those that its scorer reads."""
     task = _RECEIVED[_is_json(body)].decode(body)
     decoders = sample_decoders(tuple(scorers[task.scorer].reads))
@@ -181,7 +188,7 @@ def open_board(fd: int) -> memoryview[float]:
 def work(
     link: socket.socket,
     board: memoryview[float],
-    scorers: Mapping[str, Scorer],
+    scorers: Mapping[str, CallableScorer],
     memory_limit_bytes: int,
 ) -> None:
     """Scores what comes over `link` until the pool closes it or memory runs short."""
@@ -198,7 +205,13 @@ def work(
                 scored.scores[serial] = None
                 continue
             scorer = scorers[task.scorer]
-            score, trace = score_one(scorer, sample, task.explain, memory.limit_bytes)
+            limit_bytes = memory.limit_bytes
+            if 0 < task.memory_bytes < limit_bytes:
+                limit_bytes = task.memory_bytes
+                allow(limit_bytes)
+            score, trace = score_one(scorer, sample, task.explain, limit_bytes)
+            if limit_bytes != memory.limit_bytes:
+                allow(memory.limit_bytes)
             scored.scores[serial] = score
             if trace and (place := place_of(trace)) not in told and len(told) < MOST_TRACES:
                 told.add(place)
@@ -211,7 +224,7 @@ def work(
 
 
 def begin(
-    inbox: bytearray, board: memoryview[float], scorers: Mapping[str, Scorer]
+    inbox: bytearray, board: memoryview[float], scorers: Mapping[str, CallableScorer]
 ) -> Iterator[tuple[int, Received, Sample]]:
     """Each sample of the tasks in `inbox`, noted on the board as begun.
 
@@ -256,6 +269,15 @@ def limit_memory(limit_bytes: int) -> Memory:
     The kernel's limit counts all that is mapped, libraries and what the fork server preloaded
     included, hence "more".
     """
+    allow(limit_bytes)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as oom_score:
+        oom_score.write("1000")
+    return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
+
+
+def allow(limit_bytes: int) -> None:
+    """Let this process map so many bytes more than it has mapped now."""
     with open("/proc/self/statm") as statm:
         mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -263,13 +285,11 @@ def limit_memory(limit_bytes: int) -> Memory:
     resource.setrlimit(
         resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
     )
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as oom_score:
-        oom_score.write("1000")
-    return Memory(limit_bytes, _peak_kib() + limit_bytes // 2048)
 
 
-def score_one(scorer: Scorer, sample: Sample, explain: bool, limit_bytes: int) -> tuple[Score, str]:
+def score_one(
+    scorer: CallableScorer, sample: Sample, explain: bool, limit_bytes: int
+) -> tuple[Score, str]:
     """Return one sample's score, and the traceback of what the scorer raised instead, if it did."""
     try:
         return checked_scores(scorer, scorer.score([sample], explain=explain), 1)[0], ""

@@ -64,6 +64,7 @@ class Workers:
         deadline: Deadline,
         after_s: float,
         deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> list[Score]:
         return await self.pool.score(
             scorer,
@@ -72,6 +73,7 @@ class Workers:
             give_up_at=deadline.here(),
             after_s=after_s,
             deadline_s=deadline_s,
+            memory_bytes=memory_bytes,
         )
 
     async def check_health(self) -> None:

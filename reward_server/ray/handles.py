@@ -22,8 +22,8 @@ from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import BatchStats
 from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
-from touchstone_rewards.reward_server.scoring.engine import together
 from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker
+from touchstone_rewards.reward_server.scoring.together import together
 
 # Samples of one call of a handle: enough to pay for the call, few enough to spread over replicas.
 CALL_SAMPLES = 64
@@ -137,17 +137,17 @@ class RemotePool:
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
         deadline_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> list[Score]:
         """One score a sample, in their order."""
+        own = after_s, deadline_s, memory_bytes
         score = self.handles[scorer].score
         parts = [samples[i : i + CALL_SAMPLES] for i in range(0, len(samples), CALL_SAMPLES)]
 
         async def part_scores(part: Sequence[Sample]) -> list[Score]:
             try:
                 found = await called(
-                    lambda: score.remote(
-                        scorer, part, explain, _deadline(give_up_at), after_s, deadline_s
-                    ),
+                    lambda: score.remote(scorer, part, explain, _deadline(give_up_at), *own),
                     give_up_at,
                 )
             except TooLate:

@@ -7,20 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module, invalidate_caches, metadata
+from operator import attrgetter
 from typing import Any
 
 from touchstone_rewards.extras import advice
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.scorers.base import Scorer
+from touchstone_rewards.reward_server.scorers.base import CallableScorer, Scorer
 from touchstone_rewards.reward_server.scorers.check import check_class, check_scorer
+from touchstone_rewards.reward_server.scorers.functions import function_scorer, is_function
+from touchstone_rewards.reward_server.scorers.groups.packed import PackedGroup
+from touchstone_rewards.reward_server.scorers.plugins import parted
 
+_RULES = "touchstone_rewards.reward_server.scorers.rules"
 SCORERS: dict[str, str] = {
     "format": "touchstone_rewards.reward_server.scorers.format:FormatScorer",
     "math": "touchstone_rewards.reward_server.scorers.math:MathScorer",
     "reward_model": "touchstone_rewards.reward_server.scorers.reward_model:RewardModelScorer",
     "similarity": "touchstone_rewards.reward_server.scorers.similarity:SimilarityScorer",
     "story": "touchstone_rewards.reward_server.scorers.story:story_scorer",
+    **{
+        name: f"touchstone_rewards.reward_server.scorers.groups.{name}:{kind}"
+        for name, kind in {
+            "majority": "Majority",
+            "distinct": "Distinct",
+            "duplicates": "Duplicates",
+            "rank": "Rank",
+            "relative_length": "RelativeLength",
+        }.items()
+    },
     "dummy": "touchstone_rewards.reward_server.scorers.dummy:DummyScorer",
+    "exact": f"{_RULES}.exact:ExactScorer",
+    "contains": f"{_RULES}.contains:ContainsScorer",
+    "regex": f"{_RULES}.regex:RegexScorer",
+    "choice": f"{_RULES}.choice:ChoiceScorer",
+    "f1": f"{_RULES}.f1:F1Scorer",
+    "numeric": f"{_RULES}.numeric:NumericScorer",
+    "json_schema": f"{_RULES}.json_schema:JsonSchemaScorer",
+    "tool_call": f"{_RULES}.tool_call:ToolCallScorer",
+    "length": f"{_RULES}.length:LengthScorer",
+    "repetition": f"{_RULES}.repetition:RepetitionScorer",
+    "language": f"{_RULES}.language:LanguageScorer",
+    "tags": f"{_RULES}.tags:TagsScorer",
+    "ifeval": f"{_RULES}.ifeval:IfevalScorer",
+    "rouge": f"{_RULES}.overlap:RougeScorer",
+    "bleu": f"{_RULES}.overlap:BleuScorer",
+    "chrf": f"{_RULES}.overlap:ChrfScorer",
 }
 ENTRY_POINTS = "touchstone.scorers"
 
@@ -28,33 +59,55 @@ ENTRY_POINTS = "touchstone.scorers"
 def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
     """Return the scorer called `name`, set up by `config`.
 
-    A name with a colon is one of your own: `package.module:Class`. Other names are those of
+    A name with a colon is one of your own: `package.module:Class` or `package.module:function`,
+    with a trainer's prefix where the function was written for it. Other names are those of
     `SCORERS`, then those that installed packages register as entry points. What such a name gives
-    is called only if it is a scorer's class.
+    is called only if it is a scorer's class or a function whose parameters are known.
 
     Raises:
         ConfigError: no such scorer, a key that it does not know, a value that it refuses, or a
-            class that is no scorer.
+            class or function that is no scorer.
     """
     own = name not in SCORERS
     path = name if ":" in name else SCORERS.get(name) or _plugged_in(name)
-    module, _, attribute = path.partition(":")
+    prefix, module, attribute = parted(path)
     invalidate_caches()  # the module may be younger than this process
     try:
-        kind = getattr(import_module(module), attribute)
+        kind = attrgetter(attribute)(import_module(module))
     except (ImportError, AttributeError, SyntaxError) as error:
         raise _not_importable(name, error) from error
-    if own:
-        check_class(name, kind)
     try:
-        scorer = kind(**config)
+        if own and (prefix or is_function(kind)):
+            scorer = function_scorer(name, prefix, kind, config)
+        else:
+            if own:
+                check_class(name, kind)
+            scorer = kind(**config)
     except ImportError as error:  # a model's scorer imports torch when it is built
         raise _not_importable(name, error) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"scorer {name!r} does not take config {dict(config)!r}: {error}"
         ) from error
-    check_scorer(name, scorer)
+    return check_scorer(name, scorer)
+
+
+def build_callable(name: str, config: Mapping[str, Any]) -> CallableScorer:
+    """Return the scorer called `name`, set up by `config`, if its `score` can be called here.
+
+    Example:
+        >>> build_callable("format", {}).score([Sample("a", "<think>…")])
+
+    Raises:
+        ConfigError: as for `build_scorer`; or it needs a model or waits for something else.
+    """
+    scorer = build_scorer(name, config)
+    if scorer.runs_in == "group":
+        return PackedGroup(scorer)
+    if scorer.runs_in == "model" or scorer.runs_in == "remote":
+        raise ConfigError(
+            f"scorer {name!r} has runs_in {scorer.runs_in!r}, so no worker can score with it"
+        )
     return scorer
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
 from typing import Any, get_args
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Scorer
 
 PLACES = get_args(RunsIn)
+# Of a group, where its scorer says nothing else.
+MAX_MEMBERS = 1024
 # What the engine calls, by where the scorer runs.
-METHODS = {"inline": ("score",), "worker": ("score",), "model": ("inputs", "judge", "use")}
+METHODS = dict.fromkeys(PLACES, ("score",)) | {"model": ("inputs", "judge", "use")}
 
 
 def check_class(name: str, kind: object) -> None:
@@ -22,28 +25,25 @@ def check_class(name: str, kind: object) -> None:
         ConfigError: it does not.
     """
     if not isinstance(kind, type):
-        raise ConfigError(f"scorer {name!r} is {_article(type(kind).__name__)}, not a class")
+        raise ConfigError(
+            f"scorer {name!r} is {_article(type(kind).__name__)}, neither a class nor a function"
+        )
     runs_in = getattr(kind, "runs_in", None)
     if runs_in is None:
         raise ConfigError(
             f"scorer {name!r} is no scorer: its class has no runs_in; say one of "
             f"{', '.join(PLACES)}"
         )
-    if runs_in not in PLACES:
-        raise ConfigError(
-            f"scorer {name!r} has runs_in {runs_in!r}; say one of {', '.join(PLACES)}"
-        )
-    missing = [each for each in METHODS[runs_in] if not callable(getattr(kind, each, None))]
-    if missing:
-        raise ConfigError(f"scorer {name!r} is no scorer: it has no method {missing[0]!r}")
+    _check_kind(name, kind, runs_in)
 
 
-def check_scorer(name: str, scorer: Any) -> None:
-    """See that a scorer says of itself all that the server must know.
+def check_scorer(name: str, scorer: Any) -> Scorer:
+    """Return the scorer, which says of itself all that the server must know.
 
     Raises:
         ConfigError: something is missing or of a wrong form. The message says what to write.
     """
+    _check_kind(name, scorer, getattr(scorer, "runs_in", None))
     version = getattr(scorer, "version", None)
     if not isinstance(version, str) or not version:
         raise ConfigError(
@@ -68,6 +68,75 @@ def check_scorer(name: str, scorer: Any) -> None:
             f"scorer {name!r} reads {unknown}, which no sample has; the fields are "
             f"{', '.join(fields)}"
         )
+    _check_own_attributes(name, scorer)
+    return scorer
+
+
+def _check_kind(name: str, scorer: Any, runs_in: object) -> None:
+    """See that the scorer, or its class, has what its kind is called by."""
+    if runs_in not in PLACES:
+        raise ConfigError(
+            f"scorer {name!r} has runs_in {runs_in!r}; say one of {', '.join(PLACES)}"
+        )
+    missing = [each for each in METHODS[runs_in] if not callable(getattr(scorer, each, None))]
+    if missing:
+        raise ConfigError(f"scorer {name!r} is no scorer: it has no method {missing[0]!r}")
+    if runs_in == "model":
+        return
+    is_async = iscoroutinefunction(scorer.score)
+    if is_async != (runs_in == "remote"):
+        wanted = "async def" if runs_in == "remote" else "def"
+        raise ConfigError(
+            f"scorer {name!r} has runs_in {runs_in!r}, so its method 'score' must be a plain "
+            f'{wanted}; runs_in = "remote" is for async ones'
+        )
+
+
+def _check_own_attributes(name: str, scorer: Any) -> None:
+    """See to the attributes that only one kind has."""
+    if scorer.runs_in == "worker":
+        if not hasattr(scorer, "deterministic"):
+            try:
+                object.__setattr__(scorer, "deterministic", False)
+            except AttributeError as error:
+                raise ConfigError(
+                    f"scorer {name!r} has no deterministic and its class takes no attributes; "
+                    "give the class deterministic = False"
+                ) from error
+        if not isinstance(scorer.deterministic, bool):
+            raise ConfigError(
+                f"scorer {name!r} has deterministic {scorer.deterministic!r}; say True if the same "
+                "fields always get the same score, else False"
+            )
+    if scorer.runs_in == "group":
+        _check_group(name, scorer)
+    if scorer.runs_in == "remote":
+        most = getattr(scorer, "max_in_flight", None)
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise ConfigError(
+                f"scorer {name!r} has max_in_flight {most!r}; give its class the most samples to "
+                "have in hand at a time, such as max_in_flight = 64"
+            )
+    if scorer.runs_in == "model":
+        config = getattr(scorer, "model", None)
+        if not isinstance(getattr(config, "label", None), str):
+            raise ConfigError(
+                f"scorer {name!r} has model {config!r}; give it the ModelConfig of its model"
+            )
+
+
+def _check_group(name: str, scorer: Any) -> None:
+    """Fill in what a group scorer need not say, and see that it is of the right form."""
+    for attribute, usual in (("of", ()), ("asks", ()), ("max_members", MAX_MEMBERS)):
+        if not hasattr(scorer, attribute):
+            object.__setattr__(scorer, attribute, usual)
+    if not isinstance(scorer.of, tuple) or not all(isinstance(key, str) for key in scorer.of):
+        raise ConfigError(
+            f"scorer {name!r} has of {scorer.of!r}; give it a tuple of keys of the profile"
+        )
+    most = scorer.max_members
+    if isinstance(most, bool) or not isinstance(most, int) or most < 2:
+        raise ConfigError(f"scorer {name!r} has max_members {most!r}; say an int of at least 2")
 
 
 def _is_range(bounds: object) -> bool:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class DummyScorer:
@@ -18,7 +18,7 @@ class DummyScorer:
 
     version = "1"
     range = (0.0, 1.0)
-    runs_in: RunsIn = "inline"
+    runs_in: Literal["inline"] = "inline"
     reads = ("response",)
 
     def __init__(self, seed: Any = 0) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
-from touchstone_rewards.reward_server.scorers.base import RunsIn
 
 
 class EmbeddedScorer:
     """Base of the scorers that read an embedding model's vectors; `config` is that model's."""
 
-    runs_in: RunsIn = "model"
+    runs_in: Literal["model"] = "model"
+    config_type = EmbeddingConfig
 
     def __init__(self, **config: Any) -> None:
         model = EmbeddingConfig(**config)

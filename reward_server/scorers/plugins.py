@@ -11,8 +11,41 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from touchstone_rewards.reward_server.errors import ConfigError
+
+# What may stand before `module:function`: the trainers whose functions are called as they are.
+PREFIXES = ("trl", "verl", "openrlhf", "ms_swift", "verifiers")
+
+
+class Parted(NamedTuple):
+    """The name of a scorer that is no built-in one, in its parts."""
+
+    prefix: str
+    module: str
+    attribute: str
+
+
+def parted(name: str) -> Parted:
+    """Return the parts of `module:attribute` or `prefix:module:attribute`.
+
+    Example:
+        >>> parted("trl:my.rewards:short")
+        Parted(prefix='trl', module='my.rewards', attribute='short')
+
+    Raises:
+        ConfigError: a prefix that is not known.
+    """
+    first, _, rest = name.partition(":")
+    if ":" not in rest:
+        return Parted("", first, rest)
+    if first not in PREFIXES:
+        raise ConfigError(
+            f"scorer {name!r}: {first!r} is no prefix; say module:attribute, or one of "
+            f"{', '.join(PREFIXES)} before it"
+        )
+    return Parted(first, *rest.split(":", 1))
 
 
 @dataclass(frozen=True)
@@ -32,7 +65,7 @@ class Plugins:
         Raises:
             ConfigError: it does. The message says what to allow.
         """
-        module = name.partition(":")[0]
+        module = parted(name).module
         if ":" not in name or any(_within(module, each) for each in self.modules):
             return
         if self.folder is not None and self._lies_in_folder(module.partition(".")[0]):

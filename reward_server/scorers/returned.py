@@ -50,7 +50,7 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
         if type(one) is Score
         and type(one.value) is float
         and least <= one.value <= greatest
-        and one.error is one.explanation is None
+        and one.error is one.explanation is one.turns is None
         else checked_score(scorer, one)
         for one in given
     ]
@@ -67,7 +67,7 @@ def checked_score(scorer: object, given: object) -> Score:
         complaint = _complaint(given)
         if complaint or not isinstance(given, Score):
             return failed(f"scorer {name_of(scorer)} returned {complaint}")
-        score = _with_plain_explanation(given)
+        score = _with_turns(scorer, _with_plain_explanation(given))
         if score.error is not None:
             return replace(score, error=_clean(score.error), timed_out=False)
         value = _within(float(score.value or 0.0), *_bounds(scorer))
@@ -107,7 +107,10 @@ def place_of(trace: str) -> str:
 
 
 def name_of(scorer: object) -> str:
-    """Return what an operator knows the scorer by: its class, with the module of a plug-in's."""
+    """Return what an operator knows the scorer by: its function as the profile names it, or its
+    class, with the module of a plug-in's."""
+    if function := getattr(scorer, "function_name", ""):
+        return function
     kind = type(scorer)
     own = kind.__module__.startswith("touchstone_rewards.")
     return kind.__qualname__ if own else f"{kind.__module__}:{kind.__qualname__}"
@@ -174,6 +177,29 @@ def _within(value: float, least: float, greatest: float) -> float | None:
     nearest = min(max(value, least), greatest)
     near = math.isclose(value, nearest, rel_tol=ROUNDING, abs_tol=ROUNDING)
     return nearest if near and math.isfinite(value) else None
+
+
+def _with_turns(scorer: object, score: Score) -> Score:
+    """The score with the scores of its turns as floats.
+
+    Raises:
+        WrongAnswer: one is no number within the scorer's range, nor None.
+    """
+    if score.turns is None:
+        return score
+    least, greatest = _bounds(scorer)
+    turns = [
+        None if turn is None else _within(float(turn), least, greatest)
+        for turn in score.turns
+        if turn is None or _is_number(turn)
+    ]
+    known = [turn for turn in score.turns if turn is not None]
+    if len(turns) < len(score.turns) or len(known) > sum(turn is not None for turn in turns):
+        raise WrongAnswer(
+            f"the turns {shown(score.turns)}; expected numbers within its range "
+            f"{[least, greatest]}, or None"
+        )
+    return replace(score, turns=turns)
 
 
 def _clean(error: SampleError) -> SampleError:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig, RewardModelConfig
 from touchstone_rewards.reward_server.models.files import how_made
 from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class RewardModelScorer:
-    """The config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md.
+    """What a reward model says of prompt and response. The config keys are the fields of
+    `models.config.RewardModelConfig`: see docs/neural.md.
 
     `lower_bound_stds`, for models that give a mean and a standard deviation: the score is the mean
     less so many of them.
     """
 
     range = (None, None)
-    runs_in: RunsIn = "model"
+    runs_in: Literal["model"] = "model"
     reads = ("prompt", "response")
+    config_type = RewardModelConfig
 
     def __init__(self, *, lower_bound_stds: float = 0.0, **config: Any) -> None:
         model = RewardModelConfig(**config)

@@ -15,8 +15,12 @@ METADATA = "metadata."
 
 
 class SimilarityScorer(EmbeddedScorer):
-    """`against`: `ground_truth`, `prompt`, or `metadata.NAME`; of several references the nearest
-    counts. `clip`: the least and the greatest score. The other keys are the embedding model's."""
+    """How near the response is to a reference in meaning. `against`: `ground_truth`, `prompt`, or
+    `metadata.NAME`; of several references the nearest counts. `clip`: the least and the greatest
+    score. The other keys are the embedding model's."""
+
+    range: tuple[float, float] = (0.0, 1.0)
+    reads: tuple[str, ...] = ("response", "ground_truth")
 
     def __init__(
         self, against: str = "ground_truth", clip: Sequence[float] = (0.0, 1.0), **config: Any

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
 from touchstone_rewards.reward_server.scorers.base import Score
@@ -29,26 +31,46 @@ def combine(
     columns: Mapping[str, Sequence[Score]],
     *,
     explain: bool,
+    keys: Sequence[str] = (),
 ) -> Scored:
-    """The results of the samples from their scores, a column for each scorer."""
+    """The results of the samples from their scores, a column for each scorer.
+
+    `keys`: those of the scores in the results, where another profile routed these samples here."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
     rewards = profile.rewards(values, len(samples))
     if None in rewards and profile.config.on_response_timeout is not None:
         rewards = _with_timeouts(profile, rewards, columns)
-    if len(values) == 1:  # most profiles, at a third of the time
-        [(key, numbers)] = values.items()
-        rows = [{key: number} for number in numbers]
-    else:
-        rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    routed_to = profile.name if keys else UNSET
+    rows = _rows(values, keys)
     results = [
-        SampleResult(sample.id, "ok", reward, row)
+        SampleResult(sample.id, "ok", reward, row, None, None, routed_to)
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
     codes = _note_errors(results, profile.errors(columns)) if None in rewards else ()
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
+    for key in reversed(profile.turn_keys):
+        for result, score in zip(results, columns[key], strict=True):
+            if score.turns is not None:
+                result.turns = score.turns
     return Scored(results, Columns(rewards, values, codes))
+
+
+def _rows(
+    values: Mapping[str, Sequence[float | None]], keys: Sequence[str]
+) -> list[dict[str, float | None]]:
+    """The scores of each sample; with `keys`, under all of these, null where there is none."""
+    blank = dict.fromkeys(keys) if keys and list(keys) != list(values) else {}
+    if len(values) == 1:  # most profiles, at a third of the time
+        [(key, numbers)] = values.items()
+        if blank:
+            return [{**blank, key: number} for number in numbers]
+        return [{key: number} for number in numbers]
+    rows = zip(*values.values(), strict=True)
+    if blank:
+        return [{**blank, **dict(zip(values, row, strict=True))} for row in rows]
+    return [dict(zip(values, row, strict=True)) for row in rows]
 
 
 def _with_timeouts(

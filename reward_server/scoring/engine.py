@@ -10,49 +10,48 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from functools import partial
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
+    ConfigError,
     NotReady,
     RequestDeadline,
     UnknownProfile,
-    sample_error,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.profiles import Profile, worker_specs
-from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
-from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
-from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
     ModelHost,
-    ModelScorer,
     batcher,
 )
-from touchstone_rewards.reward_server.scoring.normalization import Normalizers
+from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
+from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.routing import part, score_parts
+from touchstone_rewards.reward_server.scoring.together import together
+from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
-from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# The attribute of a span that counts its samples.
-SAMPLES = "touchstone.samples"
 # What a killed server forgets of the running normalization.
 SAVE_EVERY_S = 5.0
 # Told of every request that counts, and what it was answered.
@@ -64,29 +63,24 @@ class Engine:
     """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
 
     `profiles` are those of `models` too: `reload.py` exchanges what is in them. Before the start,
-    `normalizers` may be replaced by ones that outlive this process, and `tracer` by one that keeps
-    spans.
+    `normalizers` may be replaced by ones that outlive this process, and the tracer of `columns` by
+    one that keeps spans.
     """
 
     def __init__(
         self,
         profiles: dict[str, Profile],
-        pool: WorkerPool,
-        models: ModelHost,
-        limits: SampleLimits,
-        metrics: Metrics,
-        cache: VerdictCache,
+        columns: ScorerColumns,
     ) -> None:
         self.profiles = profiles
-        self.pool = pool
-        self.models = models
-        self.limits = limits
-        self.metrics = metrics
-        self.cache = cache
+        self.pool = columns.pool
+        self.models = columns.models
+        self.columns = columns
+        self.limits = columns.limits
+        self.metrics = columns.metrics
+        self.cache = columns.cache
         self.observers: list[Observer] = []
-        self.inline = InlineScorers(pool)
         self.normalizers = Normalizers()
-        self.tracer: Tracer = NoTracer()
         self._saver: asyncio.Task[None] | None = None
         self.pending_samples = 0
         self.draining = False
@@ -117,6 +111,7 @@ class Engine:
             self._saver.cancel()
             self.normalizers.save(self.normalizers.unsaved(self.profiles))
         self.normalizers.close()
+        self.columns.groups.gatherer.stop()
         await self.models.stop()
         await self.pool.stop()
 
@@ -137,8 +132,11 @@ class Engine:
             return "no worker is alive; new ones are being started"
         return self.models.not_ready_reason
 
-    async def score(self, request: ScoreRequest, *, observed: bool = True) -> ScoreResponse:
-        """Score every sample of the request. Not `observed`: it counts in no statistics.
+    async def score(
+        self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
+    ) -> ScoreResponse:
+        """Score every sample of the request. Not `observed`: it counts in no statistics, and joins
+        no group. Not `gather`: its groups are whole, and no member comes in another request.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
@@ -153,10 +151,10 @@ class Engine:
         with served.room(count):
             self.pending_samples += count
             try:
-                scored = await self._scored(profile, request)
+                learn = observed and request.priority == "train"
+                scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.pending_samples -= count
-        scored = self._finished(profile, scored, learn=observed and request.priority == "train")
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
@@ -189,13 +187,21 @@ class Engine:
         self.limits.admit(count, self.pending_samples)
         return known
 
-    async def _scored(self, profile: Profile, request: ScoreRequest) -> Scored:
+    async def _scored(
+        self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
+    ) -> Scored:
         give_up_at = self.give_up_at(request.deadline_ms)
-        columns = await together(
-            [self.column(profile, key, request, give_up_at) for key in profile.scorers]
-        )
-        by_key = dict(zip(profile.scorers, columns, strict=True))
-        scored = combine(profile, request.samples, by_key, explain=request.explain)
+        unusual = any_unusual(request.samples)
+        if unusual:
+            texts = as_texts(request.samples, self.limits.max_response_bytes)
+            request = replace(request, samples=texts)
+        parted = part(profile, request.samples, named=unusual)
+        combined = partial(self._combined, give_up_at=give_up_at, learn=learn, gather=gather)
+        if parted is None:
+            scored = await combined(profile, request)
+        else:
+            scored = await score_parts(profile, request, parted, combined)
+            self.metrics.observe_routed(profile.name, parted.counts)
         if scored.results and all(map(_never_got_its_turn, scored.results)):
             raise RequestDeadline(
                 f"none of {len(scored.results)} samples got its turn before the deadline; send "
@@ -203,20 +209,30 @@ class Engine:
             )
         return scored
 
-    def _finished(self, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
-        """From the sum of the scores to the reward: normalised, then clipped."""
-        config, results = profile.config, scored.results
-        if config.normalization == "none" and config.clip is None:
-            return scored
-        if config.normalization != "none":
-            self.normalizers.apply(profile, results, learn=learn)
-        if config.clip is not None:
-            for result in results:
-                if result.reward is not None:
-                    result.reward = profile.clipped(result.reward)
-        rewards = [result.reward for result in results]
-        errors = [result.error.code for result in results if result.error is not None]
-        return scored._replace(columns=scored.columns._replace(rewards=rewards, errors=errors))
+    async def _combined(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        give_up_at: float | None,
+        learn: bool,
+        gather: bool,
+        keys: Sequence[str] = (),
+    ) -> Scored:
+        alone = [key for key in profile.scorers if key not in profile.group_keys]
+        columns = await together(
+            [self.columns.fill(profile, key, request, give_up_at) for key in alone]
+        )
+        by_key = dict(zip(alone, columns, strict=True))
+        groups: Sequence[str] = ()
+        if profile.group_keys:
+            fill = self.columns.groups.fill
+            found = await fill(profile, request, by_key, give_up_at, gather=gather)
+            groups, by_key = found.names, by_key | found.columns
+            by_key = {key: by_key[key] for key in profile.scorers}
+        scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        for result, group in zip(scored.results, groups, strict=False):
+            result.group = group or UNSET
+        return finished(self.normalizers, profile, scored, learn=learn)
 
     def give_up_at(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
@@ -226,129 +242,12 @@ class Engine:
         now_s = asyncio.get_running_loop().time()
         return now_s + deadline_s if math.isfinite(deadline_s) else None
 
-    async def column(
-        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
-    ) -> list[Score]:
-        """One scorer's scores of all samples. A response beyond the limit is not looked at, nor a
-        ground truth that is neither text nor number."""
-        limit = self.limits.max_response_bytes
-        samples = request.samples
-        refused: dict[int, Score] = {}
-        # A character takes at most four bytes: short responses need no encoding to be let through.
-        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
-            refused = {
-                i: _too_large(limit)
-                for i, sample in enumerate(samples)
-                if len(sample.response.encode()) > limit
-            }
-        if "ground_truth" in profile.scorers[key].reads:
-            refused = unreadable_truths(samples) | refused
-        if refused:
-            samples = [sample for i, sample in enumerate(samples) if i not in refused]
-        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
-            began_s = time.perf_counter()
-            try:
-                found = await self._scores(profile, key, samples, request, give_up_at)
-            finally:
-                took_s = time.perf_counter() - began_s
-                self.metrics.observe_scorer(profile.specs[key].name, took_s)
-            self.tracer.annotate("touchstone.failures", lambda: len(refused) + _failures(found))
-        if not refused:
-            return found
-        rest = iter(found)
-        return [refused.get(i) or next(rest) for i in range(len(request.samples))]
-
-    async def _scores(
-        self,
-        profile: Profile,
-        key: str,
-        samples: Sequence[Sample],
-        request: ScoreRequest,
-        give_up_at: float | None,
-    ) -> list[Score]:
-        scorer, explain = profile.scorers[key], request.explain
-        if scorer.runs_in == "model":
-            open_fields(samples, scorer.reads)
-            modelled = cast(ModelScorer, scorer)
-            about = {"explain": explain, "give_up_at": give_up_at, "priority": request.priority}
-            label = modelled.model.label
-            with self.tracer.span("model", label, lambda: {SAMPLES: len(samples)}):
-                return await self.models.score(modelled, samples, **about)
-
-        def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
-            return self._in_workers(profile, key, samples, request, give_up_at)
-
-        if scorer.runs_in == "inline":
-            spec, spec_key = profile.specs[key], profile.spec_keys[key]
-            about = spec_key, spec, scorer, samples, explain, give_up_at
-            return await self.inline.score(*about, in_workers)
-        return await in_workers(samples)
-
-    async def _in_workers(
-        self,
-        profile: Profile,
-        key: str,
-        samples: Sequence[Sample],
-        request: ScoreRequest,
-        give_up_at: float | None,
-    ) -> list[Score]:
-        scorer, spec_key = profile.scorers[key], profile.spec_keys[key]
-        options = {
-            "explain": request.explain,
-            "give_up_at": give_up_at,
-            "after_s": self.limits.eval_wait_s if request.priority == "eval" else 0.0,
-            "deadline_s": profile.entries[key].deadline_s,
-        }
-        run_count = 0
-
-        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
-            nonlocal run_count
-            run_count += len(samples)
-            with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
-                return await self.pool.score(spec_key, samples, **options, **more)
-
-        if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
-            return await run(samples)
-        about = f"{spec_key} {scorer.version} {request.explain}"
-        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
-        self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
-        return found
-
 
 def by_profile(
     observe: Callable[[str, Sequence[Sample], Sequence[SampleResult]], None],
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
-    """All of them at once; when one raises, the others are no longer wanted."""
-    if len(work) == 1:
-        return [await work[0]]
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:
-    return {
-        "touchstone.scorer": profile.specs[key].name,
-        "touchstone.runs_in": profile.scorers[key].runs_in,
-        SAMPLES: len(request.samples),
-    }
-
-
-def _failures(scores: Sequence[Score]) -> int:
-    return sum(score.error is not None for score in scores)
-
-
-def _too_large(limit: int) -> Score:
-    message = f"the response has more than {limit} bytes, which this server takes at most"
-    return Score(error=sample_error("response_too_large", message))
 
 
 def _never_got_its_turn(result: SampleResult) -> bool:
@@ -391,4 +290,23 @@ def create_engine(
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
     metrics.watch_models(models.batchers)
-    return Engine(profiles, pool, models, limits, metrics, cache)
+    remote = RemoteScorers(settings.sample_deadline_s)
+    columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
+    metrics.watch(columns.groups.gatherer.readings())
+    check_group_sizes(profiles, settings.max_samples)
+    return Engine(profiles, columns)
+
+
+def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
+    """See that a whole group can come in one request.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    for profile in profiles.values():
+        size = profile.config.groups.size if profile.config.groups else None
+        if size is not None and size > max_samples:
+            raise ConfigError(
+                f"profile {profile.name}: groups.size is {size}, and a request may have "
+                f"max_samples {max_samples}: lower the one or raise the other"
+            )

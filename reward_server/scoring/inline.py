@@ -21,7 +21,7 @@ from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import InlineScorer, Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
     checked_scores,
@@ -80,7 +80,7 @@ class InlineScorers:
         self,
         key: str,
         spec: ScorerSpec,
-        scorer: Scorer,
+        scorer: InlineScorer,
         samples: Sequence[Sample],
         explain: bool,
         give_up_at: float | None,
@@ -125,7 +125,7 @@ class InlineScorers:
 
 
 async def score_inline(
-    scorer: Scorer,
+    scorer: InlineScorer,
     samples: Sequence[Sample],
     key: str,
     pace: InlinePace,
@@ -188,7 +188,7 @@ def _slice(
     return len(samples), size
 
 
-def _score_slice(scorer: Scorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
+def _score_slice(scorer: InlineScorer, samples: Sequence[Sample], explain: bool) -> list[Score]:
     try:
         return checked_scores(scorer, scorer.score(samples, explain=explain), len(samples))
     except KeyboardInterrupt:

@@ -11,11 +11,12 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
@@ -27,40 +28,16 @@ from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.pool.failures import log_failure
-from touchstone_rewards.reward_server.profiles import Profile, describe
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score, Scorer
+from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import (
     checked_score,
     name_of,
     raised,
     trace_of,
 )
-
-
-class ModelScorer(Protocol):
-    """A scorer whose numbers come from a model: it says what to run and judges what comes out.
-
-    `version` names the model's digest: `use` sets both, when it is built and when it changes.
-    """
-
-    version: str
-    range: tuple[float | None, float | None]
-    runs_in: ClassVar[RunsIn]
-    reads: tuple[str, ...]
-    model: ModelConfig
-
-    def use(self, model: ModelConfig, digest: str) -> None:
-        """From now on, score with this model."""
-        ...
-
-    def inputs(self, sample: Sample) -> Sequence[Any] | SampleError:
-        """What the model must run for this sample."""
-        ...
-
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
-        """The score, from the model's outputs of a sample's inputs."""
-        ...
 
 
 def batcher(config: ModelConfig) -> Batcher:
@@ -324,16 +301,15 @@ class ModelHost:
         copies: dict[int, ModelScorer] = {}
         found: dict[str, Profile] = {}
         for profile in self.profiles.values():
-            keys = [key for key, scorer in _scorers_of(profile) if scorer.model.label == name]
-            for key in keys:
-                scorer = cast(ModelScorer, profile.scorers[key])
+            users = [each for each in _scorers_of(profile) if each[1].model.label == name]
+            for _, scorer in users:
                 if id(scorer) not in copies:
                     copies[id(scorer)] = copy.copy(scorer)
                     copies[id(scorer)].use(config, digest)
-            if keys:
-                changed = {key: copies[id(profile.scorers[key])] for key in keys}
-                found[profile.name] = profile.with_scorers(cast("dict[str, Scorer]", changed))
-        return found
+            if users:
+                changed = {key: copies[id(scorer)] for key, scorer in users}
+                found[profile.name] = profile.with_scorers(changed)
+        return found | link(self.profiles | found)
 
     def _known(self, name: str) -> Batcher:
         if name not in self.batchers:
@@ -351,11 +327,7 @@ class ModelHost:
 
 
 def _scorers_of(profile: Profile) -> list[tuple[str, ModelScorer]]:
-    return [
-        (key, cast(ModelScorer, scorer))
-        for key, scorer in profile.scorers.items()
-        if scorer.runs_in == "model"
-    ]
+    return [(key, scorer) for key, scorer in profile.scorers.items() if scorer.runs_in == "model"]
 
 
 def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, ModelScorer]]:

@@ -26,6 +26,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import SampleError, SampleResult
 from touchstone_rewards.reward_server.scoring.claim import claim
+from touchstone_rewards.reward_server.scoring.combine import Scored
 
 MEMORY = 100_000
 # Larger rewards are errors: counted, they would leave nothing of all others but the same number.
@@ -155,6 +156,25 @@ class Normalizers:
                     self._saved[name] = content
                 except OSError as error:
                     logger.error("running normalization of %s is not saved: %s", name, error)
+
+
+def finished(normalizers: Normalizers, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
+    """Return what was scored, from the sum of the scores to the reward: normalised, then clipped.
+
+    `learn`: count the rewards for the running normalization first.
+    """
+    config, results = profile.config, scored.results
+    if config.normalization == "none" and config.clip is None:
+        return scored
+    if config.normalization != "none":
+        normalizers.apply(profile, results, learn=learn)
+    if config.clip is not None:
+        for result in results:
+            if result.reward is not None:
+                result.reward = profile.clipped(result.reward)
+    rewards = [result.reward for result in results]
+    errors = [result.error.code for result in results if result.error is not None]
+    return scored._replace(columns=scored.columns._replace(rewards=rewards, errors=errors))
 
 
 def _key(profile: Profile) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile, load_profiles, worker_specs
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
-from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Reloader:
             for key, scorer in profile.scorers.items()
         }
         new = await asyncio.to_thread(load_profiles, self.directories, built, self.plugins)
+        check_group_sizes(new, engine.limits.max_samples)
         old_specs, new_specs = worker_specs(old), worker_specs(new)
         engine.normalizers.load(new)
         models = await engine.models.prepare(new)
@@ -135,10 +136,21 @@ class Reloader:
 
 
 def _report(old: Mapping[str, Profile], new: Mapping[str, Profile]) -> ReloadReport:
-    changed = [name for name in new if name in old and old[name].config != new[name].config]
+    both = new.keys() & old.keys()
+    changed = [
+        name
+        for name in new
+        if name in both
+        and (old[name].config != new[name].config or _leads(old[name]) != _leads(new[name]))
+    ]
     return ReloadReport(
         added=sorted(new.keys() - old.keys()),
         changed=changed,
         removed=sorted(old.keys() - new.keys()),
         fingerprints={name: profile.fingerprint for name, profile in new.items()},
     )
+
+
+def _leads(profile: Profile) -> dict[str, str]:
+    """Where a route leads, and to what: it changes with the profiles there."""
+    return {name: target.fingerprint for name, target in profile.targets.items()}

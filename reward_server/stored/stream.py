@@ -11,7 +11,7 @@ import gc
 import math
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -115,16 +115,43 @@ def batches(samples: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def whole_groups(
+    items: Iterable[T], size: int, group_of: Callable[[T], str | None]
+) -> Iterator[list[T]]:
+    """Cut the stream into batches of `size` or a little more: no run of one group is cut.
+
+    Example:
+        >>> list(whole_groups(["a1", "a2", "b1"], 1, lambda item: item[0]))
+        [['a1', 'a2'], ['b1']]
+    """
+    batch: list[T] = []
+    try:
+        for item in items:
+            group = group_of(item)
+            if len(batch) >= size and (group is None or group != group_of(batch[-1])):
+                yield batch
+                batch = []
+            batch.append(item)
+    except ConfigError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
 async def score_stream(
     engine: Engine, requests: Iterator[ScoreRequest]
 ) -> AsyncIterator[list[SampleResult]]:
-    """Score requests a few at a time, so that one slow sample idles no worker; answer in order."""
+    """Score requests a few at a time, so that one slow sample idles no worker; answer in order.
+
+    The groups in a request are whole."""
     in_flight: deque[asyncio.Task[ScoreResponse]] = deque()
     exhausted: Exception | None = None
     while True:
         while exhausted is None and len(in_flight) < IN_FLIGHT_BATCHES:
             try:
-                in_flight.append(asyncio.create_task(engine.score(next(requests))))
+                in_flight.append(asyncio.create_task(engine.score(next(requests), gather=False)))
             except (StopIteration, ConfigError) as end:
                 exhausted = end
         if not in_flight:

@@ -101,6 +101,8 @@ class Metrics:
         )
         text = "Samples answered, by profile and by `ok` or the error's code"
         self._samples = self._counter("samples", text, "profile", "status")
+        text = "Samples by profile and by the inner profile that the profile's route gave them"
+        self._routed = self._counter("routed_samples", text, "profile", "routed_to")
         self._rewards = self._histogram("reward", "Rewards given", REWARDS, "profile")
         text = "Scores given, by profile and scorer"
         self._scores = self._histogram("score", text, REWARDS, "profile", "scorer")
@@ -153,6 +155,11 @@ class Metrics:
                     self._verdicts.add((profile.name, scorer, verdict), count)
         for observe in self.verdict_observers:
             observe(profile.name, found)
+
+    def observe_routed(self, profile: str, counts: Mapping[str, int]) -> None:
+        """Count one request's samples by the inner profile."""
+        for routed_to, count in counts.items():
+            self._routed.add((profile, routed_to), count)
 
     def observe_scorer(self, scorer: str, seconds: float) -> None:
         """Count one scorer's time over one request."""

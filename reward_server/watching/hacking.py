@@ -17,7 +17,7 @@ from msgspec import Struct
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, response_text
 
 WINDOW = 4096
 # More of a second is left out: the window has changed as a whole by then, and a
@@ -187,7 +187,7 @@ def final_answer(response: str) -> tuple[str, bool]:
 
 
 def _seen(sample: Sample, result: SampleResult) -> Seen:
-    response = sample.response
+    response = response_text(sample.response)
     answer, several = final_answer(response)
     return result.reward, result.scores, len(response), hash(response), hash(answer), several
 

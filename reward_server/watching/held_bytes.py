@@ -29,6 +29,8 @@ def held_bytes(
     total = 0
     for sample in samples:
         total += SAMPLE_BYTES + getsizeof(sample.response)
+        if type(sample.response) is not str:
+            total += _bytes_of(sample.response, most - total)
         if sample.prompt is not None:
             total += _bytes_of(sample.prompt, most - total)
         for other in (sample.ground_truth, sample.signals, sample.metadata):

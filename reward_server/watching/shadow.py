@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -24,7 +24,9 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
     ShadowInfo,
+    response_text,
 )
+from touchstone_rewards.reward_server.scoring.routing import addressed
 from touchstone_rewards.reward_server.telemetry.metrics import Reading
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.verdicts import verdict
@@ -33,6 +35,8 @@ SLICE, PATIENCE_S = 32, 0.2
 # What may wait to be compared.
 MAX_WAITING_BYTES = 32 * 2**20
 KEPT_DISAGREEMENTS, KEPT_BYTES = 200, 32 * 2**20
+# Groups of which not all members have been answered.
+MOST_PIECES = 256
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +77,8 @@ class Shadows:
         self._sizes: deque[int] = deque()  # of the disagreements, in bytes
         self._waiting: deque[tuple[str, ScoreRequest, ScoreResponse, int]] = deque()
         self._waiting_bytes = 0
+        # Groups that came in several requests, by name: the members that were answered so far.
+        self._pieces: dict[str, dict[tuple[str, str], Scored]] = {}
         self._came = asyncio.Event()
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
@@ -98,9 +104,41 @@ class Shadows:
             shadow, request, answer, size = self._waiting.popleft()
             self._waiting_bytes -= size
             pairs = list(zip(request.samples, answer.results, strict=True))
-            for start in range(0, len(pairs), SLICE):
+            for part in self._parts(shadow, pairs):
                 await self._give_way()
-                await self._compare(answer.profile, shadow, pairs[start : start + SLICE])
+                await self._compare(answer.profile, shadow, part)
+
+    def _parts(self, shadow: str, pairs: list[Scored]) -> Iterator[list[Scored]]:
+        """What is compared at a time: `SLICE` samples, or a little more where groups are whole."""
+        scored_by = self._profiles.get(shadow)
+        if scored_by is None or scored_by.info.groups is None:
+            yield from (pairs[start : start + SLICE] for start in range(0, len(pairs), SLICE))
+            return
+        groups: dict[str, list[Scored]] = {}
+        for pair in pairs:
+            sample, result = pair
+            if isinstance(result.group, str):
+                yield from self._gathered(result.group, pair)
+            else:
+                groups.setdefault(sample.group_id or sample.id, []).append(pair)
+        part: list[Scored] = []
+        for group in groups.values():
+            part += group
+            if len(part) >= SLICE:
+                yield part
+                part = []
+        if part:
+            yield part
+
+    def _gathered(self, name: str, pair: Scored) -> Iterator[list[Scored]]:
+        """A group that came in several requests, once its last member has been answered."""
+        members = self._pieces.setdefault(name, {})
+        sample, _ = pair
+        members[sample.id, response_text(sample.response)] = pair
+        if len(members) >= int(name.rpartition("/")[2]):
+            yield list(self._pieces.pop(name).values())
+        elif len(self._pieces) > MOST_PIECES:  # members that no one waited for are never answered
+            self._pieces.pop(next(iter(self._pieces)))
 
     async def _give_way(self) -> None:
         loop = asyncio.get_running_loop()
@@ -111,7 +149,8 @@ class Shadows:
 
     async def _compare(self, profile: str, shadow: str, pairs: Sequence[Scored]) -> None:
         info = self._info(profile, shadow)
-        samples = [sample for sample, _ in pairs]
+        scored_by = self._profiles.get(shadow)
+        samples = [addressed(scored_by, sample) for sample, _ in pairs]
         try:
             answer = await self._score(ScoreRequest(samples, shadow, priority="eval"))
         except RequestError as error:

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 # Modules that the bare server does without.
 NEURAL = frozenset({"torch", "transformers", "peft", "safetensors"})
+RULES = frozenset(
+    [
+        "re2",
+        "jsonschema_rs",
+        "py3langid",
+        "punkt",
+        "nltk",
+        "syllapy",
+        "emoji",
+        "rouge_score",
+        "sacrebleu",
+        "tokenizers",
+    ]
+)
 
 
 def advice(error: ModuleNotFoundError, extra: str) -> str | None:
@@ -20,4 +34,6 @@ def advice(error: ModuleNotFoundError, extra: str) -> str | None:
         return None
     if module in NEURAL and extra == "server":
         extra = "server,neural"
+    elif module in RULES and extra == "server":
+        extra = "server,rules"
     return f"{module} is not installed: pip install '.[{extra}]' in the checkout"

@@ -83,10 +83,10 @@ def scored(request: Seen, reward: float = 1.0, **reply: Any) -> Reply:
     return Reply(200, answer(results) | {"profile": request.body.get("profile", "math")}, **reply)
 
 
-def told_of(script: Script, *needs: str) -> Script:
+def told_of(script: Script, *needs: str, **more: Any) -> Script:
     """The script, of a server that also says what its profile `math` needs."""
     about = {"name": "math", "description": "", "scorers": ["math"], "ranges": {}}
-    profile = {**about, "fingerprint": "f", "reads": ["response", *needs], "needs": [*needs]}
+    profile = {**about, "fingerprint": "f", "reads": ["response", *needs], "needs": [*needs]} | more
 
     def act(request: Seen) -> Action:
         if request.path == "/profiles":

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from tests.checkout import ROOT, clean_environment
 from tests.clients.conftest import StartPeer
 from tests.clients.peers import Hang, Reply, error_body, scored
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards import clients
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
@@ -137,10 +137,7 @@ def test_a_closed_client_opens_again(server: LiveServer) -> None:
         assert client.ready()
         client.close()
         client.close()
-    until = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before)
 
 
 async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
@@ -151,7 +148,7 @@ async def test_closing_frees_a_thread_that_waits(start_peer: StartPeer) -> None:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(client.close)
     with pytest.raises(ClientClosed, match="closed while it waited") as raised:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
     assert raised.value.results == [None]
 
@@ -167,7 +164,7 @@ async def test_closing_ends_every_kind_of_wait_with_a_named_error(start_peer: St
         await client.aclose()
         for task in waiting:
             with pytest.raises(ClientClosed):
-                await asyncio.wait_for(task, 10)
+                await asyncio.wait_for(task, PATIENCE_S)
 
 
 async def test_closing_ends_the_calls_that_wait_and_opens_nothing(start_peer: StartPeer) -> None:
@@ -177,7 +174,7 @@ async def test_closing_ends_the_calls_that_wait_and_opens_nothing(start_peer: St
     calls.append(asyncio.create_task(client.profiles()))  # type: ignore[arg-type]
     while len(peer.seen) < 2:
         await asyncio.sleep(0.01)
-    async with asyncio.timeout(10):  # the calls have 60 s
+    async with asyncio.timeout(PATIENCE_S):
         await client.aclose()
         ended = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(each) for each in ended] == [ClientClosed] * 4
@@ -224,5 +221,5 @@ clients.RemoteRewardClient(sys.argv[1]).score([clients.Sample("a", "x")])
     while not peer.seen:
         await asyncio.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
-    _, said = await asyncio.wait_for(process.communicate(), 20)
+    _, said = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert said.decode().strip().endswith("KeyboardInterrupt")

@@ -288,9 +288,7 @@ async def test_nobody_sleeps_while_another_server_is_healthy(start_peer: StartPe
     busy = await start_peer(lambda _: Reply(503, error_body("no"), {"Retry-After": "30"}))
     peer = await start_peer(scored)
     async with AsyncRemoteRewardClient([busy.url, peer.url], batch_size=1) as client:
-        started = time.monotonic()
-        await client.score(samples(30))
-    assert time.monotonic() - started < 10
+        await asyncio.wait_for(client.score(samples(30)), 25)  # Retry-After asks for 30
     assert len(busy.seen) <= 8, "a server that asked to be left alone was asked on"
 
 

@@ -171,7 +171,7 @@ def killed_and_restarted(server: LiveServer) -> threading.Thread:
     return thread
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_server_killed_in_mid_work_loses_nothing_of_either_client(
     start_server: StartServer,
 ) -> None:

@@ -237,7 +237,7 @@ def test_a_group_without_any_reward_gets_one_number_for_all() -> None:
         missing.filled([None] * 4, groups, "group_mean", "why")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trl_trains_on_the_rewards_and_outlives_the_server(
     server: LiveServer, start_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:

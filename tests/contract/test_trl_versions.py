@@ -17,7 +17,7 @@ GROUP_MEAN = [0.707, 0.0, 0.707, -1.414]
 AS_ZERO = [0.866, -0.866, 0.866, -0.866]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("environment", "version", "leaves_out"),
     [

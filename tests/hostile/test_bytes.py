@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.checkout import live_server
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.received import (
@@ -143,7 +144,7 @@ def test_many_small_fields_count_together() -> None:
     assert request.samples[99].metadata == {"a": [1, 2, 3, 4, 5, 6, 7]}
 
 
-async def talk(live: LiveServer, *parts: bytes, timeout_s: float = 30.0) -> bytes:
+async def talk(live: LiveServer, *parts: bytes, timeout_s: float = PATIENCE_S) -> bytes:
     """Send the parts, and return what is said until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
     try:

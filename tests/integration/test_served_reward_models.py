@@ -111,7 +111,7 @@ def predicted(folder: Path, run: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["chosen", "rejected"])
 @pytest.mark.parametrize(
     ("profile", "run"),
@@ -134,7 +134,7 @@ def test_a_served_score_is_the_score_of_training(
     assert [result["reward"] for result in results] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_normalize_is_the_scale_that_training_measured_over_the_held_out_pairs(
     live: LiveServer, sorting: Sorting, folder: Path
 ) -> None:
@@ -151,7 +151,7 @@ def test_normalize_is_the_scale_that_training_measured_over_the_held_out_pairs(
     assert [result["reward"] for result in results] == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_distributional_model_says_how_sure_it_is_and_can_be_asked_for_a_lower_bound(
     live: LiveServer, sorting: Sorting, folder: Path
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_distributional_model_says_how_sure_it_is_and_can_be_asked_for_a_lower
     assert "std" not in plain
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_is_asked_about_other_tokens_than_it_was_trained_on_is_refused(
     folder: Path,
 ) -> None:
@@ -180,7 +180,7 @@ def test_a_model_that_is_asked_about_other_tokens_than_it_was_trained_on_is_refu
         load_model(config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lower_bound_needs_a_model_that_says_how_sure_it_is(folder: Path) -> None:
     model = str(folder / "pairwise")
     with pytest.raises(ConfigError, match="gives no standard deviation"):

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class Counting:
@@ -18,7 +18,7 @@ class Counting:
 
     version: ClassVar[str] = "1"
     range: ClassVar[tuple[float, float]] = (0.0, 1e9)
-    runs_in: ClassVar[RunsIn] = "worker"
+    runs_in: ClassVar[Literal["worker"]] = "worker"
     reads: ClassVar[tuple[str, ...]] = ("prompt", "response", "ground_truth")
     deterministic: ClassVar[bool] = True
 

@@ -166,6 +166,11 @@ def leave_a_daemon(sample: Sample) -> None:
         time.sleep(600)
 
 
+def wait_for(sample: Sample) -> None:
+    while not Path(sample.metadata["file"]).exists():
+        time.sleep(0.01)
+
+
 def note(sample: Sample) -> None:
     with open(sample.metadata["file"], "a") as file:
         file.write(f"{sample.id}\n")
@@ -192,6 +197,7 @@ LEAKED: list[bytearray] = []
 
 ACTS: dict[str, Callable[[Sample], Any]] = {
     "sleep": lambda sample: time.sleep(float(sample.response)),
+    "wait_for": wait_for,
     "loop": loop_for_ever,
     "stuck_in_c": lambda _: 9**9**9**9,
     "regex": lambda _: re.match(r"(a+)+$", "a" * 64 + "b"),

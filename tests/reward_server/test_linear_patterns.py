@@ -17,7 +17,7 @@ from tests.checkout import ROOT
 from tests.regex_attacks import Shape, attacks
 from tests.regex_steps import Mode, Program, Run, count_steps, program
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 # Attacks of two sizes: linear work grows 4 times from one to the other, quadratic work 16 times.
 # What seems to grow faster is looked at again with larger sizes, for the short ones are uneven.
 SIZES = [(32, 128), (128, 512)]

@@ -17,13 +17,18 @@ from touchstone_rewards.reward_server.profiles import ProfileConfig
 DOCS = (ROOT / "docs" / "profiles.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", DOCS, re.DOTALL)
+def blocks(language: str, page: str = DOCS) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def test_the_profiles_shown_are_profiles_and_the_first_has_every_key() -> None:
     first, *_ = [ProfileConfig.model_validate(yaml.safe_load(block)) for block in blocks("yaml")]
-    assert first.model_fields_set == set(ProfileConfig.model_fields)
+    page = (ROOT / "docs" / "routing.md").read_text()
+    [routed] = [
+        ProfileConfig.model_validate(yaml.safe_load(block)) for block in blocks("yaml", page)
+    ]
+    assert first.model_fields_set == set(ProfileConfig.model_fields) - {"route"}
+    assert "route" in routed.model_fields_set
 
 
 def test_the_plug_in_shown_is_short_and_scores_in_a_server_by_path_and_by_entry_point(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.texts import after_prompt, first_turn
 
 CHAT = "<|im_start|>user\nWhat is 6 + 40?<|im_end|>\n<|im_start|>assistant\nThe answer is "
@@ -51,7 +50,6 @@ def test_the_first_turn_is_the_prompt_and_all_behind_it_the_response() -> None:
 
 
 def test_a_hostile_text_takes_time_in_proportion_to_its_length() -> None:
-    began = time.process_time()
-    after_prompt("a b " * 250_000, "b  a" * 250_000)
-    after_prompt("a" * 1_000_000, "b" + "a" * 900_000)
-    assert time.process_time() - began < 10
+    with at_most(HANG_S):
+        after_prompt("a b " * 250_000, "b  a" * 250_000)
+        after_prompt("a" * 1_000_000, "b" + "a" * 900_000)

@@ -47,7 +47,7 @@ def test_help_is_short_and_help_all_has_every_option(
 def test_choices_sections_and_defaults_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["grpo", "-h"]) == 0
     shown = capsys.readouterr().out
-    assert "--advantage {group_std,group_mean,none}" in shown
+    assert "--advantage {group_std,group_mean,leave_one_out,none}" in shown
     assert "--signals.enabled BOOL" in shown
     [line] = [line for line in shown.splitlines() if "--reward_timeout_s" in line]
     assert line.split()[:2] == ["--reward_timeout_s", "FLOAT"]

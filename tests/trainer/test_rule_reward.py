@@ -134,7 +134,7 @@ def _boxed(answer: str) -> str:
     return f"So it is \\boxed{{{answer}}}."
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rules_and_server_agree_on_every_sample(
     server: LiveServer, shared_data: Path, tmp_path: Path
 ) -> None:

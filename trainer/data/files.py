@@ -1,13 +1,16 @@
 """Which files a dataset's name means: one, several, a pattern, packed ones, saved folders.
 
-In: names as they were typed. Out: local paths, or the name of a hub dataset. Nothing is read here.
+In: names as they were typed. Out: local paths, or the name of a hub dataset.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
+
+from datasets import Dataset, load_from_disk
 
 from touchstone_rewards.trainer.errors import InputError
 
@@ -49,3 +52,17 @@ def suffix_of(path: Path) -> str:
     """
     packed = path.suffix in PACKED
     return path.with_suffix("").suffix if packed else path.suffix
+
+
+def saved_split(folder: Path, split: str) -> Dataset:
+    """A split of what `save_to_disk` wrote of several.
+
+    Raises:
+        InputError: there is no such split; those that there are, are named.
+    """
+    splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    if split not in splits:
+        raise InputError(f"{folder} has no split {split!r}; it has {', '.join(splits)}")
+    rows = load_from_disk(str(folder / split))
+    assert isinstance(rows, Dataset)
+    return rows

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+# Below a store: the samples of the evaluations during training, in files of the same names.
+HELD_OUT = "held_out"
 FILE_NAME = re.compile(r"samples_step_(\d+)\.jsonl")
 
 
@@ -58,8 +60,6 @@ class SampleWriter:
         self.distributed = distributed
         self.rank = rank
         self.save_every_n_steps = save_every_n_steps
-        if rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
 
     def write_batch(self, step: int, samples: Sequence[KeptSample]) -> None:
         """Append one batch of step `step`; on disk when this returns, or not at all.
@@ -77,6 +77,7 @@ class SampleWriter:
         if self.rank != 0 or not gathered:
             return
         lines = [_line(sample) for sample in gathered]
+        self.folder.mkdir(parents=True, exist_ok=True)
         _append(self.folder / f"samples_step_{step}.jsonl", "".join(lines).encode())
 
     def rewind(self, step: int) -> None:
@@ -88,6 +89,8 @@ class SampleWriter:
                 path.unlink()
             else:
                 _cut_torn_line(path)
+        if (self.folder / HELD_OUT).is_dir():
+            SampleWriter(self.folder / HELD_OUT).rewind(step)
 
 
 def step_files(folder: str | Path) -> list[tuple[int, Path]]:

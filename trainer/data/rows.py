@@ -7,22 +7,37 @@ and, for GRPO and evaluation, a column `prompt`. It tokenizes nothing: that is t
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from lzma import LZMAError
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from datasets import Dataset, concatenate_datasets, load_dataset, load_from_disk
-from datasets.exceptions import DatasetsError
+from datasets import Dataset, ReadInstruction, concatenate_datasets, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetsError
 
+from touchstone_rewards.trainer.data.bad_rows import that_ask
 from touchstone_rewards.trainer.data.chats import begun
-from touchstone_rewards.trainer.data.files import FILE_FORMATS, looks_local, names_of, suffix_of
+from touchstone_rewards.trainer.data.faulty_files import fault_in, lines_of, wrong_encoding
+from touchstone_rewards.trainer.data.files import (
+    FILE_FORMATS,
+    looks_local,
+    names_of,
+    saved_split,
+    suffix_of,
+)
 from touchstone_rewards.trainer.errors import InputError
+
+# It logs what is wrong with a file as well, in its own words and at length.
+logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
 NEW_IDS = "__new_id"
+MOST_NAMED = 20
+TEXTS = (".jsonl", ".json", ".csv")
 PROMPTS = Path(__file__).parents[1] / "prompts"
 # Text, or the messages of a chat.
 Template = str | list[dict[str, str]]
@@ -30,7 +45,8 @@ Template = str | list[dict[str, str]]
 
 @dataclass
 class DataArguments:
-    """Which rows to train on; the first four fields are named as in TRL's own scripts."""
+    """Which rows to train on, and what becomes of an earlier run in output_dir; the first four
+    fields are named as in TRL's own scripts."""
 
     dataset_name: list[str] | None = field(
         default=None,
@@ -52,6 +68,39 @@ class DataArguments:
         default=None,
         metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
     )
+    dataset_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "A folder with LLaMA-Factory's dataset_info.json: the names, one or several "
+            "with commas between them, are looked up there."
+        },
+    )
+    max_rows: int | None = field(
+        default=None, metadata={"help": "Of each data set, take the first rows only."}
+    )
+    eval_share: float = field(
+        default=0.05,
+        metadata={
+            "help": "Of a single file without eval_dataset_name: the share of rows held out for "
+            "eval_strategy."
+        },
+    )
+    skip_bad_rows: bool = field(
+        default=False,
+        metadata={
+            "help": "Leave out the rows that nothing can be learnt from, and name them, instead of "
+            "refusing the data."
+        },
+    )
+    overwrite: bool = field(
+        default=False, metadata={"help": "Replace an earlier run in output_dir."}
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eval_share < 1:
+            raise ValueError(f"eval_share is a share, above 0 and below 1, not {self.eval_share}")
+        if self.max_rows is not None and self.max_rows < 1:
+            raise ValueError(f"max_rows is 1 or more, not {self.max_rows}")
 
 
 @dataclass
@@ -61,8 +110,9 @@ class PromptArguments:
     prompt_template: str | None = field(
         default=None,
         metadata={
-            "help": "A file, or a name in trainer/prompts (r1_zero, question_only, boxed, chat), "
-            "holding {question}. A .json file holds messages and makes a chat, others text."
+            "help": "A file, or a name in trainer/prompts (r1_zero, r1_zero_baseline, boxed, "
+            "question_only, chat, tags_and_box), holding {question}. A .json file holds messages "
+            "and makes a chat, others text."
         },
     )
     question_column: str = field(
@@ -82,16 +132,23 @@ class PromptArguments:
 
 
 def load_rows(
-    names: str | Sequence[str], config: str | None = None, split: str = "train"
+    names: str | Sequence[str],
+    config: str | None = None,
+    split: str = "train",
+    *,
+    skip_bad_rows: bool = False,
 ) -> Dataset:
     """The rows of local files or folders, else of hub datasets, one after the other.
+
+    A slice in `split`, as in `test[:5%]`, is taken of a file too, which has one split whatever its
+    name. `skip_bad_rows`: lines of a .jsonl file that cannot be read are named and left out.
 
     Raises:
         InputError: there is no such file, what is there cannot be read as rows, or several do not
             have the same columns.
     """
     named = names_of(names)
-    parts = [_rows(name, config, split) for name in named]
+    parts = [_rows(name, config, split, skip_bad_rows) for name in named]
     if len(parts) == 1:
         return parts[0]
     try:
@@ -102,7 +159,7 @@ def load_rows(
         raise InputError(f"the datasets do not go together: {columns}") from error
 
 
-def _rows(name: str, config: str | None, split: str) -> Dataset:
+def _rows(name: str, config: str | None, split: str, skip_bad_rows: bool) -> Dataset:
     path = Path(name).expanduser()
     if not path.exists() and looks_local(name):
         raise InputError(f"no dataset at {name}")
@@ -111,10 +168,17 @@ def _rows(name: str, config: str | None, split: str) -> Dataset:
         raise InputError(f"{name}: rows come as {kinds}, not {path.suffix!r}")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"the dataset {name} is empty")
+    if path.suffix in TEXTS and path.is_file() and (wrong := wrong_encoding(path)):
+        raise InputError(f"cannot read the dataset {name}: {wrong}")
     try:
         rows = _load(path, name, config, split)
     except (OSError, ValueError, EOFError, LZMAError, zlib.error, DatasetsError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        fault = fault_in(path) if path.is_file() else None
+        if fault and path.suffix == ".jsonl":
+            if skip_bad_rows:
+                return part_of(_readable_rows(path), split, name)
+            fault += ": mend it, or leave it out by --skip_bad_rows true"
+        reason = fault or _reason_of(error)
         raise InputError(f"cannot read the dataset {name}: {reason}") from error
     if len(rows) == 0:
         raise InputError(f"the dataset {name} has no rows")
@@ -123,19 +187,60 @@ def _rows(name: str, config: str | None, split: str) -> Dataset:
 
 def _load(path: Path, name: str, config: str | None, split: str) -> Any:
     if path.is_file():
-        return load_dataset(FILE_FORMATS[suffix_of(path)], data_files=str(path), split="train")
+        rows = load_dataset(FILE_FORMATS[suffix_of(path)], data_files=str(path), split="train")
+        return part_of(rows, split, name)
     if (path / "state.json").is_file():
-        return load_from_disk(str(path))
+        return part_of(load_from_disk(str(path)), split, name)
     if (path / "dataset_dict.json").is_file():
-        return _saved_split(path, split)
+        return part_of(saved_split(path, split.partition("[")[0]), split, name)
     return load_dataset(name, config, split=split)
 
 
-def _saved_split(path: Path, split: str) -> Any:
-    splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-    if split not in splits:
-        raise InputError(f"{path} has no split {split!r}; it has {', '.join(splits)}")
-    return load_from_disk(str(path / split))
+def part_of(rows: Any, split: str, name: str) -> Any:
+    """The slice of `rows` that a split such as `test[:5%]` or `train[10:20]` asks for.
+
+    Raises:
+        InputError: it is no slice, an empty one, or of several splits.
+    """
+    own = split.partition("[")[0]
+    if "+" in split:
+        raise InputError(f"{name} has one split: the split {split!r} asks for several")
+    try:
+        [part] = ReadInstruction.from_spec(split).to_absolute({own: len(rows)})
+        places = range(len(rows))[part.from_ : part.to]
+    except (ValueError, AssertionError) as error:
+        raise InputError(f"the split {split!r} is none: {error}") from error
+    if not places:
+        raise InputError(f"the split {split!r} takes none of the {len(rows)} rows of {name}")
+    return rows if len(places) == len(rows) else rows.select(places)
+
+
+def _readable_rows(path: Path) -> Any:
+    """The rows of the lines that can be read; the others are named on the terminal."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        left_out = []
+        with open(copy, "w", encoding="utf-8") as file:
+            for number, line, fault in lines_of(path):
+                if fault:
+                    left_out.append(f"line {number} {fault}")
+                else:
+                    file.write(line if line.endswith("\n") else line + "\n")
+        for each in left_out[:MOST_NAMED]:
+            print(f"left out: {path}, {each}")
+        print(f"left out: {len(left_out)} lines of {path} that cannot be read")
+        if copy.stat().st_size == 0:
+            raise InputError(f"cannot read the dataset {path}: not one line of it is a row")
+        return load_dataset("json", data_files=str(copy), split="train", keep_in_memory=True)
+
+
+def _reason_of(error: Exception) -> str:
+    """The first line of what the libraries say; of what caused it where they only say that it
+    happened."""
+    told = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+    if "corresponds to no data" in str(told):
+        return "it has no rows"
+    return str(told or error).strip().partition("\n")[0]
 
 
 def ensure_sample_ids(rows: Dataset) -> Dataset:
@@ -182,24 +287,29 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value or not str(value).strip()
 
 
-def with_prompts(rows: Dataset, arguments: PromptArguments) -> Dataset:
+def with_prompts(
+    rows: Dataset, arguments: PromptArguments, *, skip_bad_rows: bool = False
+) -> Dataset:
     """The rows with a column `prompt`: their own, or made of the question.
 
     Raises:
-        InputError: no column `prompt` and no way given to make one, or no such template or column.
+        InputError: no column `prompt` and no way given to make one, or no such template or column;
+            or rows without a prompt or question, and they are not to be left out.
     """
-    rows = _templated(rows, arguments)
+    rows = _templated(rows, arguments, skip_bad_rows)
     prefill = arguments.assistant_prefill
     if not prefill:
         return rows
     return rows.map(lambda row: {"prompt": begun(row["prompt"], prefill)})
 
 
-def _templated(rows: Dataset, arguments: PromptArguments) -> Dataset:
+def _templated(rows: Dataset, arguments: PromptArguments, skip_bad_rows: bool) -> Dataset:
     template, system = arguments.prompt_template, arguments.system_prompt
     if template is None and system is None:
         if "prompt" in rows.column_names:
-            return rows
+            return that_ask(ensure_sample_ids(rows), "prompt", skip=skip_bad_rows)
+        if "messages" in rows.column_names:
+            return rows.map(lambda row: {"prompt": before_the_answer(row["messages"])})
         raise InputError(
             "the dataset has no column 'prompt': set prompt_template or system_prompt to make it "
             f"from another one of {rows.column_names}"
@@ -208,10 +318,17 @@ def _templated(rows: Dataset, arguments: PromptArguments) -> Dataset:
         raise InputError("set prompt_template (plain text) or system_prompt (a chat), not both")
     column = require_column(rows, arguments.question_column, "question_column")
     pattern = read_template(template) if template is not None else chat_of(str(system))
+    rows = that_ask(ensure_sample_ids(rows), column, skip=skip_bad_rows)
     old = [name for name in rows.column_names if name == "prompt" and column != "prompt"]
     return rows.remove_columns(old).map(
         lambda row: {"prompt": fill_template(pattern, str(row[column]))}
     )
+
+
+def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation without the assistant's turn at its end: what there is to answer."""
+    answered = bool(messages) and messages[-1]["role"] == "assistant"
+    return messages[:-1] if answered else messages
 
 
 def chat_of(system: str) -> Template:
@@ -273,26 +390,11 @@ def require_column(rows: Dataset, column: str, flag: str) -> str:
     return column
 
 
-def with_truths(rows: Dataset, column: str, readers: Sequence[str] | None) -> Dataset:
-    """The rows with a column of ground truths; an empty one where nobody reads it. `readers`: the
-    profiles that do, None where that is not known.
-
-    Raises:
-        InputError: there is no such column, and a profile reads it.
-    """
-    if column in rows.column_names:
-        return rows
-    if readers is None or readers:
-        why = f": profile {', '.join(readers)} reads it" if readers else ""
-        raise InputError(
-            f"no column {column!r} (ground_truth_column) in the data{why}; it has "
-            f"{rows.column_names}"
-        )
-    return rows.add_column(column, [None] * len(rows))  # pyright: ignore[reportCallIssue]
-
-
 def is_empty(response: Any) -> bool:
-    """Whether a response, a text or messages, says nothing."""
+    """Whether a response, a text, a turn or messages, says nothing."""
     if isinstance(response, list):
-        return not response or is_empty(response[-1].get("content"))
+        return not response or is_empty(response[-1])
+    if isinstance(response, dict):
+        said = response.get("content", response.get("value"))
+        return not response.get("tool_calls") and is_empty(said)
     return response is None or not str(response).strip()

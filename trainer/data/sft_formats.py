@@ -8,18 +8,25 @@ where the loss goes over whole conversations, `messages`. It tokenizes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from datasets import Dataset
 
+from touchstone_rewards.trainer.data.bad_rows import OneForm, Reader, read_rows
 from touchstone_rewards.trainer.data.chats import split_begun
-from touchstone_rewards.trainer.data.rows import is_empty
+from touchstone_rewards.trainer.data.rows import ID_COLUMNS, ensure_sample_ids, is_empty
+from touchstone_rewards.trainer.data.shapes import (
+    Message,
+    Row,
+    alpaca_messages,
+    alpaca_text,
+    conversation,
+    text_or_messages,
+    unused_columns,
+)
 from touchstone_rewards.trainer.errors import InputError
 
-Row = Mapping[str, Any]
-Message = dict[str, Any]
-Reader = Callable[[Row], Iterator[dict[str, Any]]]
 Scope = Literal["responses", "all", "marked"]
 
 SCOPES = {
@@ -27,31 +34,25 @@ SCOPES = {
     "all": "all tokens",
     "marked": "what the chat template marks as the assistant's",
 }
-
-ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-    "observation": "tool",
-    "tool": "tool",
-}
 KEPT = ("tools", "chat_template_kwargs")
 
 
 class Shape(NamedTuple):
-    """`needs`: the columns that tell it. `chat`, `plain`: how a row is read with a chat template
-    and without one; TRL reads it itself where there is neither."""
+    """`needs`: the columns that tell it; `may`: those that it reads besides. `chat`, `plain`: how a
+    row is read with a chat template and without one; TRL reads it itself where there is neither."""
 
     name: str
     needs: frozenset[str]
+    may: tuple[str, ...] = ()
     chat: Callable[[Row], list[Message]] | None = None
     plain: Reader | None = None
 
 
-def sft_rows(rows: Dataset, *, has_template: bool, scope: Scope) -> tuple[Dataset, str]:
-    """The rows for TRL, and a line that says what they were taken for.
+def sft_rows(
+    rows: Dataset, *, has_template: bool, scope: Scope, skip_bad_rows: bool = False
+) -> tuple[Dataset, str]:
+    """The rows for TRL, each with the `id` of its row, and a line that says what they were taken
+    for and which columns with text are not used.
 
     `has_template`: can the tokenizer render a chat?
 
@@ -59,6 +60,13 @@ def sft_rows(rows: Dataset, *, has_template: bool, scope: Scope) -> tuple[Datase
         InputError: no shape that is known, a response is empty, or there is no chat template.
     """
     shape = recognise(rows)
+    unused = unused_columns(rows, [*shape.needs, *shape.may, *KEPT, *ID_COLUMNS])
+    rows = ensure_sample_ids(rows)
+    if scope == "marked" and not (shape.chat and has_template):
+        raise InputError(
+            f"assistant_only_loss is for conversations with a chat template; the data are "
+            f"{shape.name}: leave it out, the loss goes over responses only without it"
+        )
     if shape.chat and has_template:
         read, how = _turns(shape.chat, whole=scope != "responses"), "by the chat template"
     elif shape.plain:
@@ -69,29 +77,24 @@ def sft_rows(rows: Dataset, *, has_template: bool, scope: Scope) -> tuple[Datase
             "set chat_template_path to a .jinja file or to a model that has one"
         )
     else:
-        return rows, f"data: {shape.name}, {len(rows)} rows; loss on all tokens"
-    made = _converted(rows, read)
-    line = f"data: {shape.name}, {how}; {len(rows)} rows, {len(made)} to train on"
+        made = read_rows(rows, _text, skip=skip_bad_rows)
+        return made, f"data: {shape.name}, {len(made)} rows{unused}; loss on all tokens"
+    kept = [name for name in KEPT if name in rows.column_names]
+    made = read_rows(rows, _keeping(kept, read), skip=skip_bad_rows)
+    line = f"data: {shape.name}, {how}; {len(rows)} rows, {len(made)} to train on{unused}"
     return made, f"{line}; loss on {SCOPES[scope]}"
 
 
-def _converted(rows: Dataset, read: Reader) -> Dataset:
-    kept = [name for name in KEPT if name in rows.column_names]
+def _keeping(names: list[str], read: Reader) -> Reader:
+    """`read`, with these columns of the row beside what it makes, all in one form."""
+    form = OneForm()
 
-    def convert(batch: dict[str, list[Any]], places: list[int]) -> dict[str, list[Any]]:
-        made: list[dict[str, Any]] = []
-        for at, place in enumerate(places):
-            row = {name: column[at] for name, column in batch.items()}
-            try:
-                made += [{**each, **{name: row[name] for name in kept}} for each in read(row)]
-            except InputError as error:
-                raise InputError(f"row {place}: {error}") from error
-        return {name: [each[name] for each in made] for name in made[0]}
+    def keeping(row: Row) -> Iterator[dict[str, Any]]:
+        for each in read(row):
+            form.check(each.get("completion", []))
+            yield {**each, **{name: row[name] for name in names}}
 
-    columns = rows.column_names
-    return rows.map(
-        convert, batched=True, with_indices=True, remove_columns=columns, desc="Reading rows"
-    )
+    return keeping
 
 
 def recognise(rows: Dataset) -> Shape:
@@ -107,18 +110,29 @@ def recognise(rows: Dataset) -> Shape:
     raise InputError(f"SFT reads the columns {known}; the data has {rows.column_names}")
 
 
+def _text(row: Row) -> Iterator[dict[str, Any]]:
+    if is_empty(row["text"]):
+        raise InputError("an empty text")
+    yield {"text": row["text"]}
+
+
 def _prompt_and_response(row: Row) -> Iterator[dict[str, Any]]:
-    prompt, response = row["prompt"], row.get("response", row.get("completion"))
-    if is_empty(response):
-        raise InputError("an empty response: take the row out")
+    answer = row.get("response", row.get("completion"))
+    if answer is None or is_empty(answer):
+        raise InputError("an empty response")
+    prompt, response = (
+        text_or_messages(row["prompt"], "prompt"),
+        text_or_messages(answer, "response"),
+    )
     if isinstance(prompt, list) and isinstance(response, str):
         # What is begun of the assistant's turn is a part of it.
         prompt, begun = split_begun(prompt)
         response = begun + response
         response = [{"role": "assistant", "content": response}]
-    if type(prompt) is not type(response) or not isinstance(prompt, str | list):
-        kinds = f"{type(prompt).__name__} and {type(response).__name__}"
-        raise InputError(f"prompt and response are texts or lists of messages, not {kinds}")
+    if type(prompt) is not type(response):
+        raise InputError(
+            "prompt is a text, but the response a list of messages: make both the same"
+        )
     yield {"prompt": prompt, "completion": response}
 
 
@@ -126,13 +140,13 @@ def _turns(read: Callable[[Row], list[Message]], whole: bool) -> Reader:
     """For each response of a conversation a row: what went before, and the response."""
 
     def split(row: Row) -> Iterator[dict[str, Any]]:
-        messages = [{k: v for k, v in each.items() if v is not None} for each in read(row)]
+        messages = read(row)
         places = [n for n, each in enumerate(messages) if each["role"] == "assistant"]
         if not places:
-            raise InputError("a conversation without a turn of the assistant: take the row out")
+            raise InputError("a conversation without a turn of the assistant")
         for place in places:
             if is_empty(messages[place].get("content")) and "tool_calls" not in messages[place]:
-                raise InputError("an empty response: take the row out")
+                raise InputError("an empty response")
             if not whole:
                 yield {"prompt": messages[:place], "completion": [messages[place]]}
         if whole:
@@ -142,35 +156,21 @@ def _turns(read: Callable[[Row], list[Message]], whole: bool) -> Reader:
 
 
 def _messages(row: Row) -> list[Message]:
-    return row["messages"] or []
+    return conversation(row, "messages")
 
 
 def _sharegpt(row: Row) -> list[Message]:
-    messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    for turn in row["conversations"] or []:
-        role = turn.get("from", turn.get("role"))
-        if role not in ROLES:
-            raise InputError(f"a turn from {role!r}; known are {', '.join(ROLES)}")
-        messages.append({"role": ROLES[role], "content": turn.get("value", turn.get("content"))})
-    return messages
+    return conversation(row, "conversations")
 
 
 def _alpaca(row: Row) -> list[Message]:
-    messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-    for question, answer in row.get("history") or []:
-        messages.append({"role": "user", "content": question})
-        messages.append({"role": "assistant", "content": answer})
-    question = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
-    messages.append({"role": "user", "content": question})
-    return [*messages, {"role": "assistant", "content": row["output"]}]
+    return [*alpaca_messages(row), {"role": "assistant", "content": row["output"]}]
 
 
 def _alpaca_text(row: Row) -> Iterator[dict[str, Any]]:
-    parts = [("Instruction", row["instruction"]), ("Input", row.get("input"))]
-    prompt = "".join(f"### {title}:\n{text}\n\n" for title, text in parts if text)
     if is_empty(row["output"]):
-        raise InputError("an empty response: take the row out")
-    yield {"prompt": f"{prompt}### Response:\n", "completion": row["output"]}
+        raise InputError("an empty response")
+    yield {"prompt": alpaca_text(row), "completion": row["output"]}
 
 
 def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[Message]], Reader]:
@@ -183,26 +183,29 @@ def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[Message]
 
     def plain(row: Row) -> Iterator[dict[str, Any]]:
         if is_empty(row[answer]):
-            raise InputError("an empty response: take the row out")
+            raise InputError("an empty response")
         yield {"prompt": f"{row[question]}\n", "completion": str(row[answer])}
 
     return chat, plain
 
 
+ALPACA = ("input", "system", "history")
 SHAPES = (
     Shape("prompt and response", frozenset({"prompt", "response"}), plain=_prompt_and_response),
     Shape("prompt and completion", frozenset({"prompt", "completion"}), plain=_prompt_and_response),
-    Shape("messages", frozenset({"messages"}), chat=_messages),
-    Shape("ShareGPT", frozenset({"conversations"}), chat=_sharegpt),
-    Shape("Alpaca", frozenset({"instruction", "output"}), chat=_alpaca, plain=_alpaca_text),
+    Shape("messages", frozenset({"messages"}), ("system",), chat=_messages),
+    Shape("ShareGPT", frozenset({"conversations"}), ("system",), chat=_sharegpt),
+    Shape("Alpaca", frozenset({"instruction", "output"}), ALPACA, _alpaca, _alpaca_text),
     Shape(
         "question and answer",
         frozenset({"question", "answer"}),
+        ("system",),
         *_answered("question", "answer"),
     ),
     Shape(
         "problem and solution",
         frozenset({"problem", "solution"}),
+        ("system",),
         *_answered("problem", "solution"),
     ),
     Shape("text", frozenset({"text"})),

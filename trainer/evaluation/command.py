@@ -23,8 +23,8 @@ from touchstone_rewards.trainer.data.rows import (
     ensure_sample_ids,
     load_rows,
     with_prompts,
-    with_truths,
 )
+from touchstone_rewards.trainer.data.truths import with_truths
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.evaluation.figures import (
     Group,
@@ -36,6 +36,7 @@ from touchstone_rewards.trainer.evaluation.figures import (
 from touchstone_rewards.trainer.evaluation.generated import append_batch, identity, open_generated
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
 from touchstone_rewards.trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
+from touchstone_rewards.trainer.evaluation.page import write_page
 from touchstone_rewards.trainer.evaluation.votes import Score, answer_of, classes_of
 from touchstone_rewards.trainer.evaluation.write import (
     RESULTS,
@@ -218,6 +219,7 @@ def score_and_write(
     }
     write_results(output, samples, scored)
     write_summary(output, summary)
+    write_page(output)
     if summary["num_failed"] == len(samples):
         reason = error_of(scored[arguments.profile][0]) or {"message": "no reward"}
         raise RunFailed(f"not one response could be scored: {reason['message']}")

@@ -6,7 +6,7 @@ its interval is over rows: responses to one prompt are no independent trials.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -57,6 +57,18 @@ def _share(name: str, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
         name: fmean(shares) if shares else None,
         f"{name}_interval": rate(shares, trials),
     }
+
+
+def full_reward_share(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The share of responses with the full reward of 1 by row, from the lines of `results.jsonl`.
+
+    Responses without a reward are left out, and rows without one that has any.
+    """
+    rewards: dict[str, list[float]] = {}
+    for line in lines:
+        if line["reward"] is not None:
+            rewards.setdefault(line["group"] or line["id"], []).append(line["reward"])
+    return {name: row.count(1.0) / len(row) for name, row in rewards.items()}
 
 
 def default_ks(n: int) -> list[int]:

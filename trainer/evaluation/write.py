@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from touchstone_rewards.clients import Sample, ScoreResult
@@ -42,20 +43,28 @@ def write_results(
     (folder / PLAIN_RESULTS).write_text(text, encoding="utf-8")
 
 
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `results.jsonl`; none where there is no such file."""
+    path = folder / RESULTS
+    if not path.is_file():
+        return []
+    # Not `splitlines`, which also ends a line at U+2028 and others that JSON may hold as they are.
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 def as_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One row a summary, and one more for each profile that scored beside it."""
-    table = Table(title="share and 95% interval")
-    for name in ("", "profile", "right", "formatted"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("scored", no_wrap=True, justify="right")
+    """One row a summary, and one more for each profile that scored beside it; whole at 80 columns:
+    what is too long goes on below."""
+    table = _table("share and 95% interval", "", "profile", "right", "formatted", "scored")
     for name, summary in summaries.items():
         for profile, row in {summary["profile"]: summary, **summary["also"]}.items():
             table.add_row(
-                name,
+                name if row is summary else "",
                 profile,
                 with_interval(row["accuracy"], row["accuracy_interval"]),
                 with_interval(row["format_rate"], row["format_rate_interval"]),
@@ -66,13 +75,20 @@ def as_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def at_k_table(summary: Mapping[str, Any]) -> Table:
     """pass@k and maj@k, a row a k."""
-    table = Table(title="of k responses, and 95% interval")
-    for name in ("k", "pass@k", "maj@k"):
-        table.add_column(name, no_wrap=True)
+    table = _table("of k responses, and 95% interval", "k", "pass@k", "maj@k")
     for k, found in summary["pass_at"].items():
         voted = (summary.get("maj_at") or {}).get(k, {"value": None, "interval": None})
         cells = [with_interval(each["value"], each["interval"]) for each in (found, voted)]
         table.add_row(k, *cells)
+    return table
+
+
+def _table(title: str, *heads: str) -> Table:
+    """An empty table whose names may go on below; its figures stay on one line."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.show_edge = False
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=head not in ("", "profile"))
     return table
 
 

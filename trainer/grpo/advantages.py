@@ -16,11 +16,14 @@ from touchstone_rewards.trainer.grpo.config import Advantage
 def advantages_of(
     rewards: Float[Tensor, " n"], group_size: int, kind: Advantage, eps: float
 ) -> Float[Tensor, " n"]:
-    """group_std: (r - mean) / (std + eps), std with G-1; group_mean: r - mean; none: r.
+    """group_std: (r - mean) / (std + eps), std with G-1; group_mean: r - mean; none: r;
+    leave_one_out: r - the mean of the others.
 
-    A sample without a reward counts in neither mean nor std. A group with one reward has std 0.
+    A sample without a reward counts in neither mean nor std. A group with one reward has std 0,
+    and no others to hold it against: 0.
 
-    Source: arXiv 2402.03300, equation 4 (group_std); 2503.20783, equation 3 (group_mean).
+    Source: arXiv 2402.03300, equation 4 (group_std); 2503.20783, equation 3 (group_mean);
+    2402.14740, equation 8 (leave_one_out).
     """
     if kind == "none":
         return rewards.nan_to_num(nan=0.0)
@@ -28,6 +31,10 @@ def advantages_of(
     centred = groups - groups.nanmean(dim=1, keepdim=True)
     if kind == "group_std":
         centred = centred / (group_std(groups) + eps)
+    if kind == "leave_one_out":
+        count = (~groups.isnan()).sum(dim=1, keepdim=True)
+        # n / (n - 1) of what the mean of all leaves, since r is a part of that mean.
+        centred = centred * count / (count - 1).clamp(min=1)
     return centred.nan_to_num(nan=0.0).view(-1)
 
 

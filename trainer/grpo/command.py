@@ -24,12 +24,11 @@ from touchstone_rewards.trainer.data.rows import (
     ensure_sample_ids,
     require_column,
     with_prompts,
-    with_truths,
 )
+from touchstone_rewards.trainer.data.truths import with_truths
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generation import template_path
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
-from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
@@ -53,12 +52,14 @@ from touchstone_rewards.trainer.running.provenance import command_line, write_pr
 from touchstone_rewards.trainer.running.run import (
     check_model_path,
     checkpoint_to_resume,
-    evaluation_rows,
+    free_output,
+    is_resumed,
     model_init_kwargs,
+    rows_of,
+    start_over,
     step_of,
     tokenizer_of,
     train_and_finish,
-    training_rows,
 )
 from touchstone_rewards.trainer.several_rewards import Part, column_functions, parts_of
 from touchstone_rewards.trainer.story.signals import SignalArguments
@@ -92,37 +93,40 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer grpo", SECTIONS)
     data, _, rewards, serve, adapter, _, rollout, settings, learning, args, model, _ = configs
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
+    require(args.output_dir, "output_dir")
+    output = free_output(data, args, check_model_path(model), adapter.adapter_name_or_path)
     settings.apply(args, given_fields(argv, TYPES))
     rollout.check_sampling(args)
     learning.check(args, settings)
     checkpoint = checkpoint_to_resume(args)
     settle_adapter(model, adapter, args, resuming=checkpoint is not None)
-    parts = [training_rows(data), evaluation_rows(data, args)]
+    parts = rows_of(data, args)
+    check_enough(len(parts[0]), args)
     with served(serve, rewards.reward_url, output, args.world_size) as rewards.reward_url:
         train(configs, parts, output, checkpoint)
 
 
 def train(
-    configs: Sequence[Any], data: Sequence[Dataset | None], output: Path, checkpoint: str | None
+    configs: Sequence[Any], given: Sequence[Dataset | None], output: Path, checkpoint: str | None
 ) -> None:
     """Prepare rows and rewards, train, save; the servers of the config run."""
-    _, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
+    data, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
     settings, learning, args, model, signals = configs[7:]
     parts = parts_of(rewards, args.reward_weights)
     infos = check_server(rewards.reward_url, rewards.profiles)
     check_scores(parts, infos)
     tokenizer = policy_tokenizer(model, rollout, adapter)
+    how = {"with_signals": signals.enabled, "skip_bad_rows": data.skip_bad_rows}
     rows, eval_rows = (
-        each and prepare_rows(each, prompts, rewards, infos, with_signals=signals.enabled)
-        for each in data
-    )
-    rows, eval_rows = (
-        each and fit_prompts(each, rollout, tokenizer, args) for each in (rows, eval_rows)
+        each
+        and fit_prompts(
+            prepare_rows(each, prompts, rewards, infos, **how), rollout, tokenizer, args
+        )
+        for each in given
     )
     assert rows is not None
-    writer = open_samples(output / SAMPLES, args, checkpoint)
+    check_enough(len(rows), args)
+    writer = open_samples(output / SAMPLES, args, overwrite=data.overwrite)
     scoring = scoring_of(connect(rewards.reward_url, rewards.reward_timeout_s), parts)
     template: Any = args.chat_template_kwargs
     found = check_rewards(
@@ -141,6 +145,8 @@ def train(
     trainer = build_trainer(
         kind, model, args, rewards, scoring, writer, rows, eval_rows, start=start, **own
     )
+    start_over(data, args)
+    writer.rewind(step_of(checkpoint))
     if trainer.is_world_process_zero():
         fingerprints = {name: info.fingerprint for name, info in infos.items()}
         facts: dict[str, Any] = {"fingerprints": fingerprints, "data": rows._fingerprint}
@@ -219,30 +225,42 @@ def build_trainer(
         args=args,
         train_dataset=rows,
         eval_dataset=eval_rows,
-        callbacks=[HoldWithoutRewards(reward), WarnOfEqualRewards()],
+        callbacks=[HoldWithoutRewards(reward)],
         **start,
         **own,
     )
     return trainer
 
 
+def check_enough(rows: int, args: GRPOConfig) -> None:
+    """Nothing, if one rollout can be filled with different prompts.
+
+    Raises:
+        InputError: it cannot: TRL would train on nothing, or not start.
+    """
+    batch, each = args.generation_batch_size or 0, args.num_generations or 1
+    if rows < batch // each:
+        raise InputError(
+            f"a rollout takes {batch // each} different prompts (generation_batch_size {batch} / "
+            f"num_generations {each}) and there are {rows} rows: lower gradient_accumulation_steps "
+            "or per_device_train_batch_size, or give more rows"
+        )
+
+
 def open_samples(
-    folder: Path, args: GRPOConfig, checkpoint: str | None, save_every_n_steps: int = 1
+    folder: Path, args: GRPOConfig, save_every_n_steps: int = 1, *, overwrite: bool = False
 ) -> SampleWriter:
-    """The store of the run in `folder`, wound back to the checkpoint it goes on from.
+    """The store of the run in `folder`; it is wound back when the run begins.
 
     Raises:
         InputError: a run from scratch into a folder that has samples already.
     """
-    resuming = str(args.resume_from_checkpoint or "false").lower() != "false"
-    if step_files(folder) and not resuming:
+    if step_files(folder) and not is_resumed(args) and not overwrite:
         raise InputError(
             f"{folder} holds the samples of an earlier run: go on with it by "
             "--resume_from_checkpoint true, or choose another output_dir"
         )
-    writer = SampleWriter(folder, args.world_size > 1, args.process_index, save_every_n_steps)
-    writer.rewind(step_of(checkpoint))
-    return writer
+    return SampleWriter(folder, args.world_size > 1, args.process_index, save_every_n_steps)
 
 
 def prepare_rows(
@@ -252,6 +270,7 @@ def prepare_rows(
     infos: Mapping[str, Served] | None = None,
     *,
     with_signals: bool = False,
+    skip_bad_rows: bool = False,
 ) -> Dataset:
     """The columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
 
@@ -267,7 +286,7 @@ def prepare_rows(
         require_column(rows, column, "metadata_columns")
         if require_decoding(rows.features[column]):
             raise InputError(f"metadata_columns: {column} holds media, which no sample can carry")
-    rows = ensure_sample_ids(with_prompts(rows, prompts))
+    rows = ensure_sample_ids(with_prompts(rows, prompts, skip_bad_rows=skip_bad_rows))
     rows = history_rows(rows) if with_signals else rows
     columns: dict[str, Any] = dict.fromkeys(
         [

@@ -22,6 +22,7 @@ from touchstone_rewards.trainer.grpo.loss import (
     LOSS_TYPES,
     NO_CLIP,
     LengthNormalization,
+    check_loss_type,
 )
 
 TRL_EPS = 1e-4
@@ -39,7 +40,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "min_p": (None, 0.0),
 }
 
-Advantage = Literal["group_std", "group_mean", "none"]
+Advantage = Literal["group_std", "group_mean", "leave_one_out", "none"]
 LongPrompts = Literal["truncate_left", "filter"]
 
 
@@ -51,12 +52,19 @@ class GrpoArguments:
     wenjia5767/GRPO, after Stanford's CS336, assignment 5.
     """
 
+    preset: str | None = field(
+        default=None,
+        metadata={
+            "help": "A published setting: grpo, dr_grpo, dapo, gspo, cispo, rloo, reinforce, "
+            "seed_grpo. What you set yourself wins. list: print each with its source and fields."
+        },
+    )
     advantage: Advantage | None = field(
         default=None,
         metadata={
             "help": "group_std: A_i = (r_i - mean r) / (std r + advantage_eps), std with G-1 "
-            "(GRPO). group_mean: A_i = r_i - mean r (Dr. GRPO). none: A_i = r_i, no baseline "
-            "(REINFORCE)."
+            "(GRPO). group_mean: A_i = r_i - mean r (Dr. GRPO). leave_one_out: A_i = r_i - the "
+            "mean of the others (RLOO). none: A_i = r_i, no baseline (REINFORCE)."
         },
     )
     advantage_eps: float | None = field(
@@ -115,7 +123,7 @@ class GrpoArguments:
         kind = self.advantage
         if kind is None and self.advantage_eps is not None and args.scale_rewards == "group":
             kind = "group_std"
-        if kind == "none" or (kind == "group_std" and self.eps != TRL_EPS):
+        if kind in ("none", "leave_one_out") or (kind == "group_std" and self.eps != TRL_EPS):
             return kind
         return None
 
@@ -130,6 +138,7 @@ class GrpoArguments:
             both = [name for name in theirs if name in given]
             if getattr(self, ours) is not None and both and not (ours == "clip" and self.clip):
                 raise InputError(f"{ours} and {both[0]} say the same thing: give one of them")
+        check_loss_type(args.loss_type)
         if self.advantage in ("group_std", "group_mean"):
             args.scale_rewards = "group" if self.advantage == "group_std" else "none"
         if self.length_normalization is not None:

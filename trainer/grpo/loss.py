@@ -30,6 +30,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -41,6 +42,7 @@ from torch import Tensor
 from touchstone_rewards.trainer.errors import InputError
 
 NO_CLIP = 1e9
+TRL_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
 CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 LengthNormalization = Literal["masked_mean", "masked_normalize", "token_mean", "constant"]
 LOSS_TYPES = {
@@ -69,6 +71,18 @@ class LossInputs:
 
 
 LossFunction = Callable[[LossInputs], Float[Tensor, ""]]
+
+
+def check_loss_type(name: str) -> None:
+    """Nothing, if TRL has a loss of this name; it would say so after the first rollout only.
+
+    Raises:
+        InputError: it has none.
+    """
+    if name not in TRL_LOSSES:
+        near = get_close_matches(name, TRL_LOSSES, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"loss_type {name!r} is none of {', '.join(TRL_LOSSES)}{meant}")
 
 
 def load_loss(path: str) -> LossFunction:

@@ -30,6 +30,7 @@ from touchstone_rewards.trainer.grpo.advantages import (
     zero_variance,
 )
 from touchstone_rewards.trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
+from touchstone_rewards.trainer.grpo.equal_rewards import EqualRewardsWatch
 from touchstone_rewards.trainer.grpo.greedy_eval import greedy
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.loss import divided_by, load_loss, loss_inputs
@@ -57,8 +58,11 @@ class GrpoTrainer(GRPOTrainer):
 
     `rewards_here` are the rewards of this rank's rows of the last rollout, NaN without one.
     `samples` is the folder in which the run keeps its samples: the rows that are learnt from by
-    `LearningArguments` are chosen by them.
+    `LearningArguments` are chosen by them. `learns_from_differences`: whether a group of equal
+    rewards teaches nothing; under a critic it does teach.
     """
+
+    learns_from_differences = True
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class GrpoTrainer(GRPOTrainer):
         self.own_loss = load_loss(path) if path else None
         self.own_advantages: Advantage | None = self.settings.own_advantages(cast(Any, self.args))
         self.rewards_here: Float[Tensor, " rows"] = torch.zeros(0)
+        self.equal_rewards = EqualRewardsWatch()
 
     def signals_of(
         self, rows: list[dict[str, Any]], completion_ids: list[list[int]]
@@ -132,6 +137,7 @@ class GrpoTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = self._scored(inputs)
+        self._watch_rewards()
         if self.learning.refill_groups and cast(Any, self.model).training:
             batch = self._refilled(batch, inputs)
         if self.settings.length_normalization == "masked_normalize":
@@ -150,6 +156,14 @@ class GrpoTrainer(GRPOTrainer):
             batch["advantages"] = self._rows_here(every).to(batch["advantages"].dtype)
             self._correct_log(every)
         return batch
+
+    def _watch_rewards(self) -> None:
+        """Let the watch see the rewards of a rollout of training."""
+        training, first = cast(Any, self.model).training, self.accelerator.is_main_process
+        if training and first and self.learns_from_differences:
+            cut = self._metrics["train"]["completions/clipped_ratio"][-1:] or [0.0]
+            size, step = cast(int, self.num_generations), self.state.global_step + 1
+            self.equal_rewards.saw(self.all_rewards, size, step, cut[-1])
 
     def _refilled(self, batch: dict[str, Any], inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """The rollout with other rows in place of the groups of equal rewards, as far as

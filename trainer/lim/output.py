@@ -48,11 +48,12 @@ def write_selection(
         InputError: kept prompts that the dataset does not have.
     """
     rows = list(_dataset_rows(selection, dataset) if dataset else _sample_rows(selection))
-    marked = [{**row, "selected_by": method} for row in rows]
+    marked = [{**row, "selected_by": method} for row, _ in rows]
+    # The prompt as the policy saw it, which need not be a column of the dataset.
     taught = [
-        {"id": row["id"], "prompt": row["prompt"], "response": row["response"]}
-        for row in marked
-        if row.get("response") is not None and row.get("prompt") is not None
+        {"id": row["id"], "prompt": prompt, "response": row["response"]}
+        for row, facts in rows
+        if row.get("response") is not None and (prompt := json.loads(facts.prompt)) is not None
     ]
     _write(folder / SCORES, _score_rows(selection))
     if taught:
@@ -85,21 +86,22 @@ def _score_rows(selection: Selection) -> Iterator[dict[str, Any]]:
         yield {**row, "epochs": [None if np.isnan(v) else round(float(v), 6) for v in values]}
 
 
-def _sample_rows(selection: Selection) -> Iterator[dict[str, Any]]:
+def _sample_rows(selection: Selection) -> Iterator[tuple[dict[str, Any], Facts]]:
     """The kept prompts as the samples show them."""
     for place in selection.rows:
         prompt = selection.prompts[place]
         facts = selection.facts.get(prompt, Facts(json.dumps(prompt).encode()))
-        yield {
+        row = {
             "id": prompt,
             "prompt": json.loads(facts.prompt),
             "ground_truth": json.loads(facts.ground_truth),
             "response": None if facts.response is None else json.loads(facts.response),
             "score": float(selection.scores[place]),
         }
+        yield row, facts
 
 
-def _dataset_rows(selection: Selection, name: str) -> Iterator[dict[str, Any]]:
+def _dataset_rows(selection: Selection, name: str) -> Iterator[tuple[dict[str, Any], Facts]]:
     """The kept rows of the dataset that was trained on, known by their ids or their prompts."""
     source = ensure_sample_ids(load_rows(name))
     wanted = {selection.prompts[place]: place for place in selection.rows}
@@ -116,10 +118,10 @@ def _dataset_rows(selection: Selection, name: str) -> Iterator[dict[str, Any]]:
         if place is None or key in found:
             continue
         found.add(key)
-        facts = selection.facts.get(selection.prompts[place])
-        response = json.loads(facts.response) if facts and facts.response else None
+        facts = selection.facts.get(selection.prompts[place], Facts())
+        response = json.loads(facts.response) if facts.response else None
         extra = {"response": response} if response is not None else {}
-        yield {**row, **extra, "score": float(selection.scores[place])}  # type: ignore[dict-item]
+        yield {**row, **extra, "score": float(selection.scores[place])}, facts  # type: ignore[dict-item]
     if len(found) < len(wanted):
         lost = next(iter(wanted.keys() - found))
         raise InputError(

@@ -5,22 +5,17 @@ In: the matrix that was scored, the scores, the rows kept. Out: `report.html`, s
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from jinja2 import Environment
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from touchstone_rewards.trainer.running.plots import DARK, LIGHT, Theme
+from touchstone_rewards.trainer.running.page import panel, readable, render_page
+from touchstone_rewards.trainer.running.plots import Theme, as_svg, dress, panel_figure
 
-TEMPLATE = Path(__file__).parents[1] / "templates" / "lim.html"
 LINES_DRAWN = 60
 
 
@@ -34,45 +29,53 @@ def write_page(
     facts: dict[str, Any],
 ) -> Path:
     """Write `report.html` into `folder`; `facts` are shown as a table."""
-    pictures = {
-        theme: base64.b64encode(draw(matrix, scores, kept, threshold, theme)).decode()
-        for theme in (LIGHT, DARK)
-    }
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        light=pictures[LIGHT], dark=pictures[DARK], facts=facts
+    dropped = np.setdiff1d(np.flatnonzero(~np.isnan(scores)), kept)
+    panels = [panel("scores", lambda theme: draw_scores(scores, threshold, theme))]
+    if matrix.shape[1]:
+        panels = [
+            panel("kept", lambda theme: draw_lines(matrix, kept, f"{len(kept)} kept", 2, theme)),
+            panel(
+                "dropped",
+                lambda theme: draw_lines(matrix, dropped, f"{len(dropped)} dropped", 1, theme),
+            ),
+            *panels,
+        ]
+    page = render_page(
+        title="Which prompts were kept, and why",
+        panels_title="Trajectories and scores",
+        panels_note="Thin: single prompts, at most sixty. Bold: the mean of all prompts.",
+        panels=panels,
+        facts=[(name, readable(value)) for name, value in facts.items()],
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def draw(
+def draw_lines(
     matrix: Float[np.ndarray, "prompts epochs"],
-    scores: Float[np.ndarray, " prompts"],
-    kept: Int[np.ndarray, " kept"],
-    threshold: float | None,
-    theme: Theme = LIGHT,
+    rows: Int[np.ndarray, " rows"],
+    title: str,
+    colour: int,
+    theme: Theme,
 ) -> bytes:
-    """A PNG: kept and dropped trajectories with the mean of all prompts, and the scores."""
-    dropped = np.setdiff1d(np.flatnonzero(~np.isnan(scores)), kept)
-    figure = Figure(figsize=(13, 3.6), facecolor=theme.background, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3)
-    if matrix.shape[1]:
-        _draw_lines(axes[0], matrix, kept, f"{len(kept)} kept", theme.lines[2], theme)
-        _draw_lines(axes[1], matrix, dropped, f"{len(dropped)} dropped", theme.lines[1], theme)
-    _draw_scores(axes[2], scores, threshold, theme)
-    for panel in axes:
-        panel.set_facecolor(theme.background)
-        panel.tick_params(colors=theme.ink, labelsize=8)
-        panel.grid(color=theme.grid, linewidth=0.6)
-        panel.set_axisbelow(True)
-        for side in panel.spines.values():
-            side.set_color(theme.grid)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    """An SVG of the trajectories of some prompts and the mean of all."""
+    figure = panel_figure(theme)
+    axes = figure.add_subplot()
+    _draw_lines(axes, matrix, rows, title, theme.lines[colour], theme)
+    dress(axes, theme)
+    return as_svg(figure)
+
+
+def draw_scores(
+    scores: Float[np.ndarray, " prompts"], threshold: float | None, theme: Theme
+) -> bytes:
+    """An SVG of how many prompts have which score."""
+    figure = panel_figure(theme)
+    axes = figure.add_subplot()
+    _draw_scores(axes, scores, threshold, theme)
+    dress(axes, theme)
+    return as_svg(figure)
 
 
 def _draw_lines(

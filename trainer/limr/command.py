@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from trl.trainer.model_config import ModelConfig
 
+from touchstone_rewards.trainer.aliases import meant
 from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data.rows import FILE_FORMATS
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.write import SUMMARY, as_table
+from touchstone_rewards.trainer.limr.verdict import in_words, read_measured
 from touchstone_rewards.trainer.toy.word_problems import make_word_problems
+from touchstone_rewards.trainer.workflow.check import check_stages
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import (
     MODEL_FILES,
@@ -39,14 +44,23 @@ COMPARED: dict[str, dict[str, Any]] = {
     "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
 }
 SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
+# Of `ppo`, beside the model's fields, what means the same to `trainer sft`.
+SHARED = ("use_cpu", "bf16", "fp16", "gradient_checkpointing", "report_to", "seed", "data_seed")
+SHARED += ("disable_tqdm", "deepspeed", "fsdp", "fsdp_config", "chat_template_path")
+# Of `ppo`, what makes a prompt of a row; a kept sample has its prompt and ground truth already.
+OF_ROWS = ("prompt_template", "system_prompt", "question_column", "ground_truth_column")
 
 
 @dataclass
 class WorkflowArguments:
     """The workflow's own choices. The sections `ppo`, `lim`, `third` and `eval` are the fields of
-    `trainer ppo`, `lim`, `ppo` or `sft` again, and `eval`; {output} and {seed} stand for these."""
+    `trainer ppo`, `lim`, `ppo` or `sft` again, and `eval`; {output}, {data} and {seed} stand for
+    these."""
 
     output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    data: str | None = field(
+        default=None, metadata={"help": "The rows to train on, {data} in the sections."}
+    )
     third_stage: str = field(
         default="rl", metadata={"help": "rl (PPO on the selection) or sft (on its responses)."}
     )
@@ -106,22 +120,62 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: a stage failed.
     """
-    arguments, *sections = parse_config(TYPES, argv, "trainer limr", SECTIONS)
-    output = Path(require(arguments.output, "output"))
-    names = {"{output}": str(output), "{seed}": str(arguments.seed)}
-    plan = Plan(arguments, output, *(filled(section, names) for section in sections))
-    if not plan.ppo:
-        raise InputError("the config has no section ppo: the fields of trainer ppo")
+    plan = make_plan(*parse_config(TYPES, argv, "trainer limr", SECTIONS))
+    output, arguments = plan.output, plan.arguments
+    # Now, and not after hours of PPO: what is wrong with a later stage.
+    check_stages(output, stages_of(plan))
     with only_one(output):
         if arguments.word_problems:
             make_word_problems(output / "0_start", arguments.seed)
         models = train(plan)
-        if plan.eval:
-            summaries = measure(plan, models)
-            table = {name: {**summary, "also": {}} for name, summary in summaries.items()}
-            Console().print(as_table(table))
-            text = json.dumps(summaries, indent=2) + "\n"
-            (output / "table.json").write_text(text, encoding="utf-8")
+        if not plan.eval:
+            print("Nothing was measured: give a section eval to learn what the selection is worth.")
+            return
+        summaries = measure(plan, models)
+        table = {name: {**summary, "also": {}} for name, summary in summaries.items()}
+        Console().print(as_table(table))
+        text = json.dumps(summaries, indent=2) + "\n"
+        (output / "table.json").write_text(text, encoding="utf-8")
+        measured = {name: read_measured(output / f"4_{name}") for name in summaries}
+        sizes = {name: selected(output / f"2_{name}") for name in models if name != "full"}
+        said = in_words(measured, sizes)
+        (output / "verdict.md").write_text(said + "\n", encoding="utf-8")
+        Console().print(said, highlight=False)
+
+
+def make_plan(arguments: WorkflowArguments, *sections: dict[str, Any]) -> Plan:
+    """The arguments with {output}, {data} and {seed} filled in.
+
+    Raises:
+        InputError: no section ppo, no folder, or no data where the sections want some.
+    """
+    output = Path(require(arguments.output, "output"))
+    names = {"{output}": str(output), "{seed}": str(arguments.seed)}
+    if arguments.data:
+        names["{data}"] = arguments.data
+        if Path(arguments.data).suffix in FILE_FORMATS and not Path(arguments.data).is_file():
+            raise InputError(
+                f"no data at {arguments.data}: give --data the path of your copy (LIMR's own is "
+                "data/prompts/math.8k.json of github.com/GAIR-NLP/LIMR)"
+            )
+    elif "{data}" in json.dumps(sections):
+        raise InputError("the sections name {data}: give --data, the rows to train on")
+    plan = Plan(arguments, output, *(filled(section, names) for section in sections))
+    if not plan.ppo:
+        raise InputError("the config has no section ppo: the fields of trainer ppo")
+    return plan
+
+
+def stages_of(plan: Plan) -> list[Stage]:
+    """Every kind of stage, as it will be run."""
+    stages = [ppo_stage(plan), selection_stage(plan, "lim", {})]
+    stages.append(third_stage(plan, "lim", plan.output / "2_lim"))
+    return [*stages, eval_stage(plan, "lim", plan.output / "3_lim", [])] if plan.eval else stages
+
+
+def selected(folder: Path) -> int:
+    """How many rows a selection has."""
+    return sum(1 for _ in (folder / "selected.jsonl").open(encoding="utf-8"))
 
 
 def train(plan: Plan) -> dict[str, Path]:
@@ -129,7 +183,7 @@ def train(plan: Plan) -> dict[str, Path]:
     first = plan.run(ppo_stage(plan))
     models = {"full": first}
     chosen = plan.run(selection_stage(plan, "lim", {}))
-    size = sum(1 for _ in (chosen / "selected.jsonl").open(encoding="utf-8"))
+    size = selected(chosen)
     selections = {"lim": chosen}
     for name in plan.arguments.compare or ():
         stage = selection_stage(plan, name, {**COMPARED[name], "keep": size})
@@ -158,16 +212,17 @@ def selection_stage(plan: Plan, name: str, fields: dict[str, Any]) -> Stage:
     limr = plan.ppo.get("limr") or {}
     samples = limr.get("save_samples_path") or plan.output / "1_ppo" / "samples"
     folder = f"2_{name}"
+    rows = plan.ppo.get("dataset_name")
     chosen = {
         "samples": str(samples),
+        **({"dataset": rows} if isinstance(rows, str) and Path(rows).is_file() else {}),
         "full_reward": limr.get("reward_correct", 1.0),
         "seed": plan.arguments.seed,
         **plan.lim,
         **fields,
         "output": str(plan.output / folder),
     }
-    done = plan.output / "1_ppo" / "done.json"
-    return Stage(folder, "lim", chosen, reads=(done,), makes=("selected.jsonl",))
+    return Stage(folder, "lim", chosen, makes=("selected.jsonl",))
 
 
 def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
@@ -175,6 +230,10 @@ def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
     sft = plan.arguments.third_stage == "sft"
     folder, rows = f"3_{name}", selection / ("sft.jsonl" if sft else "selected.jsonl")
     base = sft_fields(plan.ppo) if sft else {**plan.ppo, "limr": _limr_again(plan, folder)}
+    if "dataset" not in selection_stage(plan, name, {}).fields:
+        base = {key: value for key, value in base.items() if key not in OF_ROWS}
+    if "adapter_name_or_path" in plan.third:  # it goes on from that adapter: no new one beside it
+        base.pop("use_peft", None)
     fields = {
         **base,
         **plan.third,
@@ -185,7 +244,6 @@ def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
         folder,
         "sft" if sft else "ppo",
         fields,
-        reads=(rows,),
         makes=MODEL_FILES,
         trains=True,
         devices=plan.devices,
@@ -194,9 +252,11 @@ def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
 
 
 def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
-    """The fields of the `ppo` section that mean the same to `trainer sft`: model and machine."""
-    shared = ("model_name_or_path", "use_cpu", "bf16", "gradient_checkpointing", "report_to")
-    return {name: ppo[name] for name in (*shared, "seed", "disable_tqdm") if name in ppo}
+    """The fields of the `ppo` section that mean the same to `trainer sft`: the model with its LoRA
+    and quantization, and the machine; under our names, whatever name each was given by."""
+    known = {each.name for each in fields(ModelConfig)} | set(SHARED)
+    pairs = (meant(name, value, known) for name, value in ppo.items())
+    return {name: value for name, value in pairs if name in known}
 
 
 def _limr_again(plan: Plan, folder: str) -> dict[str, Any]:
@@ -218,14 +278,17 @@ def measure(plan: Plan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def _measure(plan: Plan, name: str, model: Path, url: list[str]) -> dict[str, Any]:
+    folder = plan.run(eval_stage(plan, name, model, url))
+    return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+
+
+def eval_stage(plan: Plan, name: str, model: Path, url: list[str]) -> Stage:
+    """Stage 4: one model on the held-out rows."""
     folder = f"4_{name}"
-    done = model / "done.json"
-    stage = Stage(
+    return Stage(
         folder,
         "eval",
         {**plan.eval, "model": str(model), "output": str(plan.output / folder)},
-        reads=(done,) if done.is_file() else (),
         makes=(SUMMARY,),
         hidden={"reward_url": url} if url else {},
     )
-    return json.loads((plan.run(stage) / SUMMARY).read_text(encoding="utf-8"))

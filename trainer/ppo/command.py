@@ -7,6 +7,7 @@ with the model, the critic, every scored sample, `run.json`, curves and a report
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data.chats import rendered
 from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, ensure_sample_ids
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.command import (
     SAMPLES,
     build_trainer,
+    check_enough,
     check_scores,
     open_samples,
     policy_tokenizer,
@@ -28,6 +31,7 @@ from touchstone_rewards.trainer.grpo.command import (
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.loss import check_loss_type
 from touchstone_rewards.trainer.limr.arguments import LimrArguments
 from touchstone_rewards.trainer.ppo.config import PPOConfig
 from touchstone_rewards.trainer.ppo.reward_start import check_tokenizers
@@ -39,9 +43,11 @@ from touchstone_rewards.trainer.running.provenance import command_line, write_pr
 from touchstone_rewards.trainer.running.run import (
     check_model_path,
     checkpoint_to_resume,
-    evaluation_rows,
+    free_output,
+    rows_of,
+    start_over,
+    step_of,
     train_and_finish,
-    training_rows,
 )
 from touchstone_rewards.trainer.several_rewards import parts_of
 from touchstone_rewards.trainer.workflow.local_server import served
@@ -69,8 +75,10 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
     data, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
+    require(args.output_dir, "output_dir")
+    check_loss_type(args.loss_type)
+    reads = [adapter.adapter_name_or_path, args.critic_model_name_or_path]
+    output = free_output(data, args, check_model_path(model), *reads)
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
     check_rules(limr, rewards, serve)
     if limr.enabled and limr.reward_type == "remote":
@@ -79,20 +87,21 @@ def run(argv: Sequence[str]) -> None:
     check_learning(learning, args)
     checkpoint = checkpoint_to_resume(args)
     settle_adapter(model, adapter, args, resuming=checkpoint is not None)
-    parts = training_rows(data), evaluation_rows(data, args)
+    parts = rows_of(data, args)
+    check_enough(len(parts[0]), args)
     with served(serve, rewards.reward_url, output, args.world_size) as rewards.reward_url:
         train(configs, parts, output, checkpoint)
 
 
 def train(
     configs: Sequence[Any],
-    data: tuple[Dataset, Dataset | None],
+    given: tuple[Dataset, Dataset | None],
     output: Path,
     checkpoint: str | None,
 ) -> None:
     """Prepare rows and rewards, train, save; the servers of the config run."""
-    _, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
-    rows, eval_rows = data
+    data, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
+    rows, eval_rows = given
     parts = parts_of(rewards, args.reward_weights)
     infos: dict[str, Served] | None = None
     if limr.enabled and limr.reward_type == "rule":
@@ -106,13 +115,21 @@ def train(
         scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
     tokenizer = policy_tokenizer(model, rollout, adapter)
     check_tokenizers(tokenizer, args.critic_model_name_or_path)
+    prepare = partial(
+        prepare_rows,
+        prompts=prompts,
+        rewards=rewards,
+        infos=infos,
+        skip_bad_rows=data.skip_bad_rows,
+    )
     rows, eval_rows = (
-        each and fit_prompts(prepare_rows(each, prompts, rewards, infos), rollout, tokenizer, args)
-        for each in (rows, eval_rows)
+        each and fit_prompts(prepare(each), rollout, tokenizer, args) for each in (rows, eval_rows)
     )
     assert rows is not None
+    check_enough(len(rows), args)
+    rendered(tokenizer, rows[0]["prompt"], args.chat_template_kwargs)
     folder = Path(limr.save_samples_path or output / SAMPLES)
-    writer = open_samples(folder, args, checkpoint, limr.save_every_n_steps)
+    writer = open_samples(folder, args, limr.save_every_n_steps, overwrite=data.overwrite)
     own: dict[str, Any] = {"rollout": rollout, "learning": learning, "samples": writer.folder}
     start = starting_model(model, adapter, args)
     if rollout.chat_template or adapter.adapter_name_or_path:
@@ -121,6 +138,8 @@ def train(
     trainer = build_trainer(
         PPOTrainer, model, args, rewards, asked, writer, rows, eval_rows, start=start, **own
     )
+    start_over(data, args)
+    writer.rewind(step_of(checkpoint))
     if trainer.is_world_process_zero():
         facts = {"fingerprints": fingerprints, "data": rows._fingerprint}
         write_provenance(output, command_line(), configs, **facts)

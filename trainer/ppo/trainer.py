@@ -38,6 +38,7 @@ from touchstone_rewards.trainer.ppo.value_head import (
     without_critic,
 )
 
+BY_RESPONSES = ("grpo", "sapo", "dr_grpo", "luspo")
 STATE_FILE = "ppo_state.json"
 
 
@@ -45,6 +46,7 @@ class PPOTrainer(GrpoTrainer):
     """`GrpoTrainer` with a critic; `args` is a `PPOConfig`."""
 
     args: PPOConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    learns_from_differences = False
 
     def __init__(
         self, *, args: PPOConfig, callbacks: Sequence[TrainerCallback] = (), **kwargs: Any
@@ -83,6 +85,8 @@ class PPOTrainer(GrpoTrainer):
         mask = batch["completion_mask"] * rewarded[:, None]
         batch["completion_mask"] = mask
         batch["num_items_in_batch"] = cast(Tensor, self.accelerator.gather(mask.sum())).sum()
+        counts = self._sum(torch.stack([rewarded.sum(), torch.tensor(len(mask)).to(mask.device)]))
+        batch["rewarded_share"] = counts[0] / counts[1]
         logps, values = self._logps_and_values(batch)
         scores = self._scores(self.rewards_here).to(logps.dtype)
         return batch | self._targets(
@@ -167,6 +171,9 @@ class PPOTrainer(GrpoTrainer):
             loss = super()._compute_loss(model, inputs)
         if "old_values" not in inputs:  # an evaluation batch
             return loss
+        if self.loss_type in BY_RESPONSES:
+            # These divide by the number of responses, and one without a reward is none.
+            loss = loss / inputs["rewarded_share"].clamp(min=1e-6)
         tokens = inputs["completion_ids"].shape[1]
         return loss + self.args.vf_coef * self._value_loss(heard[0][:, -tokens - 1 : -1], inputs)
 

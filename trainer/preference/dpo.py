@@ -8,6 +8,7 @@ same model with the adapter switched off. No rewards are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from trl.trainer.model_config import ModelConfig
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.rows import DataArguments
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.preference.rows import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.preference.rows import read_pairs
 from touchstone_rewards.trainer.running.lora import (
     AdapterArguments,
     model_for_trl,
@@ -37,7 +38,22 @@ from touchstone_rewards.trainer.running.run import (
     train_on_rows,
 )
 
-TYPES = (DataArguments, AdapterArguments, DPOConfig, ModelConfig)
+
+@dataclass
+class TemplateArguments:
+    """How a chat becomes text; named as in TRL's other configs."""
+
+    chat_template_path: str | None = field(
+        default=None,
+        metadata={"help": "A .jinja file, or a model, whose chat template is used."},
+    )
+
+
+TYPES = (DataArguments, TemplateArguments, AdapterArguments, DPOConfig, ModelConfig)
+LOSSES = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot"),
+    *("aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)
 METRICS_NOTE = (
     "logps/accuracies: share of pairs whose chosen side the policy itself finds more likely "
     "(summed log-probabilities, so the shorter side has an advantage). rewards/accuracies: share "
@@ -52,13 +68,22 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
     """
     configs = parse_config(TYPES, argv, "trainer dpo")
-    data, adapter, args, model = configs
+    data, template, adapter, args, model = configs
     check_model_path(model)
     settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)
     if args.process_index == 0:
         print(METRICS_NOTE)
-    build = partial(build_trainer, model, adapter, args)
-    train_on_rows(data, args, model, configs, build, preference_rows)
+    if unknown := [each for each in args.loss_type if each not in LOSSES]:
+        raise InputError(f"loss_type {unknown[0]!r} is none of {', '.join(LOSSES)}")
+    build = partial(
+        build_trainer,
+        model,
+        adapter,
+        args,
+        chat_template_path=template.chat_template_path,
+        skip_bad_rows=data.skip_bad_rows,
+    )
+    train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
 
 
 def build_trainer(
@@ -67,18 +92,21 @@ def build_trainer(
     args: DPOConfig,
     rows: Dataset,
     eval_rows: Dataset | None,
+    *,
+    chat_template_path: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> DpoTrainer:
     """TRL's trainer on checked rows.
 
     Raises:
-        InputError: a prompt is longer than the model, or leaves no room under max_length.
+        InputError: the rows cannot be trained on.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = tokenizer_of(model, adapter=adapter.adapter_name_or_path)
+    tokenizer = tokenizer_of(model, chat_template_path, adapter.adapter_name_or_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
-    for part in filter(None, (rows, eval_rows)):
-        check_prompts_fit(part, tokenizer, config)
+    read = partial(read_pairs, tokenizer, config, args, skip_bad_rows=skip_bad_rows)
+    rows, eval_rows = read(rows), eval_rows and read(eval_rows)
     trainer = DpoTrainer(
         **model_for_trl(name, adapter, model, args),
         args=args,

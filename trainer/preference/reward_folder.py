@@ -63,11 +63,16 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: Any) -> 
             f"{name} is the adapter of a reward model: `trainer convert` makes it plain first"
         )
     config = AutoConfig.from_pretrained(name, revision=kwargs.get("revision"))
-    if any("SequenceClassification" in each for each in config.architectures or ()):
+    if is_reward_model(config):
         _check_outputs(name, config.num_labels, outputs)
     model = _classifier(name, outputs, **kwargs)
     name_outputs(model.config, outputs)
     return model
+
+
+def is_reward_model(config: Any) -> bool:
+    """Does the config tell of a model with a head for scores?"""
+    return any("SequenceClassification" in each for each in config.architectures or ())
 
 
 def _check_outputs(name: str, has: int | None, wanted: int) -> None:
@@ -134,6 +139,12 @@ def write_value_head(folder: Path, output: Path) -> None:
     Raises:
         InputError: the model has no single score to export.
     """
+    config = AutoConfig.from_pretrained(folder)
+    if not is_reward_model(config):
+        raise InputError(
+            f"{folder} is a {' or '.join(config.architectures or ['model'])}, no reward model: "
+            "`trainer rm` trains one"
+        )
     model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto")
     _check_outputs(str(folder), model.config.num_labels, 1)
     bias = head_facts(model.config).get("bias", 0.0)

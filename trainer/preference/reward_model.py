@@ -36,7 +36,7 @@ from touchstone_rewards.trainer.preference.reward_head import (
     head_facts,
     score_at_last_token,
 )
-from touchstone_rewards.trainer.preference.rows import check_prompts_fit, preference_rows
+from touchstone_rewards.trainer.preference.rows import read_pairs
 from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
@@ -87,9 +87,8 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer rm")
     data, head, args, model = configs
-    build = partial(build_trainer, model, args, head)
-    shape = partial(preference_rows, margin_column=head.margin_column)
-    trainer = train_on_rows(data, args, model, configs, build, shape)
+    build = partial(build_trainer, model, args, head, skip_bad_rows=data.skip_bad_rows)
+    trainer = train_on_rows(data, args, model, configs, build)
     if trainer.is_world_process_zero():
         finish(trainer, Path(args.output_dir), head.save_predictions)
     trainer.accelerator.wait_for_everyone()
@@ -101,16 +100,21 @@ def build_trainer(
     head: HeadArguments,
     rows: Dataset,
     eval_rows: Dataset | None,
+    *,
+    skip_bad_rows: bool = False,
 ) -> PairwiseTrainer:
-    """The trainer, its model with a head drawn from the seed, its rows checked for length.
+    """The trainer, its model with a head drawn from the seed, its rows checked.
 
     Raises:
-        InputError: a prompt is longer than the model, or no pair is short enough to be kept.
+        InputError: the rows cannot be trained on, or no pair is short enough to be kept.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     tokenizer = tokenizer_of(model, args.chat_template_path)
     kwargs = {**model_init_kwargs(args, model), "quantization_config": quantization_of(model)}
     network = load_reward_model(name, OUTPUTS[head.loss], args.seed, **kwargs)
+    own: dict[str, Any] = {"margin_column": head.margin_column, "skip_bad_rows": skip_bad_rows}
+    read = partial(read_pairs, tokenizer, network.config, args, **own)
+    rows, eval_rows = read(rows), eval_rows and read(eval_rows)
     network.config.reward_head = {
         **head_facts(network.config),
         "loss": head.loss,
@@ -120,8 +124,6 @@ def build_trainer(
         **({"variance_floor": head.variance_floor} if head.loss == "disco" else {}),
     }
     score_at_last_token(network)
-    for part in filter(None, (rows, eval_rows)):
-        check_prompts_fit(part, tokenizer, network.config)
     model.lora_task_type = "SEQ_CLS"
     # The model is loaded: TRL would only warn that it does not use these.
     args.model_init_kwargs = None

@@ -1,33 +1,73 @@
-"""Preference pairs: rows in, checked `prompt`, `chosen`, `rejected` out.
+"""Preference pairs: rows of any known shape in, checked `prompt`, `chosen`, `rejected` out.
 
-In: rows as `{prompt, chosen, rejected}` or `{prompt, chosen_response, rejected_response}`, sides as
-texts or as messages. Out: rows that TRL's reward and DPO trainers read, none of them empty or with
-equal sides. It tokenizes only to find prompts that no model of this length can read.
+In: rows with two sides, as texts, turns or messages, and a prompt in one of the forms of `SOURCES`,
+or none. Out: rows that TRL's reward and DPO trainers read, none of them empty or with equal sides,
+and a line that says what they were taken for. It tokenizes only to find prompts that no model of
+this length can read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from touchstone_rewards.trainer.data.rows import ensure_sample_ids, is_empty, require_column
+from touchstone_rewards.trainer.data.bad_rows import Faults, OneForm, read_rows
+from touchstone_rewards.trainer.data.rows import (
+    ID_COLUMNS,
+    ensure_sample_ids,
+    is_empty,
+    require_column,
+)
+from touchstone_rewards.trainer.data.shapes import (
+    Message,
+    Row,
+    alpaca_messages,
+    alpaca_text,
+    conversation,
+    system_of,
+    text_or_messages,
+    unused_columns,
+)
 from touchstone_rewards.trainer.errors import InputError
 
 SIDES = ("chosen", "rejected")
-OTHER_NAMES = {"chosen_response": "chosen", "rejected_response": "rejected"}
+OTHER_NAMES = {
+    **{f"{side}_response": side for side in SIDES},
+    **{f"{side}_messages": side for side in SIDES},
+}
+Side = str | list[Message]
 
 
-def preference_rows(rows: Dataset, margin_column: str | None = None) -> Dataset:
-    """The rows with `id`, `prompt` (if they have one), `chosen`, `rejected` and nothing else.
+class Source(NamedTuple):
+    """Where a prompt stands: `column` tells the shape, `may` are read besides. `read` gets the row
+    and whether the tokenizer renders chats; None: as `text_or_messages` has it."""
+
+    name: str
+    column: str
+    may: tuple[str, ...] = ("system",)
+    read: Callable[[Row, bool], Side] | None = None
+
+
+def preference_rows(
+    rows: Dataset,
+    margin_column: str | None = None,
+    *,
+    has_template: bool = False,
+    skip_bad_rows: bool = False,
+) -> tuple[Dataset, str]:
+    """The rows with `id`, `prompt` (if they have one), `chosen`, `rejected` and nothing else, and
+    a line that says what was recognised and which columns with text are not used.
 
     `margin_column` becomes `margin`: by how much the chosen side should at least win.
+    `has_template`: can the tokenizer render a chat?
 
     Raises:
-        InputError: a column is missing, a side is empty, both sides of a pair are equal, or prompt
-            and sides do not go together.
+        InputError: a column is missing, or rows are bad (a side empty or equal to the other, no
+            prompt, prompt and sides that do not go together) and not to be left out.
     """
     rows = _renamed(rows)
     for name in SIDES:
@@ -38,73 +78,149 @@ def preference_rows(rows: Dataset, margin_column: str | None = None) -> Dataset:
             )
     if margin_column:
         require_column(rows, margin_column, "margin_column")
-        if margin_column != "margin":
-            others = [name for name in rows.column_names if name == "margin"]
-            rows = rows.remove_columns(others).rename_column(margin_column, "margin")
-    names = ["id", "prompt", *SIDES, *(["margin"] if margin_column else [])]
-    rows = ensure_sample_ids(rows)
-    rows = rows.select_columns([name for name in names if name in rows.column_names])
-    rows = _as_messages(rows)
-    check_pairs(rows)
-    return rows
+    source = next((each for each in SOURCES if each.column in rows.column_names), None)
+    used = [
+        *SIDES,
+        *ID_COLUMNS,
+        margin_column or "",
+        *((source.column, *source.may) if source else ()),
+    ]
+    chat, form = has_template and not _plain_only(source, rows), OneForm()
+
+    def read(row: Row) -> Iterator[dict[str, Any]]:
+        prompt = _prompt_of(row, source, chat)
+        made = {**_pair(row, prompt), **_margin(row, margin_column)}
+        if fault := fault_of(made):
+            raise InputError(fault)
+        form.check(made["chosen"])
+        yield made
+
+    made = read_rows(ensure_sample_ids(rows), read, skip=skip_bad_rows, what="pairs")
+    how = "by the chat template" if isinstance(made[0]["chosen"], list) else "as they stand"
+    name = source.name if source else "no prompt: the sides are whole texts or conversations"
+    line = f"data: pairs, {name}; {how}; {len(rows)} rows, {len(made)} to train on"
+    return made, line + unused_columns(rows, used)
+
+
+def read_pairs(
+    tokenizer: PreTrainedTokenizerBase,
+    config: Any,
+    args: TrainingArguments,
+    rows: Dataset,
+    *,
+    margin_column: str | None = None,
+    skip_bad_rows: bool = False,
+) -> Dataset:
+    """The pairs for a model, its tokenizer and its config; what they were taken for is printed.
+
+    Raises:
+        InputError: see `preference_rows` and `check_prompts_fit`.
+    """
+    has_template = bool(tokenizer.chat_template)
+    pairs, line = preference_rows(
+        rows, margin_column, has_template=has_template, skip_bad_rows=skip_bad_rows
+    )
+    if args.process_index == 0:
+        print(line)
+    return check_prompts_fit(pairs, tokenizer, config, skip_bad_rows=skip_bad_rows)
 
 
 def _renamed(rows: Dataset) -> Dataset:
-    wanted = {
-        old: new
-        for old, new in OTHER_NAMES.items()
-        if old in rows.column_names and new not in rows.column_names
-    }
+    wanted: dict[str, str] = {}
+    for old, new in OTHER_NAMES.items():
+        if old in rows.column_names and new not in [*rows.column_names, *wanted.values()]:
+            wanted[old] = new
     return rows.rename_columns(wanted) if wanted else rows
 
 
-def _as_messages(rows: Dataset) -> Dataset:
-    """Sides that are texts become one assistant message where the prompt is a chat."""
-    first = rows[0]
-    for name in SIDES:
-        if not isinstance(first[name], str | list):
-            kind = type(first[name]).__name__
-            raise InputError(f"{name} is a text or a list of messages, not {kind}")
-    if isinstance(first["chosen"], str) != isinstance(first["rejected"], str):
+def _plain_only(source: Source | None, rows: Dataset) -> bool:
+    """A prompt that is a text stays one, unless the rows have a system text to go before it."""
+    return source is not None and source.read is None and "system" not in rows.column_names
+
+
+def _prompt_of(row: Row, source: Source | None, chat: bool) -> Side | None:
+    if source is None:
+        return None
+    if source.read is not None:
+        return source.read(row, chat)
+    prompt, system = text_or_messages(row[source.column], source.column), system_of(row)
+    if isinstance(prompt, list):
+        return prompt if prompt and prompt[0]["role"] == "system" else system + prompt
+    if chat:
+        return [*system, {"role": "user", "content": prompt}]
+    return f"{row['system']}\n\n{prompt}" if system else prompt
+
+
+def _pair(row: Row, prompt: Side | None) -> dict[str, Any]:
+    """Prompt and sides in one form: all of them texts, or all of them lists of messages."""
+    if empty := next((name for name in SIDES if row[name] is None or is_empty(row[name])), None):
+        raise InputError(f"an empty response ({empty})")
+    chosen, rejected = (text_or_messages(row[name], name) for name in SIDES)
+    if isinstance(chosen, str) != isinstance(rejected, str):
         raise InputError("chosen and rejected must both be texts, or both lists of messages")
-    if "prompt" not in first or isinstance(first["prompt"], str) == isinstance(
-        first["chosen"], str
-    ):
-        return rows
-    if isinstance(first["prompt"], str):
-        raise InputError("prompt is a text, but chosen a list of messages: make both the same")
-    return rows.map(
-        lambda row: {name: [{"role": "assistant", "content": row[name]}] for name in SIDES},
-        desc="Sides as messages",
+    texts = isinstance(chosen, str)
+    if prompt is None or (texts and isinstance(prompt, str)):
+        return {
+            **({} if prompt is None else {"prompt": prompt}),
+            "chosen": chosen,
+            "rejected": rejected,
+        }
+    return _split(
+        _as_chat(prompt, "user"), _as_chat(chosen, "assistant"), _as_chat(rejected, "assistant")
     )
 
 
-def check_pairs(rows: Dataset) -> None:
-    """Nothing, if every pair can teach something.
+def _as_chat(side: Side, role: str) -> list[Message]:
+    return [{"role": role, "content": side}] if isinstance(side, str) else side
+
+
+def _split(
+    messages: list[Message], chosen: list[Message], rejected: list[Message]
+) -> dict[str, Any]:
+    """Prompt and sides of a chat, where the sides may hold the prompt, or the prompt a side.
 
     Raises:
-        InputError: some cannot; the message says how many, which one is the first and why.
+        InputError: the sides hold different prompts.
     """
-    faults: dict[str, list[str]] = {}
-    for row in _each(rows, ["id", *SIDES]):
-        if fault := fault_of(row):
-            faults.setdefault(fault, []).append(row["id"])
-    for fault, ids in faults.items():
-        raise InputError(
-            f"{fault} in {len(ids)} of {len(rows)} pairs, first in {ids[0]!r}: take them out"
-        )
+    if chosen[0]["role"] != "assistant":
+        if chosen[:-1] != rejected[:-1]:
+            raise InputError("chosen and rejected begin with different prompts")
+        messages, chosen, rejected = chosen[:-1], chosen[-1:], rejected[-1:]
+    elif messages[-1:] in (chosen, rejected):
+        messages = messages[:-1]
+    return {"prompt": messages, "chosen": chosen, "rejected": rejected}
 
 
-def fault_of(row: Mapping[str, Any]) -> str | None:
+def _margin(row: Row, column: str | None) -> dict[str, float]:
+    if column is None:
+        return {}
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"no number in margin_column {column!r} ({value!r:.40})")
+    return {"margin": float(value)}
+
+
+def fault_of(pair: Row) -> str | None:
     """What is wrong with a pair, None where nothing is."""
     for name in SIDES:
-        if is_empty(row[name]):
+        if is_empty(pair[name]):
             return f"an empty response ({name})"
-    return "equal sides (chosen is rejected)" if row["chosen"] == row["rejected"] else None
+    prompt = pair.get("prompt")
+    if isinstance(prompt, list) and is_empty(prompt):
+        return "an empty prompt"
+    return "equal sides (chosen is rejected)" if pair["chosen"] == pair["rejected"] else None
 
 
-def check_prompts_fit(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
-    """Nothing, if the tokenizer can read the rows and every prompt leaves room for a response.
+def check_prompts_fit(
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    config: Any,
+    *,
+    skip_bad_rows: bool = False,
+) -> Dataset:
+    """The rows, if the tokenizer can read them and every prompt leaves room for a response.
+
+    With `skip_bad_rows` those without room are left out, and named.
 
     Raises:
         InputError: a prompt has as many tokens as the model has positions, or more; or the rows are
@@ -118,14 +234,15 @@ def check_prompts_fit(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config:
         )
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is None or "prompt" not in rows.column_names:
-        return
-    for row in _each(rows, [name for name in ("id", "prompt") if name in rows.column_names]):
-        count = prompt_tokens(row["prompt"], tokenizer, positions)
-        if count >= positions:
-            raise InputError(
-                f"the prompt of {row.get('id', 'a row')!r} has {count} tokens, the model only "
-                f"{positions} positions: shorten it or take it out"
-            )
+        return rows
+    faults, good = Faults(), []
+    for place, row in enumerate(_each(rows, ["id", "prompt"])):
+        if prompt_tokens(row["prompt"], tokenizer, positions) < positions:
+            good.append(place)
+        else:
+            faults.add(row["id"], f"a prompt that fills the model's {positions} positions")
+    faults.settle(len(rows), skip=skip_bad_rows)
+    return rows.select(good) if len(good) < len(rows) else rows
 
 
 def prompt_tokens(prompt: Any, tokenizer: PreTrainedTokenizerBase, at_least: int) -> int:
@@ -143,3 +260,23 @@ def _each(rows: Dataset, columns: list[str]) -> Iterator[dict[str, Any]]:
     for row in rows.select_columns(columns):
         assert isinstance(row, dict)
         yield row
+
+
+def _alpaca(row: Row, chat: bool) -> Side:
+    return alpaca_messages(row) if chat else alpaca_text(row)
+
+
+# In this order: a set that has `prompt` may have its first turn again as `messages`.
+SOURCES = (
+    Source("prompt", "prompt"),
+    Source(
+        "ShareGPT (conversations)",
+        "conversations",
+        read=lambda row, _: conversation(row, "conversations"),
+    ),
+    Source("messages", "messages", read=lambda row, _: conversation(row, "messages")),
+    Source("Alpaca (instruction)", "instruction", ("input", "system", "history"), _alpaca),
+    Source("question", "question"),
+    Source("query", "query"),
+    Source("problem", "problem"),
+)

@@ -1,19 +1,23 @@
-"""Curves over the steps of a run, drawn from its log history.
+"""Curves over the steps of one run, or of several side by side, drawn from their log histories.
 
-In: the log history of `trainer_state.json`. Out: PNG bytes, light or dark. It reads no files.
+In: the log histories of `trainer_state.json`. Out: a picture a panel (SVG), or one of all (PNG),
+light or dark. It reads no files.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 History = Sequence[Mapping[str, Any]]
+Points = list[tuple[int, float]]
 
 
 class Panel(NamedTuple):
@@ -31,6 +35,21 @@ class Theme(NamedTuple):
     lines: tuple[str, ...]
 
 
+class Line(NamedTuple):
+    """One curve: what it is called in the legend, and its points."""
+
+    label: str
+    points: Points
+
+
+class Drawing(NamedTuple):
+    """One panel with its curves."""
+
+    title: str
+    lines: list[Line]
+    is_share: bool
+
+
 PANELS = (
     Panel("Reward", ("reward",), is_share=True),
     Panel("Scores", ("scores/",), is_share=True),
@@ -43,6 +62,7 @@ PANELS = (
     Panel("Sampler to trainer, log-probability", ("sampling/sampling_logp_difference/",)),
     Panel("Sampler to trainer, ratio", ("sampling/importance_sampling_ratio/",)),
     Panel("Response length, tokens", ("completions/mean_length",)),
+    Panel("Responses cut off, share", ("completions/clipped_ratio",), is_share=True),
     Panel("Loss", ("loss", "eval_loss")),
     Panel("Pairs ranked right", ("accuracy", "eval_accuracy"), is_share=True),
     Panel("Margin of the scores", ("margin", "eval_margin")),
@@ -61,15 +81,24 @@ PANELS = (
     Panel("Critic: loss", ("value/loss",)),
     Panel("Entropy", ("entropy",)),
     Panel("Token accuracy", ("mean_token_accuracy",), is_share=True),
+    Panel("Gradient norm", ("grad_norm",)),
+    Panel("Learning rate", ("learning_rate",)),
 )
-LIGHT = Theme("#ffffff", "#24292f", "#d8dee4", ("#0969da", "#bc4c00", "#1a7f37", "#8250df"))
-DARK = Theme("#161b22", "#c9d1d9", "#30363d", ("#58a6ff", "#f0883e", "#3fb950", "#bc8cff"))
+LIGHT_LINES = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#cf222e", "#0e7c86", "#9a6700")
+DARK_LINES = ("#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#ff7b72", "#39c5cf", "#d29922")
+LIGHT = Theme("#ffffff", "#24292f", "#d8dee4", LIGHT_LINES)
+DARK = Theme("#161b22", "#c9d1d9", "#30363d", DARK_LINES)
 COLUMNS = 3
 DASHES = ("-", "--", ":")  # for more lines in a panel than there are colours
+# Fewer points are shown as they are. Of more, the smoothed line follows about a tenth.
+SMOOTHED_FROM = 10
+# As many as a panel of some hundred pixels can show.
+MOST_POINTS = 600
+PANEL_INCHES = (4.4, 2.7)
 
 
-def series(history: History, key: str) -> list[tuple[int, float]]:
-    """The (step, value) pairs of one key; steps where it is missing or null are left out.
+def series(history: History, key: str) -> Points:
+    """The (step, value) pairs of one key; steps where it is missing, null or NaN are left out.
 
     A key that ends in a slash stands for all that begin with it: those of every profile.
     """
@@ -77,7 +106,10 @@ def series(history: History, key: str) -> list[tuple[int, float]]:
         (int(row["step"]), float(value))
         for row in history
         for name, value in row.items()
-        if value is not None and row.get("step") is not None and is_meant(key, name)
+        if is_meant(key, name)
+        and isinstance(value, int | float)
+        and math.isfinite(value)
+        and row.get("step") is not None
     ]
 
 
@@ -86,47 +118,150 @@ def is_meant(key: str, name: str) -> bool:
     return name == key or (key.endswith("/") and name.startswith(key))
 
 
+def drawings_of(history: History) -> tuple[list[Drawing], list[str]]:
+    """The panels of one run, and the titles of those that were 0 at every step.
+
+    What the history knows nothing of is in neither.
+    """
+    drawings, zero = [], []
+    for panel in PANELS:
+        keys = _keys([history], panel)
+        many = panel.keys[0].endswith("/")
+        lines = [Line(_tail(key) if many else key, series(history, key)) for key in keys]
+        _sort_in(Drawing(panel.title, lines, panel.is_share), drawings, zero)
+    return drawings, zero
+
+
+def compared_drawings(histories: Mapping[str, History]) -> tuple[list[Drawing], list[str]]:
+    """The panels of several runs: one for each thing measured, with a line for each run."""
+    drawings, zero = [], []
+    for panel in PANELS:
+        keys = _keys(list(histories.values()), panel)
+        for key in keys:
+            lines = [Line(name, series(history, key)) for name, history in histories.items()]
+            title = panel.title if len(keys) == 1 else f"{panel.title}: {_tail(key)}"
+            _sort_in(Drawing(title, lines, panel.is_share), drawings, zero)
+    return drawings, zero
+
+
+def _sort_in(drawing: Drawing, drawings: list[Drawing], zero: list[str]) -> None:
+    values = [value for line in drawing.lines for _, value in line.points]
+    if any(values):
+        drawings.append(drawing)
+    elif values:
+        zero.append(drawing.title)
+
+
+def _keys(histories: Sequence[History], panel: Panel) -> list[str]:
+    known = {
+        key
+        for history in histories
+        for row in history
+        for key, value in row.items()
+        if value is not None
+    }
+    return [key for name in panel.keys for key in sorted(known) if is_meant(name, key)]
+
+
+def _tail(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Return the exponential mean of the values so far, over about a tenth of them.
+
+    The first values weigh as much as they should: the mean of one value is that value.
+
+    >>> smoothed([1.0, 1.0, 1.0])
+    [1.0, 1.0, 1.0]
+    """
+    keep = 1 - 2 / (max(3.0, len(values) / 10) + 1)
+    total = weight = 0.0
+    found = []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        found.append(total / weight)
+    return found
+
+
+def draw_panel(drawing: Drawing, theme: Theme = LIGHT, *, legend: bool = True) -> bytes:
+    """An SVG of one panel."""
+    figure = panel_figure(theme)
+    _draw(figure.add_subplot(), drawing, theme, legend)
+    return as_svg(figure)
+
+
+def panel_figure(theme: Theme) -> Figure:
+    """An empty panel, of a size whose text can be read on a narrow screen."""
+    return Figure(figsize=PANEL_INCHES, facecolor=theme.background, layout="constrained")
+
+
+def as_svg(figure: Figure) -> bytes:
+    """The figure as SVG; its text is text, and the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "panel"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
     """A PNG with one panel for everything that the history knows of."""
-    drawn = [(panel, keys) for panel in PANELS if (keys := _keys(history, panel))]
-    rows = max(1, -(-len(drawn) // COLUMNS))
+    drawings, _ = drawings_of(history)
+    rows = max(1, -(-len(drawings) // COLUMNS))
     figure = Figure(figsize=(12, 2.9 * rows), facecolor=theme.background, layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (panel, keys) in enumerate(drawn, 1):
-        axes = figure.add_subplot(rows, COLUMNS, place)
-        _draw_panel(axes, panel, keys, history, theme)
+    for place, drawing in enumerate(drawings, 1):
+        _draw(figure.add_subplot(rows, COLUMNS, place), drawing, theme, legend=True)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
-def _keys(history: History, panel: Panel) -> list[str]:
-    known = {key for row in history for key, value in row.items() if value is not None}
-    return [key for name in panel.keys for key in sorted(known) if is_meant(name, key)]
+def style_of(number: int, theme: Theme) -> tuple[str, str]:
+    """The colour and the dashes of the n-th line of a panel."""
+    colours = theme.lines
+    return colours[number % len(colours)], DASHES[number // len(colours) % len(DASHES)]
 
 
-def _draw_panel(
-    axes: Axes, panel: Panel, keys: Sequence[str], history: History, theme: Theme
-) -> None:
-    for number, key in enumerate(keys):
-        points = series(history, key)
-        axes.plot(
-            [step for step, _ in points],
-            [value for _, value in points],
-            color=theme.lines[number % len(theme.lines)],
-            linestyle=DASHES[number // len(theme.lines) % len(DASHES)],
-            linewidth=1.8,
-            marker="o" if len(points) < 3 else None,
-            label=key.rpartition("/")[2] if panel.keys[0].endswith("/") else key,
-        )
-    if panel.is_share and all(0 <= v <= 1 for key in keys for _, v in series(history, key)):
+def _draw(axes: Axes, drawing: Drawing, theme: Theme, legend: bool) -> None:
+    for number, line in enumerate(drawing.lines):
+        _draw_line(axes, line, *style_of(number, theme))
+    values = [value for line in drawing.lines for _, value in line.points]
+    if drawing.is_share and all(0 <= value <= 1 for value in values):
         axes.set_ylim(-0.03, 1.03)
-    axes.set_title(panel.title, color=theme.ink, fontsize=10, loc="left")
+    axes.set_title(drawing.title, color=theme.ink, fontsize=10, loc="left")
     axes.set_xlabel("step", color=theme.ink, fontsize=8)
+    dress(axes, theme)
+    if legend and len(drawing.lines) > 1:
+        axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink)
+
+
+def dress(axes: Axes, theme: Theme) -> None:
+    """Give axes the colours and the grid of the theme."""
     axes.set_facecolor(theme.background)
     axes.tick_params(colors=theme.ink, labelsize=8)
+    axes.yaxis.get_offset_text().set(color=theme.ink, fontsize=8)
     axes.grid(color=theme.grid, linewidth=0.6)
+    axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_color(theme.grid)
-    if len(keys) > 1:
-        axes.legend(fontsize=8, frameon=False, labelcolor=theme.ink)
+
+
+def _draw_line(axes: Axes, line: Line, colour: str, dashes: str) -> None:
+    """The smoothed curve, and behind it the values as they were."""
+    steps, values = [step for step, _ in line.points], [value for _, value in line.points]
+    smooth = len(values) >= SMOOTHED_FROM
+    bold = smoothed(values) if smooth else values
+    thin = max(1, -(-len(values) // MOST_POINTS))
+    if smooth:
+        axes.plot(steps[::thin], values[::thin], color=colour, linewidth=0.8, alpha=0.35)
+    axes.plot(
+        steps[::thin],
+        bold[::thin],
+        color=colour,
+        linestyle=dashes,
+        linewidth=1.8,
+        marker="o" if len(values) < SMOOTHED_FROM else None,
+        markersize=3.5,
+        label=line.label,
+    )

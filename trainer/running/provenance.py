@@ -20,16 +20,30 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "vllm")
 RUN_FILE = "run.json"
+# What decides how a run goes, in the order of the report: listed there though left at its default.
+DECISIVE = (
+    *("model_name_or_path", "dataset_name", "reward_profile", "learning_rate"),
+    *("lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "adam_beta2", "max_grad_norm"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "generation_batch_size"),
+    *("steps_per_generation", "num_train_epochs", "max_steps", "seed", "bf16", "use_peft"),
+    *("lora_r", "lora_alpha", "lora_target_modules", "num_generations", "temperature", "top_p"),
+    *("max_prompt_length", "max_completion_length", "max_length", "packing", "loss_type"),
+    *("scale_rewards", "advantage", "length_normalization", "beta", "epsilon", "epsilon_high"),
+    *("num_iterations", "epochs_per_rollout", "kl_coef", "gae_lambda", "gamma", "vf_coef"),
+    *("critic", "critic_learning_rate", "use_vllm"),
+)
 SECRETS = {"hub_token", "push_to_hub_token"}
 
 
 def write_provenance(folder: Path, command: str, configs: Sequence[Any], **more: Any) -> None:
-    """Write `run.json`: the fields that differ from their defaults, and what they ran on."""
+    """Write `run.json`: the fields that differ from their defaults, those at their default that
+    decide most, and what they ran on."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "fields": {key: value for config in configs for key, value in changed(config).items()},
+        "defaults": {key: value for config in configs for key, value in left(config).items()},
         "versions": versions(),
         "commit": commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
@@ -49,6 +63,13 @@ def changed(config: Any) -> dict[str, Any]:
         if field.init and value != default and field.name not in SECRETS:
             fields[field.name] = value
     return fields
+
+
+def left(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance that decide most and are at their default."""
+    fields, given = {each.name for each in dataclasses.fields(config)}, changed(config)
+    values = {name: getattr(config, name) for name in DECISIVE if name in fields - given.keys()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def versions() -> dict[str, str]:

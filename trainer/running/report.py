@@ -6,24 +6,21 @@ folders. Out: `curves.png` and `report.html` in the run folder. What is missing 
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from jinja2 import Environment
-from markupsafe import Markup
+from touchstone_rewards.trainer.data.kept_samples import read_samples, step_files
+from touchstone_rewards.trainer.running.page import Group, panels_of, readable, render_page
+from touchstone_rewards.trainer.running.plots import History, draw_curves, drawings_of, series
+from touchstone_rewards.trainer.running.provenance import DECISIVE, RUN_FILE
 
-from touchstone_rewards.trainer.data.kept_samples import KeptSample, read_samples, step_files
-from touchstone_rewards.trainer.running.plots import DARK, LIGHT, History, draw_curves, series
-from touchstone_rewards.trainer.running.provenance import RUN_FILE
-
-TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
 PAIRS_SHOWN = 8
-KEPT_SHOWN = 4
-TURNS_SHOWN = 3
+GROUPS_SHOWN = 3
+OBJECTS = ("accelerator_config",)  # not a value that one sets as it stands
 HELD_OUT = {
     "eval_accuracy": "held-out pairs ranked right",
     "eval_logps/accuracies": "held-out pairs, chosen preferred",
@@ -44,29 +41,37 @@ def write_report(
     where the two files go, the run folder if not given.
     """
     output = output or folder
-    run = _read_json(folder / RUN_FILE) or {}
-    history: History = (_read_json(folder / "trainer_state.json") or {}).get("log_history", [])
-    curves = {theme: draw_curves(history, theme) for theme in (LIGHT, DARK)} if history else {}
-    if curves:
-        (output / "curves.png").write_bytes(curves[LIGHT])
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    run, history = read_run_file(folder), read_history(folder)
+    drawings, zero = drawings_of(history)
+    if drawings:
+        (output / "curves.png").write_bytes(draw_curves(history))
+    page = render_page(
         title=title or f"{run.get('command', 'trainer').split(' --')[0]}: {folder.name}",
         subtitle=" · ".join(filter(None, [run.get("started"), run.get("machine")])),
         story=story,
         tiles=tiles(history),
         measures=measures(evaluations or {}),
-        light=_as_base64(curves.get(LIGHT)),
-        dark=_as_base64(curves.get(DARK)),
+        panels=panels_of(drawings),
+        zero=zero,
         pairs=pairs(list((evaluations or {}).values())),
-        kept=_first_and_last(folder / "samples"),
+        groups=first_and_last(folder / "samples"),
+        groups_title="From the samples that were trained on",
+        settings=settings_of(run),
         facts=facts(run),
-        verdict=verdict,
-        asked=asked,
     )
     path = output / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """`run.json` of a run; empty where there is none."""
+    return _read_json(folder / RUN_FILE) or {}
+
+
+def read_history(folder: Path) -> History:
+    """The log history of a run; empty where there is none."""
+    return (_read_json(folder / "trainer_state.json") or {}).get("log_history", [])
 
 
 def tiles(history: History) -> list[tuple[str, str]]:
@@ -87,8 +92,16 @@ def tiles(history: History) -> list[tuple[str, str]]:
     failed = mean_of(history, "rewards_failed_frac/")
     if failed is not None:
         found.append(("rewards that failed", f"{failed:.1%}"))
-    last = max((int(row.get("step", 0)) for row in history), default=0)
+    cut = mean_of(history, "completions/clipped_ratio")
+    if cut is not None:
+        found.append(("responses cut off", f"{cut:.1%}"))
+    last = last_step(history)
     return [*found, ("updates", str(last))] if last else found
+
+
+def last_step(history: History) -> int:
+    """The number of updates that a run has made."""
+    return max((int(row.get("step", 0)) for row in history), default=0)
 
 
 def _waiting(history: History) -> list[tuple[str, str]]:
@@ -124,7 +137,7 @@ def measures(evaluations: Mapping[str, Path]) -> list[dict[str, Any]]:
             if interval := source.get(f"{key}_interval"):
                 row = {"model": model, "what": what, "value": source[key]}
                 row |= {"low": interval[0], "high": interval[1]}
-                row |= {"failed": source["num_failed"], "rows": source["num_examples"]}
+                row |= {"failed": source["num_failed"], "samples": source["num_samples"]}
                 rows.setdefault(what, []).append(row)
     return [row for what in rows.values() for row in what]
 
@@ -145,40 +158,64 @@ def pairs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return [pair for kind in kinds.values() for pair in islice(kind, shown)]
 
 
-def verdict(sample: Any) -> Markup:
-    """Reward and scores of a sample as small labels; in a word why, where there is no reward."""
-    row = sample if isinstance(sample, dict) else vars(sample)
-    if row["reward"] is None:
-        code = (row.get("error") or {}).get("code", "no reward")
-        return Markup('<span class="tag bad">not scored: {}</span>').format(code)
-    kind = "good" if row["reward"] >= 1 else "bad"
-    labels = [(kind, f"reward {row['reward']:g}")]
-    labels += [("soft", f"{k} {v:g}") for k, v in row["scores"].items() if v is not None]
-    return Markup("").join(
-        Markup('<span class="tag {}">{}</span>').format(css, text) for css, text in labels
-    )
+def first_and_last(folder: Path) -> list[Group]:
+    """Groups of the first and of the last step that were kept: the ones that did worst, middling
+    and best."""
+    files = step_files(folder)
+    ends = [files[0], files[-1]] if len(files) > 1 else files
+    found = []
+    for step, path in ends:
+        rows = (vars(sample) for sample in read_samples(path))
+        groups = sorted(by_group(rows), key=mean_reward)
+        last = len(groups) - 1
+        places = sorted({round(last * n / (GROUPS_SHOWN - 1)) for n in range(GROUPS_SHOWN)})
+        found += [shown(f"step {step}", groups[place]) for place in places]
+    return found
 
 
-def asked(sample: KeptSample) -> str:
-    """What a sample answers, for reading: a chat's last turns, of a story without what is told of
-    the form."""
-    prompt = sample.prompt
-    if not isinstance(prompt, list):
-        return str(prompt)
-    history, turn = (sample.metadata.get(name) for name in ("conversation_history", "user_input"))
-    if isinstance(history, list) and isinstance(turn, str):
-        prompt = [*history, {"role": "user", "content": turn}]
-    left_out = len(prompt) - TURNS_SHOWN
-    lines = [f"[{left_out} earlier turns]"] if left_out > 0 else []
-    return "\n".join(lines + [readable_turn(each) for each in prompt[-TURNS_SHOWN:]])
+def by_group(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The samples of each row of the dataset together."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["group"] or row["id"], []).append(row)
+    return list(groups.values())
 
 
-def readable_turn(turn: Mapping[str, Any]) -> str:
-    return f"[{turn.get('role')}] {turn.get('content')}"
+def mean_reward(group: Sequence[Mapping[str, Any]]) -> float:
+    """The mean of the rewards that there are; below every other where there is none."""
+    rewards = [row["reward"] for row in group if row["reward"] is not None]
+    return fmean(rewards) if rewards else float("-inf")
+
+
+def shown(label: str, group: Sequence[Mapping[str, Any]]) -> Group:
+    """The worst and the best response of a group."""
+    scored = [row for row in group if row["reward"] is not None]
+    ranked = sorted(scored, key=lambda row: row["reward"]) or list(group)
+    ends = ranked[:1] if ranked[0]["reward"] == ranked[-1]["reward"] else [ranked[-1], ranked[0]]
+    name = group[0]["group"] or group[0]["id"]
+    label = f"{label} · row {name}"
+    if len(group) > 1:
+        label += f" · {len(group)} responses"
+        label += f", mean reward {mean_reward(group):.2f}" if scored else ", not one scored"
+        label += ": the best and the worst" if len(ends) > 1 else ", all alike: one of them"
+    return Group(label, ends)
+
+
+def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Every field that was set, and those left at their default that decide how a run goes."""
+    given, defaults = run.get("fields") or {}, dict(run.get("defaults") or {})
+    if not given.get("use_peft"):
+        defaults = {name: value for name, value in defaults.items() if name[:5] != "lora_"}
+    names = [name for name in DECISIVE if name in given or name in defaults]
+    names += [name for name in given if name not in (*DECISIVE, *OBJECTS)]
+    return [
+        (name, readable({**defaults, **given}[name]), name not in given and name in defaults)
+        for name in names
+    ]
 
 
 def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """`run.json` as rows of text: nested mappings one line an entry."""
+    """`run.json` less its fields as rows of text: nested mappings one line an entry."""
     return [
         (
             name,
@@ -187,20 +224,8 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             else str(value),
         )
         for name, value in run.items()
-        if value not in (None, {}, "")
+        if value not in (None, {}, "") and name not in ("fields", "defaults")
     ]
-
-
-def _first_and_last(folder: Path) -> list[Any]:
-    files = step_files(folder)
-    if not files:
-        return []
-    ends = [files[0], files[-1]] if len(files) > 1 else files
-    return [sample for _, path in ends for sample in islice(read_samples(path), KEPT_SHOWN)]
-
-
-def _as_base64(image: bytes | None) -> str:
-    return base64.b64encode(image).decode() if image else ""
 
 
 def _read_json(path: Path) -> Any:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 from datasets import Dataset
 from transformers import (
+    AutoConfig,
     AutoTokenizer,
     PrinterCallback,
     ProgressCallback,
@@ -25,15 +28,24 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import require
+from touchstone_rewards.trainer.data.chat_templates import end_turns
 from touchstone_rewards.trainer.data.files import names_of
-from touchstone_rewards.trainer.data.rows import DataArguments, load_rows
+from touchstone_rewards.trainer.data.registry import registered_rows
+from touchstone_rewards.trainer.data.rows import DataArguments, ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.earlier_run import claim_output, remove_run, remove_weights
 from touchstone_rewards.trainer.running.merging import base_of, is_adapter, tokenizer_folder
 from touchstone_rewards.trainer.running.plots import is_meant
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.report import write_report
 
 T = TypeVar("T", bound=Trainer)
+MODEL_FILES = ("config.json", "adapter_config.json")
+# Of `report_to`, and the module that each wants.
+TRACKERS = {
+    **{name: name for name in ("wandb", "trackio", "mlflow", "comet_ml", "swanlab", "clearml")},
+    **{"tensorboard": "tensorboard", "neptune": "neptune", "dvclive": "dvclive"},
+}
 SHOWN = (
     "loss",
     "reward",
@@ -72,9 +84,47 @@ def check_model_path(model: ModelConfig) -> str:
         InputError: none was given, or it looks like a folder that is not there.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+    if Path(name).is_dir():
+        if not any((Path(name) / each).is_file() for each in MODEL_FILES):
+            raise InputError(f"no model in the folder {name} ({' or '.join(MODEL_FILES)})")
+    elif name.startswith((".", "/", "~")):
         raise InputError(f"no model folder at {name}")
+    else:
+        check_hub_name(name, model.model_revision)
     return name
+
+
+def check_hub_name(name: str, revision: str | None) -> None:
+    """Nothing, if the model's config can be read from the hub or its cache.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        AutoConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"no model {name!r}: no folder of that name here, and {reason}") from error
+
+
+def check_packages(args: Any) -> None:
+    """Nothing, if what the run would use is installed.
+
+    Raises:
+        InputError: a package is not; it is named.
+    """
+    trackers = args.report_to if isinstance(args.report_to, list) else [args.report_to]
+    wanted = {f"report_to: {each}": TRACKERS[each] for each in trackers if each in TRACKERS}
+    if getattr(args, "use_vllm", False):
+        wanted["use_vllm: true"] = "vllm"
+    if getattr(args, "use_liger_kernel", False):
+        wanted["use_liger_kernel: true"] = "liger_kernel"
+    for field, module in wanted.items():
+        if find_spec(module) is None:
+            raise InputError(
+                f"{field} needs {module.replace('_', '-')}, which is not installed here: install "
+                "it, or leave the field out"
+            )
 
 
 def tokenizer_of(
@@ -94,6 +144,7 @@ def tokenizer_of(
         tokenizer = AutoTokenizer.from_pretrained(folder, revision=model.model_revision)
         if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
             tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
+            end_turns(tokenizer, chat_template_path)
         elif chat_template_path:
             other = AutoTokenizer.from_pretrained(chat_template_path)
             tokenizer.chat_template = other.chat_template
@@ -113,30 +164,87 @@ def model_init_kwargs(args: Any, model: ModelConfig) -> dict[str, Any]:
     return {**kwargs, **(args.model_init_kwargs or {})}
 
 
-def training_rows(data: DataArguments) -> Dataset:
-    """The rows to train on.
+def rows_of(data: DataArguments, args: TrainingArguments) -> tuple[Dataset, Dataset | None]:
+    """The rows to train on, and those for `eval_strategy`, None where it is off.
+
+    A single file without `eval_dataset_name` is parted: the same rows are held out whatever the
+    seed of the run, and their number is printed.
 
     Raises:
         InputError: no dataset was named, or it cannot be read.
     """
-    name = require(data.dataset_name, "dataset_name")
-    return load_rows(name, data.dataset_config, data.dataset_train_split)
+    names = require(data.dataset_name, "dataset_name")
+    rows = named_rows(data, names, data.dataset_train_split)
+    if args.eval_strategy == "no":
+        return rows, None
+    other = data.eval_dataset_name
+    in_one_part = not data.dataset_dir and any(map(_has_one_split, names_of(names)))
+    if other is None and (data.dataset_dir or in_one_part):
+        return held_out(rows, data.eval_share, told=args.process_index == 0)
+    return rows, named_rows(data, other or names, data.dataset_test_split)
 
 
-def evaluation_rows(data: DataArguments, args: TrainingArguments) -> Dataset | None:
-    """The rows for `eval_strategy`, None where it is off.
+def _has_one_split(name: str) -> bool:
+    return Path(name).is_file() or (Path(name) / "state.json").is_file()
+
+
+def named_rows(data: DataArguments, names: Sequence[str], split: str) -> Dataset:
+    """The rows of a file, a folder or a hub name; with `dataset_dir`, of the names in its registry.
 
     Raises:
-        InputError: a local training file is the only data named, so there is nothing to measure on.
+        InputError: there are none, or they cannot be read.
     """
-    if args.eval_strategy == "no":
-        return None
-    if data.eval_dataset_name:
-        return load_rows(data.eval_dataset_name, data.dataset_config, data.dataset_test_split)
-    name = require(data.dataset_name, "dataset_name")
-    if any(Path(each).is_file() for each in names_of(name)):
-        raise InputError(f"eval_strategy is {args.eval_strategy}: set eval_dataset_name as well")
-    return load_rows(name, data.dataset_config, data.dataset_test_split)
+    bad = {"skip_bad_rows": data.skip_bad_rows}
+    if data.dataset_dir:
+        listed = [part.strip() for name in names for part in name.split(",")]
+        return registered_rows(listed, data.dataset_dir, split, data.max_rows, **bad)
+    rows = load_rows(names, data.dataset_config, split, **bad)
+    return rows.select(range(min(len(rows), data.max_rows or len(rows))))
+
+
+def held_out(rows: Dataset, share: float, *, told: bool) -> tuple[Dataset, Dataset]:
+    """The rows in two parts, with the ids that they have in the whole; the second is `share`.
+
+    Raises:
+        InputError: there is one row only.
+    """
+    if len(rows) < 2:
+        raise InputError("eval_strategy needs rows to measure on: set eval_dataset_name")
+    rows = ensure_sample_ids(rows)
+    count = min(max(1, round(share * len(rows))), len(rows) - 1)
+    places = sorted(Random(0).sample(range(len(rows)), count))
+    if told:
+        print(
+            f"data: {count} of {len(rows)} rows are held out for eval_strategy (eval_share "
+            f"{share:g}; eval_dataset_name names others)"
+        )
+    kept = sorted(set(range(len(rows))) - set(places))
+    return rows.select(kept), rows.select(places)
+
+
+def free_output(data: DataArguments, args: TrainingArguments, *reads: str | None) -> Path:
+    """The output folder, which this run may have; `reads`: what it starts from, the model first.
+
+    Raises:
+        InputError: see `claim_output` and `check_packages`.
+    """
+    output = Path(require(args.output_dir, "output_dir"))
+    check_packages(args)
+    if args.process_index == 0:
+        named = [*reads, *(data.dataset_name or ()), *(data.eval_dataset_name or ())]
+        claim_output(output, named, resuming=is_resumed(args), overwrite=data.overwrite)
+    return output
+
+
+def start_over(data: DataArguments, args: TrainingArguments) -> None:
+    """Remove the run that this one replaces; called when it is about to train."""
+    if data.overwrite and not is_resumed(args) and args.process_index == 0:
+        remove_run(Path(args.output_dir or "."))
+
+
+def is_resumed(args: TrainingArguments) -> bool:
+    """Does `resume_from_checkpoint` ask to go on, whether or not there is a checkpoint?"""
+    return str(args.resume_from_checkpoint or "false").lower() != "false"
 
 
 def checkpoint_to_resume(args: TrainingArguments) -> str | None:
@@ -180,18 +288,21 @@ def train_on_rows(
     model: ModelConfig,
     configs: Sequence[Any],
     build: Callable[[Dataset, Dataset | None], T],
-    shape: Callable[[Dataset], Dataset] = lambda rows: rows,
+    reads: Sequence[str | None] = (),
 ) -> T:
-    """What a command without rewards does: check, `shape` the rows, `build`, record, train, finish.
+    """What a command without rewards does: check, `build` on the rows, record, train, finish.
+
+    `reads`: what the run starts from beside the model.
 
     Raises:
         InputError: what was typed cannot work.
     """
-    output = Path(require(args.output_dir, "output_dir"))
-    check_model_path(model)
-    rows, eval_rows = shape(training_rows(data)), evaluation_rows(data, args)
+    require(args.output_dir, "output_dir")
+    output = free_output(data, args, check_model_path(model), *reads)
+    rows, eval_rows = rows_of(data, args)
     checkpoint = checkpoint_to_resume(args)
-    trainer = build(rows, None if eval_rows is None else shape(eval_rows))
+    trainer = build(rows, eval_rows)
+    start_over(data, args)
     if trainer.is_world_process_zero():
         write_provenance(output, command_line(), configs, data=rows._fingerprint)
     train_and_finish(trainer, checkpoint)
@@ -210,6 +321,8 @@ def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
         trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
     else:
         trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.is_world_process_zero():
+        remove_weights(Path(trainer.args.output_dir or "."))
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
     if trainer.is_world_process_zero():

@@ -110,7 +110,8 @@ def run(argv: Sequence[str]) -> None:
     for problem in problems[:PROBLEMS_SHOWN]:
         console.print(problem.at(source), markup=False)
     if not rows:
-        raise InputError(f"{source}: not one row: no conversation starts with a user's turn")
+        why = f": {problems[0].at(source)}" if problems else ""
+        raise InputError(f"{source}: not one row in {len(conversations)} conversations{why}")
     write_rows(rows, output)
     print(
         f"{output}: {len(rows)} rows of {len(conversations)} conversations; "
@@ -252,7 +253,9 @@ def _message(turn: Any, expected: str) -> Message | str:
     role, content = _role(turn), _content(turn)
     if role is None:
         return f"unknown role {name!r}; known are {', '.join(ROLES)}"
-    if not isinstance(content, str) or not content.strip():
+    if content is not None and not isinstance(content, str):
+        return f"a turn of the {role} whose content is no text: {content!r:.60}"
+    if not content or not content.strip():
         return f"an empty turn of the {role}: {content!r:.60}"
     if not _is_unicode(content):
         return f"the turn holds half a character: {content!r:.60}"

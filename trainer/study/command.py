@@ -18,10 +18,11 @@ from rich.markdown import Markdown
 
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.study.figures import Curve, read_curve, summarize
+from touchstone_rewards.trainer.study.figures import Run, read_run, summarize
 from touchstone_rewards.trainer.study.settings import COMPARISONS, REFERENCE, SETTINGS, Comparison
 from touchstone_rewards.trainer.study.write import write_study
 from touchstone_rewards.trainer.toy.word_problems import make_word_problems
+from touchstone_rewards.trainer.workflow.check import check_stages
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import (
     MODEL_FILES,
@@ -93,6 +94,9 @@ def run(argv: Sequence[str]) -> None:
     """
     arguments, *sections = parse_config(TYPES, argv, "trainer study grpo", SECTIONS)
     plan = make_plan(arguments, *sections)
+    # Now, and not when its turn comes after hours: what is wrong with the last of the settings.
+    first = [run_of(plan, name, arguments.seeds[0], []) for name in plan.settings]
+    check_stages(plan.output, first)
     with only_one(plan.output):
         if arguments.word_problems:
             make_word_problems(plan.output / "0_start", arguments.start_seed)
@@ -135,14 +139,14 @@ def make_plan(
 
 def run_all(plan: Plan, url: Sequence[str]) -> None:
     """Seed by seed, so that what is there when a study is stopped can be compared already."""
-    curves: dict[str, dict[int, Curve]] = {name: {} for name in plan.settings}
+    runs: dict[str, dict[int, Run]] = {name: {} for name in plan.settings}
     for seed in plan.arguments.seeds:
         for name in plan.settings:
             stage = run_of(plan, name, seed, url)
             anew = plan.arguments.restart_changed
             folder = run_stage(plan.output, stage, restart_changed=anew)
-            curves[name][seed] = read_curve(folder, updates_a_rollout(stage.fields))
-        write_study(plan.output, summarize(curves, plan.comparisons), plan.settings)
+            runs[name][seed] = read_run(folder, updates_a_rollout(stage.fields))
+        write_study(plan.output, summarize(runs, plan.comparisons), plan.settings)
 
 
 def run_of(plan: Plan, name: str, seed: int, url: Sequence[str]) -> Stage:

@@ -1,7 +1,8 @@
-"""Curves of many runs in, figures with intervals and plain verdicts out. It reads one kind of file.
+"""Runs of several settings and seeds in, figures with intervals and plain verdicts out.
 
-In: run folders of `trainer grpo` with a curve of held-out accuracy. Out: a mapping that is written
-as `study.json` as it stands. Intervals are over seeds; comparisons are paired by seed.
+In: run folders of `trainer grpo` with a curve of held-out accuracy and the held-out rows behind it.
+Out: a mapping that is written as `study.json` as it stands. Intervals are over held-out rows and
+seeds together; comparisons are paired by both.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from touchstone_rewards.trainer.data.kept_samples import HELD_OUT, read_samples, step_files
 from touchstone_rewards.trainer.errors import RunFailed
-from touchstone_rewards.trainer.running.intervals import student
+from touchstone_rewards.trainer.running.paired import LEAST_SEEDS, difference, estimate
 from touchstone_rewards.trainer.running.plots import series
 from touchstone_rewards.trainer.study.settings import Comparison
 
@@ -28,86 +30,121 @@ class Curve(NamedTuple):
     format_rate: list[float | None]
 
 
-# What is compared: of a run, one number.
+# What is compared: of each held-out row of a run, one number.
 MEASURES: dict[str, str] = {
     "final": "accuracy at the end",
     "whole_run": "mean accuracy over the run: how fast it rose, and whether it fell again",
 }
 
 
-def read_curve(folder: Path, updates_a_rollout: int) -> Curve:
-    """The curve of a run, from its `trainer_state.json`.
+class Run(NamedTuple):
+    """One run: its curve, and for each of MEASURES the value of every held-out row."""
+
+    curve: Curve
+    rows: dict[str, dict[str, float]]
+
+
+def read_run(folder: Path, updates_a_rollout: int) -> Run:
+    """Read a run's curve from its `trainer_state.json`, its rows from `samples/held_out`.
 
     Raises:
-        RunFailed: the run was never measured.
+        RunFailed: the run was never measured, or has kept no held-out rows.
     """
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     points = series(state["log_history"], ACCURACY)
     if not points:
         raise RunFailed(f"{folder} has no measurement: not one held-out response could be scored")
     formats = dict(series(state["log_history"], FORMAT))
-    return Curve(
+    curve = Curve(
         [step / updates_a_rollout for step, _ in points],
         [value for _, value in points],
         [formats.get(step) for step, _ in points],
     )
+    kept = dict(step_files(folder / "samples" / HELD_OUT))
+    right = [right_rows(kept[step]) for step, _ in points if step in kept]
+    if len(right) < len(points):
+        raise RunFailed(
+            f"{folder} has kept the held-out rows of {len(right)} of {len(points)} measurements: "
+            "remove it and run the study again"
+        )
+    return Run(curve, rows_by_measure(right))
 
 
-def measures(curve: Curve) -> dict[str, float]:
-    """The numbers of MEASURES, of one run."""
-    after = curve.accuracy[1:] or curve.accuracy
-    return {"final": curve.accuracy[-1], "whole_run": fmean(after)}
+def right_rows(path: Path) -> dict[str, float]:
+    """1 or 0 for each held-out row of one measurement: whether it got the full reward of 1.
+
+    Rows without a reward are left out; of a row that was measured twice the last one counts.
+    """
+    rewards = {sample.group: sample.reward for sample in read_samples(path)}
+    return {name: float(reward == 1) for name, reward in rewards.items() if reward is not None}
+
+
+def rows_by_measure(right: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The numbers of MEASURES for each row, from its measurements; the first is before training."""
+    after = right[1:] or right
+    everywhere = [name for name in after[0] if all(name in each for each in after)]
+    return {
+        "final": dict(right[-1]),
+        "whole_run": {name: fmean(each[name] for each in after) for name in everywhere},
+    }
 
 
 def summarize(
-    curves: Mapping[str, Mapping[int, Curve]], comparisons: Sequence[Comparison]
+    runs: Mapping[str, Mapping[int, Run]], comparisons: Sequence[Comparison]
 ) -> dict[str, Any]:
     """Every setting and every comparison with means and 95% intervals, and what they support."""
-    seeds = sorted(next(iter(curves.values())))
-    compared = [compare(each, curves, measure) for each in comparisons for measure in MEASURES]
+    seeds = sorted(next(iter(runs.values())))
+    compared = [compare(each, runs, measure) for each in comparisons for measure in MEASURES]
     return {
         "seeds": seeds,
-        "settings": {name: of_setting(runs) for name, runs in curves.items()},
+        "settings": {name: of_setting(by_seed) for name, by_seed in runs.items()},
         "comparisons": compared,
         "evidence": evidence(compared, len(seeds)),
     }
 
 
-def of_setting(runs: Mapping[int, Curve]) -> dict[str, Any]:
+def of_setting(runs: Mapping[int, Run]) -> dict[str, Any]:
     """One setting: each measure by seed, its mean and interval, the best point, and the curves."""
     found: dict[str, Any] = {}
     for measure in MEASURES:
-        values = [measures(curve)[measure] for curve in runs.values()]
-        found[measure] = {"mean": fmean(values), "interval": student(values), "by_seed": values}
-    best = [max(zip(c.accuracy, c.rollouts, strict=True)) for c in runs.values()]
+        mean, interval, by_seed, rows = estimate([run.rows[measure] for run in runs.values()])
+        found[measure] = {"mean": mean, "interval": interval, "by_seed": by_seed, "rows": rows}
+    curves = {seed: run.curve for seed, run in runs.items()}
+    best = [max(zip(c.accuracy, c.rollouts, strict=True)) for c in curves.values()]
     found["best"] = {"accuracy": [b for b, _ in best], "at_rollout": [at for _, at in best]}
-    formats = [rate for curve in runs.values() if (rate := curve.format_rate[-1]) is not None]
+    formats = [rate for curve in curves.values() if (rate := curve.format_rate[-1]) is not None]
     found["final_format_rate"] = fmean(formats) if formats else None
-    found["curves"] = {str(seed): curve._asdict() for seed, curve in runs.items()}
+    found["curves"] = {str(seed): curve._asdict() for seed, curve in curves.items()}
     return found
 
 
 def compare(
-    comparison: Comparison, curves: Mapping[str, Mapping[int, Curve]], measure: str
+    comparison: Comparison, runs: Mapping[str, Mapping[int, Run]], measure: str
 ) -> dict[str, Any]:
-    """Two settings by one measure: the difference of the two runs of each seed."""
-    this, other = curves[comparison.this], curves[comparison.other]
-    differences = [measures(this[seed])[measure] - measures(other[seed])[measure] for seed in this]
-    interval = student(differences)
+    """Two settings by one measure: the difference of the two runs of each seed, row by row.
+
+    They are called apart where 0 is outside the interval and there are three seeds or more.
+    """
+    this, other = (
+        [run.rows[measure] for run in runs[name].values()]
+        for name in (comparison.this, comparison.other)
+    )
+    found = difference(this, other)
     return {
         **comparison._asdict(),
         "measure": measure,
-        "difference": fmean(differences),
-        "interval": interval,
-        "by_seed": differences,
-        "apart": interval is not None and (interval.low > 0 or interval.high < 0),
+        "difference": found.mean,
+        "interval": found.interval,
+        "by_seed": found.by_seed,
+        "rows": found.rows,
+        "apart": found.is_apart and len(this) >= LEAST_SEEDS,
     }
 
 
 def evidence(compared: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
     """What the intervals support, one line a comparison and measure, and what they cannot say."""
     lines = [verdict(each, seeds) for each in compared]
-    if seeds > 1:
+    if seeds >= LEAST_SEEDS:
         chance = 1 - 0.95 ** len(compared)
         lines.append(
             f"These are {len(compared)} comparisons at 95%: were there no difference anywhere, and "
@@ -121,9 +158,12 @@ def verdict(compared: Mapping[str, Any], seeds: int) -> str:
     this, other, difference = compared["this"], compared["other"], compared["difference"]
     what = f"{compared['question']}, {MEASURES[compared['measure']].partition(':')[0]}"
     if compared["interval"] is None:
-        return f"{what}: one seed supports nothing; the difference was {difference:+.3f}."
+        return f"{what}: one held-out row supports nothing; the difference was {difference:+.3f}."
     low, high = compared["interval"]
     shown = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+    if seeds < LEAST_SEEDS:
+        number = "one seed supports" if seeds == 1 else f"{seeds} seeds support"
+        return f"{what}: {number} no claim; {this} minus {other} was {shown}."
     if compared["apart"]:
         better, worse = (this, other) if difference > 0 else (other, this)
         return f"{what}: `{better}` is higher than `{worse}`; {this} minus {other} is {shown}."

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from touchstone_rewards.trainer.running.plots import COLUMNS, LIGHT, Theme
+from touchstone_rewards.trainer.running.plots import COLUMNS, LIGHT, Theme, dress
 
 
 def draw_study(found: Mapping[str, Any], theme: Theme = LIGHT) -> bytes:
@@ -68,9 +68,4 @@ def _draw_ends(axes: Axes, settings: Mapping[str, Any], theme: Theme) -> None:
 
 def _dress(axes: Axes, title: str, theme: Theme) -> None:
     axes.set_title(title, color=theme.ink, fontsize=10, loc="left")
-    axes.set_facecolor(theme.background)
-    axes.tick_params(colors=theme.ink, labelsize=8)
-    axes.grid(color=theme.grid, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_color(theme.grid)
+    dress(axes, theme)

@@ -48,8 +48,8 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     lines += ["", "## What the evidence supports", ""]
     lines += [f"- {line}" for line in found["evidence"]]
     lines += [
-        "- Intervals are Student's, over seeds, paired by seed in the differences: they speak "
-        "of other seeds of these runs, not of other models or data.",
+        "- Intervals are over held-out rows and seeds together, and differences are paired by "
+        "both: they speak of other rows of this kind and other seeds, not of other models or data.",
         "",
     ]
     return "\n".join(lines)

@@ -1,24 +1,29 @@
 """What a stage depends on beside its fields: the contents of the files and models that they name.
 
-In: the fields of a command. Out: a hash for each path among those that name data, ground truths,
-templates or a model. A hub's name has no content here: it counts as the text it is.
+In: the fields of a command, under our names or other projects'. Out: a hash for each value that
+names a file, a folder of data or of a model, or a pattern of files. A hub's name has no content
+here: it counts as the text it is.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from touchstone_rewards.trainer.data.files import names_of
+from touchstone_rewards.trainer.aliases import NAMES
 
 DATA_FIELDS = {"dataset_name", "eval_dataset_name", "dataset", "ground_truth_dataset", "scores"}
 DATA_FIELDS |= {"learning_samples", "prompt_template", "chat_template", "chat_template_path"}
-DATA_FIELDS |= {"serve_profiles", "serve_config"}
+DATA_FIELDS |= {"samples", "serve_profiles", "serve_config"}
 MODEL_FIELDS = {"model_name_or_path", "model", "base_model", "chat_template_path"}
 MODEL_FIELDS |= {"adapter_name_or_path", "critic_model_name_or_path"}
+# What a stage writes, or goes on from: never its input.
+WRITTEN = {"output", "output_dir", "output_file", "save_samples_path", "logging_dir"}
+WRITTEN |= {"resume_from_checkpoint", "hub_model_id", "run_name"}
 # Of a model's folder. A run's report, its state and older checkpoints change nothing.
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json")
 MODEL_FILES += ("generation_config.json", "tokenizer*", "special_tokens_map.json", "vocab*")
@@ -26,16 +31,23 @@ MODEL_FILES += ("added_tokens.json", "merges.txt", "*.model", "*.jinja")
 
 
 def inputs_of(fields: Mapping[str, Any]) -> dict[str, str]:
-    """Hash what each path among the fields holds, sections included: {"dataset_name": …}."""
-    found: dict[str, str] = {}
-    for key, path in _named(fields):
-        if path.is_file():
-            found[f"content of {key}"] = file_digest(path)
-        elif path.is_dir():
-            field = key.rpartition(".")[2].partition(" ")[0]
-            patterns = MODEL_FILES if field in MODEL_FIELDS else ("**/*",)
-            found[f"content of {key}"] = _folder_digest(path, patterns)
-    return found
+    """Hash what each path among the fields holds, sections and lists included.
+
+    A field that is not known to name data or a model counts where its value is a file, or a folder
+    with a model in it.
+
+    >>> inputs_of({"dataset_name": "rows.jsonl"})  # where there is such a file
+    {"content of dataset_name": "9f2c…"}
+    """
+    found: dict[str, list[str]] = {}
+    for key, value in _texts(fields):
+        name = key.rpartition(".")[2]
+        meant = {name, *NAMES.get(name, ())}
+        if meant & WRITTEN:
+            continue
+        if digest := _digest_of(value, meant):
+            found.setdefault(f"content of {key}", []).append(digest)
+    return {key: _hash(digests) for key, digests in found.items()}
 
 
 def file_digest(path: Path) -> str:
@@ -44,24 +56,48 @@ def file_digest(path: Path) -> str:
     return _file_digest(path, about.st_size, about.st_mtime_ns)
 
 
-def _named(fields: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Path]]:
-    for key, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _named(value, f"{section}{key}.")
-        elif isinstance(value, str | list) and key in DATA_FIELDS | MODEL_FIELDS:
-            given = [value] if isinstance(value, str) else value
-            names = names_of([each for each in given if isinstance(each, str)])
-            for place, name in enumerate(names):
-                number = f" {place + 1}" if len(names) > 1 else ""
-                yield f"{section}{key}{number}", Path(name).expanduser()
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a field, with the names of the sections that it stands in."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _texts(each, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each, key)
+    elif isinstance(value, str) and value:
+        yield key, value
 
 
-def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str:
-    hasher = hashlib.sha256()
+def _digest_of(value: str, meant: set[str]) -> str | None:
+    """The hash of what a value names on this disk; None where it names nothing there."""
+    path = Path(value).expanduser()
+    is_data, is_model = bool(meant & DATA_FIELDS), bool(meant & MODEL_FIELDS)
+    try:
+        if path.is_file():
+            return file_digest(path) if is_data or is_model or _looks_like_path(value) else None
+        if path.is_dir():
+            return _folder_digest(path, ("**/*",) if is_data and not is_model else MODEL_FILES)
+        if is_data and glob.has_magic(value):
+            return _hash([file_digest(Path(each)) for each in sorted(glob.glob(str(path)))])
+    except OSError:  # a long text is no name of a file
+        return None
+    return None
+
+
+def _looks_like_path(value: str) -> bool:
+    return "/" in value or bool(Path(value).suffix)
+
+
+def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> str | None:
     paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    for path in sorted(paths):
-        hasher.update(f"{path.relative_to(folder)}\n{file_digest(path)}\n".encode())
-    return hasher.hexdigest()
+    if not paths and patterns == MODEL_FILES:
+        return None
+    lines = [f"{path.relative_to(folder)} {file_digest(path)}" for path in sorted(paths)]
+    return _hash(lines)
+
+
+def _hash(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4096)

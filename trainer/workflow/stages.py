@@ -1,6 +1,6 @@
 """One stage of a workflow: a `trainer` command, skipped when done, resumed when killed.
 
-In: a command, its fields, the files it reads. Out: its folder, with `begun.json` from the start and
+In: a command and its fields. Out: its folder, with `begun.json` from the start and
 `done.json` once complete. Both hold the digest of what the stage was begun with, so that it never
 goes on with anything else. The fields are written to a YAML file beside the folder, so that a stage
 can be run by hand as well. Nothing is trained here.
@@ -28,7 +28,7 @@ from rich.console import Console
 from touchstone_rewards.reward_server.live_server import die_with_parent, free_port
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError, RunFailed
-from touchstone_rewards.trainer.workflow.inputs import file_digest, inputs_of
+from touchstone_rewards.trainer.workflow.inputs import inputs_of
 
 BEGUN, DONE = "begun.json", "done.json"
 LOCK = "lock"
@@ -38,7 +38,7 @@ MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_mod
 
 @dataclass(frozen=True)
 class Stage:
-    """`trainer COMMAND` with `fields`, into the folder `name`, from the files `reads`.
+    """`trainer COMMAND` with `fields`, into the folder `name`.
 
     `makes`: what has to be there when it is complete; one of them is enough.
     `trains`: it runs in processes of its own, as many as `devices`.
@@ -47,19 +47,17 @@ class Stage:
     name: str
     command: str
     fields: Mapping[str, Any]
-    reads: tuple[Path, ...] = ()
     makes: tuple[str, ...] = ()
     trains: bool = False
     devices: int = 1
     hidden: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> dict[str, str]:
-        """Hash all that the result depends on, by name: command, fields, and the content of data,
-        ground truths, models and whatever else it reads. `hidden` fields change no result."""
+        """Hash all that the result depends on, by name: command, fields, and the content of the
+        data, samples, ground truths and models that they name. `hidden` fields change no result."""
         said = {"command": self.command, **self.fields}
         values = {name: _hash(json.dumps(each, default=str)) for name, each in said.items()}
-        read = {path.name: file_digest(path) for path in self.reads}
-        return values | read | inputs_of(self.fields)
+        return values | inputs_of(self.fields)
 
 
 def run_stage(output: Path, stage: Stage, *, restart_changed: bool = False) -> Path:

@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.scorers.math.extract import find_answer, f
 from touchstone_rewards.reward_server.scorers.math.grammar.normalize import (
     normalize_math_expression,
 )
+from touchstone_rewards.reward_server.scorers.math.numbers.evaluated import evaluated
 from touchstone_rewards.reward_server.scorers.math.numbers.same_value import (
     BINDING,
     constant_value,
@@ -172,6 +173,8 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
         equal = case.decided(f"undecided: {limit}", False)
     except Unreadable as unreadable:
         equal = case.decided(str(unreadable), False)
+    if equal and policy.evaluated == "required" and not evaluated(expected.node, given.node):
+        equal = case.decided("an integer is wanted, and this is not worked out", False)
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, None, given, expected)
     if not equal and has_unknown_part(expected.node):

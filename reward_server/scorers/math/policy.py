@@ -19,6 +19,7 @@ Units = Literal["optional", "required", "ignored"]
 Percent = Literal["either", "value"]
 Angles = Literal["degrees_optional", "strict"]
 Retractions = Literal["refuse", "ignore"]
+Evaluated = Literal["optional", "required"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "boxes": get_args(Boxes),
@@ -28,6 +29,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "percent": get_args(Percent),
     "angles": get_args(Angles),
     "retractions": get_args(Retractions),
+    "evaluated": get_args(Evaluated),
 }
 
 
@@ -42,6 +44,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     percent: Percent = "either"
     angles: Angles = "degrees_optional"
     retractions: Retractions = "refuse"
+    evaluated: Evaluated = "optional"
     decimal_comma: bool = True
 
 

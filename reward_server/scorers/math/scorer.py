@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGroundTruth, math_check
-from touchstone_rewards.reward_server.scorers.math.policy import make_policy
+from touchstone_rewards.reward_server.scorers.math.policy import Policy, make_policy
 
 
 class MathScorer:
-    """Math equivalence. The config keys are the fields of `policy.Policy`: see docs/math.md."""
+    """Is the final answer of the response equal to the ground truth? The config keys are the fields
+    of `policy.Policy`: see docs/math.md."""
 
     version = "3"
     range = (0.0, 1.0)
-    runs_in: RunsIn = "worker"
+    runs_in: Literal["worker"] = "worker"
     deterministic = True
     reads = ("response", "ground_truth")
+    config_type = Policy
 
     def __init__(self, **config: Any) -> None:
         self.policy = make_policy(config)

@@ -12,7 +12,8 @@ from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 
 
 def story_scorer(part: str, **config: Any) -> RulePart | EmbeddedPart:
-    """The scorer of one part; `config` holds its settings, and those of its embedding model.
+    """How good a turn of a story is: the scorer of one `part`. `config` holds its settings, and
+    those of its embedding model.
 
     Raises:
         ValueError: no such part, or a setting out of range.

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list
-from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.text import (
     phrases,
@@ -225,7 +225,7 @@ class RulePart:
 
     version = "1"
     range = (0.0, 1.0)
-    runs_in: RunsIn = "inline"
+    runs_in: Literal["inline"] = "inline"
 
     def __init__(self, part: str, **config: Any) -> None:
         function, self.reads = RULES[part]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,15 +156,23 @@ def test_the_service_stays_awake_while_workers_are_stuck(
     start_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
     (tmp_path / "hostile.yaml").write_text(HOSTILE)
-    live = start_server("--profiles_dir", str(tmp_path), "--sample_deadline_s", "3")
+    live = start_server("--profiles_dir", str(tmp_path), "--sample_deadline_s", "60")
     stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
     body = {"profile": "hostile", "samples": [stuck] * 4}
     with subprocess.Popen(
-        [sys.executable, "-c", f"import httpx2; httpx2.post('{live.url}/score', json={body!r})"]
+        [
+            sys.executable,
+            "-c",
+            f"import httpx2; httpx2.post('{live.url}/score', json={body!r}, timeout=None)",
+        ]
     ) as caller:
-        time.sleep(0.5)
-        began = time.monotonic()
-        while time.monotonic() < began + 2:
-            assert httpx2.get(f"{live.url}/health", timeout=1).is_success
-            assert httpx2.get(f"{live.url}/ready", timeout=1).is_success
+        while (
+            "reward_worker_pending_samples 4"
+            not in httpx2.get(f"{live.url}/metrics", timeout=60).text
+        ):
+            assert caller.poll() is None
+        for _ in range(50):
+            assert httpx2.get(f"{live.url}/health", timeout=60).is_success
+            assert httpx2.get(f"{live.url}/ready", timeout=60).is_success
+        assert caller.poll() is None  # the workers were stuck all the while
         caller.kill()

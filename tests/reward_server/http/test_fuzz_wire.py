@@ -35,7 +35,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     server.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_generated_requests_get_only_documented_answers(live: LiveServer, tmp_path: Path) -> None:
     if shutil.which("schemathesis") is None:

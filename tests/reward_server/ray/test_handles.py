@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
@@ -64,7 +65,7 @@ def now() -> float:
 async def test_samples_that_find_no_replica_are_given_up_at_their_deadline() -> None:
     handle = Handle([Score(1.0)] * 64, None, [Score(0.0)] * 2)
     pool = handles.RemotePool(SPECS, {"math": handle})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         found = await pool.score("math {}", SAMPLES, give_up_at=now() + 0.2)
     assert [each.value for each in found[:64]] == [1.0] * 64
     assert {each.error.code for each in found[64:128]} == {"deadline_exceeded"}
@@ -75,7 +76,7 @@ async def test_samples_that_find_no_replica_are_given_up_at_their_deadline() -> 
 async def test_inputs_of_a_model_are_given_up_too() -> None:
     handle = Handle(None)
     batcher = handles.RemoteBatcher("judge", handle, handles.Running(dict))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         found = await batcher.run(["x"] * 3, give_up_at=now() + 0.1, priority="train")
     assert all(isinstance(each, SampleError) and each.retryable for each in found)
     assert handle.responses[0].called_back
@@ -124,7 +125,7 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.scorers.story import text
 from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 from touchstone_rewards.reward_server.watching.hacking import final_answer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 DRAWN = 40
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -126,6 +127,65 @@ def test_what_is_no_scorer_is_not_called(
         build_scorer(f"touchstone_test_plugin:{name}", {})
     assert not list(folder.glob("*.called"))
     monkeypatch.delitem(sys.modules, "touchstone_test_plugin")
+
+
+WHOLE = {
+    "version": "'1'",
+    "range": "(0.0, 1.0)",
+    "reads": "('response',)",
+    "runs_in": "'worker'",
+    "deterministic": "True",
+    "max_in_flight": "4",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "score", "said"),
+    [
+        ({"runs_in": "'cloud'"}, "def", "has runs_in 'cloud'; say one of inline, worker, model,"),
+        ({"version": "1"}, "def", "has version 1; give its class a str"),
+        ({"range": "(1.0, 0.0)"}, "def", "the least and the greatest score"),
+        ({"reads": "'response'"}, "def", "a tuple of fields"),
+        ({"reads": "('answer',)"}, "def", "which no sample has"),
+        ({"deterministic": "'yes'"}, "def", "has deterministic 'yes'; say True if the same"),
+        ({}, "async def", "has runs_in 'worker', so its method 'score' must be a plain def;"),
+        ({"runs_in": "'inline'"}, "async def", "must be a plain def;"),
+        ({"runs_in": "'remote'"}, "def", "must be a plain async def;"),
+        ({"runs_in": "'remote'", "max_in_flight": "0"}, "async def", "has max_in_flight 0; give"),
+        ({"runs_in": "'remote'", "max_in_flight": "True"}, "async def", "has max_in_flight True"),
+        ({"runs_in": "'model'"}, "def", "it has no method 'inputs'"),
+    ],
+)
+def test_an_attribute_of_a_wrong_form_is_refused_in_one_line_when_it_is_loaded(
+    tmp_path: Path,
+    changes: dict[str, str],
+    score: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attributes = "".join(f"    {name} = {text}\n" for name, text in (WHOLE | changes).items())
+    code = f"class Own:\n{attributes}    {score} score(self, samples, *, explain=False): ...\n"
+    module = f"touchstone_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        build_scorer(f"{module}:Own", {})
+    assert "\n" not in str(caught.value)
+    monkeypatch.delitem(sys.modules, module)
+
+
+def test_a_worker_scorer_that_does_not_say_is_not_deterministic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {name: text for name, text in WHOLE.items() if name != "deterministic"}
+    attributes = "".join(f"    {name} = {text}\n" for name, text in own.items())
+    code = f"class Own:\n{attributes}    def score(self, samples, *, explain=False): ...\n"
+    (tmp_path / "touchstone_test_silent.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    scorer = build_scorer("touchstone_test_silent:Own", {})
+    monkeypatch.delitem(sys.modules, "touchstone_test_silent")
+    assert scorer.runs_in == "worker"
+    assert scorer.deterministic is False
 
 
 def test_a_command_scores_with_a_plugin_from_the_folder_also_in_workers(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
 from tests.checkout import PLUGINS
+from tests.waiting import until
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, NotReady
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import Prepared
@@ -106,13 +106,6 @@ async def scored(engine: Engine, response: str = "x", profile: str = "mine") -> 
     return answer.results[0].reward, answer.fingerprint
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "this never came about"
-        await asyncio.sleep(0.005)
-
-
 async def test_no_answer_bears_the_fingerprint_of_another_model(
     make: Callable[[], Engine],
 ) -> None:
@@ -150,7 +143,7 @@ async def test_a_request_that_began_before_an_exchange_is_told_to_come_again(
     profile = engine.profiles["mine"]
     await engine.models.load("steady", {"model": "2"})
     with pytest.raises(NotReady, match="was exchanged while the request waited"):
-        await engine.column(profile, "steady", ScoreRequest([Sample("1", "x")], "mine"), None)
+        await engine.columns.fill(profile, "steady", ScoreRequest([Sample("1", "x")], "mine"), None)
     assert profile.fingerprint != engine.profiles["mine"].fingerprint
     assert profile.info.fingerprint == profile.fingerprint
 

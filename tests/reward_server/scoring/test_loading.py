@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import psutil
 import pytest
 
 from tests.checkout import live_server, run_command
+from tests.waiting import wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 StartServer = Callable[..., LiveServer]
@@ -30,14 +30,15 @@ def ready(live: LiveServer) -> tuple[int, Any]:
 
 
 def wait_for_health(live: LiveServer) -> None:
-    give_up_at = time.monotonic() + 60
-    while time.monotonic() < give_up_at:
+    def healthy() -> bool:
+        assert live.process is not None
+        assert live.process.poll() is None, live.log.read_text()
         try:
-            if httpx2.get(f"{live.url}/health", timeout=10).status_code == 200:
-                return
+            return httpx2.get(f"{live.url}/health", timeout=60).status_code == 200
         except httpx2.TransportError:
-            time.sleep(0.05)
-    raise TimeoutError(live.log.read_text())
+            return False
+
+    wait_until(healthy)
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.checkout import PLUGINS
+from tests.waiting import until
 from touchstone_rewards.reward_server.errors import ConfigError, NotReady
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -40,10 +39,7 @@ async def scored(engine: Engine, *responses: str) -> list[SampleResult]:
 
 
 async def until_ready(engine: Engine) -> None:
-    give_up_at = time.monotonic() + 20
-    while engine.not_ready_reason is not None:
-        assert time.monotonic() < give_up_at, engine.not_ready_reason
-        await asyncio.sleep(0.02)
+    await until(lambda: engine.not_ready_reason is None)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +53,7 @@ async def test_a_model_that_is_lost_makes_the_server_not_ready_until_it_is_back(
     assert lost.reward is None
     assert lost.error is not None
     assert lost.error.code == code
-    await asyncio.sleep(0.05)
-    assert said in (engine.not_ready_reason or "")
+    await until(lambda: said in (engine.not_ready_reason or ""))
     with pytest.raises(NotReady, match="loaded again"):
         await scored(engine, "fine")
     await until_ready(engine)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
+from tests.waiting import wait_until
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import load_profiles
@@ -141,10 +141,7 @@ def test_a_signal_or_a_changed_file_reloads(
     write(profiles, mine="scorers: {format: {weight: 5}}\n")
     if how == "signal":
         os.kill(server.process.pid, signal.SIGHUP)
-    give_up_at = time.monotonic() + 30
-    while reward(server)[0] != 5.0:
-        assert time.monotonic() < give_up_at, server.log.read_text()
-        time.sleep(0.1)
+    wait_until(lambda: reward(server)[0] == 5.0)
     assert "profiles reloaded" in server.log.read_text()
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,11 +38,9 @@ async def test_sigterm_with_1000_samples_in_flight_answers_them_all(
         in_flight = [asyncio.create_task(client.post("/score", json=body)) for _ in range(24)]
         while await pending(client) < 1000:
             await asyncio.sleep(0.01)
-        began = time.monotonic()
         stopping = asyncio.create_task(asyncio.to_thread(live.stop))
         answers = await asyncio.gather(*in_flight)
         assert await stopping == 0
-    assert time.monotonic() - began < 30
     rewards = [result["reward"] for answer in answers for result in answer.json()["results"]]
     assert rewards == [0.02] * 1200
 

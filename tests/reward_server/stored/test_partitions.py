@@ -421,7 +421,7 @@ def on_ray(stored: Path, *options: object) -> subprocess.Popen[str]:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_actor_loses_nothing_and_what_keeps_failing_fails_at_the_end(stored: Path) -> None:
     output = stored.parent / "results"
     command = on_ray(stored)
@@ -453,7 +453,7 @@ def test_a_killed_actor_loses_nothing_and_what_keeps_failing_fails_at_the_end(st
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_command_does_what_is_left(stored: Path) -> None:
     output = stored.parent / "results"
     before = {path: path.stat().st_mtime_ns for path in output.glob("part-*[0-9].jsonl")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.checkout import ROOT, clean_environment, live_server
+from tests.waiting import wait_until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.reward_server.settings import Settings
@@ -54,14 +54,13 @@ class Collector(ThreadingHTTPServer):
 
     def of(self, request_id: str, count: int) -> list[Any]:
         """The spans of a request's trace, the outermost first, as soon as there are so many."""
-        give_up_at = time.monotonic() + 30
-        while time.monotonic() < give_up_at:
+
+        def found() -> list[Any]:
             asked = {s.trace_id for s in self.spans if about(s).get("request_id") == request_id}
-            found = [span for span in list(self.spans) if span.trace_id in asked]
-            if len(found) >= count:
-                return sorted(found, key=lambda span: span.start_time_unix_nano)
-            time.sleep(0.02)
-        raise TimeoutError(f"no {count} spans of {request_id}")
+            return [span for span in list(self.spans) if span.trace_id in asked]
+
+        wait_until(lambda: len(found()) >= count)
+        return sorted(found(), key=lambda span: span.start_time_unix_nano)
 
 
 class _Taking(BaseHTTPRequestHandler):
@@ -220,11 +219,9 @@ def test_what_a_shadow_scores_in_the_background_is_in_no_trace(
     live: LiveServer, collector: Collector
 ) -> None:
     post(live, "shadowed", "mixed", samples(2))
-    give_up_at = time.monotonic() + 30
     url, key = f"{live.url}/metrics", {"x-api-key": "sesame"}
-    while 'reward_shadow_samples_total{profile="mixed"}' not in httpx2.get(url, headers=key).text:
-        assert time.monotonic() < give_up_at
-        time.sleep(0.1)
+    counted = 'reward_shadow_samples_total{profile="mixed"}'
+    wait_until(lambda: counted in httpx2.get(url, headers=key, timeout=60).text)
     roots = [span for span in collector.spans if not span.parent_span_id]
     assert {span.name for span in roots} == {"POST /score"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig, load_profiles
 from touchstone_rewards.reward_server.schemas import (
@@ -40,14 +40,14 @@ def write(folder: Path, **profiles: str) -> Path:
 
 def shadow_info(server: LiveServer, samples: int) -> dict:
     """What `GET /profiles` says of the shadow as soon as it has seen so many samples."""
-    give_up_at = time.monotonic() + 30
-    while time.monotonic() < give_up_at:
-        listed = httpx2.get(f"{server.url}/profiles").json()["profiles"]
-        [info] = [profile["shadow"] for profile in listed if profile["name"] == "live"]
-        if info and info["samples"] + info["dropped"] + info["failed"] >= samples:
-            return info
-        time.sleep(0.1)
-    raise TimeoutError
+
+    def info() -> dict:
+        listed = httpx2.get(f"{server.url}/profiles", timeout=60).json()["profiles"]
+        [found] = [profile["shadow"] for profile in listed if profile["name"] == "live"]
+        return found or {"samples": 0, "dropped": 0, "failed": 0}
+
+    wait_until(lambda: sum(info()[key] for key in ("samples", "dropped", "failed")) >= samples)
+    return info()
 
 
 def test_a_shadow_reports_where_it_disagrees_and_leaves_the_reward_alone(
@@ -164,7 +164,7 @@ async def test_disagreements_over_large_samples_are_kept_within_bytes(
     for _ in range(20):
         shadows.take(*answered("p" * 10_000))
     comparing = asyncio.create_task(shadows.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while shadows.infos.get("mine") is None or shadows.infos["mine"].samples < 20:
             await asyncio.sleep(0.01)
     comparing.cancel()

@@ -142,3 +142,22 @@ def test_data_that_cannot_be_read_is_named(
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         load_rows(str(tmp_path / name))
+
+
+def test_the_published_r1_zero_prompt_and_the_copy_that_was_measured_with() -> None:
+    published, copy = str(read_template("r1_zero")), str(read_template("r1_zero_baseline"))
+    assert published.endswith("</answer>.\nUser: {question}\nAssistant: <think>")
+    # The copy has a slip of the keyboard, an empty line more, and leaves <think> to the model.
+    assert "User with the answer." in published
+    assert copy == (
+        published.replace("with the answer.", "with thdenglue answer.")
+        .replace("\nUser:", "\n\nUser:")
+        .removesuffix(" <think>")
+    )
+
+
+def test_a_conversation_is_a_prompt_without_the_answer_at_its_end() -> None:
+    asked = {"role": "user", "content": "a"}
+    answered = [asked, {"role": "assistant", "content": "b"}]
+    rows = with_prompts(Dataset.from_list([{"messages": answered}]), PromptArguments())
+    assert rows["prompt"][:] == [[asked]]

@@ -49,7 +49,7 @@ def chatty(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(*rows: dict[str, Any], has_template: bool = True, scope: Any = "responses") -> list[Any]:
     made, _ = sft_rows(Dataset.from_list(list(rows)), has_template=has_template, scope=scope)
-    return made.to_list()
+    return [{k: v for k, v in row.items() if k != "id"} for row in made.to_list()]
 
 
 def test_prompts_and_responses_are_texts_or_a_chat() -> None:
@@ -123,13 +123,22 @@ def test_what_was_recognised_is_said(row: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "p", "response": "  "}, "row 0: an empty response"),
-        ({"prompt": "p", "response": None}, "row 0: an empty response"),
-        ({"prompt": "p", "response": 3}, "texts or lists of messages, not str and int"),
-        ({"messages": [USER]}, "row 0: a conversation without a turn of the assistant"),
-        ({"messages": [USER, {**ASSISTANT, "content": ""}]}, "row 0: an empty response"),
+        ({"prompt": "p", "response": "  "}, "an empty response in 1 of 1 rows, first in 'row-0'"),
+        ({"prompt": "p", "response": None}, "an empty response in 1 of 1 rows, first in 'row-0'"),
+        (
+            {"prompt": "p", "response": 3},
+            "response is a text or a list of messages, not int in 1 of 1",
+        ),
+        (
+            {"messages": [USER]},
+            "a conversation without a turn of the assistant in 1 of 1 rows, first in 'row-0'",
+        ),
+        (
+            {"messages": [USER, {**ASSISTANT, "content": ""}]},
+            "an empty response in 1 of 1 rows, first in 'row-0'",
+        ),
         ({"conversations": [{"from": "alien", "value": "x"}]}, "a turn from 'alien'; known are"),
-        ({"instruction": "i", "output": ""}, "row 0: an empty response"),
+        ({"instruction": "i", "output": ""}, "an empty response in 1 of 1 rows, first in 'row-0'"),
         ({"question": "q", "answer": "a"}, "the data has ['question', 'answer']"),
     ],
 )
@@ -171,7 +180,7 @@ def test_a_response_that_max_length_cuts_off_is_counted(
     assert "1 of 2 prompts fill max_length and are left out" in capsys.readouterr().out
     with pytest.raises(InputError, match="no prompt leaves room"):
         labels_of(sorting.base, rows[1:], tmp_path, max_length=64)
-    with pytest.raises(InputError, match="the model only 512 positions"):
+    with pytest.raises(InputError, match="fills the model's 512 positions"):
         labels_of(sorting.base, [{"prompt": "tree " * 600, "response": "ash"}], tmp_path)
 
 
@@ -187,7 +196,7 @@ def lessons(sorting: Sorting, folder: Path) -> Path:
     return write_rows(folder / "lessons.jsonl", rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_loss_falls_under_two_in_a_hundred_steps(sorting: Sorting, tmp_path: Path) -> None:
     """A response is three tokens: two trees in order and the end.
 
@@ -203,7 +212,7 @@ def test_the_loss_falls_under_two_in_a_hundred_steps(sorting: Sorting, tmp_path:
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_from_an_adapter(sorting: Sorting, tmp_path: Path) -> None:
     fields = {"dataset_name": lessons(sorting, tmp_path), "max_steps": 5, "learning_rate": 1e-2}
     lora = {"use_peft": True, "lora_target_modules": "q_proj"}
@@ -243,7 +252,7 @@ def test_what_cannot_be_had_is_one_line_and_exit_code_2(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tensorboard_is_written_unless_it_is_said_otherwise(
     sorting: Sorting, tmp_path: Path
 ) -> None:

@@ -104,6 +104,8 @@ def reference_advantages(rewards: list[float], kind: str, eps: float) -> list[fl
         for each in group:
             by_kind = {"none": each, "group_mean": each - mean}
             by_kind["group_std"] = (each - mean) / (var**0.5 + eps)
+            others = (sum(known) - each) / max(1, len(known) - 1)
+            by_kind["leave_one_out"] = each - others if len(known) > 1 else 0.0
             result.append(by_kind[kind] if each == each else 0.0)
     return result
 
@@ -171,6 +173,7 @@ FIELDS: list[dict[str, Any]] = [
     {"advantage": "group_std", "advantage_eps": 0.5},
     {"advantage": "group_mean"},
     {"advantage": "none"},
+    {"advantage": "leave_one_out", "length_normalization": "constant"},
     {"length_normalization": "masked_mean"},
     {"length_normalization": "masked_normalize"},
     {"length_normalization": "token_mean"},
@@ -229,6 +232,30 @@ def test_advantages_by_hand() -> None:
     # Variances with n - 1: 4 * 0.25 / 3 and (1 + 1 + 0) / 2.
     assert std.tolist() == pytest.approx([0.866025, -0.866025, -0.866025, 0.866025, 1, 0, -1, 0])
     assert advantages_of(rewards, 4, "none", 0.0).tolist() == [1, 0, 0, 1, 2, 0, 0, 1]
+    others = advantages_of(rewards, 4, "leave_one_out", 0.0)
+    # 1 - 1/3 and 0 - 2/3; of three rewards 2 - 1/2, 0 - 3/2 and 1 - 2/2.
+    assert others.tolist() == pytest.approx([2 / 3, -2 / 3, -2 / 3, 2 / 3, 1.5, 0, -1.5, 0])
+    alone = torch.tensor([1.0, torch.nan])
+    assert advantages_of(alone, 2, "leave_one_out", 0.0).tolist() == [0.0, 0.0]
+
+
+# TRL's losses by the fields that choose them; GSPO is its `grpo` with one ratio a response.
+LOSSES = [
+    {"loss_type": name} for name in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo")
+]
+LOSSES += [
+    {"loss_type": name, "importance_sampling_level": "sequence"} for name in ("grpo", "luspo")
+]
+
+
+@pytest.mark.parametrize("fields", LOSSES, ids=lambda fields: " ".join(fields.values()))
+def test_each_of_trl_s_nine_losses_makes_an_update(
+    tiny_model: Path, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    trainer = train(tiny_model, tmp_path, {}, max_steps=1, **fields)
+    [(_, gradient)] = trainer.updates
+    largest = max(float(each.abs().max()) for each in gradient.values())
+    assert 1e-6 < largest < 1e6
 
 
 def test_a_group_without_rewards_has_no_advantages_and_is_not_one_of_equal_rewards() -> None:

@@ -120,7 +120,7 @@ def test_a_part_of_a_rollout_is_not_gone_on_with(saved: list[int | None], refuse
     assert "\n" not in str(said.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_refuse_what_one_saved_inside_a_rollout(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
-from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.trainer.conftest import GrpoFlags, write_rows
 from touchstone_rewards.clients.preflight import answer_of
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.errors import RunFailed
-from touchstone_rewards.trainer.grpo.equal_rewards import WarnOfEqualRewards
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.rewards import RewardArguments, connect
 
@@ -102,29 +99,3 @@ def test_a_reward_that_is_the_same_for_all_is_refused_with_explanations() -> Non
     with pytest.raises(RunFailed, match="same reward") as refusal:
         check_rewards(Dataset.from_list(ROWS), Flat(), rewards, PreflightArguments())
     assert str(refusal.value).count("always 0") == 8
-
-
-def watched(shares: list[float], tmp_path: Path, **more: float) -> WarnOfEqualRewards:
-    watch, state = WarnOfEqualRewards(), TrainerState()
-    args = TrainingArguments(str(tmp_path), logging_steps=1, use_cpu=True)
-    for step, share in enumerate(shares, 1):
-        state.global_step = step
-        watch.on_log(args, state, TrainerControl(), {"frac_reward_zero_std": share, **more})
-    return watch
-
-
-def test_equal_rewards_in_nearly_all_groups_are_warned_of_once_with_causes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING, "touchstone_rewards.trainer.grpo.equal_rewards"):
-        watched([0.95] * 30, tmp_path, **{"reward": 0.01, "completions/clipped_ratio": 0.8})
-    [record] = caplog.records
-    assert "95% of the groups" in record.message
-    assert "raise max_completion_length" in record.message
-    assert "nearly none is right" in record.message
-
-
-def test_nine_such_updates_or_a_lower_share_are_no_reason_to_warn(tmp_path: Path) -> None:
-    assert not watched([1.0] * 9, tmp_path).warned
-    assert not watched([0.875] * 30, tmp_path).warned
-    assert watched([0.2] * 10 + [1.0] * 10, tmp_path).warned

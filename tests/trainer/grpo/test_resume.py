@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,11 +12,10 @@ from safetensors.torch import load_file
 from torch import allclose
 
 from tests.trainer.conftest import GrpoFlags
+from tests.waiting import PATIENCE_S, kill_when_there
 from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
-
-TIMEOUT_S = 120
 
 
 def lines(folder: Path) -> set[tuple[int, str, str, float | None]]:
@@ -28,17 +25,7 @@ def lines(folder: Path) -> set[tuple[int, str, str, float | None]]:
     return found
 
 
-def kill_when(process: subprocess.Popen[bytes], there: Path) -> None:
-    gives_up_at_s = time.monotonic() + TIMEOUT_S
-    while not there.exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < gives_up_at_s, f"{there} never came"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_and_resumed_ends_as_one_that_was_never_killed(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:
@@ -55,7 +42,7 @@ def test_a_run_killed_and_resumed_ends_as_one_that_was_never_killed(
         *flags,
         "--resume_from_checkpoint=true",
     ]
-    kill_when(subprocess.Popen(command), killed / "samples" / "samples_step_10.jsonl")
+    kill_when_there(subprocess.Popen(command), killed / "samples" / "samples_step_10.jsonl")
     torn = killed / "samples" / "samples_step_8.jsonl"
     torn.write_bytes(torn.read_bytes() + b'{"id": "half a li')
     assert main(["grpo", *flags, "--resume_from_checkpoint=true"]) == 0
@@ -74,7 +61,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over_without_leftovers(
     assert lines(tmp_path / "run") == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_keep_the_samples_of_both(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:
@@ -89,7 +76,7 @@ def test_two_processes_keep_the_samples_of_both(
         "grpo",
         *grpo_flags(server.url, **fields),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     samples = list(read_samples(tmp_path / "run" / "samples"))
     assert Counter(each.step for each in samples) == {1: 6, 2: 6}

@@ -18,7 +18,7 @@ def log_of(run: Path) -> list[dict[str, Any]]:
     return json.loads((run / "trainer_state.json").read_text())["log_history"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_continuous_batching_of_transformers_trains_on_a_cpu(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:

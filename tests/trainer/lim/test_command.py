@@ -300,7 +300,7 @@ def test_the_folder_is_a_dataset_for_rl_and_one_for_sft(store: Path, tmp_path: P
     about = json.loads((output / "run.json").read_text())
     assert about["selection"]["kept"] == 4
     assert about["versions"]["python"]
-    assert "image/png" in (output / "report.html").read_text()
+    assert "image/svg+xml" in (output / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

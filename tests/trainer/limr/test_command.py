@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,20 +17,27 @@ from safetensors.torch import load_file
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags, write_rows
+from tests.waiting import kill_when_there
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.data.kept_samples import read_samples
+from touchstone_rewards.trainer.data.rows import PromptArguments, load_rows, with_prompts
+from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.limr.command import (
     COMPARED,
+    SECTIONS,
+    TYPES,
     Plan,
     WorkflowArguments,
+    make_plan,
+    ppo_stage,
     selection_stage,
     third_stage,
 )
 from touchstone_rewards.trainer.toy.arithmetic import Problem
 from touchstone_rewards.trainer.workflow.stages import Stage, run_stage
 
-TIMEOUT_S = 240
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -206,17 +211,11 @@ def start(config: Path) -> subprocess.Popen[str]:
 
 def kill_when(config: Path, *there: Path) -> None:
     """Run the workflow until these exist, then `kill -9`: itself alone, as the kernel would."""
-    process = start(config)
-    gives_up_at_s = time.monotonic() + TIMEOUT_S
-    while not all(path.exists() for path in there):
-        assert process.poll() is None, process.stdout and process.stdout.read()[-3000:]
-        assert time.monotonic() < gives_up_at_s
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when_there(start(config), *there)
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     workflow: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +228,8 @@ def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     assert not (output / "3_lim" / "done.json").exists()
     assert main(["limr", "--config", str(config)]) == 0
     said = capfd.readouterr().out
+    assert "What this means:" in said
+    assert "nothing here is a claim about LIM" in said.replace("\n", " ")
     assert "1_ppo: complete, skipped" in said
     assert "2_lim: complete, skipped" in said
     steps = Counter(sample.step for sample in read_samples(output / "1_ppo" / "samples"))
@@ -251,7 +252,6 @@ def test_what_a_selection_is_compared_with_has_its_size(
 ) -> None:
     store = tmp_path / "1_ppo" / "samples"
     store.mkdir(parents=True)
-    (tmp_path / "1_ppo" / "done.json").write_text("{}")
     lines = [
         {"id": f"a{n}/0", "group": f"a{n}", "reward": float(n > 3 - e), "step": 1, "epoch": e}
         for n in range(8)
@@ -264,7 +264,95 @@ def test_what_a_selection_is_compared_with_has_its_size(
     assert len((folder / "selected.jsonl").read_text().splitlines()) == 3
 
 
-@pytest.mark.slow
+def test_a_selection_is_made_anew_where_the_samples_have_changed(
+    workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    store = tmp_path / "1_ppo" / "samples"
+    store.mkdir(parents=True)
+    line = {"id": "a0/0", "group": "a0", "reward": 1.0, "step": 1, "epoch": 0}
+    write_rows(store / "samples_step_1.jsonl", [line])
+    lim = {"method": "mean_reward", "threshold": 0.5}
+    plan = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
+    run_stage(tmp_path, selection_stage(plan, "lim", {}))
+    write_rows(store / "samples_step_2.jsonl", [{**line, "step": 2}])
+    with pytest.raises(InputError, match=r"\(content of samples\)"):
+        run_stage(tmp_path, selection_stage(plan, "lim", {}))
+
+
+def test_the_third_stage_has_the_first_ones_model_with_its_lora(
+    workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    lora = {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj"], "dtype": "float32"}
+    ppo = {**workflow["ppo"], **lora, "learning_rate": 1.0}
+    ppo["model_id"] = ppo.pop("model_name_or_path")
+    arguments = WorkflowArguments(output=str(tmp_path), third_stage="sft")
+    stage = third_stage(Plan(arguments, tmp_path, ppo, {}, {}, {}), "lim", tmp_path / "2_lim")
+    assert lora.items() <= stage.fields.items()
+    assert stage.fields["model_name_or_path"] == ppo["model_id"]
+    assert "learning_rate" not in stage.fields
+    assert "num_generations" not in stage.fields
+    going_on = {"adapter_name_or_path": str(tmp_path / "1_ppo")}
+    plan = Plan(arguments, tmp_path, ppo, {}, going_on, {})
+    assert "use_peft" not in third_stage(plan, "lim", tmp_path / "2_lim").fields
+    rl = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, ppo, {}, {}, {})
+    assert lora.items() <= third_stage(rl, "lim", tmp_path / "2_lim").fields.items()
+
+
+def test_where_a_selection_has_prompts_as_sampled_they_are_not_made_again(
+    workflow: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of a data set of the hub the selection keeps what the samples have: whole prompts."""
+    made = {"system_prompt": "Think.", "question_column": "question", "ground_truth_column": "a"}
+    arguments = WorkflowArguments(output=str(tmp_path))
+    for name, there in ((workflow["ppo"]["dataset_name"], True), ("hub/data", False)):
+        ppo = {**workflow["ppo"], **made, "dataset_name": name}
+        plan = Plan(arguments, tmp_path, ppo, {}, {}, {})
+        fields = third_stage(plan, "lim", tmp_path / "2_lim").fields
+        assert (made.items() <= fields.items()) is there
+        assert ("system_prompt" in fields) is there
+
+
+def limr_plan(*flags: str) -> Plan:
+    config = ["--config", str(ROOT / "trainer" / "configs" / "limr.yaml"), *flags]
+    return make_plan(*parse_config(TYPES, config, "trainer limr", SECTIONS))
+
+
+def test_limrs_own_file_is_asked_as_limr_asks(shared_data: Path) -> None:
+    data = str(shared_data / "limr_math_8k.json")
+    plan = limr_plan("--data", data)
+    fields = ppo_stage(plan).fields
+    assert fields["dataset_name"] == fields["limr"]["ground_truth_dataset"] == data
+    prompts = PromptArguments(
+        question_column=fields["question_column"], system_prompt=fields["system_prompt"]
+    )
+    rows = with_prompts(load_rows(data), prompts)
+    source = json.loads(Path(data).read_text())
+    assert len(rows) == len(set(rows["id"])) == 8523
+    box = r"Please reason step by step, and put your final answer within \boxed{}."
+    assert rows[7]["prompt"] == [
+        {"role": "system", "content": box},
+        {"role": "user", "content": source[7]["prompt"]},
+    ]
+    assert selection_stage(plan, "lim", {}).fields["dataset"] == data
+
+
+def test_where_limrs_file_is_missing_it_says_where_it_comes_from() -> None:
+    with pytest.raises(InputError, match=r"give --data the path of your copy.*GAIR-NLP/LIMR"):
+        limr_plan()
+
+
+def test_a_typo_in_a_later_stage_stops_before_the_first(
+    workflow: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow["third"]["learning_rat"] = 1e-5
+    config = tmp_path / "limr.yaml"
+    config.write_text(yaml.safe_dump(workflow))
+    assert main(["limr", "--config", str(config)]) == 2
+    assert "3_lim: unknown key 'learning_rat'" in capsys.readouterr().err
+    assert not (tmp_path / "limr").exists()
+
+
+@pytest.mark.long
 def test_the_third_stage_may_be_sft_on_the_right_responses(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -290,7 +378,7 @@ def test_the_third_stage_may_be_sft_on_the_right_responses(
     assert facts["fields"]["model_name_or_path"] == workflow["ppo"]["model_name_or_path"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_all(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:

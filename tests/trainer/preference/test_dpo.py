@@ -68,7 +68,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return json.loads((folder / "trainer_state.json").read_text())["log_history"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_held_out_pairs_are_preferred_more_often_and_by_the_reference_as_before(
     sorting: Sorting, undecided: Path, tmp_path: Path
 ) -> None:
@@ -94,7 +94,7 @@ def test_held_out_pairs_are_preferred_more_often_and_by_the_reference_as_before(
     assert rate(AutoModelForCausalLM.from_pretrained(undecided), sorting) == reference
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_with_lora_the_reference_is_the_model_with_its_adapter_off(
     sorting: Sorting, undecided: Path, tmp_path: Path
 ) -> None:
@@ -116,7 +116,7 @@ def test_the_policys_own_accuracy_by_hand() -> None:
     assert policy_accuracy(torch.tensor(chosen + rejected)).tolist() == [1.0, 0.0, 0.0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_two_accuracies_differ_as_the_line_says(
     sorting: Sorting, undecided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,7 +138,7 @@ def test_the_two_accuracies_differ_as_the_line_says(
     assert first["eval_logps/accuracies"] == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_loss_of_trl_runs_and_the_other_names_of_the_sides_are_read(
     sorting: Sorting, tmp_path: Path
 ) -> None:
@@ -162,7 +162,7 @@ def test_beta_is_a_tenth_unless_it_is_said_otherwise() -> None:
     assert DPOConfig.beta == 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_from_an_adapter_whose_reference_is_the_adapter_as_it_was(
     sorting: Sorting, undecided: Path, tmp_path: Path
 ) -> None:

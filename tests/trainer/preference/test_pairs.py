@@ -124,7 +124,7 @@ def test_the_trainers_read_what_was_written(tmp_path: Path, prompt: str | Chat) 
         tmp_path / "samples", sample("a", "x", 1.0, prompt), sample("a", "y", 0.0, prompt)
     )
     pairs(folder, tmp_path / "pairs.jsonl")
-    rows = preference_rows(load_rows(str(tmp_path / "pairs.jsonl")), "reward_gap")
+    rows, _ = preference_rows(load_rows(str(tmp_path / "pairs.jsonl")), "reward_gap")
     [row] = rows.to_list()
     assert row["id"] == "a"
     assert row["margin"] == 1.0

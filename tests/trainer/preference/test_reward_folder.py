@@ -116,7 +116,7 @@ def test_theirs_is_read_with_its_bias(sorting: Sorting, tmp_path: Path, lora: bo
     assert score + bias == pytest.approx(expected[0], abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_from_theirs_with_lora_and_keeps_what_they_had(
     sorting: Sorting, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def bag_of_words_accuracy(sorting: Sorting) -> float:
     return ((unseen @ weights) > 0).float().mean().item()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_ranks_held_out_pairs_that_a_bag_of_words_cannot(
     sorting: Sorting, trained: Path
 ) -> None:
@@ -89,7 +89,7 @@ def test_it_ranks_held_out_pairs_that_a_bag_of_words_cannot(
     assert 0.4 < bag_of_words_accuracy(sorting) < 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_accuracy_and_margin_are_logged_in_training_and_evaluation(trained: Path) -> None:
     history = json.loads((trained / "trainer_state.json").read_text())["log_history"]
     for name in ("loss", "accuracy", "margin", "eval_loss", "eval_accuracy", "eval_margin"):
@@ -98,7 +98,7 @@ def test_accuracy_and_margin_are_logged_in_training_and_evaluation(trained: Path
     assert (trained / "curves.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_folder_is_a_plain_classifier_with_the_same_scores(
     sorting: Sorting, trained: Path
 ) -> None:
@@ -112,7 +112,7 @@ def test_the_folder_is_a_plain_classifier_with_the_same_scores(
             assert score == pytest.approx(line[side], abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_folder_says_how_its_head_was_made(trained: Path) -> None:
     config = json.loads((trained / "config.json").read_text())
     assert config["reward_head"] == {
@@ -185,7 +185,7 @@ def test_the_distributional_loss_of_a_hopeless_pair_still_has_a_gradient() -> No
     assert torch.isfinite(logits.grad).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_distributional_head_ranks_as_well_and_says_how_sure_it_is(
     sorting: Sorting, tmp_path: Path
 ) -> None:
@@ -247,7 +247,7 @@ def test_predictions_are_what_the_model_in_training_gives(sorting: Sorting, tmp_
     assert [line["rejected"] for line in lines] == pytest.approx(scores[8:].tolist(), abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["pairwise", "disco"])
 def test_a_lora_run_ends_as_a_plain_folder_and_each_checkpoint_can_be_made_one(
     sorting: Sorting, tmp_path: Path, loss: str
@@ -283,7 +283,7 @@ def test_training_goes_on_from_a_reward_model_with_its_own_head(
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_chat_goes_through_the_template_which_stays_with_the_model(
     sorting: Sorting, tmp_path: Path
 ) -> None:

@@ -23,7 +23,8 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 
 def read(*rows: dict[str, Any], **options: Any) -> list[Any]:
-    return preference_rows(Dataset.from_list(list(rows)), **options).to_list()
+    made, _ = preference_rows(Dataset.from_list(list(rows)), **options)
+    return [{k: v for k, v in row.items() if v is not None} for row in made.to_list()]
 
 
 def test_both_names_of_the_sides_are_read() -> None:
@@ -83,7 +84,10 @@ def test_a_pair_that_teaches_nothing_has_a_fault(pair: dict[str, Any], fault: st
             "must both be texts, or both lists",
         ),
         ([{**PAIR, "prompt": [{"role": "user", "content": "p"}]}], "no chat template: add"),
-        ([{**PAIR, "prompt": "tree " * 600}], "positions: shorten it or take it out"),
+        (
+            [{**PAIR, "prompt": "tree " * 600}],
+            "a prompt that fills the model's 512 positions in 1 of 1",
+        ),
         ([{**PAIR, "prompt": "tree " * 300}], "max_length"),
     ],
 )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ from safetensors.torch import load_file
 from tests.checkout import ROOT
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
+from tests.waiting import PATIENCE_S, kill_when_there
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.__main__ import main
 
-TIMEOUT_S = 180
 # What a run logs about the clock, not about the training.
 TIMES = ("runtime", "per_second", "num_tokens", "total_flos")
 RUN = {"max_steps": 60, "save_strategy": "steps", "save_steps": 10, "logging_steps": 1}
@@ -51,16 +49,10 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 def kill_at(command: list[str], there: Path) -> None:
     """Start a process and kill it as soon as a file is there."""
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    gives_up_at_s = time.monotonic() + TIMEOUT_S
-    while not there.exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < gives_up_at_s, f"{there} never came"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    kill_when_there(process, there)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "fields"),
     [
@@ -97,7 +89,7 @@ sys.exit(code or part())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_the_model_that_one_process_trains_on_the_batches_of_both(
     sorting: Sorting, tmp_path: Path
 ) -> None:
@@ -134,7 +126,7 @@ def run_in_two_processes(folder: Path, script: str, argument: str) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -169,7 +161,7 @@ assert torch.allclose(gradient, whole.score.weight.grad, atol=1e-7)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_head_sharded_by_fsdp2_over_two_processes_has_the_same_loss_and_gradient(
     sorting: Sorting, tmp_path: Path
 ) -> None:

@@ -2,11 +2,32 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter
-from touchstone_rewards.trainer.running.plots import DARK, LIGHT, draw_curves, series
-from touchstone_rewards.trainer.running.report import measures, pairs, tiles, write_report
+from touchstone_rewards.trainer.running.plots import (
+    DARK,
+    LIGHT,
+    SMOOTHED_FROM,
+    compared_drawings,
+    draw_curves,
+    draw_panel,
+    drawings_of,
+    series,
+    smoothed,
+)
+from touchstone_rewards.trainer.running.provenance import write_provenance
+from touchstone_rewards.trainer.running.report import (
+    first_and_last,
+    measures,
+    pairs,
+    settings_of,
+    tiles,
+    write_report,
+)
 
 SCORE, WAIT = "scores/r1_zero/format", "rewards_wait_s/r1_zero"
 HISTORY = [
@@ -21,6 +42,7 @@ SUMMARY = {
     "format_rate": None,
     "format_rate_interval": None,
     "num_examples": 4,
+    "num_samples": 4,
     "num_failed": 1,
     "also": {},
 }
@@ -47,6 +69,104 @@ def evaluation(folder: Path, rewards: dict[str, float | None]) -> Path:
 
 def test_a_step_without_a_value_is_no_point_of_the_curve() -> None:
     assert series(HISTORY, "reward") == [(1, 0.25), (3, 0.75)]
+
+
+def test_neither_nan_nor_infinity_nor_null_is_a_point() -> None:
+    values = [float("nan"), float("inf"), None, 2.0]
+    history = [{"step": step, "grad_norm": value} for step, value in enumerate(values)]
+    assert series(history, "grad_norm") == [(3, 2.0)]
+
+
+def test_panels_without_a_value_are_left_out_and_those_of_zeros_are_named() -> None:
+    history = [
+        {"step": step, "grad_norm": 1.0, "completions/clipped_ratio": 0.25, "kl": None}
+        | {"clip_ratio/region_mean": 0.0, "rewards_failed_frac/math": 0}
+        for step in range(3)
+    ]
+    drawings, zero = drawings_of(history)
+    assert [each.title for each in drawings] == ["Responses cut off, share", "Gradient norm"]
+    assert zero == ["Failed rewards, share", "Tokens clipped, share"]
+
+
+def test_smoothing_follows_the_last_tenth_and_begins_at_the_first_value() -> None:
+    """Of 40 values a step: half of the way is made within about four values of 20."""
+    values = [0.0] * 20 + [1.0] * 20
+    found = smoothed(values)
+    assert found[:20] == [0.0] * 20
+    # The mean keeps 1 - 2/5 of what it was: after n ones 1 - 0.6^n, but for what it began with.
+    assert found[24] == pytest.approx(1 - 0.6**5, abs=1e-3)
+    assert smoothed([3.0]) == [3.0]
+
+
+def test_a_curve_of_many_values_is_drawn_smoothed_with_the_values_behind_it() -> None:
+    assert b"stroke-opacity: 0.35" not in draw_panel(drawings_of(short_history(3))[0][0])
+    assert b"stroke-opacity: 0.35" in draw_panel(drawings_of(short_history(SMOOTHED_FROM))[0][0])
+
+
+def short_history(count: int) -> list[dict[str, float]]:
+    return [{"step": step, "reward": step % 2} for step in range(count)]
+
+
+def test_several_runs_have_a_panel_for_each_measure_and_a_line_for_each_run() -> None:
+    scores = [{"step": 1, "scores/math/math": 0.5, "scores/math/format": 1.0, "reward": 0.5}]
+    drawings, _ = compared_drawings({"a": scores, "b": [{"step": 1, "reward": 0.25}]})
+    assert [each.title for each in drawings] == ["Reward", "Scores: format", "Scores: math"]
+    assert [line.points for line in drawings[0].lines] == [[(1, 0.5)], [(1, 0.25)]]
+    assert [line.label for line in drawings[1].lines] == ["a", "b"]
+
+
+@dataclass
+class Config:
+    learning_rate: float = 1e-6
+    temperature: float = 1.0
+    lora_r: int = 16
+    seed: int = 42
+    logging_steps: int = 10
+
+
+def test_the_settings_hold_what_was_set_and_the_defaults_that_decide(tmp_path: Path) -> None:
+    write_provenance(tmp_path, "trainer grpo", [Config(temperature=0.7, logging_steps=1)])
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert settings_of(run) == [
+        ("learning_rate", "1e-06", True),
+        ("seed", "42", True),
+        ("temperature", "0.7", False),
+        ("logging_steps", "1", False),
+    ]
+    page = write_report(tmp_path).read_text()
+    assert "<dd>1e-06 (default)</dd>" in page
+    assert "<dd>0.7</dd>" in page
+
+
+def test_samples_of_several_groups_are_shown_with_their_ground_truths(tmp_path: Path) -> None:
+    """The group that did worst, a middling one and the best; of each its best and its worst."""
+    samples = [
+        KeptSample(
+            f"g{group}/{k}",
+            f"question {group}",
+            f"{group}-{k}",
+            float(k < group),
+            {},
+            1,
+            0.0,
+            f"g{group}",
+            "f",
+            ground_truth=f"truth {group}",
+        )
+        for group in range(5)
+        for k in range(4)
+    ]
+    SampleWriter(tmp_path / "samples").write_batch(1, samples)
+    groups = first_and_last(tmp_path / "samples")
+    assert [[sample["response"] for sample in each.samples] for each in groups] == [
+        ["0-0"],
+        ["2-1", "2-2"],
+        ["4-0"],
+    ]
+    assert groups[1].label.startswith("step 1 · row g2 · 4 responses, mean reward 0.50")
+    page = write_report(tmp_path).read_text()
+    for group in (0, 2, 4):
+        assert f"ground truth: truth {group}" in page
 
 
 def test_curves_are_images_in_both_themes() -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
@@ -30,22 +30,31 @@ from touchstone_rewards.trainer.study.command import (
     run_of,
     updates_a_rollout,
 )
-from touchstone_rewards.trainer.study.figures import Curve, summarize
+from touchstone_rewards.trainer.study.figures import Curve, Run, rows_by_measure, summarize
 from touchstone_rewards.trainer.study.settings import COMPARISONS, SETTINGS, Comparison
+from touchstone_rewards.trainer.workflow.check import check_stages
 
-TIMEOUT_S = 240
 PAIR = [Comparison("one or other", "one", "other")]
 
 
-def curve(*accuracies: float) -> Curve:
-    return Curve([float(at) for at in range(len(accuracies))], list(accuracies), [1.0] * 3)
+ROWS = 1000
 
 
-def study_of(one: list[float], other: list[float]) -> dict[str, Any]:
+def run_of_accuracies(*accuracies: float, rows: int = ROWS) -> Run:
+    """A run measured so: the first rows are the right ones."""
+    curve = Curve([float(at) for at in range(len(accuracies))], list(accuracies), [1.0] * 3)
+    right = [{str(n): float(n < each * rows) for n in range(rows)} for each in accuracies]
+    return Run(curve, rows_by_measure(right))
+
+
+def study_of(one: list[float], other: list[float], rows: int = ROWS) -> dict[str, Any]:
     """Two settings whose runs ended so; a seed each."""
-    runs = {"one": one, "other": other}
+    ends = {"one": one, "other": other}
     return summarize(
-        {name: {s: curve(0.1, 0.2, v) for s, v in enumerate(ends)} for name, ends in runs.items()},
+        {
+            name: {s: run_of_accuracies(0.1, 0.2, v, rows=rows) for s, v in enumerate(values)}
+            for name, values in ends.items()
+        },
         PAIR,
     )
 
@@ -82,10 +91,28 @@ def test_a_lower_setting_is_named_as_the_lower_one() -> None:
     assert "`other` is higher than `one`" in found["evidence"][0]
 
 
-def test_one_seed_supports_nothing() -> None:
-    found = study_of([0.9], [0.1])
-    assert "one seed supports nothing" in found["evidence"][0]
-    assert found["settings"]["one"]["final"]["interval"] is None
+def test_one_row_of_difference_in_every_seed_is_no_claim() -> None:
+    """Equal differences: over seeds alone they would have an interval of width 0."""
+    found = study_of([0.41] * 3, [0.40] * 3, rows=100)
+    final = found["comparisons"][0]
+    assert final["by_seed"] == pytest.approx([0.01] * 3)
+    low, high = final["interval"]
+    assert low < 0 < 0.01 < high
+    assert not final["apart"]
+    assert "cannot be told apart" in found["evidence"][0]
+
+
+def test_settings_that_are_the_same_on_every_row_have_an_interval_all_the_same() -> None:
+    low, high = study_of([0.5] * 3, [0.5] * 3)["comparisons"][0]["interval"]
+    assert low < 0 < high
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, "one seed supports"), (2, "2 seeds support")])
+def test_below_three_seeds_nothing_is_claimed(seeds: int, said: str) -> None:
+    found = study_of([0.9] * seeds, [0.1] * seeds)
+    assert f"{said} no claim" in found["evidence"][0]
+    assert not any(each["apart"] for each in found["comparisons"])
+    assert len(found["evidence"]) == len(found["comparisons"])
 
 
 def test_the_whole_run_leaves_the_start_out() -> None:
@@ -157,7 +184,41 @@ def config(grpo_flags: GrpoFlags, rows_file: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"advantag": "none"}, "typo.seed0: unknown key 'advantag'; did you mean 'advantage'?"),
+        ({"advantage": "group_sdt"}, "typo.seed0: .*group_sdt"),
+        ({"learning_rate": "fast"}, "typo.seed0: .*fast"),
+        ({"clip": False, "delta": 0.5}, None),
+        ({"use_vllm": True, "top_p": 0.9}, "typo.seed0: .*top_p"),
+    ],
+)
+def test_a_typo_in_the_last_setting_stops_before_the_first_run(
+    config: Path, fields: dict[str, Any], said: str | None, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(config.read_text())
+    arguments = StudyArguments(output=content["output"], seeds=[0])
+    settings = {**content["settings"], "typo": fields}
+    plan = make_plan(arguments, content["grpo"], settings, content["comparisons"])
+    stages = [run_of(plan, name, 0, []) for name in plan.settings]
+    if said is None:
+        check_stages(tmp_path, stages)
+        return
+    with pytest.raises(InputError, match=said):
+        check_stages(tmp_path, stages)
+
+
+def test_the_study_itself_asks_before_it_makes_anything(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--config", str(config), "--settings.typo={advantag: none}"]
+    assert main(["study", "grpo", *flags]) == 2
+    assert "typo.seed0: unknown key 'advantag'" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.long
 def test_a_killed_study_goes_on_run_by_run(
     server: LiveServer, config: Path, tmp_path: Path
 ) -> None:
@@ -168,16 +229,17 @@ def test_a_killed_study_goes_on_run_by_run(
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    give_up_at = time.monotonic() + TIMEOUT_S
-    while not (output / "fast.seed0.yaml").is_file():  # the second run begins
+
+    def second_run_begun() -> bool:
         assert first.poll() is None
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
+        return (output / "fast.seed0.yaml").is_file()
+
+    wait_until(second_run_begun)
     children = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGKILL)
-    first.wait(timeout=30)
+    first.wait(timeout=PATIENCE_S)
     assert children  # the reward server at least; none outlives the study
-    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert not psutil.wait_procs(children, timeout=PATIENCE_S)[1]
     done = output / "slow.seed0" / "done.json"
     made_at = done.stat().st_mtime_ns
     assert main([*flags, "--reward_url", server.url]) == 0

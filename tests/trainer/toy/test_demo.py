@@ -19,7 +19,7 @@ def summary(accuracy: float, low: float, high: float) -> dict[str, Any]:
     return {"accuracy": accuracy, "accuracy_interval": (low, high)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_runs_to_its_end_and_fails_when_nothing_was_learnt(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,47 @@ def test_a_stage_that_is_edited_is_refused_by_name(
             run_stage(killed, stage)
 
 
+@pytest.mark.parametrize(
+    ("fields", "changed"),
+    [
+        ({"dataset_id": "rows.jsonl"}, "content of dataset_id"),
+        ({"data_path": "rows.jsonl"}, "content of data_path"),
+        ({"model_id": "base"}, "content of model_id"),
+        ({"dataset_name": ["rows.jsonl", "truths.jsonl"]}, "content of dataset_name"),
+        ({"dataset_name": "*.jsonl"}, "content of dataset_name"),
+        ({"adapter_name_or_path": "base"}, "content of adapter_name_or_path"),
+        ({"reward_model": "base"}, "content of reward_model"),
+        ({"some_file": "rows.jsonl"}, "content of some_file"),
+        ({"a": {"b": ["rows.jsonl"]}}, "content of a.b"),
+    ],
+)
+def test_a_changed_input_is_seen_under_whatever_name_it_was_given(
+    tmp_path: Path, fields: dict[str, Any], changed: str
+) -> None:
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(each) for key, each in value.items()}
+        each = [str(tmp_path / one) for one in ([value] if isinstance(value, str) else value)]
+        return each if isinstance(value, list) else each[0]
+
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "truths.jsonl").write_text("{}\n")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "adapter_model.safetensors").write_text("weights")
+    before = inputs_of(named(fields))
+    assert before.keys() == {changed}
+    (tmp_path / "rows.jsonl").write_text('{"new": 1}\n')
+    (tmp_path / "base" / "adapter_model.safetensors").write_text("others")
+    assert inputs_of(named(fields)) != before
+
+
+def test_what_a_stage_writes_is_none_of_its_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text("made by the stage")
+    assert not inputs_of({"output_dir": str(path), "save_samples_path": str(path)})
+    assert not inputs_of({"output_file": str(path), "learning_rate": 1e-5, "report_to": "none"})
+
+
 def test_what_a_run_leaves_beside_a_base_model_changes_nothing(killed: Path, stage: Stage) -> None:
     base = killed.parent / "base"
     (base / "run.json").write_text("{}")

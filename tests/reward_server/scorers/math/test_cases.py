@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.scorers.math import (
     UnreadableGroundTruth,
     math_check,
@@ -48,9 +48,8 @@ def test_hostile_inputs_run_nothing_and_fool_nobody(tmp_path: Path) -> None:
     for row in _rows("math_hostile.jsonl"):
         parts = row.get("pred_parts") or [[row["pred"], 1]]
         prediction = "".join(piece.replace("@CANARY@", canary) * times for piece, times in parts)
-        started = time.process_time()
-        equal = _verdict(row["kind"], prediction, row["ground_truth"])
-        assert time.process_time() - started < 2.0, row["id"]  # a hang, not a benchmark
+        with at_most(HANG_S):
+            equal = _verdict(row["kind"], prediction, row["ground_truth"])
         assert row["expect"] is None or equal == row["expect"], row["id"]
     assert not Path(canary).exists()
 

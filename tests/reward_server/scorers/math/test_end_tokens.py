@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
 from touchstone_rewards.reward_server.scorers.math.equal import math_check
 
@@ -61,9 +61,8 @@ def test_what_is_no_end_token_stays(text: str) -> None:
 
 
 def test_a_hostile_text_takes_time_in_proportion_to_its_length() -> None:
-    began = time.process_time()
-    without_end_tokens("x" + "<|endoftext|>" * 80_000)
-    without_end_tokens("x" + "</s>[PAD]" * 100_000)
-    without_end_tokens("<|" * 500_000)
-    without_end_tokens(" " * 1_000_000)
-    assert time.process_time() - began < 10
+    with at_most(HANG_S):
+        without_end_tokens("x" + "<|endoftext|>" * 80_000)
+        without_end_tokens("x" + "</s>[PAD]" * 100_000)
+        without_end_tokens("<|" * 500_000)
+        without_end_tokens(" " * 1_000_000)

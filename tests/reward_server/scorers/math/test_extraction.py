@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.scorers.math import math_check
 from touchstone_rewards.reward_server.scorers.math.extract import find_answer
 from touchstone_rewards.reward_server.scorers.math.policy import make_policy
@@ -27,9 +26,8 @@ FLOODS = [
 @pytest.mark.parametrize("piece", FLOODS)
 def test_a_million_characters_are_not_worked_on_for_long(piece: str, tail: str) -> None:
     text = piece * (1_000_000 // len(piece)) + tail
-    started = time.process_time()
-    math_check(text, "5")
-    assert time.process_time() - started < 1.0  # a hang, not a benchmark: it takes some 10 ms
+    with at_most(HANG_S):
+        math_check(text, "5")
 
 
 @pytest.mark.parametrize(
@@ -42,9 +40,8 @@ def test_a_million_characters_are_not_worked_on_for_long(piece: str, tail: str) 
     ],
 )
 def test_texts_that_once_took_seconds(text: str, most: int) -> None:
-    started = time.process_time()
-    math_check(text, str(most))
-    assert time.process_time() - started < 0.5
+    with at_most(HANG_S):
+        math_check(text, str(most))
 
 
 @pytest.mark.parametrize(

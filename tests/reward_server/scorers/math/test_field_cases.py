@@ -19,8 +19,8 @@ from touchstone_rewards.reward_server.scorers.math import MathScorer
 
 # Of the cases that no one disputes: the least share decided right. `math_strict` reads
 # boxes alone, so of the cases that have one; what it refuses there are lists in another order,
-# values without their unit, and responses with several boxes.
-LEAST_RIGHT = {"math": 1.0, "math_strict": 0.954, "math_lenient": 1.0}
+# values without their unit, integers that are not worked out, and responses with several boxes.
+LEAST_RIGHT = {"math": 1.0, "math_strict": 0.948, "math_lenient": 1.0}
 # The least share in one topic, of those with at least `TOPIC_CASES` cases, under `math`.
 LEAST_RIGHT_IN_A_TOPIC = 1.0
 TOPIC_CASES = 10

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.scorers.math import (
     UnreadableGroundTruth,
     math_check,
@@ -31,13 +32,8 @@ COSTLY = {
 @pytest.mark.parametrize("answer", COSTLY.values(), ids=list(COSTLY))
 def test_no_input_is_worked_on_for_long(answer: str) -> None:
     for pair in ((answer, "5"), ("x", answer), (f"{answer}+0", answer)):
-        started = time.process_time()
-        try:
+        with at_most(HANG_S), suppress(UnreadableGroundTruth):
             math_equal(*pair)
-        except UnreadableGroundTruth:
-            continue
-        finally:
-            assert time.process_time() - started < 1.0  # a hang, not a benchmark
 
 
 @pytest.mark.parametrize(

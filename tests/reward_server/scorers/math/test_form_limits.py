@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_equal
 
 PIECES = [
@@ -25,13 +26,8 @@ def test_a_form_repeated_ends_in_a_verdict(piece: str) -> None:
     for end in ENDS:
         text = (piece * (3_900 // len(piece)))[:3_900] + end
         for pair in ((text, "5"), ("x", text)):
-            started = time.process_time()
-            try:
+            with at_most(HANG_S), suppress(UnreadableGroundTruth):
                 math_equal(*pair)
-            except UnreadableGroundTruth:
-                continue
-            finally:
-                assert time.process_time() - started < 1.0  # a hang, not a benchmark
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tests.growth import MOST_GROWTH, Build, drawn_texts, growth
 from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_check
 from touchstone_rewards.reward_server.scorers.math.equal import compare
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 DRAWN = 150
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from tests.growth import HANG_S, at_most
 from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_equal
 
 SAME = [
@@ -94,9 +93,8 @@ def test_what_does_not_settle_is_no_verdict(truth: str, answer: str) -> None:
 @pytest.mark.parametrize("text", COSTLY)
 def test_work_is_bounded(text: str) -> None:
     for answer, truth in ((text, "5"), ("5", text), ("x", text)):
-        started = time.process_time()
         try:
-            assert not math_equal(answer, truth)
+            with at_most(HANG_S):
+                assert not math_equal(answer, truth)
         except UnreadableGroundTruth:
             assert truth == text
-        assert time.process_time() - started < 1.0  # a hang, not a benchmark

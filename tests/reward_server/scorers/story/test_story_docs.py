@@ -27,7 +27,11 @@ def test_the_profile_for_short_texts_tells_them_apart_without_a_model() -> None:
     signals = {"logprob_gain": 0.1, "history_tokens": 9}
     texts = ("You lift the red stone and there it lies.", "stone stone stone stone stone stone")
     samples = [Sample(text, text, signals=signals) for text in texts]
-    scores = {key: scorer.score(samples) for key, scorer in profile.scorers.items()}
+    scores = {
+        key: scorer.score(samples)
+        for key, scorer in profile.scorers.items()
+        if scorer.runs_in == "inline"
+    }
     good, hack = ({key: of[i] for key, of in scores.items()} for i in range(2))
     # 0.5 * 0.1 / 0.5 + 0.3 + 0.2
     assert profile.reward(good)[0] == pytest.approx(0.6)

@@ -9,7 +9,7 @@ import pytest
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers import build_scorer
+from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story.cases import turn
 
@@ -25,7 +25,7 @@ HISTORY: dict[str, Any] = {
 
 def scored(part: str, response: str = "", *, metadata: Any = None, **given: Any) -> Score:
     fields = {name: given.pop(name) for name in ("signals", "ground_truth") if name in given}
-    scorer = build_scorer("story", {"part": part, **given})
+    scorer = build_callable("story", {"part": part, **given})
     sample = Sample("a", response, metadata=HISTORY if metadata is None else metadata, **fields)
     [score] = scorer.score([sample], explain=True)
     return score
@@ -202,7 +202,7 @@ def test_a_history_of_another_shape_is_a_missing_field(history: Any) -> None:
 )
 def test_a_wrong_config_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="story"):
-        build_scorer("story", config)
+        build_callable("story", config)
 
 
 @pytest.mark.parametrize("piece", ["```json", "{", "a. ", "字", '{"plot_list":[', "</think>"])

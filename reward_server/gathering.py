@@ -1,0 +1,74 @@
+"""How the samples of a group are brought together: what a profile's `groups` says, checked.
+
+In: the `groups` of a profile file, the profile's scorers. Out: its scorers of whole groups. It
+gathers nothing; `scoring/gather.py` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.scorers.base import Scorer
+
+
+class GroupConfig(BaseModel):
+    """How the samples of a group are brought together, and what becomes of a group in parts.
+
+    `size`: its members are waited for, over all requests, up to `deadline_s` from the first one on;
+    without it a group is what one request holds. `incomplete`: whether those that came are scored
+    among themselves, or get no score.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: int | None = Field(default=None, ge=2)
+    deadline_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    incomplete: Literal["score", "no_score"] = "score"
+
+
+def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> list[str]:
+    """Return the keys of the scorers of whole groups.
+
+    Raises:
+        ConfigError: one needs the scores of a scorer that there is not, or of another such scorer,
+            or takes no groups of the profile's size; or the profile has `groups` and none of them.
+    """
+    found = {key: scorer for key, scorer in scorers.items() if scorer.runs_in == "group"}
+    others = [key for key in scorers if key not in found]
+    size = config.size if config else None
+    for key, scorer in found.items():
+        if scorer.runs_in != "group":
+            continue
+        if unknown := [each for each in scorer.of if each not in others]:
+            raise ConfigError(
+                f"scorer {key} is of {unknown[0]!r}, which is none of the profile's scorers of "
+                f"single samples: {', '.join(others) or 'there are none'}"
+            )
+        if size is not None and size > scorer.max_members:
+            raise ConfigError(
+                f"groups.size is {size}, and scorer {key} takes at most {scorer.max_members} "
+                "members"
+            )
+    if config is not None and not found:
+        raise ConfigError("groups came, and none of the scorers sees whole groups")
+    return list(found)
+
+
+def turn_keys(folds: Mapping[str, str | None], scorers: Mapping[str, Scorer]) -> list[str]:
+    """Return the keys of the scorers that judge turns: by their entry, or by themselves.
+
+    Raises:
+        ConfigError: one of them sees whole groups.
+    """
+    found = [
+        key
+        for key, scorer in scorers.items()
+        if folds[key] is not None or getattr(scorer, "sees_turns", False)
+    ]
+    if grouped := [key for key in found if scorers[key].runs_in == "group"]:
+        raise ConfigError(f"scorer {grouped[0]} sees whole groups, and cannot judge turns")
+    return found

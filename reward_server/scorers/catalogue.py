@@ -1,0 +1,136 @@
+"""What scorers there are: the built-in ones, and the plug-ins and functions that profiles use.
+
+In: the scorers of the profiles that are served. Out: for each kind of scorer what it is, where it
+runs, what its config may hold as JSON Schema, what it reads and the range of its scores.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import BaseModel, ConfigDict, PydanticUserError, create_model
+
+from touchstone_rewards.reward_server.schemas import Sample, ScorerInfo
+from touchstone_rewards.reward_server.scorers import SCORERS
+from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.functions import FunctionScorers
+from touchstone_rewards.reward_server.scorers.functions.scorer import original
+
+
+class Used(NamedTuple):
+    """A scorer of a profile that is served."""
+
+    profile: str
+    spec: ScorerSpec
+    scorer: Scorer
+
+
+def scorer_infos(used: Iterable[Used]) -> list[ScorerInfo]:
+    """Return the built-in scorers, then the others in use, each with the profiles that use it."""
+    infos = {name: _built_in(name) for name in SCORERS}
+    profiles: dict[str, list[str]] = {}
+    for profile, spec, scorer in used:
+        if spec.name not in infos:
+            infos[spec.name] = _in_use(spec.name, scorer)
+        if profile not in profiles.setdefault(spec.name, []):
+            profiles[spec.name].append(profile)
+    return [replace(info, profiles=profiles.get(name, [])) for name, info in infos.items()]
+
+
+@cache
+def _built_in(name: str) -> ScorerInfo:
+    module, _, attribute = SCORERS[name].partition(":")
+    kind = attrgetter(attribute)(import_module(module))
+    # One that is a function returns one of several classes, and its annotation says which.
+    classes = [kind] if isinstance(kind, type) else _returned_classes(kind)
+    reads = {field for one in classes for field in getattr(one, "reads", ())}
+    return ScorerInfo(
+        name=name,
+        runs_in=list(dict.fromkeys(one.runs_in for one in classes)),
+        description=_first_line(kind),
+        config=_schema(kind),
+        reads=[field for field in Sample.__struct_fields__ if field in reads],
+        range=getattr(classes[0], "range", (None, None)),
+    )
+
+
+def _in_use(name: str, scorer: Scorer) -> ScorerInfo:
+    function = isinstance(scorer, FunctionScorers)
+    described = original(scorer.form.function) if function else type(scorer)
+    filled = {*scorer.form.fields, scorer.form.group_parameter} if function else set[str]()
+    return ScorerInfo(
+        name=name,
+        runs_in=[scorer.runs_in],
+        description=_first_line(described),
+        config=_schema(described, filled),
+        reads=list(scorer.reads),
+        range=(scorer.range[0], scorer.range[1]),
+    )
+
+
+def _returned_classes(function: Callable[..., Any]) -> list[Any]:
+    returned = get_type_hints(function)["return"]
+    return list(get_args(returned)) or [returned]
+
+
+def _first_line(thing: object) -> str:
+    """The first sentence of a docstring, on one line."""
+    text = (inspect.getdoc(thing) or "").split("\n\n")[0]
+    return " ".join(text.split()).split(". ")[0].split("? ")[0].rstrip(".?")
+
+
+def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
+    """The JSON Schema of the config that a class takes, or a function beside what is `filled`.
+
+    A class that takes `**config` may name the type of it: `config_type`, a Struct or a pydantic
+    model.
+    """
+    properties: dict[str, Any] = {}
+    if (config_type := getattr(kind, "config_type", None)) is not None:
+        properties |= _properties_of(config_type)
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()
+    own = [each for each in parameters if each.name not in filled]
+    named = [each for each in own if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    hints = _hints(kind.__init__ if isinstance(kind, type) else kind)
+    required = [each.name for each in named if each.default is each.empty]
+    for each in named:
+        default = ... if each.default is each.empty else each.default
+        properties |= _property(each.name, hints.get(each.name, Any), default)
+    open_ended = config_type is None and any(each.kind is each.VAR_KEYWORD for each in own)
+    schema = {"type": "object", "properties": properties, "additionalProperties": open_ended}
+    return {**schema, "required": required} if required else schema
+
+
+def _hints(function: Any) -> Mapping[str, Any]:
+    try:
+        return get_type_hints(function)
+    except Exception:  # noqa: BLE001 (an annotation of a plug-in's may be anything)
+        return {}
+
+
+def _property(name: str, hint: Any, default: Any) -> dict[str, Any]:
+    """The schema of one parameter; of an annotation that has none, only the default."""
+    for told in (hint, Any):
+        try:
+            holder = create_model("Config", __config__=ConfigDict(), **{name: (told, default)})
+            return holder.model_json_schema()["properties"]
+        except (PydanticUserError, TypeError, ValueError, KeyError):
+            continue
+    return {name: {}}
+
+
+def _properties_of(config_type: type) -> dict[str, Any]:
+    if issubclass(config_type, BaseModel):
+        return config_type.model_json_schema()["properties"]
+    _, components = msgspec.json.schema_components([config_type], ref_template="#/$defs/{name}")
+    return components[config_type.__name__]["properties"]

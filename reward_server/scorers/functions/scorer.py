@@ -1,0 +1,209 @@
+"""The scorers that call a function: in a worker, on the event loop, or for a whole group.
+
+In: samples. Out: the function's numbers as scores. What it returned beside a number explains it;
+None means that it could not score. Its version is a hash of its source unless it has one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Bound, Score
+from touchstone_rewards.reward_server.scorers.functions.form import Form, MissingField
+from touchstone_rewards.reward_server.scorers.returned import WrongAnswer, failed, shown
+
+# Samples that an async function has in hand at a time, where neither it nor the profile says.
+MAX_IN_FLIGHT = 64
+VERSION_DIGITS = 12
+
+
+class _Function:
+    """What the three have in common. A function's own attributes `version`, `range`,
+    `deterministic` and `max_in_flight` are the scorer's."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.function_name = form.name
+        self.reads = form.reads
+        own = original(form.function)
+        self.version: str = getattr(own, "version", "") or source_version(form.name, own)
+        self.range: tuple[Bound, Bound] = getattr(own, "range", (None, None))
+
+    def _rows(self, samples: Sequence[Sample]) -> tuple[list[Score | None], list[dict[str, Any]]]:
+        """The arguments of each sample that has all of them, and the errors of the others."""
+        scores: list[Score | None] = [None] * len(samples)
+        rows: list[dict[str, Any]] = []
+        for place, sample in enumerate(samples):
+            try:
+                rows.append(self.form.row(sample))
+            except MissingField as error:
+                message = f"function {self.form.name}: {error}"
+                scores[place] = Score(error=sample_error("missing_field", message))
+        return scores, rows
+
+    def _merged(
+        self, scores: Sequence[Score | None], outputs: Iterable[Any], explain: bool
+    ) -> list[Score]:
+        """The outputs as scores in the places that have none."""
+        if not any(scores):
+            return [self._score(output, explain) for output in outputs]
+        each = iter(outputs)
+        return [self._score(next(each), explain) if one is None else one for one in scores]
+
+    def _outputs(self, returned: Any, count: int) -> Sequence[Any]:
+        """One output a sample, of what a call for `count` samples returned.
+
+        Raises:
+            WrongAnswer: these are not so many.
+        """
+        outputs = self.form.read(returned)
+        if not isinstance(outputs, list) and hasattr(outputs, "tolist"):
+            outputs = outputs.tolist()
+        if not isinstance(outputs, list | tuple) or len(outputs) != count:
+            raise WrongAnswer(
+                f"function {self.form.name} returned {shown(returned)}; expected a list with one "
+                f"number for each of {count} samples"
+            )
+        return outputs
+
+    def _score(self, output: Any, explain: bool) -> Score:
+        if type(output) is float and not explain:
+            return Score(output)
+        value, details = output, None
+        if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict):
+            value, details = output
+        told = {"function": self.form.name, **(details or {})} if explain else None
+        if isinstance(value, int | float):
+            return Score(float(value), None, told)
+        if value is None:
+            message = f"function {self.form.name} returned None: it could not score this sample"
+            return Score(None, sample_error("scorer_failed", message), told)
+        if hasattr(type(value), "__float__") and not isinstance(value, str | bytes):
+            return Score(float(value), None, told)
+        return failed(
+            f"function {self.form.name} returned {shown(output)}; expected a number, a bool, None, "
+            "or a pair of one of these and a dict"
+        )
+
+
+class FunctionScorer(_Function):
+    """A sync function, called in a killable worker."""
+
+    runs_in: Literal["worker"] = "worker"
+
+    def __init__(self, form: Form) -> None:
+        super().__init__(form)
+        self.deterministic = bool(getattr(original(form.function), "deterministic", False))
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        form = self.form
+        scores, rows = self._rows(samples)
+        outputs: list[Any] = []
+        if form.batch:
+            for arguments, count in form.batches(rows):
+                outputs += self._outputs(form.function(**arguments), count)
+        else:
+            outputs = [form.read(form.function(**row)) for row in rows]
+        return self._merged(scores, outputs, explain)
+
+
+class AsyncFunctionScorer(_Function):
+    """An async function, awaited on the event loop, which it must never hold up."""
+
+    runs_in: Literal["remote"] = "remote"
+
+    def __init__(self, form: Form) -> None:
+        super().__init__(form)
+        own = original(form.function)
+        self.max_in_flight: int = getattr(own, "max_in_flight", MAX_IN_FLIGHT)
+
+    async def score(
+        self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
+    ) -> list[Score]:
+        form = self.form
+        scores, rows = self._rows(samples)
+        outputs: list[Any] = []
+        if form.batch:
+            for arguments, count in form.batches(rows):
+                outputs += self._outputs(await form.function(**arguments), count)
+        else:
+            outputs = [form.read(await form.function(**row)) for row in rows]
+        return self._merged(scores, outputs, explain)
+
+
+class GroupFunctionScorer(_Function):
+    """A sync function that reads `group`: the responses of all samples of the group, in order.
+
+    With plural names, or with `group` alone, it is called once and returns a list; otherwise once a
+    sample.
+    """
+
+    runs_in: Literal["group"] = "group"
+
+    def __init__(self, form: Form) -> None:
+        if is_async(form.function):
+            raise ConfigError(
+                f"scorer {form.name!r} sees whole groups and is async; write it as a plain def"
+            )
+        super().__init__(form)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        form = self.form
+        scores, rows = self._rows(samples)
+        responses = [sample.response for sample in samples]
+        group = {form.group_parameter: responses} if form.group_parameter else {}
+        outputs: list[Any] = []
+        if form.batch or not form.fields:
+            for arguments, count in form.batches(rows):
+                outputs += self._outputs(form.function(**arguments, **group), count)
+        else:
+            outputs = [form.read(form.function(**row, **group)) for row in rows]
+        return self._merged(scores, outputs, explain)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether calling it gives something to be awaited."""
+    own = original(function)
+    return inspect.iscoroutinefunction(own) or inspect.iscoroutinefunction(
+        getattr(own, "__call__", None)  # noqa: B004 (of an object, not whether there is one)
+    )
+
+
+def source_version(name: str, function: object) -> str:
+    """Return a version for a function: a hash of the files that it and its wrapper stand in.
+
+    What these files import is not part of it.
+
+    Raises:
+        ConfigError: it has no source that can be read.
+    """
+    files: dict[str, bytes] = {}
+    for each in (function, inspect.unwrap(function) if callable(function) else function):
+        module = sys.modules.get(getattr(each, "__module__", None) or type(each).__module__)
+        path = getattr(module, "__file__", None)
+        try:
+            files[str(path)] = Path(str(path)).read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"scorer {name!r}: its source cannot be read ({error}), so no version follows from "
+                'it; give the function one, as in my_function.version = "1"'
+            ) from error
+    digest = sha256()
+    for content in files.values():
+        digest.update(content)
+    return digest.hexdigest()[:VERSION_DIGITS]
+
+
+def original(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function behind the arguments that are given already."""
+    while isinstance(function, partial):
+        function = function.func
+    return function

@@ -1,0 +1,1 @@
+"""Scorers that see all responses to one prompt together: a file each."""

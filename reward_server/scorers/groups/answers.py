@@ -1,0 +1,176 @@
+"""Which responses of a group give the same answer, by the math scorer's engine, without a truth.
+
+In: members of a group. Out: classes of members whose answers are the same. The answers are found
+and compared in workers, each with a deadline of its own. An answer that cannot be compared in time
+is left out with the error why; the others are held against each other as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Ask, Member, RunsIn, Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.math.end_tokens import without_end_tokens
+from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGroundTruth, math_equal
+from touchstone_rewards.reward_server.scorers.math.extract import find_answer
+from touchstone_rewards.reward_server.scorers.math.policy import make_policy
+
+# At most 8,128 pairs are compared, each at most in both directions.
+MAX_MEMBERS = 128
+ANSWER_CHARACTERS = 2_000
+
+
+class FoundAnswer:
+    """Explains which answer a response gives; the score says whether it gives one."""
+
+    version = "1"
+    range = (0.0, 1.0)
+    runs_in: RunsIn = "worker"
+    deterministic = True
+    reads = ("response",)
+
+    def __init__(self, **config: Any) -> None:
+        self.policy = make_policy(config)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [self._score(sample.response) for sample in samples]
+
+    def _score(self, response: str) -> Score:
+        answer = find_answer(without_end_tokens(response), self.policy.answer_from)
+        if answer is None or not answer.text or len(answer.text) > ANSWER_CHARACTERS:
+            return Score(0.0, None, {"answer": None})
+        return Score(1.0, None, {"answer": answer.text})
+
+
+class SameAnswer:
+    """Is the answer in `response` the same as the one in `ground_truth`? Both are a model's: one
+    that cannot be read is the same as no other, and no error."""
+
+    version = "1"
+    range = (0.0, 1.0)
+    runs_in: RunsIn = "worker"
+    deterministic = True
+    reads = ("response", "ground_truth")
+
+    def __init__(self, **config: Any) -> None:
+        self.policy = make_policy(config)
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [Score(self._same(sample)) for sample in samples]
+
+    def _same(self, sample: Sample) -> float:
+        try:
+            return float(math_equal(sample.response, sample.ground_truth, self.policy))
+        except UnreadableGroundTruth:
+            return 0.0
+
+
+class Specs(NamedTuple):
+    """The scorers that find and compare answers."""
+
+    found: ScorerSpec
+    same: ScorerSpec
+
+
+def specs_of(config: Mapping[str, Any]) -> Specs:
+    """Return the scorers for a config of the math scorer.
+
+    Raises:
+        TypeError, ValueError: the config is none of the math scorer's.
+    """
+    make_policy(dict(config))
+    return Specs(
+        ScorerSpec(f"{__name__}:FoundAnswer", config), ScorerSpec(f"{__name__}:SameAnswer", config)
+    )
+
+
+class Classes(NamedTuple):
+    """For each member its answer, None without one, and the members of its class; `errors`: of
+    those that could not be judged, by their places."""
+
+    answers: Sequence[str | None]
+    of: Sequence[int]
+    sizes: Mapping[int, int]
+    errors: Mapping[int, Score]
+
+
+def answer_classes(members: Sequence[Member], specs: Specs) -> Generator[Ask, list[Score], Classes]:
+    """Return the classes of members that give the same answer; -1 is that of no answer.
+
+    The order of the members is of no consequence: answers are compared in the order of their text,
+    in both directions, and are the same if one direction says so, or a third answer joins them.
+    """
+    samples = [Sample(member.sample.id, member.sample.response) for member in members]
+    found = yield Ask(specs.found, samples, explain=True)
+    errors = {at: score for at, score in enumerate(found) if score.error is not None}
+    answers = [(score.explanation or {}).get("answer") for score in found]
+    texts = sorted({answer for answer in answers if answer is not None})
+    pairs = [(a, b) for i, a in enumerate(texts) for b in texts[i + 1 :]]
+    same, unknown = yield from _compared(pairs, specs)
+    left_out = _left_out(unknown)
+    errors |= {at: left_out[answer] for at, answer in enumerate(answers) if answer in left_out}
+    roots = _joined([text for text in texts if text not in left_out], same)
+    of = [-1 if answer is None else roots.get(answer, -1) for answer in answers]
+    sizes = Counter(one for at, one in enumerate(of) if at not in errors)
+    return Classes(answers, of, sizes, errors)
+
+
+Pair = tuple[str, str]
+
+
+def _compared(
+    pairs: Sequence[Pair], specs: Specs
+) -> Generator[Ask, list[Score], tuple[list[Pair], dict[Pair, Score]]]:
+    """The pairs that are the same, and those of which nothing is known, with the error why."""
+    same: list[Pair] = []
+    unknown: dict[Pair, Score] = {}
+    for turned in (False, True):
+        if not pairs:
+            break
+        scores = yield Ask(specs.same, [_held(pair, turned) for pair in pairs])
+        asked, pairs = pairs, []
+        for pair, score in zip(asked, scores, strict=True):
+            if score.value is None:
+                unknown[pair] = score
+            elif score.value:
+                same.append(pair)
+            else:
+                pairs.append(pair)
+    return same, unknown
+
+
+def _held(pair: Pair, turned: bool) -> Sample:
+    answer, truth = reversed(pair) if turned else pair
+    return Sample("", answer, ground_truth=truth)
+
+
+def _left_out(unknown: Mapping[Pair, Score]) -> dict[str, Score]:
+    """The fewest answers, about, without which every pair is known: those in most unknown pairs."""
+    open_pairs = dict(unknown)
+    left_out: dict[str, Score] = {}
+    while open_pairs:
+        counts = Counter(text for pair in open_pairs for text in pair)
+        culprit = max(sorted(counts), key=lambda text: (counts[text], len(text)))
+        left_out[culprit] = next(s for pair, s in open_pairs.items() if culprit in pair)
+        open_pairs = {pair: s for pair, s in open_pairs.items() if culprit not in pair}
+    return left_out
+
+
+def _joined(texts: Sequence[str], same: Sequence[Pair]) -> dict[str, int]:
+    """The number of each text's class: a text that is the same as two others joins them."""
+    parent = {text: text for text in texts}
+
+    def root(text: str) -> str:
+        while parent[text] != text:
+            parent[text] = parent[parent[text]]
+            text = parent[text]
+        return text
+
+    for a, b in same:
+        if a in parent and b in parent:
+            parent[root(b)] = root(a)
+    numbers = {text: number for number, text in enumerate(texts)}
+    return {text: numbers[root(text)] for text in texts}

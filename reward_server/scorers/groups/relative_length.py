@@ -1,0 +1,51 @@
+"""Short among its own: a response's length beside those of its group.
+
+In: a group. Out: 0.5 for the shortest member down to -0.5 for the longest; with `of`, a response
+that this scorer does not call right gets no more than 0, so that brevity alone earns nothing.
+
+Source: Kimi Team, "Kimi k1.5: Scaling Reinforcement Learning with LLMs" (2025), section 2.3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
+from touchstone_rewards.reward_server.scorers.groups.texts import words
+
+
+class RelativeLength:
+    """`of`: the key of the scorer that says what is right, from a score of `right_from` on.
+    `unit`: `characters` or `words`."""
+
+    version = "1"
+    range = (-0.5, 0.5)
+    runs_in: RunsIn = "group"
+    reads = ("response",)
+
+    def __init__(
+        self, of: str | None = None, right_from: float = 1.0, unit: str = "characters"
+    ) -> None:
+        if of is not None and not isinstance(of, str):
+            raise ValueError(f"of is {of!r}; expected the key of a scorer of the profile")
+        if unit not in ("characters", "words"):
+            raise ValueError(f"unit is {unit!r}; expected characters or words")
+        if isinstance(right_from, bool) or not isinstance(right_from, int | float):
+            raise ValueError(f"right_from is {right_from!r}; expected a number")
+        self.key, self.right_from, self.unit = of, right_from, unit
+        self.of = () if of is None else (of,)
+
+    def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score]:
+        sizes = [self._length(member.sample.response) for member in members]
+        least, most = min(sizes), max(sizes)
+        found = []
+        for member, size in zip(members, sizes, strict=True):
+            value = 0.5 - (size - least) / (most - least) if most > least else 0.0
+            right = self.key is None or member.scores[self.key] >= self.right_from
+            about = {"length": size, "shortest": least, "longest": most, "right": right}
+            value = value if right else min(0.0, value)
+            found.append(Score(value, None, about if explain else None))
+        return found
+
+    def _length(self, response: str) -> int:
+        return len(response) if self.unit == "characters" else len(words(response))

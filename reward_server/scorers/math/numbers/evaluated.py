@@ -1,0 +1,58 @@
+"""Is an answer worked out? `12+7` is worth 19 and is not 19 written down."""
+
+from __future__ import annotations
+
+from touchstone_rewards.reward_server.scorers.math.tree import Node
+
+_AROUND = frozenset(["quantity", "labelled", "assigned", "percent", "neg", "group"])
+_COLLECTIONS = frozenset(["list", "set", "bracket"])
+
+
+def evaluated(truth: Node, answer: Node) -> bool:
+    """Is the answer a number written out where the ground truth is an integer?
+
+    Of two collections of one size, the answer has as many numbers written out as the ground truth
+    has integers. What has another form, an inequality for an interval, is not looked into.
+
+    Source: the grader of PRM800K, which holds an integer to be matched by an integer alone; here a
+    number in scientific notation is written out too.
+    """
+    truth, answer = _bare(truth), _bare(answer)
+    if truth.op not in _COLLECTIONS:
+        return not _is_integer(truth) or _is_written(answer)
+    if answer.op not in _COLLECTIONS or len(answer.args) != len(truth.args):
+        return True
+    integers = sum(_is_integer(_bare(item)) for item in truth.args)
+    return sum(_is_written(_bare(item)) for item in answer.args) >= integers
+
+
+def _bare(node: Node) -> Node:
+    """Return what is left without names and units around it."""
+    while node.op in _AROUND and node.args:
+        node = node.args[0]
+    return node
+
+
+def _is_integer(node: Node) -> bool:
+    return node.op == "num" and node.value.q == 1
+
+
+def _is_written(node: Node) -> bool:
+    """Is it a number, one times a power of ten, or one before a unit in letters: 5000 m?"""
+    if node.op != "mul":
+        return node.op == "num"
+    first, *rest = node.args
+    return first.op == "num" and (_is_power_of_ten(rest) or all(map(_is_letters, rest)))
+
+
+def _is_letters(node: Node) -> bool:
+    if node.op == "mul":
+        return all(map(_is_letters, node.args))
+    return node.op == "name" or (node.op == "pow" and node.args[0].op == "name")
+
+
+def _is_power_of_ten(factors: list[Node]) -> bool:
+    if len(factors) != 1 or factors[0].op != "pow":
+        return False
+    base, exponent = factors[0].args
+    return base.op == "num" and base.value == 10 and _is_integer(exponent)

@@ -1,0 +1,193 @@
+"""Which option did the response choose? By letter, in prose of 26 languages, or by its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.math.extract import (
+    PLACES,
+    Answer,
+    find_answer,
+    find_boxes,
+    retracted,
+)
+from touchstone_rewards.reward_server.scorers.math.extraction.places import Place
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Rule,
+    RuleConfig,
+    RunsIn,
+    Unscorable,
+    Verdict,
+    reads_of,
+    shown,
+    truths,
+)
+from touchstone_rewards.reward_server.scorers.rules.words import squad_normalized
+
+LETTERS = "ABCDEFGHIJ"
+MOST_OPTIONS = 26
+READ_CHARS = 2_000  # of an answer; a longer one is no option
+MAX_BOXES = 64
+# A letter at the beginning, as an option is written: `B`, `(b)`, `B.`, `**B)** Paris`.
+_LEADING = re.compile(r"[\s(\[（【{*$\"'“]{0,8}([A-Za-z])(?![^\W_])[\s)\]）】}.:：、*$\"'”]{0,12}")
+_WORD_BEFORE = re.compile(
+    r"\s{0,8}(?:the\s{1,3})?(?:correct\s{1,3})?(?:option|choice|answer|letter|选项|選項|опция|вариант"
+    r"|opción|opção|antwort|réponse)\b[\s:]{0,8}",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(r"\s*+(?:[,;/&+、，和]|\b(?:and|or|und|oder|et|ou|y|o|и|или)\b)++\s*+")
+_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s?")
+_ALONE_ON_LINE = re.compile(r"^[ \t(\[*]{0,4}([A-Z])[ \t)\].:*]{0,4}$", re.MULTILINE)
+
+
+class ChoiceConfig(RuleConfig):
+    """`letters`: of the options. `options_from`: `metadata.NAME`, where a sample may have the texts
+    of its options, as a list or by letter. `multiple`: the ground truth may be several letters, and
+    all of them must be chosen. `answer_from`: where the answer is looked for, as in math."""
+
+    letters: str = Field(default=LETTERS, min_length=2, max_length=MOST_OPTIONS)
+    options_from: str = Field(default="metadata.options", pattern=r"^metadata\..+$")
+    multiple: bool = False
+    answer_from: list[Place] = Field(default=list(PLACES), min_length=1)
+
+    @field_validator("letters")
+    @classmethod
+    def _check(cls, letters: str) -> str:
+        if not (letters.isascii() and letters.isalpha() and letters.isupper()):
+            raise ValueError(f"{letters!r} is not capital letters from A to Z")
+        if len(set(letters)) < len(letters):
+            raise ValueError(f"{letters!r} has a letter twice")
+        return letters
+
+
+class ChoiceScorer(Rule[ChoiceConfig]):
+    """1 if the one option that the response chooses is the right one, else 0."""
+
+    version = "1"
+    runs_in: RunsIn = "worker"  # the search for the answer is that of the math scorer
+    config_type = ChoiceConfig
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.reads = reads_of("ground_truth", self.config.options_from)
+
+    def judge(self, sample: Sample) -> Verdict:
+        options = self._options(sample)
+        accepted = [self._truth(text, options) for text in truths(sample)]
+        answer = find_answer(sample.response, self.config.answer_from)
+        if answer is None:
+            return Verdict(0.0, {"rule": "no answer found"})
+        if taken_back := retracted(sample.response, answer):
+            return Verdict(0.0, {"rule": f"taken back: {shown(taken_back)!r}"})
+        chosen = self._chosen(answer.text, options) | self._elsewhere(sample, answer, options)
+        if answer.also is not None:
+            chosen |= self._chosen(answer.also, options)
+        right = chosen in accepted and (self.config.multiple or len(chosen) == 1)
+        told = {
+            "answer": shown(answer.text),
+            "place": answer.place,
+            "chosen": sorted(chosen),
+            "right": [sorted(one) for one in accepted],
+        }
+        return Verdict(float(right), told)
+
+    def _options(self, sample: Sample) -> dict[str, str]:
+        """Return the normalised texts of the options by their letters; empty without texts.
+
+        Raises:
+            Unscorable: they are no list, or more than there are letters.
+        """
+        given = sample.metadata.get(self.config.options_from.partition(".")[2])
+        letters = self.config.letters
+        if given is None:
+            return {}
+        if isinstance(given, Mapping):
+            named = {str(letter).strip().upper(): text for letter, text in given.items()}
+        elif isinstance(given, list) and len(given) <= len(letters):
+            named = dict(zip(letters, given, strict=False))
+        else:
+            named = {"": None}
+        wrong = [at for at, text in named.items() if at not in letters or not _is_text(text)]
+        if wrong or "" in named:
+            raise Unscorable(
+                "bad_ground_truth",
+                f"{self.config.options_from} is {str(given)[:80]}; expected a list of at most "
+                f"{len(letters)} texts, or texts by their letters",
+            )
+        return {letter: squad_normalized(str(text)) for letter, text in named.items()}
+
+    def _truth(self, text: str, options: Mapping[str, str]) -> frozenset[str]:
+        """Return the right letters.
+
+        Raises:
+            Unscorable: it is none of the options.
+        """
+        chosen = self._chosen(text, options)
+        if chosen and (self.config.multiple or len(chosen) == 1):
+            return chosen
+        what = f"several options, {sorted(chosen)}: say multiple: true" if chosen else "no option"
+        raise Unscorable("bad_ground_truth", f"the ground truth {text[:80]!r} is {what}")
+
+    def _chosen(self, text: str, options: Mapping[str, str]) -> frozenset[str]:
+        """Return the letters that an answer names, by letter or by the text of the option."""
+        if len(text) > READ_CHARS:
+            return frozenset()
+        plain = _LATEX.sub(" ", text)
+        if named := self._by_text(plain, options):
+            return named
+        pieces = [piece for piece in _JOINT.split(plain) if piece.strip()]
+        if len(pieces) > 1 and all(self._letter(piece, options) for piece in pieces):
+            return frozenset(self._letter(piece, options) or "" for piece in pieces)
+        if letter := self._letter(plain, options):
+            return frozenset(letter)
+        compact = plain.strip(" ()[]{}*$.").replace(" ", "")
+        if compact.isupper() and len(set(compact)) == len(compact) <= len(self.config.letters):
+            return frozenset(compact) if set(compact) <= set(self.config.letters) else frozenset()
+        return frozenset()
+
+    def _letter(self, text: str, options: Mapping[str, str]) -> str | None:
+        """Return the letter that a text begins with as an option does; what stands behind it must
+        be the option's text, where that is known, or else no further letter of an option."""
+        if before := _WORD_BEFORE.match(text):
+            text = text[before.end() :]
+        found = _LEADING.match(text)
+        if found is None or (letter := found[1].upper()) not in self.config.letters:
+            return None
+        if options and letter not in options:
+            return None
+        rest = text[found.end() :]
+        bare = found[0].strip() == found[1]
+        if not rest.strip(" .)*$}\"'"):
+            return letter
+        if options:
+            return letter if squad_normalized(rest) == options[letter] else None
+        if bare and not rest[:1].isascii():  # `B です`
+            return letter
+        others = [word for word in rest.split() if word.strip("().,:*") in self.config.letters]
+        return None if bare or others else letter
+
+    def _by_text(self, text: str, options: Mapping[str, str]) -> frozenset[str]:
+        given = squad_normalized(text) if options else ""
+        return frozenset(letter for letter, option in options.items() if given and option == given)
+
+    def _elsewhere(
+        self, sample: Sample, answer: Answer, options: Mapping[str, str]
+    ) -> frozenset[str]:
+        """Return the letters of all boxes, or of all lines that are a letter alone: who lists them
+        all has chosen none."""
+        if answer.place == "boxed":
+            boxes = find_boxes(sample.response, MAX_BOXES)
+            return frozenset[str]().union(*(self._chosen(box, options) for box in boxes))
+        if answer.place != "last_value":
+            return frozenset()
+        alone = _ALONE_ON_LINE.findall(sample.response)
+        return frozenset(alone) & frozenset(self.config.letters)
+
+
+def _is_text(text: object) -> bool:
+    return isinstance(text, str | int | float) and not isinstance(text, bool)

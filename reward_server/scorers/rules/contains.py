@@ -1,0 +1,132 @@
+"""Does the response contain the phrases that it should: all, any, none, or in this order?"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    Unscorable,
+    Verdict,
+    as_text,
+    field,
+    no_part,
+    part_of,
+    reads_of,
+    shown,
+    truths,
+    usable,
+)
+from touchstone_rewards.reward_server.scorers.rules.words import (
+    composed,
+    has_words,
+    marked,
+    one_spaced,
+    words,
+)
+
+Mode = Literal["all", "any", "none", "in_order"]
+# A list of all likely answers contains the right one: longer texts are no answer.
+ANSWER_WORDS = 200
+
+
+class ContainsConfig(RuleConfig):
+    """Which phrases, and how they must be there.
+
+    `phrases`: those of every sample; else they are the sample's, in `phrases_from`: `ground_truth`
+    or `metadata.NAME`. `most_words`: a longer text gets 0; by default 200 where the phrases are
+    answers of the ground truth, and no bound else. `partial`: with `all`, the share that is there.
+    """
+
+    phrases: list[str] | None = Field(default=None, min_length=1)
+    phrases_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
+    mode: Mode = "any"
+    part: Part = "said"
+    ignore_case: bool = True
+    whole_words: bool = True
+    partial: bool = False
+    most_words: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ContainsConfig:
+        if self.phrases and not all(map(str.strip, self.phrases)):
+            raise ValueError("phrases has an empty one, which every text contains")
+        if self.partial and self.mode != "all":
+            raise ValueError(f"partial goes with mode all, not with {self.mode}")
+        return self
+
+
+class ContainsScorer(Rule[ContainsConfig]):
+    """1 if the phrases are there as `mode` says, else 0; with `partial` the share of them."""
+
+    config_type = ContainsConfig
+
+    def __init__(self, **config: object) -> None:
+        super().__init__(**config)
+        own = self.config.phrases
+        self.reads = ("response",) if own else reads_of(self.config.phrases_from)
+        self.most_words = self.config.most_words
+        if not own and self.config.phrases_from == "ground_truth" and self.config.mode != "none":
+            self.most_words = self.most_words or ANSWER_WORDS
+        self._own = usable(own, self._prepared) if own else None
+
+    def judge(self, sample: Sample) -> Verdict:
+        phrases = self._own or usable(self._phrases(sample), self._prepared)
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        most = self.most_words
+        if most and len(part) > most and len(words(part)) > most:
+            return Verdict(0.0, {"rule": f"longer than {most} words"})
+        if any(" " in phrase for phrase in phrases):
+            text = self._prepared(part)
+        else:  # then spaces need not be made alike
+            text = composed(part).casefold() if self.config.ignore_case else composed(part)
+        if not text.strip():
+            return Verdict(0.0, {"rule": "the response is empty"})
+        if self.config.mode == "in_order":
+            return self._in_order(text, phrases)
+        found = [self._holds(text, phrase) for phrase in phrases]
+        value = self._value(found)
+        missing = [shown(p) for p, there in zip(phrases, found, strict=True) if not there]
+        return Verdict(value, {"found": sum(found), "of": len(found), "missing": missing[:20]})
+
+    def _value(self, found: list[bool]) -> float:
+        if self.config.partial:
+            return sum(found) / len(found)
+        if self.config.mode == "all":
+            return float(all(found))
+        return float(any(found) if self.config.mode == "any" else not any(found))
+
+    def _phrases(self, sample: Sample) -> list[str]:
+        if self.config.phrases_from == "ground_truth":
+            return truths(sample)
+        given = field(sample, self.config.phrases_from)
+        phrases = given if isinstance(given, list) else [given]
+        if not phrases:
+            raise Unscorable("missing_field", f"{self.config.phrases_from} has no phrase")
+        return [as_text(phrase) for phrase in phrases]
+
+    def _prepared(self, text: str) -> str:
+        text = one_spaced(composed(text))
+        return text.casefold() if self.config.ignore_case else text
+
+    def _holds(self, text: str, phrase: str) -> bool:
+        return has_words(text, phrase) if self.config.whole_words else phrase in text
+
+    def _in_order(self, text: str, phrases: list[str]) -> Verdict:
+        """Look for each phrase behind the one before it."""
+        at = 0
+        if self.config.whole_words:
+            text, phrases = marked(text), [marked(phrase) for phrase in phrases]
+        for number, phrase in enumerate(phrases):
+            found = text.find(phrase, at)
+            if found < 0:
+                return Verdict(0.0, {"found": number, "of": len(phrases)})
+            at = found + len(phrase)
+        return Verdict(1.0, {"found": len(phrases), "of": len(phrases)})

@@ -1,0 +1,54 @@
+"""Is the response one of the acceptable answers, letter by letter?"""
+
+from __future__ import annotations
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    Verdict,
+    no_part,
+    part_of,
+    shown,
+    truths,
+    usable,
+)
+from touchstone_rewards.reward_server.scorers.rules.words import (
+    composed,
+    one_spaced,
+    without_punctuation,
+)
+
+
+class ExactConfig(RuleConfig):
+    """`part`: what is compared. `keep_spaces`: else each run of white space is one space."""
+
+    part: Part = "said"
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    keep_spaces: bool = False
+
+
+class ExactScorer(Rule[ExactConfig]):
+    """1 if the part is one of the acceptable answers, else 0."""
+
+    config_type = ExactConfig
+
+    def judge(self, sample: Sample) -> Verdict:
+        accepted = usable(truths(sample), self._prepared)
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        given = self._prepared(part)
+        right = given in accepted
+        rule = "is an acceptable answer" if right else "is none of the acceptable answers"
+        return Verdict(float(right), {"rule": rule, "answer": shown(given)})
+
+    def _prepared(self, text: str) -> str:
+        text = composed(text)
+        if self.config.ignore_case:
+            text = text.casefold()
+        if self.config.ignore_punctuation:
+            text = without_punctuation(text)
+        return text if self.config.keep_spaces else one_spaced(text)

@@ -1,0 +1,1 @@
+"""The instructions of IFEval and IFBench, each a check of a response."""

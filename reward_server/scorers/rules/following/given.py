@@ -1,0 +1,72 @@
+"""What an instruction is given: the row's keyword arguments, by their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable
+
+LEAST = "less than"
+RELATIONS = (LEAST, "at least")
+
+
+class Given:
+    """The arguments of one instruction. One that is missing or of another type is an error: the
+    published checkers draw it at random instead, so that a row would be judged by chance."""
+
+    def __init__(self, kind: str, kwargs: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.kwargs = kwargs
+
+    def text(self, name: str) -> str:
+        """Return an argument that is a text with something in it."""
+        value = self.kwargs.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise self.wrong(name, "a text")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """Return an argument that is a list of texts."""
+        value = self.kwargs.get(name)
+        if not isinstance(value, list) or not value or not all(map(_is_text, value)):
+            raise self.wrong(name, "a list of texts")
+        return value
+
+    def whole(self, name: str) -> int:
+        """Return an argument that is a whole number from 0 on; data sets have 3.0 for 3."""
+        value = self.kwargs.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+            raise self.wrong(name, "a whole number")
+        if value != int(value):
+            raise self.wrong(name, "a whole number")
+        return int(value)
+
+    def share(self, name: str) -> float:
+        """Return an argument that is a number of per cent."""
+        value = self.kwargs.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+            raise self.wrong(name, "a number from 0 to 100")
+        return float(value)
+
+    def compare(self, count: int, bound: str, relation: str) -> bool:
+        """Is the count less than the argument `bound`, or at least that, as `relation` says?"""
+        most = self.whole(bound)
+        how = self.kwargs.get(relation)
+        if how not in RELATIONS:
+            raise self.wrong(relation, " or ".join(map(repr, RELATIONS)))
+        return count < most if how == LEAST else count >= most
+
+    def wrong(self, name: str, expected: str) -> Unscorable:
+        """Return the error of an argument that is not what the instruction needs."""
+        value = str(self.kwargs.get(name))[:40]
+        return Unscorable(
+            "bad_ground_truth", f"{self.kind}: {name} is {value!r}; expected {expected}"
+        )
+
+
+Check = Callable[[str, Given], bool]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -1,0 +1,138 @@
+"""Is the response JSON that a schema accepts?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    RunsIn,
+    Unscorable,
+    Verdict,
+    field,
+    no_part,
+    part_of,
+    reads_of,
+    shown,
+    truths,
+)
+from touchstone_rewards.reward_server.scorers.rules.strict_json import (
+    NotJson,
+    parse_json,
+    repaired,
+    without_fence,
+)
+
+
+class JsonSchemaConfig(RuleConfig):
+    """`schema`: one for every sample; else each has its own in `schema_from`: `ground_truth`, as
+    JSON text, or `metadata.NAME`. `repair`: take the JSON out of the text around it, and drop
+    commas before a closing bracket. `formats`: check `format` as well (dates, addresses)."""
+
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    schema_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
+    repair: bool = False
+    formats: bool = True
+    part: Part = "said"
+
+    @model_validator(mode="after")
+    def _check(self) -> JsonSchemaConfig:
+        if (self.schema_ is None) == (self.schema_from is None):
+            raise ValueError("say schema or schema_from, one of them")
+        return self
+
+
+class JsonSchemaScorer(Rule[JsonSchemaConfig]):
+    """1 if the response is JSON and the schema accepts it, else 0; the first error says where.
+
+    `pattern` is matched by a linear engine, and no `$ref` is fetched from elsewhere.
+    """
+
+    version = "1"
+    runs_in: RunsIn = "worker"
+    config_type = JsonSchemaConfig
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.reads = reads_of(self.config.schema_from) if self.config.schema_from else ("response",)
+        import jsonschema_rs  # noqa: F401 -- a missing extra is told at the start
+
+        self._own = (
+            self._validator(self.config.schema_) if self.config.schema_ is not None else None
+        )
+
+    def judge(self, sample: Sample) -> Verdict:
+        validator = self._own or self._of_sample(sample)
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        text = without_fence(part)
+        try:
+            value = parse_json(repaired(text) if self.config.repair else text)
+        except NotJson as error:
+            return Verdict(0.0, {"rule": "no JSON", "error": shown(str(error))})
+        try:
+            wrong = next(validator.iter_errors(value), None)
+        except ValueError as error:  # nested deeper than it looks, or text that is no Unicode
+            return Verdict(0.0, {"rule": "cannot be checked", "error": str(error)[:200]})
+        if wrong is None:
+            return Verdict(1.0, {"rule": "the schema accepts it"})
+        place = "/".join(map(str, ["", *wrong.instance_path]))[:200]
+        told = {"rule": "the schema refuses it", "at": place, "error": wrong.message[:300]}
+        return Verdict(0.0, told)
+
+    def _of_sample(self, sample: Sample) -> Any:
+        source = self.config.schema_from or ""
+        try:
+            if source == "ground_truth":
+                given = truths(sample)
+                schema = parse_json(given[0]) if len(given) == 1 else None
+            else:
+                schema = field(sample, source)
+                schema = parse_json(schema) if isinstance(schema, str) else schema
+            return self._validator(schema)
+        except (NotJson, ValueError) as error:
+            raise Unscorable("bad_ground_truth", f"{source}: {error}") from None
+
+    def _validator(self, schema: object) -> Any:
+        if not isinstance(schema, Mapping):
+            raise ValueError(f"schema is {str(schema)[:80]!r}; expected an object")
+        if not schema:
+            raise ValueError("schema is empty, so that it accepts everything")
+        try:
+            written = json.dumps(schema, sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"schema is no JSON: {error}") from None
+        return compiled_schema(written, self.config.formats)
+
+
+@lru_cache(maxsize=256)
+def compiled_schema(schema: str, formats: bool) -> Any:
+    """Return the validator of a schema.
+
+    Raises:
+        ValueError: it is no schema, or refers to one elsewhere.
+    """
+    import jsonschema_rs
+
+    def refuse(uri: str) -> Any:
+        raise ValueError(f"{uri} is elsewhere, and nothing is fetched")
+
+    try:
+        return jsonschema_rs.validator_for(
+            json.loads(schema),
+            validate_formats=formats,
+            retriever=refuse,
+            pattern_options=jsonschema_rs.RegexOptions(),
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        said = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
+        raise ValueError(f"this is no schema: {' '.join(said.split())[:300]}") from None

@@ -1,0 +1,138 @@
+"""Is the response as long as it should be? In characters, words, lines or a tokenizer's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    Unscorable,
+    Verdict,
+    field,
+    no_part,
+    part_of,
+)
+from touchstone_rewards.reward_server.scorers.rules.words import words
+
+Unit = Literal["characters", "words", "lines", "tokens"]
+
+
+class LengthConfig(RuleConfig):
+    """What is counted, and what the count is worth.
+
+    `shape`: `window` is 1 from `least` to `most` and 0 elsewhere. `target` is 1 at `target` and
+    falls in a straight line to 0 at none and at twice as much. `soft_overlong` is 0 up to
+    `most` - `buffer`, falls in a straight line to -1 at `most`, and is -1 beyond.
+    `target_from`: `metadata.NAME`, where each sample has a target of its own.
+    `tokenizer`: a `tokenizer.json`, or the folder that has it.
+    """
+
+    unit: Unit = "words"
+    shape: Literal["window", "target", "soft_overlong"] = "window"
+    least: int = Field(default=1, ge=0)
+    most: int | None = Field(default=None, ge=1)
+    target: int | None = Field(default=None, ge=1)
+    target_from: str | None = Field(default=None, pattern=r"^metadata\..+$")
+    buffer: int | None = Field(default=None, ge=1)
+    tokenizer: str | None = None
+    part: Part = "whole"
+
+    @model_validator(mode="after")
+    def _check(self) -> LengthConfig:
+        if self.shape == "window" and self.most is None and self.least <= 1:
+            raise ValueError("a window needs least or most; without them every text fits")
+        if self.shape == "window" and self.most is not None and self.least > self.most:
+            raise ValueError(f"least is {self.least}, above most, {self.most}")
+        if self.shape == "target" and (self.target is None) == (self.target_from is None):
+            raise ValueError("shape target needs target or target_from, one of them")
+        if self.shape == "soft_overlong" and not 0 < (self.buffer or 0) <= (self.most or 0):
+            raise ValueError("shape soft_overlong needs most, and a buffer of at most that")
+        if (self.unit == "tokens") != (self.tokenizer is not None):
+            raise ValueError("unit tokens and tokenizer go together")
+        return self
+
+
+class LengthScorer(Rule[LengthConfig]):
+    """The worth of the response's length.
+
+    Source: `soft_overlong` is equation 13 of DAPO (Yu et al. 2025).
+    """
+
+    config_type = LengthConfig
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        config_ = self.config
+        self.reads = ("response", "metadata") if config_.target_from else ("response",)
+        self.range = (-1.0, 0.0) if config_.shape == "soft_overlong" else (0.0, 1.0)
+        self._count = _COUNTS.get(config_.unit) or _token_count(config_.tokenizer or "")
+        if config_.unit == "tokens":
+            self.runs_in = "worker"
+
+    def judge(self, sample: Sample) -> Verdict:
+        part = part_of(sample.response, self.config.part)
+        target = self._target(sample) if self.config.shape == "target" else 0
+        if part is None:
+            return no_part(self.config.part)._replace(value=self.range[0])
+        count = self._count(part)
+        told: dict[str, Any] = {self.config.unit: count}
+        if self.config.shape == "target":
+            told["target"] = target
+            return Verdict(max(0.0, 1 - abs(count - target) / target), told)
+        if self.config.shape == "window":
+            fits = self.config.least <= count and count <= (self.config.most or count)
+            return Verdict(float(fits and count > 0), told)
+        most, buffer = self.config.most or 0, self.config.buffer or 1
+        return Verdict(-min(1.0, max(0, count - (most - buffer)) / buffer), told)
+
+    def _target(self, sample: Sample) -> float:
+        if self.config.target_from is None:
+            return self.config.target or 1
+        target = field(sample, self.config.target_from)
+        if isinstance(target, bool) or not isinstance(target, int | float) or not 0 < target < 1e9:
+            raise Unscorable(
+                "bad_ground_truth",
+                f"{self.config.target_from} is {str(target)[:80]!r}; expected a number above 0",
+            )
+        return float(target)
+
+
+def _lines(text: str) -> int:
+    return sum(1 for line in text.split("\n") if line.strip())
+
+
+_COUNTS: dict[Unit, Callable[[str], int]] = {
+    "characters": len,
+    "words": lambda text: len(words(text)),
+    "lines": _lines,
+}
+
+
+def _token_count(path: str) -> Callable[[str], int]:
+    """Return what counts the tokens of a text by the tokenizer in `path`.
+
+    Raises:
+        ValueError: there is none that can be read.
+    """
+    from tokenizers import Tokenizer
+
+    file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise ValueError(f"tokenizer: there is no file {file}")
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # noqa: BLE001 -- the library raises plain exceptions
+        raise ValueError(f"tokenizer: {file} cannot be read: {error}") from None
+
+    def count(text: str) -> int:
+        whole = text.encode("utf-8", "replace").decode()  # it knows no lone surrogates
+        return len(tokenizer.encode(whole, add_special_tokens=False).ids)
+
+    return count

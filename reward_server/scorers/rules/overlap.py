@@ -1,0 +1,136 @@
+"""How much of a reference text the response has: ROUGE, BLEU and chrF by their usual libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.returned import text_of
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    RunsIn,
+    Unscorable,
+    Verdict,
+    no_part,
+    part_of,
+    truths,
+)
+
+REFERENCE_CHARS = 20_000
+
+
+class OverlapConfig(RuleConfig):
+    """`most_chars`: of a longer response only so many are looked at; the rest cannot raise a score.
+    Of several references the nearest counts."""
+
+    most_chars: int = Field(default=20_000, ge=1, le=100_000)
+    part: Part = "said"
+
+
+class RougeConfig(OverlapConfig):
+    """`kind`: shared words, shared pairs of words, or the longest sequence shared. ROUGE-L compares
+    each word with each, so that its texts are shorter. `stem`: endings of English words go."""
+
+    kind: Literal["rouge1", "rouge2", "rougeL"] = "rougeL"
+    measure: Literal["f1", "precision", "recall"] = "f1"
+    stem: bool = False
+    most_words: int = Field(default=1_000, ge=1, le=2_000)
+
+
+class BleuConfig(OverlapConfig):
+    """`tokenize`: one of sacrebleu's ways of taking a text apart."""
+
+    tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
+    lowercase: bool = False
+
+
+class ChrfConfig(OverlapConfig):
+    """`word_order`: 2 is chrF++."""
+
+    word_order: int = Field(default=0, ge=0, le=2)
+    lowercase: bool = False
+
+
+OverlapT = TypeVar("OverlapT", bound=OverlapConfig)
+Measure = Callable[[str, Sequence[str]], float]
+
+
+class Overlap(Rule[OverlapT], Generic[OverlapT]):
+    """What the three share: references of the ground truth, texts of bounded length."""
+
+    version = "1"
+    runs_in: RunsIn = "worker"
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.measure = self.made()
+
+    def made(self) -> Measure:
+        """Return the function that measures a response against references, from 0 to 1."""
+        raise NotImplementedError
+
+    def judge(self, sample: Sample) -> Verdict:
+        references = [text_of(text) for text in truths(sample)]
+        if max(map(len, references)) > REFERENCE_CHARS:
+            raise Unscorable(
+                "bad_ground_truth", f"a reference has more than {REFERENCE_CHARS} characters"
+            )
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        if any(self.measure(text, [text]) == 0 for text in references):
+            raise Unscorable("bad_ground_truth", "a reference has nothing to compare in it")
+        text = text_of(part[: self.config.most_chars])
+        value = self.measure(text, references) if text.strip() else 0.0
+        return Verdict(min(1.0, max(0.0, value)), {"cut": len(part) > self.config.most_chars})
+
+
+class RougeScorer(Overlap[RougeConfig]):
+    """ROUGE of Google's rouge-score."""
+
+    config_type = RougeConfig
+
+    def made(self) -> Measure:
+        from rouge_score.rouge_scorer import RougeScorer as Rouge
+
+        scorer = Rouge([self.config.kind], use_stemmer=self.config.stem)
+        return partial(_rouge, scorer, self.config)
+
+
+def _rouge(scorer: Any, config: RougeConfig, text: str, references: Sequence[str]) -> float:
+    name = {"f1": "fmeasure"}.get(config.measure, config.measure)
+    text, *references = (" ".join(one.split()[: config.most_words]) for one in (text, *references))
+    scores = (scorer.score(reference, text)[config.kind] for reference in references)
+    return max(float(getattr(score, name)) for score in scores)
+
+
+class BleuScorer(Overlap[BleuConfig]):
+    """BLEU of one text by sacrebleu, with its effective order and exponential smoothing."""
+
+    config_type = BleuConfig
+
+    def made(self) -> Measure:
+        from sacrebleu.metrics.bleu import BLEU
+
+        bleu = BLEU(
+            tokenize=self.config.tokenize, lowercase=self.config.lowercase, effective_order=True
+        )
+        return lambda text, references: bleu.sentence_score(text, references).score / 100
+
+
+class ChrfScorer(Overlap[ChrfConfig]):
+    """chrF of one text by sacrebleu."""
+
+    config_type = ChrfConfig
+
+    def made(self) -> Measure:
+        from sacrebleu.metrics.chrf import CHRF
+
+        chrf = CHRF(word_order=self.config.word_order, lowercase=self.config.lowercase)
+        return lambda text, references: chrf.sentence_score(text, references).score / 100

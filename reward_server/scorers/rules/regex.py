@@ -1,0 +1,142 @@
+"""Does the response match the patterns? By RE2, whose time grows with the text, never faster."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.returned import text_of
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    RunsIn,
+    Unscorable,
+    Verdict,
+    as_text,
+    field,
+    no_part,
+    part_of,
+    reads_of,
+    shown,
+    truths,
+)
+from touchstone_rewards.reward_server.scorers.rules.words import one_spaced
+
+PATTERN_CHARS = 10_000
+MEMORY_BYTES = 8 * 2**20  # of one compiled pattern
+
+
+class RegexConfig(RuleConfig):
+    """`pattern`: one for every sample; else each has its own in `pattern_from`: `ground_truth` or
+    `metadata.NAME`. `captured`: what the first group holds, or the group `answer`, must be an
+    acceptable answer. `must`: the pattern is found, is the whole of the part, or is not there."""
+
+    pattern: str | None = None
+    pattern_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
+    must: Literal["be_found", "be_all", "be_absent"] = "be_found"
+    captured: bool = False
+    part: Part = "said"
+    ignore_case: bool = False
+    dot_matches_newline: bool = False
+    lines: bool = Field(default=False, description="^ and $ match at each line")
+
+    @model_validator(mode="after")
+    def _check(self) -> RegexConfig:
+        if (self.pattern is None) == (self.pattern_from is None):
+            raise ValueError("say pattern or pattern_from, one of them")
+        if self.captured and (self.must == "be_absent" or self.pattern_from == "ground_truth"):
+            raise ValueError("captured needs a pattern that must be there, and a ground truth")
+        return self
+
+
+class RegexScorer(Rule[RegexConfig]):
+    """1 if the pattern matches as `must` says, else 0."""
+
+    version = "1"
+    runs_in: RunsIn = "worker"
+    config_type = RegexConfig
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        own, source = self.config.pattern, self.config.pattern_from
+        read = [path for path in (source, "ground_truth" if self.config.captured else None) if path]
+        self.reads = reads_of(*read)
+        import re2  # noqa: F401 -- a missing extra is told at the start
+
+        if own is not None:
+            self._compiled(own)
+
+    def judge(self, sample: Sample) -> Verdict:
+        pattern = self._pattern(sample)
+        accepted = [one_spaced(text) for text in truths(sample)] if self.config.captured else []
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        text = text_of(part)
+        must = self.config.must
+        found = pattern.fullmatch(text) if must == "be_all" else pattern.search(text)
+        if must == "be_absent":
+            fits = found is None and bool(text.strip())
+            return Verdict(float(fits), {"found": None if found is None else shown(found[0])})
+        if found is None:
+            return Verdict(0.0, {"found": None})
+        if not self.config.captured:
+            return Verdict(1.0, {"found": shown(found[0])})
+        named = "answer" if "answer" in pattern.groupindex else 1
+        captured = one_spaced(found[named] or "")
+        return Verdict(float(captured in accepted), {"captured": shown(captured)})
+
+    def _pattern(self, sample: Sample) -> Any:
+        if self.config.pattern is not None:
+            return self._compiled(self.config.pattern)
+        source = self.config.pattern_from or ""
+        if source == "ground_truth":
+            given = truths(sample)
+            text = given[0] if len(given) == 1 else ""
+        else:
+            text = as_text(field(sample, source))
+        if not text:
+            raise Unscorable("bad_ground_truth", f"{source} has several patterns; one is expected")
+        try:
+            return self._compiled(text)
+        except ValueError as error:
+            raise Unscorable("bad_ground_truth", str(error)) from None
+
+    def _compiled(self, pattern: str) -> Any:
+        config = self.config
+        flags = (config.ignore_case, config.dot_matches_newline, config.lines)
+        compiled = compiled_pattern(pattern, *flags)
+        if config.captured and compiled.groups < 1:
+            raise ValueError(f"pattern {pattern[:80]!r} has no group to capture the answer")
+        if config.must != "be_absent" and compiled.fullmatch("") is not None:
+            raise ValueError(f"pattern {pattern[:80]!r} matches an empty text, so everything fits")
+        return compiled
+
+
+@lru_cache(maxsize=256)
+def compiled_pattern(pattern: str, ignore_case: bool, dot_nl: bool, lines: bool) -> Any:
+    """Return the pattern as RE2 has it.
+
+    Raises:
+        ValueError: it is too long or too large, or has what RE2 has not: look-around and
+            back-references, which no linear engine can do.
+    """
+    import re2
+
+    if len(pattern) > PATTERN_CHARS:
+        raise ValueError(f"pattern of {len(pattern)} characters; at most {PATTERN_CHARS}")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MEMORY_BYTES
+    options.case_sensitive = not ignore_case
+    options.dot_nl = dot_nl
+    try:
+        return re2.compile(f"(?m:{pattern})" if lines else pattern, options)
+    except (re2.error, UnicodeEncodeError) as error:
+        why = error.args[0] if error.args else "refused"
+        why = why.decode(errors="replace") if isinstance(why, bytes) else why
+        raise ValueError(f"pattern {pattern[:80]!r} is none of RE2's: {why}") from None

@@ -1,0 +1,73 @@
+"""How little of the response is said again: n-grams of words, or whole lines."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    Part,
+    Rule,
+    RuleConfig,
+    Verdict,
+    no_part,
+    part_of,
+)
+from touchstone_rewards.reward_server.scorers.rules.words import pieces
+
+
+class RepetitionConfig(RuleConfig):
+    """`of`: what is counted; `both` takes the worse. `n`: words in an n-gram. `allowed`: the share
+    of repeats that costs nothing."""
+
+    of: Literal["ngrams", "lines", "both"] = "ngrams"
+    n: int = Field(default=4, ge=1, le=20)
+    allowed: float = Field(default=0.0, ge=0.0, lt=1.0)
+    part: Part = "whole"
+
+
+class RepetitionScorer(Rule[RepetitionConfig]):
+    """1 minus the share of n-grams, or lines, that stood in the response before; 0 if it is empty.
+
+    A word of more than 40 characters is taken letter by letter, so that `aaaa…` is repetition too.
+    """
+
+    reads = ("response",)
+    config_type = RepetitionConfig
+
+    def judge(self, sample: Sample) -> Verdict:
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        shares: dict[str, float] = {}
+        if self.config.of != "lines":
+            found = pieces(part)
+            count = max(0, len(found) - self.config.n + 1)
+            shares["ngrams"] = 1 - len(_ngrams(found, self.config.n)) / count if count else 0.0
+        if self.config.of != "ngrams":
+            lines = [line.strip() for line in part.split("\n")]
+            shares["lines"] = repeated_share([line for line in lines if line])
+        if not part.strip():
+            return Verdict(0.0, {"rule": "the response is empty"})
+        worst = max(shares.values())
+        allowed = self.config.allowed
+        charged = max(0.0, worst - allowed) / (1 - allowed)
+        return Verdict(1.0 - charged, {f"repeated_{name}": s for name, s in shares.items()})
+
+
+def repeated_share(things: Sequence[Hashable]) -> float:
+    """Return the share that stood there before; 0 of nothing.
+
+    Example:
+        >>> repeated_share(["a", "b", "a", "a"])
+        0.5
+    """
+    return 1 - len(set(things)) / len(things) if things else 0.0
+
+
+def _ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
+    """Return the different n-grams."""
+    return set(zip(*(words[start:] for start in range(n)), strict=False))

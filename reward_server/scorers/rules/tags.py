@@ -1,0 +1,219 @@
+"""Does a response keep to its tags: which there are, in which order, how often, what inside?"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
+from touchstone_rewards.reward_server.scorers.rules.rule import Rule, RuleConfig, Verdict
+
+Gap = Literal["any", "spaces", "some_spaces", "one_space", "nothing"]
+_NAME = re.compile(r"[\w.:|-]{1,64}")
+_BOXED = re.compile(r"\\boxed\s*\{[^{}]*[{}]")
+
+
+class TagsConfig(RuleConfig):
+    """Which tags a response must have, and how.
+
+    `once`: each opening and each closing tag stands there once; else a complete pair is enough.
+    `gap`: what may stand between a tag's end and the next tag's beginning; `outside`: before the
+    first and behind the last. `filled`: there is something inside each. `boxed_in`: the tag that
+    must hold a `\\boxed{}`; `without_box`: the score where it does not. `prefilled`: does the
+    prompt end with the first opening tag, so that no response has it? Its name: always; `auto`:
+    where the sample's prompt is a text, or a chat's last turn, that ends so. `partial`: the share
+    of tags that stand there once, where not all is right.
+    """
+
+    tags: list[str] = Field(default=["think", "answer"], min_length=1, max_length=20)
+    order: Literal["as_listed", "any"] = "as_listed"
+    once: bool = True
+    gap: Gap = "spaces"
+    outside: Literal["any", "spaces"] = "spaces"
+    filled: bool = True
+    boxed_in: str | None = None
+    without_box: float = Field(default=0.5, ge=0.0, le=1.0)
+    prefilled: str = "none"
+    partial: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> TagsConfig:
+        if wrong := [tag for tag in self.tags if not _NAME.fullmatch(tag)]:
+            raise ValueError(f"tags has {wrong[0]!r}; give the name without brackets")
+        if len(set(self.tags)) < len(self.tags):
+            raise ValueError("tags has a tag twice")
+        if self.boxed_in is not None and self.boxed_in not in self.tags:
+            raise ValueError(f"boxed_in is {self.boxed_in!r}, which is none of the tags")
+        if self.prefilled not in (known := ("none", self.tags[0], "auto")):
+            raise ValueError(f"prefilled {self.prefilled!r} is not one of {', '.join(known)}")
+        if not self.once and self.order == "any" and (self.gap, self.outside) != ("any", "any"):
+            raise ValueError("without once and order, gap and outside must be any")
+        return self
+
+
+class Broken(Exception):
+    """The tags are not as they should be; the message says how."""
+
+
+class Found(NamedTuple):
+    """Where a tag's inside begins and ends."""
+
+    start: int
+    end: int
+
+
+class TagsScorer(Rule[TagsConfig]):
+    """1 if all tags are there as the config says, `without_box` without the box, else 0."""
+
+    reads: tuple[str, ...] = ("response",)
+    config_type = TagsConfig
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.tags = [(name, f"<{name}>", f"</{name}>") for name in self.config.tags]
+        if self.config.prefilled == "auto":
+            self.reads = ("response", "prompt")
+
+    def judge(self, sample: Sample) -> Verdict:
+        text = self._whole(sample)
+        try:
+            found = self._once(text) if self.config.once else self._somewhere(text)
+        except Broken as broken:
+            share = self._share(text) if self.config.partial else 0.0
+            return Verdict(share, {"rule": str(broken)})
+        boxed_in = self.config.boxed_in
+        if boxed_in is None:
+            return Verdict(1.0, {"rule": "the tags are as they should be"})
+        where = found[self.config.tags.index(boxed_in)]
+        if _BOXED.search(text, where.start, where.end):
+            return Verdict(1.0, {"rule": f"all tags, \\boxed{{}} inside <{boxed_in}>"})
+        told = {"rule": f"all tags, no \\boxed{{}} inside <{boxed_in}>"}
+        return Verdict(self.config.without_box, told)
+
+    def _whole(self, sample: Sample) -> str:
+        """Return the response with the tag that the prompt had, unless it begins with its own."""
+        response, opening = sample.response, self.tags[0][1]
+        if self.config.prefilled == "none" or response.lstrip().startswith(opening):
+            return response
+        if self.config.prefilled == "auto" and not _ends_with(sample.prompt, opening):
+            return response
+        return opening + response
+
+    def _share(self, text: str) -> float:
+        """Return the share of tags that stand there once; never all, for something is wrong."""
+        ends = [tag for _, *pair in self.tags for tag in pair]
+        return min(sum(text.count(tag) == 1 for tag in ends), len(ends) - 1) / len(ends)
+
+    def _once(self, text: str) -> list[Found]:
+        """Return where each tag is, in a text that has each once and no other way round.
+
+        Raises:
+            Broken: the text is another.
+        """
+        found: list[Found] = []
+        for name, opening, closing in self.tags:
+            for tag in (opening, closing):
+                if (count := text.count(tag)) != 1:
+                    raise Broken(f"{tag} stands there {count} times")
+            place = Found(text.find(opening) + len(opening), text.find(closing))
+            if place.start > place.end:
+                raise Broken(f"</{name}> before <{name}>")
+            found.append(place)
+        order = sorted(range(len(found)), key=found.__getitem__)
+        if self.config.order == "as_listed" and order != list(range(len(found))):
+            raise Broken("the tags are in another order")
+        self._check_around(text, [(self.tags[at], found[at]) for at in order])
+        self._check_filled(text, found)
+        return found
+
+    def _check_around(self, text: str, placed: list[tuple[tuple[str, str, str], Found]]) -> None:
+        behind = 0
+        for at, ((name, opening, closing), place) in enumerate(placed):
+            before = place.start - len(opening)
+            if before < behind:
+                raise Broken(f"<{name}> stands inside another tag")
+            gap: Gap = self.config.gap if at else self.config.outside
+            if not _fits(text, behind, before, gap):
+                raise Broken(f"before <{name}> stands {text[behind:before][:40]!r}")
+            behind = place.end + len(closing)
+        if not _fits(text, behind, len(text), self.config.outside):
+            raise Broken(f"behind the tags stands {text[behind : behind + 40]!r}")
+
+    def _check_filled(self, text: str, found: list[Found]) -> None:
+        for (name, *_), place in zip(self.tags, found, strict=True):
+            if self.config.filled and not text[place.start : place.end].strip():
+                raise Broken(f"nothing inside <{name}>")
+
+    def _somewhere(self, text: str) -> list[Found]:
+        """Return where a complete pair of each tag is: in any order the last, else the first chain.
+
+        Raises:
+            Broken: there is none.
+        """
+        if self.config.order == "any":
+            found = [_last_pair(text, *tag) for tag in self.tags]
+        else:
+            found = self._chain(text)
+            if not _fits(text, 0, found[0].start - len(self.tags[0][1]), self.config.outside):
+                raise Broken(f"before <{self.tags[0][0]}> stands {text[:40]!r}")
+            behind = found[-1].end + len(self.tags[-1][2])
+            if not _fits(text, behind, len(text), self.config.outside):
+                raise Broken(f"behind the tags stands {text[behind : behind + 40]!r}")
+        self._check_filled(text, found)
+        return found
+
+    def _chain(self, text: str) -> list[Found]:
+        """Return the first pairs that follow one another with a right gap between them."""
+        _, opening, _ = self.tags[0]
+        start = text.find(opening)
+        if start < 0:
+            raise Broken(f"no {opening}")
+        start += len(opening)
+        found: list[Found] = []
+        for at, (name, _, closing) in enumerate(self.tags):
+            following = self.tags[at + 1][1] if at + 1 < len(self.tags) else None
+            end = text.find(closing, start)
+            while following and end >= 0:
+                behind = end + len(closing)
+                opened = text.find(following, behind)
+                if opened < 0:
+                    end = -1
+                elif _fits(text, behind, opened, self.config.gap):
+                    break
+                else:  # the closing tag next to that opening one
+                    nearer = text.rfind(closing, behind, opened)
+                    end = nearer if nearer >= 0 else text.find(closing, opened)
+            if end < 0:
+                wanted = f" and then {following}" if following else ""
+                raise Broken(f"no </{name}>{wanted} behind {self.tags[at][1]}")
+            found.append(Found(start, end))
+            if following:
+                start = text.find(following, end) + len(following)
+        return found
+
+
+def _last_pair(text: str, name: str, opening: str, closing: str) -> Found:
+    end = text.rfind(closing)
+    start = text.rfind(opening, 0, end) if end >= 0 else -1
+    if start < 0:
+        raise Broken(f"no <{name}>…</{name}> pair")
+    return Found(start + len(opening), end)
+
+
+def _fits(text: str, start: int, end: int, gap: Gap) -> bool:
+    """May this stand between two tags? Looks at no more of it than it needs."""
+    if gap == "any":
+        return True
+    if gap == "nothing" or start == end:
+        return start == end and gap in ("nothing", "spaces")
+    if gap == "one_space":
+        return end - start == 1 and text[start] == " "
+    return text[start : start + 1].isspace() and text[start:end].isspace()
+
+
+def _ends_with(prompt: str | list[Message] | None, opening: str) -> bool:
+    if isinstance(prompt, list):
+        prompt = text_of_turn(prompt[-1].content) if prompt else None
+    return bool(prompt) and prompt.rstrip().endswith(opening)

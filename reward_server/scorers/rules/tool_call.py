@@ -1,0 +1,144 @@
+"""Does the response call the right tools with the right arguments?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import Field
+
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.rules.rule import (
+    METADATA,
+    Part,
+    Rule,
+    RuleConfig,
+    Unscorable,
+    Verdict,
+    field,
+    no_part,
+    part_of,
+    reads_of,
+    shown,
+    truths,
+)
+from touchstone_rewards.reward_server.scorers.rules.tool_call_forms import (
+    FORMS,
+    Call,
+    Form,
+    NoCalls,
+    calls_in,
+    calls_of_value,
+)
+
+MOST_CALLS = 128
+REMEMBERED_CHARS = 4_000  # of a ground truth; longer ones would fill the memory
+
+
+class ToolCallConfig(RuleConfig):
+    """`calls_from`: where the right calls are: `ground_truth`, as a text in any of the forms, or
+    `metadata.NAME`. `partial`: the share of names and arguments that are right, instead of all or
+    nothing. `extra_calls`, `extra_arguments`: may there be others than those of the reference?"""
+
+    calls_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
+    forms: list[Form] = Field(default=list(FORMS), min_length=1)
+    order: Literal["any", "as_listed"] = "any"
+    extra_calls: bool = False
+    extra_arguments: bool = False
+    partial: bool = False
+    part: Part = "said"
+
+
+class ToolCallScorer(Rule[ToolCallConfig]):
+    """1 if the calls are those of the reference, else 0; with `partial` the share that is right."""
+
+    config_type = ToolCallConfig
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.reads = reads_of(self.config.calls_from)
+
+    def judge(self, sample: Sample) -> Verdict:
+        wanted = self._wanted(sample)
+        part = part_of(sample.response, self.config.part)
+        if part is None:
+            return no_part(self.config.part)
+        try:
+            given = calls_in(part, self.config.forms)
+        except NoCalls as error:
+            return Verdict(0.0, {"rule": "a call that cannot be read", "error": shown(str(error))})
+        told: dict[str, Any] = {"calls": [shown(call.name) for call in given[:20]]}
+        if len(given) > MOST_CALLS:
+            return Verdict(0.0, told | {"rule": f"more than {MOST_CALLS} calls"})
+        if not wanted:
+            return Verdict(float(not given), told | {"rule": "no call is wanted"})
+        pairs = self._paired(wanted, given)
+        shares = [0.0 if got is None else self._share(want, got) for want, got in pairs]
+        extra = len(given) - sum(got is not None for _, got in pairs)
+        charged = 0 if self.config.extra_calls else extra
+        value = sum(shares) / (len(wanted) + charged)
+        told |= {"right": sum(share == 1 for share in shares), "of": len(wanted), "extra": extra}
+        if not self.config.partial:
+            value = float(all(share == 1 for share in shares) and not charged)
+        return Verdict(value, told)
+
+    def _wanted(self, sample: Sample) -> list[Call]:
+        source = self.config.calls_from
+        try:
+            if source.startswith(METADATA):
+                found = field(sample, source)
+                wanted = calls_in(found, FORMS) if isinstance(found, str) else calls_of_value(found)
+                empty = found == [] or found == "[]"
+            else:
+                texts = truths(sample)
+                wanted = [call for text in texts for call in _remembered(text)]
+                empty = texts == ["[]"]
+        except NoCalls as error:
+            raise Unscorable("bad_ground_truth", f"{source}: {error}") from None
+        if not wanted and not empty:
+            raise Unscorable("bad_ground_truth", f"{source} has no tool call in a known form")
+        if len(wanted) > MOST_CALLS:
+            raise Unscorable("bad_ground_truth", f"{source} has more than {MOST_CALLS} calls")
+        return wanted
+
+    def _paired(
+        self, wanted: Sequence[Call], given: Sequence[Call]
+    ) -> list[tuple[Call, Call | None]]:
+        """Return each wanted call with the given one that it is held against: the one of its place,
+        or the best of its name that is left."""
+        if self.config.order == "as_listed" and not self.config.extra_calls:
+            padded = [*given, *[None] * len(wanted)][: len(wanted)]
+            return list(zip(wanted, padded, strict=True))
+        left = list(given)
+        pairs: list[tuple[Call, Call | None]] = []
+        for want in wanted:
+            best = max(left, key=lambda got: self._share(want, got), default=None)
+            if best is None or self._share(want, best) == 0:
+                pairs.append((want, None))
+                continue
+            at = next(at for at, got in enumerate(left) if got is best)
+            left = (
+                left[at + 1 :] if self.config.order == "as_listed" else left[:at] + left[at + 1 :]
+            )
+            pairs.append((want, best))
+        return pairs
+
+    def _share(self, want: Call, got: Call) -> float:
+        """Return which share of the name and the arguments is right; 0 with another name."""
+        if want.name != got.name:
+            return 0.0
+        right = sum(got.arguments.get(key) == value for key, value in want.arguments.items())
+        known = sum(key in got.arguments for key in want.arguments)
+        extra = 0 if self.config.extra_arguments else len(got.arguments) - known
+        return (1 + right) / (1 + len(want.arguments) + extra)
+
+
+@lru_cache(maxsize=1024)
+def _read_once(text: str) -> list[Call]:
+    return calls_in(text, FORMS)
+
+
+def _remembered(text: str) -> list[Call]:
+    """Return the calls of a ground truth: the samples of a group share one."""
+    return _read_once(text) if len(text) <= REMEMBERED_CHARS else calls_in(text, FORMS)

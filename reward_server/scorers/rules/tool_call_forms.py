@@ -1,0 +1,168 @@
+"""The forms in which models write tool calls, read into names and arguments.
+
+Nothing is evaluated: JSON is parsed, and calls written as Python are looked at as a syntax tree of
+which only names, literals, lists and dicts are taken.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+from touchstone_rewards.reward_server.scorers.rules.strict_json import (
+    NotJson,
+    parse_json,
+    without_fence,
+)
+
+# openai: {"tool_calls": [{"function": {"name", "arguments": "JSON"}}]}, or the list alone.
+# hermes, Qwen's too: <tool_call>{"name", "arguments"}</tool_call>. llama: {"name", "parameters"},
+# behind <|python_tag|> or not. mistral: [TOOL_CALLS][{"name", "arguments"}].
+# python: [name(key=value, …), …], as Llama 4 writes it.
+Form = Literal["openai", "hermes", "llama", "mistral", "python"]
+FORMS: tuple[Form, ...] = get_args(Form)
+PYTHON_CHARS = 20_000
+_encoded = json.JSONEncoder(sort_keys=True).encode
+_ENDS = ("<|eom_id|>", "<|eot_id|>", "<|im_end|>", "</s>")
+_MARKS: dict[Form, str] = {"llama": "<|python_tag|>", "mistral": "[TOOL_CALLS]"}
+
+
+class Call(NamedTuple):
+    """One call of a tool; each argument as a text that is the same for the same value."""
+
+    name: str
+    arguments: dict[str, str]
+
+
+class NoCalls(ValueError):
+    """What should be a call cannot be read; the message says why."""
+
+
+def calls_in(text: str, forms: Sequence[Form] = FORMS) -> list[Call]:
+    """Return the calls in a text, in order; none where it makes none.
+
+    Raises:
+        NoCalls: it has the mark of a form, and what stands there is no call.
+    """
+    if "hermes" in forms and "<tool_call>" in text:
+        return [call for block in _blocks(text) for call in _from_json(block)]
+    for form, mark in _MARKS.items():
+        if form in forms and mark in text:
+            return _from_json(_without_ends(text.partition(mark)[2]))
+    bare = without_fence(_without_ends(text))
+    if bare[:1] not in ("{", "["):
+        return []
+    if "python" in forms and bare[:1] == "[" and (called := _from_python(bare)):
+        return called
+    if not {"openai", "llama", "mistral"} & set(forms):
+        return []
+    try:
+        value = parse_json(bare)
+    except NotJson:
+        return []
+    if isinstance(value, list) and not all(isinstance(one, dict) for one in value):
+        return []
+    return calls_of_value(value) if _looks_like_calls(value) else []
+
+
+def calls_of_value(value: Any) -> list[Call]:
+    """Return the calls in a JSON value: one, a list of them, or a message that has `tool_calls`.
+
+    Raises:
+        NoCalls: it is none.
+    """
+    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
+        value = value["tool_calls"]
+    return [_call(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _looks_like_calls(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return value == [] or (
+        isinstance(first, dict) and bool({"tool_calls", "function", "name"} & first.keys())
+    )
+
+
+def _call(value: Any) -> Call:
+    inner = value.get("function", value) if isinstance(value, dict) else None
+    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+        raise NoCalls(f"{str(value)[:80]} has no name")
+    given = [inner[key] for key in ("arguments", "parameters") if key in inner]
+    arguments = given[0] if given else {}
+    if isinstance(arguments, str):
+        try:
+            arguments = parse_json(arguments) if arguments.strip() else {}
+        except NotJson as error:
+            raise NoCalls(f"the arguments of {inner['name'][:80]}: {error}") from None
+    if not isinstance(arguments, dict):
+        raise NoCalls(f"the arguments of {inner['name'][:80]} are no object")
+    return _made(inner["name"], arguments)
+
+
+def _made(name: str, arguments: dict[str, Any]) -> Call:
+    try:
+        return Call(name, {key: _canonical(value) for key, value in arguments.items()})
+    except (RecursionError, TypeError) as error:  # bytes and sets, of Python's form
+        raise NoCalls(f"the arguments of {name[:80]}: {error}") from None
+
+
+def _canonical(value: Any) -> str:
+    """Return a value as text: 1.0 is 1, and True is not."""
+    return _encoded(value if isinstance(value, str) else _plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Yield what stands between each pair of tags."""
+    for piece in text.split("<tool_call>")[1:]:
+        inner, closing, _ = piece.partition("</tool_call>")
+        if not closing:
+            raise NoCalls("a <tool_call> that is not closed")
+        yield inner
+
+
+def _from_json(text: str) -> list[Call]:
+    try:
+        return calls_of_value(parse_json(text.strip()))
+    except NotJson as error:
+        raise NoCalls(str(error)) from None
+
+
+def _without_ends(text: str) -> str:
+    text = text.strip()
+    for end in _ENDS:
+        text = text.removesuffix(end).rstrip()
+    return text
+
+
+def _from_python(text: str) -> list[Call]:
+    """Return the calls of a list of calls in Python's syntax; none where it is something else."""
+    if len(text) > PYTHON_CHARS or not text.rstrip().endswith(")]"):
+        return []
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(text, mode="eval").body
+        calls = tree.elts if isinstance(tree, ast.List) else []
+        return [_python_call(call) for call in calls]
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+
+
+def _python_call(call: ast.expr) -> Call:
+    if not isinstance(call, ast.Call) or call.args:
+        raise ValueError("no call by keywords")
+    name = ast.unparse(call.func)
+    arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+    if len(arguments) < len(call.keywords) or not name.replace(".", "").replace("_", "").isalnum():
+        raise ValueError("keywords twice, or a name that is none")
+    return _made(name, arguments)

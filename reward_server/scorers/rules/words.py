@@ -1,0 +1,113 @@
+"""Texts made comparable, and texts as words: what several rules do with them. All is linear."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from functools import cache
+
+# Scripts that are written without spaces: each of their letters counts as a word.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_HAS_UNSPACED = re.compile(f"[{UNSPACED}]")
+_WORD_OR_LETTER = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
+_WORD_RUN = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
+_ONE_WORD = re.compile(f"[^\\W{UNSPACED}]{{2}}")
+ARTICLES = frozenset(["a", "an", "the"])
+_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# Where Unicode has its punctuation; the whole of it would take a fifth of a second to look at.
+_BLOCKS = (range(0x80, 0x3100), range(0xA000, 0xB000), range(0xFD00, 0x10000))
+# Words longer than this are letters in a row: a text without spaces, or `aaaa…`.
+LONG_WORD_CHARS = 40
+FEW = 8  # places of a phrase that are looked at one by one
+
+
+def composed(text: str) -> str:
+    """Return the text with each accent in its letter, however it was typed (NFC)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def one_spaced(text: str) -> str:
+    """Return the text with each run of white space as one space, and none at its ends."""
+    return " ".join(text.split())
+
+
+def without_punctuation(text: str) -> str:
+    """Return the text without punctuation, of any script."""
+    return text.translate(_ASCII_PUNCTUATION if text.isascii() else _punctuation())
+
+
+@cache
+def _punctuation() -> dict[int, int | None]:
+    marks = [at for block in _BLOCKS for at in block if unicodedata.category(chr(at))[0] == "P"]
+    return _ASCII_PUNCTUATION | dict.fromkeys(marks)
+
+
+def squad_words(text: str) -> list[str]:
+    """Return the words in small letters without punctuation, articles among them; of scripts
+    without spaces, the letters."""
+    return words(without_punctuation(composed(text).lower()))
+
+
+def squad_normalized(text: str) -> str:
+    """Return the words of `squad_words` as one text, without articles.
+
+    Source: `normalize_answer` of SQuAD's evaluation script; but punctuation of all scripts goes.
+
+    Example:
+        >>> squad_normalized("The  Eiffel-Tower!")
+        'eiffeltower'
+    """
+    return " ".join(word for word in squad_words(text) if word not in ARTICLES)
+
+
+def words(text: str) -> list[str]:
+    """Return the words between spaces; of scripts without spaces, the letters.
+
+    Example:
+        >>> words("GPU 性能 up")
+        ['GPU', '性', '能', 'up']
+    """
+    if text.isascii() or not _HAS_UNSPACED.search(text):
+        return text.split()
+    return _WORD_OR_LETTER.findall(text)
+
+
+def pieces(text: str) -> list[str]:
+    """Return the words, with those that are too long to be words letter by letter."""
+    found = words(text)
+    if not found or max(map(len, found)) <= LONG_WORD_CHARS:
+        return found
+    return [piece for word in found for piece in (word if len(word) > LONG_WORD_CHARS else (word,))]
+
+
+def has_words(text: str, phrase: str) -> bool:
+    """Does the text have the phrase as whole words?
+
+    Example:
+        >>> has_words("a party", "art"), has_words("the art", "art")
+        (False, True)
+    """
+    at = text.find(phrase)
+    for _ in range(FEW):
+        if at < 0:
+            return False
+        end = at + len(phrase)
+        if not _joined(text, at) and not _joined(text, end):
+            return True
+        at = text.find(phrase, at + 1)
+    return at >= 0 and marked(phrase) in marked(text)  # linear however often it is found
+
+
+def _joined(text: str, at: int) -> bool:
+    """Do two letters of one word stand before and behind a place?"""
+    pair = text[at - 1 : at + 1] if at else ""
+    return len(pair) == 2 and _ONE_WORD.fullmatch(pair) is not None
+
+
+def marked(text: str) -> str:
+    """Return the text with a mark around each word, so that only whole words are found in it."""
+    return _WORD_RUN.sub("\0\\g<0>\0", text.replace("\0", " "))

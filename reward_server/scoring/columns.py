@@ -1,0 +1,280 @@
+"""One scorer's scores of a request's samples, a column: each kind of scorer where it runs.
+
+In: a profile, one of its keys, a request. Out: a score or an error for each sample, in their order.
+A response beyond the limit is not looked at, nor a ground truth that is neither text nor number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from touchstone_rewards.reward_server.errors import InternalError, sample_error
+from touchstone_rewards.reward_server.limits import SampleLimits
+from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.received import open_fields
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.scorers import build_callable
+from touchstone_rewards.reward_server.scorers.base import (
+    CallableScorer,
+    InlineScorer,
+    ModelScorer,
+    RemoteScorer,
+    Score,
+    ScorerSpec,
+    WorkerScorer,
+)
+from touchstone_rewards.reward_server.scoring.gather import How
+from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
+from touchstone_rewards.reward_server.scoring.groups import GroupScorers
+from touchstone_rewards.reward_server.scoring.inline import InlineScorers
+from touchstone_rewards.reward_server.scoring.model_host import ModelHost
+from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
+from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
+
+# The attribute of a span that counts its samples.
+SAMPLES = "touchstone.samples"
+
+
+class Asked(NamedTuple):
+    """One column to be filled: which scorer of which profile, for which request, until when."""
+
+    profile: Profile
+    key: str
+    request: ScoreRequest
+    give_up_at: float | None
+
+
+class ScorerColumns:
+    """Where the scorers of each kind run. `tracer` may be replaced before the first request."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        models: ModelHost,
+        remote: RemoteScorers,
+        limits: SampleLimits,
+        metrics: Metrics,
+        cache: VerdictCache,
+    ) -> None:
+        self.pool = pool
+        self.models = models
+        self.remote = remote
+        self.inline = InlineScorers(pool)
+        self.limits = limits
+        self.metrics = metrics
+        self.cache = cache
+        self.groups = GroupScorers(self.ask, self.run, self.refused)
+        self._asked: dict[str, CallableScorer] = {}
+        self.tracer: Tracer = NoTracer()
+
+    async def fill(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
+        """One scorer's scores of all samples of the request."""
+        if key in profile.turn_keys:
+            return await self._turns(profile, key, request, give_up_at)
+        return await self._fill(profile, key, request, give_up_at)
+
+    async def _turns(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
+        """The scores of a scorer that judges turns, all of them or one after another."""
+        fold = profile.entries[key].turns
+        refused = self.refused(request.samples, ()) | too_long(request.samples)
+        samples = [sample for at, sample in enumerate(request.samples) if at not in refused]
+        if fold is None:
+            inner = replace(request, samples=list(map(as_came, samples)))
+            scores = await self._fill(profile, key, inner, give_up_at)
+        else:
+            turns = Turns(samples, fold)
+            inner = replace(request, samples=turns.samples)
+            scores = turns.folded(
+                await self._fill(profile, key, inner, give_up_at), explain=request.explain
+            )
+        rest = iter(scores)
+        return [refused.get(at) or next(rest) for at in range(len(request.samples))]
+
+    async def _fill(
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+    ) -> list[Score]:
+        samples = request.samples
+        refused = self.refused(samples, profile.scorers[key].reads)
+        if refused:
+            samples = [sample for i, sample in enumerate(samples) if i not in refused]
+        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
+            began_s = time.perf_counter()
+            try:
+                found = await self._scores(Asked(profile, key, request, give_up_at), samples)
+            finally:
+                took_s = time.perf_counter() - began_s
+                self.metrics.observe_scorer(profile.specs[key].name, took_s)
+            self.tracer.annotate("touchstone.failures", lambda: len(refused) + _failures(found))
+        if not refused:
+            return found
+        rest = iter(found)
+        return [refused.get(i) or next(rest) for i in range(len(request.samples))]
+
+    def refused(self, samples: Sequence[Sample], reads: Sequence[str]) -> dict[int, Score]:
+        """Return the places of samples that a scorer with these `reads` does not look at: each with
+        the reason why."""
+        limit = self.limits.max_response_bytes
+        refused: dict[int, Score] = {}
+        # A character takes at most four bytes: short responses need no encoding to be let through.
+        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
+            refused = {
+                i: _too_large(limit)
+                for i, sample in enumerate(samples)
+                if len(sample.response.encode()) > limit
+            }
+        if "ground_truth" in reads:
+            refused = unreadable_truths(samples) | refused
+        return refused
+
+    async def _scores(self, asked: Asked, samples: Sequence[Sample]) -> list[Score]:
+        """The scores of these samples, by the kind of the scorer."""
+        scorer = asked.profile.scorers[asked.key]
+        if scorer.runs_in == "inline":
+            return await self._inline(asked, scorer, samples)
+        if scorer.runs_in == "worker":
+            return await self._worker(asked, scorer, samples)
+        if scorer.runs_in == "model":
+            return await self._model(asked, scorer, samples)
+        if scorer.runs_in == "remote":
+            return await self._remote(asked, scorer, samples)
+        raise InternalError(f"scorer {asked.key!r} sees whole groups: `groups.py` fills its column")
+
+    async def _inline(
+        self, asked: Asked, scorer: InlineScorer, samples: Sequence[Sample]
+    ) -> list[Score]:
+        profile, key, request, give_up_at = asked
+
+        def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
+            return self._in_pool(asked, samples)
+
+        spec, spec_key = profile.specs[key], profile.spec_keys[key]
+        about = spec_key, spec, scorer, samples, request.explain, give_up_at
+        return await self.inline.score(*about, in_workers)
+
+    async def _model(
+        self, asked: Asked, scorer: ModelScorer, samples: Sequence[Sample]
+    ) -> list[Score]:
+        request = asked.request
+        open_fields(samples, scorer.reads)
+        with self.tracer.span("model", scorer.model.label, lambda: {SAMPLES: len(samples)}):
+            return await self.models.score(
+                scorer,
+                samples,
+                explain=request.explain,
+                give_up_at=asked.give_up_at,
+                priority=request.priority,
+            )
+
+    async def _remote(
+        self, asked: Asked, scorer: RemoteScorer, samples: Sequence[Sample]
+    ) -> list[Score]:
+        entry = asked.profile.entries[asked.key]
+        open_fields(samples, scorer.reads)
+        with self.tracer.span("remote", "", lambda: {SAMPLES: len(samples)}):
+            return await self.remote.score(
+                asked.profile.spec_keys[asked.key],
+                scorer,
+                samples,
+                explain=asked.request.explain,
+                give_up_at=asked.give_up_at,
+                deadline_s=entry.deadline_s,
+                max_in_flight=entry.max_in_flight,
+            )
+
+    async def _worker(
+        self, asked: Asked, scorer: WorkerScorer, samples: Sequence[Sample]
+    ) -> list[Score]:
+        """The scores of these samples, from the cache where they are there."""
+        if not (self.cache.max_bytes and scorer.deterministic):
+            return await self._in_pool(asked, samples)
+        run_count = 0
+
+        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
+            nonlocal run_count
+            run_count += len(samples)
+            return await self._in_pool(asked, samples, **more)
+
+        spec_key = asked.profile.spec_keys[asked.key]
+        about = f"{spec_key} {scorer.version} {asked.request.explain}"
+        give_up_at = asked.give_up_at
+        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+        self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
+        return found
+
+    async def ask(
+        self, spec: ScorerSpec, samples: Sequence[Sample], how: How, deadline_s: float | None
+    ) -> list[Score]:
+        """The scores of these samples by a deterministic scorer that a group scorer asks, from the
+        cache where they are there."""
+        key = spec.key
+        if not self.cache.max_bytes:
+            return await self.run(key, samples, how, deadline_s)
+
+        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
+            return await self.run(key, samples, how, deadline_s, **more)
+
+        scorer = self._asked.get(key)
+        if scorer is None:
+            scorer = self._asked[key] = build_callable(spec.name, spec.config)
+        about = f"{key} {scorer.version} {how.explain}"
+        give_up_at = how.give_up_at
+        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+
+    async def run(
+        self,
+        spec_key: str,
+        samples: Sequence[Sample],
+        how: How,
+        deadline_s: float | None,
+        memory_bytes: int | None = None,
+        **more: Any,
+    ) -> list[Score]:
+        """The scores of these samples by the worker pool."""
+        with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
+            return await self.pool.score(
+                spec_key,
+                samples,
+                explain=how.explain,
+                give_up_at=how.give_up_at,
+                after_s=self.limits.eval_wait_s if how.priority == "eval" else 0.0,
+                deadline_s=deadline_s,
+                memory_bytes=memory_bytes,
+                **more,
+            )
+
+    async def _in_pool(self, asked: Asked, samples: Sequence[Sample], **more: Any) -> list[Score]:
+        """The scores of these samples by the worker pool, as the profile has it."""
+        profile, key, request, give_up_at = asked
+        how = How(request.explain, give_up_at, request.priority)
+        entry = profile.entries[key]
+        limits = entry.deadline_s, entry.memory_bytes
+        return await self.run(profile.spec_keys[key], samples, how, *limits, **more)
+
+
+def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:
+    return {
+        "touchstone.scorer": profile.specs[key].name,
+        "touchstone.runs_in": profile.scorers[key].runs_in,
+        SAMPLES: len(request.samples),
+    }
+
+
+def _failures(scores: Sequence[Score]) -> int:
+    return sum(score.error is not None for score in scores)
+
+
+def _too_large(limit: int) -> Score:
+    message = f"the response has more than {limit} bytes, which this server takes at most"
+    return Score(error=sample_error("response_too_large", message))

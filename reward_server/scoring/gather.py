@@ -1,0 +1,293 @@
+"""Groups whose members come in several requests: waited for, scored at once, each once.
+
+In: members as they come, some twice, some never. Out: for each its scores, those that the group as
+it came has when it is scored as a whole; in which order and by whom they came is of no consequence.
+
+What happens to a member:
+- It waits until its group is whole, or until `deadline_s` after the first of it came. Then those
+  that came are scored among themselves, or none is, as the profile says.
+- It is sent again while it waits, or within `deadline_s` after: the same member, the same scores.
+- Its caller goes away or its request's deadline passes first: it is no longer a member.
+- It comes after its group was scored without it: no score, and none of the others changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.gathering import GroupConfig
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.telemetry.metrics import Reading
+
+SHOWN_CHARACTERS = 80
+# A sample's id, and a digest of its response: ids are not always the samples' own.
+Identity = tuple[str, bytes]
+Scores = Mapping[str, Score]
+LATE = Score(
+    error=sample_error("deadline_exceeded", "it came after its group had been scored without it")
+)
+GAVE_UP = Score(
+    error=sample_error(
+        "deadline_exceeded",
+        "the request's deadline passed before its group was scored",
+        retryable=True,
+    )
+)
+
+
+class Candidate(NamedTuple):
+    """A member as it came: what other scorers say of it, and why it cannot be judged, if so."""
+
+    sample: Sample
+    scores: Scores
+    refused: Score | None = None
+
+
+class How(NamedTuple):
+    """What a group's members ask for together."""
+
+    explain: bool
+    give_up_at: float | None
+    priority: Any
+
+
+class Key(NamedTuple):
+    """Whose group it is: one caller's members never join another's."""
+
+    caller: str
+    profile: str
+    fingerprint: str
+    group_id: str
+
+
+Judge = Callable[[Mapping[Identity, Candidate], How], Awaitable[Mapping[Identity, Scores]]]
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+
+
+class Joined(NamedTuple):
+    """What became of a member: its scores, and the name of the group that was scored with it."""
+
+    scores: Scores
+    group: str
+
+
+class Gathering:
+    """One group. `missing`: how many it was scored without."""
+
+    def __init__(self, key: Key, config: GroupConfig, size: int, judge: Judge) -> None:
+        self.key, self.config, self.size, self.judge = key, config, size, judge
+        self.members: dict[Identity, Candidate] = {}
+        self.waiting: Counter[Identity] = Counter()
+        self.hows: list[How] = []
+        self.missing = 0
+        self.name = uuid4().hex[:12]
+        self.scored: asyncio.Future[Mapping[Identity, Scores]] = (
+            asyncio.get_running_loop().create_future()
+        )
+        # Whoever waited may be gone: an error that no one hears is no one's.
+        self.scored.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.timer: Timer | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def how(self) -> How:
+        """Return what its members ask for together: the latest deadline, all explanations."""
+        ends = [how.give_up_at for how in self.hows]
+        known = [end for end in ends if end is not None]
+        return How(
+            any(how.explain for how in self.hows),
+            max(known) if known and len(known) == len(ends) else None,
+            "train" if any(how.priority == "train" for how in self.hows) else "eval",
+        )
+
+
+class Gatherer:
+    """The groups that are being gathered; its methods belong to one event loop.
+
+    `counts`: groups scored `whole` and `incomplete`, members that came `late`. `later` sets timers.
+    """
+
+    def __init__(self, later: Later | None = None) -> None:
+        self.counts = Counter(whole=0, incomplete=0, late=0)
+        self._later = later
+        self._open: dict[Key, Gathering] = {}
+        self._closed: dict[Key, Gathering] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many members wait for their groups."""
+        return sum(len(group.members) for group in self._open.values())
+
+    async def join(
+        self,
+        key: Key,
+        config: GroupConfig,
+        members: Mapping[Identity, Candidate],
+        how: How,
+        judge: Judge,
+    ) -> dict[Identity, Joined]:
+        """Return what becomes of these members of one group, once it is scored.
+
+        Raises:
+            RequestError: it cannot be scored now.
+        """
+        found: dict[Identity, Joined] = {}
+        joined: dict[Identity, Gathering] = {}
+        for identity, candidate in members.items():
+            closed = self._closed.get(key)
+            if closed is not None and identity in closed.members:
+                joined[identity] = closed
+            elif closed is not None and closed.missing:
+                closed.missing -= 1
+                self.counts["late"] += 1
+                found[identity] = Joined(_same_for_all(candidate, LATE), "")
+            else:
+                joined[identity] = self._enter(key, config, identity, candidate, how, judge)
+        try:
+            await self._wait(set(joined.values()), how.give_up_at)
+        finally:
+            for identity, group in joined.items():
+                self._leave(group, identity)
+        for identity, group in joined.items():
+            scores = group.scored.result() if group.scored.done() else {}
+            known = scores.get(identity)
+            name = f"{group.name}/{len(group.members)}" if known else ""
+            found[identity] = Joined(known or {"": GAVE_UP}, name)
+        return found
+
+    def stop(self) -> None:
+        """Let go of all groups; what waits for them gets no scores."""
+        for group in [*self._open.values(), *self._closed.values()]:
+            if group.timer is not None:
+                group.timer.cancel()
+            if group.task is not None:
+                group.task.cancel()
+            if not group.scored.done():
+                group.scored.set_result({})
+        self._open.clear()
+        self._closed.clear()
+
+    def readings(self) -> list[Reading]:
+        """What the metrics show of them."""
+        groups = "Groups gathered over several requests: scored whole, incomplete; members late"
+        waiting = "Samples that wait for the others of their group"
+        return [
+            Reading(CounterMetricFamily, "reward_groups", groups, "outcome", lambda: self.counts),
+            Reading(
+                GaugeMetricFamily,
+                "reward_group_waiting",
+                waiting,
+                "unit",
+                lambda: {"samples": float(self.waiting)},
+            ),
+        ]
+
+    def _enter(
+        self,
+        key: Key,
+        config: GroupConfig,
+        identity: Identity,
+        candidate: Candidate,
+        how: How,
+        judge: Judge,
+    ) -> Gathering:
+        group = self._open.get(key)
+        if group is None:
+            group = self._open[key] = Gathering(key, config, config.size or 0, judge)
+            group.timer = self._set(config.deadline_s, group, self._run_out)
+        group.members.setdefault(identity, candidate)
+        group.waiting[identity] += 1
+        group.hows.append(how)
+        if len(group.members) >= group.size:
+            self._close(group)
+        return group
+
+    def _leave(self, group: Gathering, identity: Identity) -> None:
+        """One that no one waits for any more is no member of a group that is still open."""
+        if self._open.get(group.key) is not group:
+            return
+        group.waiting[identity] -= 1
+        if group.waiting[identity] <= 0:
+            group.members.pop(identity, None)
+        if not group.members:
+            del self._open[group.key]
+            if group.timer is not None:
+                group.timer.cancel()
+
+    def _run_out(self, group: Gathering) -> None:
+        if self._open.get(group.key) is group:
+            self._close(group)
+
+    def _close(self, group: Gathering) -> None:
+        """Score those that came, or say why not. For a while the group is known to latecomers."""
+        del self._open[group.key]
+        if group.timer is not None:
+            group.timer.cancel()
+        group.missing = group.size - len(group.members)
+        self.counts["incomplete" if group.missing else "whole"] += 1
+        before = self._closed.get(group.key)
+        if before is not None and before.timer is not None:
+            before.timer.cancel()
+        self._closed[group.key] = group
+        group.timer = self._set(group.config.deadline_s, group, self._forget)
+        if group.missing and group.config.incomplete == "no_score":
+            lost = _lost(group)
+            group.scored.set_result(
+                {name: _same_for_all(one, lost) for name, one in group.members.items()}
+            )
+        else:
+            group.task = asyncio.get_running_loop().create_task(_score(group))
+
+    def _forget(self, group: Gathering) -> None:
+        if self._closed.get(group.key) is group:
+            del self._closed[group.key]
+
+    def _set(self, delay_s: float, group: Gathering, then: Callable[[Gathering], None]) -> Timer:
+        later = self._later or asyncio.get_running_loop().call_later
+        return later(delay_s, lambda: then(group))
+
+    async def _wait(self, groups: set[Gathering], give_up_at: float | None) -> None:
+        """Wait until all of them are scored, or for so long."""
+        futures = [group.scored for group in groups]
+        if futures:
+            now_s = asyncio.get_running_loop().time()
+            left_s = None if give_up_at is None else max(0.0, give_up_at - now_s)
+            await asyncio.wait(futures, timeout=left_s)
+
+
+async def _score(group: Gathering) -> None:
+    try:
+        scores = await group.judge(group.members, group.how())
+    except Exception as error:  # noqa: BLE001 (the group's boundary: all who wait must hear of it)
+        if not group.scored.done():
+            group.scored.set_exception(error)
+        return
+    if not group.scored.done():
+        group.scored.set_result(scores)
+
+
+def _lost(group: Gathering) -> Score:
+    name = f"{group.key.group_id!r:.{SHOWN_CHARACTERS}}"
+    why = (
+        f"{len(group.members)} of {group.size} members of group {name} came within "
+        f"{group.config.deadline_s:g} s, and the profile scores whole groups only"
+    )
+    return Score(error=sample_error("deadline_exceeded", why))
+
+
+def _same_for_all(candidate: Candidate, score: Score) -> Scores:
+    """The score under every key; the keys are not known here: whoever asks fills them in."""
+    return {"": candidate.refused or score}

@@ -1,0 +1,283 @@
+"""Scores of whole groups: the samples of a request by their group, each group judged at once.
+
+In: a profile with scorers of whole groups, a request, the other scorers' columns. Out: a column for
+each scorer of groups. Members that come in several requests are brought together by `gather.py`.
+
+A scorer that compares texts runs in a worker, but for a small group of ours in the event loop. One
+that asks other scorers is a generator: what it asks runs in workers, each sample with a deadline of
+its own, and is looked for in the verdict cache first. A group's own verdicts are never cached: they
+hold for all its members together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.pool.failures import log_failure
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.received import open_fields
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, ScoreRequest
+from touchstone_rewards.reward_server.scorers.base import (
+    Ask,
+    GroupScorer,
+    Member,
+    Score,
+    ScorerSpec,
+)
+from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
+from touchstone_rewards.reward_server.scorers.returned import (
+    WrongAnswer,
+    checked_scores,
+    name_of,
+    raised,
+    trace_of,
+)
+from touchstone_rewards.reward_server.scoring.gather import (
+    Candidate,
+    Gatherer,
+    How,
+    Identity,
+    Joined,
+    Key,
+    Scores,
+)
+from touchstone_rewards.reward_server.scoring.inline import read_bytes
+from touchstone_rewards.reward_server.scoring.together import together
+
+# Of a group's text that is looked at in the event loop: about a millisecond's work.
+LOOP_BYTES = 64 * 1024
+OURS = "touchstone_rewards."
+
+
+Asking = Callable[[ScorerSpec, Sequence[Sample], How, float | None], Awaitable[list[Score]]]
+Running = Callable[[str, Sequence[Sample], How, float | None], Awaitable[list[Score]]]
+
+
+class GroupColumns(NamedTuple):
+    """A column for each scorer of groups; for each sample the name of its group, if it came in
+    several requests."""
+
+    columns: dict[str, list[Score]]
+    names: list[str]
+
+
+class GroupScorers:
+    """The scorers of whole groups of an engine.
+
+    `ask` has samples scored by workers and looks into the verdict cache first; `run` does not, and
+    is given the key of a spec. Both are told the deadline of a sample, None for the usual one.
+    `refused`: which samples a scorer that reads these fields does not look at, and why.
+    """
+
+    def __init__(
+        self,
+        ask: Asking,
+        run: Running,
+        refused: Callable[[Sequence[Sample], Sequence[str]], Mapping[int, Score]],
+    ) -> None:
+        self.gatherer = Gatherer()
+        self._ask, self._run, self._refused = ask, run, refused
+
+    async def fill(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        columns: Mapping[str, Sequence[Score]],
+        give_up_at: float | None,
+        *,
+        gather: bool,
+    ) -> GroupColumns:
+        """Return the columns of the profile's scorers of groups.
+
+        `gather`: wait for members in other requests, if the profile says so.
+        """
+        candidates = self._candidates(profile, request.samples, columns)
+        groups: dict[str | None, dict[Identity, Candidate]] = {}
+        places = [(one.sample.group_id, _identity(one.sample)) for one in candidates]
+        for (group_id, identity), one in zip(places, candidates, strict=True):
+            groups.setdefault(group_id, {}).setdefault(identity, one)
+        how = How(request.explain, give_up_at, request.priority)
+        names = list(groups)
+        found = await together(
+            [self._scored(profile, name, groups[name], how, gather) for name in names]
+        )
+        by_group = dict(zip(names, found, strict=True))
+        rows = [by_group[group_id][identity] for group_id, identity in places]
+        return GroupColumns(
+            {
+                key: [row.scores.get(key) or row.scores[""] for row in rows]
+                for key in profile.group_keys
+            },
+            [row.group for row in rows],
+        )
+
+    def _candidates(
+        self,
+        profile: Profile,
+        samples: Sequence[Sample],
+        columns: Mapping[str, Sequence[Score]],
+    ) -> list[Candidate]:
+        scorers = _scorers_of(profile)
+        reads = {name for scorer in scorers.values() for name in scorer.reads}
+        refused = self._refused(samples, sorted(reads))
+        needed = {key for scorer in scorers.values() for key in scorer.of}
+        return [
+            Candidate(sample, {key: columns[key][at] for key in needed}, refused.get(at))
+            for at, sample in enumerate(samples)
+        ]
+
+    async def _scored(
+        self,
+        profile: Profile,
+        group_id: str | None,
+        members: Mapping[Identity, Candidate],
+        how: How,
+        gather: bool,
+    ) -> Mapping[Identity, Joined]:
+        config = profile.config.groups
+        if group_id is None:
+            why = f"profile {profile.name!r} scores whole groups: send a group_id with every sample"
+            return _all(members, sample_error("missing_field", why))
+        size = config.size if config else None
+        if size is not None and len(members) > size:
+            why = f"group {group_id!r:.80} has {len(members)} members here; groups.size is {size}"
+            return _all(members, sample_error("unsupported_input", why))
+
+        async def judge(all_of: Mapping[Identity, Candidate], how: How) -> dict[Identity, Scores]:
+            return await self._judged(profile, group_id, all_of, how)
+
+        if config is None or size is None or not gather or len(members) == size:
+            scores = await judge(members, how)
+            return {identity: Joined(each, "") for identity, each in scores.items()}
+        caller = current().caller
+        key = Key(caller.name if caller else "", profile.name, profile.fingerprint, group_id)
+        return await self.gatherer.join(key, config, members, how, judge)
+
+    async def _judged(
+        self,
+        profile: Profile,
+        group_id: str,
+        members: Mapping[Identity, Candidate],
+        how: How,
+    ) -> dict[Identity, Scores]:
+        """The scores of each member of a group, by the scorer's key."""
+        names = sorted(members)  # nothing may depend on the order in which they came
+        candidates = [members[name] for name in names]
+        scorers = _scorers_of(profile)
+        columns = await together(
+            [self._column(profile, key, group_id, candidates, how) for key in scorers]
+        )
+        rows = zip(*columns, strict=True)
+        return {
+            name: dict(zip(scorers, row, strict=True))
+            for name, row in zip(names, rows, strict=True)
+        }
+
+    async def _column(
+        self,
+        profile: Profile,
+        key: str,
+        group_id: str,
+        candidates: Sequence[Candidate],
+        how: How,
+    ) -> list[Score]:
+        """One scorer's scores of the members. One that another scorer could not score has that
+        error, and the others are scored without it."""
+        scorer = _scorers_of(profile)[key]
+        found = {at: why for at, one in enumerate(candidates) if (why := _unknown(scorer, one))}
+        places = [at for at in range(len(candidates)) if at not in found]
+        members = [
+            Member(candidates[at].sample, {k: _value(candidates[at], k) for k in scorer.of})
+            for at in places
+        ]
+        if error := _wrong_size(scorer, group_id, len(members)):
+            scores = [error] * len(members)
+        else:
+            scores = await self._run_scorer(profile, key, scorer, members, how)
+        found |= dict(zip(places, scores, strict=True))
+        return [found[at] for at in range(len(candidates))]
+
+    async def _run_scorer(
+        self,
+        profile: Profile,
+        key: str,
+        scorer: GroupScorer,
+        members: Sequence[Member],
+        how: How,
+    ) -> list[Score]:
+        samples = [member.sample for member in members]
+        open_fields(samples, scorer.reads)
+        size = sum(read_bytes(sample, scorer.reads) for sample in samples)
+        ours = type(scorer).__module__.startswith(OURS)
+        if not scorer.asks and not (ours and size <= LOOP_BYTES):
+            packed = pack(samples[0].group_id or "", members, scorer.reads)
+            deadline_s = profile.entries[key].deadline_s
+            [score] = await self._run(profile.spec_keys[key], [packed], how, deadline_s)
+            return unpack(score, len(members))
+        try:
+            given = scorer.score(members, explain=how.explain)
+            if isinstance(given, Generator):
+                given = await self._answered(given, how, profile.entries[key].deadline_s)
+            return checked_scores(scorer, given, len(members))
+        # A scorer call: its bug is its group's failure, and no other's.
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, WrongAnswer):
+                log_failure(name_of(scorer), trace_of(error), current())
+            return [raised(scorer, error)] * len(members)
+
+    async def _answered(
+        self, judging: Generator[Ask, list[Score], list[Score]], how: How, deadline_s: float | None
+    ) -> list[Score]:
+        """What a scorer says once all that it asks has been scored."""
+        answers: list[Score] | None = None
+        while True:
+            try:
+                asked = next(judging) if answers is None else judging.send(answers)
+            except StopIteration as end:
+                return end.value
+            asking = how._replace(explain=asked.explain)
+            answers = await self._ask(asked.spec, asked.samples, asking, deadline_s)
+
+
+def _scorers_of(profile: Profile) -> dict[str, GroupScorer]:
+    return {key: scorer for key, scorer in profile.scorers.items() if scorer.runs_in == "group"}
+
+
+def _identity(sample: Sample) -> Identity:
+    """What tells a member from the others: two tries may give the same text, and a trainer may give
+    all tries of a prompt one id."""
+    return sample.id, sha256(sample.response.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _unknown(scorer: GroupScorer, one: Candidate) -> Score | None:
+    """Why a member cannot be judged: nothing could score it where that is needed."""
+    if one.refused is not None:
+        return one.refused
+    missing = (one.scores[key] for key in scorer.of if one.scores[key].value is None)
+    return next((Score(error=score.error, timed_out=score.timed_out) for score in missing), None)
+
+
+def _value(one: Candidate, key: str) -> float:
+    value = one.scores[key].value
+    assert value is not None
+    return value
+
+
+def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
+    name = f"group {group_id!r:.80}"
+    if count < 2:
+        why = f"{name} has {count} member that can be scored, and no other to hold it against"
+    elif count > scorer.max_members:
+        why = f"{name} has {count} members; scorer {name_of(scorer)} takes {scorer.max_members}"
+    else:
+        return None
+    return Score(error=sample_error("unsupported_input", why))
+
+
+def _all(members: Mapping[Identity, Candidate], error: SampleError) -> dict[Identity, Joined]:
+    score = Score(error=error)
+    return {identity: Joined({"": score}, "") for identity in members}

@@ -1,0 +1,127 @@
+"""Scorers that wait for something else: each sample is a task of the event loop.
+
+In: samples. Out: a score or an error for each, in their order. At most `max_in_flight` samples of a
+scorer are in hand at a time, over all requests; the others wait for their turn. A sample's deadline
+runs from its turn on. At the end of it the sample has its answer and the call is cancelled; a call
+that will not be cancelled keeps its turn until it ends. What goes wrong is that sample's error and
+no other's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.pool.calls import GAVE_UP, NEVER_BEGUN, ran_out
+from touchstone_rewards.reward_server.pool.failures import log_failure
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import RemoteScorer, Score
+from touchstone_rewards.reward_server.scorers.returned import (
+    MESSAGE_CHARS,
+    WrongAnswer,
+    checked_scores,
+    failed,
+    name_of,
+    raised,
+    trace_of,
+)
+
+
+class RemoteScorers:
+    """The remote scorers of an engine; its methods belong to one event loop.
+
+    `deadline_s`: of one sample, where its profile says nothing else.
+    """
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self._turns: dict[tuple[str, int], asyncio.Semaphore] = {}
+        self._calls: set[asyncio.Task[Score]] = set()
+
+    async def score(
+        self,
+        key: str,
+        scorer: RemoteScorer,
+        samples: Sequence[Sample],
+        *,
+        explain: bool,
+        give_up_at: float | None,
+        deadline_s: float | None = None,
+        max_in_flight: int | None = None,
+    ) -> list[Score]:
+        """One score a sample, in their order; `key` is that of the scorer's spec.
+
+        `deadline_s` and `max_in_flight`: the profile's own, in place of the usual ones.
+        """
+        most = max_in_flight or scorer.max_in_flight
+        turns = self._turns.setdefault((key, most), asyncio.Semaphore(most))
+        begun: list[asyncio.Future[Score]] = []
+        try:
+            for sample in samples:
+                try:
+                    async with asyncio.timeout_at(give_up_at):
+                        await turns.acquire()
+                except TimeoutError:
+                    break
+                about = explain, give_up_at, deadline_s or self.deadline_s
+                begun.append(self._begin(scorer, sample, turns, *about))
+            found = list(await asyncio.gather(*begun))
+        finally:
+            for verdict in begun:
+                verdict.cancel()
+        return found + [NEVER_BEGUN] * (len(samples) - len(found))
+
+    def _begin(
+        self,
+        scorer: RemoteScorer,
+        sample: Sample,
+        turns: asyncio.Semaphore,
+        explain: bool,
+        give_up_at: float | None,
+        deadline_s: float,
+    ) -> asyncio.Future[Score]:
+        """Begin the call of one sample; return its verdict, which comes by the deadline."""
+        loop = asyncio.get_running_loop()
+        ends_at, late = loop.time() + deadline_s, ran_out(deadline_s)
+        if give_up_at is not None and give_up_at < ends_at:
+            ends_at, late = give_up_at, GAVE_UP
+        verdict: asyncio.Future[Score] = loop.create_future()
+        call = loop.create_task(_ask(scorer, sample, explain, ends_at))
+        self._calls.add(call)
+
+        def come_to_an_end(_: object) -> None:
+            turns.release()
+            timer.cancel()
+            self._calls.discard(call)
+            if not verdict.done():
+                cancelled = failed(f"scorer {name_of(scorer)} cancelled its own call")
+                verdict.set_result(cancelled if call.cancelled() else call.result())
+
+        def run_out() -> None:
+            if not verdict.done():
+                verdict.set_result(late)
+            call.cancel()
+
+        timer = loop.call_at(ends_at, run_out)
+        call.add_done_callback(come_to_an_end)
+        verdict.add_done_callback(lambda _: call.cancel() if verdict.cancelled() else None)
+        return verdict
+
+
+async def _ask(scorer: RemoteScorer, sample: Sample, explain: bool, ends_at: float) -> Score:
+    """The score of one sample, or the error why there is none."""
+    try:
+        given = await scorer.score([sample], explain=explain, give_up_at_s=ends_at)
+        return checked_scores(scorer, given, 1)[0]
+    except asyncio.CancelledError:
+        raise
+    # A scorer call: whatever it raises is this sample's failure, and no `sys.exit` the server's.
+    except BaseException as error:  # noqa: BLE001
+        if not isinstance(error, WrongAnswer):
+            log_failure(name_of(scorer), trace_of(error), current())
+        if isinstance(error, OSError):  # a connection, a time-out: what it asked does not answer
+            message = f"scorer {name_of(scorer)} got no answer: {type(error).__name__}: {error}"
+            return Score(error=sample_error("upstream_failed", message[:MESSAGE_CHARS]))
+        return raised(scorer, error)

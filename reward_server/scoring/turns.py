@@ -1,0 +1,153 @@
+"""Responses of several turns: what a scorer of texts sees of them, and what is judged by turns.
+
+In: samples whose response is a list of messages. Out: the same with the text of the last message
+that the assistant wrote; for a scorer that judges turns, a sample a turn and one score of all. A
+request of texts comes through as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from msgspec import field
+from msgspec.structs import replace
+
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Sample,
+    assistant_texts,
+    response_text,
+    text_of_turn,
+)
+from touchstone_rewards.reward_server.scorers.base import Score
+
+# Of one response: beyond, it is not judged turn by turn.
+MAX_TURNS, MAX_MESSAGES = 256, 1024
+Fold = Literal["mean", "min", "max", "last"]
+
+
+class Trajectory(Sample, gc=False):
+    """A sample whose response came as messages; `response` is the text that scorers see."""
+
+    messages: list[Message] = field(default_factory=list)
+
+
+def any_unusual(samples: Sequence[Sample]) -> bool:
+    """Tell whether a sample's response is no text or a sample names its profile: one look a sample
+    for both, because nearly all do neither."""
+    return bool(
+        [
+            True
+            for sample in samples
+            if sample.profile is not None or type(sample.response) is not str
+        ]
+    )
+
+
+def as_texts(samples: Sequence[Sample], max_bytes: int) -> list[Sample]:
+    """Return the samples with texts for responses; those that came as messages keep these.
+
+    `max_bytes`: of a response. One with more in all its messages is given as one text, which is
+    refused wherever a text of so many bytes is."""
+    return [
+        sample if type(sample.response) is str else _trajectory(sample, max_bytes)
+        for sample in samples
+    ]
+
+
+def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
+    messages = cast("list[Message]", sample.response)
+    text, whole = response_text(messages), [text_of_turn(turn.content) for turn in messages]
+    if sum(map(len, whole)) * 4 > max_bytes and len("".join(whole).encode()) > max_bytes:
+        text = "".join(whole)
+    fields = {name: getattr(sample, name) for name in Sample.__struct_fields__}
+    return Trajectory(**{**fields, "response": text}, messages=messages)
+
+
+def too_long(samples: Sequence[Sample]) -> dict[int, Score]:
+    """Return the places of samples with more messages than a scorer is given, each an error."""
+    counts = {
+        at: len(sample.messages)
+        for at, sample in enumerate(samples)
+        if isinstance(sample, Trajectory) and len(sample.messages) > MAX_MESSAGES
+    }
+    why = "the response has {} messages, and at most {} are judged"
+    return {
+        at: Score(error=sample_error("response_too_large", why.format(count, MAX_MESSAGES)))
+        for at, count in counts.items()
+    }
+
+
+def as_came(sample: Sample) -> Sample:
+    """Return the sample with its messages for a response, for a scorer that reads these."""
+    if not isinstance(sample, Trajectory):
+        return sample
+    fields = {name: getattr(sample, name) for name in Sample.__struct_fields__}
+    fields["response"] = sample.messages
+    return Sample(**fields)
+
+
+class Turns:
+    """The turns of some samples as samples of their own, `samples`; how their scores are folded."""
+
+    def __init__(self, samples: Sequence[Sample], fold: Fold) -> None:
+        self.fold = fold
+        self.texts = [
+            assistant_texts(sample.messages)
+            if isinstance(sample, Trajectory)
+            else [sample.response]
+            for sample in samples
+        ]
+        self.samples = [
+            _turn(sample, place, text)
+            for sample, texts in zip(samples, self.texts, strict=True)
+            if len(texts) <= MAX_TURNS
+            for place, text in enumerate(texts)
+        ]
+
+    def folded(self, scores: Sequence[Score], *, explain: bool) -> list[Score]:
+        """Return one score a sample, from those of `samples`.
+
+        A turn without a score leaves its response without one: what could not be scored is no
+        score. A response without a turn gets an error, for there is nothing to judge.
+        """
+        rest = iter(scores)
+        found = []
+        for texts in self.texts:
+            if not 0 < len(texts) <= MAX_TURNS:
+                found.append(_not_judged(len(texts)))
+            else:
+                found.append(self._folded([next(rest) for _ in texts], explain))
+        return found
+
+    def _folded(self, turns: Sequence[Score], explain: bool) -> Score:
+        values = [turn.value for turn in turns]
+        known = [value for value in values if value is not None]
+        told = {"turns": [turn.explanation for turn in turns]} if explain else None
+        lost = next((turn for turn in turns if turn.value is None), None)
+        if lost is not None:
+            return Score(None, lost.error, told, lost.timed_out, values)
+        value = {
+            "mean": sum(known) / len(known),
+            "min": min(known),
+            "max": max(known),
+            "last": known[-1],
+        }[self.fold]
+        return Score(value, None, told, False, values)
+
+
+def _turn(sample: Sample, place: int, text: str) -> Sample:
+    turn = replace(sample, id=f"{sample.id}/turn {place}", response=text)
+    if isinstance(turn, Trajectory):
+        turn.messages = []
+    return turn
+
+
+def _not_judged(count: int) -> Score:
+    if count:
+        why = f"the response has {count} turns, and at most {MAX_TURNS} are judged"
+        return Score(error=sample_error("response_too_large", why))
+    why = "the response is a list of messages, and the assistant wrote none of them"
+    return Score(error=sample_error("unsupported_input", why))

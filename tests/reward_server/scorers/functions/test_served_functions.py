@@ -1,0 +1,95 @@
+"""Functions behind an engine: a hang, a crash or a hunger for memory is its own sample's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import PLUGINS, run_command
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
+from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+
+REWARDS = "tests.reward_server.scorers.functions.rewards"
+PROFILES = {
+    "sync": f"{{scorer: '{REWARDS}:of_a_kind', deadline_s: 0.5, memory_bytes: 134217728}}",
+    "roomy": f"{{scorer: '{REWARDS}:of_a_kind'}}",
+    "batch": f"{{scorer: '{REWARDS}:batch', config: {{bonus: 1.0}}}}",
+    "wrong": f"{{scorer: '{REWARDS}:wrong_count'}}",
+    "async": f"{{scorer: '{REWARDS}:awaited', deadline_s: 0.1, max_in_flight: 2}}",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("profiles")
+    for name, entry in PROFILES.items():
+        (folder / f"{name}.yaml").write_text(f"scorers: {{mine: {entry}}}\n")
+    return folder
+
+
+@pytest.fixture
+async def engine(folder: Path) -> AsyncIterator[Engine]:
+    settings = load_settings(overrides={"workers": 2})
+    engine = create_engine(load_profiles([folder], plugins=PLUGINS), settings, Metrics())
+    await engine.start()
+    yield engine
+    await engine.stop()
+
+
+async def scored(engine: Engine, profile: str, *responses: str) -> list[SampleResult]:
+    samples = [Sample(str(i), each, ground_truth="46") for i, each in enumerate(responses)]
+    return (await engine.score(ScoreRequest(samples, profile=profile, explain=True))).results
+
+
+def codes(results: list[SampleResult]) -> list[str | None]:
+    return [result.error.code if result.error else None for result in results]
+
+
+async def test_what_a_sync_function_does_to_one_sample_it_does_to_no_other(engine: Engine) -> None:
+    words = ["fine", "hang", "raise", "nan", "memory", "none", "pair", "fine"]
+    results = await scored(engine, "sync", *words)
+    assert [result.reward for result in results] == [1.0, *[None] * 5, 0.25, 1.0]
+    failed = "scorer_failed"
+    assert codes(results) == [None, "deadline_exceeded", failed, failed, failed, failed, None, None]
+    messages = [result.error.message if result.error else "" for result in results]
+    assert messages[1] == "took more than 0.5 s"
+    assert messages[2] == f"scorer {REWARDS}:of_a_kind raised KeyError: 'gold'"
+    assert "needed more memory than a sample may have: 128 MiB" in messages[4]
+    assert results[6].explanation == {
+        "mine": {"function": f"{REWARDS}:of_a_kind", "why": "a quarter"}
+    }
+
+
+async def test_a_memory_limit_of_its_own_is_no_other_scorers(engine: Engine) -> None:
+    assert codes(await scored(engine, "sync", "memory")) == ["scorer_failed"]
+    [found] = await scored(engine, "roomy", "memory")
+    assert found.reward == float(2**28)
+
+
+async def test_batch_and_async_functions_are_served(engine: Engine) -> None:
+    results = await scored(engine, "batch", "46", "45")
+    assert [result.reward for result in results] == [2.0, 1.0]
+    [found] = await scored(engine, "wrong", "46")
+    assert found.error is not None
+    assert "expected a list with one number for each of 1 samples" in found.error.message
+    results = await scored(engine, "async", "46", "hang", "45", "hang", "46")
+    assert [result.reward for result in results] == [1.0, None, 0.0, None, 1.0]
+    assert codes(results)[1] == "deadline_exceeded"
+
+
+def test_the_command_refuses_a_config_key_in_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"id": "1", "response": "46"}\n')
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.yaml").write_text(
+        f"scorers: {{mine: {{scorer: '{REWARDS}:short_enough', config: {{most: 3}}}}}}\n"
+    )
+    flags = ["--profiles_dir", tmp_path / "own", "--profile", "mine"]
+    done = run_command("score", *flags, "--input", tmp_path / "in.jsonl", "--output", "-")
+    assert done.returncode == 2
+    assert "has no parameter 'most' for its config; it has most_chars" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

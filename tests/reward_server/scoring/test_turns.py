@@ -1,0 +1,213 @@
+"""Responses of several turns: what text scorers see, what is judged turn by turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from tests.checkout import PLUGINS, live_server
+from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClient
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import load_profiles
+from touchstone_rewards.reward_server.received import ReceivedRequest
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult, response_text
+from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
+from touchstone_rewards.reward_server.scoring.turns import MAX_MESSAGES, MAX_TURNS
+from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+
+PROFILES = {
+    "last": "scorers: {math: {}}",
+    "mean": "scorers: {form: {scorer: format, turns: mean}, math: {weight: 0.0}}",
+    "least": "scorers: {form: {scorer: format, turns: min}}",
+    "best": "scorers: {math: {turns: max}}",
+    "own": "scorers: {own: {scorer: 'tests.reward_server.scoring.test_turns:ToolCalls'}}",
+    "wrong": "scorers: {own: {scorer: 'tests.reward_server.scoring.test_turns:WrongTurns'}}",
+}
+GOOD = "<think> x </think> <answer> \\boxed{46} </answer>"
+ROLLOUT = [
+    {"role": "assistant", "content": GOOD},
+    {"role": "tool", "content": "\\boxed{45}", "tool_call_id": "c1"},
+    {"role": "assistant", "content": [{"type": "text", "text": "It is \\boxed{45}."}]},
+    {"role": "user", "content": "Sure?"},
+]
+
+
+class ToolCalls:
+    """A scorer of a user's that sees the messages: which turns of the assistant a tool follows."""
+
+    version = "1"
+    range = (0.0, 1.0)
+    runs_in: RunsIn = "worker"
+    reads = ("response",)
+    sees_turns = True
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [self._score(sample.response) for sample in samples]
+
+    def _score(self, response: str | list[Message]) -> Score:
+        if isinstance(response, str):
+            return Score(0.0)
+        pairs = zip(response, [*response[1:], None], strict=True)
+        turns = [
+            float(after is not None and after.role == "tool")
+            for turn, after in pairs
+            if turn.role == "assistant"
+        ]
+        return Score(max(turns), turns=[*turns[:-1], None])
+
+
+class WrongTurns(ToolCalls):
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return [Score(1.0, turns=[0.5, 7.0])] * len(samples)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in PROFILES.items():
+        (tmp_path / f"{name}.yaml").write_text(content)
+    return tmp_path
+
+
+@pytest.fixture
+async def engine(folder: Path) -> AsyncIterator[Engine]:
+    settings = load_settings().model_copy(update={"workers": 1, "max_response_bytes": 4000})
+    made = create_engine(load_profiles([folder], plugins=PLUGINS), settings, Metrics())
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def score(
+    engine: Engine, profile: str, *responses: Any, explain: bool = False
+) -> list[SampleResult]:
+    samples = [
+        {"id": str(i), "response": one, "ground_truth": "46"} for i, one in enumerate(responses)
+    ]
+    body = msgspec.json.encode({"samples": samples, "profile": profile, "explain": explain})
+    return (await engine.score(msgspec.json.decode(body, type=ReceivedRequest))).results
+
+
+async def test_a_text_scorer_sees_the_last_message_of_the_assistant(engine: Engine) -> None:
+    last = ROLLOUT[:2]
+    results = await score(engine, "last", ROLLOUT, last, [], [{"role": "user", "content": GOOD}])
+    assert [each.reward for each in results] == [0.0, 1.0, 0.0, 0.0]
+    assert all(each.turns is msgspec.UNSET for each in results)
+    assert b"turns" not in msgspec.json.encode(results)
+
+
+async def test_each_turn_has_its_score_beside_the_one_reward(engine: Engine) -> None:
+    results = await score(engine, "mean", ROLLOUT, GOOD, "no tags", explain=True)
+    assert [(each.reward, each.turns) for each in results] == [
+        (0.5, [1.0, 0.0]),
+        (1.0, [1.0]),
+        (0.0, [0.0]),
+    ]
+    assert [each.scores["math"] for each in results] == [0.0, 1.0, 0.0]  # of the last message
+    told = (results[0].explanation or {})["form"]["turns"]
+    assert [turn["rule"] for turn in told] == [
+        "both pairs, \\boxed{} inside <answer>",
+        "no <think>…</think> pair",
+    ]
+    assert [(await score(engine, name, ROLLOUT))[0].reward for name in ("least", "best")] == [0, 1]
+
+
+async def test_a_turn_without_a_score_leaves_the_response_without_one(engine: Engine) -> None:
+    body = {"id": "0", "response": ROLLOUT, "ground_truth": None}
+    encoded = msgspec.json.encode({"samples": [body], "profile": "best"})
+    [result] = (await engine.score(msgspec.json.decode(encoded, type=ReceivedRequest))).results
+    assert (result.reward, result.turns) == (None, [None, None])
+    assert result.error is not None
+    assert result.error.code == "bad_ground_truth"
+
+
+async def test_a_scorer_of_ones_own_may_see_the_messages(engine: Engine) -> None:
+    results = await score(engine, "own", ROLLOUT, "a text")
+    assert [(each.reward, each.turns) for each in results] == [
+        (1.0, [1.0, None]),
+        (0.0, msgspec.UNSET),
+    ]
+    [wrong] = await score(engine, "wrong", ROLLOUT)
+    assert wrong.error is not None
+    assert wrong.error.code == "scorer_failed"
+    assert "returned" in wrong.error.message
+    assert "7.0" in wrong.error.message
+
+
+async def test_limits_hold_for_all_that_stands_in_a_response(engine: Engine) -> None:
+    large = [{"role": "assistant", "content": "x" * 3000}, *ROLLOUT, *ROLLOUT[:1]]
+    large[0]["content"] += "é" * 600
+    many = [{"role": "assistant", "content": "x"}] * (MAX_TURNS + 1)
+    messages = [{"role": "tool", "content": ""}] * MAX_MESSAGES + ROLLOUT
+    for profile, response in [
+        *((name, large) for name in PROFILES),
+        ("mean", many),
+        ("own", messages),
+    ]:
+        [result] = await score(engine, profile, response)
+        assert result.error is not None, profile
+        assert result.error.code == "response_too_large"
+    [empty] = await score(engine, "mean", [])
+    assert empty.error is not None
+    assert "the assistant wrote none" in empty.error.message
+
+
+def test_whole_groups_have_no_turns(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("scorers: {majority: {turns: mean}}")
+    with pytest.raises(ConfigError, match="majority sees whole groups, and cannot judge turns"):
+        load_profiles([tmp_path])
+
+
+def test_the_text_of_a_response_is_that_of_the_last_message() -> None:
+    assert response_text("x") == "x"
+    assert response_text([Message("assistant", None)]) == ""
+    assert response_text([Message("user", "x")]) == ""
+
+
+async def test_rollouts_come_from_clients_trainers_and_files(folder: Path) -> None:
+    log = folder / "scores.jsonl"
+    options = ("--profiles_dir", str(folder), "--score_log", str(log))
+    live = live_server(folder / "log", *options).start()
+    try:
+        async with AsyncRemoteRewardClient(live.url) as client:
+            messages: Any = [Message("assistant", GOOD), Message("assistant", "x")]
+            [result] = await client.score([Sample("a", messages, ground_truth="46")], "mean")
+            assert (result.reward, result.turns) == (0.5, [1.0, 0.0])
+            reward = client.as_trl_reward("mean", preflight=False)
+            found = await reward(
+                prompts=[[{"role": "user", "content": "?"}]] * 2,
+                completions=[ROLLOUT, [{"role": "assistant", "content": GOOD}]],
+                ground_truth=["46", "46"],
+            )
+            assert found == [0.5, 1.0]
+        row = {
+            "responses_create_params": {"input": "?"},
+            "response": {
+                "output": [
+                    {"type": "message", "role": "assistant", "content": GOOD},
+                    {"type": "function_call", "name": "add", "arguments": "{}"},
+                    {"type": "function_call_output", "output": "46"},
+                    {"type": "message", "role": "assistant", "content": "It is 46."},
+                ]
+            },
+            "expected_answer": "46",
+        }
+        url = f"{live.url}/compat/nemo_gym/verify?profile=mean"
+        assert httpx2.post(url, json=row).json()["reward"] == 0.5
+        with RemoteRewardClient(live.url) as client:
+            assert {info.name: info.turns for info in client.profiles()}["mean"]
+        sample = {"id": "a", "response": ROLLOUT, "ground_truth": "46"}
+        shown = httpx2.post(
+            f"{live.url}/dashboard/explain", json={"profile": "mean", "sample": sample}
+        )
+        assert shown.json()["result"]["turns"] == [1.0, 0.0]
+    finally:
+        live.stop()
+    kept = [msgspec.json.decode(line) for line in log.read_bytes().splitlines()]
+    assert kept[0]["sample"]["response"][0] == {"role": "assistant", "content": GOOD}

@@ -1,0 +1,102 @@
+"""The page that says what is called what: our side of it exists, LLaMA-Factory's is understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.checkout import ROOT
+from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES
+from touchstone_rewards.trainer.data.chat_templates import template_names
+from touchstone_rewards.trainer.field_source import classes_in, names_in, read_class
+from touchstone_rewards.trainer.names.brought import meaning_of
+from touchstone_rewards.trainer.names.presets import PRESETS
+
+PAGE = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+TRAINING = ("sft", "rm", "dpo", "grpo", "ppo")
+# What stands beside a name of ours and is none: a value, or a command of another package.
+NOT_FIELDS = {"accelerate launch -m touchstone_rewards.trainer"}
+# Their names that are answered together with others, or that are no keys of a stage.
+TOGETHER = {"stage", "export_dir", "limr.*", "warmup_ratio", "do_train", "overwrite_cache"}
+
+
+def fields_of(command: str) -> set[str]:
+    module = f"touchstone_rewards.trainer.{MODULES[command]}"
+    fields = {
+        each.name for name in names_in(module, "TYPES") for each in read_class(module, name).fields
+    }
+    for section, name in classes_in(module, "SECTIONS").items():
+        fields |= {f"{section}.{each.name}" for each in read_class(module, name).fields}
+    return fields
+
+
+def tables() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each table that has a column "here": its title, and its rows' first two cells."""
+    title, rows = "", []
+    for line in [*PAGE.splitlines(), ""]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) > 1 and cells[1] == "here":
+            title, rows = cells[0], []
+        elif title and line.startswith("| "):
+            rows.append((cells[0], cells[1]))
+        elif title and not line.startswith("|"):
+            yield title, rows
+            title = ""
+
+
+TABLES = dict(tables())
+
+
+def named(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_page_has_a_table_for_each() -> None:
+    assert list(TABLES) == ["LLaMA-Factory", "TRL", "theirs", "EasyR1", "OpenRLHF", "verl"]
+    assert all(len(rows) > 3 for rows in TABLES.values())
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_our_names_are_options_and_commands_that_there_are(title: str) -> None:
+    known = set().union(*map(fields_of, TRAINING))
+    for _, here in TABLES[title]:
+        for name in named(here):
+            if name.startswith("trainer "):
+                assert name.removeprefix("trainer ") in COMMANDS
+            elif name not in NOT_FIELDS:
+                assert name.partition(":")[0] in known, name
+
+
+def test_llamafactory_s_names_become_what_the_page_says() -> None:
+    by_command = {command: fields_of(command) for command in TRAINING}
+    known = set().union(*by_command.values())
+    for theirs, here in TABLES["LLaMA-Factory"]:
+        ours = {name.partition(":")[0] for name in named(here)}
+        for written in named(theirs):
+            name, _, value = written.partition(": ")
+            if name in TOGETHER or name in known or "," in name:
+                continue
+            if not re.fullmatch(r"[a-z_0-9.]+", name) or name in ("full", "sdpa", "disabled", "8"):
+                continue
+            given = {"URL": "http://h", "FOLDER": "f"}.get(value, value) or "1"
+            given = {"template": "qwen", "pref_loss": "ipo"}.get(name, given)
+            given = "true" if name in ("plot_loss", "pure_bf16", "neat_packing") else given
+            given = "true" if name.startswith(("disable_", "use_dft")) else given
+            meanings = [
+                meaning_of(name, given, fields, command) for command, fields in by_command.items()
+            ]
+            found = {field for each in meanings if each for field in each.fields}
+            if ours and name not in ("reward_model_type", "pref_ftx", "reward_model"):
+                assert found & (ours | {"chat_template", "max_prompt_length"}), written
+            assert all(meanings), written
+
+
+def test_the_presets_and_templates_listed_are_those_there_are() -> None:
+    for name, preset in PRESETS.items():
+        assert f"| `{name}` | {preset.about} | {preset.source} |" in PAGE
+    listed = PAGE.partition("**Templates.**")[2].partition("Any other")[0]
+    assert {name for name in named(listed) if " " not in name} - {"trainer/prompts"} == set(
+        template_names()
+    )

@@ -1,0 +1,313 @@
+"""Data sets by name, out of a `dataset_info.json` as LLaMA-Factory has it.
+
+In: names and the folder of the registry. Out: rows of `messages`; of a ranking, `prompt`, `chosen`
+and `rejected`, all of them messages. Columns that are no part of those stay, an id or a ground
+truth. What a row is made into is what LLaMA-Factory makes of it.
+
+Source: hiyouga/LLaMA-Factory, src/llamafactory/data/parser.py and converter.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+from touchstone_rewards.trainer.data.rows import load_rows
+from touchstone_rewards.trainer.errors import InputError
+
+REGISTRY = "dataset_info.json"
+ONLINE, REMOTE = "ONLINE", "REMOTE:"
+Row = Mapping[str, Any]
+Message = dict[str, Any]
+
+ALPACA_COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}
+CHAT_COLUMNS = {"messages": "conversations"}
+# Of `openai` too: LLaMA-Factory has one set of defaults, and such entries name their tags.
+TAGS = {
+    "role_tag": "from",
+    "content_tag": "value",
+    "user_tag": "human",
+    "assistant_tag": "gpt",
+    "observation_tag": "observation",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+# Parts of an entry that ask for what is not here, and what to use instead.
+NOT_HERE = {
+    "script_url": "file_name or hf_hub_url",
+    "cloud_file_name": "file_name: the file on this machine",
+    "folder": "file_name: the files on this machine",
+    "num_samples": "max_samples",
+}
+COLUMNS_NOT_HERE = {
+    "images": "rows of text alone",
+    "videos": "rows of text alone",
+    "audios": "rows of text alone",
+    "kto_tag": "pairs, for dpo",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of the registry: where it is, and how its rows are read."""
+
+    name: str
+    source: str
+    formatting: str
+    ranking: bool
+    subset: str | None
+    split: str
+    columns: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+def registered_rows(
+    names: Sequence[str],
+    folder: str,
+    split: str = "train",
+    max_rows: int | None = None,
+    *,
+    skip_bad_rows: bool = False,
+) -> Dataset:
+    """Return the rows of all the data sets, one after the other; of each the first `max_rows`.
+
+    A name that is not in the registry may be the path of a file. `split`: of such files and of hub
+    names; an entry says its own.
+
+    Raises:
+        InputError: a name that is unknown, or an entry or a row that cannot be read.
+    """
+    if folder.startswith(REMOTE):
+        raise InputError(f"dataset_dir is a folder on this machine, not {folder}: download it")
+    known = {} if folder == ONLINE else read_registry(Path(folder))
+    load = partial(load_rows, skip_bad_rows=skip_bad_rows)
+    parts = [_rows(load, name, known, Path(folder), split, max_rows) for name in names]
+    if len(parts) == 1:
+        return parts[0]
+    common = set.intersection(*(set(part.column_names) for part in parts))
+    if not common & {"messages", "chosen"}:
+        raise InputError(
+            f"{', '.join(names)} do not go together: conversations, or pairs, not both"
+        )
+    order = [name for name in parts[0].column_names if name in common]
+    return concatenate_datasets([part.select_columns(order) for part in parts])
+
+
+def read_registry(folder: Path) -> dict[str, Any]:
+    """Return the registry of the folder; empty where it has none.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    path = folder / REGISTRY
+    if not path.is_file():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(known, dict):
+        raise InputError(f"{path} holds an object of names and entries, not {type(known).__name__}")
+    return known
+
+
+def _rows(
+    load: Callable[..., Dataset],
+    name: str,
+    known: Mapping[str, Any],
+    folder: Path,
+    split: str,
+    max_rows: int | None,
+) -> Dataset:
+    if name in known:
+        entry = entry_of(name, known[name], folder)
+        rows = load(entry.source, entry.subset, entry.split)
+        return converted(_first(rows, max_rows), entry)
+    if str(folder) != ONLINE and not Path(name).exists():
+        where = folder / REGISTRY
+        names = ", ".join(sorted(known)) if known else "there is no such file"
+        raise InputError(f"no data set {name!r} in {where} ({names}), and no file of that name")
+    return _first(load(name, None, split), max_rows)
+
+
+def _first(rows: Dataset, most: int | None) -> Dataset:
+    return rows if most is None else rows.select(range(min(most, len(rows))))
+
+
+def entry_of(name: str, told: Any, folder: Path) -> Entry:
+    """Return an entry of the registry with its defaults filled in.
+
+    Raises:
+        InputError: it asks for what is not here.
+    """
+    if not isinstance(told, dict):
+        raise InputError(f"{folder / REGISTRY}: {name} is an object, not {type(told).__name__}")
+    columns = told.get("columns") or {}
+    for part, instead in NOT_HERE.items():
+        if told.get(part):
+            raise InputError(f"{name}: {part} is not read here; use {instead}")
+    for part, instead in COLUMNS_NOT_HERE.items():
+        if columns.get(part):
+            raise InputError(f"{name}: its column {part} is not read here; use {instead}")
+    formatting = told.get("formatting", "alpaca")
+    if formatting not in CONVERTERS:
+        raise InputError(
+            f"{name}: formatting is one of {', '.join(CONVERTERS)}, not {formatting!r}"
+        )
+    source = told.get("hf_hub_url") or told.get("file_name")
+    if not source:
+        raise InputError(f"{name}: an entry has file_name or hf_hub_url; it has {sorted(told)}")
+    default = ALPACA_COLUMNS if formatting == "alpaca" else CHAT_COLUMNS
+    return Entry(
+        name=name,
+        source=source if told.get("hf_hub_url") else str(folder / source),
+        formatting=formatting,
+        ranking=bool(told.get("ranking", False)),
+        subset=told.get("subset"),
+        split=told.get("split", "train"),
+        # An Alpaca entry that names columns has no others; a conversation is always somewhere.
+        columns=columns if columns and formatting == "alpaca" else {**default, **columns},
+        tags={**TAGS, **(told.get("tags") or {})},
+    )
+
+
+def converted(rows: Dataset, entry: Entry) -> Dataset:
+    """Return the rows as messages; how many are no conversation is printed, and they are left out.
+
+    Raises:
+        InputError: a column that the entry names is not there, or no row can be read.
+    """
+    for part, column in entry.columns.items():
+        # An input is missing in many an Alpaca file whose entry says nothing of columns.
+        if column not in rows.column_names and (part, column) != ("query", "input"):
+            raise InputError(
+                f"{entry.name}: no column {column!r} ({part}) in the data; it has "
+                f"{rows.column_names}"
+            )
+    read = CONVERTERS[entry.formatting]
+    made = ("prompt", "chosen", "rejected") if entry.ranking else ("messages",)
+    made = (*made, "tools") if "tools" in entry.columns else made
+    used = {*entry.columns.values(), *made}
+    kept = [name for name in rows.column_names if name not in used]
+    convert = partial(_convert_batch, read=partial(read, entry=entry), made=made, kept=kept)
+    found = rows.map(
+        convert, batched=True, remove_columns=rows.column_names, desc=f"Reading {entry.name}"
+    )
+    if len(found) == 0:
+        raise InputError(f"{entry.name}: not one row is a conversation in turns of its tags")
+    if len(found) < len(rows):
+        left = len(rows) - len(found)
+        print(f"{entry.name}: {left} of {len(rows)} rows are no conversation in turns: left out")
+    return found
+
+
+def _convert_batch(
+    batch: dict[str, list[Any]],
+    read: Callable[[Row], Row | None],
+    made: Sequence[str],
+    kept: Sequence[str],
+) -> dict[str, list[Any]]:
+    out: dict[str, list[Any]] = {name: [] for name in (*made, *kept)}
+    for place in range(len(next(iter(batch.values())))):
+        row = {name: column[place] for name, column in batch.items()}
+        found = read(row)
+        if found is None:
+            continue
+        for name in made:
+            out[name].append(found.get(name))
+        for name in kept:
+            out[name].append(row[name])
+    return out
+
+
+def alpaca(row: Row, entry: Entry) -> Row | None:
+    """Return instruction and input joined by a line break, after system and history."""
+    value = partial(_value, row, entry)
+    messages = _system(value("system"))
+    for question, answer in value("history") or []:
+        messages += [_said("user", question), _said("assistant", answer)]
+    asked = "\n".join(part for part in (value("prompt"), value("query")) if part)
+    messages.append(_said("user", asked))
+    if entry.ranking:
+        return _pair(messages, value("chosen"), value("rejected"), partial(_said, "assistant"))
+    response = value("response")
+    return {"messages": [*messages, _said("assistant", response)]} if response is not None else None
+
+
+def conversation(row: Row, entry: Entry) -> Row | None:
+    """Return the turns by role; None where they do not alternate as LLaMA-Factory wants them."""
+    tags = entry.tags
+    turns = list(_value(row, entry, "messages") or [])
+    system = _value(row, entry, "system")
+    if turns and turns[0].get(tags["role_tag"]) == tags["system_tag"]:
+        system, turns = turns[0][tags["content_tag"]], turns[1:]
+    asking = (tags["user_tag"], tags["observation_tag"])
+    answering = (tags["assistant_tag"], tags["function_tag"])
+    for place, turn in enumerate(turns):
+        if turn.get(tags["role_tag"]) not in (asking, answering)[place % 2]:
+            return None
+    if len(turns) % 2 != entry.ranking or not turns:
+        return None
+    message = partial(_turn, tags=tags)
+    messages = [*_system(system), *map(message, turns)]
+    if entry.ranking:
+        sides = (_value(row, entry, "chosen"), _value(row, entry, "rejected"))
+        return _pair(messages, *sides, message)
+    tools = _value(row, entry, "tools")
+    return {"messages": messages, "tools": _tools(tools)} if tools else {"messages": messages}
+
+
+def _pair(
+    messages: list[Message], chosen: Any, rejected: Any, message: Callable[[Any], Message]
+) -> Row | None:
+    if not chosen or not rejected:
+        return None
+    return {"prompt": messages, "chosen": [message(chosen)], "rejected": [message(rejected)]}
+
+
+def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
+    role, content = turn.get(tags["role_tag"]), turn.get(tags["content_tag"])
+    if role == tags["function_tag"]:
+        return {"role": "assistant", "content": "", "tool_calls": list(_calls(content))}
+    names = {tags["user_tag"]: "user", tags["observation_tag"]: "tool"}
+    return _said(names.get(str(role), "assistant"), content)
+
+
+def _calls(content: Any) -> Iterator[Message]:
+    """Yield the calls in the JSON of a `function_call` turn."""
+    try:
+        found = json.loads(content)
+        for call in found if isinstance(found, list) else [found]:
+            arguments = call["arguments"]
+            parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
+            # As text again: rows of one data set need arguments of one type.
+            text = json.dumps(parsed, ensure_ascii=False)
+            yield {"type": "function", "function": {"name": call["name"], "arguments": text}}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"a call is JSON with name and arguments, not {content!r:.80}") from error
+
+
+def _tools(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _value(row: Row, entry: Entry, part: str) -> Any:
+    column = entry.columns.get(part)
+    return row.get(column) if column else None
+
+
+def _system(text: Any) -> list[Message]:
+    return [_said("system", text)] if text else []
+
+
+def _said(role: str, content: Any) -> Message:
+    return {"role": role, "content": content}
+
+
+CONVERTERS = {"alpaca": alpaca, "sharegpt": conversation, "openai": conversation}

@@ -1,0 +1,103 @@
+"""One page for an evaluation: the figures with their intervals, and responses of every kind.
+
+In: a folder of `trainer eval`. Out: `report.html` in it, self-contained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from touchstone_rewards.trainer.evaluation.write import SUMMARY, read_results, with_interval
+from touchstone_rewards.trainer.running.page import Group, Table, readable, render_page
+from touchstone_rewards.trainer.running.report import by_group, measures, shown
+
+ROWS_SHOWN = 4
+# How the rows of an evaluation are told apart, in the order in which they are shown.
+KINDS = ("right", "right in some responses", "wrong", "not scored")
+# Of the summary, what the page shows elsewhere.
+SHOWN_ELSEWHERE = {"pass_at", "maj_at", "also", "generation", "results_path"}
+SHOWN_ELSEWHERE |= {"accuracy", "format_rate", "avg_reward", "num_examples", "num_samples"}
+SHOWN_ELSEWHERE |= {"accuracy_interval", "format_rate_interval", "avg_reward_interval"}
+
+
+def write_page(folder: Path) -> Path:
+    """Write `report.html` from what the evaluation left in its folder; returns its path."""
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    model = Path(str(summary.get("model") or folder)).name
+    page = render_page(
+        title=f"Evaluation of {model}",
+        subtitle=f"{summary.get('dataset')} · profile {summary['profile']}",
+        tiles=tiles(summary),
+        measures=measures({model: folder}),
+        tables=[at_k(summary)] if summary.get("pass_at") else [],
+        groups=groups(read_results(folder)),
+        groups_title="Responses of every kind",
+        settings=[
+            (name, readable(value), False)
+            for name, value in (summary.get("generation") or {}).items()
+            if value is not None
+        ],
+        facts=[
+            (name, readable(value))
+            for name, value in summary.items()
+            if name not in SHOWN_ELSEWHERE and value is not None
+        ],
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers of an evaluation."""
+    found = []
+    if summary["accuracy"] is not None:
+        found.append(("right: the full reward of 1", f"{summary['accuracy']:.1%}"))
+    if summary["format_rate"] is not None:
+        found.append(("formatted", f"{summary['format_rate']:.1%}"))
+    if summary["avg_reward"] is not None:
+        found.append(("mean reward", f"{summary['avg_reward']:.3f}"))
+    found.append(("rows", str(summary["num_examples"])))
+    if summary["num_samples"] != summary["num_examples"]:
+        found.append(("responses", str(summary["num_samples"])))
+    return [*found, ("could not be scored", str(summary["num_failed"]))]
+
+
+def at_k(summary: Mapping[str, Any]) -> Table:
+    """pass@k and maj@k, a row a k."""
+    rows = []
+    for k, found in summary["pass_at"].items():
+        voted = (summary.get("maj_at") or {}).get(k, {"value": None, "interval": None})
+        cells = [with_interval(each["value"], each["interval"]) for each in (found, voted)]
+        rows.append([f"k = {k}", *cells])
+    return Table("Of k responses", ("", "pass@k", "maj@k"), rows, "Shares, and 95% intervals.")
+
+
+def groups(lines: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Some rows of each kind, the first ones."""
+    kinds: dict[str, list[Group]] = {kind: [] for kind in KINDS}
+    every = by_group(lines)
+    counts = dict.fromkeys(KINDS, 0)
+    for group in every:
+        kind = kind_of(group)
+        counts[kind] += 1
+        if len(kinds[kind]) < ROWS_SHOWN:
+            kinds[kind].append(shown(kind, group))
+    return [
+        each._replace(label=f"{each.label} ({counts[kind]} of {len(every)} rows)")
+        for kind in KINDS
+        for each in islice(kinds[kind], ROWS_SHOWN)
+    ]
+
+
+def kind_of(group: Sequence[Mapping[str, Any]]) -> str:
+    """Whether all, some or none of a row's responses got the full reward of 1."""
+    rewards = [line["reward"] for line in group if line["reward"] is not None]
+    if not rewards:
+        return "not scored"
+    right = rewards.count(1.0)
+    return "right" if right == len(rewards) else "right in some responses" if right else "wrong"

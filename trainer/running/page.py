@@ -1,0 +1,99 @@
+"""One self-contained HTML page from named parts: what every report of the trainer is made of.
+
+In: the parts as plain values (tiles, tables, drawings, samples, settings). Out: HTML that needs no
+network. A part that is not given is left out. It reads no run and measures nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from touchstone_rewards.trainer.running.plots import DARK, LIGHT, Drawing, Theme, draw_panel
+
+TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
+THEMES = {"light": LIGHT, "dark": DARK}
+TURNS_SHOWN = 3
+
+
+class Table(NamedTuple):
+    """A table of texts; on a narrow screen each row is a block, its cells with their heads."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+class Group(NamedTuple):
+    """Responses to one prompt, and a line that says what they are."""
+
+    label: str
+    samples: Sequence[Mapping[str, Any]]
+
+
+def render_page(**parts: Any) -> str:
+    """Return the page of these parts; their names are those of `templates/report.html`."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(**parts, verdict=verdict, asked=asked, readable=readable)
+
+
+def panels_of(drawings: Sequence[Drawing], *, legend: bool = True) -> list[dict[str, str]]:
+    """Every drawing in both themes."""
+    return [
+        panel(each.title, lambda theme, each=each: draw_panel(each, theme, legend=legend))
+        for each in drawings
+    ]
+
+
+def panel(title: str, draw: Callable[[Theme], bytes]) -> dict[str, str]:
+    """One SVG in both themes, as addresses that hold the picture itself."""
+    held = {name: base64.b64encode(draw(theme)).decode() for name, theme in THEMES.items()}
+    return {"title": title, **{name: f"data:image/svg+xml;base64,{held[name]}" for name in held}}
+
+
+def verdict(sample: Mapping[str, Any]) -> Markup:
+    """Reward and scores of a sample as small labels; in a word why, where there is no reward."""
+    if sample["reward"] is None:
+        code = (sample.get("error") or {}).get("code", "no reward")
+        return Markup('<span class="tag bad">not scored: {}</span>').format(code)
+    kind = "good" if sample["reward"] >= 1 else "bad"
+    labels = [(kind, f"reward {sample['reward']:g}")]
+    labels += [("soft", f"{k} {v:g}") for k, v in sample["scores"].items() if v is not None]
+    return Markup("").join(
+        Markup('<span class="tag {}">{}</span>').format(css, text) for css, text in labels
+    )
+
+
+def asked(sample: Mapping[str, Any]) -> str:
+    """What a sample answers, for reading: a chat's last turns, of a story without what is told of
+    the form."""
+    prompt, metadata = sample["prompt"], sample.get("metadata") or {}
+    if not isinstance(prompt, list):
+        return str(prompt)
+    history, turn = (metadata.get(name) for name in ("conversation_history", "user_input"))
+    if isinstance(history, list) and isinstance(turn, str):
+        prompt = [*history, {"role": "user", "content": turn}]
+    left_out = len(prompt) - TURNS_SHOWN
+    lines = [f"[{left_out} earlier turns]"] if left_out > 0 else []
+    return "\n".join(lines + [_turn(each) for each in prompt[-TURNS_SHOWN:]])
+
+
+def readable(value: Any) -> str:
+    """A value for reading: text as it is, messages turn by turn, other structures as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        return "\n".join(_turn(each) for each in value)
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _turn(turn: Mapping[str, Any]) -> str:
+    return f"[{turn.get('role')}] {turn.get('content')}"

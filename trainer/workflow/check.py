@@ -1,0 +1,103 @@
+"""Whether the commands of a workflow understand their fields: asked before the first of them runs.
+
+In: stages. Out: nothing, or the first complaint. The fields are parsed by the commands' own parsers
+in a process of its own, which takes no device and leaves none of their libraries here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from touchstone_rewards.trainer.__main__ import MODULES
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.workflow.stages import DONE, Stage
+
+PROG = "touchstone_rewards.trainer.workflow.check"
+
+
+def check_stages(output: Path, stages: Sequence[Stage]) -> None:
+    """Have the fields of every stage that is not complete parsed as its command will parse them.
+
+    Raises:
+        InputError: a key or a value that a command refuses; the stage is named.
+    """
+    left = [each for each in stages if not (output / each.name / DONE).is_file()]
+    if not left:
+        return
+    asked = [[each.name, each.command, _for_one_process(each)] for each in left]
+    done = subprocess.run(
+        [sys.executable, "-m", PROG],
+        input=json.dumps(asked, default=str),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stdout or done.stderr).strip().splitlines()
+        raise InputError(lines[-1] if lines else f"{PROG} ended with {done.returncode}")
+
+
+def _for_one_process(stage: Stage) -> dict[str, Any]:
+    """The fields, with the batch of all processes in one: what must divide it is checked alike."""
+    fields = {**stage.fields, **stage.hidden}
+    key = "per_device_train_batch_size"
+    if stage.devices > 1 and isinstance(fields.get(key), int):
+        fields[key] *= stage.devices
+    return fields
+
+
+def complaint(name: str, command: str, fields: dict[str, Any]) -> str | None:
+    """Return what the command will say against the fields, or None."""
+    from touchstone_rewards.trainer.config import parse_config
+
+    module = import_module(f"touchstone_rewards.trainer.{MODULES[command]}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+        argv = ["--config", str(path)]
+        try:
+            configs = parse_config(
+                module.TYPES, argv, f"trainer {command}", getattr(module, "SECTIONS", None)
+            )
+            if command == "grpo":
+                _check_grpo(configs, argv, module.TYPES)
+        except InputError as error:
+            return f"{name}: {str(error).replace(f'{path}: ', '')}"
+    return None
+
+
+def _check_grpo(configs: Sequence[Any], argv: Sequence[str], types: Sequence[type]) -> None:
+    """What the command holds against each other once it has read them."""
+    from trl.trainer.grpo_config import GRPOConfig
+
+    from touchstone_rewards.trainer.config import given_fields
+    from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
+    from touchstone_rewards.trainer.grpo.learning import LearningArguments
+
+    parsed: dict[type, Any] = {type(each): each for each in configs}
+    args, settings = parsed[GRPOConfig], parsed[GrpoArguments]
+    settings.apply(args, given_fields(argv, types))
+    parsed[RolloutArguments].check_sampling(args)
+    parsed[LearningArguments].check(args, settings)
+
+
+def main() -> int:
+    """Read stages from standard input; print the first complaint."""
+    for name, command, fields in json.load(sys.stdin):
+        if found := complaint(name, command, fields):
+            print(found)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

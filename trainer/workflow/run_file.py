@@ -1,0 +1,210 @@
+"""`trainer run FILE.yaml`: a LLaMA-Factory file, by the command that its `stage` names.
+
+In: the file, and on the command line keys of either project that win over it, as `--key value` or
+`key=value`. Out: that command's run. What the file leaves out means what LLaMA-Factory means by it.
+Each key that needs nothing here is said; those that have no meaning here are refused together.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from touchstone_rewards.trainer.__main__ import MODULES
+from touchstone_rewards.trainer.config import read_yaml
+from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.field_source import classes_in, names_in, read_class
+from touchstone_rewards.trainer.names.brought import brought, items_of, words_of
+from touchstone_rewards.trainer.names.llamafactory import (
+    DEFAULTS,
+    LORA_DEFAULTS,
+    STAGE_DEFAULTS,
+    STAGES,
+    STAGES_NOT_HERE,
+)
+from touchstone_rewards.trainer.workflow.local_server import reward_server
+
+USAGE = "FILE.yaml [--key value ...] [key=value ...]"
+TYPES: tuple[type, ...] = ()  # the command of the stage has the options
+# Of an adapter that is gone on with, these stand in its own config.
+OF_A_NEW_ADAPTER = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+PROFILE = "reward_model"
+
+
+class Translated(NamedTuple):
+    """Our command, its arguments, and what is to be said about keys that need nothing."""
+
+    command: str
+    words: list[str]
+    said: list[str]
+
+
+def run(argv: Sequence[str]) -> None:
+    """Translate the file, say what was made of it, run the command.
+
+    Raises:
+        InputError: no such file, a stage that is not here, or keys that have no meaning here.
+        RunFailed: the command's own.
+    """
+    if not argv or argv[0].startswith("--"):
+        raise InputError(f"usage: trainer run {USAGE}, FILE being one of LLaMA-Factory's")
+    path, given = argv[0], {**read_yaml(argv[0]), **pairs_of(argv[1:])}
+    model, given = without_local_model(given)
+    done = translated(given, path)
+    print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
+    for line in done.said:
+        print(line, file=sys.stderr)
+    with serving(model, Path(str(given.get("output_dir", DEFAULTS["output_dir"])))) as flags:
+        module = import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}")
+        module.run([*done.words, *flags])
+
+
+def pairs_of(words: Sequence[str]) -> dict[str, Any]:
+    """Return `--key value`, `--key=value` and `key=value` as a mapping, values as YAML reads them.
+
+    Example: `["learning_rate=1e-4", "--stage", "sft"]` sets both.
+
+    Raises:
+        InputError: a word that is neither.
+    """
+    flags = [f"--{word}" if "=" in word and not word.startswith("--") else word for word in words]
+    pairs: dict[str, Any] = {}
+    for item in items_of(flags):
+        if not item.name:
+            raise InputError(f"expected --key value or key=value, got {' '.join(item.words)!r}")
+        pairs[item.name] = yaml.safe_load(item.text)
+    return pairs
+
+
+def translated(given: Mapping[str, Any], path: str) -> Translated:
+    """Return the command and the arguments that the content of a file stands for.
+
+    Example: `{"stage": "rm", "dataset": "pairs", ...}` is `trainer rm --dataset_name=pairs ...`.
+
+    Raises:
+        InputError: a stage that is not here, or keys that have no meaning here.
+    """
+    command = command_of(given, path)
+    module = f"touchstone_rewards.trainer.{MODULES[command]}"
+    fields = {
+        each.name for name in names_in(module, "TYPES") for each in read_class(module, name).fields
+    }
+    sections = classes_in(module, "SECTIONS")
+    names = fields | sections.keys()
+    found = brought(nested(given), (), names, command)
+    # Translated apart: what the file says in either project's words takes their place.
+    ours = {**brought(defaults_of(given, command), (), names, command).content, **found.content}
+    if ours.get("adapter_name_or_path") and not ours.get("create_new_adapter"):
+        ours = {name: value for name, value in ours.items() if name not in OF_A_NEW_ADAPTER}
+    words: list[str] = []
+    for section in sections:
+        own = ours.pop(section, None) or {}
+        words += words_of({f"{section}.{name}": value for name, value in own.items()})
+    return Translated(command, [*words_of(ours), *words], found.said)
+
+
+def command_of(given: Mapping[str, Any], path: str) -> str:
+    """Return the command of the file's stage.
+
+    Raises:
+        InputError: it has none, or one that is not here; the message says what there is instead.
+    """
+    stage = str(given.get("stage", "")).lower()
+    if stage in STAGES:
+        return STAGES[stage]
+    if stage in STAGES_NOT_HERE:
+        raise InputError(
+            f"{path}: stage: {stage} has no meaning here; use {STAGES_NOT_HERE[stage]}"
+        )
+    known = f"one of {', '.join(STAGES)}"
+    if stage:
+        raise InputError(f"{path}: stage is {stage!r}, not {known}")
+    if "export_dir" in given:
+        raise InputError(f"{path} exports a model: `trainer merge` does that")
+    if "infer_backend" in given:
+        raise InputError(f"{path} serves a model: `trainer eval` generates, vLLM serves")
+    raise InputError(
+        f"{path} has no stage, which is {known}; a file of this project's own is run by `trainer "
+        f"COMMAND --config {path}`"
+    )
+
+
+def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """Return what LLaMA-Factory does where the file says nothing."""
+    defaults = {**DEFAULTS, **STAGE_DEFAULTS.get(command, {})}
+    if {**defaults, **given}["finetuning_type"] == "lora":
+        rank = given.get("lora_rank", LORA_DEFAULTS["lora_rank"])
+        defaults |= {**LORA_DEFAULTS, "lora_alpha": 2 * rank}
+    if command == "ppo":
+        # Its value head is one more part of the model, under the same optimizer.
+        defaults["critic_learning_rate"] = {**defaults, **given}["learning_rate"]
+    if not has_accelerator():
+        defaults["use_cpu"] = True
+    return defaults
+
+
+def has_accelerator() -> bool:
+    """Whether there is a GPU, or what else PyTorch calls an accelerator."""
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+def nested(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with `a.b: c` as `a: {b: c}`; a section keeps what it has beside it."""
+    made: dict[str, Any] = {}
+    for name, value in content.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            made[section] = {**(made.get(section) or {}), key: value}
+        elif isinstance(value, dict):
+            made[name] = {**value, **(made.get(name) or {})}
+        else:
+            made[name] = value
+    return made
+
+
+def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    model = given.get("reward_model")
+    if given.get("stage") != "ppo" or not model or str(model).startswith(("http://", "https://")):
+        return None, dict(given)
+    if not Path(str(model)).is_dir():
+        raise InputError(
+            f"reward_model: no folder at {model}; a reward server's URL goes with "
+            "reward_model_type: api"
+        )
+    others = ("reward_model", "reward_model_type")
+    return Path(str(model)), {name: value for name, value in given.items() if name not in others}
+
+
+@contextmanager
+def serving(model: Path | None, output: Path) -> Iterator[list[str]]:
+    """Serve a reward model while the block runs; yields the flags that ask it for rewards.
+
+    LLaMA-Factory loads the reward model beside the policy. Here a server holds it, as any other.
+
+    Raises:
+        RunFailed: the server does not start.
+    """
+    if model is None:
+        yield []
+        return
+    profiles = output / "profiles"
+    profiles.mkdir(parents=True, exist_ok=True)
+    scorer = {"weight": 1.0, "config": {"model": str(model.resolve())}}
+    text = yaml.safe_dump({"description": str(model), "scorers": {"reward_model": scorer}})
+    (profiles / f"{PROFILE}.yaml").write_text(text, encoding="utf-8")
+    with reward_server(output / "server.log", f"--profiles_dir={profiles}") as url:
+        yield [f"--reward_url={url}", f"--reward_profile={PROFILE}"]
