@@ -26,9 +26,8 @@ class RewardArguments:
     reward_scores: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Scores of reward_profile, each a reward of its own in place of the profile's. "
-            "reward_weights weighs these, then the further profiles; multi_objective_aggregation "
-            "normalize_then_sum normalises each in its group first (GDPO)."
+            "help": "Scores of reward_profile, each a reward of its own in place of the profile's; "
+            "reward_weights weighs these, then the further profiles."
         },
     )
     reward_timeout_s: float = field(

@@ -120,7 +120,6 @@ def test_a_penalty_changes_the_weighted_sum_by_itself_whatever_the_weights() -> 
     assert alone.tolist() == [[0.25]]
 
 
-@pytest.mark.slow
 def test_scores_of_a_profile_are_weighed_from_the_command_line(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:
@@ -202,7 +201,6 @@ def rows_without_truths(folder: Path, rows_file: Path) -> Path:
     return write_rows(folder / "without.jsonl", kept)
 
 
-@pytest.mark.slow
 def test_ground_truths_are_asked_for_only_where_the_profile_reads_them(
     server: LiveServer,
     grpo_flags: GrpoFlags,
@@ -216,8 +214,8 @@ def test_ground_truths_are_asked_for_only_where_the_profile_reads_them(
     samples = list(read_samples(tmp_path / "run" / "samples"))
     assert len(samples) == 8
     assert all(each.ground_truth is None and each.reward is not None for each in samples)
-    flags = grpo_flags(server.url, dataset_name=data, reward_profile="math")
-    assert main(["grpo", *flags]) == 2
+    fields = {"reward_profile": "math", "output_dir": tmp_path / "second"}
+    assert main(["grpo", *grpo_flags(server.url, dataset_name=data, **fields)]) == 2
     said = capsys.readouterr().err
     assert (
         "no column 'ground_truth' (ground_truth_column) in the data: profile math reads it" in said

@@ -94,7 +94,8 @@ def test_the_template_of_a_lesson_is_that_of_a_rollout() -> None:
     rows = Dataset.from_list([{"question": "1 + 1?", "solution": "2", "level": 1}])
     prompts = PromptArguments(prompt_template="boxed")
     [made] = sft.templated(prompts, rows).to_list()
-    assert made == {"prompt": with_prompts(rows, prompts)[0]["prompt"], "response": "2"}
+    prompt = with_prompts(rows, prompts)[0]["prompt"]
+    assert made == {"id": "row-0", "prompt": prompt, "response": "2"}
     plain = Dataset.from_list([{"question": "1 + 1?"}])
     with pytest.raises(InputError, match="no column with the response, one of response"):
         sft.templated(prompts, plain)

@@ -67,12 +67,12 @@ def settle_adapter(
         if adapter.create_new_adapter:
             raise InputError("create_new_adapter merges an adapter: set adapter_name_or_path")
         return
-    check_adapter(path)
     if not adapter.create_new_adapter and model.use_peft:
         raise InputError(
             f"{path} is an adapter to go on training: leave out use_peft, or set "
             "create_new_adapter: true to merge it and train a new one"
         )
+    check_adapter(path)
     if not adapter.create_new_adapter:
         return
     merged = Path(str(args.output_dir)) / MERGED

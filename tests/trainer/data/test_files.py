@@ -96,8 +96,8 @@ def test_yaml_and_flags_take_one_name_or_several(tmp_path: Path) -> None:
 def test_a_stage_depends_on_the_content_of_every_file(tmp_path: Path) -> None:
     names = [str(write_rows(tmp_path / f"{name}.jsonl", rows(name))) for name in "ab"]
     before = inputs_of({"dataset_name": names})
-    assert set(before) == {"content of dataset_name 1", "content of dataset_name 2"}
+    assert set(before) == {"content of dataset_name"}
     write_rows(tmp_path / "b.jsonl", rows("c"))
     after = inputs_of({"dataset_name": names})
-    assert {key for key in before if before[key] != after[key]} == {"content of dataset_name 2"}
-    assert set(inputs_of({"dataset_name": names[0]})) == {"content of dataset_name"}
+    assert before != after
+    assert inputs_of({"dataset_name": names[:1]}) == inputs_of({"dataset_name": names[0]})

@@ -36,7 +36,6 @@ def chats(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
 def test_training_reads_the_prompts_that_evaluation_reads_and_keeps_what_follows(
     server: LiveServer,
     grpo_flags: GrpoFlags,
@@ -68,7 +67,6 @@ def test_training_reads_the_prompts_that_evaluation_reads_and_keeps_what_follows
     assert saved.chat_template == TEMPLATE
 
 
-@pytest.mark.slow
 def test_eval_begins_the_answer_too_and_starts_its_own_server(
     chats: dict[str, Any], tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def test_its_values_are_scaled_as_the_served_scores_are(
     assert batch["old_values"][0, :tokens].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("lora", [False, True])
 def test_that_critic_learns_is_saved_and_is_resumed(
     tiny_model: Path, reward_folder: Path, tmp_path: Path, lora: bool
@@ -175,7 +175,7 @@ def test_the_state_of_an_older_checkpoint_without_running_scores_is_read(
     assert trainer.running_scores == RunningScores()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_response_a_prompt_is_enough_for_ppo(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:

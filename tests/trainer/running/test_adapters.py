@@ -131,7 +131,6 @@ def test_an_adapter_is_evaluated_as_the_model_that_it_makes(adapter: Path, tmp_p
     assert not Path(folder).exists()
 
 
-@pytest.mark.slow
 def test_grpo_goes_on_training_the_adapter_whose_folder_it_is_given(
     server: LiveServer, grpo_flags: GrpoFlags, tiny_model: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -147,7 +146,6 @@ def test_grpo_goes_on_training_the_adapter_whose_folder_it_is_given(
     assert AutoTokenizer.from_pretrained(run).chat_template == TEMPLATE
 
 
-@pytest.mark.slow
 def test_a_new_adapter_stands_on_the_old_one_merged_and_can_be_merged_itself(
     server: LiveServer, grpo_flags: GrpoFlags, tiny_model: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -162,7 +160,6 @@ def test_a_new_adapter_stands_on_the_old_one_merged_and_can_be_merged_itself(
     torch.testing.assert_close(logits(plain(tmp_path / "merged")), expected)
 
 
-@pytest.mark.slow
 def test_the_reference_of_ppo_is_the_adapter_that_it_starts_from(
     server: LiveServer, grpo_flags: GrpoFlags, adapter: Path, tmp_path: Path
 ) -> None:

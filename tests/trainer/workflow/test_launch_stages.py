@@ -38,7 +38,7 @@ def rows_of(problems: list[Problem], folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the script asks the server by curl")
 def test_the_whole_way_from_a_base_model_to_a_measured_one(

@@ -79,14 +79,14 @@ def test_both_kinds_of_servers_are_refused(tmp_path: Path) -> None:
         ServeArguments(serve_config="x.yaml")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_ask_one_server(tmp_path: Path) -> None:
     first, second = in_two_processes(tmp_path, SERVED.format(fields=""))
     assert first == second
     assert first.startswith("http://127.0.0.1:")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_server_that_does_not_start_ends_both_processes(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("nosuch_setting: 1\n")
     first, second = in_two_processes(tmp_path, SERVED.format(fields=", serve_config='bad.yaml'"))
