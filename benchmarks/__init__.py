@@ -26,6 +26,21 @@ def live_server(log: Path, *options: str) -> LiveServer:
     return LiveServer(log, "--workers", "2", *options, environment=environment, cwd=ROOT)
 
 
+def older_server(checkout: Path, log: Path, *options: str) -> LiveServer:
+    """The server of an older checkout, not yet started; with two workers and none of our settings.
+
+    Before the packages had one name in common they were imported from the top of the checkout.
+    """
+    named = (checkout / "src" / "touchstone_rewards").is_dir()
+    source = checkout / "src" if named else checkout
+    environment = {**without_settings(), "PYTHONPATH": f"{source}{os.pathsep}{ROOT}"}
+    if named:
+        environment["REWARD_SCORER_MODULES"] = "tests"
+    module = "touchstone_rewards.reward_server" if named else "reward_server"
+    about: dict[str, Any] = {"environment": environment, "cwd": log.parent, "module": module}
+    return LiveServer(log, "--workers", "2", *options, **about)
+
+
 def record(name: str, rows: Sequence[dict[str, Any]], **about: Any) -> Path:
     """Write what a benchmark found.
 

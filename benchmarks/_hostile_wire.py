@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import ROOT, record
+from benchmarks import ROOT, older_server, record
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 HEALTH_P99_MS, MEMORY_MIB = 50.0, 600.0
@@ -221,23 +220,26 @@ async def fairness(port: int) -> dict[str, Any]:
     return {"calm_s": round(calm, 4), "beside_s": round(beside, 4)}
 
 
-def start(folder: Path) -> LiveServer:
-    """A server with two keys and default settings but for the profiles that the attacks need."""
+def start(folder: Path, checkout: Path | None) -> LiveServer:
+    """A server with two keys and default settings but for the profiles that the attacks need.
+
+    `checkout`: whose server, if not this one's.
+    """
     profiles = folder / "profiles"
     profiles.mkdir(exist_ok=True)
     for name, text in PROFILES.items():
         (profiles / f"{name}.yaml").write_text(text)
     (folder / "server.yaml").write_text(KEYS)
     options = ["--config", str(folder / "server.yaml"), "--profiles_dir", str(profiles)]
-    return LiveServer(folder / "log", *options).start()
+    return older_server(checkout or ROOT, folder / "log", *options).start()
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(checkout: Path | None = None) -> list[dict[str, Any]]:
     """One row an attack, each against a fresh server, and one for fairness."""
     found: list[dict[str, Any]] = []
     for name, attack in ATTACKS.items():
         with tempfile.TemporaryDirectory() as folder:
-            live = start(Path(folder))
+            live = start(Path(folder), checkout)
             row = {"attack": name, **asyncio.run(attacked(live, attack))}
             live.kill()
             row["log_bytes"] = live.log.stat().st_size
@@ -245,7 +247,7 @@ def rows() -> list[dict[str, Any]]:
         found.append(row)
         print(row, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        live = start(Path(folder))
+        live = start(Path(folder), checkout)
         row = {"attack": "256 trivial samples beside slow ones", **asyncio.run(fairness(live.port))}
         live.kill()
     found.append({**row, "kept": row["beside_s"] <= FAIR * row["calm_s"]})
@@ -253,21 +255,12 @@ def rows() -> list[dict[str, Any]]:
     return found
 
 
-def before(source: str) -> list[dict[str, Any]]:
-    """The same attacks on the server of another checkout, whose `src` folder this is."""
-    command = [sys.executable, "-m", "benchmarks._hostile_wire", "--json"]
-    environment = {**os.environ, "PYTHONPATH": source}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
-    """Attack this server, and that of `HOSTILE_BEFORE`, the `src` of an older checkout."""
+    """Attack this server, and that of `HOSTILE_BEFORE`, an older checkout."""
     older = os.environ.get("HOSTILE_BEFORE")
-    record("hostile_wire", rows(), before=before(older) if older else [])
+    before = rows(Path(older)) if older else []
+    record("hostile_wire", rows(), before=before)
 
 
 if __name__ == "__main__":
-    found = rows()
-    if "--json" in sys.argv:
-        print(json.dumps(found))
+    main()

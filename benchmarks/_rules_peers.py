@@ -30,13 +30,13 @@ def chat(text: str) -> list[list[dict[str, str]]]:
 
 
 def trl_think_format() -> Judge:
-    from trl.rewards import think_format_reward
+    from trl.rewards.format_rewards import think_format_reward
 
     return lambda text: think_format_reward(chat(text))
 
 
 def trl_soft_overlong() -> Judge:
-    from trl.rewards import get_soft_overlong_punishment
+    from trl.rewards.other_rewards import get_soft_overlong_punishment
 
     punish: Any = get_soft_overlong_punishment(max_completion_len=400, soft_punish_cache=100)
     # TRL's own counts tokens that the trainer has; here they are words, split as ours splits them.
@@ -46,23 +46,28 @@ def trl_soft_overlong() -> Judge:
 def squad(name: str, truth: str) -> Judge | None:
     """The evaluation script of SQuAD, as Hugging Face's evaluate has it."""
     found = _parts("evaluate/metrics/squad/compute_score.py", "normalize_answer", name)
-    measure = found and found[name]
-    return measure and (lambda text: measure(text, truth))
+    if found is None:
+        return None
+    return lambda text: found[name](text, truth)
 
 
 def open_instruct(verifier: str, truth: str) -> Judge | None:
     needed = ("VerifierConfig", "VerificationResult", "VerifierFunction", "normalize_answer")
     needed += ("remove_thinking_section", "f1_score", verifier)
     found = _parts("open-instruct/open_instruct/ground_truth_utils.py", *needed)
-    verify = found and found[verifier]()
-    return verify and (lambda text: verify([], text, truth))
+    if found is None:
+        return None
+    verify = found[verifier]()
+    return lambda text: verify([], text, truth)
 
 
 def open_r1_repetition() -> Judge | None:
     name = "get_repetition_penalty_reward"
     found = _parts("open-r1/src/open_r1/rewards.py", name)
-    penalty = found and found[name](4, -1.0)
-    return penalty and (lambda text: penalty(chat(text)))
+    if found is None:
+        return None
+    penalty = found[name](4, -1.0)
+    return lambda text: penalty(chat(text))
 
 
 def _parts(path: str, *names: str) -> dict[str, Any] | None:

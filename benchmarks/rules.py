@@ -36,10 +36,22 @@ ROUNDS, LEAST_S = 7, 0.05
 INLINE_LIMIT_US = 20.0  # a kilobyte
 TEXTS_A_KIND, SHORT_A_KIND = 60, 30
 
-SENTENCE = "The tall tower stands by the river, and many people visit it on warm days. "
-PROSE = "".join(f"{SENTENCE}In year {1900 + n} it had {n} steps. " for n in range(10))[:1000]
-REFERENCE = "The tower stands by the river and people visit it. " * 4
-CALL = {"name": "search", "arguments": {"query": "towers", "limit": 10}}
+# Words of the length that English has, five letters and a space.
+PROSE = (
+    "To find the total distance, we first work out how far the train travels before lunch. It "
+    "leaves the northern station at eight in the morning and keeps a steady speed of sixty "
+    "kilometres an hour for three hours, so it covers one hundred and eighty kilometres. After a "
+    "break of thirty minutes, the driver slows down because of repairs near the river bridge, and "
+    "the remaining two hours are spent at only forty kilometres an hour, which adds another "
+    "eighty kilometres. Together these parts make two hundred and sixty kilometres. We should "
+    "check whether the break matters: the question asks about distance, not about the average "
+    "speed, therefore the pause changes nothing here. If it had asked for the average speed over "
+    "the whole journey, we would have divided by five and a half hours instead. On warm days "
+    "the same train carries more passengers, but that information is not needed to answer the "
+    "question, and it can safely be ignored by a careful reader who checks each step of it."
+)
+REFERENCE = "The train travels one hundred and eighty kilometres before lunch. " * 3
+CALL = {"name": "search", "arguments": {"query": "trains", "limit": 10}}
 TOOL_CALL = f"{PROSE[:900]}\n<tool_call>\n{json.dumps(CALL)}\n</tool_call>"
 SCHEMA = {
     "type": "array",
@@ -56,7 +68,7 @@ INSTRUCTIONS = {
         "length_constraints:number_words",
         "keywords:existence",
     ],
-    "kwargs": [{}, {"relation": "at least", "num_words": 100}, {"keywords": ["tower", "river"]}],
+    "kwargs": [{}, {"relation": "at least", "num_words": 100}, {"keywords": ["train", "river"]}],
 }
 
 
@@ -76,18 +88,18 @@ def cases() -> list[Case]:
     told = f"{PROSE[:960]} The answer is (B)."
     number = f"{PROSE[:960]} The answer is 42.5 km."
     wanted = json.dumps(CALL)
-    pattern = r"year (\d{4}) it had 9 steps"
+    pattern = r"speed of (\w+)\s+kilometres"
     return [
         Case("exact", {}, said(PROSE, PROSE), "open-instruct's FlanVerifier",
              lambda: peers.open_instruct("FlanVerifier", PROSE)),
         Case("contains", {"phrases": ["warm days"]}, said(PROSE), "Python's in",
              lambda: lambda text: "warm days" in text.lower()),
-        Case("f1", {}, said(PROSE, "the tall tower"), "SQuAD's script",
-             lambda: peers.squad("f1_score", "the tall tower")),
-        Case("f1", {}, said(PROSE, "the tall tower"), "open-instruct's F1Verifier",
-             lambda: peers.open_instruct("F1Verifier", "the tall tower")),
-        Case("f1", {"measure": "exact_match"}, said(PROSE, "the tall tower"), "SQuAD's script",
-             lambda: peers.squad("exact_match_score", "the tall tower")),
+        Case("f1", {}, said(PROSE, "sixty kilometres an hour"), "SQuAD's script",
+             lambda: peers.squad("f1_score", "sixty kilometres an hour")),
+        Case("f1", {}, said(PROSE, "sixty kilometres an hour"), "open-instruct's F1Verifier",
+             lambda: peers.open_instruct("F1Verifier", "sixty kilometres an hour")),
+        Case("f1", {"measure": "exact_match"}, said(PROSE, "sixty kilometres an hour"), "SQuAD's script",
+             lambda: peers.squad("exact_match_score", "sixty kilometres an hour")),
         Case("choice", {}, said(told, "B"), "Python's re",
              lambda: peers.python_re(r"answer is \(?([A-D])\)?")),
         Case("numeric", {}, said(number, "42.5 km"), "Python's re",
@@ -202,12 +214,17 @@ def of_kind(
         (drawn.choice(asked)[0], " ".join(text.split()[: drawn.randint(1, 12)]))
         for text in drawn.sample(texts, SHORT_A_KIND)
     ]
-    counts = dict.fromkeys(("verdicts", "agree", "followed_by_ours", "followed_by_theirs"), 0)
+    names = ("verdicts", "agree", "followed_by_ours", "followed_by_theirs", "they_fail")
+    counts: dict[str, int] = dict.fromkeys(names, 0)
     for kwargs, text in pairs:
         made = checker(kind)
         made.build_description(**kwargs)
         for looked_at in ([text], looser(text)):
-            theirs = any(one.strip() and made.check_following(one) for one in looked_at)
+            try:
+                theirs = any(one.strip() and made.check_following(one) for one in looked_at)
+            except Exception:  # noqa: BLE001 -- at a text that it does not foresee
+                counts["they_fail"] += 1
+                continue
             ours = followed_by(Instruction(kind, KINDS[kind], Given(kind, kwargs)), looked_at)
             counts["verdicts"] += 1
             counts["agree"] += ours == theirs

@@ -5,6 +5,7 @@ that decodes and encodes the same JSON, nothing else; all three with the rule of
 `format`, the cheapest scorer, because it is HTTP that is compared. Each is pinned to the first core
 and given bodies of 2 KB a sample over raw connections from another process; rounds interleaved,
 medians, and the processor time of the server beside the clock, which other work disturbs less.
+`SERVING_BEFORE`, an older checkout, is one more peer: how its server did beside this one.
 
 Flood: 2,000 and 4,000 calls of one math sample as OpenRLHF sends them, all at once, against a
 server that takes some of them and sheds the rest; each caller comes again when Retry-After says.
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from benchmarks import ROOT, live_server, record
+from benchmarks import ROOT, live_server, older_server, record
 from touchstone_rewards.reward_server.live_server import free_port, without_settings
 
 # Short rounds: what else the machine does comes and goes in seconds, and is to hit all alike.
@@ -65,6 +66,15 @@ def ours(folder: Path, *options: str) -> Iterator[Peer]:
     assert server.process is not None
     pin(server.process.pid)
     yield Peer("ours", server.port, server.process.pid)
+    server.kill()
+
+
+@contextmanager
+def before(folder: Path, checkout: Path) -> Iterator[Peer]:
+    server = older_server(checkout, folder / "before", *OPTIONS).start()
+    assert server.process is not None
+    pin(server.process.pid)
+    yield Peer("before", server.port, server.process.pid)
     server.kill()
 
 
@@ -144,6 +154,8 @@ def throughput(folder: Path) -> list[dict[str, Any]]:
     with ExitStack() as stack:
         servers = [stack.enter_context(ours(folder))]
         servers += [stack.enter_context(peer(name)) for name in ("fastapi", "bare")]
+        if older := os.environ.get("SERVING_BEFORE"):
+            servers.append(stack.enter_context(before(folder, Path(older))))
         for count in SHAPES:
             found: dict[str, list[Rate]] = {server.name: [] for server in servers}
             for _ in range(ROUNDS):
@@ -163,13 +175,28 @@ def compared(count: int, found: dict[str, list[Rate]]) -> list[dict[str, Any]]:
             "peer": round(clock[name]),
             "peer_name": name,
             "ratio": round(clock["ours"] / clock[name], 2),
-            "goal": GOALS.get(count) if name == "fastapi" else 0.7 if count > 1 else None,
+            "goal": _goal(name, count),
             "ours_cpu_us": round(cpu["ours"], 2),
             "peer_cpu_us": round(cpu[name], 2),
             "cpu_ratio": round(cpu[name] / cpu["ours"], 2),
+            "cpu_ratio_spread": spread_of_ratios(found[name], found["ours"]),
         }
-        for name in ("fastapi", "bare")
+        for name in found
+        if name != "ours"
     ]
+
+
+def _goal(name: str, count: int) -> float | None:
+    if name == "bare":
+        return 0.7 if count > 1 else None
+    return GOALS.get(count) if name == "fastapi" else None
+
+
+def spread_of_ratios(peers: Sequence[Rate], ours: Sequence[Rate]) -> list[float]:
+    """The quartiles of the ratio of processor times, round by round."""
+    ratios = [one.cpu_us / two.cpu_us for one, two in zip(peers, ours, strict=True)]
+    lower, _, upper = statistics.quantiles(ratios, n=4)
+    return [round(lower, 2), round(upper, 2)]
 
 
 async def flood(port: int, calls: int) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""A long run at full load with hostile answers among the good: nothing lost, no memory gained.
+"""A long run at full load, hostile answers, hang-ups and kills among it: nothing lost or gained.
 
-`python -m benchmarks.soak --minutes 30 [--hostile FILE.jsonl]`. One line a minute: samples scored,
-errors by code, lost samples, and the resident memory of server, fork server and workers. Workers
-are replaced on purpose, and a fresh one is small: what is held to be flat is the server's and the
-fork server's memory, and the largest worker of each minute. After a warm-up of a third of the time,
-in which caches, windows and ten minutes of history fill,
-each must stay within 5% of what it had then; if one does not, or a sample is lost, exit status 1.
+`python -m benchmarks.soak --minutes 30 [--hostile FILE.jsonl]`. Callers score good and hostile
+answers all the while. Others hang up in the middle of a request or of its answer, send bodies that
+are refused, and once a second a worker is killed. One line a minute: samples scored, errors by
+code, lost samples, the resident memory of server, fork server and workers, open files, processes.
+Workers are replaced all the time, and a fresh one is small: what is held to be flat is the server's
+and the fork server's memory, the largest worker of each minute, and the counts. After a warm-up of
+a third of the time, in which caches, windows and ten minutes of history fill, memory must stay
+within 5% of what it had then and the counts below what the load explains; if they do not, or a
+sample is lost, exit status 1.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,11 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 
 HOSTILE = ROOT.parent / "shared" / "data" / "math_hostile.jsonl"
 HOSTILE_SHARE = 0.01
-CALLERS, BATCH = 8, 64
+CALLERS, BATCH = 4, 64
+KILL_EVERY_S, RUDE_EVERY_S = 1.0, 0.05
+# What a killed worker leaves open until it is replaced, and connections that come and go.
+MORE_FILES, MORE_PROCESSES = 16, 4
+COUNTS = {"open files": MORE_FILES, "processes": MORE_PROCESSES}
 WARM_UP, FLAT = 1 / 3, 0.05  # the dashboard's history alone takes ten minutes to fill
 
 
@@ -93,19 +101,53 @@ async def caller(
         tally.errors.update(result.error.code for result in results if result.error)
 
 
-def memory_mib(server_pid: int) -> dict[str, float]:
-    """Resident memory of the server, its fork server and the largest worker."""
+async def rude(port: int, until: float) -> None:
+    """Connections that nobody should make: cut off in a request, in an answer, or refused."""
+    chance = random.Random(0)
+    body = json.dumps({"samples": [good(chance, at) for at in range(BATCH)]}).encode()
+    head = b"POST /score HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n"
+    whole = head % len(body) + body
+    wrong = b'{"samples": [{"id": "a", "response": "x", "metadata": {"a": %s}}]}'
+    deep = wrong % (b"[" * 2000 + b"]" * 2000)
+    requests = [whole[: len(whole) // 2], whole, head % len(deep) + deep, b"GET /" + b"x" * 2**16]
+    while time.monotonic() < until:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(chance.choice(requests))
+            await writer.drain()
+            await asyncio.sleep(RUDE_EVERY_S)
+            writer.transport.abort()
+
+
+async def killer(server_pid: int, until: float) -> int:
+    """Kill a worker now and then; returns how many."""
+    chance, killed = random.Random(0), 0
+    while time.monotonic() < until:
+        await asyncio.sleep(KILL_EVERY_S)
+        with suppress(psutil.Error, IndexError):
+            [fork_server] = psutil.Process(server_pid).children()
+            chance.choice(fork_server.children()).kill()
+            killed += 1
+    return killed
+
+
+def seen_of(server_pid: int) -> dict[str, float]:
+    """Resident MiB of the server, its fork server and the largest worker; files and processes."""
     server = psutil.Process(server_pid)
-    found = {"server": server.memory_info().rss / 2**20}
+    found = {"server": server.memory_info().rss / 2**20, "open files": float(server.num_fds())}
     for fork_server in server.children():
         found["fork server"] = fork_server.memory_info().rss / 2**20
-        workers = [child.memory_info().rss / 2**20 for child in fork_server.children()]
+        workers = []
+        for child in fork_server.children(recursive=True):
+            with suppress(psutil.Error):  # it may just have been killed
+                workers.append(child.memory_info().rss / 2**20)
         found["largest worker"] = max(workers, default=0.0)
+        found["processes"] = 2.0 + len(workers)
     return found
 
 
 async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]]:
-    """A line a minute, or ten in all if the run is short; the memory at each."""
+    """A line a minute, or ten in all if the run is short; what was seen at each."""
     step_s = min(60.0, seconds / 10)
     seen: list[dict[str, float]] = []
     began = time.monotonic()
@@ -113,11 +155,11 @@ async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]
         await asyncio.sleep(step_s)
         peaks: dict[str, float] = {}
         for _ in range(10):  # a worker may just have been replaced
-            for name, mib in memory_mib(pid).items():
-                peaks[name] = max(peaks.get(name, 0.0), mib)
+            for name, much in seen_of(pid).items():
+                peaks[name] = max(peaks.get(name, 0.0), much)
             await asyncio.sleep(0.02)
         seen.append(peaks)
-        shown = ", ".join(f"{name} {mib:.1f} MiB" for name, mib in peaks.items())
+        shown = ", ".join(f"{name} {much:.0f}" for name, much in peaks.items())
         print(
             f"{(time.monotonic() - began) / 60:5.1f} min: {tally.scored} scored, {tally.lost} lost,"
             f" errors {dict(tally.errors)}; {shown}",
@@ -131,18 +173,27 @@ async def soak(live: LiveServer, minutes: float, hostile: Sequence[dict[str, Any
     tally = Tally()
     until = time.monotonic() + minutes * 60
     async with AsyncRemoteRewardClient(live.url, timeout_s=120, batch_size=BATCH) as client:
-        watching = asyncio.create_task(watch(live.process.pid, minutes * 60, tally))
-        await asyncio.gather(
-            *(caller(client, seed, hostile, until, tally) for seed in range(CALLERS))
+        pid = live.process.pid
+        watching = asyncio.create_task(watch(pid, minutes * 60, tally))
+        _, killed, *_ = await asyncio.gather(
+            rude(live.port, until),
+            killer(pid, until),
+            *(caller(client, seed, hostile, until, tally) for seed in range(CALLERS)),
         )
-        return tally, await watching
+        return tally, await watching, killed
 
 
 def growth(seen: Sequence[dict[str, float]]) -> dict[str, float]:
-    """How much more each process had at the most than at the end of the warm-up, as a share."""
+    """How much more there was of each at the most than at the end of the warm-up.
+
+    Memory as a share, files and processes as a number.
+    """
     settled = seen[max(1, round(len(seen) * WARM_UP)) - 1 :]
+    begun = settled[0]
+    most = {name: max(peaks.get(name, 0.0) for peaks in settled) for name in begun}
     return {
-        name: max(peaks[name] for peaks in settled) / settled[0][name] - 1 for name in settled[0]
+        name: most[name] - begun[name] if name in COUNTS else most[name] / begun[name] - 1
+        for name in begun
     }
 
 
@@ -159,16 +210,22 @@ def main(argv: Sequence[str] = ()) -> int:
         options += ("--cache_bytes", str(2**23))
         live = live_server(Path(folder) / "log", *options).start()
         try:
-            tally, seen = asyncio.run(soak(live, given.minutes, hostile))
+            tally, seen, killed = asyncio.run(soak(live, given.minutes, hostile))
         finally:
             live.stop()
     grown = growth(seen)
     rows = [
-        {"what": f"memory of the {name} after {given.minutes:g} min", "ours": round(share, 4)}
-        for name, share in grown.items()
+        {
+            "what": f"{name} after {given.minutes:g} min",
+            "ours": round(much, 4),
+            "unit": "more" if name in COUNTS else "of the memory after the warm-up",
+            "most_seen": round(max(peaks.get(name, 0.0) for peaks in seen), 1),
+        }
+        for name, much in grown.items()
     ]
-    record("soak", rows, scored=tally.scored, lost=tally.lost, errors=dict(tally.errors))
-    flat = all(share <= FLAT for share in grown.values())
+    about = {"scored": tally.scored, "lost": tally.lost, "workers_killed": killed}
+    record("soak", rows, **about, errors=dict(tally.errors))
+    flat = all(much <= COUNTS.get(name, FLAT) for name, much in grown.items())
     print(f"lost {tally.lost} of {tally.scored}; growth {grown}; {'flat' if flat else 'NOT FLAT'}")
     return 0 if flat and not tally.lost else 1
 

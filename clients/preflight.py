@@ -25,6 +25,12 @@ FORMS = (
 THINK = "<think>"
 NO_ANSWER = "I do not know."
 ROWS = 4
+BOXES = ("\\boxed{", "\\fbox{")
+LONG_WORDS = 12
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NEXT_LETTER = str.maketrans(
+    LETTERS + LETTERS.upper(), LETTERS[1:] + "a" + LETTERS[1:].upper() + "A"
+)
 SHOWN_CHARACTERS = 400
 
 
@@ -46,15 +52,24 @@ def forms_for(prompt_end: str) -> tuple[str, ...]:
 
 
 def trial_samples(rows: Sequence[Sample], forms: Sequence[str] = FORMS) -> list[Sample]:
-    """Return right and wrong answers to the rows in every form, to be scored in one call."""
+    """Return right and wrong answers to the rows in every form, to be scored in one call.
+
+    Raises:
+        PreflightFailed: the ground truths are the questions.
+    """
+    if rows and all(_is_asked(row) for row in rows):
+        raise PreflightFailed(
+            "preflight: the ground truths stand in the prompts word for word, as in "
+            f"{str(rows[0].ground_truth)[:SHOWN_CHARACTERS]!r}: is ground_truth_column the column "
+            "of the questions? (With preflight false it trains all the same.)"
+        )
     return [sample for form in forms for sample in _answers(form, rows)]
 
 
 def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
     answers = [answer_of(row.ground_truth) for row in rows]
-    # A digit more makes another number, and another anything: 46 becomes 467.
     texts = [form.replace("ANSWER", text) for text in answers]
-    texts += [form.replace("ANSWER", f"{text}7") for text in answers]
+    texts += [form.replace("ANSWER", wrong_of(text)) for text in answers]
     texts.append(NO_ANSWER)
     return [
         replace(row, response=text)
@@ -62,11 +77,52 @@ def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
     ]
 
 
+def _is_asked(row: Sample) -> bool:
+    """Is the ground truth a question, or a long text, of the prompt itself?"""
+    truth = str(row.ground_truth).strip()
+    long = truth.endswith(("?", "？")) or len(truth.split()) >= LONG_WORDS
+    texts = [row.prompt] if isinstance(row.prompt, str) else [m.content for m in row.prompt or ()]
+    return long and any(truth in str(text) for text in texts)
+
+
 def answer_of(truth: Any) -> str:
-    """Return the answer in a ground truth: what follows #### in GSM8K's, the first of several."""
+    """Return the answer in a ground truth: what follows #### in GSM8K's, what the last box of a
+    worked solution holds, the first of several."""
     if is_list(truth):
         truth = truth[0] if truth else ""
-    return str(truth).rpartition("####")[2].strip()
+    text = str(truth).rpartition("####")[2].strip()
+    boxed = _last_box(text)
+    return text if boxed is None else boxed
+
+
+def _last_box(text: str) -> str | None:
+    """What the last box holds, its braces balanced; None without a whole one."""
+    start = max(text.rfind(mark) + len(mark) if mark in text else -1 for mark in BOXES)
+    if start < 0:
+        return None
+    depth = 1
+    for place in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[start:place].strip()
+    return None
+
+
+def wrong_of(answer: str) -> str:
+    """Return another answer of the same length, so that a reward for length sees no difference.
+
+    The first digit becomes another one, so that no tolerance takes it for the same number; without
+    a digit every letter becomes the next one.
+
+    Example:
+        wrong_of("46"), wrong_of("True")  # "56", "Usvf"
+    """
+    place = next((n for n, letter in enumerate(answer) if letter in "0123456789"), None)
+    if place is not None:
+        digit = int(answer[place])
+        return f"{answer[:place]}{digit + 1 if digit < 9 else 8}{answer[place + 1 :]}"
+    wrong = answer.translate(NEXT_LETTER)
+    return wrong if wrong != answer else f"{answer}7"
 
 
 def verdict(
@@ -88,15 +144,25 @@ def verdict(
         return f"preflight: {profile} needs what only training has (signals): not tried"
     if all(_reward(result) is None for result in results):
         raise PreflightFailed(f"preflight: no answer got a reward from {profile}.{_shown(trials)}")
+    turned_round = ""
     for trial in trials:
-        told = [(_reward(a), _reward(b)) for a, b in zip(trial.right, trial.wrong, strict=False)]
-        apart = sum(None not in pair and pair[0] != pair[1] for pair in told)
-        if apart:
-            means = [_mean(side) for side in (trial.right, trial.wrong[:-1])]
+        above, below = _above_and_below(trial)
+        means = [_mean(side) for side in (trial.right, trial.wrong[:-1])]
+        what = f"{rows} rows as {trial.form!r} (mean reward {means[0]:g} and {means[1]:g})"
+        if above > below:
+            more = f"; wrong ones get more in {below}" if below else ""
             return (
-                f"preflight: {profile} tells right from wrong in {apart} of {len(told)} rows as "
-                f"{trial.form!r} (mean reward {means[0]:g} and {means[1]:g})"
+                f"preflight: {profile} tells right from wrong in {above} of {what}{more}"
+                f"{_without_reward(trial)}"
             )
+        if below:
+            turned_round = turned_round or f"{below} of {what}"
+    if turned_round:
+        raise PreflightFailed(
+            f"preflight: {profile} gives wrong answers more than right ones in {turned_round}: it "
+            "would be learnt the wrong way round. Is ground_truth_column the right one, and the "
+            f"sign of the weights? (With preflight false it trains all the same.){_shown(trials)}"
+        )
     for trial in trials:
         if _mean(trial.right) != _reward(trial.wrong[-1]):
             return f"preflight: {profile} looks at the form alone: wrong answers in it get as much"
@@ -105,6 +171,19 @@ def verdict(
         "learnt. Is ground_truth_column the right one, and the profile? (With preflight false it "
         f"trains all the same.){_shown(trials)}"
     )
+
+
+def _above_and_below(trial: Trial) -> tuple[int, int]:
+    """In how many rows the right answer gets more than the wrong one, and less."""
+    rewards = [(_reward(x), _reward(y)) for x, y in zip(trial.right, trial.wrong, strict=False)]
+    gaps = [right - wrong for right, wrong in rewards if right is not None and wrong is not None]
+    return sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+
+
+def _without_reward(trial: Trial) -> str:
+    """How many right answers got no reward, and why the first of them."""
+    lost = [each for each in trial.right if _reward(each) is None]
+    return f"; {len(lost)} got none: {_why(lost[0])}" if lost else ""
 
 
 def _check_prefilled(trials: Sequence[Trial], profile: str) -> None:

@@ -40,6 +40,10 @@ COMMANDS = {
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",
     ),
+    "fetch": (
+        "fetch a pretrained model, convert and verify it, say where it lies",
+        "touchstone_rewards.reward_server.commands.fetch",
+    ),
     "completion": (
         "print the script with which a shell completes this command",
         "touchstone_rewards.reward_server.commands.completion",

@@ -27,7 +27,7 @@ class Caller:
     weight: float = 1.0
 
 
-@dataclass
+@dataclass(slots=True)
 class Served:
     """One request: whose it is, and what was done; `scored` only where it `keeps_samples`."""
 
@@ -42,7 +42,7 @@ class Served:
     def room(self, count: int) -> AbstractContextManager[None]:
         """Count the samples and hold room for them in the key's share, where there is a key."""
         self.samples += count
-        return self.caller.share.room(count) if self.caller else nullcontext()
+        return self.caller.share.room(count) if self.caller else _NO_SHARE
 
     def note(
         self,
@@ -67,6 +67,7 @@ class Served:
         return Counter(self.errors)
 
 
+_NO_SHARE: AbstractContextManager[None] = nullcontext()
 _served: ContextVar[Served] = ContextVar("served")
 
 

@@ -7,9 +7,11 @@ and its workers may take together is held against the limit before anything star
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.profiles import read_config
 from touchstone_rewards.reward_server.settings import LEAST_WORKER_BYTES, Settings
 
 # The server itself under full load, without models: bodies in work, samples, caches.
@@ -33,20 +35,24 @@ def container_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     return None
 
 
-def fit_memory(settings: Settings, limit_bytes: int | None) -> Settings:
+def fit_memory(settings: Settings, limit_bytes: int | None, own_workers: int = 0) -> Settings:
     """The settings, with `worker_memory_bytes` lowered to what fits where nobody chose it.
+
+    `own_workers`: those that profiles give to single scorers, their spare ones included.
 
     Raises:
         ConfigError: what was chosen does not fit, or nothing does.
     """
-    workers = settings.workers + SPARE_WORKERS
+    workers = settings.workers + SPARE_WORKERS + own_workers
     needed = SERVER_BYTES + workers * settings.worker_memory_bytes
     if limit_bytes is None or needed <= limit_bytes:
         return settings
     fits = (limit_bytes - SERVER_BYTES) // workers
+    more = f", and {own_workers} in scorers' own pools," if own_workers else ""
+    each_mib = settings.worker_memory_bytes >> 20
     said = (
-        f"{settings.workers} workers and a spare one of {settings.worker_memory_bytes >> 20} MiB "
-        f"and {SERVER_BYTES >> 20} MiB for the server are more than the container's "
+        f"{settings.workers} workers and a spare one{more} of {each_mib} MiB and "
+        f"{SERVER_BYTES >> 20} MiB for the server are more than the container's "
         f"{limit_bytes >> 20} MiB"
     )
     if fits < LEAST_WORKER_BYTES:
@@ -55,3 +61,20 @@ def fit_memory(settings: Settings, limit_bytes: int | None) -> Settings:
         raise ConfigError(f"{said}; worker_memory_bytes may be {fits} at most")
     logger.info("%s: worker_memory_bytes is %d", said, fits)
     return settings.model_copy(update={"worker_memory_bytes": fits})
+
+
+def own_workers(directories: Iterable[Path]) -> int:
+    """Return how many workers the profiles ask for beside the server's, a spare one each included.
+
+    Raises:
+        ConfigError: a profile cannot be read.
+    """
+    paths = [path for directory in directories for path in sorted(directory.glob("*.yaml"))]
+    configs = [read_config(path) for path in paths]
+    specs = {
+        spec.key: spec
+        for config in configs
+        for key, entry in config.scorers.items()
+        if (spec := entry.spec(key)).workers
+    }
+    return sum(spec.workers + 1 for spec in specs.values())

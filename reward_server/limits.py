@@ -22,13 +22,18 @@ class BodyLimits:
     """Limits of one request's body, and of all bodies that are being read, scored or answered.
 
     `pending_bytes` is the size of the latter now: requests unpacked, and answers until the client
-    has taken them. `max_elements`: members, items and containers of one body's JSON.
+    has taken them. While it is at most `unchecked_bytes`, no limit of bytes is passed.
+    `max_elements`: members, items and containers of one body's JSON.
     """
 
     max_body_bytes: int
     max_pending_bytes: int
     max_elements: int = 1_000_000
     pending_bytes: int = 0
+    unchecked_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unchecked_bytes = min(self.max_body_bytes, self.max_pending_bytes)
 
     def check_one(self, body_bytes: int, what: str = "a larger body") -> None:
         """Raise RequestTooLarge if a body of this size may not be read."""

@@ -31,8 +31,9 @@ class LiveServer:
     """`reward-server serve` in a process of its own.
 
     `log` receives its output, `options` are flags of `serve`. `environment` and `cwd`: instead of
-    this process's own. `dies_with_parent`: it is killed when the thread that started it ends,
-    as when this process is killed. `restart` keeps the port.
+    this process's own. `module`: the server as `python -m` starts it. `dies_with_parent`: it is
+    killed when the thread that started it ends, as when this process is killed. `restart` keeps the
+    port.
 
     Example:
         >>> with LiveServer(Path("server.log"), "--workers", "2") as server:  # doctest: +SKIP
@@ -47,12 +48,14 @@ class LiveServer:
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         dies_with_parent: bool = False,
+        module: str = "touchstone_rewards.reward_server",
     ) -> None:
         self.log = log
         self.options = options
         self.environment = environment
         self.cwd = cwd
         self.dies_with_parent = dies_with_parent
+        self.module = module
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -70,7 +73,7 @@ class LiveServer:
         Raises:
             ServerFailed: it ended or was not ready in time.
         """
-        command = [sys.executable, "-m", "touchstone_rewards.reward_server", "serve"]
+        command = [sys.executable, "-m", self.module, "serve"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port), *self.options],

@@ -48,7 +48,8 @@ class ScorerEntry(BaseModel):
     `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
     server's. `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own.
     `memory_bytes`: what one sample may allocate in a worker, where that is less than the server's.
-    `turns`: judge each message that the assistant wrote, and take their mean, say.
+    `turns`: judge each message that the assistant wrote, and take their mean, say. `pool`: workers
+    of its own, so that it waits for no other scorer and none for it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,10 +58,15 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    pool: dict[Literal["workers"], Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     max_in_flight: int | None = Field(default=None, ge=1)
     memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
     turns: Literal["mean", "min", "max", "last"] | None = None
     config: dict[str, Any] = Field(default_factory=dict)
+
+    def spec(self, key: str) -> ScorerSpec:
+        """How to build the scorer of the entry with this key."""
+        return ScorerSpec(self.scorer or key, self.config, self.pool.get("workers", 0))
 
     @property
     def counts(self) -> bool:
@@ -149,10 +155,7 @@ class Profile:
         self.name = name
         self.config = config
         self.entries = dict(config.scorers)
-        self.specs = {
-            key: ScorerSpec(entry.scorer or key, entry.config)
-            for key, entry in config.scorers.items()
-        }
+        self.specs = {key: entry.spec(key) for key, entry in config.scorers.items()}
         for spec in self.specs.values():
             plugins.admit(spec.name)
         self.spec_keys = {key: spec.key for key, spec in self.specs.items()}
@@ -163,6 +166,11 @@ class Profile:
         self.group_keys = group_keys(config.groups, self.scorers)
         folds = {key: entry.turns for key, entry in self.entries.items()}
         self.turn_keys = turn_keys(folds, self.scorers)
+        for key, scorer in self.scorers.items():
+            if scorer.runs_in in ("model", "remote") and self.entries[key].pool:
+                raise ConfigError(
+                    f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
+                )
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
@@ -321,15 +329,28 @@ def load_profile(
         ConfigError: it is not YAML, has an unknown key, or a scorer that is not allowed or cannot
             be built.
     """
+    config = read_config(path)
+    try:
+        return Profile(path.stem, config, built, plugins)
+    except ValidationError as error:  # of a scorer's own config
+        raise ConfigError(f"profile {path}: {describe(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"profile {path}: {error}") from error
+
+
+def read_config(path: Path) -> ProfileConfig:
+    """Return what the YAML file of a profile holds, nothing of it built.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Profile(path.stem, ProfileConfig.model_validate(content), built, plugins)
+        return ProfileConfig.model_validate(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read profile {path}: {on_one_line(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"profile {path}: {describe(error)}") from error
-    except ConfigError as error:
-        raise ConfigError(f"profile {path}: {error}") from error
 
 
 def _fields(scorers: Iterable[Scorer]) -> list[str]:
@@ -357,8 +378,8 @@ def _fingerprint(
     config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
 ) -> str:
     # What is left at its default is left out: profiles without it keep their fingerprints.
-    # How many at a time, and for how long, changes no score.
-    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes"}}}
+    # How many at a time, for how long and where changes no score.
+    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes", "pool"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )

@@ -7,8 +7,9 @@ read them. Most scorers read no metadata, and what is not read costs its bytes a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Raw, field
@@ -17,8 +18,12 @@ from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.schemas import Number, Sample, ScoreRequest
 from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
 
+T = TypeVar("T")
+
 # Of text, decoded at a stretch.
 SLICE_BYTES = 2**20
+# A field that is not there.
+NOTHING = Raw(b"null")
 
 _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_signals = msgspec.json.Decoder(dict[str, Number | list[Number] | None]).decode
@@ -45,6 +50,8 @@ class ReceivedEnvelope(ScoreRequest):
 
 
 _decode_sample = msgspec.json.Decoder(ReceivedSample).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 async def open_envelope(envelope: ReceivedEnvelope) -> ReceivedRequest:
@@ -53,25 +60,60 @@ async def open_envelope(envelope: ReceivedEnvelope) -> ReceivedRequest:
     Raises:
         InvalidRequest: one does not fit.
     """
-    samples: list[ReceivedSample] = []
-    size = 0
-    for place, raw in enumerate(envelope.samples):
-        try:
-            samples.append(_decode_sample(raw))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidRequest(f"samples[{place}] does not fit: {error}") from error
-        size += memoryview(raw).nbytes
-        if size > SLICE_BYTES:
-            await asyncio.sleep(0)
-            size = 0
+    samples = await _decode_items("samples", envelope.samples, _decode_sample)
     return ReceivedRequest(
         samples, envelope.profile, envelope.deadline_ms, envelope.priority, envelope.explain
     )
 
 
-def check_received(
-    samples: Iterable[ReceivedSample], max_elements: int, *, count: bool = True
-) -> None:
+async def decode_in_slices(body: bytes | bytearray | memoryview, kind: type[T]) -> T:
+    """Decode a struct of this kind, the items of its lists slice by slice.
+
+    Raises:
+        msgspec.DecodeError: it does not fit.
+        InvalidRequest: an item of a list does not fit.
+    """
+    known = {field.encode_name: field for field in msgspec.structs.fields(cast(Any, kind))}
+    values: dict[str, Any] = {}
+    for name, raw in _decode_fields(body).items():
+        if name not in known:
+            continue
+        item = _item_of(known[name].type)
+        if item is not None and bytes(memoryview(raw)[:1]) == b"[":
+            decode = msgspec.json.Decoder(item).decode
+            values[known[name].name] = await _decode_items(name, _decode_list(raw), decode)
+        else:
+            values[known[name].name] = msgspec.json.decode(raw, type=known[name].type)
+    for one in known.values():
+        if one.required and one.name not in values:
+            raise msgspec.ValidationError(f"Object missing required field `{one.encode_name}`")
+    return kind(**values)
+
+
+def _item_of(kind: Any) -> Any:
+    """The type of the items of a list, or of a list that may be null; None for other types."""
+    kinds = [each for each in get_args(kind) if each is not NoneType] or [kind]
+    if get_origin(kind) is list:
+        return get_args(kind)[0]
+    return get_args(kinds[0])[0] if len(kinds) == 1 and get_origin(kinds[0]) is list else None
+
+
+async def _decode_items(name: str, raws: Sequence[Raw], decode: Callable[[Raw], T]) -> list[T]:
+    items: list[T] = []
+    size = 0
+    for place, raw in enumerate(raws):
+        try:
+            items.append(decode(raw))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(f"{name}[{place}] does not fit: {error}") from error
+        size += memoryview(raw).nbytes
+        if size > SLICE_BYTES:
+            await asyncio.sleep(0)
+            size = 0
+    return items
+
+
+def check_received(samples: Iterable[Sample], max_elements: int, *, count: bool = True) -> None:
     """Check the fields that are still text; signals, which are numbers, are decoded.
 
     Not to `count` leaves out the structure of a body that was counted as a whole.
@@ -81,13 +123,15 @@ def check_received(
     """
     counted: Structure | None = None
     for sample in samples:
-        if sample.metadata:
+        metadata: object = sample.metadata
+        signals: object = sample.signals
+        if isinstance(metadata, Raw):
             counted = counted or Structure()
-            _check(sample, "metadata", sample.metadata, counted if count else None)
-        if sample.signals:
+            _check(sample, "metadata", metadata, counted if count else None)
+        if isinstance(signals, Raw):
             counted = counted or Structure()
-            _check(sample, "signals", sample.signals, counted if count else None)
-            sample.signals = _opened(sample, "signals", sample.signals)
+            _check(sample, "signals", signals, counted if count else None)
+            sample.signals = _opened(sample, "signals", signals)
     if counted is not None and counted.elements > max_elements:
         raise InvalidRequest(
             f"metadata and signals hold more than {max_elements} elements; send fewer"
@@ -106,6 +150,26 @@ def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:
         metadata = cast(object, sample.metadata)
         if isinstance(metadata, Raw):
             sample.metadata = _opened(sample, "metadata", metadata)
+
+
+def is_null(raw: Raw) -> bool:
+    """Is this JSON's null?"""
+    return memoryview(raw).nbytes == 4 and bytes(raw) == b"null"
+
+
+def joined(objects: Sequence[Raw]) -> Raw:
+    """Return the members of all these objects in one, of the same name the last; as text.
+
+    What is no object is returned in their place, for `check_received` to refuse.
+    """
+    texts = [bytes(each) for each in objects] if len(objects) > 1 else []
+    for raw, text in zip(objects, texts, strict=False):
+        if not text.startswith(b"{"):
+            return raw
+    if not texts:
+        return objects[0]
+    members = (text[1:-1].strip() for text in texts)
+    return Raw(b"{" + b",".join(filter(None, members)) + b"}")
 
 
 def is_raw(sample: Sample) -> bool:

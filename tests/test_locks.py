@@ -65,4 +65,21 @@ def test_locks_name_no_index_and_the_images_install_by_hash() -> None:
         text = Path(ROOT / "docker" / f"{name}.Dockerfile").read_text()
         assert '--no-deps --require-hashes -r "$lock"' in text
         assert "COPY docker/locks /locks" in text
-    assert "!docker/locks" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", ["reward_server", "trainer"])
+def test_what_an_image_copies_is_not_ignored(name: str) -> None:
+    let_through = {
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    text = (ROOT / "docker" / f"{name}.Dockerfile").read_text()
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.M)
+        for source in line.split()[:-1]
+    ]
+    assert "pyproject.toml" in copied
+    for source in copied:
+        assert any(source == each or source.startswith(f"{each}/") for each in let_through), source

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -94,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trainer: no command {command!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     os.environ.update(environment(command) | os.environ)
+    # The docs advise the field, and it works: nothing to tell the user at each start.
+    warnings.filterwarnings("ignore", r"`\w*gradient_checkpointing\w*` is deprecated")
     wants_traceback, rest = "--traceback" in rest, [word for word in rest if word != "--traceback"]
     try:
         _run(command, rest)

@@ -19,7 +19,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "data_path": ("dataset_name", "dataset"),
     "split": ("dataset_split", "dataset_train_split"),
     "batch_size": ("per_device_train_batch_size",),
-    "output_file": ("output",),
     "warmup_ratio": ("warmup_steps",),
     "epochs_per_rollout_batch": ("epochs_per_rollout",),
     "length_normalization_type": ("length_normalization",),

@@ -136,9 +136,11 @@ def try_rewards(
     prompts = [row["prompt"] for row in rows]
     samples = samples_of(prompts, [""] * len(rows), given, columns_of(arguments))
     forms = preflight.forms_for(prompt_end)
-    trials = preflight.trial_samples(samples, forms)
-    results = score_all(scoring, trials, arguments.reward_profile, priority="train", explain=True)
     try:
+        trials = preflight.trial_samples(samples, forms)
+        results = score_all(
+            scoring, trials, arguments.reward_profile, priority="train", explain=True
+        )
         return preflight.verdict(len(rows), results, arguments.reward_profile, forms)
     except PreflightFailed as error:
         raise RunFailed(str(error)) from error

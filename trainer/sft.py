@@ -103,7 +103,6 @@ def build_trainer(
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     reading: dict[str, Any] = {"scope": scope_of(args), "skip_bad_rows": skip_bad_rows}
     reading["has_template"] = bool(tokenizer.chat_template)
-    check_marks(args, tokenizer)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:
@@ -113,6 +112,7 @@ def build_trainer(
             made[part] = fitting.remove_columns("id")
             if args.process_index == 0:
                 print(seen)
+    check_marks(args, tokenizer)
     trainer = SFTTrainer(
         **model_for_trl(name, adapter, model, args),
         args=args,

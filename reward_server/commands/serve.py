@@ -27,7 +27,11 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.container import container_limit_bytes, fit_memory
+from touchstone_rewards.reward_server.container import (
+    container_limit_bytes,
+    fit_memory,
+    own_workers,
+)
 from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
 from touchstone_rewards.reward_server.http.connections import (
     Connection,
@@ -61,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory(KEEP_BYTES)
     if settings.cluster:
         return serve_on_ray(settings)
-    settings = fit_memory(settings, container_limit_bytes())
+    own = own_workers(settings.profile_dirs)
+    settings = fit_memory(settings, container_limit_bytes(), own)
     server = Server(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, _leave)
@@ -108,7 +113,8 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = max(1, soft - OTHER_FILES)
         logger.warning("files (ulimit -n) are limited to %d: %d connections at a time", soft, most)
-    return ConnectionLimits(most, settings.receive_timeout_s, settings.send_timeout_s)
+    timeouts_s = settings.receive_timeout_s, settings.send_timeout_s, KEEP_ALIVE_S
+    return ConnectionLimits(most, *timeouts_s)
 
 
 def url_of(listening: socket.socket, *, encrypted: bool) -> str:
@@ -134,8 +140,9 @@ class Server(uvicorn.Server):
                 log_level=settings.log_level,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks where a caller is
+                ws="none",
                 backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,

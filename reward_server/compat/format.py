@@ -73,6 +73,8 @@ class Format(Generic[Asked]):
     """The samples' responses as messages, of a format that has rollouts of several turns."""
     own_keys: frozenset[str] = frozenset()
     """The numbers in the answer that are not the scorers': none of these may be called so."""
+    received: Any = None
+    """The request as it is decoded, where that is not its type: fields that are still text."""
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
     sends_ids: bool = False
@@ -84,4 +86,4 @@ class Format(Generic[Asked]):
 
     @property
     def decoder(self) -> Callable[[bytes], Asked]:
-        return self.decode or msgspec.json.Decoder(self.request).decode
+        return self.decode or msgspec.json.Decoder(self.received or self.request).decode

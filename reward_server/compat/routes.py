@@ -32,13 +32,17 @@ from touchstone_rewards.reward_server.errors import (
     NoRewardNow,
 )
 from touchstone_rewards.reward_server.http.body import (
+    DOES_NOT_FIT,
     decode,
     encode,
+    misfit,
     read_body,
     send_json,
     unless_gone,
 )
+from touchstone_rewards.reward_server.http.gate import SMALL_BYTES
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.received import check_received, decode_in_slices
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
@@ -87,19 +91,33 @@ class CompatEndpoint:
         self.engine = engine
         self.truths = truths
         self.profile = settings.compat_profiles.get(spoken.name, DEFAULT_PROFILE)
+        self.max_elements = settings.max_body_elements
         self.null_reward = settings.compat_null_rewards.get(spoken.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = decode(await read_body(receive), self.decoder, self.expected)
         profile = _profile_in(scope) or self.profile
+        asked, counted = await self._asked(receive)
         logged = self._logged(profile)
         came = self._samples(asked, profile)
         samples = [each for each in came if isinstance(each, Sample)]
+        check_received(samples, self.max_elements, count=not counted)
         scoring = self.engine.score(ScoreRequest(samples, profile))
         if self.engine.waits(profile):
             scoring = unless_gone(receive, scoring)
         verdicts = self._verdicts(profile, logged, _in_place(came, (await scoring).results))
         await send_json(send, encode(self.format.body(asked, verdicts)))
+
+    async def _asked(self, receive: Receive) -> tuple[Any, bool]:
+        """The request, and whether the structure of its body was counted as a whole."""
+        body = await read_body(receive)
+        if len(body) <= SMALL_BYTES:
+            return decode(body, self.decoder, self.expected), False
+        if self.format.decode is not None:
+            return decode(body, self.decoder, self.expected), True
+        try:
+            return await decode_in_slices(body, self.format.received or self.format.request), True
+        except DOES_NOT_FIT as error:
+            raise misfit(body, error, self.expected) from error
 
     def _samples(self, asked: Any, profile: str) -> Sequence[Sample | Refused]:
         came = self.format.samples(asked)

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct, json
 
 from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.received import NOTHING, ReceivedSample, is_null, joined
 from touchstone_rewards.reward_server.schemas import Message, Number, Sample, truth_and_metadata
 
 
@@ -33,19 +34,25 @@ class SlimeRequest(Struct):
     group_id: str | None = None
 
 
-def samples(asked: SlimeRequest) -> list[Sample]:
+class ReceivedSlimeRequest(SlimeRequest):
+    """The same while what most scorers never read is still JSON text; absent or null: no text."""
+
+    extra_info: Raw = NOTHING  # pyright: ignore[reportIncompatibleVariableOverride]
+    metadata: Raw = NOTHING  # pyright: ignore[reportIncompatibleVariableOverride]
+    signals: Raw = NOTHING  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def samples(asked: ReceivedSlimeRequest) -> list[Sample]:
     truth, metadata = truth_and_metadata(asked.label)
-    return [
-        Sample(
-            "0",
-            asked.response,
-            asked.prompt,
-            truth,
-            group_id=asked.group_id,
-            signals=asked.signals or {},
-            metadata=metadata | (asked.extra_info or {}) | (asked.metadata or {}),
-        )
-    ]
+    sample = ReceivedSample("0", asked.response, asked.prompt, truth, asked.group_id)
+    if not is_null(asked.signals):
+        sample.signals = asked.signals
+    given = [each for each in (asked.extra_info, asked.metadata) if not is_null(each)]
+    if metadata:
+        given.insert(0, Raw(json.encode(metadata)))
+    if given:
+        sample.metadata = joined(given)
+    return [sample]
 
 
 def number(_: SlimeRequest, verdicts: Sequence[Verdict]) -> float:
@@ -62,6 +69,7 @@ SLIME = Format(
     summary="slime's and miles' remote_rm: a bare number",
     example={"prompt": "What is 6 + 40?", "response": "It is \\boxed{46}.", "label": "46"},
     request=SlimeRequest,
+    received=ReceivedSlimeRequest,
     answer=float,
     samples=samples,
     body=number,

@@ -108,7 +108,7 @@ class Sources:
         self.started_s = time.monotonic()
         engine.observers.append(by_profile(self.recent.observe))
         engine.metrics.verdict_observers.append(self.live.observe_verdicts)
-        engine.metrics.request_observers.append(self.live.observe_request)
+        engine.metrics.request_observers.append(self.live.observe_requests)
 
 
 async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
+from touchstone_rewards.reward_server.telemetry.metrics import Answered
 from touchstone_rewards.reward_server.telemetry.tallies import Tally, Verdicts
 
 SLOT_S = 2
@@ -72,16 +73,18 @@ class Live:
         self._slots: deque[Slot] = deque(maxlen=SLOTS + 1)
         self._first = self._number()
 
-    def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answered request; a `status` of 499 is a caller who hung up."""
-        if route in LOOKS:
-            return
+    def observe_requests(self, answered: Sequence[Answered]) -> None:
+        """Count answered requests; a `status` of 499 is a caller who hung up."""
         slot = self._slot()
-        slot.requests += 1
-        if status >= 400:
-            slot.refused[str(status)] += 1
-        else:
-            self._latencies_of(slot)[_step(seconds)] += 1
+        latencies = self._latencies_of(slot)
+        for route, status, seconds in answered:
+            if route in LOOKS:
+                continue
+            slot.requests += 1
+            if status >= 400:
+                slot.refused[str(status)] += 1
+            else:
+                latencies[_step(seconds)] += 1
 
     def observe_verdicts(self, profile: str, verdicts: Verdicts) -> None:
         """Count the verdicts of some requests."""

@@ -20,10 +20,13 @@ from touchstone_rewards.reward_server.schemas import (
     SampleResult,
     response_text,
 )
+from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 
 EXCERPT_CHARACTERS = 300
 # A sample that is larger as JSON is shown as an excerpt, and cannot be opened.
 MAX_SAMPLE_BYTES = 32 * 1024
+# Bytes in memory of what is one byte as JSON, at the most: `[],`.
+ROOM_OF_OBJECTS = 32
 # With what the list shows of it: four excerpts, scores, an error's message.
 SLOT_BYTES = MAX_SAMPLE_BYTES + 32 * 1024
 # Faster than this no one reads, and each costs some 10 µs.
@@ -133,6 +136,10 @@ def excerpt(text: str) -> str:
 
 def _encoded(sample: Sample, prompt_characters: int) -> bytes | None:
     if len(response_text(sample.response)) + prompt_characters > MAX_SAMPLE_BYTES:
+        return None
+    # An object takes more room than its JSON, but not so many times.
+    most_bytes = ROOM_OF_OBJECTS * MAX_SAMPLE_BYTES
+    if held_bytes([sample], most=most_bytes) > most_bytes:
         return None
     encoded = msgspec.json.encode(sample)
     return encoded if len(encoded) <= MAX_SAMPLE_BYTES else None

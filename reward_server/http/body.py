@@ -7,44 +7,68 @@ with it. What to do with it is the routes'.
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, ClientGone
+from touchstone_rewards.reward_server.schemas import ScoreResponse
 
 T = TypeVar("T")
+Body = bytes | bytearray | memoryview
+DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 encode = msgspec.json.Encoder().encode
-PART_BYTES = 2**18
+# Of an answer, sent at a time; results encoded at a time.
+PART_BYTES, PART_RESULTS = 2**18, 64
 
 
-async def read_body(receive: Receive) -> bytes | bytearray:
+async def read_body(receive: Receive) -> Body:
     """The whole body; the gate has bounded it.
 
     Raises:
         ClientGone: the caller hung up before its end.
     """
-    whole: bytes | bytearray = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
+    message = await _next_part(receive)
+    whole = message.get("body", b"")
+    if not message.get("more_body", False):
+        return whole
+    grown, size = None, len(whole)
+    gathered = bytearray(whole)
+    while message.get("more_body", False):
+        message = await _next_part(receive)
         part = message.get("body", b"")
-        if not whole:
-            whole = part
-        elif isinstance(whole, bytearray):
-            whole += part  # a join of a large body at its end would hold the event loop
+        if grown is None:
+            gathered += part
+            if len(gathered) > SMALL_BYTES:
+                grown, size = _pages(2 * len(gathered)), len(gathered)
+                grown[:size] = gathered
         else:
-            whole = bytearray(whole) + part
-        if not message.get("more_body", False):
-            return whole
+            while size + len(part) > len(grown):
+                grown.resize(2 * len(grown))
+            grown[size : size + len(part)] = part
+            size += len(part)
+    return gathered if grown is None else memoryview(grown)[:size]
 
 
-def decode(body: bytes | bytearray, decoder: Callable[[Any], T], expected: str) -> T:
+async def _next_part(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Memory that grows without being copied, which for a large body would hold the event loop."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def decode(body: Body, decoder: Callable[[Any], T], expected: str) -> T:
     """The request in `body`; `expected` shows the caller what fits.
 
     Raises:
@@ -52,14 +76,19 @@ def decode(body: bytes | bytearray, decoder: Callable[[Any], T], expected: str) 
     """
     try:
         return decoder(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        surrogate = b"\\ud" in body[:SMALL_BYTES].lower() and not isinstance(
-            error, msgspec.ValidationError
-        )
-        hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
-        raise InvalidRequest(
-            f"the body does not fit: {error}{hint}; expected {expected}, described at /docs"
-        ) from error
+    except DOES_NOT_FIT as error:
+        raise misfit(body, error, expected) from error
+
+
+def misfit(body: Body, error: Exception, expected: str) -> InvalidRequest:
+    """What is said of a body that a decoder refused."""
+    surrogate = b"\\ud" in bytes(body[:SMALL_BYTES]).lower() and not isinstance(
+        error, msgspec.ValidationError
+    )
+    hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
+    return InvalidRequest(
+        f"the body does not fit: {error}{hint}; expected {expected}, described at /docs"
+    )
 
 
 def json_response(
@@ -69,21 +98,36 @@ def json_response(
     return Response(encode(content), status, headers, media_type="application/json")
 
 
-async def send_json(send: Send, body: bytes) -> None:
+async def encoded(answer: ScoreResponse) -> list[bytes]:
+    """Return the answer as JSON, in parts, giving way to others between them."""
+    head, empty, tail = encode(replace(answer, results=[])).partition(b"[]")
+    assert empty
+    parts: list[bytes] = []
+    gathered = [head + b"["]
+    for start in range(0, len(answer.results), PART_RESULTS):
+        some = encode(answer.results[start : start + PART_RESULTS])[1:-1]
+        gathered += [b",", some] if start else [some]
+        if sum(map(len, gathered)) > PART_BYTES:
+            parts.append(b"".join(gathered))
+            gathered.clear()
+            await asyncio.sleep(0)
+    return [*parts, b"".join([*gathered, b"]", tail])]
+
+
+async def send_json(send: Send, *parts: bytes) -> None:
     """A 200 with this body; a large one in parts, each when the client has taken the last one."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
+    size = sum(map(len, parts))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % size)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    if len(body) <= PART_BYTES:
-        await send({"type": "http.response.body", "body": body})
+    if size <= PART_BYTES:
+        await send({"type": "http.response.body", "body": b"".join(parts)})
         return
-    for start in range(0, len(body) - PART_BYTES, PART_BYTES):
-        part = body[start : start + PART_BYTES]
-        await send({"type": "http.response.body", "body": part, "more_body": True})
-    rest = len(body) % PART_BYTES or PART_BYTES
-    await send({"type": "http.response.body", "body": body[len(body) - rest :]})
+    for whole in parts:
+        for start in range(0, len(whole), PART_BYTES):
+            part = whole[start : start + PART_BYTES]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:

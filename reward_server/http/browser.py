@@ -39,18 +39,18 @@ class BrowserGuard:
             raise Forbidden("another site's page made this request; open this server's own address")
         if not self.keyless:
             return
-        host = headers.get(b"host", b"").lower()
+        host = headers.get(b"host", b"")
         if host not in self._known:
             self._check_host(host)
         origin = headers.get(b"origin")
-        if origin is not None and origin.lower().partition(b"://")[2] != host:
+        if origin is not None and origin.lower().partition(b"://")[2] != host.lower():
             raise Forbidden(
                 "this server has no key, and a page of another origin made this request; set "
                 "REWARD_API_KEY to be asked from elsewhere"
             )
 
     def _check_host(self, header: bytes) -> None:
-        host = header.decode("latin-1")
+        host = header.decode("latin-1").lower()
         if not self._is_ours(_name(host)):
             raise Forbidden(
                 f"this server has no key and goes by no name like {host[:100]!r}; ask it by "

@@ -1,9 +1,9 @@
 """Connections that cost little before anyone knows whose they are, and that do not wait for ever.
 
-Uvicorn closes connections that idle between requests. It waits without end for the rest of a
-request and for a client to read its answer, takes headers of any size, and connections of any
-number. Here each connection notes since when it waits for what, and `sweep_connections` looks at
-all of them: a request costs no timer.
+Uvicorn waits without end for the rest of a request and for a client to read its answer, takes
+headers of any size, and connections of any number. Here each connection notes since when it waits
+for what, and `sweep_connections` looks at all of them, those that idle between requests included: a
+request costs no timer.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SWEEP_S = 1.0
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
 # So many requests begin in one pass of the event loop, some milliseconds of work.
 MOST_A_PASS = 8
+# Parts of refused bodies that are read in one pass, of 256 KiB at the most.
+DISCARDS_A_PASS = 2
 
 
 class Turns:
@@ -51,17 +53,47 @@ class Turns:
             self.waiting.popleft().begin()
 
 
+class Discards:
+    """What still comes of bodies that were refused, read and thrown away a little at a time.
+
+    Reading all of thirty such bodies that come at once would leave no time for anyone else.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[Connection] = deque()
+        self._looks = False
+
+    def add(self, connection: Connection) -> None:
+        """Read no more from this connection until its turn comes."""
+        connection.flow.pause_reading()
+        self.waiting.append(connection)
+        if not self._looks:
+            self._looks = True
+            connection.loop.call_soon(self._next_pass, connection.loop)
+
+    def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(DISCARDS_A_PASS, len(self.waiting))):
+            connection = self.waiting.popleft()
+            if not connection.transport.is_closing():
+                connection.flow.resume_reading()
+        self._looks = bool(self.waiting)
+        if self._looks:
+            loop.call_soon(self._next_pass, loop)
+
+
 _turns = Turns()
+_discards = Discards()
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
     """`most`: connections at a time. The timeouts are of silence: `receive_s` while a request is
-    incomplete, `send_s` while an answer is not read."""
+    incomplete, `send_s` while an answer is not read, `idle_s` between requests."""
 
     most: int = 4096
     receive_s: float = 8.0
     send_s: float = 30.0
+    idle_s: float = 75.0
 
 
 class Connection(HttpToolsProtocol):
@@ -160,10 +192,6 @@ class Connection(HttpToolsProtocol):
         self.idle_since = None
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_body:  # trailers are of no interest
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         if self._unaccounted_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -174,6 +202,7 @@ class Connection(HttpToolsProtocol):
         self._unaccounted_bytes = 0
         self._in_body = True
         super().on_headers_complete()
+        self.headers = []  # of trailers, which are of no interest
 
     def on_body(self, body: bytes) -> None:
         if self.closing_since is not None:
@@ -182,7 +211,11 @@ class Connection(HttpToolsProtocol):
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
         # it into a buffer and once more out of it.
         cycle = cast(Any, self.cycle)
-        if cycle is None or cycle.body or cycle.response_complete:
+        if cycle is not None and cycle.response_complete:
+            if not self.flow.read_paused:
+                _discards.add(self)
+            return
+        if cycle is None or cycle.body:
             if cycle is not None and isinstance(cycle.body, bytes):
                 cycle.body = bytearray(cycle.body)
             super().on_body(body)
@@ -200,10 +233,16 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
         now_s = self.loop.time()
         self.answered_since = now_s if self._in_body else None
-        self.idle_since = None if self._in_body or self.pipeline else now_s
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        # What uvicorn does here, without its timer for a connection that idles.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.idle_since = None if self._in_body else now_s
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         self.unread_since = self.loop.time()
@@ -223,6 +262,8 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
         elif _before(self.unread_since, now_s - limits.send_s):
             self.transport.abort()
+        elif _before(self.idle_since, now_s - limits.idle_s):
+            self.transport.close()
         else:
             since = None if self.flow.read_paused else self.waits_since
             if self.answered_since is not None:

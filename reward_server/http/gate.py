@@ -66,7 +66,10 @@ class Gate:
         self.app = app
         self.keys = keys
         self.metrics = metrics
-        self.routes = {route.path: route for route in routes}
+        self.endpoints: dict[tuple[str, str], ASGIApp] = {
+            (method, route.path): route.app for route in routes for method in route.methods or ()
+        }
+        self.paths = {path for _, path in self.endpoints}
         self.browsers = BrowserGuard(
             keyless=not keys,
             hosts=[settings.host, *settings.allowed_hosts],
@@ -87,7 +90,8 @@ class Gate:
         served = begin(None, exchange.request_id, keeps_samples=self.log_samples)
         try:
             self._check(scope, headers, served)
-            exchange.inflater = inflater(headers.get(b"content-encoding", b""))
+            if (encoding := headers.get(b"content-encoding")) is not None:
+                exchange.inflater = inflater(encoding)
             await self._app_for(scope)(scope, exchange.receive, exchange.send)
         except ClientGone:
             exchange.status = exchange.status or CLIENT_GONE
@@ -107,10 +111,8 @@ class Gate:
         served.forget()
 
     def _app_for(self, scope: Scope) -> ASGIApp:
-        route = self.routes.get(scope["path"])
-        if route is not None and scope["method"] in (route.methods or ()):
-            return route.app
-        return self.app
+        endpoint = self.endpoints.get((scope["method"], scope["path"]))
+        return self.app if endpoint is None else endpoint
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes], served: Served) -> None:
         self.browsers.check(headers)
@@ -122,11 +124,11 @@ class Gate:
                     "'X-API-Key: KEY'"
                 )
         announced = headers.get(b"content-length", b"0")
-        if announced.isdigit():
+        if announced.isdigit() and int(announced) > self.bodies.max_body_bytes:
             self.bodies.check_one(int(announced), f"a body of {int(announced)} bytes")
 
     def _note(self, path: str, exchange: _Exchange, served: Served, seconds: float) -> None:
-        route = path if path in self.routes else "other"
+        route = path if path in self.paths else "other"
         self.metrics.observe_request(route, exchange.status, seconds)
         if served.caller is not None:
             self.metrics.observe_key(served.caller.name, exchange.status, served.samples)
@@ -140,6 +142,20 @@ class _Exchange:
 
     `body_bytes`: of the body so far, unpacked. `counted_bytes`: with the answer's, until both end.
     """
+
+    __slots__ = (
+        "_bodies",
+        "_packed_bytes",
+        "_receive",
+        "_send",
+        "_structure",
+        "_uncounted",
+        "body_bytes",
+        "counted_bytes",
+        "inflater",
+        "request_id",
+        "status",
+    )
 
     def __init__(
         self, headers: dict[bytes, bytes], receive: Receive, send: Send, bodies: BodyLimits
@@ -180,34 +196,38 @@ class _Exchange:
         return b"".join(slices)
 
     def _count(self, part: bytes, more: bool) -> None:
-        self.body_bytes += len(part)
-        self.counted_bytes += len(part)
         bodies = self._bodies
-        bodies.pending_bytes += len(part)
-        bodies.check_one(self.body_bytes)
-        bodies.check_all(self.counted_bytes)
-        if self.body_bytes <= SMALL_BYTES:
-            if more:
-                self._uncounted.append(part)
-            else:  # the body goes as soon as it is decoded
-                self._uncounted.clear()
-        else:
+        size = len(part)
+        self.body_bytes += size
+        self.counted_bytes += size
+        bodies.pending_bytes += size
+        if bodies.pending_bytes > bodies.unchecked_bytes:
+            bodies.check_one(self.body_bytes)
+            bodies.check_all(self.counted_bytes)
+        if self.body_bytes > SMALL_BYTES:
+            self._count_structure(part)
+        elif more:
             self._uncounted.append(part)
-            structure = self._structure = self._structure or Structure()
-            for each in self._uncounted:
-                structure.feed(each)
-                bodies.check_structure(structure)
+        elif self._uncounted:  # the body goes as soon as it is decoded
             self._uncounted.clear()
+
+    def _count_structure(self, part: bytes) -> None:
+        self._uncounted.append(part)
+        structure = self._structure = self._structure or Structure()
+        for each in self._uncounted:
+            structure.feed(each)
+            self._bodies.check_structure(structure)
+        self._uncounted.clear()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            for name, value in message["headers"]:
+            headers = [*message["headers"], (b"x-request-id", self.request_id.encode())]
+            for name, value in headers:
                 if name == b"content-length":
                     self.counted_bytes += int(value)
                     self._bodies.pending_bytes += int(value)
-            request_id = (b"x-request-id", self.request_id.encode())
-            message = {**message, "headers": [*message["headers"], request_id]}
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def fail(self, error: RequestError) -> None:

@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.models.fetchable import (
+    FETCHABLE,
+    FETCHED_FILE,
+    fetched_folder,
+)
 from touchstone_rewards.reward_server.schemas import is_object
 
 
@@ -33,6 +38,7 @@ PACKAGED = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     )
 }
+KNOWN = (*PACKAGED, *FETCHABLE)
 READ_FILES = (
     "*.safetensors",
     "*.json",
@@ -58,23 +64,31 @@ PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
 def resolve(model: str) -> Path:
-    """The folder of `model`: the name of an installed package, a path, or a hub's name.
+    """The folder of `model`: the name of an installed package or of a fetched model, a path, or a
+    hub's name.
 
-    A package's name means the package, whatever folder lies in the working directory; `./NAME`
-    means the folder.
+    A known name means that model, whatever folder lies in the working directory; `./NAME` means
+    the folder.
 
     Raises:
         ConfigError: there is no such model, or a package that is not the one that is known.
     """
     if model in PACKAGED:
         return _package_folder(model, PACKAGED[model])
+    if model in FETCHABLE:
+        folder = fetched_folder(model)
+        if not (folder / FETCHED_FILE).is_file():
+            raise ConfigError(
+                f"model {model!r} is not on this machine: reward-server fetch {model}"
+            )
+        return folder
     path = Path(model).expanduser()
     if path.is_dir():
         return path.resolve()
     if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
         raise ConfigError(
             f"model {model!r}: there is no such folder; give a folder with config.json and "
-            f"*.safetensors, a hub's name like owner/name, or one of {', '.join(PACKAGED)}"
+            f"*.safetensors, a hub's name like owner/name, or one of {', '.join(KNOWN)}"
         )
     return _hub_folder(model)
 

@@ -66,6 +66,10 @@ class Account:
 
     spent_s: float = 0.0
 
+    def charge(self, seconds: float, weight: float) -> None:
+        """A sample took a worker so long."""
+        self.spent_s += seconds / weight
+
 
 @dataclass(slots=True, eq=False)
 class Call:
@@ -115,7 +119,7 @@ class Call:
     def charge(self, seconds: float) -> None:
         """A worker spent so long on one of its samples."""
         for account in self.accounts:
-            account.spent_s += seconds / self.weight
+            account.charge(seconds, self.weight)
 
     def outlived(self, position: int) -> bool:
         """Count a worker that died with no sample running and this one next; return if it goes on.

@@ -153,7 +153,7 @@ class ForkServer:
     ) -> dict[str, tuple[str, ...]]:
         answer = asyncio.get_running_loop().create_future()
         try:
-            link.send(msgpack.encode({key: tuple(spec) for key, spec in scorers.items()}))
+            link.send(msgpack.encode({key: spec[:2] for key, spec in scorers.items()}))
             self._answers.append(answer)
             built = msgpack.decode(await answer, type=Built)
         except (OSError, TypeError, MsgspecError) as error:

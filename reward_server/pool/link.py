@@ -11,12 +11,14 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from msgspec import DecodeError
 
-from touchstone_rewards.reward_server.pool.calls import Call, Flow
+from touchstone_rewards.reward_server.pool.calls import Call, Flow, ran_out
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.process import (
@@ -28,14 +30,27 @@ from touchstone_rewards.reward_server.pool.process import (
     STARTED_AT,
     Scored,
     bodies,
-    frame,
     open_board,
     read_scored,
+    write_frame,
 )
+from touchstone_rewards.reward_server.scorers.base import Score
 
 Slot = tuple[Call, int]  # a sample: its call and its position there
 PACE_MEMORY = 0.8
+STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
+PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
+READ_BYTES_PER_S = 1e7  # what it reads and decodes at the least; that is no work on a sample yet
 log = logging.getLogger(__name__)
+
+
+class Look(NamedTuple):
+    """What is to be done with a worker: look again after so many seconds, or end it, for the
+    reason `end` and with a `verdict` on the sample that runs."""
+
+    again_s: float = 0.0
+    end: str = ""
+    verdict: Score | None = None
 
 
 class Worker:
@@ -64,6 +79,7 @@ class Worker:
         self.stalled = False
         self.nothing_since: float | None = None
         self._last_serial = 0
+        self._given_bytes = 0  # of what it has in hand
         self._on_scored = on_scored
         self._on_lost = on_lost
         self._on_check = on_check
@@ -107,6 +123,27 @@ class Worker:
         """Whether `on_check` is going to be called."""
         return self._timer is not None
 
+    def look(self, default_s: float) -> Look:
+        """Look at what it does with the samples in its hand; note whether it is `stalled`.
+
+        `default_s`: the deadline of a sample whose call has none of its own.
+        """
+        now_s = time.monotonic()
+        if self.running is None:
+            self.nothing_since = self.nothing_since or now_s
+            pick_up_s = PICK_UP_S + self._given_bytes / READ_BYTES_PER_S
+            stuck = now_s - self.nothing_since >= pick_up_s
+            return Look(end="stuck") if stuck else Look(STALL_S)
+        self.nothing_since = None
+        took_s = now_s - self.started_at
+        deadline_s = self.hand[self.running or 0][0].deadline_s or default_s
+        if took_s >= deadline_s:
+            return Look(end="deadline", verdict=ran_out(deadline_s))
+        if took_s < STALL_S:
+            return Look(min(STALL_S, deadline_s) - took_s)
+        self.stalled = True
+        return Look(deadline_s - took_s)
+
     def give(self, call: Call, positions: Sequence[int]) -> None:
         """Puts samples into its hand; `send` sends them.
 
@@ -114,7 +151,9 @@ class Worker:
             TypeError, ValueError, OverflowError, RecursionError: they cannot be encoded.
         """
         first = self._last_serial + 1
-        self._outbox += frame(call.task(first, positions))
+        before = len(self._outbox)
+        write_frame(call.task(first, positions), self._outbox)
+        self._given_bytes = len(self._outbox) - before + (self._given_bytes if self.hand else 0)
         self.hand |= {first + at: (call, position) for at, position in enumerate(positions)}
         self._last_serial += len(positions)
 

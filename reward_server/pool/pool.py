@@ -24,12 +24,11 @@ from touchstone_rewards.reward_server.pool.calls import (
     Call,
     Flow,
     gave_up,
-    ran_out,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
-from touchstone_rewards.reward_server.pool.link import Slot, Worker, stuck_flows
+from touchstone_rewards.reward_server.pool.link import STALL_S, Slot, Worker, stuck_flows
 from touchstone_rewards.reward_server.pool.process import Scored
-from touchstone_rewards.reward_server.pool.turns import Turns
+from touchstone_rewards.reward_server.pool.turns import Timing, Turns
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import failed
@@ -37,8 +36,6 @@ from touchstone_rewards.reward_server.scorers.returned import failed
 GIVE_UP_GRACE_S = 0.05
 # The most in a worker's hand, in seconds and in samples: enough that it need not wait for more.
 HAND_S, HAND_SAMPLES = 0.004, 128
-STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
-PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
 START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
@@ -90,6 +87,10 @@ class WorkerPool:
     def pending(self) -> int:
         """How many samples have no verdict yet, queued or running."""
         return sum(call.unsettled for call in self._calls)
+
+    def timing(self, scorer: str) -> Timing:
+        """Return how fast the workers found a scorer, by its key."""
+        return self._queue.timings[scorer]
 
     async def start(self) -> None:
         """Returns when all workers are up, their scorers built.
@@ -338,31 +339,15 @@ class WorkerPool:
         """
         if worker.pid == 0:
             self._check_start(worker)
-        elif worker.hand and worker.running is None:
-            self._check_pick_up(worker)
         elif worker.hand:
-            worker.nothing_since = None
-            took_s = time.monotonic() - worker.started_at
-            deadline_s = worker.hand[worker.running or 0][0].deadline_s or self._deadline_s
-            if took_s >= deadline_s:
-                self._end(worker, "deadline", ran_out(deadline_s))
-            elif took_s < STALL_S:
-                worker.check_in(min(STALL_S, deadline_s) - took_s)
+            seen = worker.look(self._deadline_s)
+            if seen.end:
+                self._end(worker, seen.end, seen.verdict)
             else:
-                worker.check_in(deadline_s - took_s)
-                worker.stalled = True
+                worker.check_in(seen.again_s)
+            if worker.stalled:
                 self._requeue(worker.recall())
             self._pump()
-
-    def _check_pick_up(self, worker: Worker) -> None:
-        """Seen with samples and at none of them for long: the worker is stuck."""
-        now = time.monotonic()
-        worker.nothing_since = worker.nothing_since or now
-        if now - worker.nothing_since < PICK_UP_S:
-            worker.check_in(STALL_S)
-            return
-        self._end(worker, "stuck")
-        self._pump()
 
     def _check_start(self, worker: Worker) -> None:
         """A worker that is not up: the fork server is building, or it is stuck."""

@@ -131,25 +131,48 @@ def _peak_kib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+_MSGPACK, _JSON = msgpack.Encoder(), json.Encoder()
 _RECEIVED = msgpack.Decoder(Received), json.Decoder(Received)
 _SCORED = msgpack.Decoder(Scored), json.Decoder(Scored)
 
 
-def frame(message: Task | Scored) -> bytes:
-    """The message as bytes, its length before it.
+def frame(message: Task | Scored) -> bytearray:
+    """Return the message as bytes, its length before it.
+
+    Raises:
+        TypeError, ValueError: what cannot be sent, such as a lone surrogate.
+    """
+    outbox = bytearray()
+    write_frame(message, outbox)
+    return outbox
+
+
+def write_frame(message: Task | Scored, outbox: bytearray) -> None:
+    """Append the message to `outbox`, its length before it, without a copy of a large one.
 
     msgpack where it can; JSON for integers beyond 64 bits, which ground truths do have, and for
     metadata that nobody has decoded yet.
 
     Raises:
-        TypeError, ValueError: what cannot be sent, such as a lone surrogate.
+        TypeError, ValueError: what cannot be sent, such as a lone surrogate; `outbox` is as it was.
     """
-    try:
-        raw = isinstance(message, Task) and any(map(is_raw, message.samples))
-        body = (json if raw else msgpack).encode(message)
-    except OverflowError:
-        body = json.encode(message)
-    return len(body).to_bytes(LENGTH_BYTES, "little") + body
+    begin = len(outbox)
+    raw = isinstance(message, Task) and any(map(is_raw, message.samples))
+    for encoder in (_JSON,) if raw else (_MSGPACK, _JSON):
+        outbox += bytes(LENGTH_BYTES)
+        try:
+            encoder.encode_into(message, outbox, -1)
+        except OverflowError:
+            del outbox[begin:]
+            if encoder is _JSON:
+                raise
+        except BaseException:
+            del outbox[begin:]
+            raise
+        else:
+            break
+    size = len(outbox) - begin - LENGTH_BYTES
+    outbox[begin : begin + LENGTH_BYTES] = size.to_bytes(LENGTH_BYTES, "little")
 
 
 def read_task(
@@ -303,7 +326,7 @@ def score_one(
         return raised(scorer, error), "" if isinstance(error, WrongAnswer) else trace_of(error)
 
 
-def reply(scored: Scored) -> bytes:
+def reply(scored: Scored) -> bytearray:
     """The frame of `scored`; a score that cannot be sent gives way to an error in its place."""
     with suppress(Exception):
         whole = frame(scored)

@@ -8,11 +8,14 @@ caller for one scorer take turns. So whoever sends slow samples waits for them i
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
+
+# What a sample may take that has no business in a worker of its own.
+QUICK_S = 0.005
 
 
 @dataclass(slots=True)
@@ -34,10 +37,21 @@ class _Caller(Account):
     clock_s: float = 0.0
 
 
+@dataclass(slots=True)
+class Timing(Account):
+    """How fast a scorer is. `quick_in_a_row`: its last samples that took at most `QUICK_S` each."""
+
+    quick_in_a_row: int = 0
+
+    def charge(self, seconds: float, weight: float) -> None:
+        self.quick_in_a_row = self.quick_in_a_row + 1 if seconds <= QUICK_S else 0
+
+
 class Turns:
-    """The calls that wait, in turn."""
+    """The calls that wait, in turn. `timings`: of the scorers, by their keys."""
 
     def __init__(self) -> None:
+        self.timings: defaultdict[str, Timing] = defaultdict(Timing)
         self._callers: dict[str, _Caller] = {}
         self._count = 0
         # What the caller had been given whose turn was last: where newcomers begin.
@@ -57,7 +71,7 @@ class Turns:
         if not flow.due and not flow.later:
             flow.spent_s = max(flow.spent_s, caller.clock_s)
         (flow.later if call.due > time.monotonic() else flow.due).append(call)
-        call.accounts = caller, flow
+        call.accounts = caller, flow, self.timings[scorer]
         caller.waiting += 1
         self._count += 1
 

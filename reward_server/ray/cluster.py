@@ -25,7 +25,7 @@ from ray.serve.handle import DeploymentHandle
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import load_profiles, worker_specs
 from touchstone_rewards.reward_server.ray.handles import (
     Deadline,
@@ -40,7 +40,6 @@ from touchstone_rewards.reward_server.ray.session import connect
 from touchstone_rewards.reward_server.schemas import Priority, Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.claim import belong_to
-from touchstone_rewards.reward_server.scoring.engine import worker_pool
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost, batcher
 from touchstone_rewards.reward_server.settings import Settings
 
@@ -53,7 +52,7 @@ class Workers:
     """A replica of a worker scorer: a pool of killable processes."""
 
     async def __init__(self, specs: Mapping[str, ScorerSpec], settings: dict[str, Any]) -> None:
-        self.pool = worker_pool(specs, Settings(**settings))
+        self.pool = worker_pools(specs, Settings(**settings))
         await self.pool.start()
 
     async def score(
@@ -114,7 +113,7 @@ class Ingress:
         running = Running(lambda: _replicas_of(app_name))
         return create_app(
             Settings(**self.settings),
-            make_pool=lambda specs, _: cast(WorkerPool, RemotePool(specs, self.workers, running)),
+            make_pool=lambda specs, _: cast(WorkerPools, RemotePool(specs, self.workers, running)),
             make_batcher=remote_batchers(self.models, running),
         )
 

@@ -40,15 +40,20 @@ class Score(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ScorerSpec(NamedTuple):
-    """How to build a scorer, in this process or in a worker: its name and its config."""
+    """How to build a scorer, in this process or in a worker: its name and its config.
+
+    `workers`: how many are its own; with 0 it shares those of the server.
+    """
 
     name: str
     config: Mapping[str, Any]
+    workers: int = 0
 
     @property
     def key(self) -> str:
         """The same for the same scorer with the same config: profiles share what they can."""
-        return f"{self.name} {json.dumps(self.config, sort_keys=True, default=str)}"
+        own = f" workers={self.workers}" if self.workers else ""
+        return f"{self.name} {json.dumps(self.config, sort_keys=True, default=str)}{own}"
 
 
 class Described(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import traceback
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -165,7 +166,12 @@ def _is_number(value: object) -> bool:
 
 def _bounds(scorer: object) -> tuple[float, float]:
     """The least and the greatest finite number in the scorer's range."""
-    least, greatest = getattr(scorer, "range", None) or (None, None)
+    bounds = getattr(scorer, "range", None) or (None, None)
+    return _finite_bounds(*bounds)
+
+
+@lru_cache(maxsize=256)
+def _finite_bounds(least: float | None, greatest: float | None) -> tuple[float, float]:
     return (
         -sys.float_info.max if least is None else max(float(least), -sys.float_info.max),
         sys.float_info.max if greatest is None else min(float(greatest), sys.float_info.max),

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from touchstone_rewards.reward_server.errors import InternalError, sample_error
+from touchstone_rewards.reward_server.errors import InternalError
 from touchstone_rewards.reward_server.limits import SampleLimits
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
@@ -29,15 +29,15 @@ from touchstone_rewards.reward_server.scorers.base import (
     WorkerScorer,
 )
 from touchstone_rewards.reward_server.scoring.gather import How
-from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
 from touchstone_rewards.reward_server.scoring.groups import GroupScorers
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost
+from touchstone_rewards.reward_server.scoring.refused import refusals
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
-from touchstone_rewards.reward_server.telemetry.tracer import Attribute, NoTracer, Tracer
+from touchstone_rewards.reward_server.telemetry.tracer import NO_TRACER, Attribute, Tracer
 
 # The attribute of a span that counts its samples.
 SAMPLES = "touchstone.samples"
@@ -57,7 +57,7 @@ class ScorerColumns:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: WorkerPools,
         models: ModelHost,
         remote: RemoteScorers,
         limits: SampleLimits,
@@ -73,7 +73,7 @@ class ScorerColumns:
         self.cache = cache
         self.groups = GroupScorers(self.ask, self.run, self.refused)
         self._asked: dict[str, CallableScorer] = {}
-        self.tracer: Tracer = NoTracer()
+        self.tracer: Tracer = NO_TRACER
 
     async def fill(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
@@ -105,38 +105,37 @@ class ScorerColumns:
     async def _fill(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
     ) -> list[Score]:
-        samples = request.samples
-        refused = self.refused(samples, profile.scorers[key].reads)
+        scorer, samples, found = profile.scorers[key], request.samples, None
+        refused = self.refused(samples, scorer.reads)
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
-        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
-            began_s = time.perf_counter()
-            try:
-                found = await self._scores(Asked(profile, key, request, give_up_at), samples)
-            finally:
-                took_s = time.perf_counter() - began_s
-                self.metrics.observe_scorer(profile.specs[key].name, took_s)
-            self.tracer.annotate("touchstone.failures", lambda: len(refused) + _failures(found))
+        began_s = time.perf_counter()
+        try:
+            if scorer.runs_in == "inline" and self.tracer is NO_TRACER:
+                about = profile.spec_keys[key], scorer, samples, request.explain
+                found = self.inline.at_once(*about)
+            if found is None:
+                found = await self._traced(Asked(profile, key, request, give_up_at), samples)
+        finally:
+            took_s = time.perf_counter() - began_s
+            self.metrics.observe_scorer(profile.specs[key].name, took_s)
         if not refused:
             return found
         rest = iter(found)
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
 
+    async def _traced(self, asked: Asked, samples: Sequence[Sample]) -> list[Score]:
+        profile, key, request, _ = asked
+        with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
+            found = await self._scores(asked, samples)
+            refused = len(request.samples) - len(samples)
+            self.tracer.annotate("touchstone.failures", lambda: refused + _failures(found))
+        return found
+
     def refused(self, samples: Sequence[Sample], reads: Sequence[str]) -> dict[int, Score]:
         """Return the places of samples that a scorer with these `reads` does not look at: each with
         the reason why."""
-        limit = self.limits.max_response_bytes
-        refused: dict[int, Score] = {}
-        # A character takes at most four bytes: short responses need no encoding to be let through.
-        if 4 * max((len(sample.response) for sample in samples), default=0) > limit:
-            refused = {
-                i: _too_large(limit)
-                for i, sample in enumerate(samples)
-                if len(sample.response.encode()) > limit
-            }
-        if "ground_truth" in reads:
-            refused = unreadable_truths(samples) | refused
-        return refused
+        return refusals(samples, reads, self.limits.max_response_bytes)
 
     async def _scores(self, asked: Asked, samples: Sequence[Sample]) -> list[Score]:
         """The scores of these samples, by the kind of the scorer."""
@@ -167,7 +166,6 @@ class ScorerColumns:
         self, asked: Asked, scorer: ModelScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         request = asked.request
-        open_fields(samples, scorer.reads)
         with self.tracer.span("model", scorer.model.label, lambda: {SAMPLES: len(samples)}):
             return await self.models.score(
                 scorer,
@@ -273,8 +271,3 @@ def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attri
 
 def _failures(scores: Sequence[Score]) -> int:
     return sum(score.error is not None for score in scores)
-
-
-def _too_large(limit: int) -> Score:
-    message = f"the response has more than {limit} bytes, which this server takes at most"
-    return Score(error=sample_error("response_too_large", message))

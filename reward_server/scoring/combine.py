@@ -38,7 +38,8 @@ def combine(
     `keys`: those of the scores in the results, where another profile routed these samples here."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
     rewards = profile.rewards(values, len(samples))
-    if None in rewards and profile.config.on_response_timeout is not None:
+    unscored = None in rewards
+    if unscored and profile.config.on_response_timeout is not None:
         rewards = _with_timeouts(profile, rewards, columns)
     routed_to = profile.name if keys else UNSET
     rows = _rows(values, keys)
@@ -46,7 +47,7 @@ def combine(
         SampleResult(sample.id, "ok", reward, row, None, None, routed_to)
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
-    codes = _note_errors(results, profile.errors(columns)) if None in rewards else ()
+    codes = _note_errors(results, profile.errors(columns)) if unscored else ()
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}

@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.errors import (
     UnknownProfile,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile, worker_specs
 from touchstone_rewards.reward_server.schemas import (
     Sample,
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 SAVE_EVERY_S = 5.0
 # Told of every request that counts, and what it was answered.
 Observer = Callable[[ScoreRequest, ScoreResponse], None]
-PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPool]
+PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPools]
 
 
 class Engine:
@@ -202,7 +202,8 @@ class Engine:
         else:
             scored = await score_parts(profile, request, parted, combined)
             self.metrics.observe_routed(profile.name, parted.counts)
-        if scored.results and all(map(_never_got_its_turn, scored.results)):
+        first = next(iter(scored.results), None)
+        if first is not None and first.error and all(map(_never_got_its_turn, scored.results)):
             raise RequestDeadline(
                 f"none of {len(scored.results)} samples got its turn before the deadline; send "
                 "fewer samples or a longer deadline_ms"
@@ -255,23 +256,11 @@ def _never_got_its_turn(result: SampleResult) -> bool:
     return error is not None and error.code == "deadline_exceeded" and error.retryable
 
 
-def worker_pool(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPool:
-    """The pool that `settings` describe, not yet started."""
-    settings.plugins.make_importable()
-    return WorkerPool(
-        specs,
-        workers=settings.workers,
-        sample_deadline_s=settings.sample_deadline_s,
-        memory_limit_bytes=settings.worker_memory_bytes,
-        recycle_after=settings.worker_max_samples,
-    )
-
-
 def create_engine(
     profiles: Mapping[str, Profile],
     settings: Settings,
     metrics: Metrics,
-    make_pool: PoolMaker = worker_pool,
+    make_pool: PoolMaker = worker_pools,
     make_batcher: BatcherMaker = batcher,
 ) -> Engine:
     """The engine that `settings` describe, not yet started; workers and models stand in this

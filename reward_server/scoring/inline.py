@@ -1,8 +1,9 @@
 """Scorers that run in the event loop: cheap ones, in linear time.
 
 In: samples. Out: a score or an error for each, in their order; a scorer that raises fails only the
-samples it raises for. Each slice of samples is measured. A scorer that turns out to be slow scores
-no more of them here: the caller sends the rest, and all that comes later, to the workers.
+samples it raises for. One that is not this package's own begins in the workers, until it has proved
+there to be quick. Each slice of samples is measured here too. A scorer that turns out to be slow
+scores no more of them here: the caller sends the rest, and all that comes later, to the workers.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from msgspec import Raw
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
+from touchstone_rewards.reward_server.scorers import SCORERS
 from touchstone_rewards.reward_server.scorers.base import InlineScorer, Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
@@ -40,41 +42,63 @@ SLOW_S = 0.1
 LARGE_SAMPLE_BYTES = 2**20
 # What a scorer that was never measured gets first.
 FIRST_SLICE_BYTES = 1
+# So many samples in a row that a worker found quick let a scorer into the loop.
+PROOF_SAMPLES = 32
 PACE_MEMORY, ALMOST = 0.7, 0.9
 
 
 class InlinePace:
-    """How fast the inline scorers are, by their spec's key, and which are too slow to be inline."""
+    """How fast the inline scorers are, by their spec's key, and which are too slow to be inline.
+
+    `slice_bytes`: how much text each may have at a time, once it was measured.
+    """
 
     def __init__(self) -> None:
         self.slow: set[str] = set()
         # Those that the workers cannot have.
         self.stay: set[str] = set()
-        self._slice_bytes: dict[str, float] = {}
-
-    def slice_bytes(self, key: str) -> float:
-        """How much text the scorer may have at a time."""
-        return self._slice_bytes.get(key, FIRST_SLICE_BYTES)
+        self.slice_bytes: dict[str, float] = {}
 
     def note(self, key: str, count: int, size: int, took_s: float) -> None:
         """A slice of `count` samples and `size` bytes took the scorer so long."""
         if count == 1 and took_s > SLOW_S and key not in self.stay:
             self.slow.add(key)
+            self.slice_bytes.pop(key, None)
             logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
+            return
         best = min(SLICE_BYTES, max(1, size) * SLICE_S / max(took_s, 1e-7))
-        old = self._slice_bytes.get(key, best)
+        old = self.slice_bytes.get(key, best)
         new = PACE_MEMORY * old + (1 - PACE_MEMORY) * best
-        self._slice_bytes[key] = new if new < ALMOST * SLICE_BYTES else SLICE_BYTES
+        self.slice_bytes[key] = new if new < ALMOST * SLICE_BYTES else SLICE_BYTES
 
 
 class InlineScorers:
-    """The inline scorers of an engine, whose `pool` has built those that proved slow or were given
-    large samples."""
+    """The inline scorers of an engine, whose `pool` has built those that are not proved, those that
+    proved slow and those that were given large samples."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPools) -> None:
         self.pool = pool
         self.pace = InlinePace()
         self._moved: set[str] = set()
+
+    def at_once(
+        self, key: str, scorer: InlineScorer, samples: Sequence[Sample], explain: bool
+    ) -> list[Score] | None:
+        """One score a sample; None where they are more than a slice, or the scorer was not measured
+        yet. Then `score` is for them."""
+        most_bytes = self.pace.slice_bytes.get(key)
+        if most_bytes is None or not samples:
+            return None
+        end, size = _slice(samples, scorer.reads, 0, most_bytes)
+        if end < len(samples) or size > SLICE_BYTES:
+            return None
+        open_fields(samples, scorer.reads)
+        began_s = time.perf_counter()
+        found = _score_slice(scorer, samples, explain)
+        took_s = time.perf_counter() - began_s
+        if took_s > SLICE_S or most_bytes < SLICE_BYTES:
+            self.pace.note(key, len(samples), size, took_s)
+        return found
 
     async def score(
         self,
@@ -86,21 +110,23 @@ class InlineScorers:
         give_up_at: float | None,
         in_workers: Callable[[Sequence[Sample]], Awaitable[list[Score]]],
     ) -> list[Score]:
-        """One score a sample, in their order; of what is large or slow, by `in_workers`.
+        """One score a sample, in their order; of what is large, slow or not proved, by
+        `in_workers`.
 
         `key`: the key of `spec`, which takes time to make.
         """
+        if not self._is_proved(key, spec) and await self._moves(key, spec):
+            return await in_workers(samples)
         large: list[int] = []
         if scorer.reads != ("response",):  # which has a limit of its own
             sizes = (read_bytes(sample, scorer.reads) for sample in samples)
             large = [at for at, size in enumerate(sizes) if size > LARGE_SAMPLE_BYTES]
-        if (large or key in self.pace.slow) and not await self._moves(key, spec):
+        if large and not await self._moves(key, spec):
             large = []
         order = [*(at for at in range(len(samples)) if at not in large), *large] if large else None
         ordered = samples if order is None else [samples[at] for at in order]
         small = samples if order is None else ordered[: len(samples) - len(large)]
-        if key not in self.pace.slow:
-            open_fields(small, scorer.reads)
+        open_fields(small, scorer.reads)
         found = await score_inline(scorer, small, key, self.pace, explain, give_up_at)
         while len(found) < len(small) and not await self._moves(key, spec):
             rest = small[len(found) :]
@@ -110,6 +136,14 @@ class InlineScorers:
         if order is None:
             return found
         return [score for _, score in sorted(zip(order, found, strict=True), key=itemgetter(0))]
+
+    def _is_proved(self, key: str, spec: ScorerSpec) -> bool:
+        """Whether the scorer may be let into the loop: it is this package's own, or quick."""
+        if key in self.pace.slow:
+            return False
+        if spec.name in SCORERS or key in self.pace.slice_bytes or key in self.pace.stay:
+            return True
+        return key in self._moved and self.pool.timing(key).quick_in_a_row >= PROOF_SAMPLES
 
     async def _moves(self, key: str, spec: ScorerSpec) -> bool:
         """Have the workers build the scorer, unless they have; returns whether they could."""
@@ -146,7 +180,7 @@ async def score_inline(
                 "deadline_exceeded", "the request's deadline passed first", retryable=True
             )
             return scores + [Score(error=late)] * (len(samples) - len(scores))
-        most_bytes = pace.slice_bytes(key)
+        most_bytes = pace.slice_bytes.get(key, FIRST_SLICE_BYTES)
         end, size = _slice(samples, scorer.reads, len(scores), most_bytes)
         part = samples[len(scores) : end]
         began_s = time.perf_counter()

@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
@@ -27,17 +26,11 @@ from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
 from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
-from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.routes import link
-from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample, SampleError
+from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample
 from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score
-from touchstone_rewards.reward_server.scorers.returned import (
-    checked_score,
-    name_of,
-    raised,
-    trace_of,
-)
+from touchstone_rewards.reward_server.scoring.model_scorer import judged, wanted_inputs
 
 
 def batcher(config: ModelConfig) -> Batcher:
@@ -146,16 +139,11 @@ class ModelHost:
         label = scorer.model.label
         if self._digests.get(label) != _digest(scorer):
             raise NotReady(f"model {label} was exchanged while the request waited; send it again")
-        wanted = [_inputs(scorer, sample) for sample in samples]
+        wanted = [each async for each in wanted_inputs(scorer, samples)]
         inputs = [one for each in wanted if not isinstance(each, Score) for one in each]
         batcher = self.batchers[label]
-        outputs = iter(await batcher.run(inputs, give_up_at=give_up_at, priority=priority))
-        return [
-            each
-            if isinstance(each, Score)
-            else _judged(scorer, [next(outputs) for _ in each], explain)
-            for each in wanted
-        ]
+        outputs = await batcher.run(inputs, give_up_at=give_up_at, priority=priority)
+        return [each async for each in judged(scorer, wanted, outputs, explain)]
 
     async def embed(
         self,
@@ -342,27 +330,3 @@ def _digest(scorer: ModelScorer) -> str:
 
 def _changed(config: ModelConfig, name: str, changes: Mapping[str, Any]) -> ModelConfig:
     return type(config).model_validate({**config.model_dump(), **changes, "name": name})
-
-
-def _inputs(scorer: ModelScorer, sample: Sample) -> list[Any] | Score:
-    """What the model must run for this sample, or why it cannot."""
-    try:
-        wanted = scorer.inputs(sample)
-        return Score(error=wanted) if isinstance(wanted, SampleError) else list(wanted)
-    except Exception as error:  # noqa: BLE001 (a scorer call: it fails this sample alone)
-        return _raised(scorer, error)
-
-
-def _judged(scorer: ModelScorer, outputs: Sequence[Any], explain: bool) -> Score:
-    error = next((one for one in outputs if isinstance(one, SampleError)), None)
-    if error is not None:
-        return Score(error=error)
-    try:
-        return checked_score(scorer, scorer.judge(outputs, explain))
-    except Exception as error:  # noqa: BLE001 (a scorer call: it fails this sample alone)
-        return _raised(scorer, error)
-
-
-def _raised(scorer: ModelScorer, error: Exception) -> Score:
-    log_failure(name_of(scorer), trace_of(error), current())
-    return raised(scorer, error)

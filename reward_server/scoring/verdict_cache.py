@@ -31,6 +31,8 @@ from touchstone_rewards.reward_server.telemetry.metrics import Reading
 ENTRY_BYTES = 420
 # A decoded explanation takes about so many times the bytes of its msgpack.
 EXPLANATION_GROWTH = 6
+# Metadata of this size are not looked at: copying and hashing them holds the event loop.
+LARGE_BYTES = 2**20
 LASTING_ERRORS = frozenset({"bad_ground_truth", "missing_field"})
 
 _encode = msgpack.Encoder().encode
@@ -192,7 +194,16 @@ def _key(salt: bytes, reads: Sequence[str], sample: Sample) -> Hashable:
 
 
 def _plain(value: object) -> object:
-    return bytes(value) if isinstance(value, Raw) else value
+    """The value as it is encoded into a key.
+
+    Raises:
+        ValueError: it is so large that its digest would take longer than is worth it.
+    """
+    if not isinstance(value, Raw):
+        return value
+    if memoryview(value).nbytes > LARGE_BYTES:
+        raise ValueError("too large")
+    return bytes(value)
 
 
 def _size(score: Score) -> int:

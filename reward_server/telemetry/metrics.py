@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from prometheus_client import (
@@ -33,6 +35,11 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 # What counting a request costs beside its samples, in samples.
 REQUEST_WEIGHT = 64
 REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+# Route, status and seconds of one request.
+Answered = tuple[str, int, float]
+_ROUTE_AND_STATUS = itemgetter(0, 1)
 
 
 class Reading(NamedTuple):
@@ -91,8 +98,8 @@ class Metrics:
         build.info({"version": __version__, "python": platform.python_version()})
         self._columns = Deferred(self._count_columns)
         self._answers = Deferred(self._count_answers)
-        # Told route, status and seconds of every request.
-        self.request_observers: list[Callable[[str, int, float], None]] = []
+        # Told route, status and seconds of every request, of many at once.
+        self.request_observers: list[Callable[[Sequence[Answered]], None]] = []
         # Told profile and verdicts of all requests that count.
         self.verdict_observers: list[Callable[[str, Verdicts], None]] = []
         self._requests = self._counter("requests", "Requests answered", "route", "status")
@@ -173,12 +180,13 @@ class Metrics:
         """Count one answered request; a `status` of 499 is a caller who hung up."""
         self._answers.add((route, status, seconds), REQUEST_WEIGHT)
 
-    def _count_answers(self, noted: Sequence[tuple[str, int, float]]) -> None:
-        for route, status, seconds in noted:
-            self._requests.add((route, str(status)))
+    def _count_answers(self, noted: Sequence[Answered]) -> None:
+        for (route, status), count in Counter(map(_ROUTE_AND_STATUS, noted)).items():
+            self._requests.add((route, str(status)), count)
+        for route, _, seconds in noted:
             self._request_seconds.observe_one((route,), seconds)
-            for observe in self.request_observers:
-                observe(route, status, seconds)
+        for observe in self.request_observers:
+            observe(noted)
 
     def count(self) -> None:
         """Count all that was observed, for someone who is about to look."""

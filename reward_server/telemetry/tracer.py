@@ -39,3 +39,4 @@ class NoTracer:
 
 
 _NO_SPAN: AbstractContextManager[object] = nullcontext()
+NO_TRACER = NoTracer()

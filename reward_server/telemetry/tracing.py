@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import entry_points
 from typing import Any
 
-from fastapi import FastAPI
 from opentelemetry import propagate, trace  # pyright: ignore[reportMissingImports]
 from opentelemetry.sdk.resources import (  # pyright: ignore[reportMissingImports]
     OTELResourceDetector,
@@ -41,16 +40,16 @@ from touchstone_rewards.reward_server.telemetry.tracer import Attribute
 SERVICE = "touchstone-reward-server"
 
 
-def add_tracing(app: FastAPI, routes: Iterable[str]) -> OpenTelemetryTracer:
-    """Make every request to `routes` a span and return the tracer for the spans inside it.
+def traced(app: ASGIApp, routes: Iterable[str]) -> tuple[ASGIApp, OpenTelemetryTracer]:
+    """Return `app` with a span around every request to `routes`, and the tracer for those inside.
 
     Raises:
         ImportError: the exporter is not installed.
         ConfigError: `OTEL_TRACES_EXPORTER` names one that is not known.
     """
     tracer = _provider().get_tracer("reward_server", __version__)
-    app.add_middleware(TracedRequests, tracer=tracer, routes=frozenset(routes) - QUIET_ROUTES)
-    return OpenTelemetryTracer(tracer)
+    served = TracedRequests(app, tracer=tracer, routes=frozenset(routes) - QUIET_ROUTES)
+    return served, OpenTelemetryTracer(tracer)
 
 
 class OpenTelemetryTracer:
@@ -83,7 +82,7 @@ def new_provider() -> TracerProvider:
     """One that the standard variables describe.
 
     Raises:
-        ImportError, ConfigError: as `add_tracing`.
+        ImportError, ConfigError: as `traced`.
     """
     named = Resource.create({"service.name": SERVICE})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))

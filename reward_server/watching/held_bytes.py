@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from sys import getsizeof
 from typing import Any, cast
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, is_object
 
@@ -53,7 +53,7 @@ def _bytes_of(value: Any, most: float) -> int:
     total, waiting = 0, [value]
     while waiting and total <= most:
         one = waiting.pop()
-        total += getsizeof(one)
+        total += memoryview(one).nbytes if isinstance(one, Raw) else getsizeof(one)
         waiting.extend(_parts_of(one))
     return total
 

@@ -41,6 +41,18 @@ class Sleeper(Seen):
         return [Score(1.0) for _ in samples]
 
 
+class Glutton(Sleeper):
+    """Takes as many MiB of memory as the response says."""
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        taken = [bytes(int(sample.response) * 2**20) for sample in samples]
+        return [Score(1.0) for _ in taken]
+
+
+class OtherSleeper(Sleeper):
+    """Another scorer of the same kind."""
+
+
 class InlineSleeper(Sleeper):
     """The same, in the event loop, where it should not be; the score says which process it was."""
 

@@ -16,19 +16,27 @@ import pytest
 
 from tests.checkout import live_server
 from tests.waiting import PATIENCE_S
+from touchstone_rewards.reward_server.dashboard.recent import RecentSamples
 from touchstone_rewards.reward_server.errors import InvalidRequest
+from touchstone_rewards.reward_server.http.body import encoded, read_body
 from touchstone_rewards.reward_server.live_server import LiveServer
+from touchstone_rewards.reward_server.pool.process import Task, bodies, write_frame
 from touchstone_rewards.reward_server.received import (
     ReceivedRequest,
+    ReceivedSample,
     check_received,
     open_fields,
 )
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreResponse
+from touchstone_rewards.reward_server.scorers.story import context
+from touchstone_rewards.reward_server.scorers.story.text import MAX_CHARACTERS
 from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure, structure_of
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 
 MIB = 2**20
 KEY = {"X-API-Key": "k"}
-LINES = "api_key: k\nreceive_timeout_s: 2\nsend_timeout_s: 2\n"
+LINES = "api_key: k\nreceive_timeout_s: 2\nsend_timeout_s: 2\nworker_memory_bytes: 268435456\n"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("bytes")
     (folder / "server.yaml").write_text(LINES)
     (folder / "profiles").mkdir()
-    for name in ("Seen", "SeenByWorker"):
+    for name in ("Seen", "SeenByWorker", "Glutton"):
         text = f"scorers: {{seen: {{scorer: 'tests.hostile.scorers:{name}'}}}}\n"
         (folder / "profiles" / f"{name.lower()}.yaml").write_text(text)
     options = ["--config", str(folder / "server.yaml"), "--profiles_dir", str(folder / "profiles")]
@@ -308,3 +316,133 @@ def test_a_large_body_is_scored_as_a_small_one(live: LiveServer) -> None:
     large = score(live, json.dumps({"profile": "dummy", "samples": samples}).encode()).json()
     small = score(live, json.dumps({"profile": "dummy", "samples": samples[-9:]}).encode()).json()
     assert large["results"][-9:] == small["results"]
+
+
+def test_a_memory_bomb_is_null_and_its_neighbours_are_scored(live: LiveServer) -> None:
+    sizes = ["1", "4000", "1"]  # MiB, of which a worker may have 256
+    samples = [{"id": str(at), "response": size} for at, size in enumerate(sizes)]
+    results = score(live, msgspec.json.encode({"profile": "glutton", "samples": samples}))
+    first, bomb, last = results.json()["results"]
+    assert (first["reward"], last["reward"]) == (1.0, 1.0)
+    assert (bomb["status"], bomb["reward"], bomb["scores"]) == ("error", None, {"seen": None})
+    assert bomb["error"]["code"] == "scorer_failed"
+    assert "memory" in bomb["error"]["message"]
+
+
+def ask(live: LiveServer, route: str, body: bytes, **headers: str) -> httpx2.Response:
+    url = f"{live.url}/compat/{route}"
+    return httpx2.post(url, content=body, headers={**KEY, **headers}, timeout=60)
+
+
+@pytest.mark.parametrize("field", ["metadata", "extra_info", "signals"])
+def test_foreign_routes_count_and_limit_what_they_are_sent(live: LiveServer, field: str) -> None:
+    def sent(value: str) -> bytes:
+        return f'{{"response": "x", "{field}": {value}}}'.encode()
+
+    packed = gzip.compress(sent(lists(16 * MIB)))
+    before = memory(live)
+    answer = ask(live, "slime/rm?profile=seen", packed, **{"Content-Encoding": "gzip"})
+    assert answer.status_code == 413
+    assert memory(live) - before < 96
+    nested = '{"a": ' + "[" * 300 + "]" * 300 + "}"
+    answer = ask(live, "slime/rm?profile=seen", sent(nested))
+    assert answer.status_code == 422
+    assert "nested" in answer.json()["error"]["message"]
+    for other in ("5", "[1]", '"text"'):
+        assert ask(live, "slime/rm?profile=seen", sent(other)).status_code == 422
+
+
+def test_metadata_of_a_foreign_route_reach_the_scorer_and_stay_text_until_then(
+    live: LiveServer,
+) -> None:
+    both = b'{"response": "x", "extra_info": {"a": 1, "b": [] }, "metadata": {"b": 2, "c": "}"}}'
+    assert ask(live, "slime/rm?profile=seen", both).json() == 3.0
+    assert ask(live, "slime/rm?profile=seenbyworker", both).json() == 3.0
+    absent = b'{"response": "x", "extra_info": {}, "metadata": null, "signals": null}'
+    assert ask(live, "slime/rm?profile=seen", absent).json() == 0.0
+
+
+def test_a_large_body_of_a_foreign_route_is_read_as_a_small_one(live: LiveServer) -> None:
+    def asked(count: int) -> dict[str, Any]:
+        texts = [f"p{at} " + f"{at}x" * 800 for at in range(2000)][-count:]
+        prompts = [text.split()[0] for text in texts]
+        return {"query": texts, "prompts": prompts, "labels": None, "unknown": [1, {}]}
+
+    route = "openrlhf/get_reward?profile=dummy"
+    large = ask(live, route, json.dumps(asked(2000)).encode()).json()["rewards"]
+    assert large[-9:] == ask(live, route, json.dumps(asked(9)).encode()).json()["rewards"]
+    for change, said in [
+        ({"labels": 5}, "expected"),
+        ({"query": [*asked(2000)["query"][:-1], 7]}, "query[1999]"),
+        ({"query": None}, "query"),
+    ]:
+        answer = ask(live, route, json.dumps(asked(2000) | change).encode())
+        assert answer.status_code == 422
+        assert said in answer.json()["error"]["message"].lower()
+    without = {name: value for name, value in asked(2000).items() if name != "query"}
+    assert (
+        "required field `query`"
+        in ask(live, route, json.dumps({**without, "x": "x" * 3 * MIB}).encode()).json()["error"][
+            "message"
+        ]
+    )
+
+
+async def test_a_large_answer_is_encoded_in_parts_that_are_the_same_together() -> None:
+    results = [
+        SampleResult(f"{at}" * 900, "ok", 0.5, {"a": None}, explanation={"a": [at]})
+        for at in range(1000)
+    ]
+    for some in (results, results[:64], results[:1], []):
+        answer = ScoreResponse(some, 'a "[]" profile', "f", 1.5)
+        parts = await encoded(answer)
+        assert b"".join(parts) == msgspec.json.encode(answer)
+        assert max(map(len, parts)) < 2**19
+    assert len(await encoded(ScoreResponse(results, "p", "f", 1.5))) > 3
+
+
+@pytest.mark.parametrize("sizes", [[5], [0, 5], [70_000] * 9, [250_000] * 40, [3_000_000, 1, 9]])
+async def test_a_body_is_whole_however_large_its_parts_are(sizes: list[int]) -> None:
+    parts = [bytes([65 + at % 26]) * size for at, size in enumerate(sizes)]
+    waiting = [
+        {"type": "http.request", "body": part, "more_body": at < len(parts)}
+        for at, part in enumerate(parts, 1)
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop(0)
+
+    assert bytes(await read_body(receive)) == b"".join(parts)
+
+
+def test_a_frame_that_cannot_be_written_leaves_the_outbox_as_it_was() -> None:
+    outbox = bytearray()
+    good = Task(1, "s", False, [Sample("a", "x", ground_truth=2**70)])  # JSON, for its size
+    write_frame(good, outbox)
+    before = bytes(outbox)
+    for broken in ("\ud800", object()):
+        task = Task(2, "s", False, [Sample("a", "x", metadata={"a": broken})])
+        with pytest.raises((TypeError, ValueError)):
+            write_frame(task, outbox)
+        assert outbox == before
+    write_frame(Task(2, "s", False, [Sample("b", "y")]), outbox)
+    assert len(list(bodies(bytearray(outbox)))) == 2
+
+
+def test_of_a_long_story_a_part_reads_no_more_than_counts() -> None:
+    big = "One two three. " * (35 * MIB // 15)
+    told = {"conversation_history": [{"role": "user", "content": big}] * 3, "user_input": big}
+    sample = Sample("a", "A response.", metadata={**told, "story_content": big})
+    for texts in (context.earlier(sample, 8), context.recent(sample, 8)):
+        assert isinstance(texts, list)
+        assert all(0 < len(text) <= 4 * MAX_CHARACTERS for text in texts)
+
+
+def test_what_waits_to_be_looked_at_is_counted_while_it_is_still_text() -> None:
+    body = json.dumps({"id": "a", "response": "x", "metadata": {"a": "y" * 5 * MIB}})
+    sample = msgspec.json.decode(body, type=ReceivedSample)
+    assert held_bytes([sample]) > 5 * MIB
+    recent = RecentSamples(4)
+    recent.observe("p", [sample], [SampleResult("a", "ok", 1.0, {})])
+    [kept] = recent.since(0)
+    assert not kept.can_open

@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import ReceivedRequest
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
+from touchstone_rewards.reward_server.scoring.inline import PROOF_SAMPLES
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
@@ -34,6 +35,8 @@ api_keys:
 """
 SLEEPER = "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper'}}\n"
 INLINE = "scorers: {x: {scorer: 'tests.hostile.scorers:InlineSleeper'}}\n"
+OWN = "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper', pool: {workers: 1}}}\n"
+OTHER = "scorers: {x: {scorer: 'tests.hostile.scorers:OtherSleeper'}}\n"
 QUICK = "scorers: {x: {scorer: 'tests.hostile.scorers:Sleeper', deadline_s: 0.3}}\n"
 
 
@@ -42,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fair")
     (folder / "server.yaml").write_text(CONFIG)
     (folder / "profiles").mkdir()
-    for name, text in {"sleeper": SLEEPER, "inline": INLINE, "quick": QUICK}.items():
+    texts = {"sleeper": SLEEPER, "other": OTHER, "inline": INLINE, "quick": QUICK, "own": OWN}
+    for name, text in texts.items():
         (folder / "profiles" / f"{name}.yaml").write_text(text)
     return folder
 
@@ -89,6 +93,19 @@ async def test_slow_samples_hold_up_neither_other_callers_nor_other_scorers(
     await asyncio.gather(*slow, return_exceptions=True)
 
 
+async def test_a_scorer_with_workers_of_its_own_waits_for_no_other(live: LiveServer) -> None:
+    slow = [
+        asyncio.create_task(score(live, "abuser", profile, ["2"] * 6))
+        for profile in ("sleeper", "other")
+    ]
+    await asyncio.sleep(0.5)  # both workers and the spare one have one of them
+    assert await score(live, "abuser", "own", ["0"] * 8) == [1.0] * 8
+    assert not any(task.done() for task in slow)
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+
+
 async def test_a_scorers_own_deadline_holds_for_its_samples_alone(live: LiveServer) -> None:
     assert await score(live, "victim", "quick", ["1.2", "0"]) == [None, 1.0]
     assert await score(live, "victim", "sleeper", ["1.2"]) == [1.0]
@@ -103,20 +120,34 @@ async def engine(folder: Path) -> AsyncIterator[Engine]:
     await made.stop()
 
 
-async def test_an_inline_scorer_that_is_slow_once_goes_on_in_a_worker(engine: Engine) -> None:
-    samples = [Sample(str(at), "0.3") for at in range(4)]
+async def places(engine: Engine, *responses: str) -> list[float | None]:
+    """The processes in which the inline scorer was for these."""
+    samples = [Sample(str(at), text) for at, text in enumerate(responses)]
     answer = await engine.score(ScoreRequest(samples, profile="inline"))
-    first, *others = [result.reward for result in answer.results]
+    return [result.reward for result in answer.results]
+
+
+async def test_an_unknown_inline_scorer_begins_in_a_worker_until_it_proved_quick(
+    engine: Engine,
+) -> None:
+    assert os.getpid() not in await places(engine, "0.3", *["0"] * (PROOF_SAMPLES - 1))
+    assert os.getpid() not in await places(engine, *["0"] * PROOF_SAMPLES)
+    assert set(await places(engine, *["0"] * 8)) == {os.getpid()}
+
+
+async def test_an_inline_scorer_that_is_slow_once_goes_on_in_a_worker(engine: Engine) -> None:
+    await places(engine, *["0"] * PROOF_SAMPLES)
+    first, *others = await places(engine, *["0.3"] * 4)
     assert first == os.getpid()
     assert os.getpid() not in others
     assert None not in others
-    again = await engine.score(ScoreRequest([Sample("a", "0")], profile="inline"))
-    assert again.results[0].reward not in (None, os.getpid())
+    assert os.getpid() not in await places(engine, "0")
 
 
 async def test_a_sample_with_much_to_read_is_scored_in_a_worker_and_keeps_its_place(
     engine: Engine,
 ) -> None:
+    await places(engine, *["0"] * PROOF_SAMPLES)
     large = json.dumps({"history": ["x" * 2_000_000]})
     samples = [
         f'{{"id": "{at}", "response": "0", "metadata": {large if at == 1 else "{}"}}}'

@@ -13,6 +13,7 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.command import EvalArguments
 from touchstone_rewards.trainer.evaluation.generation import Generation
 from touchstone_rewards.trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.lim.command import LimArguments
 
 ON_CPU = ["--bf16=false", "--use_cpu=true"]
 
@@ -62,6 +63,17 @@ def test_the_switches_of_the_ablation_study_are_fields_here(
     assert field in given_fields(words, TYPES)
 
 
+def test_the_selection_script_s_flags_are_those_of_lim() -> None:
+    flags = (
+        "--train_samples_path s --original_prompts_path p --output_path o "
+        "--similarity_threshold .3 --steps_per_epoch 80 --max_epochs 20 "
+        "--num_plot_samples 10 --plot_dir plots"
+    )
+    (found,) = parse_config((LimArguments,), flags.split(), "trainer lim")
+    assert (found.samples, found.dataset, found.output) == ("s", "p", "o")
+    assert (found.threshold, found.steps_per_epoch, found.max_epochs) == (0.3, 80, 20)
+
+
 def test_a_file_may_use_them_too_but_not_twice_for_one_field(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("model_id: here\nuse_std_normalization: false\n")
@@ -92,6 +104,10 @@ def test_the_evaluation_of_trl_grpo_means_what_it_meant_there() -> None:
     types = (EvalArguments, PromptArguments, Generation)
     found, _, generation = parse_config(types, flags.split(), "trainer eval")
     assert (found.model, found.dataset) == ("Qwen2-0.5B-GRPO-test", "AI-MO/NuminaMath-TIR")
-    assert (found.dataset_split, found.output) == ("test[:5%]", "results")
+    assert found.dataset_split == "test[:5%]"
+    assert (found.output_file, found.output) == (
+        "results/eval_results.json",
+        "results/eval_results",
+    )
     assert (generation.batch_size, generation.max_new_tokens) == (16, 512)
     assert generation.max_prompt_length == 256

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from touchstone_rewards.trainer.errors import InputError
+
 Prompt = str | list[dict[str, Any]]
 
 
@@ -40,9 +42,19 @@ def is_begun(prompt: Any) -> bool:
 
 
 def rendered(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any] | None = None) -> str:
-    """The text that the model reads; `template` goes to the chat template."""
+    """The text that the model reads; `template` goes to the chat template.
+
+    Raises:
+        InputError: it is a chat, and the tokenizer has no template for one.
+    """
     if isinstance(prompt, str):
         return prompt
+    if not tokenizer.chat_template:
+        raise InputError(
+            "the prompts are chats, but the model has no chat template: give one by "
+            "--chat_template (chatml, or a .jinja file), or make the prompts plain text by "
+            "--prompt_template"
+        )
     turns, prefill = split_begun(prompt)
     given = template or {}
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **given)

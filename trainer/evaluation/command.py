@@ -33,12 +33,18 @@ from touchstone_rewards.trainer.evaluation.figures import (
     pass_at,
     summarize,
 )
-from touchstone_rewards.trainer.evaluation.generated import append_batch, identity, open_generated
+from touchstone_rewards.trainer.evaluation.generated import (
+    append_batch,
+    check_output,
+    identity,
+    open_generated,
+)
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
 from touchstone_rewards.trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
 from touchstone_rewards.trainer.evaluation.page import write_page
 from touchstone_rewards.trainer.evaluation.votes import Score, answer_of, classes_of
 from touchstone_rewards.trainer.evaluation.write import (
+    PLAIN_RESULTS,
     RESULTS,
     as_table,
     at_k_table,
@@ -75,9 +81,27 @@ class EvalArguments:
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of a hub dataset."}
     )
-    dataset_split: str = field(default="test", metadata={"help": "The split of a hub dataset."})
-    max_rows: int | None = field(default=None, metadata={"help": "Take the first rows only."})
-    output: str | None = field(default=None, metadata={"help": "The folder for the results."})
+    dataset_split: str = field(
+        default="test",
+        metadata={"help": "The split of a hub dataset, or a slice of it; of a file the slice."},
+    )
+    max_rows: int | None = field(
+        default=None, metadata={"help": "Take the first so many rows, 1 or more. Default: all."}
+    )
+    skip_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave out rows without a prompt, and name them."}
+    )
+    output: str | None = field(
+        default=None,
+        metadata={"help": "A folder for the results. Default: output_file without its .json."},
+    )
+    output_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "A .json file for the list of prompt, completion, solution and reward. "
+            f"Default: {PLAIN_RESULTS} in output."
+        },
+    )
     profile: str = field(default="math", metadata={"help": "The profile that decides."})
     also_profile: list[str] | None = field(
         default=None, metadata={"help": "Profiles that score the same responses beside it."}
@@ -100,8 +124,14 @@ class EvalArguments:
     def __post_init__(self) -> None:
         if isinstance(self.dataset, str):
             self.dataset = [self.dataset]
-        if self.output and self.output.endswith(".json"):  # a file's name, as elsewhere
-            self.output = str(Path(self.output).parent)
+        if self.max_rows is not None and self.max_rows < 1:
+            raise ValueError(f"max_rows is 1 or more (leave it out for all), not {self.max_rows}")
+        if self.output and self.output.endswith(".json"):
+            raise ValueError(f"output is a folder; a file such as {self.output} is output_file")
+        if self.output_file and not self.output_file.endswith(".json"):
+            raise ValueError(f"output_file is a .json file, not {self.output_file}")
+        if self.output_file and not self.output:
+            self.output = self.output_file.removesuffix(".json")
 
 
 TYPES = (EvalArguments, PromptArguments, ServeArguments, Generation)
@@ -119,6 +149,7 @@ def run(argv: Sequence[str]) -> None:
     if model.startswith((".", "/", "~")) and not Path(model).is_dir():
         raise InputError(f"no model folder at {model}")
     output = Path(require(arguments.output, "output"))
+    check_output(output, arguments.output_file)
     if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
         raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
     with served(serve, arguments.reward_url, output) as arguments.reward_url:
@@ -147,11 +178,12 @@ def rows_of(
         InputError: no such data, or a column that is missing.
     """
     known = known_set(arguments.benchmark) if arguments.benchmark else None
+    bad = {"skip_bad_rows": arguments.skip_bad_rows}
     if known and not arguments.dataset:
-        rows = load_rows(known.dataset, known.config, known.split)
+        rows = load_rows(known.dataset, known.config, known.split, **bad)
     else:
         name = require(arguments.dataset, "dataset (or --benchmark)")
-        rows = load_rows(name, arguments.dataset_config, arguments.dataset_split)
+        rows = load_rows(name, arguments.dataset_config, arguments.dataset_split, **bad)
     rows = rows.select(range(min(len(rows), arguments.max_rows or len(rows))))
     truth = arguments.ground_truth_column
     if known:
@@ -159,7 +191,7 @@ def rows_of(
         prompts = replace(prompts, question_column=question)
         truth = truth if truth in rows.column_names else known.ground_truth
     rows = with_truths(rows, truth, readers)
-    rows = ensure_sample_ids(with_prompts(rows, prompts))
+    rows = ensure_sample_ids(with_prompts(rows, prompts, **bad))
     kept = rows.select_columns(list(dict.fromkeys(["id", "prompt", truth])))
     return kept if truth == "ground_truth" else kept.rename_column(truth, "ground_truth")
 
@@ -217,7 +249,7 @@ def score_and_write(
         "also": {name: summarize(grouped[name]) for name in profiles[1:]},
         "results_path": str(output / RESULTS),
     }
-    write_results(output, samples, scored)
+    write_results(output, samples, scored, arguments.output_file)
     write_summary(output, summary)
     write_page(output)
     if summary["num_failed"] == len(samples):

@@ -25,7 +25,37 @@ LIGHT_FILES = (
 )
 LIGHT_FILES += ("added_tokens.json", "vocab*", "merges.txt", "*.model", "*.jinja")
 GENERATED, SETTINGS = "generated.jsonl", "settings.json"
+WRITTEN = (GENERATED, SETTINGS, "results.jsonl", "summary.json", "eval_results.json")
 Responses = dict[int, list[list[str]]]
+
+
+def check_output(folder: Path, plain_file: str | None) -> None:
+    """Nothing, if an evaluation may write into `folder`, and its list into `plain_file`.
+
+    Raises:
+        InputError: files of these names are there that no evaluation here wrote.
+    """
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"output {folder}: {path} is a file, the results need a folder")
+    if _is_evaluation(folder / SETTINGS):
+        return
+    found = [folder / name for name in WRITTEN if (folder / name).exists()]
+    found += [Path(plain_file)] if plain_file and Path(plain_file).exists() else []
+    if found:
+        raise InputError(
+            f"{found[0]} is there already, and no evaluation of this command wrote it: choose "
+            "another output, or move it away"
+        )
+
+
+def _is_evaluation(settings: Path) -> bool:
+    """Did an evaluation write this file? Other programs have a settings.json too."""
+    try:
+        content = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "prompts" in content and "model" in content
 
 
 def open_generated(folder: Path, settings: dict[str, Any]) -> Responses:
@@ -37,10 +67,9 @@ def open_generated(folder: Path, settings: dict[str, Any]) -> Responses:
     folder.mkdir(parents=True, exist_ok=True)
     path, known = folder / GENERATED, folder / SETTINGS
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if path.is_file() and known.is_file():
+    if known.is_file():
         refuse_others(folder, json.loads(known.read_text(encoding="utf-8")), json.loads(text))
-        return _read_whole_lines(path)
-    path.unlink(missing_ok=True)
+        return _read_whole_lines(path) if path.is_file() else {}
     known.write_text(text, encoding="utf-8")
     return {}
 

@@ -69,6 +69,12 @@ class Generation:
     def __post_init__(self) -> None:
         if not 1 <= self.num_samples <= MOST_SAMPLES:
             raise ValueError(f"num_samples is 1 to {MOST_SAMPLES}, not {self.num_samples}")
+        least = {"max_new_tokens": self.max_new_tokens, "batch_size": self.batch_size}
+        for name, value in (least | {"max_prompt_length": self.max_prompt_length}).items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is 1 or more, not {value}")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError("gpu_memory_utilization is a share, above 0 and at most 1")
         if self.num_samples > 1 and self.temperature <= 0:
             raise ValueError("num_samples above 1 needs a temperature: greedy ones are all equal")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
@@ -246,7 +252,11 @@ def _vllm(model: str, settings: Generation) -> Respond:
 
 
 def encode(tokenizer: Any, prompt: Prompt, most: int | None) -> list[int]:
-    """The tokens of a prompt, its last `most`."""
+    """The tokens of a prompt, its last `most`; a chat goes through the template.
+
+    Raises:
+        InputError: there is none.
+    """
     tokens = prompt_tokens(tokenizer, prompt)
     return tokens[-most:] if most else tokens
 

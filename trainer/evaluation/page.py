@@ -17,7 +17,7 @@ from touchstone_rewards.trainer.running.report import by_group, measures, shown
 
 ROWS_SHOWN = 4
 # How the rows of an evaluation are told apart, in the order in which they are shown.
-KINDS = ("right", "right in some responses", "wrong", "not scored")
+KINDS: tuple[str, ...] = ("right", "right in some responses", "wrong", "not scored")
 # Of the summary, what the page shows elsewhere.
 SHOWN_ELSEWHERE = {"pass_at", "maj_at", "also", "generation", "results_path"}
 SHOWN_ELSEWHERE |= {"accuracy", "format_rate", "avg_reward", "num_examples", "num_samples"}

@@ -21,9 +21,13 @@ RESULTS, SUMMARY, PLAIN_RESULTS = "results.jsonl", "summary.json", "eval_results
 
 
 def write_results(
-    folder: Path, samples: Sequence[Sample], scored: Mapping[str, Sequence[ScoreResult | None]]
+    folder: Path,
+    samples: Sequence[Sample],
+    scored: Mapping[str, Sequence[ScoreResult | None]],
+    plain_file: str | None = None,
 ) -> None:
-    """Both files of results; the first profile of `scored` is the one that decides."""
+    """Both files of results, the plain list in `plain_file` or in the folder; the first profile of
+    `scored` is the one that decides."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         _line(sample, {name: results[place] for name, results in scored.items()})
@@ -40,7 +44,9 @@ def write_results(
         for line in lines
     ]
     text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
-    (folder / PLAIN_RESULTS).write_text(text, encoding="utf-8")
+    path = Path(plain_file) if plain_file else folder / PLAIN_RESULTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:

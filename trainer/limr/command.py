@@ -255,8 +255,8 @@ def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
     """The fields of the `ppo` section that mean the same to `trainer sft`: the model with its LoRA
     and quantization, and the machine; under our names, whatever name each was given by."""
     known = {each.name for each in fields(ModelConfig)} | set(SHARED)
-    pairs = (meant(name, value, known) for name, value in ppo.items())
-    return {name: value for name, value in pairs if name in known}
+    named = {meant(name, known): value for name, value in ppo.items()}
+    return {name: value for name, value in named.items() if name in known}
 
 
 def _limr_again(plan: Plan, folder: str) -> dict[str, Any]:

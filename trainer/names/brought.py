@@ -17,6 +17,7 @@ from touchstone_rewards.trainer.names.llamafactory import (
     INSTEAD,
     INSTEAD_BY_PREFIX,
     NEEDLESS,
+    OF_STAGE,
     READ,
     RENAMED,
     STAGES,
@@ -142,6 +143,8 @@ def meaning_of(name: str, value: Any, fields: Container[str], command: str) -> M
         return Meaning(needless=NEEDLESS[name])
     if text in OFF:
         return Meaning()
+    if OF_STAGE.get(name, command) != command:
+        return Meaning(needless=f"only `trainer {OF_STAGE[name]}` reads it")
     if why := WITHOUT.get(name) or _by_prefix(name, WITHOUT_BY_PREFIX):
         return Meaning(without=why)
     fields_there = " or ".join(RENAMED.get(name, ()))

@@ -115,10 +115,23 @@ NEEDLESS: Mapping[str, str] = {
     "data_shared_file_system": "every process reads the rows itself",
     "ref_model_quantization_bit": "the reference is quantized as the policy is",
     "cutoff_len": "prompts keep their length: max_prompt_length is not a field of this command",
-    "simpo_gamma": "pref_loss simpo alone reads it",
+    "simpo_gamma": "pref_loss simpo alone reads it, which is not here",
     "lora_rank": "no LoRA here",
     "lora_target": "no LoRA here",
     "val_size": "no rows are held out by this command",
+}
+
+# Key -> the stage that alone reads it; on any other there is nothing to do.
+OF_STAGE: Mapping[str, str] = {
+    **dict.fromkeys(("ppo_epochs", "ppo_buffer_size", "ppo_target"), "ppo"),
+    **dict.fromkeys(("ppo_score_norm", "ppo_whiten_rewards"), "ppo"),
+    **dict.fromkeys(("reward_model", "reward_model_type", "reward_model_adapters"), "ppo"),
+    **dict.fromkeys(("reward_model_quantization_bit", "max_new_tokens"), "ppo"),
+    **dict.fromkeys(("do_sample", "num_beams", "length_penalty"), "ppo"),
+    **dict.fromkeys(("pref_beta", "pref_loss", "pref_ftx", "pref_bco_weight"), "dpo"),
+    **dict.fromkeys(("dpo_label_smoothing", "simpo_gamma"), "dpo"),
+    **dict.fromkeys(("train_on_prompt", "mask_history", "neat_packing", "use_dft_loss"), "sft"),
+    "add_valuehead": "rm",
 }
 
 _OPTIMIZER = "optim: one of transformers' optimizers"

@@ -21,16 +21,10 @@ from rich.console import Console
 
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.rows import PROMPTS
+from touchstone_rewards.trainer.data.shapes import ROLES, SHOWN_ROLES
 from touchstone_rewards.trainer.errors import InputError
 
 FORMAT_PROMPT = PROMPTS / "story_generation.jinja"
-ROLES = {
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "system": "system",
-}
 PROBLEMS_SHOWN = 20
 
 Message = dict[str, str]
@@ -110,8 +104,8 @@ def run(argv: Sequence[str]) -> None:
     for problem in problems[:PROBLEMS_SHOWN]:
         console.print(problem.at(source), markup=False)
     if not rows:
-        why = f": {problems[0].at(source)}" if problems else ""
-        raise InputError(f"{source}: not one row in {len(conversations)} conversations{why}")
+        where = problems[0].at(source) if problems else source
+        raise InputError(f"not one row in {len(conversations)} conversations; {where}")
     write_rows(rows, output)
     print(
         f"{output}: {len(rows)} rows of {len(conversations)} conversations; "
@@ -252,7 +246,7 @@ def _message(turn: Any, expected: str) -> Message | str:
         return "no role ('from' or 'role')"
     role, content = _role(turn), _content(turn)
     if role is None:
-        return f"unknown role {name!r}; known are {', '.join(ROLES)}"
+        return f"unknown role {name!r}; known are {SHOWN_ROLES}"
     if content is not None and not isinstance(content, str):
         return f"a turn of the {role} whose content is no text: {content!r:.60}"
     if not content or not content.strip():

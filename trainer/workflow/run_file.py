@@ -7,6 +7,7 @@ Each key that needs nothing here is said; those that have no meaning here are re
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,9 +59,10 @@ def run(argv: Sequence[str]) -> None:
     path, given = argv[0], {**read_yaml(argv[0]), **pairs_of(argv[1:])}
     model, given = without_local_model(given)
     done = translated(given, path)
-    print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
-    for line in done.said:
-        print(line, file=sys.stderr)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"{path}: trainer {done.command} {shlex.join(done.words)}")
+        for line in done.said:
+            print(line, file=sys.stderr)
     with serving(model, Path(str(given.get("output_dir", DEFAULTS["output_dir"])))) as flags:
         module = import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}")
         module.run([*done.words, *flags])
@@ -92,13 +94,11 @@ def translated(given: Mapping[str, Any], path: str) -> Translated:
         InputError: a stage that is not here, or keys that have no meaning here.
     """
     command = command_of(given, path)
-    module = f"touchstone_rewards.trainer.{MODULES[command]}"
-    fields = {
-        each.name for name in names_in(module, "TYPES") for each in read_class(module, name).fields
-    }
-    sections = classes_in(module, "SECTIONS")
-    names = fields | sections.keys()
-    found = brought(nested(given), (), names, command)
+    names, sections = names_of(command)
+    content, unused = nested(given), other_stages_names(given, command)
+    found = brought(
+        {name: each for name, each in content.items() if name not in unused}, (), names, command
+    )
     # Translated apart: what the file says in either project's words takes their place.
     ours = {**brought(defaults_of(given, command), (), names, command).content, **found.content}
     if ours.get("adapter_name_or_path") and not ours.get("create_new_adapter"):
@@ -107,7 +107,30 @@ def translated(given: Mapping[str, Any], path: str) -> Translated:
     for section in sections:
         own = ours.pop(section, None) or {}
         words += words_of({f"{section}.{name}": value for name, value in own.items()})
-    return Translated(command, [*words_of(ours), *words], found.said)
+    said = [f"{name}: nothing to do (only `trainer {unused[name]}` reads it)" for name in unused]
+    return Translated(command, [*words_of(ours), *words], [*found.said, *said])
+
+
+def names_of(command: str) -> tuple[set[str], set[str]]:
+    """Return the names of a command's fields and sections, and those of its sections alone."""
+    module = f"touchstone_rewards.trainer.{MODULES[command]}"
+    kinds = [read_class(module, name) for name in names_in(module, "TYPES")]
+    sections = set(classes_in(module, "SECTIONS"))
+    return {field.name for kind in kinds for field in kind.fields} | sections, sections
+
+
+def other_stages_names(given: Mapping[str, Any], command: str) -> dict[str, str]:
+    """Return the keys that are fields of other stages' commands only, with the first such command.
+
+    A file may hold what its stages share and what they do not, as the stage is often overridden.
+    """
+    here, _ = names_of(command)
+    found: dict[str, str] = {}
+    for other in STAGES.values():
+        names, sections = names_of(other)
+        for name in set(given) & (names - sections - here):
+            found.setdefault(name, other)
+    return {name: found[name] for name in given if name in found}
 
 
 def command_of(given: Mapping[str, Any], path: str) -> str:
@@ -175,15 +198,22 @@ def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str
     """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or several processes would each serve it.
     """
     model = given.get("reward_model")
     if given.get("stage") != "ppo" or not model or str(model).startswith(("http://", "https://")):
         return None, dict(given)
+    if given.get("reward_model_type") == "limr":
+        return None, {name: value for name, value in given.items() if name != "reward_model"}
     if not Path(str(model)).is_dir():
         raise InputError(
             f"reward_model: no folder at {model}; a reward server's URL goes with "
             "reward_model_type: api"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            f"reward_model: with several processes, serve {model} by reward-server serve, and give "
+            "its reward_url and reward_profile instead"
         )
     others = ("reward_model", "reward_model_type")
     return Path(str(model)), {name: value for name, value in given.items() if name not in others}

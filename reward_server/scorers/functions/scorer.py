@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Bound, Score
+from touchstone_rewards.reward_server.scorers.base import Bound, Member, Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.check import MAX_MEMBERS
 from touchstone_rewards.reward_server.scorers.functions.form import Form, MissingField
 from touchstone_rewards.reward_server.scorers.returned import WrongAnswer, failed, shown
 
@@ -140,13 +141,16 @@ class AsyncFunctionScorer(_Function):
 
 
 class GroupFunctionScorer(_Function):
-    """A sync function that reads `group`: the responses of all samples of the group, in order.
+    """A sync function that reads `group`: the responses of all samples of the group.
 
     With plural names, or with `group` alone, it is called once and returns a list; otherwise once a
     sample.
     """
 
     runs_in: Literal["group"] = "group"
+    of: tuple[str, ...] = ()
+    asks: tuple[ScorerSpec, ...] = ()
+    max_members = MAX_MEMBERS
 
     def __init__(self, form: Form) -> None:
         if is_async(form.function):
@@ -155,8 +159,9 @@ class GroupFunctionScorer(_Function):
             )
         super().__init__(form)
 
-    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+    def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score]:
         form = self.form
+        samples = [member.sample for member in members]
         scores, rows = self._rows(samples)
         responses = [sample.response for sample in samples]
         group = {form.group_parameter: responses} if form.group_parameter else {}

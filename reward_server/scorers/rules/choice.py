@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.math.extract import (
     PLACES,
     Answer,
@@ -40,7 +40,7 @@ _WORD_BEFORE = re.compile(
     r"|opción|opção|antwort|réponse)\b[\s:]{0,8}",
     re.IGNORECASE,
 )
-_JOINT = re.compile(r"\s*+(?:[,;/&+、，和]|\b(?:and|or|und|oder|et|ou|y|o|и|или)\b)++\s*+")
+_JOINT = re.compile(r"[,;/&+、，和]|\b(?:and|or|und|oder|et|ou|y|o|и|или)\b")
 _LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s?")
 _ALONE_ON_LINE = re.compile(r"^[ \t(\[*]{0,4}([A-Z])[ \t)\].:*]{0,4}$", re.MULTILINE)
 
@@ -106,12 +106,12 @@ class ChoiceScorer(Rule[ChoiceConfig]):
         letters = self.config.letters
         if given is None:
             return {}
-        if isinstance(given, Mapping):
-            named = {str(letter).strip().upper(): text for letter, text in given.items()}
-        elif isinstance(given, list) and len(given) <= len(letters):
+        if is_object(given):
+            named = {letter.strip().upper(): text for letter, text in given.items()}
+        elif is_list(given) and len(given) <= len(letters):
             named = dict(zip(letters, given, strict=False))
         else:
-            named = {"": None}
+            named = {"": given}
         wrong = [at for at, text in named.items() if at not in letters or not _is_text(text)]
         if wrong or "" in named:
             raise Unscorable(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Part,
     Rule,
@@ -107,7 +107,7 @@ class ContainsScorer(Rule[ContainsConfig]):
         if self.config.phrases_from == "ground_truth":
             return truths(sample)
         given = field(sample, self.config.phrases_from)
-        phrases = given if isinstance(given, list) else [given]
+        phrases = given if is_list(given) else [given]
         if not phrases:
             raise Unscorable("missing_field", f"{self.config.phrases_from} has no phrase")
         return [as_text(phrase) for phrase in phrases]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.rules.following import (
     ifbench_format_kinds,
     ifbench_kinds,
@@ -64,7 +65,8 @@ class IfevalScorer(Rule[IfevalConfig]):
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
-        import syllapy  # noqa: F401 -- a missing extra is told at the start
+        for engine in ("emoji", "nltk", "punkt", "py3langid", "syllapy"):
+            import_module(engine)  # a missing extra is told at the start
 
     def judge(self, sample: Sample) -> Verdict:
         instructions = instructions_of(sample)
@@ -118,7 +120,7 @@ def instructions_of(sample: Sample) -> list[Instruction]:
 def _instruction(kind: Any, kwargs: Any) -> Instruction:
     if isinstance(kwargs, str):
         kwargs = _parsed(kwargs)
-    if not isinstance(kwargs, Mapping | None):
+    if kwargs is not None and not is_object(kwargs):
         raise Unscorable("bad_ground_truth", f"kwargs of {kind} are {str(kwargs)[:80]!r}")
     if not isinstance(kind, str) or kind not in KINDS:
         raise Unscorable(
@@ -136,7 +138,7 @@ def _from_metadata(metadata: Mapping[str, Any]) -> tuple[list[Any], list[Any] | 
     ids = _parsed(ids) if isinstance(ids, str) and ids[:1] == "[" else ids
     kwargs = _parsed(kwargs) if isinstance(kwargs, str) else kwargs
     ids = [ids] if isinstance(ids, str) else ids
-    if not isinstance(ids, list) or not isinstance(kwargs, list | None):
+    if not is_list(ids) or not (kwargs is None or is_list(kwargs)):
         raise Unscorable("bad_ground_truth", f"metadata.{name} and metadata.kwargs are no lists")
     return ids, kwargs
 
@@ -147,10 +149,10 @@ def _from_truth(truth: Any) -> tuple[list[Any], list[Any] | None]:
             "missing_field",
             "metadata.instruction_id_list is missing, and there is no ground_truth that has it",
         )
-    text = truth[0] if isinstance(truth, list) and len(truth) == 1 else truth
+    text = truth[0] if is_list(truth) and len(truth) == 1 else truth
     row = _parsed(text) if isinstance(text, str) else None
-    row = row[0] if isinstance(row, list) and len(row) == 1 else row
-    found = _from_metadata(row) if isinstance(row, dict) else None
+    row = row[0] if is_list(row) and len(row) == 1 else row
+    found = _from_metadata(row) if is_object(row) else None
     if found is None:
         raise Unscorable(
             "bad_ground_truth", f"the ground truth {str(truth)[:80]!r} names no instruction"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -63,8 +64,7 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
         self.reads = reads_of(self.config.schema_from) if self.config.schema_from else ("response",)
-        import jsonschema_rs  # noqa: F401 -- a missing extra is told at the start
-
+        import_module("jsonschema_rs")  # a missing extra is told at the start
         self._own = (
             self._validator(self.config.schema_) if self.config.schema_ is not None else None
         )

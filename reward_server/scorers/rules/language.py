@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -195,6 +196,5 @@ def language_of(text: str, scripts: Counter[str], least_letters: int) -> str | N
 @cache
 def identifier() -> Any:
     """Return the language identifier, loaded once a process."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    langid = import_module("py3langid.langid")
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -97,9 +98,8 @@ class RougeScorer(Overlap[RougeConfig]):
     config_type = RougeConfig
 
     def made(self) -> Measure:
-        from rouge_score.rouge_scorer import RougeScorer as Rouge
-
-        scorer = Rouge([self.config.kind], use_stemmer=self.config.stem)
+        rouge = import_module("rouge_score.rouge_scorer")
+        scorer = rouge.RougeScorer([self.config.kind], use_stemmer=self.config.stem)
         return partial(_rouge, scorer, self.config)
 
 

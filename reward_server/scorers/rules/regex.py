@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -65,8 +66,7 @@ class RegexScorer(Rule[RegexConfig]):
         own, source = self.config.pattern, self.config.pattern_from
         read = [path for path in (source, "ground_truth" if self.config.captured else None) if path]
         self.reads = reads_of(*read)
-        import re2  # noqa: F401 -- a missing extra is told at the start
-
+        import_module("re2")  # a missing extra is told at the start
         if own is not None:
             self._compiled(own)
 
@@ -125,8 +125,7 @@ def compiled_pattern(pattern: str, ignore_case: bool, dot_nl: bool, lines: bool)
         ValueError: it is too long or too large, or has what RE2 has not: look-around and
             back-references, which no linear engine can do.
     """
-    import re2
-
+    re2 = import_module("re2")
     if len(pattern) > PATTERN_CHARS:
         raise ValueError(f"pattern of {len(pattern)} characters; at most {PATTERN_CHARS}")
     options = re2.Options()
@@ -137,6 +136,6 @@ def compiled_pattern(pattern: str, ignore_case: bool, dot_nl: bool, lines: bool)
     try:
         return re2.compile(f"(?m:{pattern})" if lines else pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
-        why = error.args[0] if error.args else "refused"
+        why: Any = next(iter(error.args), "refused")
         why = why.decode(errors="replace") if isinstance(why, bytes) else why
         raise ValueError(f"pattern {pattern[:80]!r} is none of RE2's: {why}") from None

@@ -15,6 +15,7 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleErrorCode,
+    is_list,
     plain_ground_truth,
 )
 from touchstone_rewards.reward_server.scorers.base import Score
@@ -123,12 +124,12 @@ def truths(sample: Sample) -> list[str]:
     truth = sample.ground_truth
     if truth is None:
         raise Unscorable("missing_field", "ground_truth is missing: there is nothing to hold it to")
-    if type(truth) is not str and type(truth) is not list:
+    if not isinstance(truth, str) and not is_list(truth):
         try:
             truth = plain_ground_truth(truth)
         except ValueError as error:
             raise Unscorable("bad_ground_truth", str(error)) from None
-    answers: Sequence[Any] = truth if isinstance(truth, list) else [truth]
+    answers: Sequence[Any] = truth if is_list(truth) else [truth]
     if not answers:
         raise Unscorable("bad_ground_truth", "the list of acceptable answers is empty")
     return [as_text(answer) for answer in answers]

@@ -10,8 +10,9 @@ import ast
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
+from touchstone_rewards.reward_server.schemas import is_list, is_object
 from touchstone_rewards.reward_server.scorers.rules.strict_json import (
     NotJson,
     parse_json,
@@ -63,7 +64,7 @@ def calls_in(text: str, forms: Sequence[Form] = FORMS) -> list[Call]:
         value = parse_json(bare)
     except NotJson:
         return []
-    if isinstance(value, list) and not all(isinstance(one, dict) for one in value):
+    if is_list(value) and not all(map(is_object, value)):
         return []
     return calls_of_value(value) if _looks_like_calls(value) else []
 
@@ -74,30 +75,30 @@ def calls_of_value(value: Any) -> list[Call]:
     Raises:
         NoCalls: it is none.
     """
-    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
+    if is_object(value) and is_list(value.get("tool_calls")):
         value = value["tool_calls"]
-    return [_call(one) for one in (value if isinstance(value, list) else [value])]
+    return [_call(one) for one in (value if is_list(value) else [value])]
 
 
 def _looks_like_calls(value: Any) -> bool:
-    first = value[0] if isinstance(value, list) and value else value
+    first = value[0] if is_list(value) and value else value
     return value == [] or (
-        isinstance(first, dict) and bool({"tool_calls", "function", "name"} & first.keys())
+        is_object(first) and bool({"tool_calls", "function", "name"} & first.keys())
     )
 
 
 def _call(value: Any) -> Call:
-    inner = value.get("function", value) if isinstance(value, dict) else None
-    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+    inner = value.get("function", value) if is_object(value) else None
+    if not is_object(inner) or not isinstance(inner.get("name"), str):
         raise NoCalls(f"{str(value)[:80]} has no name")
     given = [inner[key] for key in ("arguments", "parameters") if key in inner]
-    arguments = given[0] if given else {}
+    arguments: Any = given[0] if given else {}
     if isinstance(arguments, str):
         try:
             arguments = parse_json(arguments) if arguments.strip() else {}
         except NotJson as error:
             raise NoCalls(f"the arguments of {inner['name'][:80]}: {error}") from None
-    if not isinstance(arguments, dict):
+    if not is_object(arguments):
         raise NoCalls(f"the arguments of {inner['name'][:80]} are no object")
     return _made(inner["name"], arguments)
 
@@ -117,9 +118,11 @@ def _canonical(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    if isinstance(value, dict):
+    if isinstance(value, tuple):  # of Python's form
+        return list(map(_plain, cast("tuple[Any, ...]", value)))
+    if is_object(value):
         return {str(key): _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return list(map(_plain, value)) if is_list(value) else value
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -61,7 +61,10 @@ def squad_normalized(text: str) -> str:
         >>> squad_normalized("The  Eiffel-Tower!")
         'eiffeltower'
     """
-    return " ".join(word for word in squad_words(text) if word not in ARTICLES)
+    found = squad_words(text)
+    if not ARTICLES.isdisjoint(found):
+        found = [word for word in found if word not in ARTICLES]
+    return " ".join(found)
 
 
 def words(text: str) -> list[str]:

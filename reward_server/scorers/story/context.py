@@ -11,9 +11,15 @@ from typing import Any
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list, is_object
-from touchstone_rewards.reward_server.scorers.story.text import told
+from touchstone_rewards.reward_server.scorers.story.text import MAX_CHARACTERS, told
 
-_told = lru_cache(maxsize=1024)(told)
+# An earlier turn is read as far as a response may be long.
+MAX_TURN_CHARACTERS = 2**20
+
+
+@lru_cache(maxsize=1024)
+def _told(turn: str) -> str:
+    return told(turn[:MAX_TURN_CHARACTERS])
 
 
 def history(sample: Sample, turns: int) -> list[str] | SampleError:
@@ -66,7 +72,9 @@ def targets(sample: Sample) -> list[str]:
 
 def _text(metadata: Mapping[str, Any], name: str) -> list[str] | SampleError:
     came = metadata.get(name)
-    return [came] if isinstance(came, str) and came.strip() else _missing(name, "a text")
+    if not isinstance(came, str) or not came.strip():
+        return _missing(name, "a text")
+    return [came[:MAX_CHARACTERS]]
 
 
 def _missing(name: str, expected: str) -> SampleError:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer, cosine
@@ -66,6 +67,10 @@ class EmbeddedPart(EmbeddedScorer):
         self.compared = compared._replace(**own)
         check_numbers(own | {"zero_at": self.compared.zero_at, "one_at": self.compared.one_at})
         super().__init__(**config)
+
+    def use(self, model: ModelConfig, digest: str) -> None:
+        super().use(model, digest)
+        self.version = f"2 {digest}"
 
     def inputs(self, sample: Sample) -> Sequence[str] | SampleError:
         texts = self.compared.against(sample, int(self.compared.turns))

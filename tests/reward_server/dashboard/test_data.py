@@ -56,7 +56,7 @@ def test_rates_are_of_whole_slots_and_idle_slots_are_zero() -> None:
     clock = Clock()
     live = Live(clock)
     live.observe_verdicts("math", verdicts(1.0, 0.0, None))
-    live.observe_request("/score", 200, 0.010)
+    live.observe_requests([("/score", 200, 0.010)])
     assert live.rates().samples_per_s == []
     clock.now += 2 * SLOT_S
     rates = live.rates()
@@ -71,7 +71,7 @@ def test_latency_quantiles_are_right_within_five_percent() -> None:
     clock = Clock()
     live = Live(clock)
     for i in range(1, 1001):
-        live.observe_request("/score", 200, i / 1000)
+        live.observe_requests([("/score", 200, i / 1000)])
     clock.now += SLOT_S
     rates = live.rates()
     assert rates.p50_ms == [pytest.approx(500, rel=0.05)]
@@ -82,8 +82,8 @@ def test_failures_are_counted_by_code_for_ten_minutes() -> None:
     clock = Clock()
     live = Live(clock)
     live.observe_verdicts("math", verdicts(None, 1.0))
-    live.observe_request("/score", 429, 0.001)
-    live.observe_request("/dashboard/data", 401, 0.001)
+    live.observe_requests([("/score", 429, 0.001)])
+    live.observe_requests([("/dashboard/data", 401, 0.001)])
     assert live.failures().requests == {"429": 1}
     assert live.failures().samples == {"worker_lost": 1}
     clock.now += SLOT_S * SLOTS

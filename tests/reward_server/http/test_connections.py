@@ -8,10 +8,14 @@ import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from tests.checkout import live_server, run_command
 from tests.waiting import PATIENCE_S
@@ -22,6 +26,7 @@ from touchstone_rewards.clients import (
 )
 from touchstone_rewards.reward_server.commands.certificate import expiry_warning, valid_until
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.http.connections import Connection, ConnectionLimits
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import load_settings
 
@@ -176,3 +181,84 @@ def test_a_certificate_that_cannot_be_used_ends_with_a_clear_line(
     assert done.returncode == 2
     assert f"tls_cert {junk} and tls_key" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class FakeTransport(asyncio.Transport):
+    """Takes what is written, and knows whether reading is paused and the connection closed."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = b""
+        self.paused = self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+def connected(status: int) -> tuple[Connection, FakeTransport]:
+    """A connection whose app answers at once, whatever it is sent."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, log_config=None, proxy_headers=False)
+    config.load()
+    loop = asyncio.get_running_loop()
+    about: dict[str, Any] = {"config": config, "server_state": ServerState(), "app_state": {}}
+    connection = Connection(**about, _loop=loop, limits=ConnectionLimits(idle_s=75.0))
+    transport = FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+async def passes(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_connection_that_idles_is_closed_and_one_that_asks_again_is_not() -> None:
+    connection, transport = connected(200)
+    now_s = asyncio.get_running_loop().time()
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    connection.sweep(now_s + 1000)
+    assert not transport.closed  # the answer is awaited
+    await passes(3)
+    assert transport.written.startswith(b"HTTP/1.1 200")
+    connection.sweep(now_s + 70)
+    assert not transport.closed
+    connection.data_received(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    connection.sweep(now_s + 1000)
+    assert not transport.closed
+    await passes(3)
+    connection.sweep(now_s + 1000)
+    assert transport.closed
+
+
+async def test_the_rest_of_a_refused_body_is_read_a_little_in_every_pass() -> None:
+    refused = [connected(413) for _ in range(9)]
+    for connection, _ in refused:
+        connection.data_received(HEAD + b"content-length: 1000000\r\n\r\n")
+    await passes(5)
+    for connection, transport in refused:
+        assert transport.written.startswith(b"HTTP/1.1 413")
+        connection.data_received(b"x" * 1000)
+    paused = [sum(transport.paused for _, transport in refused)]
+    for _ in range(6):
+        await passes(1)
+        paused.append(sum(transport.paused for _, transport in refused))
+    assert (paused[0], paused[-1]) == (9, 0)
+    assert all(0 <= before - after <= 2 for before, after in pairwise(paused))

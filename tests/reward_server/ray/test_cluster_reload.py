@@ -10,7 +10,7 @@ import pytest
 
 from tests.checkout import PLUGINS
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.scoring.reload import Reloader
@@ -41,7 +41,7 @@ async def engine(profiles: Path) -> AsyncIterator[Engine]:
         load_profiles([profiles], plugins=PLUGINS),
         load_settings(),
         Metrics(),
-        lambda specs, _: cast(WorkerPool, cluster.RemotePool(specs, HANDLES)),
+        lambda specs, _: cast(WorkerPools, cluster.RemotePool(specs, HANDLES)),
         cluster.remote_batchers(HANDLES),
     )
     await engine.start()

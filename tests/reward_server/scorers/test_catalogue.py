@@ -74,5 +74,5 @@ def test_the_route_lists_them(server: LiveServer) -> None:
     answer = httpx2.get(f"{server.url}/scorers")
     assert answer.status_code == 200
     found = {info["name"]: info for info in answer.json()["scorers"]}
-    assert found["math"]["profiles"] == ["math", "math_lenient", "math_strict", "r1_zero"]
+    assert {"math", "math_strict"} <= set(found["math"]["profiles"])
     assert found[f"{REWARDS}:short_enough"]["profiles"] == ["mine"]

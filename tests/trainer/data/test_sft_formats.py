@@ -19,6 +19,7 @@ from trl.trainer.sft_config import SFTConfig
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
 from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data.rows import PROMPTS
 from touchstone_rewards.trainer.data.sft_formats import sft_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.running.lora import AdapterArguments
@@ -150,6 +151,66 @@ def test_rows_that_teach_nothing_are_named(row: dict[str, Any], message: str) ->
 def test_a_conversation_without_a_chat_template_is_refused_with_what_to_do() -> None:
     with pytest.raises(InputError, match="set chat_template_path"):
         read({"messages": [USER, ASSISTANT]}, has_template=False)
+
+
+@pytest.mark.parametrize("name", ["chatgpt", "bing", "Bard", "model", "GPT"])
+def test_names_that_chat_services_have_for_the_assistant_are_known(name: str) -> None:
+    turns = [{"from": "human", "value": "q"}, {"from": name, "value": "a"}]
+    assert read({"conversations": turns}) == [{"prompt": [USER], "completion": [ASSISTANT]}]
+
+
+def test_a_call_of_a_function_is_the_assistants_and_what_it_gave_the_tools() -> None:
+    turns = [("human", "q"), ("function_call", '{"name": "f"}'), ("observation", "7"), ("gpt", "a")]
+    made = read({"conversations": [{"from": who, "value": what} for who, what in turns]})
+    assert [row["completion"][0]["content"] for row in made] == ['{"name": "f"}', "a"]
+    assert [turn["role"] for turn in made[1]["prompt"]] == ["user", "assistant", "tool"]
+
+
+def test_columns_with_text_that_are_not_used_are_named() -> None:
+    row = {"prompt": "p", "response": "r", "system": "never seen", "score": 1}
+    _, line = sft_rows(Dataset.from_list([row]), has_template=True, scope="responses")
+    assert "; not used: system;" in line
+
+
+def test_bad_rows_are_named_by_id_and_left_out_if_wished(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [
+        {"id": "a", "prompt": None, "response": "r"},
+        {"id": "b", "prompt": "p", "response": ""},
+    ]
+    rows.append({"id": "c", "prompt": "p", "response": "r"})
+    with pytest.raises(
+        InputError, match=r"no prompt \(null\) in 1 of 3 rows, first in 'a'; an empty"
+    ):
+        read(*rows)
+    data = Dataset.from_list(rows)
+    made, _ = sft_rows(data, has_template=True, scope="responses", skip_bad_rows=True)
+    assert made.to_list() == [{"id": "c", "prompt": "p", "completion": "r"}]
+    assert "left out: no prompt (null) in 1 of 3 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "p", "response": "r"}, "is for conversations with a chat template"),
+        ({"messages": [USER, ASSISTANT]}, "{% generation %} around what the assistant says"),
+    ],
+)
+def test_a_loss_on_marked_parts_says_what_it_needs(
+    chatty: Path, tmp_path: Path, row: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        labels_of(chatty, [row], tmp_path, assistant_only_loss=True)
+
+
+def test_the_shipped_template_marks_what_the_assistant_says(
+    sorting: Sorting, tmp_path: Path
+) -> None:
+    fields = {"assistant_only_loss": True, "chat_template_path": str(PROMPTS / "chatml.jinja")}
+    messages = {"messages": [USER, ASSISTANT, SECOND_USER, SECOND]}
+    [labels] = labels_of(sorting.base, [messages], tmp_path, **fields)
+    assert labels == "a<|im_end|>a2<|im_end|>"
 
 
 def labels_of(model: Path, rows: list[dict[str, Any]], output: Path, **fields: Any) -> list[str]:

@@ -227,3 +227,37 @@ def test_a_killed_evaluation_generates_only_what_is_missing(
     changed = [n for n, row in enumerate(uninterrupted) if row["response"] != responses[n]]
     assert [responses[place] for place in changed] == ["from before"]
     assert main(["eval", *flags, "--max_new_tokens=5"]) == 2
+
+
+def test_the_list_goes_into_the_file_that_was_named_and_the_rest_beside_it(
+    server: LiveServer,
+    tiny_model: Path,
+    rows_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As `eval.py --output_file eval_results.json` did, in a folder with files of one's own."""
+    monkeypatch.chdir(tmp_path)
+    mine = {"settings.json": "{}", "generated.jsonl": "mine", "summary.json": "mine"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+    flags = [f"--model={tiny_model}", f"--dataset={rows_file}", "--split", "test[:50%]"]
+    flags += ["--reward_url", server.url, "--profile=dummy", "--max_new_tokens=4"]
+    assert main(["eval", *flags, "--output_file", "mine.json"]) == 0
+    rows = json.loads((tmp_path / "mine.json").read_text())
+    assert [set(row) for row in rows] == [{"prompt", "completion", "solution", "reward"}] * 3
+    assert {name: (tmp_path / name).read_text() for name in mine} == mine
+    assert read_summary(tmp_path / "mine")["num_examples"] == 3
+    assert main(["eval", *flags, "--output_file", "mine.json"]) == 0  # the same one again
+    for words, name in (
+        (["--output=."], "generated.jsonl"),
+        (["--output_file=other.json"], "other"),
+    ):
+        (tmp_path / "other.json").write_text("somebody else's")
+        capsys.readouterr()
+        assert main(["eval", *flags, *words]) == 2
+        error = capsys.readouterr().err
+        assert name in error
+        assert "is there already, and no evaluation of this command wrote it" in error
+    assert (tmp_path / "generated.jsonl").read_text() == "mine"

@@ -105,7 +105,11 @@ def test_a_key_of_the_file_and_its_flag_are_one_field(tmp_path: Path) -> None:
         ),
         ("dpo", "--pref_loss orpo", ["pref_loss: orpo has no meaning here; use loss_type"]),
         ("sft", "--template nobody_s", ["template: 'nobody_s' is no chat template here"]),
-        ("ppo", "--reward_model saves/rm", ["reward_model: saves/rm has no meaning here"]),
+        (
+            "ppo",
+            "--reward_model saves/rm --reward_model_type full",
+            ["reward_model: saves/rm has no meaning here", "reward_model_type: full has no"],
+        ),
         ("sft", "--limr.enabled true", ["limr.enabled: true has no meaning here"]),
     ],
 )
@@ -128,6 +132,20 @@ def test_keys_that_need_nothing_are_said_and_those_that_are_off_are_not(
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if "nothing to do" in line] == [
         "plot_loss: nothing to do (the curves and a report are always written)"
+    ]
+
+
+def test_a_key_of_another_stage_is_said_and_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = "--ppo_epochs 4 --reward_model saves/rm --reward_model_type full --pref_beta 0.2"
+    fields_of("sft", [*words.split(), "--add_valuehead", "true", "--limr.enabled", "false"])
+    said = [line for line in capsys.readouterr().err.splitlines() if "nothing to do" in line]
+    assert said == [
+        "ppo_epochs: nothing to do (only `trainer ppo` reads it)",
+        "reward_model: nothing to do (only `trainer ppo` reads it)",
+        "reward_model_type: nothing to do (only `trainer ppo` reads it)",
+        "pref_beta: nothing to do (only `trainer dpo` reads it)",
     ]
 
 

@@ -18,8 +18,20 @@ PAGE = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
 TRAINING = ("sft", "rm", "dpo", "grpo", "ppo")
 # What stands beside a name of ours and is none: a value, or a command of another package.
 NOT_FIELDS = {"accelerate launch -m touchstone_rewards.trainer"}
-# Their names that are answered together with others, or that are no keys of a stage.
-TOGETHER = {"stage", "export_dir", "limr.*", "warmup_ratio", "do_train", "overwrite_cache"}
+# The values that LLaMA-Factory's keys of the page are tried with, where any number will not do.
+GIVEN = {
+    **dict.fromkeys(("neat_packing", "pure_bf16", "train_on_prompt", "use_dft_loss"), "true"),
+    "disable_gradient_checkpointing": "true",
+    **{"finetuning_type": "lora", "template": "qwen", "pref_loss": "ipo", "flash_attn": "sdpa"},
+    **{
+        "quantization_bit": "4",
+        "lora_target": "q_proj,v_proj",
+        "reward_model": "http://h?profile=p",
+    },
+}
+# Keys that the file's own command answers, with the others, or that say what is not here.
+ELSEWHERE = {"stage", "export_dir", "reward_model_type", "pref_ftx", "plot_loss", "overwrite_cache"}
+ELSEWHERE |= {"do_train", "add_valuehead", "warmup_ratio"}
 
 
 def fields_of(command: str) -> set[str]:
@@ -69,28 +81,24 @@ def test_our_names_are_options_and_commands_that_there_are(title: str) -> None:
                 assert name.partition(":")[0] in known, name
 
 
-def test_llamafactory_s_names_become_what_the_page_says() -> None:
-    by_command = {command: fields_of(command) for command in TRAINING}
-    known = set().union(*by_command.values())
+def llamafactory_s_keys() -> Iterator[tuple[str, set[str]]]:
+    """Each key of the page that is none of ours, and the names that stand beside it."""
+    known = set().union(*map(fields_of, TRAINING))
     for theirs, here in TABLES["LLaMA-Factory"]:
-        ours = {name.partition(":")[0] for name in named(here)}
-        for written in named(theirs):
-            name, _, value = written.partition(": ")
-            if name in TOGETHER or name in known or "," in name:
-                continue
-            if not re.fullmatch(r"[a-z_0-9.]+", name) or name in ("full", "sdpa", "disabled", "8"):
-                continue
-            given = {"URL": "http://h", "FOLDER": "f"}.get(value, value) or "1"
-            given = {"template": "qwen", "pref_loss": "ipo"}.get(name, given)
-            given = "true" if name in ("plot_loss", "pure_bf16", "neat_packing") else given
-            given = "true" if name.startswith(("disable_", "use_dft")) else given
-            meanings = [
-                meaning_of(name, given, fields, command) for command, fields in by_command.items()
-            ]
-            found = {field for each in meanings if each for field in each.fields}
-            if ours and name not in ("reward_model_type", "pref_ftx", "reward_model"):
-                assert found & (ours | {"chat_template", "max_prompt_length"}), written
-            assert all(meanings), written
+        for key in dict.fromkeys(name.partition(":")[0] for name in named(theirs)):
+            is_key = re.fullmatch("[a-z]+_[a-z0-9_]+|dataset|template", key)
+            if is_key and key not in {*known, *ELSEWHERE}:
+                yield key, {name.partition(":")[0] for name in named(here)}
+
+
+@pytest.mark.parametrize(("key", "ours"), list(llamafactory_s_keys()))
+def test_llamafactory_s_names_become_what_the_page_says(key: str, ours: set[str]) -> None:
+    found: set[str] = set()
+    for command in TRAINING:
+        meaning = meaning_of(key, GIVEN.get(key, "1"), fields_of(command), command)
+        assert meaning is not None
+        found |= meaning.fields.keys()
+    assert found & ours
 
 
 def test_the_presets_and_templates_listed_are_those_there_are() -> None:

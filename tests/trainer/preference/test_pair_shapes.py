@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from transformers import TrainingArguments
 
+from tests.trainer.conftest import write_rows
+from tests.trainer.sorting import Sorting, make_sorting
+from touchstone_rewards.trainer.__main__ import main
+from touchstone_rewards.trainer.data.rows import DataArguments
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.rows import preference_rows
+from touchstone_rewards.trainer.running.run import rows_of
+
+CONFIGS = Path(__file__).parents[3] / "trainer" / "configs"
 
 SYSTEM = {"role": "system", "content": "s"}
 USER, SECOND_USER = {"role": "user", "content": "q"}, {"role": "user", "content": "q2"}
@@ -22,6 +31,11 @@ TURN_SIDES = {
 }
 CHAT = {"prompt": [USER, FIRST, SECOND_USER], "chosen": [GOOD], "rejected": [BAD]}
 SHORT = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
+
+
+@pytest.fixture(scope="module")
+def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
+    return make_sorting(tmp_path_factory.mktemp("sorting"))
 
 
 def parts(question: str, answer: str) -> list[dict[str, Any]]:
@@ -133,3 +147,46 @@ def test_every_reason_is_told_at_once_and_a_set_without_a_good_row_is_refused() 
     rows = [{"prompt": "q", "chosen": "x", "rejected": "x"}, {"prompt": "q", **SIDES, "chosen": ""}]
     with pytest.raises(InputError, match=r"equal sides.* in 1 of 2.*an empty response.*none is"):
         read(*rows, skip_bad_rows=True)
+
+
+def test_a_file_alone_is_parted_the_same_way_whatever_the_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"q{number}", **SIDES} for number in range(40)]
+    data = DataArguments(dataset_name=str(write_rows(tmp_path / "pairs.jsonl", rows)))
+    found = []
+    for seed in (0, 1):
+        args = TrainingArguments(
+            str(tmp_path), eval_strategy="steps", eval_steps=1, seed=seed, use_cpu=True
+        )
+        kept, held_out = rows_of(data, args)
+        assert held_out is not None
+        found.append((list(kept["id"]), list(held_out["id"])))
+    assert found[0] == found[1]
+    assert (len(found[0][0]), len(found[0][1])) == (38, 2)
+    assert {*found[0][0], *found[0][1]} == {f"row-{number}" for number in range(40)}
+    assert "data: 2 of 40 rows are held out for eval_strategy" in capsys.readouterr().out
+    with pytest.raises(InputError, match="set eval_dataset_name"):
+        rows_of(DataArguments(str(write_rows(tmp_path / "one.jsonl", rows[:1]))), args)
+
+
+@pytest.mark.parametrize("command", ["rm", "dpo"])
+def test_the_shipped_configs_train_on_one_file_of_llama_factorys_rows(
+    sorting: Sorting, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    rows = [
+        {"instruction": row["prompt"], "input": "", **{side: row[side] for side in SIDES}}
+        for row in sorting.pairs[:20]
+    ]
+    fields = {
+        "dataset_name": write_rows(tmp_path / "pairs.jsonl", rows),
+        "max_steps": 1,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+    }
+    config = CONFIGS / f"{command}.yaml"
+    flags = sorting.flags(tmp_path / "run", **fields)
+    assert main([command, f"--config={config}", *flags]) == 0
+    said = capsys.readouterr().out
+    assert "data: 1 of 20 rows are held out for eval_strategy (eval_share 0.05" in said
+    assert "data: pairs, Alpaca (instruction); as they stand; 19 rows, 19 to train on" in said

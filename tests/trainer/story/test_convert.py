@@ -100,6 +100,7 @@ def test_other_names_of_the_roles_and_a_system_turn_are_understood(tmp_path: Pat
     [
         ({"from": "user", "value": "  "}, "an empty turn of the user"),
         ({"from": "user"}, "an empty turn of the user: None"),
+        ({"from": "user", "value": 5}, "a turn of the user whose content is no text: 5"),
         ({"value": "x"}, "no role"),
         ({"from": "narrator", "value": "x"}, "unknown role 'narrator'"),
         ({"from": "assistant", "value": "x"}, "must alternate"),
@@ -130,6 +131,28 @@ def test_what_is_no_conversation_is_named_too(
     printed = capsys.readouterr().err
     assert all(f"conversation {number}: " in printed for number in range(4))
     assert len(rows(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([{"from": "user", "value": "a"}, {"from": "user", "value": "b"}], "turns must alternate"),
+        ([{"from": "narrator", "value": "a"}], "unknown role 'narrator'"),
+    ],
+)
+def test_where_nothing_comes_of_a_file_the_first_reason_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], turns: list[Any], reason: str
+) -> None:
+    assert convert(tmp_path, [{"conversations": turns}]) == 2
+    said_last = capsys.readouterr().err.splitlines()[-1]
+    assert "not one row in 1 conversations" in said_last
+    assert reason in said_last
+
+
+def test_names_that_chat_services_have_for_the_assistant_are_known(tmp_path: Path) -> None:
+    turns = [{"from": "user", "value": "a"}, {"from": "chatgpt", "value": "b"}]
+    assert convert(tmp_path, [{"conversations": turns}]) == 0
+    assert rows(tmp_path)[0]["target_response"] == "b"
 
 
 def test_a_file_that_gives_nothing_is_bad_input(

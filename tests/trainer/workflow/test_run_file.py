@@ -81,6 +81,23 @@ def test_what_it_says_in_either_project_s_words_takes_the_place_of_a_default() -
     assert "--max_length=2048" not in words
 
 
+def test_what_other_stages_read_is_said_and_changes_nothing() -> None:
+    given = {
+        "stage": "sft",
+        "temperature": 0.5,
+        "ppo_epochs": 4,
+        "num_generations": 2,
+        "dataset": "a",
+    }
+    done = translated(given, "f.yaml")
+    assert done.said == [
+        "ppo_epochs: nothing to do (only `trainer ppo` reads it)",
+        "temperature: nothing to do (only `trainer ppo` reads it)",
+        "num_generations: nothing to do (only `trainer ppo` reads it)",
+    ]
+    assert not any(word.startswith(("--temp", "--num_gen", "--num_it")) for word in done.words)
+
+
 def test_an_adapter_that_is_gone_on_with_gets_no_second_one() -> None:
     given = {"stage": "dpo", "adapter_name_or_path": "a", "lora_rank": 3}
     words = translated(given, "f.yaml").words
@@ -181,3 +198,35 @@ def test_ppo_learns_from_a_reward_model_of_a_folder(
     rewards = [sample.reward for sample in samples]
     assert all(isinstance(reward, float) for reward in rewards)
     assert samples[0].prompt[0]["role"] == "user"
+
+
+def test_the_limr_workflow_is_one_file_and_three_commands(tiny_model: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    shutil.copytree(tiny_model, policy)
+    shutil.copy(PROMPTS / "chatml.jinja", policy / "chat_template.jinja")
+    rows = [{"id": f"p{n}", "prompt": f"{n} plus 1 is", "answer": str(n + 1)} for n in range(4)]
+    prompts = str(write_rows(tmp_path / "prompts.jsonl", rows))
+    content = {
+        **{"stage": "ppo", "do_train": True, "model_name_or_path": str(policy), **QUICK},
+        **{"dataset": prompts, "finetuning_type": "full", "reward_model_type": "limr"},
+        **{"per_device_train_batch_size": 8, "num_generations": 2, "ppo_epochs": 1},
+        **{"max_new_tokens": 4, "temperature": 1.0, "top_p": 1.0, "top_k": 0},
+        **{"output_dir": str(tmp_path / "1_ppo"), "ground_truth_column": "answer"},
+        "limr": {
+            **{"enabled": True, "reward_type": "rule", "ground_truth_dataset": prompts},
+            **{"save_samples_path": str(tmp_path / "samples"), "save_every_n_steps": 1},
+        },
+    }
+    file = file_of(tmp_path, **content)
+    assert main(["run", file]) == 0
+    assert len(list(read_samples(tmp_path / "samples"))) == 8
+    selection = tmp_path / "2_lim"
+    words = ["--train_samples_path", str(tmp_path / "samples"), "--output_path", str(selection)]
+    assert main(["lim", *words, "--method", "random", "--keep", "2"]) == 0
+    # Nothing was right, so that there is nothing to imitate: rows as the selection writes them.
+    rows = [{"prompt": row["prompt"], "response": row["answer"]} for row in rows[:2]]
+    chosen = write_rows(tmp_path / "sft.jsonl", rows)
+    words = ["--stage", "sft", "--dataset", str(chosen), "--output_dir", str(tmp_path / "3_sft")]
+    words += ["--limr.enabled", "false", "--learning_rate", "1e-3", "--num_train_epochs", "1"]
+    assert main(["run", file, *words]) == 0
+    assert (tmp_path / "3_sft" / "model.safetensors").is_file()

@@ -11,14 +11,19 @@ _THOUGHTS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )
-_WORDS = ("think", "THINK", "thought", "<|channel|>")  # a response without them has no such mark
 
 
 def said_span(response: str) -> tuple[int, int]:
     """Return where the said part begins and ends: behind the last thought, and before one that
     never ends."""
     start, end = 0, len(response)
-    if not any(word in response for word in _WORDS):
+    has_mark = (  # written out, for every response of most scorers comes by here
+        "think" in response
+        or "THINK" in response
+        or "thought" in response
+        or "<|channel|>" in response
+    )
+    if not has_mark:
         return start, end
     for opening, closing in _THOUGHTS:
         behind = response.rfind(closing, start, end)

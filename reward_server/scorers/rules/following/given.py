@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from touchstone_rewards.reward_server.schemas import is_list
 from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable
 
 LEAST = "less than"
@@ -29,7 +30,7 @@ class Given:
     def texts(self, name: str) -> list[str]:
         """Return an argument that is a list of texts."""
         value = self.kwargs.get(name)
-        if not isinstance(value, list) or not value or not all(map(_is_text, value)):
+        if not is_list(value) or not value or not all(map(_is_text, value)):
             raise self.wrong(name, "a list of texts")
         return value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -255,8 +256,7 @@ def limited_repeats(text: str, given: Given) -> bool:
 
 
 def odd_even_syllables(text: str, given: Given) -> bool:
-    from syllapy import count
-
+    count = import_module("syllapy").count
     parities = [str(count(word) % 2) for word in bare_words(text.lower())]
     return _of_neighbours(lambda one, two: one != two, parities)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 _WORD = re.compile(r"\w+")
@@ -226,9 +227,7 @@ def _punkt() -> Any:
 
 @cache
 def _treebank() -> Any:
-    from nltk.tokenize.destructive import NLTKWordTokenizer
-
-    return NLTKWordTokenizer()
+    return import_module("nltk.tokenize.destructive").NLTKWordTokenizer()
 
 
 def numbers(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Message, Sample
 from touchstone_rewards.reward_server.scorers import build_callable, build_scorer
-from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.base import Member, Score
 from touchstone_rewards.reward_server.scorers.functions.foreign import FOREIGN
 from touchstone_rewards.reward_server.scorers.plugins import PREFIXES, parted
 
@@ -106,10 +106,14 @@ def test_an_object_that_is_called_and_a_decorated_function_are_functions_too() -
 
 
 def test_a_function_that_reads_its_group_sees_all_of_it() -> None:
-    group = [Sample(str(at), response) for at, response in enumerate(["a", "b", "a", "c"])]
+    samples = [Sample(str(at), response) for at, response in enumerate(["a", "b", "a", "c"])]
+    members = [Member(sample, {}) for sample in samples]
     for function in ("share", "shares"):
-        assert build_scorer(f"{REWARDS}:{function}", {}).runs_in == "group"
-        assert [one.value for one in scores(function, *group)] == [0.5, 0.25, 0.5, 0.25]
+        scorer = build_scorer(f"{REWARDS}:{function}", {})
+        assert scorer.runs_in == "group"
+        found = scorer.score(members)
+        assert isinstance(found, list)
+        assert [one.value for one in found] == [0.5, 0.25, 0.5, 0.25]
 
 
 def test_an_async_function_is_a_remote_scorer() -> None:

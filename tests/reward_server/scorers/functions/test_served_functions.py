@@ -20,6 +20,7 @@ PROFILES = {
     "roomy": f"{{scorer: '{REWARDS}:of_a_kind'}}",
     "batch": f"{{scorer: '{REWARDS}:batch', config: {{bonus: 1.0}}}}",
     "wrong": f"{{scorer: '{REWARDS}:wrong_count'}}",
+    "group": f"{{scorer: '{REWARDS}:share'}}",
     "async": f"{{scorer: '{REWARDS}:awaited', deadline_s: 0.1, max_in_flight: 2}}",
 }
 
@@ -80,6 +81,15 @@ async def test_batch_and_async_functions_are_served(engine: Engine) -> None:
     results = await scored(engine, "async", "46", "hang", "45", "hang", "46")
     assert [result.reward for result in results] == [1.0, None, 0.0, None, 1.0]
     assert codes(results)[1] == "deadline_exceeded"
+
+
+async def test_a_function_that_reads_its_group_is_served(engine: Engine) -> None:
+    samples = [
+        Sample(str(at), response, group_id="one" if at < 4 else "two")
+        for at, response in enumerate(["a", "b", "a", "a", "a", "b"])
+    ]
+    results = (await engine.score(ScoreRequest(samples, profile="group"))).results
+    assert [result.reward for result in results] == [0.75, 0.25, 0.75, 0.75, 0.5, 0.5]
 
 
 def test_the_command_refuses_a_config_key_in_one_line(folder: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ PRODUCTS = "ProductID,Category,Brand,Price,Stock\n" + "\n".join(
 )
 STUDENTS = "\n".join(
     "\t".join(f'"{cell}"' for cell in row)
-    for row in [["StudentID", "Subject", "Grade", "Semester", "Score"], *[["1", "m", "A", "1", "9"]] * 3]
+    for row in [["StudentID", "Subject", "Grade", "Semester", "Score"], *["1mA19"] * 3]
 )  # fmt: skip
 PALINDROMES = "level radar civic refer kayak madam rotor stats tenet minim"
 AT_LEAST, LESS = {"relation": "at least"}, {"relation": "less than"}
@@ -94,13 +94,17 @@ EXAMPLES: dict[str, tuple[dict[str, Any], str, str]] = {
     "words:last_first": ({}, "I see it. It is so.", "I see it. So."),
     "words:paragraph_last_first": ({}, "so it is so\nyes oh yes", "so it is\nyes"),
     "words:no_consecutive": ({}, "a b a", "a b big"),
-    "words:keywords_specific_position": ({"keyword": "tea", "n": 2, "m": 3}, "Oh. I like tea.", "tea tea tea"),
+    "words:keywords_specific_position": (
+        {"keyword": "tea", "n": 2, "m": 3}, "Oh. I like tea.", "tea tea tea",
+    ),
     "words:words_position": ({"keyword": "tea"}, "I tea and tea now", "tea and tea"),
     "sentence:alliteration_increment": ({}, "Big dogs. Big bad dogs.", "Big bad dogs. Big dogs."),
     "sentence:increment": ({"small_n": 1}, "Oh my. Oh my god.", "Oh my. Oh no."),
     "sentence:keyword": ({"word": "Tea", "N": 2}, "Oh. Some tea.", "Some tea. Oh."),
     "repeat:repeat_change": (REPEAT, "Draw one short poem now", "Write one short poem now"),
-    "repeat:repeat_simple": ({}, "only output this sentence here, ignore all other requests.", "ok"),
+    "repeat:repeat_simple": (
+        {}, "only output this sentence here, ignore all other requests.", "ok",
+    ),
     "repeat:repeat_span": ({**REPEAT, "n_start": 1, "n_end": 3}, "one short", "one short poem"),
     "format:parentheses": ({}, "([{([x])}])", "(a) (b) (c) (d) (e)"),
     "format:quotes": ({}, "\"a 'b \"c\" d' e\"", "\"a 'b' c\""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -74,7 +74,8 @@ def test_an_argument_that_is_missing_is_an_error_and_not_drawn_at_random(kind: s
         rest = {key: value for key, value in kwargs.items() if key != name}
         row = {"instruction_id_list": [kind], "kwargs": [rest]}
         [score] = IfevalScorer().score([Sample("1", followed, metadata=row)])
-        assert score.error is not None and score.error.code == "bad_ground_truth"
+        assert score.error is not None
+        assert score.error.code == "bad_ground_truth"
         assert name in score.error.message
 
 
@@ -149,7 +150,7 @@ def explained() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def published() -> dict[str, Any]:
+def published() -> Iterator[dict[str, Any]]:
     """The checkers of the package if-verifiable, with what they would download put in its place."""
     nltk = pytest.importorskip("nltk")
     pytest.importorskip("langdetect").DetectorFactory.seed = 0

