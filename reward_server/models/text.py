@@ -96,7 +96,7 @@ class TextReader:
             if isinstance(text.prompt, str)
             else [{"role": turn.role, "content": turn.content} for turn in text.prompt]
         )
-        turns.append({"role": "assistant", "content": text.response})
+        turns.append({"role": "assistant", "content": _begun(turns) + text.response})
         tokenizer: Any = self.tokenizer
         rendered = tokenizer.apply_chat_template(turns, tokenize=False)
         assert isinstance(rendered, str)
@@ -135,6 +135,13 @@ class TextReader:
             return ids[:keep] + ids[keep + over :]
         keep = int(ids[-1] in self._special)
         return ids[: len(ids) - over - keep] + ids[len(ids) - keep :]
+
+
+def _begun(turns: list[dict[str, Any]]) -> str:
+    """Take off the assistant's turn that a prompt begins, and return what it says."""
+    if turns and turns[-1]["role"] == "assistant":
+        return text_of_turn(turns.pop()["content"])
+    return ""
 
 
 def _concatenated(text: Text) -> str:

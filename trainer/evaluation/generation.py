@@ -16,9 +16,16 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import track
 
+from touchstone_rewards.trainer.data.chats import Prompt, prompt_tokens
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.merging import (
+    base_of,
+    is_adapter,
+    merged_model,
+    plain_folder,
+    tokenizer_folder,
+)
 
-Prompt = str | list[dict[str, Any]]
 # Prompts and the seed of their batch -> the responses to each.
 Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
 BATCH_SIZES = {"transformers": 64, "vllm": 4096}
@@ -112,9 +119,16 @@ def _transformers(model: str, settings: Generation) -> Respond:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteriaList
 
+    adapter = model if is_adapter(model) else None
+    base = base_of(model) if adapter else model
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
-        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+        folder = tokenizer_folder(base, adapter)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        network: Any = (
+            merged_model(base, adapter)
+            if adapter
+            else AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+        )
     except OSError as error:
         raise InputError(f"no model at {model}: {str(error).partition(chr(10))[0]}") from error
     network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -206,7 +220,8 @@ def _vllm(model: str, settings: Generation) -> Respond:
             "with a GPU, or use --engine transformers"
         ) from error
     try:
-        engine = LLM(model=model, gpu_memory_utilization=settings.gpu_memory_utilization)
+        with plain_folder(model) as folder:
+            engine = LLM(model=folder, gpu_memory_utilization=settings.gpu_memory_utilization)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"vLLM does not start with {model}: {str(error).partition(chr(10))[0]}; it says more "
@@ -242,17 +257,7 @@ def encode(tokenizer: Any, prompt: Prompt, most: int | None) -> list[int]:
     Raises:
         InputError: there is none.
     """
-    if isinstance(prompt, str):
-        tokens = tokenizer(prompt)["input_ids"]
-    else:
-        if not tokenizer.chat_template:
-            raise InputError(
-                "the prompts are chats, but the model has no chat template: give one by "
-                "--chat_template (chatml, or a .jinja file), or make the prompts plain text by "
-                "--prompt_template"
-            )
-        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokens = prompt_tokens(tokenizer, prompt)
     return tokens[-most:] if most else tokens
 
 

@@ -7,7 +7,9 @@ several processes goes through `all_reduce`, which sums a tensor over them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -105,6 +107,54 @@ def whitened(x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 
     """
     mean, variance = moments(x, mask, all_reduce)
     return (x - mean) * torch.rsqrt(variance + eps) * mask.to(x.dtype)
+
+
+def rewards_whitened(
+    x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8
+) -> Tokens:
+    """The masked tokens with variance 1 over the global batch, and the mean that they had.
+
+    `(x - mean) / sqrt(var + eps) + mean`, the variance with n - 1.
+
+    Source: `masked_whiten(rewards, mask, shift_mean=False)` of trl 0.9 to 1.12.
+    """
+    live = mask.to(x.dtype)
+    mean, variance = moments(x, mask, all_reduce)
+    count = all_reduce(live.sum())
+    variance = variance * count / (count - 1).clamp(min=1)
+    return ((x - mean) * torch.rsqrt(variance + eps) + mean) * live
+
+
+@dataclass
+class RunningScores:
+    """Mean and variance of all scores so far, of every process.
+
+    Source: `RunningMoments` of trl 0.9 (T. Chan et al. 1979, "Updating formulae and a pairwise
+    algorithm for computing sample variances").
+    """
+
+    count: float = 0.0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def update(self, scores: Float[Tensor, " n"], all_reduce: AllReduce = alone) -> None:
+        """Count in a batch; `scores` are this process's, without those that are missing."""
+        x = scores.double()
+        total, count = all_reduce(torch.stack([x.sum(), x.new_tensor(len(x))])).tolist()
+        if not count:
+            return
+        mean = total / count
+        squares = float(all_reduce(((x - mean) ** 2).sum()))
+        both, off = self.count + count, mean - self.mean
+        squares += self.variance * self.count + off**2 * self.count * count / both
+        self.mean += off * count / both
+        self.variance, self.count = squares / both, both
+
+    def normalised(self, scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Scores less the mean, by the standard deviation with n - 1; their mere difference from
+        the mean while there is no deviation yet."""
+        unbiased = self.variance * self.count / max(self.count - 1, 1)
+        return (scores - self.mean) / (math.sqrt(unbiased) or 1.0)
 
 
 def value_loss(

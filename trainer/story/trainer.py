@@ -25,6 +25,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import pad
 
+from touchstone_rewards.trainer.data.chats import is_begun
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.story.signals import (
@@ -55,8 +56,9 @@ def history_rows(rows: Dataset) -> Dataset:
 
 
 def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A chat's system messages and its last message."""
-    return [turn for turn in prompt[:-1] if turn["role"] == "system"] + list(prompt[-1:])
+    """A chat's system messages and its last message, with what is begun of the answer to it."""
+    last = 2 if is_begun(list(prompt)) else 1
+    return [turn for turn in prompt[:-last] if turn["role"] == "system"] + list(prompt[-last:])
 
 
 class HistoryTrainer(GrpoTrainer):

@@ -19,9 +19,9 @@ from touchstone_rewards.trainer.aliases import NAMES
 
 DATA_FIELDS = {"dataset_name", "eval_dataset_name", "dataset", "ground_truth_dataset", "scores"}
 DATA_FIELDS |= {"learning_samples", "prompt_template", "chat_template", "chat_template_path"}
-DATA_FIELDS |= {"samples"}
+DATA_FIELDS |= {"samples", "serve_profiles", "serve_config"}
 MODEL_FIELDS = {"model_name_or_path", "model", "base_model", "chat_template_path"}
-MODEL_FIELDS |= {"adapter_name_or_path"}
+MODEL_FIELDS |= {"adapter_name_or_path", "critic_model_name_or_path"}
 # What a stage writes, or goes on from: never its input.
 WRITTEN = {"output", "output_dir", "output_file", "save_samples_path", "logging_dir"}
 WRITTEN |= {"resume_from_checkpoint", "hub_model_id", "run_name"}
