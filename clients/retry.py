@@ -82,7 +82,7 @@ def retry_after_s(value: str | None, now_s: float) -> float:
         return 0.0
 
 
-class Server:
+class ServerHealth:
     """One URL and its recent failures. Times are seconds of one monotonic clock.
 
     A server rests after a failure, and while one request tries whether it is back.
@@ -116,7 +116,7 @@ class Server:
             self.rests_until_s = self.tried_until_s = 0.0
 
 
-def next_server(servers: list[Server], now_s: float) -> Server:
+def next_server(servers: list[ServerHealth], now_s: float) -> ServerHealth:
     """Return the next server in turn that does not rest; if all do, the first to be back.
 
     The chosen server moves to the end of `servers`.

@@ -30,7 +30,7 @@ ROUTE_KEY = "route"
 SHOWN_CASES, SHOWN_CHARACTERS = 20, 80
 METADATA_FIELD = re.compile(r"metadata(\.[^.]+)+")
 
-Value = str | int
+ParameterValue = str | int
 
 
 class RouteConfig(BaseModel):
@@ -74,7 +74,7 @@ class Route:
             dict.fromkeys([*config.cases.values(), *filter(None, [self.otherwise])])
         )
         whole = {int(key): name for key, name in config.cases.items() if _is_whole(key)}
-        self._names: Mapping[Value | None, str] = {**config.cases, **whole}
+        self._names: Mapping[ParameterValue | None, str] = {**config.cases, **whole}
         self._decode = _decoder(self.keys)
 
     def names(self, samples: Sequence[Sample]) -> list[str | None]:
@@ -94,7 +94,7 @@ class Route:
                 pass
         return [name_of(value, otherwise) for value in map(self.value, samples)]
 
-    def value(self, sample: Sample) -> Value | None:
+    def value(self, sample: Sample) -> ParameterValue | None:
         """Return what the sample has in the field; None where it has no text or whole number."""
         metadata = cast(object, sample.metadata)
         if type(metadata) is Raw:
@@ -139,7 +139,7 @@ def _decoder(keys: Sequence[str]) -> Callable[[Raw], Any]:
     return msgspec.json.Decoder(kind).decode
 
 
-def _inside(value: Any, keys: Iterable[str]) -> Value | None:
+def _inside(value: Any, keys: Iterable[str]) -> ParameterValue | None:
     for _ in keys:
         if (value := value.value) is UNSET:
             return None

@@ -34,11 +34,11 @@ from touchstone_rewards.clients import (
 )
 from touchstone_rewards.clients.adapters.missing import Counts
 from touchstone_rewards.clients.adapters.trl import trl_reward
-from touchstone_rewards.clients.adapters.trl_columns import Columns, samples_of
+from touchstone_rewards.clients.adapters.trl_columns import DatasetColumns, samples_of
 from touchstone_rewards.trainer.data.kept_samples import HELD_OUT, KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
-from touchstone_rewards.trainer.several_rewards import Part, SeveralRewards
+from touchstone_rewards.trainer.several_rewards import RewardPart, SeveralRewards
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
         raise InputError(str(error)) from error
 
 
-class Served(NamedTuple):
+class ServedProfile(NamedTuple):
     """What a server says of a profile: its hash, what its reward depends on, its scores."""
 
     fingerprint: str
@@ -67,7 +67,7 @@ class Served(NamedTuple):
     scores: Sequence[str]
 
 
-def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, Served]:
+def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, ServedProfile]:
     """What a server, which must be up by now, says of `profiles`.
 
     Raises:
@@ -77,7 +77,7 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
     with connect(url, STARTUP_WAIT_S) as client:
         try:
             known = {
-                each.name: Served(each.fingerprint, each.needs, each.scorers)
+                each.name: ServedProfile(each.fingerprint, each.needs, each.scorers)
                 for each in client.profiles()
             }
         except RewardServerUnavailable as error:
@@ -101,7 +101,7 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
     return {profile: known[profile] for profile in profiles}
 
 
-def readers_of(field: str, infos: Mapping[str, Served]) -> list[str]:
+def readers_of(field: str, infos: Mapping[str, ServedProfile]) -> list[str]:
     """The profiles whose reward depends on this field of a sample."""
     return [name for name, info in infos.items() if field in info.needs]
 
@@ -150,17 +150,17 @@ def try_rewards(
         raise RunFailed(str(error)) from error
 
 
-def scoring_of(client: Any, parts: Sequence[Part]) -> Any:
+def scoring_of(client: Any, parts: Sequence[RewardPart]) -> Any:
     """What is asked for rewards: the client itself, or all the parts through it."""
     if len(parts) == 1 and parts[0].score is None:
         return client
     return SeveralRewards(partial(score_all, client), parts)
 
 
-def columns_of(arguments: RewardArguments) -> Columns:
+def columns_of(arguments: RewardArguments) -> DatasetColumns:
     """Which columns hold what."""
     named = {arguments.ground_truth_column, *(arguments.metadata_columns or ())}
-    return Columns(
+    return DatasetColumns(
         ground_truth=arguments.ground_truth_column,
         id="id",
         signals="signals",

@@ -17,11 +17,11 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
 
 # Samples, a profile, options -> one result a sample, None where no answer came.
-Score = Callable[..., list[Any]]
-Column = list[float | None]
+RewardFunction = Callable[..., list[Any]]
+RewardColumn = list[float | None]
 
 
-class Part(NamedTuple):
+class RewardPart(NamedTuple):
     """One reward: that of a profile, or one of its scores; what it weighs."""
 
     name: str
@@ -30,7 +30,7 @@ class Part(NamedTuple):
     weight: float = 1.0
 
 
-def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[Part]:
+def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[RewardPart]:
     """The parts that were asked for, in the order that the weights go by: the profile or those
     scores of it, then the other profiles.
 
@@ -45,9 +45,9 @@ def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[
         [('math', 1.0), ('format', 0.5)]
     """
     profile = rewards.reward_profile
-    parts = [Part(name, profile, name) for name in rewards.reward_scores or ()]
-    parts = parts or [Part(profile, profile)]
-    parts += [Part(name, name) for name in rewards.also_reward_profile or ()]
+    parts = [RewardPart(name, profile, name) for name in rewards.reward_scores or ()]
+    parts = parts or [RewardPart(profile, profile)]
+    parts += [RewardPart(name, name) for name in rewards.also_reward_profile or ()]
     names = [part.name for part in parts]
     if len(set(names)) < len(names):
         raise InputError(f"a reward was named twice: {', '.join(names)}")
@@ -63,10 +63,10 @@ def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[
 class SeveralRewards:
     """Scores like a client. `columns` has what each part gave for the last batch."""
 
-    def __init__(self, score: Score, parts: Sequence[Part]) -> None:
+    def __init__(self, score: RewardFunction, parts: Sequence[RewardPart]) -> None:
         self._score = score
         self.parts = list(parts)
-        self.columns: list[Column] = [[] for _ in parts]
+        self.columns: list[RewardColumn] = [[] for _ in parts]
 
     def score(self, samples: list[Any], profile: str, **options: Any) -> list[Any]:
         """One result a sample, None where no profile answered. `profile` is that of the parts."""
@@ -81,11 +81,11 @@ class SeveralRewards:
         ]
 
 
-def values_of(results: dict[str, Any], parts: Sequence[Part]) -> Column:
+def values_of(results: dict[str, Any], parts: Sequence[RewardPart]) -> RewardColumn:
     """What each part gives a sample; nothing at all where one of its profiles has no reward."""
     if any(result is None or result.reward is None for result in results.values()):
         return [None] * len(parts)
-    values: Column = []
+    values: RewardColumn = []
     for part in parts:
         result = results[part.profile]
         if part.score is not None and part.score not in result.scores:
@@ -97,7 +97,7 @@ def values_of(results: dict[str, Any], parts: Sequence[Part]) -> Column:
     return values
 
 
-def weighted_sum(values: Column, weights: Sequence[float]) -> float | None:
+def weighted_sum(values: RewardColumn, weights: Sequence[float]) -> float | None:
     """The reward of a sample, None where no part gave anything.
 
     Example:
@@ -131,8 +131,8 @@ def column_functions(first: Any, several: SeveralRewards) -> list[Any]:
     """TRL's reward functions: the first asks for the rewards of a batch, and each gives one column
     of them. TRL calls them one after the other, in this order."""
 
-    def function(place: int) -> Callable[..., Column]:
-        def reward(*args: Any, **kwargs: Any) -> Column:
+    def function(place: int) -> Callable[..., RewardColumn]:
+        def reward(*args: Any, **kwargs: Any) -> RewardColumn:
             if place == 0:
                 first(*args, **kwargs)
             return several.columns[place]

@@ -64,7 +64,7 @@ class Bar(Struct):
     count: int
 
 
-class Chosen(Struct):
+class ProfileDetail(Struct):
     """One profile more closely: `reward` and each scorer over time, and the window's bars."""
 
     profile: str
@@ -93,7 +93,7 @@ class Data(Struct):
     profiles: list[ProfileState]
     rates: Rates
     failures: Failures
-    chosen: Chosen | None
+    chosen: ProfileDetail | None
     shadows: list[ShadowState]
     recent: list[Recent]
 
@@ -164,7 +164,7 @@ def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
     )
 
 
-def _chosen(sources: Sources, profile: str) -> Chosen | None:
+def _chosen(sources: Sources, profile: str) -> ProfileDetail | None:
     if profile not in sources.engine.profiles:
         return None
     window = sources.watch.window(profile)
@@ -172,7 +172,7 @@ def _chosen(sources: Sources, profile: str) -> Chosen | None:
     for key in sources.engine.profiles[profile].info.scorers:
         columns[key] = [scores.get(key) for _, scores, *_ in window]
     histograms = {key: histogram(values) for key, values in columns.items()}
-    return Chosen(profile, sources.live.means(profile), histograms)
+    return ProfileDetail(profile, sources.live.means(profile), histograms)
 
 
 def _shadow(shadows: Shadows, profile: str) -> ShadowState:

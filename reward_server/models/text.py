@@ -26,7 +26,7 @@ class Text(NamedTuple):
     response: str
 
 
-class Tokens(Struct):
+class TokenIds(Struct):
     """The ids of one text, and how many the limit cost."""
 
     ids: list[int]
@@ -63,7 +63,7 @@ class TextReader:
         self.append_eos = append_eos
         self._special = frozenset(tokenizer.all_special_ids)
 
-    def read(self, texts: Sequence[Text]) -> list[Tokens | SampleError]:
+    def read(self, texts: Sequence[Text]) -> list[TokenIds | SampleError]:
         """The tokens of each text, or why there are none.
 
         Raises:
@@ -102,7 +102,7 @@ class TextReader:
         assert isinstance(rendered, str)
         return rendered
 
-    def _within_limit(self, ids: list[int]) -> Tokens | SampleError:
+    def _within_limit(self, ids: list[int]) -> TokenIds | SampleError:
         ids = self._one_bos(ids)
         eos = self.tokenizer.eos_token_id
         if self.append_eos and (not ids or ids[-1] != eos):
@@ -111,14 +111,14 @@ class TextReader:
             return sample_error("missing_field", "prompt and response are empty: nothing to score")
         over = len(ids) - self.max_tokens
         if over <= 0:
-            return Tokens(ids)
+            return TokenIds(ids)
         if self.truncation == "refuse":
             return sample_error(
                 "response_too_large",
                 f"the sample has {len(ids)} tokens, the model reads {self.max_tokens}; set "
                 "`truncation: left` or `right` in the profile to score a part of it",
             )
-        return Tokens(self._cut(ids, over), over)
+        return TokenIds(self._cut(ids, over), over)
 
     def _one_bos(self, ids: list[int]) -> list[int]:
         """A text that brings its own BOS must not get a second one: it would change the score."""

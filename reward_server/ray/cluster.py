@@ -30,7 +30,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.ray.handles import (
     Deadline,
     RemotePool,
-    Running,
+    RunningReplicas,
     model_deployment,
     remote_batchers,
     scorer_deployment,
@@ -70,7 +70,7 @@ class Workers:
             scorer,
             samples,
             explain=explain,
-            give_up_at=deadline.here(),
+            give_up_at_s=deadline.here(),
             after_s=after_s,
             deadline_s=deadline_s,
             memory_bytes=memory_bytes,
@@ -89,7 +89,7 @@ class ModelReplica:
         await self.batcher.start()
 
     async def run(self, inputs: Sequence[Any], deadline: Deadline, priority: Priority) -> list[Any]:
-        return await self.batcher.run(inputs, give_up_at=deadline.here(), priority=priority)
+        return await self.batcher.run(inputs, give_up_at_s=deadline.here(), priority=priority)
 
     async def check_health(self) -> None:
         if self.batcher.not_ready_reason is not None:
@@ -111,7 +111,7 @@ class Ingress:
         # Every replica of this deployment writes the same files: together they are one server.
         belong_to(f"{NAME} on the cluster {ray.get_runtime_context().gcs_address}")
         app_name = serve.get_replica_context().app_name
-        running = Running(lambda: _replicas_of(app_name))
+        running = RunningReplicas(lambda: _replicas_of(app_name))
         return create_app(
             Settings(**self.settings),
             make_pool=lambda specs, _: cast(WorkerPools, RemotePool(specs, self.workers, running)),

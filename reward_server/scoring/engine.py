@@ -191,13 +191,13 @@ class Engine:
     async def _scored(
         self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
     ) -> Scored:
-        give_up_at = self.give_up_at(request.deadline_ms)
+        give_up_at_s = self.give_up_at_s(request.deadline_ms)
         unusual = any_unusual(request.samples)
         if unusual:
             texts = as_texts(request.samples, self.limits.max_response_bytes)
             request = replace(request, samples=texts)
         parted = part(profile, request.samples, named=unusual)
-        combined = partial(self._combined, give_up_at=give_up_at, learn=learn, gather=gather)
+        combined = partial(self._combined, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
         if parted is None:
             scored = await combined(profile, request)
         else:
@@ -215,20 +215,20 @@ class Engine:
         self,
         profile: Profile,
         request: ScoreRequest,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         learn: bool,
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
         columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at) for key in alone]
+            [self.columns.fill(profile, key, request, give_up_at_s) for key in alone]
         )
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:
             fill = self.columns.groups.fill
-            found = await fill(profile, request, by_key, give_up_at, gather=gather)
+            found = await fill(profile, request, by_key, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
@@ -236,7 +236,7 @@ class Engine:
             result.group = group or UNSET
         return finished(self.normalizers, profile, scored, learn=learn)
 
-    def give_up_at(self, deadline_ms: float | None) -> float | None:
+    def give_up_at_s(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
         deadline_s = self.limits.request_deadline_s
         if deadline_ms is not None:

@@ -87,7 +87,7 @@ class GroupScorers:
         profile: Profile,
         request: ScoreRequest,
         columns: Mapping[str, Sequence[Score]],
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         *,
         gather: bool,
     ) -> GroupColumns:
@@ -100,7 +100,7 @@ class GroupScorers:
         places = [(one.sample.group_id, _identity(one.sample)) for one in candidates]
         for (group_id, identity), one in zip(places, candidates, strict=True):
             groups.setdefault(group_id, {}).setdefault(identity, one)
-        how = How(request.explain, give_up_at, request.priority)
+        how = How(request.explain, give_up_at_s, request.priority)
         names = list(groups)
         found = await together(
             [self._scored(profile, name, groups[name], how, gather) for name in names]

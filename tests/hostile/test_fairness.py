@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
 from touchstone_rewards.reward_server.limits import SampleLimits, Share
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.pool.calls import Call
-from touchstone_rewards.reward_server.pool.turns import Turns
+from touchstone_rewards.reward_server.pool.turns import CallTurns
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import ReceivedRequest
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
@@ -172,7 +172,7 @@ def call(caller: str, scorer: str = "s", *, weight: float = 1.0, after_s: float 
 
 
 def test_turns_go_to_whoever_had_least_by_weight() -> None:
-    turns = Turns()
+    turns = CallTurns()
     heavy, light = call("heavy", weight=3.0), call("light")
     served: list[str] = []
     for each in (heavy, light):
@@ -187,7 +187,7 @@ def test_turns_go_to_whoever_had_least_by_weight() -> None:
 
 
 def test_a_caller_who_was_away_has_no_claim_on_the_past_and_no_debt_of_others() -> None:
-    turns = Turns()
+    turns = CallTurns()
     first = call("first")
     turns.append(first)
     for _ in range(100):
@@ -208,7 +208,7 @@ def test_a_caller_who_was_away_has_no_claim_on_the_past_and_no_debt_of_others() 
 
 
 def test_priorities_hold_within_a_caller_and_scorers_take_turns() -> None:
-    turns = Turns()
+    turns = CallTurns()
     later, train = call("a", "one", after_s=60.0), call("a", "two")
     turns.append(later)
     turns.append(train)

@@ -25,7 +25,7 @@ from touchstone_rewards.trainer.grpo.advantages import with_penalties
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
 from touchstone_rewards.trainer.several_rewards import (
-    Part,
+    RewardPart,
     SeveralRewards,
     column_functions,
     parts_of,
@@ -40,7 +40,7 @@ def result(reward: float | None, profile: str = "p", **scores: float | None) -> 
     )
 
 
-def several(results: dict[str, Any], *parts: Part) -> tuple[SeveralRewards, list[Any]]:
+def several(results: dict[str, Any], *parts: RewardPart) -> tuple[SeveralRewards, list[Any]]:
     made = SeveralRewards(lambda samples, profile: results[profile], parts)
     return made, made.score([None] * len(results[parts[0].profile]), "p")
 
@@ -50,11 +50,11 @@ def test_weights_go_to_the_scores_then_to_the_further_profiles() -> None:
         reward_profile="math", reward_scores=["math", "format"], also_reward_profile=["short"]
     )
     assert parts_of(wanted, [1.0, 0.5, 0.25]) == [
-        Part("math", "math", "math", 1.0),
-        Part("format", "math", "format", 0.5),
-        Part("short", "short", None, 0.25),
+        RewardPart("math", "math", "math", 1.0),
+        RewardPart("format", "math", "format", 0.5),
+        RewardPart("short", "short", None, 0.25),
     ]
-    assert parts_of(RewardArguments(), None) == [Part("math", "math", None, 1.0)]
+    assert parts_of(RewardArguments(), None) == [RewardPart("math", "math", None, 1.0)]
     with pytest.raises(InputError, match="2 numbers for 3 rewards: math, format, short"):
         parts_of(wanted, [1.0, 2.0])
     with pytest.raises(InputError, match="named twice"):
@@ -62,7 +62,7 @@ def test_weights_go_to_the_scores_then_to_the_further_profiles() -> None:
 
 
 def test_the_reward_is_the_weighted_sum_of_the_scores_by_hand() -> None:
-    parts = Part("math", "p", "math", 2.0), Part("format", "p", "format", 0.5)
+    parts = RewardPart("math", "p", "math", 2.0), RewardPart("format", "p", "format", 0.5)
     rewards, [first, second] = several(
         {"p": [result(1.0, math=1.0, format=0.5), result(0.0, math=0.0, format=1.0)]}, *parts
     )
@@ -71,7 +71,7 @@ def test_the_reward_is_the_weighted_sum_of_the_scores_by_hand() -> None:
 
 
 def test_a_sample_that_one_profile_could_not_score_has_no_reward_from_any() -> None:
-    parts = Part("p", "p"), Part("q", "q")
+    parts = RewardPart("p", "p"), RewardPart("q", "q")
     rewards, [first, second, third] = several(
         {"p": [result(1.0), result(1.0), None], "q": [result(0.5, "q"), result(None, "q"), None]},
         *parts,
@@ -82,7 +82,7 @@ def test_a_sample_that_one_profile_could_not_score_has_no_reward_from_any() -> N
 
 
 def test_a_score_that_does_not_apply_to_a_row_is_left_out_of_its_sum() -> None:
-    parts = Part("math", "p", "math"), Part("code", "p", "code", 3.0)
+    parts = RewardPart("math", "p", "math"), RewardPart("code", "p", "code", 3.0)
     rewards, [only] = several({"p": [result(1.0, math=1.0, code=None)]}, *parts)
     assert only.reward == 1.0
     assert rewards.columns == [[1.0], [None]]
@@ -92,15 +92,15 @@ def test_a_score_that_does_not_apply_to_a_row_is_left_out_of_its_sum() -> None:
 def test_scores_of_two_profiles_are_kept_apart_under_one_name() -> None:
     _, [only] = several(
         {"p": [result(1.0, math=1.0)], "q": [result(0.5, "q", math=0.5)]},
-        Part("p", "p"),
-        Part("q", "q"),
+        RewardPart("p", "p"),
+        RewardPart("q", "q"),
     )
     assert only.scores == {"math": 1.0, "q/math": 0.5}
     assert only.fingerprint == "p+q"
 
 
 def test_trl_gets_one_function_a_reward_and_the_server_is_asked_once() -> None:
-    parts = Part("math", "p", "math"), Part("format", "p", "format")
+    parts = RewardPart("math", "p", "math"), RewardPart("format", "p", "format")
     rewards, _ = several({"p": [result(1.0, math=1.0, format=0.5)]}, *parts)
     asked: list[Any] = []
     functions = column_functions(lambda *a, **k: asked.append(a), rewards)
@@ -157,7 +157,7 @@ def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
     flags = [*grpo_flags("http://127.0.0.1:9"), *weights, gdpo]
     data, _, rewards, *_, args, model = parse_config(grpo.TYPES, flags, "trainer grpo")
     rows = load_rows(data.dataset_name)
-    parts = Part("long", "p", "long", 1.0), Part("even", "p", "even", 0.5)
+    parts = RewardPart("long", "p", "long", 1.0), RewardPart("even", "p", "even", 0.5)
     scoring, writer = SeveralRewards(by_length, parts), SampleWriter(tmp_path / "samples")
     trainer = grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)
     cast(Any, trainer.model).train()

@@ -12,10 +12,10 @@ from typing import Any
 
 from touchstone_rewards.trainer.errors import InputError
 
-Prompt = str | list[dict[str, Any]]
+ChatOrPrompt = str | list[dict[str, Any]]
 
 
-def begun(prompt: Prompt, prefill: str) -> Prompt:
+def begun(prompt: ChatOrPrompt, prefill: str) -> ChatOrPrompt:
     """The prompt with the first words of the response: a text goes on, a chat gets a message.
 
     Example:
@@ -41,7 +41,9 @@ def is_begun(prompt: Any) -> bool:
     return isinstance(prompt, list) and bool(prompt) and prompt[-1]["role"] == "assistant"
 
 
-def rendered(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any] | None = None) -> str:
+def rendered(
+    tokenizer: Any, prompt: ChatOrPrompt, template: Mapping[str, Any] | None = None
+) -> str:
     """The text that the model reads; `template` goes to the chat template.
 
     Raises:
@@ -62,7 +64,7 @@ def rendered(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any] | None 
 
 
 def prompt_tokens(
-    tokenizer: Any, prompt: Prompt, template: Mapping[str, Any] | None = None
+    tokenizer: Any, prompt: ChatOrPrompt, template: Mapping[str, Any] | None = None
 ) -> list[int]:
     """The tokens that the model reads. A chat template writes the special tokens itself."""
     text = rendered(tokenizer, prompt, template)

@@ -17,7 +17,7 @@ from touchstone_rewards.trainer.data.bad_rows import OneForm, Reader, read_rows
 from touchstone_rewards.trainer.data.chats import split_begun
 from touchstone_rewards.trainer.data.rows import ID_COLUMNS, ensure_sample_ids, is_empty
 from touchstone_rewards.trainer.data.shapes import (
-    Message,
+    ChatTurn,
     Row,
     alpaca_messages,
     alpaca_text,
@@ -44,7 +44,7 @@ class Shape(NamedTuple):
     name: str
     needs: frozenset[str]
     may: tuple[str, ...] = ()
-    chat: Callable[[Row], list[Message]] | None = None
+    chat: Callable[[Row], list[ChatTurn]] | None = None
     plain: Reader | None = None
 
 
@@ -136,7 +136,7 @@ def _prompt_and_response(row: Row) -> Iterator[dict[str, Any]]:
     yield {"prompt": prompt, "completion": response}
 
 
-def _turns(read: Callable[[Row], list[Message]], whole: bool) -> Reader:
+def _turns(read: Callable[[Row], list[ChatTurn]], whole: bool) -> Reader:
     """For each response of a conversation a row: what went before, and the response."""
 
     def split(row: Row) -> Iterator[dict[str, Any]]:
@@ -155,15 +155,15 @@ def _turns(read: Callable[[Row], list[Message]], whole: bool) -> Reader:
     return split
 
 
-def _messages(row: Row) -> list[Message]:
+def _messages(row: Row) -> list[ChatTurn]:
     return conversation(row, "messages")
 
 
-def _sharegpt(row: Row) -> list[Message]:
+def _sharegpt(row: Row) -> list[ChatTurn]:
     return conversation(row, "conversations")
 
 
-def _alpaca(row: Row) -> list[Message]:
+def _alpaca(row: Row) -> list[ChatTurn]:
     return [*alpaca_messages(row), {"role": "assistant", "content": row["output"]}]
 
 
@@ -173,10 +173,10 @@ def _alpaca_text(row: Row) -> Iterator[dict[str, Any]]:
     yield {"prompt": alpaca_text(row), "completion": row["output"]}
 
 
-def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[Message]], Reader]:
+def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[ChatTurn]], Reader]:
     """How rows of a question and an answer are read: as a chat, and without a chat template."""
 
-    def chat(row: Row) -> list[Message]:
+    def chat(row: Row) -> list[ChatTurn]:
         system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
         asked = {"role": "user", "content": row[question]}
         return [*system, asked, {"role": "assistant", "content": row[answer]}]

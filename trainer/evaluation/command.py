@@ -27,7 +27,7 @@ from touchstone_rewards.trainer.data.rows import (
 from touchstone_rewards.trainer.data.truths import with_truths
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.evaluation.figures import (
-    Group,
+    ResultGroup,
     default_ks,
     maj_at,
     pass_at,
@@ -42,7 +42,7 @@ from touchstone_rewards.trainer.evaluation.generated import (
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
 from touchstone_rewards.trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
 from touchstone_rewards.trainer.evaluation.page import write_page
-from touchstone_rewards.trainer.evaluation.votes import Score, answer_of, classes_of
+from touchstone_rewards.trainer.evaluation.votes import ScoreFunction, answer_of, classes_of
 from touchstone_rewards.trainer.evaluation.write import (
     PLAIN_RESULTS,
     RESULTS,
@@ -260,8 +260,8 @@ def score_and_write(
 
 def of_k(
     groups: Sequence[Sequence[Sample]],
-    results: Sequence[Group],
-    score: Score,
+    results: Sequence[ResultGroup],
+    score: ScoreFunction,
     ks: Sequence[int],
 ) -> dict[str, Any]:
     """pass@k, and maj@k where the profile reads an answer that could be voted on."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import track
 
-from touchstone_rewards.trainer.data.chats import Prompt, prompt_tokens
+from touchstone_rewards.trainer.data.chats import ChatOrPrompt, prompt_tokens
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.running.merging import (
     base_of,
@@ -27,7 +27,7 @@ from touchstone_rewards.trainer.running.merging import (
 )
 
 # Prompts and the seed of their batch -> the responses to each.
-Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
+Respond = Callable[[Sequence[ChatOrPrompt], int], list[list[str]]]
 BATCH_SIZES = {"transformers": 64, "vllm": 4096}
 MOST_SAMPLES = 1000
 # Of a generation config: what is used, and what says nothing about generation.
@@ -81,7 +81,7 @@ class Generation:
             raise ValueError("temperature must not be negative, top_p be above 0 and at most 1")
 
 
-def plan_batches(prompts: Sequence[Prompt], settings: Generation) -> list[list[int]]:
+def plan_batches(prompts: Sequence[ChatOrPrompt], settings: Generation) -> list[list[int]]:
     """The places of the prompts of each batch; those of about one length share one."""
     size = settings.batch_size or BATCH_SIZES[settings.engine]
     size = max(1, size // settings.num_samples)
@@ -91,7 +91,7 @@ def plan_batches(prompts: Sequence[Prompt], settings: Generation) -> list[list[i
 
 
 def generate(
-    model: str, prompts: Sequence[Prompt], settings: Generation, done: Collection[int] = ()
+    model: str, prompts: Sequence[ChatOrPrompt], settings: Generation, done: Collection[int] = ()
 ) -> Iterator[tuple[int, list[list[str]]]]:
     """The number of each batch of the plan that is not `done`, and its responses by prompt.
 
@@ -138,7 +138,7 @@ def _transformers(model: str, settings: Generation) -> Respond:
     Console(stderr=True).print(told, style="dim", highlight=False)
     fields = {**_sampling(settings), "max_new_tokens": settings.max_new_tokens}
 
-    def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
+    def respond(prompts: Sequence[ChatOrPrompt], seed: int) -> list[list[str]]:
         tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
         inputs = tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(network.device)
         start = inputs["input_ids"].shape[1]
@@ -231,7 +231,7 @@ def _vllm(model: str, settings: Generation) -> Respond:
     tokenizer = engine.get_tokenizer()
     set_chat_template(tokenizer, settings.chat_template)
 
-    def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
+    def respond(prompts: Sequence[ChatOrPrompt], seed: int) -> list[list[str]]:
         tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
         sampling = [
             SamplingParams(
@@ -251,7 +251,7 @@ def _vllm(model: str, settings: Generation) -> Respond:
     return respond
 
 
-def encode(tokenizer: Any, prompt: Prompt, most: int | None) -> list[int]:
+def encode(tokenizer: Any, prompt: ChatOrPrompt, most: int | None) -> list[int]:
     """The tokens of a prompt, its last `most`; a chat goes through the template.
 
     Raises:

@@ -36,7 +36,7 @@ from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.reward_arguments import RewardArguments, ServeArguments
 from touchstone_rewards.trainer.rewards import (
     HoldWithoutRewards,
-    Served,
+    ServedProfile,
     ServerReward,
     check_server,
     connect,
@@ -61,7 +61,7 @@ from touchstone_rewards.trainer.running.run import (
     tokenizer_of,
     train_and_finish,
 )
-from touchstone_rewards.trainer.several_rewards import Part, column_functions, parts_of
+from touchstone_rewards.trainer.several_rewards import RewardPart, column_functions, parts_of
 from touchstone_rewards.trainer.story.signals import SignalArguments
 from touchstone_rewards.trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
 from touchstone_rewards.trainer.workflow.local_server import served
@@ -155,7 +155,7 @@ def train(
     train_and_finish(trainer, checkpoint)
 
 
-def check_scores(parts: Sequence[Part], infos: Mapping[str, Served]) -> None:
+def check_scores(parts: Sequence[RewardPart], infos: Mapping[str, ServedProfile]) -> None:
     """Refuse a score that its profile does not have.
 
     Raises:
@@ -267,7 +267,7 @@ def prepare_rows(
     rows: Dataset,
     prompts: PromptArguments,
     rewards: RewardArguments,
-    infos: Mapping[str, Served] | None = None,
+    infos: Mapping[str, ServedProfile] | None = None,
     *,
     with_signals: bool = False,
     skip_bad_rows: bool = False,

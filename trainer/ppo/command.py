@@ -37,7 +37,7 @@ from touchstone_rewards.trainer.ppo.config import PPOConfig
 from touchstone_rewards.trainer.ppo.reward_start import check_tokenizers
 from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
 from touchstone_rewards.trainer.reward_arguments import RewardArguments, ServeArguments
-from touchstone_rewards.trainer.rewards import Served, check_server, connect, scoring_of
+from touchstone_rewards.trainer.rewards import ServedProfile, check_server, connect, scoring_of
 from touchstone_rewards.trainer.running.lora import AdapterArguments, settle_adapter
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.run import (
@@ -103,7 +103,7 @@ def train(
     data, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
     rows, eval_rows = given
     parts = parts_of(rewards, args.reward_weights)
-    infos: dict[str, Served] | None = None
+    infos: dict[str, ServedProfile] | None = None
     if limr.enabled and limr.reward_type == "rule":
         scoring, fingerprint = rule_scoring(limr, rewards.reward_profile)
         fingerprints = {rewards.reward_profile: fingerprint}

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Tokens = Float[Tensor, "batch tokens"]
+PerToken = Float[Tensor, "batch tokens"]
 Mask = Bool[Tensor, "batch tokens"] | Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens"]
 Estimator = Literal["k1", "k3"]
 AllReduce = Callable[[Tensor], Tensor]
@@ -27,7 +27,7 @@ def alone(total: Tensor) -> Tensor:
     return total
 
 
-def token_kl(logps: Tokens, ref_logps: Tokens, estimator: Estimator) -> Tokens:
+def token_kl(logps: PerToken, ref_logps: PerToken, estimator: Estimator) -> PerToken:
     """An estimate of KL(policy || reference) at each sampled token.
 
     k1: log-ratio, unbiased, may be negative. k3: `exp(-d) + d - 1` of the log-ratio d, never
@@ -43,13 +43,13 @@ def token_kl(logps: Tokens, ref_logps: Tokens, estimator: Estimator) -> Tokens:
 
 def shaped_rewards(
     scores: Float[Tensor, " batch"],
-    logps: Tokens,
-    ref_logps: Tokens | None,
+    logps: PerToken,
+    ref_logps: PerToken | None,
     mask: Mask,
     *,
     kl_coef: float,
     estimator: Estimator,
-) -> Tokens:
+) -> PerToken:
     """What each token earns: minus its share of the KL, and the score on the last token.
 
     Source: Ouyang et al. 2022, "Training language models to follow instructions", appendix C.4.
@@ -64,8 +64,8 @@ def shaped_rewards(
 
 
 def gae(
-    rewards: Tokens, values: Tokens, mask: Mask, *, gamma: float, lam: float
-) -> tuple[Tokens, Tokens]:
+    rewards: PerToken, values: PerToken, mask: Mask, *, gamma: float, lam: float
+) -> tuple[PerToken, PerToken]:
     """Advantages and returns (`advantage + value`) of each token; beyond the last token nothing
     is worth anything, whether the response ended or was cut.
 
@@ -87,7 +87,7 @@ def gae(
     return advantages, (advantages + values) * live
 
 
-def moments(x: Tokens, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tensor, Tensor]:
+def moments(x: PerToken, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tensor, Tensor]:
     """Mean and variance (of the population) of the masked tokens of all processes.
 
     Two passes: the variance of numbers far from 0 survives single precision.
@@ -100,7 +100,7 @@ def moments(x: Tokens, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tenso
     return mean, squares / count
 
 
-def whitened(x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8) -> Tokens:
+def whitened(x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8) -> PerToken:
     """The masked tokens with mean 0 and variance 1 over the global batch.
 
     Source: Andrychowicz et al. 2021, "What matters for on-policy deep actor-critic methods", 3.3.
@@ -110,8 +110,8 @@ def whitened(x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 
 
 
 def rewards_whitened(
-    x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8
-) -> Tokens:
+    x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8
+) -> PerToken:
     """The masked tokens with variance 1 over the global batch, and the mean that they had.
 
     `(x - mean) / sqrt(var + eps) + mean`, the variance with n - 1.
@@ -158,8 +158,8 @@ class RunningScores:
 
 
 def value_loss(
-    values: Tokens, old_values: Tokens, returns: Tokens, clip: float | None
-) -> tuple[Tokens, Bool[Tensor, "batch tokens"]]:
+    values: PerToken, old_values: PerToken, returns: PerToken, clip: float | None
+) -> tuple[PerToken, Bool[Tensor, "batch tokens"]]:
     """Half the squared error of each token, and where clipping decided.
 
     A value that left its rollout value by more than `clip` is pulled back to the bound; the larger
@@ -177,7 +177,7 @@ def value_loss(
 
 
 def explained_variance(
-    values: Tokens, returns: Tokens, mask: Mask, all_reduce: AllReduce = alone
+    values: PerToken, returns: PerToken, mask: Mask, all_reduce: AllReduce = alone
 ) -> Tensor:
     """`1 - Var(returns - values) / Var(returns)`: 1 for a perfect critic, 0 for a constant one.
 

@@ -113,7 +113,7 @@ class PPOTrainer(GrpoTrainer):
             train_adapter(self.model)
 
     @torch.no_grad()
-    def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.Tokens, core.Tokens]:
+    def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.PerToken, core.PerToken]:
         """Of the policy that drew the samples: the value of a token is that of the state before."""
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
@@ -127,9 +127,9 @@ class PPOTrainer(GrpoTrainer):
     def _targets(
         self,
         scores: Float[Tensor, " batch"],
-        logps: core.Tokens,
-        ref_logps: core.Tokens | None,
-        values: core.Tokens,
+        logps: core.PerToken,
+        ref_logps: core.PerToken | None,
+        values: core.PerToken,
         mask: core.Mask,
     ) -> dict[str, Tensor]:
         args = self.args
@@ -150,7 +150,7 @@ class PPOTrainer(GrpoTrainer):
             advantages = core.whitened(advantages, mask, self._sum)
         return {"advantages": advantages, "returns": returns, "old_values": values}
 
-    def _follow_kl(self, kl: core.Tokens, mask: core.Mask) -> None:
+    def _follow_kl(self, kl: core.PerToken, mask: core.Mask) -> None:
         """Log the KL of a response, and adapt the coefficient to it where a target is set."""
         responses = cast(Tensor, mask).sum(dim=1).clamp(max=1).sum()
         total, count = self._sum(torch.stack([(kl * mask).sum(), responses.to(kl.dtype)])).tolist()
@@ -177,7 +177,7 @@ class PPOTrainer(GrpoTrainer):
         tokens = inputs["completion_ids"].shape[1]
         return loss + self.args.vf_coef * self._value_loss(heard[0][:, -tokens - 1 : -1], inputs)
 
-    def _value_loss(self, values: core.Tokens, inputs: dict[str, Any]) -> Tensor:
+    def _value_loss(self, values: core.PerToken, inputs: dict[str, Any]) -> Tensor:
         """A mean over the tokens of the update on all ranks, as TRL's `dapo` loss is one."""
         mask = inputs["completion_mask"]
         loss, clipped = core.value_loss(

@@ -31,7 +31,7 @@ from touchstone_rewards.trainer.preference.reward_folder import (
     write_plain,
 )
 from touchstone_rewards.trainer.preference.reward_head import (
-    RewardOutput,
+    RewardModelOutput,
     disco_loss,
     head_facts,
     score_at_last_token,
@@ -241,7 +241,7 @@ def _saved_model(folder: Path) -> Any:
     return model
 
 
-def _prediction_lines(ids: list[str], output: RewardOutput) -> Iterator[dict[str, Any]]:
+def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, Any]]:
     assert output.logits is not None
     scores = output.logits.squeeze(-1).tolist()
     stds = None if output.variance is None else output.variance.sqrt().tolist()

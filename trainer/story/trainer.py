@@ -30,8 +30,8 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.story.signals import (
     Measured,
+    PerToken,
     SignalArguments,
-    Tokens,
     information_flow,
     signals_of,
 )
@@ -172,9 +172,9 @@ class HistoryTrainer(GrpoTrainer):
         )
 
     @contextmanager
-    def _hearing_flow(self, mask: Tensor) -> Iterator[list[Tokens]]:
+    def _hearing_flow(self, mask: Tensor) -> Iterator[list[PerToken]]:
         """The information flow of each batch of the passes inside the block, in their order."""
-        heard: list[Tokens] = []
+        heard: list[PerToken] = []
 
         def hear(module: nn.Module, inputs: Any, output: Any) -> None:
             hidden: Float[Tensor, "rows positions size"] = output.last_hidden_state
