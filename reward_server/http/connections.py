@@ -97,8 +97,8 @@ class ConnectionLimits:
 
 
 class Connection(HttpToolsProtocol):
-    """`waits_since_s`: when the client was last heard of, in the loop's time, while a request of its
-    is incomplete; None while nothing is awaited of it.
+    """`waits_since_s`: when the client was last heard of, in the loop's time, while a request of
+    its is incomplete; None while nothing is awaited of it.
 
     Headers must be there as a whole within the timeout, so a trickle of them does not help; a body
     may take as long as it keeps coming. Once the answer is sent, what is left of the body has one

@@ -1,7 +1,7 @@
 """A worker: the process in which `runs_in == "worker"` scorers meet what a model wrote.
 
-In: `Task` frames on a socket. Out: `ScoredTask` frames on the same socket. The samples that a worker
-is sent bear serial numbers, 1, 2, 3 and so on.
+In: `Task` frames on a socket. Out: `ScoredTask` frames on the same socket. The samples that a
+worker is sent bear serial numbers, 1, 2, 3 and so on.
 
 Beside the socket lies the board, a page of shared memory. The worker notes there which sample it
 has begun and when, so that the pool can tell a stuck worker from a busy one even while C code holds

@@ -36,7 +36,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.thoughts import sa
 
 __all__ = [
     "PLACES",
-    "Answer",
+    "FoundAnswer",
     "Place",
     "extract_boxed_answer",
     "find_answer",
