@@ -21,13 +21,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from touchstone_rewards.reward_server.compat.format import (
-    FixedAnswer,
-    Format,
-    FormatVerdict,
-    TruthOnTheWire,
-)
-from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
+from touchstone_rewards.reward_server.compat.format import FixedAnswer, Format, FormatVerdict
+from touchstone_rewards.reward_server.schemas import Message, Sample, TruthOnTheWire, is_readable
 
 TRUTHS = ("expected_answer", "ground_truth", "answer")
 

@@ -16,14 +16,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import (
-    Format,
-    FormatVerdict,
-    Refused,
-    TruthOnTheWire,
-)
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict, Refused
 from touchstone_rewards.reward_server.errors import InvalidRequest, sample_error
-from touchstone_rewards.reward_server.schemas import Sample, truth_and_metadata
+from touchstone_rewards.reward_server.schemas import Sample, TruthOnTheWire, truth_and_metadata
 from touchstone_rewards.reward_server.texts import after_prompt
 
 
