@@ -61,7 +61,7 @@ class InlinePace:
 
     def note(self, key: str, count: int, size: int, took_s: float) -> None:
         """A slice of `count` samples and `size` bytes took the scorer so long."""
-        if count == 1 and took_s > SLOW_S and key not in self.stay:
+        if took_s > SLOW_S * count and key not in self.stay:
             self.slow.add(key)
             self.slice_bytes.pop(key, None)
             logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
