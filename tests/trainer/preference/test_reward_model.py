@@ -269,6 +269,8 @@ def test_a_lora_run_ends_as_a_plain_folder_and_each_checkpoint_can_be_made_one(
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     configs = [json.loads((folder / "config.json").read_text()) for folder in (run, plain)]
+    scale = {name: configs[0].pop(name) for name in ("mean", "std")}  # measured at the end
+    assert scale["std"] > 0
     assert configs[0] == configs[1]
     assert configs[0]["reward_head"]["loss"] == loss
 
