@@ -104,11 +104,18 @@ class Server:
     def free_at_s(self) -> float:
         return max(self.rests_until_s, self.tried_until_s)
 
-    def failed(self, failure: Failure, now_s: float, rest_s: float) -> None:
-        """Note a failure; the server then rests for `rest_s`."""
+    def failed(
+        self, failure: Failure, now_s: float, rest_s: float, sent_at_s: float | None = None
+    ) -> None:
+        """Note a failure; the server then rests for `rest_s`.
+
+        Requests that were under way at the last failure and fail too are no further one in the row;
+        nor is one that was turned away for its rate.
+        """
+        counts = sent_at_s is None or sent_at_s >= self.failed_at_s
+        self.failures_in_a_row += counts and failure.status != 429
         self.failure, self.lasting = failure.why, failure.lasting
         self.failed_at_s = now_s
-        self.failures_in_a_row += 1
         self.rests_until_s = max(self.rests_until_s, now_s + rest_s)
         self.tried_until_s = 0.0
 

@@ -1,0 +1,264 @@
+"""One JSON answer from some endpoint before a deadline: connections, retries, failover, rate limit.
+
+In: a body. Out: the object that an endpoint answered with, or `UpstreamFailed` with the reason. The
+key is sent in a header and stands in nothing else: no message, no log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import httpx2
+from msgspec import DecodeError, json
+
+from touchstone_rewards.reward_server.remote.policy import (
+    Breaker,
+    Failure,
+    RateLimit,
+    RetryPolicy,
+    Server,
+    is_retried,
+    next_server,
+    retry_after_s,
+)
+from touchstone_rewards.reward_server.schemas import is_object
+from touchstone_rewards.reward_server.scorers.returned import text_of
+
+# What is told of an answer, and the most that is read of one.
+SHOWN_CHARS = 200
+MAX_ANSWER_BYTES = 8 * 2**20
+# Before the deadline of a call, so that its own reason is told and not that it was cancelled.
+MARGIN_S = 0.05
+NO_TIME = "the deadline leaves no further try"
+
+
+class UpstreamFailed(Exception):
+    """An endpoint gave no usable answer; `retryable`: it may give one if asked again."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where requests go, and how. `urls`: the whole addresses. `key`: sent as a bearer token.
+
+    `timeout_s`: of one try. `requests_per_s`: None for no limit.
+    """
+
+    urls: Sequence[str]
+    key: str | None = field(default=None, repr=False)
+    timeout_s: float = 60.0
+    requests_per_s: float | None = None
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(max_tries=5))
+    breaker: Breaker = field(default_factory=Breaker)
+
+
+class _Answer(NamedTuple):
+    status: int
+    content: bytes
+    retry_after: str | None
+
+
+class Transport:
+    """Connections to the endpoints and how these fare. It makes new ones in another event loop.
+
+    `counts`: requests sent (`tries`), those that failed (`failed_tries`).
+    """
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self.counts: Counter[str] = Counter(tries=0, failed_tries=0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._http: httpx2.AsyncClient | None = None
+        self._servers: list[Server] = []
+        self._limit: RateLimit | None = None
+        self._news = asyncio.Event()
+
+    async def post(self, body: bytes, give_up_at_s: float | None = None) -> dict[str, Any]:
+        """Return the JSON object that an endpoint answers this JSON with.
+
+        `give_up_at_s`: in the event loop's time.
+
+        Raises:
+            UpstreamFailed: none answered in time or within the tries, or one answered something
+                else.
+        """
+        http = self._connected()
+        ends_at_s = math.inf if give_up_at_s is None else give_up_at_s - MARGIN_S
+        failure, server = Failure("there was no time to ask"), None
+        for attempt in range(self.endpoints.retry.max_tries):
+            if attempt:
+                await self._pause(attempt - 1, ends_at_s, failure)
+            server = await self._rested(ends_at_s, failure, server)
+            outcome = await self._try(http, server, body, ends_at_s)
+            if isinstance(outcome, _Answer):
+                return self._read(server.url, outcome)
+            failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
+        tries = self.endpoints.retry.max_tries
+        raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    def _connected(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._http is None or self._loop is not loop:
+            key = self.endpoints.key
+            headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+            self._loop = loop
+            self._http = httpx2.AsyncClient(
+                headers=headers | ({"Authorization": f"Bearer {key}"} if key else {}),
+                timeout=None,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                trust_env=False,
+            )
+            self._servers = [Server(url) for url in self.endpoints.urls]
+            rate = self.endpoints.requests_per_s
+            self._limit = RateLimit(rate) if rate else None
+            self._news = asyncio.Event()
+        return self._http
+
+    async def _pause(self, attempt: int, ends_at_s: float, last: Failure) -> None:
+        """Wait before the next try.
+
+        Raises:
+            UpstreamFailed: it would be too late.
+        """
+        delay_s = self.endpoints.retry.delay_s(attempt)
+        if asyncio.get_running_loop().time() + delay_s >= ends_at_s:
+            raise UpstreamFailed(f"{last.why}; {NO_TIME}")
+        await asyncio.sleep(delay_s)
+
+    async def _rested(self, ends_at_s: float, last: Failure, failed: Server | None) -> Server:
+        """The endpoint to send to next, once there is a turn for the request: if it can be, not the
+        one that has just `failed`.
+
+        Raises:
+            UpstreamFailed: all rest, or the rate limit has no turn, until it is too late.
+        """
+        loop = asyncio.get_running_loop()
+        if self._limit is not None:
+            wait_s = self._limit.take(loop.time(), ends_at_s)
+            if wait_s is None:
+                rate = self.endpoints.requests_per_s
+                raise UpstreamFailed(f"requests_per_s {rate:g} left no turn before the deadline")
+            await asyncio.sleep(wait_s)
+        while True:
+            now_s = loop.time()
+            others = [s for s in self._servers if s is not failed and s.free_at_s <= now_s]
+            server = next_server(others if failed and others else self._servers, now_s)
+            if now_s >= ends_at_s or server.rests_until_s >= ends_at_s:
+                why = last.why if last.status else f"{server.url} {server.failure or last.why}"
+                raise UpstreamFailed(f"{why}; {NO_TIME}")
+            if server.free_at_s <= now_s:
+                if self.endpoints.breaker.is_open(server.failures_in_a_row):
+                    server.tried_until_s = now_s + self.endpoints.timeout_s
+                return server
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(server.free_at_s, ends_at_s)):
+                    await self._news.wait()
+
+    async def _try(
+        self, http: httpx2.AsyncClient, server: Server, body: bytes, ends_at_s: float
+    ) -> _Answer | Failure:
+        """One request to one endpoint; a failure is one that another try may mend."""
+        loop = asyncio.get_running_loop()
+        sent_at_s = loop.time()
+        left_s = ends_at_s - sent_at_s
+        # An endpoint that hangs must leave time for another one.
+        most_s = min(self.endpoints.timeout_s, left_s / min(2, len(self._servers)))
+        self.counts["tries"] += 1
+        server.in_flight += 1
+        try:
+            outcome = await self._send(http, server.url, body, most_s)
+        except asyncio.CancelledError:
+            server.tried_until_s = 0.0  # another call may try whether it is back
+            self._tell()
+            raise
+        finally:
+            server.in_flight -= 1
+        if isinstance(outcome, _Answer):
+            was_failing = server.failures_in_a_row
+            server.succeeded(sent_at_s)
+            if was_failing:
+                self._tell()
+            return outcome
+        self.counts["failed_tries"] += 1
+        server.failed(outcome, loop.time(), 0.0, sent_at_s)
+        rests_s = max(outcome.rest_s, self.endpoints.breaker.rests_s(server.failures_in_a_row))
+        server.rests_until_s = max(server.rests_until_s, loop.time() + rests_s)
+        self._tell()
+        return outcome
+
+    def _tell(self) -> None:
+        """Wake those that wait for an endpoint."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _send(
+        self, http: httpx2.AsyncClient, url: str, body: bytes, most_s: float
+    ) -> _Answer | Failure:
+        try:
+            async with asyncio.timeout(most_s):
+                answer = await _read_to_the_end(http, url, body)
+        except TimeoutError:
+            return Failure(f"did not answer within {most_s:.3g} s")
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            return Failure(self._told(f"gave no answer: {type(error).__name__} {error}".strip()))
+        if not is_retried(answer.status):
+            return answer
+        rest_s = retry_after_s(answer.retry_after, time.time())
+        why = f"answered {answer.status}: {self._beginning(answer.content)}"
+        return Failure(why, rest_s=rest_s, status=answer.status)
+
+    def _read(self, url: str, answer: _Answer) -> dict[str, Any]:
+        if len(answer.content) > MAX_ANSWER_BYTES:
+            raise UpstreamFailed(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes")
+        if answer.status != 200:
+            said = self._beginning(answer.content)
+            raise UpstreamFailed(f"{url} answered {answer.status}: {said}", retryable=False)
+        try:
+            found = json.decode(answer.content)
+        except (DecodeError, RecursionError):
+            found = None
+        if not is_object(found):
+            raise self.misshapen(url, answer.content, "no JSON object")
+        return found
+
+    def misshapen(self, url: str, content: bytes | str, what: str) -> UpstreamFailed:
+        """Return the failure of an answer that is not of the expected shape, with its beginning."""
+        return UpstreamFailed(f"{url} answered 200 with {what}: {self._beginning(content)}")
+
+    def _beginning(self, content: bytes | str) -> str:
+        text = content if isinstance(content, str) else content[:4096].decode(errors="replace")
+        return repr(self._told(text[:4096])[:SHOWN_CHARS])
+
+    def _told(self, text: str) -> str:
+        """The text as it may be shown: an endpoint may repeat the key that it was sent."""
+        key = self.endpoints.key
+        return text_of(text.replace(key, "[key]") if key else text)
+
+
+async def _read_to_the_end(http: httpx2.AsyncClient, url: str, body: bytes) -> _Answer:
+    """Send the request and read the answer, as far as it is taken."""
+    parts: list[bytes] = []
+    size = 0
+    async with http.stream("POST", url, content=body) as answer:
+        async for part in answer.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                break
+        return _Answer(answer.status_code, b"".join(parts), answer.headers.get("retry-after"))
