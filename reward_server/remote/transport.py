@@ -40,11 +40,13 @@ NO_TIME = "the deadline leaves no further try"
 
 
 class UpstreamFailed(Exception):
-    """An endpoint gave no usable answer; `retryable`: it may give one if asked again."""
+    """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
+    it did the work."""
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(self, message: str, *, retryable: bool = True, answered: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.answered = answered
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ class Transport:
         except TimeoutError:
             return Failure(f"did not answer within {most_s:.3g} s")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            return Failure(self._told(f"gave no answer: {type(error).__name__} {error}".strip()))
+            return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
         if not is_retried(answer.status):
             return answer
         rest_s = retry_after_s(answer.retry_after, time.time())
@@ -234,19 +236,20 @@ class Transport:
         except (DecodeError, RecursionError):
             found = None
         if not is_object(found):
-            raise self.misshapen(url, answer.content, "no JSON object")
+            raise self.misshapen(answer.content, f"no JSON object at {url}")
         return found
 
-    def misshapen(self, url: str, content: bytes | str, what: str) -> UpstreamFailed:
+    def misshapen(self, content: bytes, what: str) -> UpstreamFailed:
         """Return the failure of an answer that is not of the expected shape, with its beginning."""
-        return UpstreamFailed(f"{url} answered 200 with {what}: {self._beginning(content)}")
+        return UpstreamFailed(
+            f"answered 200 with {what}: {self._beginning(content)}", answered=True
+        )
 
-    def _beginning(self, content: bytes | str) -> str:
-        text = content if isinstance(content, str) else content[:4096].decode(errors="replace")
-        return repr(self._told(text[:4096])[:SHOWN_CHARS])
+    def _beginning(self, content: bytes) -> str:
+        return repr(self.told(content[:4096].decode(errors="replace"))[:SHOWN_CHARS])
 
-    def _told(self, text: str) -> str:
-        """The text as it may be shown: an endpoint may repeat the key that it was sent."""
+    def told(self, text: str) -> str:
+        """Return a text as it may be shown: an endpoint may repeat the key that it was sent."""
         key = self.endpoints.key
         return text_of(text.replace(key, "[key]") if key else text)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from tests.clients.peers import Action, Drip, Hang, Peer, Reply, Reset, Script
+from tests.clients.peers import Action, Drip, Hang, Peer, Reply, Reset
+from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.waiting import until
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.remote.policy import Breaker, RetryPolicy
@@ -18,23 +19,7 @@ from touchstone_rewards.reward_server.remote.transport import Endpoints, Transpo
 
 SOON = RetryPolicy(max_tries=4, first_delay_s=0.001, max_delay_s=0.002)
 GOOD = Reply(200, {"ok": True})
-StartPeer = Callable[[Script], Awaitable[Peer]]
 Connect = Callable[..., Transport]
-
-
-@pytest.fixture
-async def start_peer() -> AsyncIterator[StartPeer]:
-    servers: list[asyncio.Server] = []
-
-    async def start(script: Script) -> Peer:
-        peer = Peer(script)
-        servers.append(await asyncio.start_server(peer.serve, "127.0.0.1", 0))
-        peer.url = f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}/v1"
-        return peer
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture
@@ -49,12 +34,6 @@ async def connect() -> AsyncIterator[Connect]:
     yield to
     for transport in made:
         await transport.aclose()
-
-
-def in_turn(*actions: Action) -> Script:
-    """A script that does these, and the last of them ever after."""
-    left = list(actions)
-    return lambda request: left.pop(0) if len(left) > 1 else left[0]
 
 
 def within(seconds: float) -> float:
@@ -102,7 +81,7 @@ async def test_an_answer_of_another_shape_is_shown_as_far_as_200_characters(
     start_peer: StartPeer, connect: Connect, body: str | bytes
 ) -> None:
     peer = await start_peer(in_turn(Reply(200, body)))
-    with pytest.raises(UpstreamFailed, match="200 with no JSON object: ") as caught:
+    with pytest.raises(UpstreamFailed, match="200 with no JSON object at") as caught:
         await connect(peer).post(b"{}", within(60))
     assert len(str(caught.value)) < 300
 
