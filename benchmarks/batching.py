@@ -59,7 +59,7 @@ class Server:
             self.process = psutil.Popen(command, stdout=log, stderr=log, env=environment)
 
     def wait_until_it_answers(self, kinds: Sequence[str]) -> None:
-        give_up_at = time.monotonic() + START_TIMEOUT_S
+        give_up_at_s = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 for kind in kinds:
@@ -72,7 +72,7 @@ class Server:
                     urllib.request.urlopen(request, timeout=30).read()
                 return
             except (urllib.error.URLError, OSError):
-                if time.monotonic() > give_up_at or self.process.poll() is not None:
+                if time.monotonic() > give_up_at_s or self.process.poll() is not None:
                     raise RuntimeError(f"{self.name} did not start: {self.log}") from None
                 time.sleep(0.5)
 

@@ -118,7 +118,7 @@ def _remote(samples: list[Sample]) -> Contender:
     remote = RemoteScorers(DEADLINE_S)
 
     async def run() -> None:
-        found = await remote.score("async", scorer, samples, explain=False, give_up_at=None)
+        found = await remote.score("async", scorer, samples, explain=False, give_up_at_s=None)
         assert {one.value for one in found} == {1.0}
 
     return run

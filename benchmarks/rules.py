@@ -50,6 +50,7 @@ PROSE = (
     "the same train carries more passengers, but that information is not needed to answer the "
     "question, and it can safely be ignored by a careful reader who checks each step of it."
 )
+ANSWER = "sixty kilometres an hour"
 REFERENCE = "The train travels one hundred and eighty kilometres before lunch. " * 3
 CALL = {"name": "search", "arguments": {"query": "trains", "limit": 10}}
 TOOL_CALL = f"{PROSE[:900]}\n<tool_call>\n{json.dumps(CALL)}\n</tool_call>"
@@ -94,12 +95,12 @@ def cases() -> list[Case]:
              lambda: peers.open_instruct("FlanVerifier", PROSE)),
         Case("contains", {"phrases": ["warm days"]}, said(PROSE), "Python's in",
              lambda: lambda text: "warm days" in text.lower()),
-        Case("f1", {}, said(PROSE, "sixty kilometres an hour"), "SQuAD's script",
-             lambda: peers.squad("f1_score", "sixty kilometres an hour")),
-        Case("f1", {}, said(PROSE, "sixty kilometres an hour"), "open-instruct's F1Verifier",
-             lambda: peers.open_instruct("F1Verifier", "sixty kilometres an hour")),
-        Case("f1", {"measure": "exact_match"}, said(PROSE, "sixty kilometres an hour"), "SQuAD's script",
-             lambda: peers.squad("exact_match_score", "sixty kilometres an hour")),
+        Case("f1", {}, said(PROSE, ANSWER), "SQuAD's script",
+             lambda: peers.squad("f1_score", ANSWER)),
+        Case("f1", {}, said(PROSE, ANSWER), "open-instruct's F1Verifier",
+             lambda: peers.open_instruct("F1Verifier", ANSWER)),
+        Case("f1", {"measure": "exact_match"}, said(PROSE, ANSWER), "SQuAD's script",
+             lambda: peers.squad("exact_match_score", ANSWER)),
         Case("choice", {}, said(told, "B"), "Python's re",
              lambda: peers.python_re(r"answer is \(?([A-D])\)?")),
         Case("numeric", {}, said(number, "42.5 km"), "Python's re",

@@ -184,17 +184,21 @@ async def soak(live: LiveServer, minutes: float, hostile: Sequence[dict[str, Any
 
 
 def growth(seen: Sequence[dict[str, float]]) -> dict[str, float]:
-    """How much more there was of each at the most than at the end of the warm-up.
+    """How much more there was of each than at the most until the end of the warm-up.
 
-    Memory as a share, files and processes as a number.
+    Memory as a share, files and processes as a number; less than zero: there was less. Workers are
+    killed all the time, and how large the largest is depends on how old it happens to be.
     """
-    settled = seen[max(1, round(len(seen) * WARM_UP)) - 1 :]
-    begun = settled[0]
-    most = {name: max(peaks.get(name, 0.0) for peaks in settled) for name in begun}
+    warm = max(1, round(len(seen) * WARM_UP))
+    begun, later = _most(seen[:warm]), _most(seen[warm:] or seen)
     return {
-        name: most[name] - begun[name] if name in COUNTS else most[name] / begun[name] - 1
+        name: later[name] - begun[name] if name in COUNTS else later[name] / begun[name] - 1
         for name in begun
     }
+
+
+def _most(seen: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: max(peaks.get(name, 0.0) for peaks in seen) for name in seen[0]}
 
 
 def main(argv: Sequence[str] = ()) -> int:
@@ -218,7 +222,7 @@ def main(argv: Sequence[str] = ()) -> int:
         {
             "what": f"{name} after {given.minutes:g} min",
             "ours": round(much, 4),
-            "unit": "more" if name in COUNTS else "of the memory after the warm-up",
+            "unit": "more" if name in COUNTS else "of the most memory until the end of the warm-up",
             "most_seen": round(max(peaks.get(name, 0.0) for peaks in seen), 1),
         }
         for name, much in grown.items()

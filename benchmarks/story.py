@@ -120,7 +120,7 @@ def measure(model: Path) -> dict[str, Any]:
     return found
 
 
-def answers_of(model: Path, stories: Sequence[tiny.Story], temperature: float) -> list[str]:
+def answers_of(model: Path, stories: Sequence[tiny.TinyStory], temperature: float) -> list[str]:
     """One answer to the search of each story."""
     settings = Generation(max_new_tokens=24, batch_size=200, temperature=temperature)
     prompts = tiny.second_prompts(stories)

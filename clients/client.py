@@ -21,7 +21,7 @@ from touchstone_rewards.clients.adapters.trl import (
     form_of_trl,
     trl_reward,
 )
-from touchstone_rewards.clients.dispatch import Call, Dispatcher, Lane
+from touchstone_rewards.clients.dispatch import ClientCall, Dispatcher, Lane
 from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
 from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.clients.transport import (
@@ -123,7 +123,7 @@ class AsyncRemoteRewardClient:
         encoded = protocol.encode(samples)
         if not encoded:
             return []
-        call = Call(len(encoded), gives_up_at_s=time.monotonic() + self.timeout_s)
+        call = ClientCall(len(encoded), gives_up_at_s=time.monotonic() + self.timeout_s)
         dispatcher = self._dispatcher()
         dispatcher.submit(Lane(profile, priority, explain), call, encoded)
         try:
@@ -195,7 +195,7 @@ class AsyncRemoteRewardClient:
             )
         return self._dispatchers[loop]
 
-    def _finished(self, call: Call, transport: Transport) -> list[ScoreResult]:
+    def _finished(self, call: ClientCall, transport: Transport) -> list[ScoreResult]:
         error = None if call.ended.cancelled() else call.ended.exception()
         missing = sum(result is None for result in call.results)
         if error is None and missing:

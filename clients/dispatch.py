@@ -18,7 +18,7 @@ from touchstone_rewards.clients import protocol
 from touchstone_rewards.clients.errors import ClientClosed, MalformedAnswer, RewardClientError
 from touchstone_rewards.clients.protocol import Encoded
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.clients.transport import CLOSED, Answer, Exchange, Transport, body_of
+from touchstone_rewards.clients.transport import CLOSED, Exchange, HttpAnswer, Transport, body_of
 from touchstone_rewards.reward_server.schemas import Priority
 
 # 500s in a row before a request is halved, or a sample that came alone is given up.
@@ -33,7 +33,7 @@ class Lane(NamedTuple):
     explain: bool
 
 
-class Call:
+class ClientCall:
     """One `score` on its way. `ended` is done once every sample is answered or given up."""
 
     def __init__(self, count: int, gives_up_at_s: float) -> None:
@@ -54,11 +54,11 @@ class Call:
             self.ended.set_exception(error)
 
 
-class Entry(NamedTuple):
+class PendingSample(NamedTuple):
     """A sample, where its result belongs, and the number of retryable errors received so far."""
 
     sample: Encoded
-    call: Call
+    call: ClientCall
     place: int
     attempt: int = 0
 
@@ -70,17 +70,19 @@ class Dispatcher:
         self.transport = transport
         self._batch_size = batch_size
         self._max_in_flight = max_in_flight
-        self._waiting: dict[Lane, deque[Entry]] = {}
-        self._apart: deque[tuple[Lane, list[Entry]]] = deque()
+        self._waiting: dict[Lane, deque[PendingSample]] = {}
+        self._apart: deque[tuple[Lane, list[PendingSample]]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
-        self._calls: set[Call] = set()
+        self._calls: set[ClientCall] = set()
         self._whole: dict[str, bool] = {}
 
-    def submit(self, lane: Lane, call: Call, samples: Sequence[Encoded]) -> None:
+    def submit(self, lane: Lane, call: ClientCall, samples: Sequence[Encoded]) -> None:
         """Have the samples sent; `call` is told what becomes of them."""
         self._calls.add(call)
         call.ended.add_done_callback(lambda _: self._calls.discard(call))
-        self._queue(lane, [Entry(samples[place], call, place) for place in by_group(samples)])
+        self._queue(
+            lane, [PendingSample(samples[place], call, place) for place in by_group(samples)]
+        )
 
     async def aclose(self) -> None:
         """Close the connections; the calls that wait get `ClientClosed`."""
@@ -92,7 +94,7 @@ class Dispatcher:
         await asyncio.gather(*senders, return_exceptions=True)
         await self.transport.aclose()
 
-    def _queue(self, lane: Lane, entries: Sequence[Entry]) -> None:
+    def _queue(self, lane: Lane, entries: Sequence[PendingSample]) -> None:
         self._waiting.setdefault(lane, deque()).extend(entries)
         self._wake(len(entries))
 
@@ -114,7 +116,7 @@ class Dispatcher:
             # Not in a callback of the task: a call that came before it would find no sender.
             self._senders.discard(asyncio.current_task())  # type: ignore[arg-type]
 
-    def _take(self) -> tuple[Lane, list[Entry]] | None:
+    def _take(self) -> tuple[Lane, list[PendingSample]] | None:
         """What goes into the next request: lanes take turns, each gives its oldest samples."""
         if self._apart:
             return self._apart.popleft()
@@ -128,7 +130,7 @@ class Dispatcher:
                 return lane, entries
         return None
 
-    async def _scores_groups(self, lane: Lane, entries: Sequence[Entry]) -> bool:
+    async def _scores_groups(self, lane: Lane, entries: Sequence[PendingSample]) -> bool:
         """Does the profile score whole groups? If no one can say, it may."""
         if lane.profile not in self._whole:
             gives_up_at_s = max(entry.call.gives_up_at_s for entry in entries)
@@ -140,7 +142,7 @@ class Dispatcher:
             self._whole[lane.profile] = found is not None and found.groups is not None
         return self._whole[lane.profile]
 
-    async def _send(self, lane: Lane, entries: list[Entry]) -> None:
+    async def _send(self, lane: Lane, entries: list[PendingSample]) -> None:
         samples = [entry.sample for entry in entries]
         alone = len(entries) == 1
         too_many = len(entries) > self._batch_size or _bytes(entries) > protocol.MAX_BATCH_BYTES
@@ -168,7 +170,7 @@ class Dispatcher:
         else:
             await self._take_results(lane, entries, answer)
 
-    def _give_up(self, lane: Lane, entries: list[Entry], answer: Answer) -> None:
+    def _give_up(self, lane: Lane, entries: list[PendingSample], answer: HttpAnswer) -> None:
         """What the server cannot take, or fails at, however it is sent: a sample, or a group."""
         members = samples = [entry.sample for entry in entries]
         if len(entries) == 1:
@@ -181,7 +183,9 @@ class Dispatcher:
                 entry.call.broken += 1
                 self._settle(entry, protocol.broken(sample, lane.profile, why))
 
-    async def _take_results(self, lane: Lane, entries: list[Entry], answer: Answer) -> None:
+    async def _take_results(
+        self, lane: Lane, entries: list[PendingSample], answer: HttpAnswer
+    ) -> None:
         samples = [entry.sample for entry in entries]
         try:
             results = protocol.parse(body_of(answer), samples, lane.profile)
@@ -190,7 +194,7 @@ class Dispatcher:
         else:
             await self._keep(lane, entries, results)
 
-    async def _halve(self, lane: Lane, entries: list[Entry]) -> bool:
+    async def _halve(self, lane: Lane, entries: list[PendingSample]) -> bool:
         """Too much for the server, or one of them is: try halves, down to the sample alone, or to
         the group where these are scored whole. Returns whether there are halves."""
         groups = units(entries)
@@ -203,13 +207,13 @@ class Dispatcher:
         self._wake(1)
         return True
 
-    def _settle(self, entry: Entry, result: ScoreResult) -> None:
+    def _settle(self, entry: PendingSample, result: ScoreResult) -> None:
         entry.call.results[entry.place] = result
         entry.call.close_one()
 
-    def _refuse(self, lane: Lane, entries: list[Entry], error: RewardClientError) -> None:
+    def _refuse(self, lane: Lane, entries: list[PendingSample], error: RewardClientError) -> None:
         """An error is its call's alone: calls that shared a request are sent again, apart."""
-        by_call: dict[Call, list[Entry]] = {}
+        by_call: dict[ClientCall, list[PendingSample]] = {}
         for entry in entries:
             by_call.setdefault(entry.call, []).append(entry)
         if len(by_call) > 1:
@@ -218,10 +222,12 @@ class Dispatcher:
         else:
             entries[0].call.fail(error)
 
-    async def _keep(self, lane: Lane, entries: list[Entry], results: list[ScoreResult]) -> None:
+    async def _keep(
+        self, lane: Lane, entries: list[PendingSample], results: list[ScoreResult]
+    ) -> None:
         """Keep the results; what may succeed if sent again is, while its call waits: with all of
         its group, where groups are scored whole."""
-        again: list[Entry] = []
+        again: list[PendingSample] = []
         failed = [each.error is not None and each.error.retryable for each in results]
         if any(failed) and len(units(entries)) < len(entries):
             whole = await self._scores_groups(lane, entries)
@@ -252,9 +258,9 @@ def by_group(samples: Sequence[Encoded]) -> Sequence[int]:
     return sorted(range(len(samples)), key=order.__getitem__)
 
 
-def units(entries: Sequence[Entry]) -> list[list[Entry]]:
+def units(entries: Sequence[PendingSample]) -> list[list[PendingSample]]:
     """Return the entries in runs of those that belong together: one call's of one group."""
-    found: list[list[Entry]] = []
+    found: list[list[PendingSample]] = []
     for entry in entries:
         if found and _together(found[-1][-1], entry):
             found[-1].append(entry)
@@ -263,9 +269,9 @@ def units(entries: Sequence[Entry]) -> list[list[Entry]]:
     return found
 
 
-def cut(entries: Sequence[Entry], max_samples: int) -> list[list[Entry]]:
+def cut(entries: Sequence[PendingSample], max_samples: int) -> list[list[PendingSample]]:
     """Return the entries as parts that each fit one request, whatever belongs together."""
-    parts: list[list[Entry]] = []
+    parts: list[list[PendingSample]] = []
     total = 0
     for entry in entries:
         size = len(entry.sample.json)
@@ -278,13 +284,13 @@ def cut(entries: Sequence[Entry], max_samples: int) -> list[list[Entry]]:
 
 
 def take(
-    queue: deque[Entry], max_samples: int, max_bytes: int = protocol.MAX_BATCH_BYTES
-) -> list[Entry]:
+    queue: deque[PendingSample], max_samples: int, max_bytes: int = protocol.MAX_BATCH_BYTES
+) -> list[PendingSample]:
     """Take the oldest entries that fit one request, dropping those whose call has ended.
 
     What belongs together is taken together. What alone is beyond the limits travels alone.
     """
-    taken: list[Entry] = []
+    taken: list[PendingSample] = []
     total = 0
     while queue and len(taken) < max_samples:
         unit = _next_unit(queue)
@@ -297,8 +303,8 @@ def take(
     return taken
 
 
-def _next_unit(queue: deque[Entry]) -> list[Entry]:
-    unit: list[Entry] = []
+def _next_unit(queue: deque[PendingSample]) -> list[PendingSample]:
+    unit: list[PendingSample] = []
     while queue and (not unit or _together(unit[-1], queue[0])):
         entry = queue.popleft()
         if not entry.call.ended.done():
@@ -306,17 +312,17 @@ def _next_unit(queue: deque[Entry]) -> list[Entry]:
     return unit
 
 
-def _together(one: Entry, other: Entry) -> bool:
+def _together(one: PendingSample, other: PendingSample) -> bool:
     group = one.sample.group
     return group is not None and group == other.sample.group and one.call is other.call
 
 
-def _with_their_groups(entries: Sequence[Entry], failed: Sequence[bool]) -> list[bool]:
+def _with_their_groups(entries: Sequence[PendingSample], failed: Sequence[bool]) -> list[bool]:
     """For each entry: has one of its group failed?"""
     of = [(id(entry.call), entry.sample.group or entry.place) for entry in entries]
     groups = {group for group, lost in zip(of, failed, strict=True) if lost}
     return [group in groups for group in of]
 
 
-def _bytes(entries: Sequence[Entry]) -> int:
+def _bytes(entries: Sequence[PendingSample]) -> int:
     return sum(len(entry.sample.json) for entry in entries)

@@ -168,6 +168,7 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.routed_to,
         result.group,
         result.turns,
+        result.weights,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
     )

@@ -29,7 +29,7 @@ from touchstone_rewards.clients.errors import (
 from touchstone_rewards.reward_server.remote.policy import (
     Failure,
     RetryPolicy,
-    Server,
+    ServerHealth,
     is_retried,
     next_server,
 )
@@ -68,7 +68,7 @@ class Exchange:
     tries_500: int | None = None
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer, read to its end."""
 
     status: int
@@ -83,7 +83,7 @@ class Transport:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.retry = options.retry
-        self._servers = [Server(url) for url in options.urls]
+        self._servers = [ServerHealth(url) for url in options.urls]
         self._closed = False
         self._said_at_s = time.monotonic()
         # Unpacked, an answer could be a thousand times the size at which it is stopped.
@@ -98,7 +98,7 @@ class Transport:
             verify=trusting(options.ca_file) if options.ca_file else True,
         )
 
-    async def answer(self, exchange: Exchange, gives_up_at_s: float) -> Answer | None:
+    async def answer(self, exchange: Exchange, gives_up_at_s: float) -> HttpAnswer | None:
         """Return the first answer that is not retryable, or None when time or tries ran out.
 
         Raises:
@@ -111,23 +111,23 @@ class Transport:
             async with asyncio.timeout(gives_up_at_s - time.monotonic()):
                 for attempt in range(self.retry.max_tries):
                     outcome = await self._try(exchange, gives_up_at_s, attempt)
-                    if isinstance(outcome, Answer):
+                    if isinstance(outcome, HttpAnswer):
                         return outcome
                     refused = refused + 1 if outcome.status == 500 else 0
                     if refused == exchange.tries_500:
-                        return Answer(500, outcome.why.encode(), "")
+                        return HttpAnswer(500, outcome.why.encode(), "")
         return None
 
     async def _try(
         self, exchange: Exchange, gives_up_at_s: float, attempt: int
-    ) -> Answer | Failure:
+    ) -> HttpAnswer | Failure:
         """One request to one server; a failure is one that another try may mend."""
         server = await self._rested_server()
         sent_at_s = time.monotonic()
         # A server that hangs must leave time for another one.
         time_left_s = (gives_up_at_s - sent_at_s) / min(2, len(self._servers))
         outcome = await self._send(exchange, server.url, time_left_s)
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, HttpAnswer):
             server.succeeded(sent_at_s)
             return outcome
         failed_at_s = time.monotonic()
@@ -155,7 +155,7 @@ class Transport:
                 "waiting for a reward server, %.0f s are left: %s", left_s, self.failures()
             )
 
-    async def _rested_server(self) -> Server:
+    async def _rested_server(self) -> ServerHealth:
         """The next server to send to, waiting while all rest.
 
         Where there is a choice, one that failed is tried by one caller at a time: a dead host must
@@ -170,7 +170,7 @@ class Transport:
                 return server
             await asyncio.sleep(server.free_at_s - now_s)
 
-    async def _send(self, exchange: Exchange, url: str, time_left_s: float) -> Answer | Failure:
+    async def _send(self, exchange: Exchange, url: str, time_left_s: float) -> HttpAnswer | Failure:
         content = exchange.body(time_left_s) if exchange.body else None
         try:
             async with asyncio.timeout(time_left_s):
@@ -187,7 +187,7 @@ class Transport:
             answer.status, answer.content, answer.retry_after, now_s=time.time()
         )
 
-    async def _read(self, exchange: Exchange, url: str, content: bytes | None) -> Answer:
+    async def _read(self, exchange: Exchange, url: str, content: bytes | None) -> HttpAnswer:
         """Send the request and read the answer, as far as the client takes it."""
         most, size = self._options.max_answer_bytes, 0
         parts: list[bytes] = []
@@ -203,12 +203,14 @@ class Transport:
                     )
                 parts.append(part)
             retry_after = answer.headers.get("retry-after")
-            return Answer(answer.status_code, b"".join(parts), str(answer.request.url), retry_after)
+            return HttpAnswer(
+                answer.status_code, b"".join(parts), str(answer.request.url), retry_after
+            )
 
     async def is_ready(self, url: str) -> bool:
         """Does the server at `url` say that it can score? One that does not answer does not."""
         outcome = await self._send(Exchange("GET", "/ready"), url, self._options.connect_timeout_s)
-        return isinstance(outcome, Answer) and 200 <= outcome.status < 300
+        return isinstance(outcome, HttpAnswer) and 200 <= outcome.status < 300
 
     def failures(self) -> str:
         """The last failure of each server, for a message."""
@@ -258,7 +260,7 @@ def _failure_of(error: BaseException, ca_file: str | os.PathLike[str] | None) ->
     return Failure(why)
 
 
-def body_of(answer: Answer) -> bytes:
+def body_of(answer: HttpAnswer) -> bytes:
     """The body of a 200.
 
     Raises:

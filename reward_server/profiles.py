@@ -7,8 +7,6 @@ with their scorers built and their fingerprint. It scores nothing itself.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.fingerprints import fingerprint_of
 from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys, turn_keys
 from touchstone_rewards.reward_server.routes import (
     ERROR,
@@ -28,6 +27,12 @@ from touchstone_rewards.reward_server.routes import (
     joined_fields,
     joined_info,
     link,
+)
+from touchstone_rewards.reward_server.schedules import (
+    TIME,
+    Schedule,
+    ScheduleConfig,
+    added,
 )
 from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
@@ -46,10 +51,11 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
     `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
-    server's. `max_in_flight`: samples of a remote scorer in hand at a time, in place of its own.
-    `memory_bytes`: what one sample may allocate in a worker, where that is less than the server's.
-    `turns`: judge each message that the assistant wrote, and take their mean, say. `pool`: workers
-    of its own, so that it waits for no other scorer and none for it.
+    server's. `turns`: judge each message that the assistant wrote, and take their mean, say.
+    `schedule`: a weight that changes, in place of `weight`. `max_in_flight`: samples of a remote
+    scorer in hand at a time, in place of its own. `memory_bytes`: what one sample may allocate in
+    a worker, where that is less than the server's. `pool`: workers of its own,
+    so that it waits for no other scorer and none for it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,10 +64,11 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    pool: dict[Literal["workers"], Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    pool: dict[Literal["workers"], Annotated[int, Field(ge=1)]] = {}
     max_in_flight: int | None = Field(default=None, ge=1)
     memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
     turns: Literal["mean", "min", "max", "last"] | None = None
+    schedule: ScheduleConfig | None = None
     config: dict[str, Any] = Field(default_factory=dict)
 
     def spec(self, key: str) -> ScorerSpec:
@@ -71,7 +78,14 @@ class ScorerEntry(BaseModel):
     @property
     def counts(self) -> bool:
         """Does the reward depend on this scorer?"""
-        return self.weight != 0 or self.gate_below is not None
+        gated = self.gate_below is not None
+        return self.weight != 0 or gated or self.schedule is not None
+
+    @model_validator(mode="after")
+    def _one_weight(self) -> ScorerEntry:
+        if self.schedule is not None and "weight" in self.model_fields_set:
+            raise ValueError("weight came beside a schedule, which is the weight; give one of them")
+        return self
 
 
 class WatchConfig(BaseModel):
@@ -164,6 +178,11 @@ class Profile:
             for key, spec in self.specs.items()
         }
         self.group_keys = group_keys(config.groups, self.scorers)
+        self.schedules = {
+            key: Schedule(entry.schedule)
+            for key, entry in self.entries.items()
+            if entry.schedule is not None
+        }
         folds = {key: entry.turns for key, entry in self.entries.items()}
         self.turn_keys = turn_keys(folds, self.scorers)
         for key, scorer in self.scorers.items():
@@ -178,19 +197,21 @@ class Profile:
         routed = self.route.targets if self.route else []
         self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
         self.targets: Mapping[str, Profile] = {}
-        self.fingerprint = _fingerprint(config, self.specs, self.scorers)
+        self.fingerprint = fingerprint_of(config, self.specs, self.scorers)
+        by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
         self.info = self._own_info = ProfileInfo(
             name=name,
             description=config.description,
             scorers=list(self.scorers),
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
-            reads=_fields(self.scorers.values()),
-            needs=_fields(self.scorers[key] for key in self.counting),
+            reads=joined_fields([by_step, *_fields(self.scorers.values())]),
+            needs=joined_fields([by_step, *_fields(self.scorers[key] for key in self.counting)]),
             route=self.route.info if self.route else None,
             sample_profiles=list(config.sample_profiles),
             groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
             turns=bool(self.turn_keys),
+            schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
         )
 
     def _only_score(self) -> str | None:
@@ -199,7 +220,8 @@ class Profile:
             return None
         (key,) = self.counting
         entry = self.entries[key]
-        return key if entry.weight == 1 and entry.gate_below is None else None
+        plain = entry.gate_below is None and entry.schedule is None
+        return key if entry.weight == 1 and plain else None
 
     def with_scorers(self, scorers: Mapping[str, Scorer]) -> Profile:
         """Return the same profile with these in place of its own, and the fingerprint that follows.
@@ -208,7 +230,7 @@ class Profile:
         """
         other = copy.copy(self)
         other.scorers = {**self.scorers, **scorers}
-        other.fingerprint = _fingerprint(self.config, self.specs, other.scorers)
+        other.fingerprint = fingerprint_of(self.config, self.specs, other.scorers)
         other.info = replace(self.info, fingerprint=other.fingerprint)
         other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
         return other
@@ -234,26 +256,38 @@ class Profile:
         other.fingerprint = other.info.fingerprint
         return other
 
-    def reward(self, scores: Mapping[str, Score]) -> tuple[float | None, SampleError | None]:
+    def reward(
+        self, scores: Mapping[str, Score], weights: Mapping[str, float] | None = None
+    ) -> tuple[float | None, SampleError | None]:
         """The reward of one sample, or the error why there is none; see `rewards`."""
-        (reward,) = self.rewards({key: [score.value] for key, score in scores.items()}, 1)
+        columns = {key: [weight] for key, weight in (weights or {}).items()}
+        values = {key: [score.value] for key, score in scores.items()}
+        (reward,) = self.rewards(values, 1, columns)
         if reward is not None:
             return reward, None
         (error,) = self.errors({key: [score] for key, score in scores.items()})
         return None, error
 
     def rewards(
-        self, values: Mapping[str, Sequence[float | None]], count: int
+        self,
+        values: Mapping[str, Sequence[float | None]],
+        count: int,
+        weights: Mapping[str, Sequence[float | None]] | None = None,
     ) -> Sequence[float | None]:
         """For each of `count` samples the weighted sum of its scores, 0 behind a closed gate; null
         where a scorer that counts could not score. Not yet normalised, not yet clipped.
 
-        A column for each scorer: all samples at once cost a third of one by one.
+        A column for each scorer: all samples at once cost a third of one by one. `weights`: those
+        of scorers with a schedule, null where one is not known.
         """
         if self._alone is not None:
             return values[self._alone]
         rewards: list[float | None] = [0.0] * count
         for key in self.counting:
+            if weights and key in weights:
+                gated = self.entries[key].gate_below is not None
+                rewards = added(rewards, values[key], weights[key], gated)
+                continue
             weight = self.entries[key].weight
             rewards = [
                 None if reward is None or value is None else reward + weight * value
@@ -353,45 +387,9 @@ def read_config(path: Path) -> ProfileConfig:
         raise ConfigError(f"profile {path}: {describe(error)}") from error
 
 
-def _fields(scorers: Iterable[Scorer]) -> list[str]:
-    """The fields of a sample that any of these scorers reads, in the order of the wire."""
-    return joined_fields(
+def _fields(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
+    """The fields of a sample that each of these scorers reads."""
+    return [
         (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
         for scorer in scorers
-    )
-
-
-def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
-    """The scorers of all profiles that run in workers, those that whole groups ask for too."""
-    found: list[ScorerSpec] = []
-    for profile in profiles.values():
-        for key, spec in profile.specs.items():
-            scorer = profile.scorers[key]
-            if scorer.runs_in == "worker":
-                found.append(spec)
-            elif scorer.runs_in == "group":
-                found += scorer.asks or [spec]
-    return {spec.key: spec for spec in found}
-
-
-def _fingerprint(
-    config: ProfileConfig, specs: Mapping[str, ScorerSpec], scorers: Mapping[str, Scorer]
-) -> str:
-    # What is left at its default is left out: profiles without it keep their fingerprints.
-    # How many at a time, for how long and where changes no score.
-    without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes", "pool"}}}
-    whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
-        include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
-    )
-    for entry in whole["scorers"].values():
-        if entry["turns"] is None:
-            del entry["turns"]
-    if config.groups is not None:
-        whole["groups"] = config.groups.model_dump(exclude={"deadline_s"})
-    content: Sequence[Any] = [
-        whole,
-        {key: [specs[key].name, scorer.version] for key, scorer in scorers.items()},
     ]
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    return digest if config.normalization == "none" else f"{digest}-{config.normalization}"

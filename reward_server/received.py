@@ -123,8 +123,7 @@ def check_received(samples: Iterable[Sample], max_elements: int, *, count: bool 
     """
     counted: Structure | None = None
     for sample in samples:
-        metadata: object = sample.metadata
-        signals: object = sample.signals
+        metadata, signals = cast(object, sample.metadata), cast(object, sample.signals)
         if isinstance(metadata, Raw):
             counted = counted or Structure()
             _check(sample, "metadata", metadata, counted if count else None)

@@ -7,8 +7,6 @@ scores nothing; `scoring/routing.py` does.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +17,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.fingerprints import joined_fingerprint
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import ProfileInfo, RouteInfo, Sample, SampleError
 
@@ -29,9 +28,9 @@ ERROR = "error"
 # In the explanation of a routed sample, beside its scorers.
 ROUTE_KEY = "route"
 SHOWN_CASES, SHOWN_CHARACTERS = 20, 80
-_PATH = re.compile(r"metadata(\.[^.]+)+")
+METADATA_FIELD = re.compile(r"metadata(\.[^.]+)+")
 
-Value = str | int
+ParameterValue = str | int
 
 
 class RouteConfig(BaseModel):
@@ -47,7 +46,7 @@ class RouteConfig(BaseModel):
     @field_validator("by")
     @classmethod
     def _names_metadata(cls, by: str) -> str:
-        if not _PATH.fullmatch(by):
+        if not METADATA_FIELD.fullmatch(by):
             raise ValueError(f"got {by!r}; expected a field of the metadata: metadata.data_source")
         return by
 
@@ -57,6 +56,7 @@ class RouteConfig(BaseModel):
         """YAML reads `1: math` as a number and `yes: math` as a truth value."""
         if not isinstance(cases, dict):
             return cases
+        cases = cast("dict[Any, Any]", cases)
         if odd := [key for key in cases if type(key) not in (str, int)]:
             raise ValueError(f"the case {odd[0]!r} is neither a text nor a whole number; quote it")
         return {str(key): name for key, name in cases.items()}
@@ -74,7 +74,7 @@ class Route:
             dict.fromkeys([*config.cases.values(), *filter(None, [self.otherwise])])
         )
         whole = {int(key): name for key, name in config.cases.items() if _is_whole(key)}
-        self._names: Mapping[Value | None, str] = {**config.cases, **whole}
+        self._names: Mapping[ParameterValue | None, str] = {**config.cases, **whole}
         self._decode = _decoder(self.keys)
 
     def names(self, samples: Sequence[Sample]) -> list[str | None]:
@@ -94,22 +94,22 @@ class Route:
                 pass
         return [name_of(value, otherwise) for value in map(self.value, samples)]
 
-    def value(self, sample: Sample) -> Value | None:
+    def value(self, sample: Sample) -> ParameterValue | None:
         """Return what the sample has in the field; None where it has no text or whole number."""
-        metadata: object = sample.metadata
+        metadata = cast(object, sample.metadata)
         if type(metadata) is Raw:
             try:
                 return _inside(self._decode(metadata), self.keys)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 # No such number, or no JSON: reading all of it says which.
                 open_fields([sample], ("metadata",))
-        value = _at(sample.metadata, self.keys)
+        value = value_at(sample.metadata, self.keys)
         return value if type(value) in (str, int) else None
 
     def error(self, profile: str, sample: Sample) -> SampleError:
         """Return why the sample has no inner profile."""
         open_fields([sample], ("metadata",))
-        value = _at(sample.metadata, self.keys)
+        value = value_at(sample.metadata, self.keys)
         about = f"profile {profile!r} routes by {self.by}, which"
         if value is None:
             return sample_error(
@@ -139,17 +139,18 @@ def _decoder(keys: Sequence[str]) -> Callable[[Raw], Any]:
     return msgspec.json.Decoder(kind).decode
 
 
-def _inside(value: Any, keys: Iterable[str]) -> Value | None:
+def _inside(value: Any, keys: Iterable[str]) -> ParameterValue | None:
     for _ in keys:
         if (value := value.value) is UNSET:
             return None
     return value
 
 
-def _at(metadata: Any, keys: Iterable[str]) -> Any:
+def value_at(metadata: Any, keys: Iterable[str]) -> Any:
+    """Return what stands in the metadata under these keys, each inside the one before, or None."""
     value = metadata
     for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
+        value = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
     return value
 
 
@@ -209,6 +210,7 @@ def joined_info(own: ProfileInfo, targets: Mapping[str, ProfileInfo]) -> Profile
         needs=joined_fields([deciding, *(info.needs for info in infos)]),
         groups=next((info.groups for info in infos if info.groups), None),
         turns=any(info.turns for info in infos),
+        schedules=list(dict.fromkeys(by for info in infos for by in info.schedules)),
     )
 
 
@@ -232,15 +234,7 @@ def joined_ranges(
     return joined
 
 
-def joined_fingerprint(own: str, route: RouteInfo | None, targets: Mapping[str, str]) -> str:
-    """Return the fingerprint of a profile that routes: `own`, and those of its targets by name."""
-    content = [own, msgspec.to_builtins(route), dict(targets)]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    suffixes = {each.partition("-")[2] for each in [own, *targets.values()]} - {""}
-    return "-".join([digest, *sorted(suffixes)])
-
-
 def joined_fields(parts: Iterable[Iterable[str]]) -> list[str]:
     """Return the fields of a sample that stand in any of the lists, in the order of the wire."""
     names = {name for part in parts for name in part}
-    return [name for name in cast("tuple[str, ...]", Sample.__struct_fields__) if name in names]
+    return [name for name in Sample.__struct_fields__ if name in names]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
-from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, field, json
+from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, json
 
 Priority = Literal["train", "eval"]
 Status = Literal["ok", "error"]
@@ -201,7 +201,9 @@ class SampleResult(Struct, gc=False):
     `routed_to`: the inner profile that scored it, where the request's profile routes. `group`: of a
     sample whose group came in several requests, a name for the group and its number of members:
     those with the same one were scored together. `turns`: where a scorer judges turns, its score of
-    each message that the assistant wrote, null where it could not score it."""
+    each message that the assistant wrote, null where it could not score it. `weights`: of scorers
+    whose weight changes over time, the one that this sample's score had.
+    """
 
     id: str
     status: Status
@@ -212,6 +214,7 @@ class SampleResult(Struct, gc=False):
     routed_to: str | UnsetType = UNSET
     group: str | UnsetType = UNSET
     turns: list[float | None] | UnsetType = UNSET
+    weights: dict[str, float] | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -274,7 +277,8 @@ class ProfileInfo(Struct):
     ranges and fields are those of all profiles that it leads to, and the field that decides.
     `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
     groups, whose members must not be sent in several requests unless they have a size. `turns`: it
-    judges turns, so that a rollout's messages are of use to it."""
+    judges turns, so that a rollout's messages are of use to it. `schedules`: what its weights go
+    by, `time` or a field such as `metadata.step`."""
 
     name: str
     description: str
@@ -288,6 +292,7 @@ class ProfileInfo(Struct):
     sample_profiles: list[str] = []
     groups: GroupInfo | None = None
     turns: bool = False
+    schedules: list[str] = []
 
 
 class ProfileList(Struct):
@@ -305,7 +310,7 @@ class ScorerInfo(Struct):
     config: dict[str, Any]
     reads: list[str]
     range: tuple[float | None, float | None]
-    profiles: list[str] = field(default_factory=list)
+    profiles: list[str] = []
 
 
 class ScorerList(Struct):

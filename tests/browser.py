@@ -158,9 +158,9 @@ class Page:
 
     def wait_for(self, script: str, timeout_s: float = PATIENCE_S) -> Page:
         """Wait until the expression is true."""
-        give_up_at = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         while not self.run(f"Boolean({script})"):
-            assert time.monotonic() < give_up_at, f"never true: {script}; {self.problems}"
+            assert time.monotonic() < give_up_at_s, f"never true: {script}; {self.problems}"
             time.sleep(0.1)
         return self
 

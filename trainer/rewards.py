@@ -8,10 +8,10 @@ reward function is the clients' own; here every scored sample of training goes t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from accelerate.utils import gather_object
@@ -34,49 +34,15 @@ from touchstone_rewards.clients import (
 )
 from touchstone_rewards.clients.adapters.missing import Counts
 from touchstone_rewards.clients.adapters.trl import trl_reward
-from touchstone_rewards.clients.adapters.trl_columns import Columns, samples_of
+from touchstone_rewards.clients.adapters.trl_columns import DatasetColumns, samples_of
 from touchstone_rewards.trainer.data.kept_samples import HELD_OUT, KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
+from touchstone_rewards.trainer.reward_arguments import RewardArguments
+from touchstone_rewards.trainer.several_rewards import RewardPart, SeveralRewards
 
 logger = logging.getLogger(__name__)
 
 STARTUP_WAIT_S = 10.0
-
-
-@dataclass
-class RewardArguments:
-    """Where the rewards come from, and how many may fail. The key is read from REWARD_API_KEY."""
-
-    reward_url: list[str] | None = field(
-        default=None,
-        metadata={"help": "One reward server, or several. Default: REWARD_URL, else port 8700."},
-    )
-    reward_profile: str = field(
-        default="math", metadata={"help": "The profile whose reward is maximised."}
-    )
-    reward_timeout_s: float = field(
-        default=60.0,
-        metadata={"help": "Longest wait for the rewards of one step, retries included."},
-    )
-    max_failed_frac: float = field(
-        default=0.25,
-        metadata={"help": "Share of a step's rewards that may fail before the step is a bad one."},
-    )
-    failed_steps_patience: int = field(
-        default=3, metadata={"help": "Bad steps in a row after which the run stops."}
-    )
-    ground_truth_column: str = field(
-        default="ground_truth", metadata={"help": "The column with the reference answers."}
-    )
-    metadata_columns: list[str] | None = field(
-        default=None, metadata={"help": "Columns kept with every sample and sent along."}
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_failed_frac <= 1:
-            raise ValueError(f"max_failed_frac is a share, 0 to 1, not {self.max_failed_frac}")
-        if self.failed_steps_patience < 1 or self.reward_timeout_s <= 0:
-            raise ValueError("failed_steps_patience and reward_timeout_s must be positive")
 
 
 def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
@@ -93,8 +59,16 @@ def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
         raise InputError(str(error)) from error
 
 
-def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, str]:
-    """The fingerprints of `profiles`, from a server that must be up by now.
+class ServedProfile(NamedTuple):
+    """What a server says of a profile: its hash, what its reward depends on, its scores."""
+
+    fingerprint: str
+    needs: Sequence[str]
+    scores: Sequence[str]
+
+
+def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, ServedProfile]:
+    """What a server, which must be up by now, says of `profiles`.
 
     Raises:
         RunFailed: no server answers within ten seconds.
@@ -102,10 +76,17 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
     """
     with connect(url, STARTUP_WAIT_S) as client:
         try:
-            known = {profile.name: profile.fingerprint for profile in client.profiles()}
+            known = {
+                each.name: ServedProfile(each.fingerprint, each.needs, each.scorers)
+                for each in client.profiles()
+            }
         except RewardServerUnavailable as error:
             servers = " or ".join(client.urls)
-            raise RunFailed(f"no reward server at {servers}: {error}") from error
+            why = str(error).partition(" Is the server running")[0]
+            raise RunFailed(
+                f"no reward server at {servers}: {why} Start one (reward-server serve), or name it "
+                "by --reward_url"
+            ) from error
         except Unauthorized as error:
             raise InputError(
                 f"the reward server wants a key: set REWARD_API_KEY ({error})"
@@ -118,6 +99,11 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
         if profile not in known:
             raise InputError(f"no profile {profile!r} on the server; it has {', '.join(known)}")
     return {profile: known[profile] for profile in profiles}
+
+
+def readers_of(field: str, infos: Mapping[str, ServedProfile]) -> list[str]:
+    """The profiles whose reward depends on this field of a sample."""
+    return [name for name, info in infos.items() if field in info.needs]
 
 
 def score_all(
@@ -164,10 +150,17 @@ def try_rewards(
         raise RunFailed(str(error)) from error
 
 
-def columns_of(arguments: RewardArguments) -> Columns:
+def scoring_of(client: Any, parts: Sequence[RewardPart]) -> Any:
+    """What is asked for rewards: the client itself, or all the parts through it."""
+    if len(parts) == 1 and parts[0].score is None:
+        return client
+    return SeveralRewards(partial(score_all, client), parts)
+
+
+def columns_of(arguments: RewardArguments) -> DatasetColumns:
     """Which columns hold what."""
     named = {arguments.ground_truth_column, *(arguments.metadata_columns or ())}
-    return Columns(
+    return DatasetColumns(
         ground_truth=arguments.ground_truth_column,
         id="id",
         signals="signals",
@@ -195,6 +188,7 @@ class ServerReward:
         is_training: Callable[[], bool],
     ) -> None:
         self.writer = writer
+        self.several = client if isinstance(client, SeveralRewards) else None
         self.held_out: SampleWriter | None = None
         self.num_generations = num_generations
         self.is_training = is_training
@@ -204,7 +198,7 @@ class ServerReward:
         self._log: Callable[[str, float], None] = _no_log
         self._shared = False  # do all ranks know whether this batch was scored on each of them?
         self._reward = trl_reward(
-            client,
+            cast(Any, client),
             arguments.reward_profile,
             "sync",
             ground_truth_column=arguments.ground_truth_column,
@@ -249,7 +243,7 @@ class ServerReward:
         share(None)  # every rank has scored, or one of them says why not
         training, writer = self.is_training(), self.writer
         if not training:
-            log_held_out(results, self._log)
+            log_held_out(results, self._log, one_reward=self.several is None)
             folder = writer.folder / HELD_OUT
             writer = self.held_out or SampleWriter(folder, writer.distributed, writer.rank)
             self.held_out = writer
@@ -306,8 +300,9 @@ def _stop_of(error: Exception) -> Exception:
     if isinstance(error, RequestRefused):
         return RunFailed(f"the reward server refuses: {error}")
     if isinstance(error, RewardClientError) and not isinstance(error, InvalidSample):
+        said = str(error).replace("raise timeout_s", "raise --reward_timeout_s")
         return RunFailed(
-            f"{error}. Mend the reward server, then go on with --resume_from_checkpoint true"
+            f"{said}. Mend the reward server, then go on with --resume_from_checkpoint true"
         )
     return error
 
@@ -343,9 +338,13 @@ class HoldWithoutRewards(TrainerCallback):
 
 
 def log_held_out(
-    results: Sequence[ScoreResult | None], log_metric: Callable[[str, float], None]
+    results: Sequence[ScoreResult | None],
+    log_metric: Callable[[str, float], None],
+    *,
+    one_reward: bool = True,
 ) -> None:
-    """Accuracy, format rate and mean reward of a batch, over what got a reward.
+    """Accuracy, format rate and mean reward of a batch, over what got a reward. A sum of several
+    rewards is no accuracy.
 
     TRL takes the mean over batches: they weigh alike only if `per_device_eval_batch_size` divides
     the rows.
@@ -353,8 +352,9 @@ def log_held_out(
     scored = [result for result in results if result is not None and result.reward is not None]
     rewards = [result.reward for result in scored if result.reward is not None]
     formats = [value for result in scored if (value := result.scores.get("format")) is not None]
-    if rewards:
+    if rewards and one_reward:
         log_metric("held_out/accuracy", rewards.count(1.0) / len(rewards))
+    if rewards:
         log_metric("held_out/avg_reward", sum(rewards) / len(rewards))
     if formats:
         log_metric("held_out/format_rate", formats.count(1.0) / len(formats))

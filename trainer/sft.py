@@ -18,14 +18,31 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from touchstone_rewards.trainer.config import parse_config, require
-from touchstone_rewards.trainer.data.rows import DataArguments
+from touchstone_rewards.trainer.data.rows import (
+    DataArguments,
+    PromptArguments,
+    ensure_sample_ids,
+    with_prompts,
+)
 from touchstone_rewards.trainer.data.sft_formats import Scope, sft_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.rows import check_prompts_fit
-from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
-from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
+from touchstone_rewards.trainer.running.lora import (
+    AdapterArguments,
+    model_for_trl,
+    settle_adapter,
+)
+from touchstone_rewards.trainer.running.run import (
+    check_model_path,
+    checkpoint_to_resume,
+    model_init_kwargs,
+    tokenizer_of,
+    train_on_rows,
+)
 
-TYPES = (DataArguments, AdapterArguments, SFTConfig, ModelConfig)
+TYPES = (DataArguments, PromptArguments, AdapterArguments, SFTConfig, ModelConfig)
+# Where the response stands in rows whose prompt is made by a template.
+RESPONSES = ("response", "completion", "answer", "solution", "output")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -35,9 +52,34 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
     """
     configs = parse_config(TYPES, argv, "trainer sft")
-    data, adapter, args, model = configs
-    build = partial(build_trainer, model, adapter, args, skip_bad_rows=data.skip_bad_rows)
+    data, prompts, adapter, args, model = configs
+    check_model_path(model)
+    settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)
+    how: dict[str, Any] = {"skip_bad_rows": data.skip_bad_rows, "prompts": prompts}
+    build = partial(build_trainer, model, adapter, args, **how)
     train_on_rows(data, args, model, configs, build, [adapter.adapter_name_or_path])
+
+
+def templated(prompts: PromptArguments, rows: Dataset, *, skip_bad_rows: bool = False) -> Dataset:
+    """The rows with prompts made by the template, the same as those of GRPO and evaluation; as they
+    are where none was asked for.
+
+    Raises:
+        InputError: no column that could be the response.
+    """
+    if prompts.prompt_template is None and prompts.system_prompt is None:
+        if prompts.assistant_prefill:
+            raise InputError("assistant_prefill needs prompt_template or system_prompt here")
+        return rows
+    response = next((name for name in RESPONSES if name in rows.column_names), None)
+    if response is None:
+        raise InputError(
+            f"no column with the response, one of {', '.join(RESPONSES)}; the data has "
+            f"{rows.column_names}"
+        )
+    rows = ensure_sample_ids(with_prompts(rows, prompts, skip_bad_rows=skip_bad_rows))
+    rows = rows.select_columns(["id", "prompt", response])
+    return rows if response == "response" else rows.rename_column(response, "response")
 
 
 def build_trainer(
@@ -47,6 +89,7 @@ def build_trainer(
     rows: Dataset,
     eval_rows: Dataset | None,
     *,
+    prompts: PromptArguments | None = None,
     skip_bad_rows: bool = False,
 ) -> SFTTrainer:
     """TRL's trainer on rows whose shape was recognised.
@@ -56,14 +99,15 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = tokenizer_of(model, args.chat_template_path)
+    tokenizer = tokenizer_of(model, args.chat_template_path, adapter.adapter_name_or_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     reading: dict[str, Any] = {"scope": scope_of(args), "skip_bad_rows": skip_bad_rows}
     reading["has_template"] = bool(tokenizer.chat_template)
     made = {}
     for part, given in (("train", rows), ("eval", eval_rows)):
         if given is not None:
-            read, seen = sft_rows(given, **reading)
+            asked = templated(prompts or PromptArguments(), given, skip_bad_rows=skip_bad_rows)
+            read, seen = sft_rows(asked, **reading)
             fitting = check_prompts_fit(read, tokenizer, config, skip_bad_rows=skip_bad_rows)
             made[part] = fitting.remove_columns("id")
             if args.process_index == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from touchstone_rewards.reward_server.schemas import Sample, is_readable, plain_ground_truth
 
@@ -64,7 +64,7 @@ def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
     travel as metadata is left out.
     """
     kept: dict[str, Any] = {"id": sample.id, "response": sample.response}
-    if isinstance(sample.response, str):
+    if isinstance(cast(object, sample.response), str):
         kept["response"] = str(sample.response)  # numpy's texts are of a class of their own
     if "ground_truth" in reads:
         kept["ground_truth"] = plain_truth(sample.ground_truth)

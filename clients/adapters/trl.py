@@ -21,8 +21,8 @@ from touchstone_rewards.clients import preflight
 from touchstone_rewards.clients.adapters import missing
 from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
 from touchstone_rewards.clients.adapters.trl_columns import (
-    Columns,
-    Text,
+    ChatOrText,
+    DatasetColumns,
     check_columns,
     check_route,
     samples_of,
@@ -67,7 +67,7 @@ class TrlReward(Protocol):
     __name__: str
 
     def __call__(
-        self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
+        self, prompts: Sequence[ChatOrText], completions: Sequence[ChatOrText], **columns: Any
     ) -> Any: ...
 
 
@@ -147,10 +147,10 @@ def options_of(given: Mapping[str, Any]) -> Chosen:
     return Chosen(**given)
 
 
-Form = Literal["sync", "async"]
+CallStyle = Literal["sync", "async"]
 
 
-def form_of_trl() -> Form:
+def form_of_trl() -> CallStyle:
     """Return how reward functions are called by the TRL that is installed: a coroutine function
     from 1.6 on, as by any caller where there is no TRL; an ordinary one before."""
     return "async" if missing.leaves_out(missing.installed_trl()) else "sync"
@@ -164,7 +164,7 @@ class Batches:
         self.options = options = options_of(given)
         self.on_missing: OnMissing = missing.chosen(options.on_missing, missing.installed_trl())
         named = [value for name, value in given.items() if name.endswith("_column")]
-        self.columns = Columns(
+        self.columns = DatasetColumns(
             ground_truth=options.ground_truth_column,
             id=options.id_column,
             signals=options.signals_column,
@@ -198,7 +198,10 @@ class Batches:
         self.info = known[self.profile]
 
     def samples(
-        self, prompts: Sequence[Text], completions: Sequence[Text], given: Mapping[str, Any]
+        self,
+        prompts: Sequence[ChatOrText],
+        completions: Sequence[ChatOrText],
+        given: Mapping[str, Any],
     ) -> list[Sample]:
         """Return the batch's samples.
 
@@ -261,7 +264,7 @@ class Batches:
 
 
 def trl_reward(
-    scoring: AsyncScoring | Scoring, profile: str, form: Form, **given: Unpack[TrlOptions]
+    scoring: AsyncScoring | Scoring, profile: str, form: CallStyle, **given: Unpack[TrlOptions]
 ) -> TrlReward:
     """Return a reward function for `GRPOTrainer(reward_funcs=...)` and its like.
 
@@ -273,12 +276,12 @@ def trl_reward(
     batches = Batches(profile, given)
 
     async def reward(
-        prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
+        prompts: Sequence[ChatOrText], completions: Sequence[ChatOrText], **columns: Any
     ) -> list[float | None]:
         return await _rewards(_awaited(scoring, form), batches, prompts, completions, columns)
 
     def reward_sync(
-        prompts: Sequence[Text], completions: Sequence[Text], **columns: Any
+        prompts: Sequence[ChatOrText], completions: Sequence[ChatOrText], **columns: Any
     ) -> list[float | None]:
         return _finished(reward(prompts, completions, **columns))
 
@@ -290,8 +293,8 @@ def trl_reward(
 async def _rewards(
     scoring: AsyncScoring,
     batches: Batches,
-    prompts: Sequence[Text],
-    completions: Sequence[Text],
+    prompts: Sequence[ChatOrText],
+    completions: Sequence[ChatOrText],
     columns: Mapping[str, Any],
 ) -> list[float | None]:
     """One batch, from what TRL passes to what TRL gets."""
@@ -330,7 +333,7 @@ class _Awaited:
         return self._scoring.profiles()
 
 
-def _awaited(scoring: Any, form: Form) -> AsyncScoring:
+def _awaited(scoring: Any, form: CallStyle) -> AsyncScoring:
     return scoring if form == "async" else _Awaited(scoring)
 
 

@@ -22,14 +22,16 @@ from touchstone_rewards.reward_server.schemas import (
     text_of_turn,
 )
 
-Text = str | Sequence[dict[str, Any]]
+ChatOrText = str | Sequence[dict[str, Any]]
 
+# Where a profile's weights look for the step, unless they say otherwise.
+STEP_FIELD = "metadata.step"
 # What TRL hands a reward function beside the dataset's columns.
 OF_TRL = {"completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
 
 
 @dataclass(frozen=True)
-class Columns:
+class DatasetColumns:
     """The columns of the dataset that the samples are made of; None: there is none.
 
     `named`: those that the caller named, which must be there.
@@ -43,7 +45,7 @@ class Columns:
 
 
 def check_columns(
-    columns: Columns, given: Mapping[str, Any], needs: Sequence[str], profile: str
+    columns: DatasetColumns, given: Mapping[str, Any], needs: Sequence[str], profile: str
 ) -> None:
     """Raise MissingColumn if the batch lacks a column that was named or that the profile needs."""
     there = sorted({*given} - OF_TRL)
@@ -88,7 +90,7 @@ def column_of(route: RouteInfo) -> str:
 
 
 def metadata_of(
-    columns: Columns,
+    columns: DatasetColumns,
     given: Mapping[str, Any],
     reads: Sequence[str],
     route: RouteInfo | None = None,
@@ -105,10 +107,10 @@ def metadata_of(
 
 
 def samples_of(
-    prompts: Sequence[Text],
-    completions: Sequence[Text],
+    prompts: Sequence[ChatOrText],
+    completions: Sequence[ChatOrText],
     given: Mapping[str, Any],
-    columns: Columns,
+    columns: DatasetColumns,
     profile: ProfileInfo | None = None,
 ) -> list[Sample]:
     """Return the samples of one call. Their ids are ROW/K, K counting the completions of a row.
@@ -121,6 +123,10 @@ def samples_of(
     truths = given.get(columns.ground_truth or "", [None] * count)
     signals = given.get(columns.signals) or [None] * count
     metadata = {name: given[name] for name in metadata_of(columns, given, reads, route)}
+    step = getattr(given.get("trainer_state"), "global_step", None)
+    by_step = profile is not None and STEP_FIELD in profile.schedules and step is not None
+    if by_step and "step" not in metadata:
+        metadata["step"] = [step] * count
     unnamed = columns.metadata is None  # then what cannot travel is left out
     seen: Counter[str] = Counter()
     samples: list[Sample] = []
@@ -146,12 +152,12 @@ def row_of(columns: Mapping[str, Any], place: int) -> dict[str, Any]:
     return {name: values[place] for name, values in columns.items()}
 
 
-def prompt_id(prompt: Text) -> str:
+def prompt_id(prompt: ChatOrText) -> str:
     """Return an id that is the same for the same prompt in every run: 16 digits of its SHA-256."""
     return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def text_of(completion: Text) -> str:
+def text_of(completion: ChatOrText) -> str:
     """Return what the policy wrote: a chat's assistant turns, without what tools answered."""
     if isinstance(completion, str):
         return completion
@@ -159,7 +165,7 @@ def text_of(completion: Text) -> str:
     return "\n".join(text_of_turn(turn.content) for turn in turns if turn.role == "assistant")
 
 
-def _messages(completion: Text) -> Any:
+def _messages(completion: ChatOrText) -> Any:
     """A text, or the messages of a rollout, tools' included."""
     return completion if isinstance(completion, str) else [_message(turn) for turn in completion]
 

@@ -30,7 +30,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Model:
+class PlannedModel:
     """A reward model or an embedding model: two operations a parameter and token."""
 
     parameters: float
@@ -44,7 +44,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CapacityPlan:
     """What is needed. `samples_per_s` is the rate in the time that the rewards have."""
 
     samples_per_s: float
@@ -57,7 +57,9 @@ class Plan:
         return self.servers + self.worker_cores
 
 
-def plan(samples_per_step: int, window_s: float, cost: Cost, model: Model | None = None) -> Plan:
+def plan(
+    samples_per_step: int, window_s: float, cost: Cost, model: PlannedModel | None = None
+) -> CapacityPlan:
     """The plan for so many samples, all of which must be scored within `window_s` seconds.
 
     Raises:
@@ -70,7 +72,7 @@ def plan(samples_per_step: int, window_s: float, cost: Cost, model: Model | None
     def needed(ms: float) -> int:
         return math.ceil(rate * ms / 1e3 / BUSY_SHARE)
 
-    return Plan(
+    return CapacityPlan(
         samples_per_s=rate,
         servers=max(1, needed(cost.server_ms)),
         worker_cores=max(1, needed(cost.worker_ms)) if cost.worker_ms else 0,

@@ -31,7 +31,7 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 2e-2
 
 
-class Finding(NamedTuple):
+class CheckOutcome(NamedTuple):
     """What one profile or model came to."""
 
     what: str
@@ -56,17 +56,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(finding.good for finding in findings) else 1
 
 
-async def check(settings: Settings, samples: Sequence[Sample]) -> list[Finding]:
+async def check(settings: Settings, samples: Sequence[Sample]) -> list[CheckOutcome]:
     """Everything that `settings` name, tried out on `samples`."""
     try:
         profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
         engine = create_engine(profiles, settings, Metrics())
         await engine.start()
     except ConfigError as error:
-        return [Finding("loading", False, str(error))]
+        return [CheckOutcome("loading", False, str(error))]
     try:
         models = [
-            Finding(f"model {model.name}", model.ready, model.reason or _about(model.about))
+            CheckOutcome(f"model {model.name}", model.ready, model.reason or _about(model.about))
             for model in engine.models.info()
         ]
         return models + [await _check_profile(engine, name, samples) for name in profiles]
@@ -74,7 +74,7 @@ async def check(settings: Settings, samples: Sequence[Sample]) -> list[Finding]:
         await engine.stop()
 
 
-async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -> Finding:
+async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -> CheckOutcome:
     try:
         together = (await engine.score(ScoreRequest(list(samples), profile=name))).results
         alone = [
@@ -82,14 +82,14 @@ async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -
             for sample in reversed(samples)
         ]
     except RequestError as error:
-        return Finding(f"profile {name}", False, str(error))
+        return CheckOutcome(f"profile {name}", False, str(error))
     failed = next((result for result in together if result.reward is None), None)
     if failed is not None:
-        return Finding(f"profile {name}", False, f"sample {failed.id}: {failed.error}")
+        return CheckOutcome(f"profile {name}", False, f"sample {failed.id}: {failed.error}")
     drift = _largest_difference(together, alone[::-1])
     rewards = ", ".join(f"{result.reward:.4g}" for result in together)
     said = f"rewards {rewards}; alone and together differ by {drift:.2g}"
-    return Finding(f"profile {name}", drift <= _tolerance(engine, name, together), said)
+    return CheckOutcome(f"profile {name}", drift <= _tolerance(engine, name, together), said)
 
 
 def _largest_difference(one: Sequence[SampleResult], other: Sequence[SampleResult]) -> float:

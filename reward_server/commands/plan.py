@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import argparse
 
-from touchstone_rewards.reward_server.commands.capacity import Model, Plan, cost_of, measured, plan
+from touchstone_rewards.reward_server.commands.capacity import (
+    CapacityPlan,
+    PlannedModel,
+    cost_of,
+    measured,
+    plan,
+)
 from touchstone_rewards.reward_server.errors import ConfigError
 
 
@@ -52,19 +58,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model(arguments: argparse.Namespace, efficiency: float) -> Model | None:
+def _model(arguments: argparse.Namespace, efficiency: float) -> PlannedModel | None:
     if arguments.parameters is None:
         return None
     if arguments.tflops is None:
         raise ConfigError("--parameters came without --tflops: the rate of the device is needed")
-    return Model(arguments.parameters, arguments.tokens, arguments.tflops * 1e12 * efficiency)
+    return PlannedModel(
+        arguments.parameters, arguments.tokens, arguments.tflops * 1e12 * efficiency
+    )
 
 
 def _lines(
     arguments: argparse.Namespace,
     window_s: float,
-    needed: Plan,
-    model: Model | None,
+    needed: CapacityPlan,
+    model: PlannedModel | None,
     known: dict[str, object],
 ) -> list[str]:
     when = "while others generate" if arguments.overlapped else "after generation"

@@ -29,6 +29,7 @@ from touchstone_rewards.reward_server.commands.settings_arguments import (
 )
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schedules import TIME
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scoring.engine import Engine
@@ -66,6 +67,7 @@ class Old(Struct):
     fingerprint: str | None
     together: str | None = None
     members: int | None = None
+    weights: dict[str, float] | None = None
 
 
 class Change(Struct):
@@ -223,7 +225,8 @@ def _old(line: bytes) -> Old:
     result = line_.result
     code = result.error.code if result.error else None
     about = line_.profile, line_.fingerprint
-    return Old(line_.sample, result.reward, code, result.scores, *about, *_group_of(line_))
+    weights = result.weights or None
+    return Old(line_.sample, result.reward, code, result.scores, *about, *_group_of(line_), weights)
 
 
 def _group_of(line: ScoreLine) -> tuple[str | None, int | None]:
@@ -284,15 +287,19 @@ async def _replay(
 
 
 def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
-    """Running rewards depend on those before them: then the sums of the scores are compared."""
+    """Running rewards depend on those before them, and weights may go by the clock: then the sums
+    of the scores are compared, by the weights of then."""
     inner = {each.name: each for each in profile.reached()}
     scored_by = inner.get(new.routed_to or profile.name, profile)
-    if scored_by.config.normalization == "none":
+    by_clock = any(one.by == TIME for one in scored_by.schedules.values())
+    if scored_by.config.normalization == "none" and not by_clock:
         return old, new
+    weights = old.weights or new.weights or None
     for each in (old, new):
         if each.reward is not None:
             scores = {key: Score(each.scores.get(key)) for key in scored_by.scorers}
-            each.reward = scored_by.reward(scores)[0]
+            reward = scored_by.reward(scores, weights)[0]
+            each.reward = None if reward is None else scored_by.clipped(reward)
     return old, new
 
 

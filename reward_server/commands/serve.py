@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         return serve_on_ray(settings)
     own = own_workers(settings.profile_dirs)
     settings = fit_memory(settings, container_limit_bytes(), own)
-    server = Server(create_app(settings, load_in_background=True), settings)
+    server = DrainingServer(create_app(settings, load_in_background=True), settings)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, _leave)
     try:
@@ -123,7 +123,7 @@ def url_of(listening: socket.socket, *, encrypted: bool) -> str:
     return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Uvicorn that turns new requests away from the first signal on, while it finishes the old.
 
     It ends when the app's loading fails.

@@ -17,11 +17,12 @@ from typing import Any
 
 from msgspec import Struct, convert
 
-from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.schemas import (
     Message,
     Sample,
+    TruthOnTheWire,
     is_list,
     is_object,
     text_of_turn,
@@ -32,7 +33,7 @@ class EvaluateRequest(Struct):
     """`ground_truth`: an answer, several, or turns of which the assistant's last is the answer."""
 
     messages: list[Message]
-    ground_truth: GroundTruth = None
+    ground_truth: TruthOnTheWire = None
 
 
 class Metric(Struct):
@@ -62,7 +63,7 @@ def samples(asked: EvaluateRequest) -> list[Sample]:
     return [Sample("0", text_of_turn(last.content), prompt, _ground_truth(asked, prompt))]
 
 
-def _ground_truth(asked: EvaluateRequest, prompt: list[Message]) -> GroundTruth:
+def _ground_truth(asked: EvaluateRequest, prompt: list[Message]) -> TruthOnTheWire:
     truth = asked.ground_truth
     if not is_list(truth) or not truth or not all(map(_is_turn, truth)):
         return truth
@@ -81,7 +82,7 @@ def _is_content(value: Any) -> bool:
     return value is None or isinstance(value, str | list)
 
 
-def body(_: EvaluateRequest, verdicts: Sequence[Verdict]) -> EvaluateAnswer:
+def body(_: EvaluateRequest, verdicts: Sequence[FormatVerdict]) -> EvaluateAnswer:
     [verdict] = verdicts
     failed = verdict.error and f"{verdict.error.code}: {verdict.error.message}"
     metrics = {name: _metric(score, failed) for name, score in verdict.scores.items()}

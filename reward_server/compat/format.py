@@ -16,16 +16,14 @@ from touchstone_rewards.reward_server.schemas import (
     Message,
     Sample,
     SampleError,
-    TruthOnTheWire,
 )
 
 Asked = TypeVar("Asked")
 
 # Whatever a dataset has: what can be none is its own sample's error, not the whole request's.
-GroundTruth = TruthOnTheWire
 
 
-class Verdict(Struct):
+class FormatVerdict(Struct):
     """What a format has to tell of one sample: numbers only, the same `scores` for every sample.
 
     With `error`, the sample has no reward, and the operator's constant stands for every number.
@@ -65,7 +63,7 @@ class Format(Generic[Asked]):
     request: Any
     answer: Any
     samples: Callable[[Asked], Sequence[Sample | Refused]]
-    body: Callable[[Asked, Sequence[Verdict]], Any]
+    body: Callable[[Asked, Sequence[FormatVerdict]], Any]
     texts: Callable[[Asked], list[str]] | None = None
     """The whole texts of the samples, of a format in which prompt and response come as one: a
     reward model with `template: plain` reads them as they came."""

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import GroundTruth
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, TruthOnTheWire
 
 
-class Row(Struct):
-    ground_truth: GroundTruth
+class TruthRow(Struct):
+    ground_truth: TruthOnTheWire
     id: str | int | None = None
     prompt: str | None = None
     metadata: dict[str, Any] = {}
@@ -33,7 +32,7 @@ class Row(Struct):
 class Known(NamedTuple):
     """What the file knows of a sample."""
 
-    ground_truth: GroundTruth
+    ground_truth: TruthOnTheWire
     metadata: dict[str, Any]
 
 
@@ -86,7 +85,7 @@ class GroundTruths:
                 sample.metadata = sample.metadata or dict(known.metadata)
 
 
-def _add(known: dict[str, Known], key: str, row: Row, named: str) -> None:
+def _add(known: dict[str, Known], key: str, row: TruthRow, named: str) -> None:
     mine = Known(row.ground_truth, row.metadata)
     if (before := known.setdefault(key, mine)) != mine:
         other = "metadata" if before.ground_truth == mine.ground_truth else "ground truth"
@@ -102,7 +101,7 @@ def _like_positions(ids: Iterable[str]) -> bool:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path) -> Iterator[tuple[int, TruthRow]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -112,8 +111,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             yield number, _row(path, number, line)
 
 
-def _row(path: Path, number: int, line: bytes) -> Row:
+def _row(path: Path, number: int, line: bytes) -> TruthRow:
     try:
-        return msgspec.json.decode(line, type=Row)
+        return msgspec.json.decode(line, type=TruthRow)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"compat_ground_truths: {path}, line {number}: {error}") from error

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.texts import first_turn
 
@@ -30,7 +30,7 @@ def samples(asked: LimrRequest) -> list[Sample]:
     return [Sample(str(i), response, prompt) for i, (prompt, response) in enumerate(turns)]
 
 
-def body(_: LimrRequest, verdicts: Sequence[Verdict]) -> LimrAnswer:
+def body(_: LimrRequest, verdicts: Sequence[FormatVerdict]) -> LimrAnswer:
     return LimrAnswer([verdict.reward for verdict in verdicts])
 
 

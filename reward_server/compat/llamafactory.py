@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.texts import first_turn
 
@@ -36,7 +36,7 @@ def samples(asked: ScoreEvaluationRequest) -> list[Sample]:
     return [Sample(str(i), response, prompt) for i, (prompt, response) in enumerate(turns)]
 
 
-def body(asked: ScoreEvaluationRequest, verdicts: Sequence[Verdict]) -> ScoreEvaluationAnswer:
+def body(asked: ScoreEvaluationRequest, verdicts: Sequence[FormatVerdict]) -> ScoreEvaluationAnswer:
     scores = [verdict.reward for verdict in verdicts]
     return ScoreEvaluationAnswer(
         f"scoreval-{uuid.uuid4().hex}", "score.evaluation", asked.model, scores

@@ -21,18 +21,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from touchstone_rewards.reward_server.compat.format import (
-    FixedAnswer,
-    Format,
-    GroundTruth,
-    Verdict,
-)
-from touchstone_rewards.reward_server.schemas import Message, Sample, is_readable
+from touchstone_rewards.reward_server.compat.format import FixedAnswer, Format, FormatVerdict
+from touchstone_rewards.reward_server.schemas import Message, Sample, TruthOnTheWire, is_readable
 
 TRUTHS = ("expected_answer", "ground_truth", "answer")
 
 
-class Part(Struct):
+class ContentPart(Struct):
     type: str = ""
     text: str = ""
 
@@ -41,7 +36,7 @@ class OutputItem(Struct):
     """A message of the model, what a tool answered, or something else, which has no text for us."""
 
     type: str = ""
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     output: Any = None
 
 
@@ -63,9 +58,9 @@ class VerifyRequest(Struct):
 
     responses_create_params: CreateParams
     response: GymResponse
-    expected_answer: GroundTruth = None
-    ground_truth: GroundTruth = None
-    answer: GroundTruth = None
+    expected_answer: TruthOnTheWire = None
+    ground_truth: TruthOnTheWire = None
+    answer: TruthOnTheWire = None
 
 
 class VerifyAnswer(Struct):
@@ -75,7 +70,7 @@ class VerifyAnswer(Struct):
     reward_components: dict[str, float] = {}
 
 
-class Asked(Struct):
+class AskedVerify(Struct):
     row: VerifyRequest
     fields: dict[str, Raw]
 
@@ -85,11 +80,11 @@ _read_row = msgspec.json.Decoder(VerifyRequest).decode
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def decode(body: bytes) -> Asked:
-    return Asked(_read_row(body), _read_fields(body))
+def decode(body: bytes) -> AskedVerify:
+    return AskedVerify(_read_row(body), _read_fields(body))
 
 
-def samples(asked: Asked) -> list[Sample]:
+def samples(asked: AskedVerify) -> list[Sample]:
     row = asked.row
     messages = [item for item in row.response.output if item.type == "message"]
     response = "".join(_text(message.content) for message in messages)
@@ -101,9 +96,9 @@ def samples(asked: Asked) -> list[Sample]:
     return [Sample("0", response, prompt, truth, metadata=_undecoded(metadata))]
 
 
-def trajectories(asked: Asked) -> list[list[Message]]:
+def trajectories(asked: AskedVerify) -> list[list[Message]]:
     """Return the messages of the rollout: the model's, and what tools answered in between."""
-    found = []
+    found: list[Message] = []
     for item in asked.row.response.output:
         if item.type == "message":
             found.append(Message("assistant", _text(item.content)))
@@ -118,7 +113,7 @@ def _undecoded(fields: dict[str, Raw]) -> Any:
     return Raw(msgspec.json.encode(fields)) if fields else {}
 
 
-def _text(content: str | list[Part] | None) -> str:
+def _text(content: str | list[ContentPart] | None) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.text for part in content or () if part.type == "output_text")
@@ -130,7 +125,7 @@ def _prompt(given: str | list[InputItem]) -> str | list[Message]:
     return [Message(item.role, item.content) for item in given if item.role is not None]
 
 
-def body(asked: Asked, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def body(asked: AskedVerify, verdicts: Sequence[FormatVerdict]) -> dict[str, Any]:
     [verdict] = verdicts
     answer: dict[str, Any] = {
         **verdict.scores,

@@ -16,21 +16,16 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import (
-    Format,
-    GroundTruth,
-    Refused,
-    Verdict,
-)
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict, Refused
 from touchstone_rewards.reward_server.errors import InvalidRequest, sample_error
-from touchstone_rewards.reward_server.schemas import Sample, truth_and_metadata
+from touchstone_rewards.reward_server.schemas import Sample, TruthOnTheWire, truth_and_metadata
 from touchstone_rewards.reward_server.texts import after_prompt
 
 
 class OpenRlhfRequest(Struct):
     query: list[str]
     prompts: list[str] | None = None
-    labels: list[GroundTruth] | None = None
+    labels: list[TruthOnTheWire] | None = None
 
 
 class OpenRlhfAnswer(Struct):
@@ -56,7 +51,7 @@ def samples(asked: OpenRlhfRequest) -> list[Sample | Refused]:
     ]
 
 
-def _sample(place: int, query: str, prompt: str, label: GroundTruth) -> Sample | Refused:
+def _sample(place: int, query: str, prompt: str, label: TruthOnTheWire) -> Sample | Refused:
     response = after_prompt(query, prompt)
     if response is None:
         why = (
@@ -68,7 +63,7 @@ def _sample(place: int, query: str, prompt: str, label: GroundTruth) -> Sample |
     return Sample(str(place), response, prompt or None, truth, metadata=metadata)
 
 
-def body(_: OpenRlhfRequest, verdicts: Sequence[Verdict]) -> OpenRlhfAnswer:
+def body(_: OpenRlhfRequest, verdicts: Sequence[FormatVerdict]) -> OpenRlhfAnswer:
     names = verdicts[0].scores if verdicts else {}
     rewards = [verdict.reward for verdict in verdicts]
     logs = {name: [verdict.scores[name] for verdict in verdicts] for name in names}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.schemas import Sample
 
@@ -38,7 +38,7 @@ def samples(asked: RewardsRequest) -> list[Sample]:
     return [Sample(str(sample_id), response, query) for sample_id, query, response in rows]
 
 
-def body(_: RewardsRequest, verdicts: Sequence[Verdict]) -> RewardsAnswer:
+def body(_: RewardsRequest, verdicts: Sequence[FormatVerdict]) -> RewardsAnswer:
     return RewardsAnswer([verdict.reward for verdict in verdicts])
 
 

@@ -20,8 +20,8 @@ from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.compat.format import (
     FixedAnswer,
     Format,
+    FormatVerdict,
     Refused,
-    Verdict,
 )
 from touchstone_rewards.reward_server.compat.formats import FIXED_ANSWERS, FORMATS
 from touchstone_rewards.reward_server.compat.ground_truths import GroundTruths
@@ -166,15 +166,15 @@ class CompatEndpoint:
 
     def _verdicts(
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
-    ) -> list[Verdict]:
+    ) -> list[FormatVerdict]:
         null = self.null_reward
-        verdicts: list[Verdict] = []
+        verdicts: list[FormatVerdict] = []
         for result in results:
             if result.reward is not None:
                 scores = {name: result.scores[name] for name in logged}
-                verdicts.append(Verdict(result.reward, cast("dict[str, float]", scores)))
+                verdicts.append(FormatVerdict(result.reward, cast("dict[str, float]", scores)))
             elif null is not None and not _retryable(result):
-                verdicts.append(Verdict(null, dict.fromkeys(logged, null), result.error))
+                verdicts.append(FormatVerdict(null, dict.fromkeys(logged, null), result.error))
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts

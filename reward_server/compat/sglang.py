@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from msgspec import Struct, field
 
-from touchstone_rewards.reward_server.compat.format import Verdict
+from touchstone_rewards.reward_server.compat.format import FormatVerdict
 from touchstone_rewards.reward_server.compat.vllm import VLLM, TextsRequest, Usage
 
 
-class Embedding(Struct):
+class SglangEmbedding(Struct):
     object: str
     embedding: list[float]
     index: int
@@ -24,13 +24,13 @@ class Embedding(Struct):
 
 class EmbeddingsAnswer(Struct):
     object: str
-    data: list[Embedding]
+    data: list[SglangEmbedding]
     model: str
     usage: Usage = field(default_factory=Usage)
 
 
-def body(asked: TextsRequest, verdicts: Sequence[Verdict]) -> EmbeddingsAnswer:
-    data = [Embedding("embedding", [verdict.reward], i) for i, verdict in enumerate(verdicts)]
+def body(asked: TextsRequest, verdicts: Sequence[FormatVerdict]) -> EmbeddingsAnswer:
+    data = [SglangEmbedding("embedding", [verdict.reward], i) for i, verdict in enumerate(verdicts)]
     return EmbeddingsAnswer("list", data, asked.model or "")
 
 

@@ -17,9 +17,15 @@ from typing import Any
 
 from msgspec import Raw, Struct, json
 
-from touchstone_rewards.reward_server.compat.format import Format, GroundTruth, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict
 from touchstone_rewards.reward_server.received import NOTHING, ReceivedSample, is_null, joined
-from touchstone_rewards.reward_server.schemas import Message, Number, Sample, truth_and_metadata
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Number,
+    Sample,
+    TruthOnTheWire,
+    truth_and_metadata,
+)
 
 
 class SlimeRequest(Struct):
@@ -27,7 +33,7 @@ class SlimeRequest(Struct):
 
     response: str
     prompt: str | list[Message] | None = None
-    label: GroundTruth = None
+    label: TruthOnTheWire = None
     extra_info: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     signals: dict[str, Number | list[Number] | None] | None = None
@@ -55,11 +61,11 @@ def samples(asked: ReceivedSlimeRequest) -> list[Sample]:
     return [sample]
 
 
-def number(_: SlimeRequest, verdicts: Sequence[Verdict]) -> float:
+def number(_: SlimeRequest, verdicts: Sequence[FormatVerdict]) -> float:
     return verdicts[0].reward
 
 
-def flat_dict(_: SlimeRequest, verdicts: Sequence[Verdict]) -> dict[str, float]:
+def flat_dict(_: SlimeRequest, verdicts: Sequence[FormatVerdict]) -> dict[str, float]:
     return {**verdicts[0].scores, "score": verdicts[0].reward}
 
 

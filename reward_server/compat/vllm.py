@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from touchstone_rewards.reward_server.compat.format import Format, Verdict
+from touchstone_rewards.reward_server.compat.format import Format, FormatVerdict
 from touchstone_rewards.reward_server.schemas import Sample
 
 
@@ -54,7 +54,7 @@ def samples(asked: TextsRequest) -> list[Sample]:
     return [Sample(str(i), text) for i, text in enumerate(texts)]
 
 
-def body(asked: TextsRequest, verdicts: Sequence[Verdict]) -> ClassifyAnswer:
+def body(asked: TextsRequest, verdicts: Sequence[FormatVerdict]) -> ClassifyAnswer:
     data = [Classification(i, None, [verdict.reward], 1) for i, verdict in enumerate(verdicts)]
     return ClassifyAnswer(
         f"classify-{uuid.uuid4().hex}", "list", int(time.time()), asked.model or "", data

@@ -44,12 +44,15 @@ class ServerState(Struct):
 
 
 class ProfileState(Struct):
-    """`watched` is null for a profile that had no sample yet."""
+    """`reads`: the fields of a sample that it looks at; `groups`: does it score whole groups?
+    `watched` is null for a profile that had no sample yet."""
 
     name: str
     description: str
     fingerprint: str
     scorers: list[str]
+    reads: list[str]
+    groups: bool
     watched: Watched | None
 
 
@@ -61,7 +64,7 @@ class Bar(Struct):
     count: int
 
 
-class Chosen(Struct):
+class ProfileDetail(Struct):
     """One profile more closely: `reward` and each scorer over time, and the window's bars."""
 
     profile: str
@@ -90,7 +93,7 @@ class Data(Struct):
     profiles: list[ProfileState]
     rates: Rates
     failures: Failures
-    chosen: Chosen | None
+    chosen: ProfileDetail | None
     shadows: list[ShadowState]
     recent: list[Recent]
 
@@ -155,11 +158,13 @@ def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
         description=profile.info.description,
         fingerprint=profile.fingerprint,
         scorers=profile.info.scorers,
+        reads=profile.info.reads,
+        groups=profile.info.groups is not None,
         watched=sources.watch.numbers(name) if sources.watch.window(name) else None,
     )
 
 
-def _chosen(sources: Sources, profile: str) -> Chosen | None:
+def _chosen(sources: Sources, profile: str) -> ProfileDetail | None:
     if profile not in sources.engine.profiles:
         return None
     window = sources.watch.window(profile)
@@ -167,7 +172,7 @@ def _chosen(sources: Sources, profile: str) -> Chosen | None:
     for key in sources.engine.profiles[profile].info.scorers:
         columns[key] = [scores.get(key) for _, scores, *_ in window]
     histograms = {key: histogram(values) for key, values in columns.items()}
-    return Chosen(profile, sources.live.means(profile), histograms)
+    return ProfileDetail(profile, sources.live.means(profile), histograms)
 
 
 def _shadow(shadows: Shadows, profile: str) -> ShadowState:

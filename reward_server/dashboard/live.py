@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct, field
 
 from touchstone_rewards.reward_server.telemetry.metrics import Answered
-from touchstone_rewards.reward_server.telemetry.tallies import Tally, Verdicts
+from touchstone_rewards.reward_server.telemetry.tallies import ColumnTally, Verdicts
 
 SLOT_S = 2
 SLOTS = 300
@@ -29,7 +29,7 @@ LOOKS = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/profi
 }
 
 
-class Slot(Struct):
+class TimeSlot(Struct):
     """Sums and counts of one slot; `number` counts the slots of the clock."""
 
     number: int
@@ -70,7 +70,7 @@ class Live:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._latencies = [array("I", [0] * STEPS) for _ in range(SLOTS + 1)]
-        self._slots: deque[Slot] = deque(maxlen=SLOTS + 1)
+        self._slots: deque[TimeSlot] = deque(maxlen=SLOTS + 1)
         self._first = self._number()
 
     def observe_requests(self, answered: Sequence[Answered]) -> None:
@@ -128,22 +128,22 @@ class Live:
     def _number(self) -> int:
         return int(self._clock() // SLOT_S)
 
-    def _slot(self) -> Slot:
+    def _slot(self) -> TimeSlot:
         number = self._number()
         if not self._slots or self._slots[-1].number != number:
-            self._slots.append(Slot(number))
+            self._slots.append(TimeSlot(number))
             latencies = self._latencies_of(self._slots[-1])
             latencies[:] = array("I", [0] * STEPS)
         return self._slots[-1]
 
-    def _latencies_of(self, slot: Slot) -> array[int]:
+    def _latencies_of(self, slot: TimeSlot) -> array[int]:
         return self._latencies[slot.number % len(self._latencies)]
 
-    def _quantiles(self, slot: Slot) -> list[float] | None:
+    def _quantiles(self, slot: TimeSlot) -> list[float] | None:
         steps = enumerate(self._latencies_of(slot))
         return quantile_ms({step: count for step, count in steps if count}, (0.5, 0.99))
 
-    def _whole(self) -> list[Slot | None]:
+    def _whole(self) -> list[TimeSlot | None]:
         """Every slot that is over, also those in which nothing happened."""
         now = self._number()
         by_number = {slot.number: slot for slot in self._slots}
@@ -172,7 +172,7 @@ def _step(seconds: float) -> int:
     return min(STEPS - 1, round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6)))
 
 
-def _add(totals: dict[str, list[float]], key: str, numbers: Tally) -> None:
+def _add(totals: dict[str, list[float]], key: str, numbers: ColumnTally) -> None:
     total = totals.setdefault(key, [0, 0.0])
     total[0] += numbers.known
     total[1] += numbers.total

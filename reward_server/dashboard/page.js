@@ -89,6 +89,43 @@ function chooseProfile(data) {
   const usual = names.includes(USUAL_PROFILE) ? USUAL_PROFILE : names[0];
   setOptions($("profile"), names, page.profile ?? usual);
   setOptions($("try_profile"), names, $("try_profile").value || page.profile || usual);
+  showFields();
+}
+
+// The fields that the chosen profile reads.
+function showFields() {
+  const chosen = page.data?.profiles.find((profile) => profile.name === $("try_profile").value);
+  for (const name of ["metadata", "signals"]) $(`try_${name}_field`).hidden = !chosen?.reads.includes(name);
+  $("try_others_field").hidden = !chosen?.groups;
+}
+
+// What was written as JSON; the error names the field.
+function written(name) {
+  try {
+    return JSON.parse($(`try_${name}`).value);
+  } catch (error) {
+    throw new Error(`${name} is no JSON: ${error.message}`);
+  }
+}
+
+function asResponse(text) {
+  try {
+    const messages = JSON.parse(text);
+    if (Array.isArray(messages) && messages.length && messages.every((turn) => turn && typeof turn.role === "string")) return messages;
+  } catch { /* a text */ }
+  return text;
+}
+
+// The sample in the form, and the responses to hold it against.
+function triedSample() {
+  const sample = { id: "tried on the dashboard", response: asResponse($("try_response").value) };
+  if ($("try_truth").value) sample.ground_truth = $("try_truth").value;
+  if ($("try_prompt").value) sample.prompt = $("try_prompt").value;
+  for (const name of ["metadata", "signals"]) {
+    if (!$(`try_${name}_field`).hidden && $(`try_${name}`).value.trim()) sample[name] = written(name);
+  }
+  const others = $("try_others_field").hidden || !$("try_others").value ? [] : $("try_others").value.split(/^---$/m);
+  return { sample, others: others.map((text) => asResponse(text.trim())) };
 }
 
 function draw() {
@@ -158,12 +195,9 @@ async function openSample(row, opener, sample) {
 async function tryResponse(event) {
   event.preventDefault();
   const button = event.submitter ?? $("try_form").querySelector("button");
-  const sample = { id: "tried on the dashboard", response: $("try_response").value };
-  if ($("try_truth").value) sample.ground_truth = $("try_truth").value;
-  if ($("try_prompt").value) sample.prompt = $("try_prompt").value;
   button.disabled = true;
   try {
-    const explained = await ask("/dashboard/explain", { profile: $("try_profile").value, sample });
+    const explained = await ask("/dashboard/explain", { profile: $("try_profile").value, ...triedSample() });
     $("try_result").replaceChildren(explanationPanel(explained));
   } catch (error) {
     $("try_result").replaceChildren(make("p", { class: "bad" }, error.message));
@@ -180,6 +214,7 @@ $("key_form").addEventListener("submit", (event) => {
   refresh();
 });
 $("try_form").addEventListener("submit", tryResponse);
+$("try_profile").addEventListener("change", showFields);
 $("newer").addEventListener("click", showWaiting);
 $("profile").addEventListener("change", () => { page.profile = $("profile").value; refresh(); });
 $("column").addEventListener("change", draw);

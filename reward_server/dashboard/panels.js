@@ -117,7 +117,7 @@ function verdict({ reward, scores, error }) {
 // What a scorer's explanation calls things, in plain words.
 const WORDS = {
   equal: "the same?", method: "decided by", answer: "extracted", place: "found in", read_answer: "read as",
-  read_ground_truth: "ground truth read as", rule: "rule", error: "error", tokens: "tokens", tokens_cut: "tokens cut off",
+  read_ground_truth: "ground truth read as", rule: "rule", same_answer: "members with this answer", members: "members of the group", error: "error", tokens: "tokens", tokens_cut: "tokens cut off",
 };
 
 function explanationPanel(explained) {
@@ -126,13 +126,15 @@ function explanationPanel(explained) {
   if (result.error) parts.push(make("p", { class: "bad" }, `${result.error.code}: ${result.error.message}`));
   for (const [key, told] of Object.entries(result.explanation ?? {})) {
     const pairs = Object.entries(told ?? {}).filter(([name, value]) => name !== "span" && value !== null);
-    parts.push(make("h4", {}, `${key}: ${short(result.scores[key])}`));
+    parts.push(make("h4", {}, key in result.scores ? `${key}: ${short(result.scores[key])}` : key));
     parts.push(told ? definitions(pairs.map(([name, value]) => [WORDS[name] ?? name.replaceAll("_", " "), asText(value)]))
       : make("p", { class: "soft" }, "This scorer gives no explanation."));
   }
   const spans = Object.values(result.explanation ?? {}).map((told) => told?.span).filter(Boolean);
   if (sample.prompt) parts.push(make("h4", {}, "Prompt"), make("pre", {}, asText(sample.prompt)));
-  parts.push(make("h4", {}, "Response"), marked(sample.response, spans[0]));
+  if (result.turns) parts.push(make("h4", {}, "Turns"), make("p", {}, ...result.turns.map((value) => tag(short(value)))));
+  const messages = typeof sample.response !== "string";
+  parts.push(make("h4", {}, "Response"), messages ? make("pre", {}, asText(sample.response)) : marked(sample.response, spans[0]));
   if (sample.ground_truth !== undefined) parts.push(make("h4", {}, "Ground truth"), make("pre", {}, asText(sample.ground_truth)));
   return make("div", { class: "detail" }, ...parts);
 }

@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
+from typing import cast
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,7 +20,12 @@ from starlette.routing import Route
 from touchstone_rewards.reward_server.dashboard.data import Sources, gather
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.http.body import decode, json_response
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    Sample,
+    SampleResult,
+    ScoreRequest,
+)
 
 FOLDER = Path(__file__).parent
 # Answers with samples in them are stored nowhere on their way.
@@ -27,11 +34,14 @@ EXPECTED = '{"seq": 12}, or {"profile": "math", "sample": {"id": "…", "respons
 
 
 class ExplainRequest(Struct, forbid_unknown_fields=True):
-    """A kept sample by its number, or a sample and a profile to try it under."""
+    """A kept sample by its number, or a sample and a profile to try it under.
+
+    `others`: the other responses of the sample's group, for a profile that scores whole groups."""
 
     seq: int | None = None
     profile: str = "math"
     sample: Sample | None = None
+    others: list[str | list[Message]] = []
 
 
 class Explained(Struct):
@@ -86,9 +96,22 @@ async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
         if found is None:
             raise InvalidRequest(f"sample {asked.seq} is no longer kept; open a newer one")
         profile, sample = found
+        known = sources.engine.profiles.get(profile)
+        if known is not None and known.info.groups is not None:
+            raise InvalidRequest(
+                f"profile {profile!r} scores whole groups, so that a sample is not scored again "
+                "alone; try it with the other responses of its group below"
+            )
     if sample is None:
         raise InvalidRequest(f"neither seq nor sample came; expected {EXPECTED}")
-    request = ScoreRequest([sample], profile, priority="eval", explain=True)
+    samples = [sample]
+    if asked.others:
+        sample.group_id = sample.group_id or "tried"
+        samples += [
+            replace(sample, id=f"{sample.id} {place}", response=cast("str", other))
+            for place, other in enumerate(asked.others, 1)
+        ]
+    request = ScoreRequest(samples, profile, priority="eval", explain=True)
     answer = await sources.engine.score(request, observed=False)
     return Explained(
         sample, answer.profile, answer.fingerprint, answer.elapsed_ms, answer.results[0]

@@ -30,7 +30,7 @@ MOST_A_PASS = 8
 DISCARDS_A_PASS = 2
 
 
-class Turns:
+class ConnectionTurns:
     """When thousands of requests come at once, they begin a few at a time, in their order, and
     whoever asks with a GET, such as a probe of `/health`, need not wait for all of them."""
 
@@ -81,7 +81,7 @@ class Discards:
             loop.call_soon(self._next_pass, loop)
 
 
-_turns = Turns()
+_turns = ConnectionTurns()
 _discards = Discards()
 
 
@@ -97,21 +97,21 @@ class ConnectionLimits:
 
 
 class Connection(HttpToolsProtocol):
-    """`waits_since`: when the client was last heard of, in the loop's time, while a request of its
-    is incomplete; None while nothing is awaited of it.
+    """`waits_since_s`: when the client was last heard of, in the loop's time, while a request of
+    its is incomplete; None while nothing is awaited of it.
 
     Headers must be there as a whole within the timeout, so a trickle of them does not help; a body
     may take as long as it keeps coming. Once the answer is sent, what is left of the body has one
     timeout to come, however it comes.
     """
 
-    waits_since: float | None = None
+    waits_since_s: float | None = None
     # Since when: the answer is sent and the body is not over; the client reads too slowly; nothing
     # is going on; the connection is closing.
     answered_since: float | None = None
     unread_since: float | None = None
-    idle_since: float | None = None
-    closing_since: float | None = None
+    idle_since_s: float | None = None
+    closing_since_s: float | None = None
     _in_body = False
     _held = b""
     # Bytes that came and that no part of a body or a whole head has accounted for.
@@ -123,7 +123,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.waits_since = self.loop.time()
+        self.waits_since_s = self.loop.time()
         if len(self.connections) > self.limits.most and not self._make_room():
             self._refuse(
                 NotReady(f"{self.limits.most} connections are open; try again or elsewhere")
@@ -132,19 +132,19 @@ class Connection(HttpToolsProtocol):
     def _make_room(self) -> bool:
         """Close the connection that has idled longest; returns whether there was one."""
         others = cast("set[Connection]", self.connections)
-        idle = [each for each in others if each.idle_since is not None]
+        idle = [each for each in others if each.idle_since_s is not None]
         if not idle:
             return False
-        longest = min(idle, key=lambda each: each.idle_since or 0.0)
-        longest.idle_since = None
+        longest = min(idle, key=lambda each: each.idle_since_s or 0.0)
+        longest.idle_since_s = None
         longest.transport.abort()
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self.closing_since is not None:
+        if self.closing_since_s is not None:
             return
         if self._in_body:
-            self.waits_since = self.loop.time()
+            self.waits_since_s = self.loop.time()
         elif self._held:
             self._held += data
             return
@@ -165,12 +165,12 @@ class Connection(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         self._unaccounted_bytes += len(data)
         super().data_received(data)
-        if self._unaccounted_bytes > MAX_HEAD_BYTES and self.waits_since is not None:
+        if self._unaccounted_bytes > MAX_HEAD_BYTES and self.waits_since_s is not None:
             self._refuse(HeadersTooLarge(f"more than {MAX_HEAD_BYTES} bytes came outside a body"))
 
     def _refuse(self, error: RequestError) -> None:
         """Answer before the app has heard of anything, and close."""
-        if self.closing_since is not None:
+        if self.closing_since_s is not None:
             return
         body = error_body(error, "")
         cycle: Any = self.cycle  # None before the first request, which its type denies
@@ -180,7 +180,7 @@ class Connection(HttpToolsProtocol):
                 head += f"retry-after: {error.retry_after_s:.0f}\r\n"
             head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
             self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
-        self.closing_since = self.loop.time()
+        self.closing_since_s = self.loop.time()
         self.transport.close()
 
     def shutdown(self) -> None:
@@ -188,8 +188,8 @@ class Connection(HttpToolsProtocol):
         super().shutdown()
 
     def on_message_begin(self) -> None:
-        self.waits_since = self.loop.time()
-        self.idle_since = None
+        self.waits_since_s = self.loop.time()
+        self.idle_since_s = None
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -205,7 +205,7 @@ class Connection(HttpToolsProtocol):
         self.headers = []  # of trailers, which are of no interest
 
     def on_body(self, body: bytes) -> None:
-        if self.closing_since is not None:
+        if self.closing_since_s is not None:
             return
         self._unaccounted_bytes = 0
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
@@ -226,10 +226,10 @@ class Connection(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        if self.closing_since is not None:
+        if self.closing_since_s is not None:
             return
         self._unaccounted_bytes = 0
-        self._in_body, self.waits_since, self.answered_since = False, None, None
+        self._in_body, self.waits_since_s, self.answered_since = False, None, None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -241,7 +241,7 @@ class Connection(HttpToolsProtocol):
         # What uvicorn does here, without its timer for a connection that idles.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
-            self.idle_since = None if self._in_body else now_s
+            self.idle_since_s = None if self._in_body else now_s
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:
@@ -257,15 +257,15 @@ class Connection(HttpToolsProtocol):
         limits = self.limits
         if self.transport.is_closing():
             # A close waits until all is read, which may be never.
-            self.closing_since = self.closing_since or now_s
-            if self.closing_since < now_s - limits.send_s:
+            self.closing_since_s = self.closing_since_s or now_s
+            if self.closing_since_s < now_s - limits.send_s:
                 self.transport.abort()
         elif _before(self.unread_since, now_s - limits.send_s):
             self.transport.abort()
-        elif _before(self.idle_since, now_s - limits.idle_s):
+        elif _before(self.idle_since_s, now_s - limits.idle_s):
             self.transport.close()
         else:
-            since = None if self.flow.read_paused else self.waits_since
+            since = None if self.flow.read_paused else self.waits_since_s
             if self.answered_since is not None:
                 since = self.answered_since
             if _before(since, now_s - limits.receive_s):

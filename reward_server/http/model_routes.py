@@ -95,7 +95,7 @@ class EmbedEndpoint:
             name, found = await self.engine.models.embed(
                 request.model,
                 request.texts,
-                give_up_at=self.engine.give_up_at(request.deadline_ms),
+                give_up_at_s=self.engine.give_up_at_s(request.deadline_ms),
                 priority=request.priority,
             )
         errors = [one if isinstance(one, SampleError) else None for one in found]

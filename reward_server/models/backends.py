@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.packed import Forward, Ids, pad
 
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+RunBackbone = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BACKENDS = ("openvino", "onnxruntime")
 _NAMES = ["input_ids", "attention_mask"]
 _PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -65,7 +65,7 @@ def _example() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.ones(2, 8, dtype=torch.long), mask
 
 
-def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
+def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> RunBackbone:
     import openvino
 
     ids, mask = _example()
@@ -80,7 +80,7 @@ def _openvino(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
     return run
 
 
-def _onnxruntime(traced: _Traced, dtype: torch.dtype, threads: int) -> Run:
+def _onnxruntime(traced: _Traced, dtype: torch.dtype, threads: int) -> RunBackbone:
     import onnxruntime
 
     axes = {name: {0: "sequences", 1: "tokens"} for name in _NAMES}

@@ -30,8 +30,8 @@ from typing import Any
 
 from touchstone_rewards.reward_server.errors import ConfigError, NotReady, QueueFull, sample_error
 from touchstone_rewards.reward_server.models.thread import (
+    BatchCall,
     BatchStats,
-    Call,
     Inbox,
     Item,
     Model,
@@ -138,11 +138,11 @@ class Batcher:
             self._fail(GivenUp(f"model {self.name} was stopped while it loaded"))
 
     async def run(
-        self, inputs: Sequence[Any], *, give_up_at: float | None, priority: Priority = "train"
+        self, inputs: Sequence[Any], *, give_up_at_s: float | None, priority: Priority = "train"
     ) -> list[Any]:
         """The model's outputs, each a `SampleError` where there is none, in the order of `inputs`.
 
-        `give_up_at`: in the loop's time, None for never; what has no answer by then gets
+        `give_up_at_s`: in the loop's time, None for never; what has no answer by then gets
         `deadline_exceeded`.
 
         Raises:
@@ -154,9 +154,9 @@ class Batcher:
             return []
         self._check_room(count)
         loop = asyncio.get_running_loop()
-        due = time.monotonic() + HANDICAP_S[priority]
-        call = Call(inputs, due, loop.create_future(), [_UNANSWERED] * count, count)
-        timer = loop.call_at(give_up_at, call.close) if give_up_at is not None else None
+        due_s = time.monotonic() + HANDICAP_S[priority]
+        call = BatchCall(inputs, due_s, loop.create_future(), [_UNANSWERED] * count, count)
+        timer = loop.call_at(give_up_at_s, call.close) if give_up_at_s is not None else None
         self.pending += count
         self._inbox.put(call)
         try:

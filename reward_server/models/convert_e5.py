@@ -34,7 +34,7 @@ LAYER_NAMES = {
 BLOCK_WEIGHTS, BLOCK_BYTES = 32, 18
 
 
-class Shape(NamedTuple):
+class ModelShape(NamedTuple):
     """The integers at the head of the file, in its order."""
 
     width: int
@@ -49,7 +49,7 @@ class Shape(NamedTuple):
 class E5File(NamedTuple):
     """What the file holds: its shape, the vocabulary with scores, and every tensor's bytes."""
 
-    shape: Shape
+    shape: ModelShape
     epsilon: float
     special: dict[str, int]
     pieces: list[str]
@@ -89,7 +89,7 @@ def read(content: bytes) -> E5File:
         place += struct.calcsize(f"<{form}")
         return values
 
-    shape = Shape(*take("7i"))
+    shape = ModelShape(*take("7i"))
     (epsilon, _, count) = take("fii")
     special: dict[str, int] = dict(zip(SPECIAL, take("4i"), strict=True))
     (text_bytes,) = take("Q")

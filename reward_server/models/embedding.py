@@ -35,7 +35,7 @@ from touchstone_rewards.reward_server.models.hardware import (
 from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids
 from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
 from touchstone_rewards.reward_server.models.sentence import Pooling, Step, read_pooling
-from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
+from touchstone_rewards.reward_server.models.text import Text, TextReader, TokenIds
 from touchstone_rewards.reward_server.models.thread import Prepared
 from touchstone_rewards.reward_server.models.vector_cache import Embedding, VectorCache
 
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 class _Content(NamedTuple):
     key: bytes
-    tokens: Tokens
+    tokens: TokenIds
 
 
 class Embedder:
@@ -88,14 +88,14 @@ class Embedder:
         for i, one in zip(unknown, read, strict=True):
             answers[i] = (
                 Prepared(len(one.ids), _Content(keys[i], one), truncated=one.cut > 0)
-                if isinstance(one, Tokens)
+                if isinstance(one, TokenIds)
                 else one
             )
         return answers
 
     def run(self, batch: Sequence[Prepared]) -> list[Embedding]:
         # The same text may wait several times, or have been computed since it began to wait.
-        todo: dict[bytes, Tokens] = {
+        todo: dict[bytes, TokenIds] = {
             one.content.key: one.content.tokens
             for one in batch
             if self.cache.get(one.content.key) is None
@@ -129,7 +129,7 @@ class Embedder:
             ConfigError: none does.
         """
         read = self.reader.read([Text(None, self.prefix + text) for text in KNOWN_TEXTS])
-        ids = [one.ids for one in read if isinstance(one, Tokens)]
+        ids = [one.ids for one in read if isinstance(one, TokenIds)]
         with torch.inference_mode():
             alone = [self.vector_alone(one) for one in ids]
             dtype = self.backbone.dtype

@@ -18,7 +18,7 @@ from touchstone_rewards.reward_server.models.packed import Ids
 # Largest difference between batched and alone, as a share of the scores' size where that is over 1.
 # In half precision the order of sums alone changes the last bits of every layer.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-Run = Callable[[Sequence[Ids], str], torch.Tensor]
+RunLayout = Callable[[Sequence[Ids], str], torch.Tensor]
 
 _SENTENCE = "the reward of a story is what it leaves with whoever reads it to its end"
 _WORDS = _SENTENCE.split() * 10
@@ -53,7 +53,7 @@ class Parity(NamedTuple):
 
 def choose_layout(
     layouts: Sequence[str],
-    run: Run,
+    run: RunLayout,
     known: Sequence[Ids],
     alone: Sequence[torch.Tensor],
     dtype: torch.dtype,

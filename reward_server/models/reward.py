@@ -35,7 +35,7 @@ from touchstone_rewards.reward_server.models.hardware import (
 )
 from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids, pad
 from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS, Parity, choose_layout
-from touchstone_rewards.reward_server.models.text import Text, TextReader, Tokens
+from touchstone_rewards.reward_server.models.text import Text, TextReader, TokenIds
 from touchstone_rewards.reward_server.models.thread import Prepared
 
 DEFAULT_MAX_TOKENS = 32_768
@@ -91,12 +91,12 @@ class RewardModel:
 
     def prepare(self, inputs: Sequence[Text]) -> list[Any]:
         return [
-            Prepared(len(one.ids), one, truncated=one.cut > 0) if isinstance(one, Tokens) else one
+            Prepared(len(one.ids), one, truncated=one.cut > 0) if isinstance(one, TokenIds) else one
             for one in self.reader.read(inputs)
         ]
 
     def run(self, batch: Sequence[Prepared]) -> list[RewardOutput]:
-        tokens: list[Tokens] = [one.content for one in batch]
+        tokens: list[TokenIds] = [one.content for one in batch]
         with torch.inference_mode(), memory_errors():
             found: Any = self.scores([one.ids for one in tokens], self.parity.layout)
             rows: list[Any] = found.tolist()
@@ -128,9 +128,10 @@ class RewardModel:
             ConfigError: none does.
         """
         known = [Text("Tell me a story.", text) for text in KNOWN_TEXTS]
-        ids = [one.ids for one in self.reader.read(known) if isinstance(one, Tokens)]
+        ids = [one.ids for one in self.reader.read(known) if isinstance(one, TokenIds)]
         if not ids:
-            raise ConfigError("max_tokens is too small for any known sample")
+            name = text_config(self.checkpoint.whole).name_or_path or "the reward model"
+            raise ConfigError(f"{name}: max_tokens leaves no room for any text of its check")
         with torch.inference_mode():
             alone = [self.score_alone(one) for one in ids]
             self.parity, rejected = choose_layout(layouts, self.scores, ids, alone, self.dtype)
@@ -142,7 +143,7 @@ class RewardModel:
         gc.collect()
         torch.cuda.empty_cache()
 
-    def _output(self, row: Sequence[float], tokens: Tokens) -> RewardOutput:
+    def _output(self, row: Sequence[float], tokens: TokenIds) -> RewardOutput:
         made = self.checkpoint.made
         mean, scale = self.normalization or (0.0, 1.0)
         score = (row[0] + made.get("bias", 0.0) - mean) / scale

@@ -26,7 +26,7 @@ class Text(NamedTuple):
     response: str
 
 
-class Tokens(Struct):
+class TokenIds(Struct):
     """The ids of one text, and how many the limit cost."""
 
     ids: list[int]
@@ -63,7 +63,7 @@ class TextReader:
         self.append_eos = append_eos
         self._special = frozenset(tokenizer.all_special_ids)
 
-    def read(self, texts: Sequence[Text]) -> list[Tokens | SampleError]:
+    def read(self, texts: Sequence[Text]) -> list[TokenIds | SampleError]:
         """The tokens of each text, or why there are none.
 
         Raises:
@@ -96,13 +96,13 @@ class TextReader:
             if isinstance(text.prompt, str)
             else [{"role": turn.role, "content": turn.content} for turn in text.prompt]
         )
-        turns.append({"role": "assistant", "content": text.response})
+        turns.append({"role": "assistant", "content": _begun(turns) + text.response})
         tokenizer: Any = self.tokenizer
         rendered = tokenizer.apply_chat_template(turns, tokenize=False)
         assert isinstance(rendered, str)
         return rendered
 
-    def _within_limit(self, ids: list[int]) -> Tokens | SampleError:
+    def _within_limit(self, ids: list[int]) -> TokenIds | SampleError:
         ids = self._one_bos(ids)
         eos = self.tokenizer.eos_token_id
         if self.append_eos and (not ids or ids[-1] != eos):
@@ -111,14 +111,14 @@ class TextReader:
             return sample_error("missing_field", "prompt and response are empty: nothing to score")
         over = len(ids) - self.max_tokens
         if over <= 0:
-            return Tokens(ids)
+            return TokenIds(ids)
         if self.truncation == "refuse":
             return sample_error(
                 "response_too_large",
                 f"the sample has {len(ids)} tokens, the model reads {self.max_tokens}; set "
                 "`truncation: left` or `right` in the profile to score a part of it",
             )
-        return Tokens(self._cut(ids, over), over)
+        return TokenIds(self._cut(ids, over), over)
 
     def _one_bos(self, ids: list[int]) -> list[int]:
         """A text that brings its own BOS must not get a second one: it would change the score."""
@@ -135,6 +135,13 @@ class TextReader:
             return ids[:keep] + ids[keep + over :]
         keep = int(ids[-1] in self._special)
         return ids[: len(ids) - over - keep] + ids[len(ids) - keep :]
+
+
+def _begun(turns: list[dict[str, Any]]) -> str:
+    """Take off the assistant's turn that a prompt begins, and return what it says."""
+    if turns and turns[-1]["role"] == "assistant":
+        return text_of_turn(turns.pop()["content"])
+    return ""
 
 
 def _concatenated(text: Text) -> str:

@@ -82,11 +82,11 @@ class BatchStats:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
-    """What one caller asked: `inputs` in, `answers` out. `due` orders it among the others."""
+class BatchCall:
+    """What one caller asked: `inputs` in, `answers` out. `due_s` orders it among the others."""
 
     inputs: Sequence[Any]
-    due: float
+    due_s: float
     answered: asyncio.Future[None]
     answers: list[Any]
     missing: int
@@ -111,7 +111,7 @@ class Call:
 class Item:
     """One input of a call, ready to run."""
 
-    call: Call
+    call: BatchCall
     position: int
     prepared: Prepared
 
@@ -121,12 +121,12 @@ class Inbox:
 
     def __init__(self) -> None:
         self._arrival = threading.Condition()
-        self._calls: list[Call] = []
+        self._calls: list[BatchCall] = []
         self.inputs = 0
         self._wanted: float = math.inf
         self.closing = False
 
-    def put(self, call: Call) -> None:
+    def put(self, call: BatchCall) -> None:
         with self._arrival:
             self._calls.append(call)
             self.inputs += len(call.inputs)
@@ -139,18 +139,18 @@ class Inbox:
             self.closing = True
             self._arrival.notify()
 
-    def take(self) -> list[Call]:
+    def take(self) -> list[BatchCall]:
         """What came, without waiting."""
         with self._arrival:
             calls, self._calls, self.inputs = self._calls, [], 0
             return calls
 
-    def wait_for(self, inputs: int, until: float) -> None:
+    def wait_for(self, inputs: int, until_s: float) -> None:
         """Wait for so many inputs, until a `time.monotonic()` time or the close at the longest."""
         with self._arrival:
             self._wanted = inputs
             while self.inputs < inputs and not self.closing:
-                left = until - time.monotonic()
+                left = until_s - time.monotonic()
                 if left <= 0:
                     break
                 self._arrival.wait(None if math.isinf(left) else left)
@@ -209,7 +209,7 @@ class ModelThread:
             missing = int(self._expected) - len(self.waiting)
             self.inbox.wait_for(missing, self._last_end + self._linger_s)
 
-    def _prepare(self, model: Model, calls: Sequence[Call]) -> None:
+    def _prepare(self, model: Model, calls: Sequence[BatchCall]) -> None:
         places = [(call, i) for call in calls if not call.closed for i in range(len(call.inputs))]
         prepared = self._prepared(model, [call.inputs[i] for call, i in places])
         at_once: list[Item] = []
@@ -217,7 +217,7 @@ class ModelThread:
         for (call, i), one in zip(places, prepared, strict=True):
             if isinstance(one, Prepared):
                 self.stats.truncated += one.truncated
-                insort(self.waiting, Item(call, i, one), key=lambda item: item.call.due)
+                insort(self.waiting, Item(call, i, one), key=lambda item: item.call.due_s)
             else:
                 self.stats.cached += not isinstance(one, SampleError)
                 at_once.append(Item(call, i, Prepared(0, None)))

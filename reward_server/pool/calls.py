@@ -43,15 +43,15 @@ def ran_out(deadline_s: float) -> Score:
     return Score(error=error, timed_out=True)
 
 
-def gave_up(sample_begun_at: float, request_begun_at: float) -> Score:
+def gave_up(sample_begun_at_s: float, request_begun_at_s: float) -> Score:
     """Return the verdict on a sample that still runs now that its request's deadline has passed.
 
     One that had most of the request's time would need it again: it fails, and is not worth another
     try. One whose turn came late did nothing wrong.
     """
     now = time.monotonic()
-    request_s = now - request_begun_at
-    if now - sample_begun_at < OWN_PART * request_s:
+    request_s = now - request_begun_at_s
+    if now - sample_begun_at_s < OWN_PART * request_s:
         return GAVE_UP
     return late(f"took more than the {request_s:.3g} s that its request had", retryable=False)
 
@@ -100,14 +100,14 @@ class Call:
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
-    begun_at: float = field(default_factory=time.monotonic)
-    due: float = field(init=False)
+    begun_at_s: float = field(default_factory=time.monotonic)
+    due_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         caller = self.served.caller
         self.flow = (caller.name if caller else "", self.scorer)
         self.weight = caller.weight if caller else 1.0
-        self.due = self.begun_at + self.after_s
+        self.due_s = self.begun_at_s + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
 

@@ -28,7 +28,7 @@ from touchstone_rewards.reward_server.pool.process import (
     READ_BYTES,
     RUNNING,
     STARTED_AT,
-    Scored,
+    ScoredTask,
     bodies,
     open_board,
     read_scored,
@@ -36,7 +36,7 @@ from touchstone_rewards.reward_server.pool.process import (
 )
 from touchstone_rewards.reward_server.scorers.base import Score
 
-Slot = tuple[Call, int]  # a sample: its call and its position there
+HandSlot = tuple[Call, int]  # a sample: its call and its position there
 PACE_MEMORY = 0.8
 STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
 PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
@@ -62,7 +62,7 @@ class Worker:
     def __init__(
         self,
         server: ForkServer,
-        on_scored: Callable[[Worker, Scored], None],
+        on_scored: Callable[[Worker, ScoredTask], None],
         on_lost: Callable[[Worker], None],
         on_check: Callable[[Worker], None],
     ) -> None:
@@ -75,7 +75,7 @@ class Worker:
         self.served = 0
         self.pace_s = 0.0
         self.generation = server.generation
-        self.hand: dict[int, Slot] = {}
+        self.hand: dict[int, HandSlot] = {}
         self.stalled = False
         self.nothing_since: float | None = None
         self._last_serial = 0
@@ -168,9 +168,9 @@ class Worker:
         if self._outbox:
             self._loop.add_writer(self._socket, self._resume)
 
-    def take(self, scored: Scored) -> list[Slot]:
+    def take(self, scored: ScoredTask) -> list[HandSlot]:
         """Hands the scores to their calls; returns the samples that it left undone."""
-        undone: list[Slot] = []
+        undone: list[HandSlot] = []
         each_s = scored.took_s / max(1, len(scored.scores))
         for serial, score in scored.scores.items():
             if (slot := self.hand.pop(serial, None)) is None:
@@ -190,13 +190,13 @@ class Worker:
             self.pace_s = PACE_MEMORY * self.pace_s + (1 - PACE_MEMORY) * each_s
         return undone
 
-    def recall(self) -> list[Slot]:
+    def recall(self) -> list[HandSlot]:
         """Takes back all but the sample that is running."""
         self._board[LEAVE] = self._last_serial
         running = self.running
         return [self.hand.pop(serial) for serial in list(self.hand) if serial != running]
 
-    def kill(self) -> list[Slot]:
+    def kill(self) -> list[HandSlot]:
         """Ends the process and whatever it started; returns what it had not scored."""
         self.check_in(None)
         self._loop.remove_reader(self._socket)
@@ -208,7 +208,7 @@ class Worker:
             while received := self._socket.recv(READ_BYTES):
                 self._inbox += received
         self._socket.close()
-        undone: list[Slot] = []
+        undone: list[HandSlot] = []
         with suppress(DecodeError):
             for body in bodies(self._inbox):
                 undone += self.take(read_scored(body))

@@ -26,9 +26,9 @@ from touchstone_rewards.reward_server.pool.calls import (
     gave_up,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
-from touchstone_rewards.reward_server.pool.link import STALL_S, Slot, Worker, stuck_flows
-from touchstone_rewards.reward_server.pool.process import Scored
-from touchstone_rewards.reward_server.pool.turns import Timing, Turns
+from touchstone_rewards.reward_server.pool.link import STALL_S, HandSlot, Worker, stuck_flows
+from touchstone_rewards.reward_server.pool.process import ScoredTask
+from touchstone_rewards.reward_server.pool.turns import CallTurns, Timing
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.returned import failed
@@ -75,7 +75,7 @@ class WorkerPool:
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
-        self._queue = Turns()
+        self._queue = CallTurns()
         self._calls: set[Call] = set()
 
     @property
@@ -142,13 +142,13 @@ class WorkerPool:
         samples: Sequence[Sample],
         *,
         explain: bool = False,
-        give_up_at: float | None = None,
+        give_up_at_s: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
         deadline_s: float | None = None,
         memory_bytes: int | None = None,
     ) -> list[Score]:
-        """One score a sample, in their order. `give_up_at` is in the event loop's time, seconds.
+        """One score a sample, in their order. `give_up_at_s` is in the event loop's time, seconds.
 
         When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict,
         for `after_s` other calls go first; `deadline_s` and `memory_bytes`: see `ScorerEntry`.
@@ -159,12 +159,12 @@ class WorkerPool:
         loop = asyncio.get_running_loop()
         if self._over is not None:
             return [self._over] * len(samples)
-        if give_up_at is not None and give_up_at <= loop.time():
+        if give_up_at_s is not None and give_up_at_s <= loop.time():
             return [NEVER_BEGUN] * len(samples)
         about = scorer, self._server.reads[scorer], samples, explain, self._chunk
         call = Call(*about, loop.create_future(), on_score, after_s, deadline_s, memory_bytes)
-        if give_up_at is not None:
-            call.timer = loop.call_at(give_up_at, self._give_up, call)
+        if give_up_at_s is not None:
+            call.timer = loop.call_at(give_up_at_s, self._give_up, call)
         self._calls.add(call)
         try:
             self._requeue([(call, position) for position in range(len(samples))])
@@ -179,7 +179,7 @@ class WorkerPool:
                 self._leave(call)
         return [score for score in call.scores if score is not None]
 
-    def _requeue(self, slots: Sequence[Slot]) -> None:
+    def _requeue(self, slots: Sequence[HandSlot]) -> None:
         """Puts samples before the others of their call that wait, unless the call is over."""
         for call, position in reversed(slots):
             if call.over is not None:
@@ -257,7 +257,7 @@ class WorkerPool:
             return "reloaded"
         return "recycled" if worker.served >= self._recycle_after else ""
 
-    def _on_scored(self, worker: Worker, scored: Scored) -> None:
+    def _on_scored(self, worker: Worker, scored: ScoredTask) -> None:
         worker.nothing_since = None
         if scored.pid:
             self._welcome(worker, scored.pid)
@@ -328,7 +328,7 @@ class WorkerPool:
         for worker in list(self._busy):
             running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
             if running_call is call:
-                self._end(worker, "gave_up", gave_up(worker.started_at, call.begun_at))
+                self._end(worker, "gave_up", gave_up(worker.started_at, call.begun_at_s))
         call.settle_all(NEVER_BEGUN)
         self._pump()
 

@@ -1,7 +1,7 @@
 """A worker: the process in which `runs_in == "worker"` scorers meet what a model wrote.
 
-In: `Task` frames on a socket. Out: `Scored` frames on the same socket. The samples that a worker
-is sent bear serial numbers, 1, 2, 3 and so on.
+In: `Task` frames on a socket. Out: `ScoredTask` frames on the same socket. The samples that a
+worker is sent bear serial numbers, 1, 2, 3 and so on.
 
 Beside the socket lies the board, a page of shared memory. The worker notes there which sample it
 has begun and when, so that the pool can tell a stuck worker from a busy one even while C code holds
@@ -77,7 +77,7 @@ class Received(Struct, array_like=True):
     memory_bytes: int = 0
 
 
-class Scored(Struct, array_like=True):
+class ScoredTask(Struct, array_like=True):
     """Scores by serial number, null for a sample left undone, and the seconds they took.
 
     `retire`: why this worker takes no more samples, whatever it was sent. A message with a `pid`
@@ -133,10 +133,10 @@ def _peak_kib() -> int:
 
 _MSGPACK, _JSON = msgpack.Encoder(), json.Encoder()
 _RECEIVED = msgpack.Decoder(Received), json.Decoder(Received)
-_SCORED = msgpack.Decoder(Scored), json.Decoder(Scored)
+_SCORED = msgpack.Decoder(ScoredTask), json.Decoder(ScoredTask)
 
 
-def frame(message: Task | Scored) -> bytearray:
+def frame(message: Task | ScoredTask) -> bytearray:
     """Return the message as bytes, its length before it.
 
     Raises:
@@ -147,7 +147,7 @@ def frame(message: Task | Scored) -> bytearray:
     return outbox
 
 
-def write_frame(message: Task | Scored, outbox: bytearray) -> None:
+def write_frame(message: Task | ScoredTask, outbox: bytearray) -> None:
     """Append the message to `outbox`, its length before it, without a copy of a large one.
 
     msgpack where it can; JSON for integers beyond 64 bits, which ground truths do have, and for
@@ -184,7 +184,7 @@ def read_task(
     return task, decoders[_is_json(body)].decode(task.samples)
 
 
-def read_scored(body: bytearray) -> Scored:
+def read_scored(body: bytearray) -> ScoredTask:
     return _SCORED[_is_json(body)].decode(body)
 
 
@@ -216,13 +216,13 @@ def work(
 ) -> None:
     """Scores what comes over `link` until the pool closes it or memory runs short."""
     memory = limit_memory(memory_limit_bytes)
-    link.sendall(frame(Scored(pid=os.getpid())))
+    link.sendall(frame(ScoredTask(pid=os.getpid())))
     inbox = bytearray()
     told: set[str] = set()
     while received := link.recv(READ_BYTES):
         inbox += received
-        scored = Scored()
-        since = time.monotonic()
+        scored = ScoredTask()
+        since_s = time.monotonic()
         for serial, task, sample in begin(inbox, board, scorers):
             if serial <= board[LEAVE]:
                 scored.scores[serial] = None
@@ -239,11 +239,11 @@ def work(
             if trace and (place := place_of(trace)) not in told and len(told) < MOST_TRACES:
                 told.add(place)
                 scored.traces[serial] = trace
-            if score.error is not None or time.monotonic() - since > FLUSH_S:
-                since = report(link, board, scored, since, memory)
-                scored = Scored()
+            if score.error is not None or time.monotonic() - since_s > FLUSH_S:
+                since_s = report(link, board, scored, since_s, memory)
+                scored = ScoredTask()
         if scored.scores:
-            report(link, board, scored, since, memory)
+            report(link, board, scored, since_s, memory)
 
 
 def begin(
@@ -265,8 +265,8 @@ def begin(
 def report(
     link: socket.socket,
     board: memoryview[float],
-    scored: Scored,
-    since: float,
+    scored: ScoredTask,
+    since_s: float,
     memory: Memory,
 ) -> float:
     """Sends the scores; returns the time, from which the next ones' work counts.
@@ -275,7 +275,7 @@ def report(
     the next one runs short of.
     """
     now = time.monotonic()
-    scored.took_s = now - since
+    scored.took_s = now - since_s
     scored.retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
     data = reply(scored)
     # Not sooner: were the encoding to kill the process, a sample must answer for it.
@@ -326,7 +326,7 @@ def score_one(
         return raised(scorer, error), "" if isinstance(error, WrongAnswer) else trace_of(error)
 
 
-def reply(scored: Scored) -> bytearray:
+def reply(scored: ScoredTask) -> bytearray:
     """The frame of `scored`; a score that cannot be sent gives way to an error in its place."""
     with suppress(Exception):
         whole = frame(scored)
@@ -338,7 +338,7 @@ def reply(scored: Scored) -> bytearray:
 
 def _sendable(score: Score | None) -> Score | None:
     try:
-        size = len(frame(Scored({1: score})))
+        size = len(frame(ScoredTask({1: score})))
     except Exception as error:  # noqa: BLE001, an explanation may hold anything
         return failed(f"the scorer's score cannot be sent: {error}")
     if size > LARGEST_REPLY_BYTES:

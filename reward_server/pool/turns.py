@@ -26,7 +26,7 @@ class _Waiting(Account):
     later: deque[Call] = field(default_factory=deque[Call])
 
     def settle(self, now_s: float) -> None:
-        while self.later and self.later[0].due <= now_s:
+        while self.later and self.later[0].due_s <= now_s:
             self.due.append(self.later.popleft())
 
 
@@ -47,7 +47,7 @@ class Timing(Account):
         self.quick_in_a_row = self.quick_in_a_row + 1 if seconds <= QUICK_S else 0
 
 
-class Turns:
+class CallTurns:
     """The calls that wait, in turn. `timings`: of the scorers, by their keys."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Turns:
         flow = caller.flows.setdefault(scorer, _Waiting())
         if not flow.due and not flow.later:
             flow.spent_s = max(flow.spent_s, caller.clock_s)
-        (flow.later if call.due > time.monotonic() else flow.due).append(call)
+        (flow.later if call.due_s > time.monotonic() else flow.due).append(call)
         call.accounts = caller, flow, self.timings[scorer]
         caller.waiting += 1
         self._count += 1

@@ -26,11 +26,11 @@ from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
-from touchstone_rewards.reward_server.profiles import load_profiles, worker_specs
+from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.ray.handles import (
     Deadline,
     RemotePool,
-    Running,
+    RunningReplicas,
     model_deployment,
     remote_batchers,
     scorer_deployment,
@@ -41,6 +41,7 @@ from touchstone_rewards.reward_server.schemas import Priority, Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.claim import belong_to
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost, batcher
+from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
 
 NAME = "touchstone"
@@ -69,7 +70,7 @@ class Workers:
             scorer,
             samples,
             explain=explain,
-            give_up_at=deadline.here(),
+            give_up_at_s=deadline.here(),
             after_s=after_s,
             deadline_s=deadline_s,
             memory_bytes=memory_bytes,
@@ -88,7 +89,7 @@ class ModelReplica:
         await self.batcher.start()
 
     async def run(self, inputs: Sequence[Any], deadline: Deadline, priority: Priority) -> list[Any]:
-        return await self.batcher.run(inputs, give_up_at=deadline.here(), priority=priority)
+        return await self.batcher.run(inputs, give_up_at_s=deadline.here(), priority=priority)
 
     async def check_health(self) -> None:
         if self.batcher.not_ready_reason is not None:
@@ -110,7 +111,7 @@ class Ingress:
         # Every replica of this deployment writes the same files: together they are one server.
         belong_to(f"{NAME} on the cluster {ray.get_runtime_context().gcs_address}")
         app_name = serve.get_replica_context().app_name
-        running = Running(lambda: _replicas_of(app_name))
+        running = RunningReplicas(lambda: _replicas_of(app_name))
         return create_app(
             Settings(**self.settings),
             make_pool=lambda specs, _: cast(WorkerPools, RemotePool(specs, self.workers, running)),

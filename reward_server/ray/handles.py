@@ -65,7 +65,7 @@ class Deadline(NamedTuple):
         return asyncio.get_running_loop().time() + left_s
 
 
-class Running:
+class RunningReplicas:
     """How many replicas of each deployment run, by what Serve says now and then."""
 
     def __init__(self, ask: Callable[[], Mapping[str, int]]) -> None:
@@ -93,13 +93,13 @@ class RemotePool:
         self,
         specs: Mapping[str, ScorerSpec],
         handles: Mapping[str, DeploymentHandle],
-        running: Running | None = None,
+        running: RunningReplicas | None = None,
     ) -> None:
         self.handles = {key: handles[spec.name] for key, spec in specs.items()}
         self.restarts: Counter[str] = Counter()
         self.pending = 0
         self._names = {scorer_deployment(spec.name) for spec in specs.values()}
-        self._running = running or Running(dict)
+        self._running = running or RunningReplicas(dict)
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -133,7 +133,7 @@ class RemotePool:
         samples: Sequence[Sample],
         *,
         explain: bool = False,
-        give_up_at: float | None = None,
+        give_up_at_s: float | None = None,
         on_score: Callable[[int, Score], None] | None = None,
         after_s: float = 0.0,
         deadline_s: float | None = None,
@@ -147,8 +147,8 @@ class RemotePool:
         async def part_scores(part: Sequence[Sample]) -> list[Score]:
             try:
                 found = await called(
-                    lambda: score.remote(scorer, part, explain, _deadline(give_up_at), *own),
-                    give_up_at,
+                    lambda: score.remote(scorer, part, explain, _deadline(give_up_at_s), *own),
+                    give_up_at_s,
                 )
             except TooLate:
                 return [Score(error=_LATE)] * len(part)
@@ -171,7 +171,7 @@ class RemoteBatcher:
 
     exchangeable = False
 
-    def __init__(self, name: str, handle: DeploymentHandle, running: Running) -> None:
+    def __init__(self, name: str, handle: DeploymentHandle, running: RunningReplicas) -> None:
         self.name = name
         self.handle = handle
         self.stats = BatchStats()
@@ -192,14 +192,14 @@ class RemoteBatcher:
         """Nothing: the replica is Serve's."""
 
     async def run(
-        self, inputs: Sequence[Any], *, give_up_at: float | None, priority: Priority
+        self, inputs: Sequence[Any], *, give_up_at_s: float | None, priority: Priority
     ) -> list[Any]:
         """One answer an input, in their order."""
         self.pending += len(inputs)
         try:
             found: list[Any | SampleError] | None = await called(
-                lambda: self.handle.run.remote(list(inputs), _deadline(give_up_at), priority),
-                give_up_at,
+                lambda: self.handle.run.remote(list(inputs), _deadline(give_up_at_s), priority),
+                give_up_at_s,
             )
         except TooLate:
             return [_LATE] * len(inputs)
@@ -209,10 +209,10 @@ class RemoteBatcher:
 
 
 def remote_batchers(
-    handles: Mapping[str, DeploymentHandle], running: Running | None = None
+    handles: Mapping[str, DeploymentHandle], running: RunningReplicas | None = None
 ) -> BatcherMaker:
     """Makes the batcher of a model that was deployed, as long as its config is the deployed one."""
-    replicas = running or Running(dict)
+    replicas = running or RunningReplicas(dict)
     deployed: dict[str, ModelConfig] = {}
 
     def make(config: ModelConfig) -> Batcher:
@@ -227,15 +227,15 @@ def _not_deployed(what: str) -> ConfigError:
     return ConfigError(f"the cluster has no replica of {what} with this config; deploy it again")
 
 
-async def called(call: Callable[[], Any], give_up_at: float | None) -> Any:
+async def called(call: Callable[[], Any], give_up_at_s: float | None) -> Any:
     """What a call of a handle comes to; tried again where its replica died, None after `TRIES`.
 
     A call that is given up or cancelled is called back, whether a replica has it yet or not.
 
     Raises:
-        TooLate: there is no answer by `give_up_at`.
+        TooLate: there is no answer by `give_up_at_s`.
     """
-    over = None if give_up_at is None else give_up_at + GRACE_S
+    over = None if give_up_at_s is None else give_up_at_s + GRACE_S
     try:
         async with asyncio.timeout_at(over):
             for attempt in range(TRIES):
@@ -252,8 +252,8 @@ async def called(call: Callable[[], Any], give_up_at: float | None) -> Any:
     return None
 
 
-def _deadline(give_up_at: float | None) -> Deadline:
-    left_s = None if give_up_at is None else give_up_at - asyncio.get_running_loop().time()
+def _deadline(give_up_at_s: float | None) -> Deadline:
+    left_s = None if give_up_at_s is None else give_up_at_s - asyncio.get_running_loop().time()
     return Deadline(left_s, time.time())
 
 

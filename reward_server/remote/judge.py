@@ -42,7 +42,7 @@ from touchstone_rewards.reward_server.remote.verdicts import (
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     RuleConfig,
     Unscorable,
     configured,
@@ -73,7 +73,7 @@ class JudgeConfig(RuleConfig):
     prompt: str = "equivalence"
     form: Form | None = None
     guided: bool = Field(default=False, description="ask for a JSON schema by response_format")
-    part: Part = "said"
+    part: ResponsePart = "said"
     votes: int = Field(default=1, ge=1, le=25, description="an odd number")
     temperature: float = Field(default=0.0, ge=0, le=2)
     seed: int = 0

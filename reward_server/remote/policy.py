@@ -81,7 +81,7 @@ def retry_after_s(value: str | None, now_s: float) -> float:
         return 0.0
 
 
-class Server:
+class ServerHealth:
     """One URL and its recent failures. Times are seconds of one monotonic clock.
 
     A server rests after a failure, and while one request tries whether it is back. `in_flight`:
@@ -128,7 +128,7 @@ class Server:
             self.rests_until_s = self.tried_until_s = 0.0
 
 
-def next_server(servers: list[Server], now_s: float) -> Server:
+def next_server(servers: list[ServerHealth], now_s: float) -> ServerHealth:
     """Return the server with the fewest requests in flight of those that do not rest; if all do,
     the first to be back. Among equals it is the next in turn.
 

@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.remote.policy import (
     Failure,
     RateLimit,
     RetryPolicy,
-    Server,
+    ServerHealth,
     is_retried,
     next_server,
     retry_after_s,
@@ -81,7 +81,7 @@ class Transport:
         self.counts: Counter[str] = Counter(tries=0, failed_tries=0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http: httpx2.AsyncClient | None = None
-        self._servers: list[Server] = []
+        self._servers: list[ServerHealth] = []
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
 
@@ -126,7 +126,7 @@ class Transport:
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
                 trust_env=False,
             )
-            self._servers = [Server(url) for url in self.endpoints.urls]
+            self._servers = [ServerHealth(url) for url in self.endpoints.urls]
             rate = self.endpoints.requests_per_s
             self._limit = RateLimit(rate) if rate else None
             self._news = asyncio.Event()
@@ -143,7 +143,9 @@ class Transport:
             raise UpstreamFailed(f"{last.why}; {NO_TIME}")
         await asyncio.sleep(delay_s)
 
-    async def _rested(self, ends_at_s: float, last: Failure, failed: Server | None) -> Server:
+    async def _rested(
+        self, ends_at_s: float, last: Failure, failed: ServerHealth | None
+    ) -> ServerHealth:
         """The endpoint to send to next, once there is a turn for the request: if it can be, not the
         one that has just `failed`.
 
@@ -173,7 +175,7 @@ class Transport:
                     await self._news.wait()
 
     async def _try(
-        self, http: httpx2.AsyncClient, server: Server, body: bytes, ends_at_s: float
+        self, http: httpx2.AsyncClient, server: ServerHealth, body: bytes, ends_at_s: float
     ) -> _Answer | Failure:
         """One request to one endpoint; a failure is one that another try may mend."""
         loop = asyncio.get_running_loop()

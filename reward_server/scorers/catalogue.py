@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, PydanticUserError, create_model
+from pydantic import BaseModel, PydanticUserError, create_model
 
 from touchstone_rewards.reward_server.schemas import Sample, ScorerInfo
 from touchstone_rewards.reward_server.scorers import SCORERS
@@ -49,11 +49,11 @@ def _built_in(name: str) -> ScorerInfo:
     module, _, attribute = SCORERS[name].partition(":")
     kind = attrgetter(attribute)(import_module(module))
     # One that is a function returns one of several classes, and its annotation says which.
-    classes = [kind] if isinstance(kind, type) else _returned_classes(kind)
+    classes: list[Any] = [kind] if isinstance(kind, type) else _returned_classes(kind)
     reads = {field for one in classes for field in getattr(one, "reads", ())}
     return ScorerInfo(
         name=name,
-        runs_in=list(dict.fromkeys(one.runs_in for one in classes)),
+        runs_in=list(dict.fromkeys(str(one.runs_in) for one in classes)),
         description=_first_line(kind),
         config=_schema(kind),
         reads=[field for field in Sample.__struct_fields__ if field in reads],
@@ -122,7 +122,8 @@ def _property(name: str, hint: Any, default: Any) -> dict[str, Any]:
     """The schema of one parameter; of an annotation that has none, only the default."""
     for told in (hint, Any):
         try:
-            holder = create_model("Config", __config__=ConfigDict(), **{name: (told, default)})
+            fields: dict[str, Any] = {name: (told, default)}
+            holder: type[BaseModel] = create_model("Config", **fields)
             return holder.model_json_schema()["properties"]
         except (PydanticUserError, TypeError, ValueError, KeyError):
             continue

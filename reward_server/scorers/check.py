@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from inspect import iscoroutinefunction
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
@@ -56,9 +56,9 @@ def check_scorer(name: str, scorer: Any) -> Scorer:
             f"scorer {name!r} has range {bounds!r}; give its class the least and the greatest "
             "score, such as range = (0.0, 1.0), with None for no bound"
         )
-    reads = getattr(scorer, "reads", None)
+    reads: Any = getattr(scorer, "reads", None)
     fields = Sample.__struct_fields__
-    if isinstance(reads, str) or not isinstance(reads, Sequence):
+    if not _is_sequence(reads):
         raise ConfigError(
             f"scorer {name!r} has reads {reads!r}; give its class a tuple of fields, such as "
             f'reads = ("response",), out of {", ".join(fields)}'
@@ -130,7 +130,7 @@ def _check_group(name: str, scorer: Any) -> None:
     for attribute, usual in (("of", ()), ("asks", ()), ("max_members", MAX_MEMBERS)):
         if not hasattr(scorer, attribute):
             object.__setattr__(scorer, attribute, usual)
-    if not isinstance(scorer.of, tuple) or not all(isinstance(key, str) for key in scorer.of):
+    if not _is_sequence(scorer.of) or not all(isinstance(key, str) for key in scorer.of):
         raise ConfigError(
             f"scorer {name!r} has of {scorer.of!r}; give it a tuple of keys of the profile"
         )
@@ -140,12 +140,16 @@ def _check_group(name: str, scorer: Any) -> None:
 
 
 def _is_range(bounds: object) -> bool:
-    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+    if not _is_sequence(bounds) or len(bounds) != 2:
         return False
     numbers = [one for one in bounds if one is not None]
     if not all(isinstance(one, int | float) and not math.isnan(one) for one in numbers):
         return False
     return len(numbers) < 2 or numbers[0] <= numbers[1]
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _article(word: str) -> str:

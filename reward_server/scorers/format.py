@@ -6,9 +6,11 @@ In: responses. Out: a score in [0, 1] each. It does not look at whether the answ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.rules.tags import TagsScorer
 
 Style = Literal["think_answer", "r1_zero"]
@@ -30,11 +32,14 @@ _LOOSE: dict[str, Any] = {
 }
 
 
-class FormatScorer(TagsScorer):
+class FormatScorer:
     """The rule `tags` by the name of a style. `collapse_whitespace` reads any white space between
     the tags as one space; `prefilled` is that of `tags`."""
 
     version = "1"
+    range = (0.0, 1.0)
+    runs_in: Literal["inline"] = "inline"
+    reads: tuple[str, ...] = ("response",)
 
     def __init__(
         self,
@@ -44,12 +49,16 @@ class FormatScorer(TagsScorer):
     ) -> None:
         if style not in get_args(Style):
             raise ValueError(f"style {style!r} is not one of {', '.join(get_args(Style))}")
-        config = _LOOSE | STYLES[style]
-        if collapse_whitespace and config["gap"] == "one_space":
-            config["gap"] = "some_spaces"
-        super().__init__(**{"prefilled": prefilled} | config)
         if prefilled not in get_args(Prefilled):
             raise ValueError(f"prefilled {prefilled!r} is not one of none, think, auto")
+        config = {"prefilled": prefilled} | _LOOSE | STYLES[style]
+        if collapse_whitespace and config["gap"] == "one_space":
+            config["gap"] = "some_spaces"
+        self.tags = TagsScorer(**config)
+        self.reads = self.tags.reads
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        return self.tags.score(samples, explain=explain)
 
 
 # style, response, score: the rules by example; the tests hold them, `main` prints them.

@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 PREFIXES = ("trl", "verl", "openrlhf", "ms_swift", "verifiers")
 
 
-class Parted(NamedTuple):
+class ScorerPath(NamedTuple):
     """The name of a scorer that is no built-in one, in its parts."""
 
     prefix: str
@@ -27,25 +27,25 @@ class Parted(NamedTuple):
     attribute: str
 
 
-def parted(name: str) -> Parted:
+def parted(name: str) -> ScorerPath:
     """Return the parts of `module:attribute` or `prefix:module:attribute`.
 
     Example:
         >>> parted("trl:my.rewards:short")
-        Parted(prefix='trl', module='my.rewards', attribute='short')
+        ScorerPath(prefix='trl', module='my.rewards', attribute='short')
 
     Raises:
         ConfigError: a prefix that is not known.
     """
     first, _, rest = name.partition(":")
     if ":" not in rest:
-        return Parted("", first, rest)
+        return ScorerPath("", first, rest)
     if first not in PREFIXES:
         raise ConfigError(
             f"scorer {name!r}: {first!r} is no prefix; say module:attribute, or one of "
             f"{', '.join(PREFIXES)} before it"
         )
-    return Parted(first, *rest.split(":", 1))
+    return ScorerPath(first, *rest.split(":", 1))
 
 
 @dataclass(frozen=True)

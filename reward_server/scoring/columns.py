@@ -43,13 +43,13 @@ from touchstone_rewards.reward_server.telemetry.tracer import NO_TRACER, Attribu
 SAMPLES = "touchstone.samples"
 
 
-class Asked(NamedTuple):
+class AskedColumn(NamedTuple):
     """One column to be filled: which scorer of which profile, for which request, until when."""
 
     profile: Profile
     key: str
     request: ScoreRequest
-    give_up_at: float | None
+    give_up_at_s: float | None
 
 
 class ScorerColumns:
@@ -76,15 +76,15 @@ class ScorerColumns:
         self.tracer: Tracer = NO_TRACER
 
     async def fill(
-        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         """One scorer's scores of all samples of the request."""
         if key in profile.turn_keys:
-            return await self._turns(profile, key, request, give_up_at)
-        return await self._fill(profile, key, request, give_up_at)
+            return await self._turns(profile, key, request, give_up_at_s)
+        return await self._fill(profile, key, request, give_up_at_s)
 
     async def _turns(
-        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         """The scores of a scorer that judges turns, all of them or one after another."""
         fold = profile.entries[key].turns
@@ -92,18 +92,18 @@ class ScorerColumns:
         samples = [sample for at, sample in enumerate(request.samples) if at not in refused]
         if fold is None:
             inner = replace(request, samples=list(map(as_came, samples)))
-            scores = await self._fill(profile, key, inner, give_up_at)
+            scores = await self._fill(profile, key, inner, give_up_at_s)
         else:
             turns = Turns(samples, fold)
             inner = replace(request, samples=turns.samples)
             scores = turns.folded(
-                await self._fill(profile, key, inner, give_up_at), explain=request.explain
+                await self._fill(profile, key, inner, give_up_at_s), explain=request.explain
             )
         rest = iter(scores)
         return [refused.get(at) or next(rest) for at in range(len(request.samples))]
 
     async def _fill(
-        self, profile: Profile, key: str, request: ScoreRequest, give_up_at: float | None
+        self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         scorer, samples, found = profile.scorers[key], request.samples, None
         refused = self.refused(samples, scorer.reads)
@@ -115,7 +115,9 @@ class ScorerColumns:
                 about = profile.spec_keys[key], scorer, samples, request.explain
                 found = self.inline.at_once(*about)
             if found is None:
-                found = await self._traced(Asked(profile, key, request, give_up_at), samples)
+                found = await self._traced(
+                    AskedColumn(profile, key, request, give_up_at_s), samples
+                )
         finally:
             took_s = time.perf_counter() - began_s
             self.metrics.observe_scorer(profile.specs[key].name, took_s)
@@ -124,7 +126,7 @@ class ScorerColumns:
         rest = iter(found)
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
 
-    async def _traced(self, asked: Asked, samples: Sequence[Sample]) -> list[Score]:
+    async def _traced(self, asked: AskedColumn, samples: Sequence[Sample]) -> list[Score]:
         profile, key, request, _ = asked
         with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
             found = await self._scores(asked, samples)
@@ -137,7 +139,7 @@ class ScorerColumns:
         the reason why."""
         return refusals(samples, reads, self.limits.max_response_bytes)
 
-    async def _scores(self, asked: Asked, samples: Sequence[Sample]) -> list[Score]:
+    async def _scores(self, asked: AskedColumn, samples: Sequence[Sample]) -> list[Score]:
         """The scores of these samples, by the kind of the scorer."""
         scorer = asked.profile.scorers[asked.key]
         if scorer.runs_in == "inline":
@@ -151,19 +153,19 @@ class ScorerColumns:
         raise InternalError(f"scorer {asked.key!r} sees whole groups: `groups.py` fills its column")
 
     async def _inline(
-        self, asked: Asked, scorer: InlineScorer, samples: Sequence[Sample]
+        self, asked: AskedColumn, scorer: InlineScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        profile, key, request, give_up_at = asked
+        profile, key, request, give_up_at_s = asked
 
         def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
             return self._in_pool(asked, samples)
 
         spec, spec_key = profile.specs[key], profile.spec_keys[key]
-        about = spec_key, spec, scorer, samples, request.explain, give_up_at
+        about = spec_key, spec, scorer, samples, request.explain, give_up_at_s
         return await self.inline.score(*about, in_workers)
 
     async def _model(
-        self, asked: Asked, scorer: ModelScorer, samples: Sequence[Sample]
+        self, asked: AskedColumn, scorer: ModelScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         request = asked.request
         with self.tracer.span("model", scorer.model.label, lambda: {SAMPLES: len(samples)}):
@@ -171,12 +173,12 @@ class ScorerColumns:
                 scorer,
                 samples,
                 explain=request.explain,
-                give_up_at=asked.give_up_at,
+                give_up_at_s=asked.give_up_at_s,
                 priority=request.priority,
             )
 
     async def _remote(
-        self, asked: Asked, scorer: RemoteScorer, samples: Sequence[Sample]
+        self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         """The scores of these samples; of a scorer that is deterministic, from the cache where they
         are there."""
@@ -189,11 +191,12 @@ class ScorerColumns:
 
         spec_key = asked.profile.spec_keys[asked.key]
         about = f"{spec_key} {scorer.version} {asked.request.explain}"
-        give_up_at = asked.give_up_at
-        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+        return await self.cache.score(
+            about, scorer.reads, samples, run, give_up_at_s=asked.give_up_at_s
+        )
 
     async def _far(
-        self, asked: Asked, scorer: RemoteScorer, samples: Sequence[Sample], **more: Any
+        self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample], **more: Any
     ) -> list[Score]:
         """The scores of these samples by tasks of the event loop, as the profile has it."""
         entry = asked.profile.entries[asked.key]
@@ -203,14 +206,14 @@ class ScorerColumns:
                 scorer,
                 samples,
                 explain=asked.request.explain,
-                give_up_at=asked.give_up_at,
+                give_up_at_s=asked.give_up_at_s,
                 deadline_s=entry.deadline_s,
                 max_in_flight=entry.max_in_flight,
                 **more,
             )
 
     async def _worker(
-        self, asked: Asked, scorer: WorkerScorer, samples: Sequence[Sample]
+        self, asked: AskedColumn, scorer: WorkerScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         """The scores of these samples, from the cache where they are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
@@ -224,8 +227,8 @@ class ScorerColumns:
 
         spec_key = asked.profile.spec_keys[asked.key]
         about = f"{spec_key} {scorer.version} {asked.request.explain}"
-        give_up_at = asked.give_up_at
-        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+        give_up_at_s = asked.give_up_at_s
+        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at_s=give_up_at_s)
         self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
         return found
 
@@ -245,8 +248,8 @@ class ScorerColumns:
         if scorer is None:
             scorer = self._asked[key] = build_callable(spec.name, spec.config)
         about = f"{key} {scorer.version} {how.explain}"
-        give_up_at = how.give_up_at
-        return await self.cache.score(about, scorer.reads, samples, run, give_up_at=give_up_at)
+        give_up_at_s = how.give_up_at_s
+        return await self.cache.score(about, scorer.reads, samples, run, give_up_at_s=give_up_at_s)
 
     async def run(
         self,
@@ -263,17 +266,19 @@ class ScorerColumns:
                 spec_key,
                 samples,
                 explain=how.explain,
-                give_up_at=how.give_up_at,
+                give_up_at_s=how.give_up_at_s,
                 after_s=self.limits.eval_wait_s if how.priority == "eval" else 0.0,
                 deadline_s=deadline_s,
                 memory_bytes=memory_bytes,
                 **more,
             )
 
-    async def _in_pool(self, asked: Asked, samples: Sequence[Sample], **more: Any) -> list[Score]:
+    async def _in_pool(
+        self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
+    ) -> list[Score]:
         """The scores of these samples by the worker pool, as the profile has it."""
-        profile, key, request, give_up_at = asked
-        how = How(request.explain, give_up_at, request.priority)
+        profile, key, request, give_up_at_s = asked
+        how = How(request.explain, give_up_at_s, request.priority)
         entry = profile.entries[key]
         limits = entry.deadline_s, entry.memory_bytes
         return await self.run(profile.spec_keys[key], samples, how, *limits, **more)

@@ -7,12 +7,14 @@ that depends on more than the request.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import UNSET
 
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schedules import unknown_weights
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.telemetry.tallies import Columns
@@ -32,12 +34,18 @@ def combine(
     *,
     explain: bool,
     keys: Sequence[str] = (),
+    now_s: float | None = None,
 ) -> Scored:
     """The results of the samples from their scores, a column for each scorer.
 
-    `keys`: those of the scores in the results, where another profile routed these samples here."""
+    `keys`: those of the scores in the results, where another profile routed these samples here.
+    `now_s`: for weights that go by the clock, seconds since 1970, if not now."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
-    rewards = profile.rewards(values, len(samples))
+    weights = {
+        key: one.weights(samples, time.time() if now_s is None else now_s)
+        for key, one in profile.schedules.items()
+    }
+    rewards = profile.rewards(values, len(samples), weights)
     unscored = None in rewards
     if unscored and profile.config.on_response_timeout is not None:
         rewards = _with_timeouts(profile, rewards, columns)
@@ -55,7 +63,26 @@ def combine(
         for result, score in zip(results, columns[key], strict=True):
             if score.turns is not None:
                 result.turns = score.turns
+    if weights:
+        _note_weights(profile, samples, results, weights)
+        rewards = [result.reward for result in results]
+        codes = [result.error.code for result in results if result.error is not None]
     return Scored(results, Columns(rewards, values, codes))
+
+
+def _note_weights(
+    profile: Profile,
+    samples: Sequence[Sample],
+    results: Sequence[SampleResult],
+    weights: Mapping[str, Sequence[float | None]],
+) -> None:
+    """Give the results the weights that their scores had, or the error where one is not known."""
+    unknown = unknown_weights(profile.schedules, weights, samples)
+    for at, result in enumerate(results):
+        known = {key: column[at] for key, column in weights.items()}
+        result.weights = {key: weight for key, weight in known.items() if weight is not None}
+    for at, error in unknown.items():
+        results[at].status, results[at].error, results[at].reward = "error", error, None
 
 
 def _rows(

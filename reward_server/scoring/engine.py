@@ -26,7 +26,7 @@ from touchstone_rewards.reward_server.errors import (
 )
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
-from touchstone_rewards.reward_server.profiles import Profile, worker_specs
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
@@ -48,6 +48,7 @@ from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
+from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
@@ -191,13 +192,13 @@ class Engine:
     async def _scored(
         self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
     ) -> Scored:
-        give_up_at = self.give_up_at(request.deadline_ms)
+        give_up_at_s = self.give_up_at_s(request.deadline_ms)
         unusual = any_unusual(request.samples)
         if unusual:
             texts = as_texts(request.samples, self.limits.max_response_bytes)
             request = replace(request, samples=texts)
         parted = part(profile, request.samples, named=unusual)
-        combined = partial(self._combined, give_up_at=give_up_at, learn=learn, gather=gather)
+        combined = partial(self._combined, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
         if parted is None:
             scored = await combined(profile, request)
         else:
@@ -215,20 +216,20 @@ class Engine:
         self,
         profile: Profile,
         request: ScoreRequest,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         learn: bool,
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
         columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at) for key in alone]
+            [self.columns.fill(profile, key, request, give_up_at_s) for key in alone]
         )
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:
             fill = self.columns.groups.fill
-            found = await fill(profile, request, by_key, give_up_at, gather=gather)
+            found = await fill(profile, request, by_key, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
@@ -236,7 +237,7 @@ class Engine:
             result.group = group or UNSET
         return finished(self.normalizers, profile, scored, learn=learn)
 
-    def give_up_at(self, deadline_ms: float | None) -> float | None:
+    def give_up_at_s(self, deadline_ms: float | None) -> float | None:
         """When a request with this deadline, or with none, gets its answer at the latest."""
         deadline_s = self.limits.request_deadline_s
         if deadline_ms is not None:

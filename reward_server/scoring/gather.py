@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.gathering import GroupConfig
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 SHOWN_CHARACTERS = 80
 # A sample's id, and a digest of its response: ids are not always the samples' own.
@@ -55,7 +55,7 @@ class How(NamedTuple):
     """What a group's members ask for together."""
 
     explain: bool
-    give_up_at: float | None
+    give_up_at_s: float | None
     priority: Any
 
 
@@ -105,7 +105,7 @@ class Gathering:
 
     def how(self) -> How:
         """Return what its members ask for together: the latest deadline, all explanations."""
-        ends = [how.give_up_at for how in self.hows]
+        ends = [how.give_up_at_s for how in self.hows]
         known = [end for end in ends if end is not None]
         return How(
             any(how.explain for how in self.hows),
@@ -157,12 +157,13 @@ class Gatherer:
             else:
                 joined[identity] = self._enter(key, config, identity, candidate, how, judge)
         try:
-            await self._wait(set(joined.values()), how.give_up_at)
+            await self._wait(set(joined.values()), how.give_up_at_s)
         finally:
             for identity, group in joined.items():
                 self._leave(group, identity)
         for identity, group in joined.items():
-            scores = group.scored.result() if group.scored.done() else {}
+            none: Mapping[Identity, Scores] = {}
+            scores = group.scored.result() if group.scored.done() else none
             known = scores.get(identity)
             name = f"{group.name}/{len(group.members)}" if known else ""
             found[identity] = Joined(known or {"": GAVE_UP}, name)
@@ -180,13 +181,15 @@ class Gatherer:
         self._open.clear()
         self._closed.clear()
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MetricReading]:
         """What the metrics show of them."""
         groups = "Groups gathered over several requests: scored whole, incomplete; members late"
         waiting = "Samples that wait for the others of their group"
         return [
-            Reading(CounterMetricFamily, "reward_groups", groups, "outcome", lambda: self.counts),
-            Reading(
+            MetricReading(
+                CounterMetricFamily, "reward_groups", groups, "outcome", lambda: self.counts
+            ),
+            MetricReading(
                 GaugeMetricFamily,
                 "reward_group_waiting",
                 waiting,
@@ -259,12 +262,12 @@ class Gatherer:
         later = self._later or asyncio.get_running_loop().call_later
         return later(delay_s, lambda: then(group))
 
-    async def _wait(self, groups: set[Gathering], give_up_at: float | None) -> None:
+    async def _wait(self, groups: set[Gathering], give_up_at_s: float | None) -> None:
         """Wait until all of them are scored, or for so long."""
         futures = [group.scored for group in groups]
         if futures:
             now_s = asyncio.get_running_loop().time()
-            left_s = None if give_up_at is None else max(0.0, give_up_at - now_s)
+            left_s = None if give_up_at_s is None else max(0.0, give_up_at_s - now_s)
             await asyncio.wait(futures, timeout=left_s)
 
 

@@ -61,7 +61,7 @@ class InlinePace:
 
     def note(self, key: str, count: int, size: int, took_s: float) -> None:
         """A slice of `count` samples and `size` bytes took the scorer so long."""
-        if count == 1 and took_s > SLOW_S and key not in self.stay:
+        if took_s > SLOW_S * count and key not in self.stay:
             self.slow.add(key)
             self.slice_bytes.pop(key, None)
             logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
@@ -107,7 +107,7 @@ class InlineScorers:
         scorer: InlineScorer,
         samples: Sequence[Sample],
         explain: bool,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         in_workers: Callable[[Sequence[Sample]], Awaitable[list[Score]]],
     ) -> list[Score]:
         """One score a sample, in their order; of what is large, slow or not proved, by
@@ -127,10 +127,10 @@ class InlineScorers:
         ordered = samples if order is None else [samples[at] for at in order]
         small = samples if order is None else ordered[: len(samples) - len(large)]
         open_fields(small, scorer.reads)
-        found = await score_inline(scorer, small, key, self.pace, explain, give_up_at)
+        found = await score_inline(scorer, small, key, self.pace, explain, give_up_at_s)
         while len(found) < len(small) and not await self._moves(key, spec):
             rest = small[len(found) :]
-            found += await score_inline(scorer, rest, key, self.pace, explain, give_up_at)
+            found += await score_inline(scorer, rest, key, self.pace, explain, give_up_at_s)
         if len(found) < len(samples):
             found += await in_workers(ordered[len(found) :])
         if order is None:
@@ -164,7 +164,7 @@ async def score_inline(
     key: str,
     pace: InlinePace,
     explain: bool,
-    give_up_at: float | None,
+    give_up_at_s: float | None,
 ) -> list[Score]:
     """Score in the event loop, slice by slice, giving way between slices.
 
@@ -175,7 +175,7 @@ async def score_inline(
     while len(scores) < len(samples) and key not in pace.slow:
         if scores:
             await asyncio.sleep(0)
-        if give_up_at is not None and loop.time() >= give_up_at:
+        if give_up_at_s is not None and loop.time() >= give_up_at_s:
             late = sample_error(
                 "deadline_exceeded", "the request's deadline passed first", retryable=True
             )

@@ -9,7 +9,7 @@ from functools import partial
 from prometheus_client.core import CounterMetricFamily
 
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 COUNTED = {
     "calls": "Calls of judges",
@@ -21,10 +21,10 @@ COUNTED = {
 }
 
 
-def judge_readings(profiles: Mapping[str, Profile]) -> list[Reading]:
+def judge_readings(profiles: Mapping[str, Profile]) -> list[MetricReading]:
     """Return the readings of all judges in the profiles, also of those that are loaded later."""
     return [
-        Reading(
+        MetricReading(
             CounterMetricFamily,
             f"reward_judge_{name}",
             text,

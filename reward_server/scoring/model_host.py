@@ -127,7 +127,7 @@ class ModelHost:
         samples: Sequence[Sample],
         *,
         explain: bool,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         priority: Priority,
     ) -> list[Score]:
         """One score a sample, in their order.
@@ -142,7 +142,7 @@ class ModelHost:
         wanted = [each async for each in wanted_inputs(scorer, samples)]
         inputs = [one for each in wanted if not isinstance(each, Score) for one in each]
         batcher = self.batchers[label]
-        outputs = await batcher.run(inputs, give_up_at=give_up_at, priority=priority)
+        outputs = await batcher.run(inputs, give_up_at_s=give_up_at_s, priority=priority)
         return [each async for each in judged(scorer, wanted, outputs, explain)]
 
     async def embed(
@@ -150,7 +150,7 @@ class ModelHost:
         name: str | None,
         texts: Sequence[str],
         *,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         priority: Priority,
     ) -> tuple[str, list[Any]]:
         """The model's name, and an `Embedding` or a `SampleError` for each text.
@@ -165,7 +165,7 @@ class ModelHost:
             raise UnknownModel(
                 f"embedding model {name!r} is not known; known: {', '.join(known) or 'none'}"
             )
-        found = await self.batchers[name].run(texts, give_up_at=give_up_at, priority=priority)
+        found = await self.batchers[name].run(texts, give_up_at_s=give_up_at_s, priority=priority)
         return name, found
 
     def info(self) -> list[ModelInfo]:

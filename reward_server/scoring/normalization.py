@@ -1,7 +1,7 @@
 """Running normalization of rewards: less their mean, by their standard deviation, as of now.
 
 In: the rewards of one request, before normalization. Out: the same, normalised; the numbers behind
-it, one `Running` a profile, on disk between two runs of the server. It touches no scores.
+it, one `RunningMoments` a profile, on disk between two runs of the server. It touches no scores.
 
 A request's rewards are counted first and normalised then, all alike, so that within a request
 order and ties stay. Evaluation is normalised and not counted. The numbers remember about `MEMORY`
@@ -35,7 +35,7 @@ LARGEST_REWARD = 1e9
 logger = logging.getLogger(__name__)
 
 
-class Running(Struct):
+class RunningMoments(Struct):
     """Mean and variance of the rewards of one fingerprint.
 
     Source: Welford, "Note on a method for calculating corrected sums of squares and products"
@@ -54,7 +54,7 @@ class Running(Struct):
             self.mean += off / self.count
             self.variance += (off * (reward - self.mean) - self.variance) / self.count
 
-    def validated(self) -> Running:
+    def validated(self) -> RunningMoments:
         """Return this, if rewards can have led to it.
 
         Raises:
@@ -82,7 +82,7 @@ class Normalizers:
         self.state_dir = folder
         self.folder = folder / "normalization" if folder else None
         self._claim: int | None = None
-        self.running: dict[tuple[str, str], Running] = {}
+        self.running: dict[tuple[str, str], RunningMoments] = {}
         self._saved: dict[str, bytes] = {}
         self._one_at_a_time = Lock()
 
@@ -113,9 +113,9 @@ class Normalizers:
             os.close(self._claim)
             self._claim = None
 
-    def of(self, profile: Profile) -> Running:
+    def of(self, profile: Profile) -> RunningMoments:
         """The numbers of the profile; empty ones, which are not kept, where nothing was learned."""
-        return self.running.get(_key(profile)) or Running(profile.fingerprint)
+        return self.running.get(_key(profile)) or RunningMoments(profile.fingerprint)
 
     def apply(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
         """Normalise the rewards of `results` in place; with `learn`, count them first.
@@ -189,7 +189,7 @@ def _too_large(reward: float) -> SampleError:
     )
 
 
-def _read(path: Path) -> Running | None:
+def _read(path: Path) -> RunningMoments | None:
     """What an earlier run left. A file that cannot be is set aside, and the numbers begin anew.
 
     Raises:
@@ -198,7 +198,7 @@ def _read(path: Path) -> Running | None:
     try:
         content = path.read_bytes()
         try:
-            return msgspec.json.decode(content, type=Running).validated()
+            return msgspec.json.decode(content, type=RunningMoments).validated()
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
             path.replace(aside)

@@ -17,11 +17,12 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.profiles import Profile, load_profiles, worker_specs
+from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
-from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +77,14 @@ class Reloader:
             if self._look() != self._seen:
                 await self._try()
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MetricReading]:
         """What the metrics show of it."""
         total, now = "Reloads of the profiles, by outcome", "1 while the files are not served"
         return [
-            Reading(
+            MetricReading(
                 CounterMetricFamily, "reward_profile_reloads", total, "outcome", lambda: self.counts
             ),
-            Reading(
+            MetricReading(
                 GaugeMetricFamily,
                 "reward_profiles_refused",
                 now,

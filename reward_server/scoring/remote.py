@@ -48,7 +48,7 @@ class RemoteScorers:
         samples: Sequence[Sample],
         *,
         explain: bool,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         deadline_s: float | None = None,
         max_in_flight: int | None = None,
         on_score: Callable[[int, Score], None] | None = None,
@@ -64,11 +64,11 @@ class RemoteScorers:
         try:
             for sample in samples:
                 try:
-                    async with asyncio.timeout_at(give_up_at):
+                    async with asyncio.timeout_at(give_up_at_s):
                         await turns.acquire()
                 except TimeoutError:
                     break
-                about = explain, give_up_at, deadline_s or self.deadline_s
+                about = explain, give_up_at_s, deadline_s or self.deadline_s
                 verdict = self._begin(scorer, sample, turns, *about)
                 if on_score is not None:
                     verdict.add_done_callback(partial(_tell, on_score, len(begun)))
@@ -85,14 +85,14 @@ class RemoteScorers:
         sample: Sample,
         turns: asyncio.Semaphore,
         explain: bool,
-        give_up_at: float | None,
+        give_up_at_s: float | None,
         deadline_s: float,
     ) -> asyncio.Future[Score]:
         """Begin the call of one sample; return its verdict, which comes by the deadline."""
         loop = asyncio.get_running_loop()
         ends_at, late = loop.time() + deadline_s, ran_out(deadline_s)
-        if give_up_at is not None and give_up_at < ends_at:
-            ends_at, late = give_up_at, GAVE_UP
+        if give_up_at_s is not None and give_up_at_s < ends_at:
+            ends_at, late = give_up_at_s, GAVE_UP
         verdict: asyncio.Future[Score] = loop.create_future()
         call = loop.create_task(_ask(scorer, sample, explain, ends_at))
         self._calls.add(call)

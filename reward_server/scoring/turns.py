@@ -8,7 +8,7 @@ request of texts comes through as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from msgspec import field
 from msgspec.structs import replace
@@ -31,7 +31,7 @@ Fold = Literal["mean", "min", "max", "last"]
 class Trajectory(Sample, gc=False):
     """A sample whose response came as messages; `response` is the text that scorers see."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list[Message])
 
 
 def any_unusual(samples: Sequence[Sample]) -> bool:
@@ -62,8 +62,9 @@ def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
     text, whole = response_text(messages), [text_of_turn(turn.content) for turn in messages]
     if sum(map(len, whole)) * 4 > max_bytes and len("".join(whole).encode()) > max_bytes:
         text = "".join(whole)
-    fields = {name: getattr(sample, name) for name in Sample.__struct_fields__}
-    return Trajectory(**{**fields, "response": text}, messages=messages)
+    fields: dict[str, Any] = {name: getattr(sample, name) for name in Sample.__struct_fields__}
+    fields["response"] = text
+    return Trajectory(**fields, messages=messages)
 
 
 def too_long(samples: Sequence[Sample]) -> dict[int, Score]:
@@ -114,7 +115,7 @@ class Turns:
         score. A response without a turn gets an error, for there is nothing to judge.
         """
         rest = iter(scores)
-        found = []
+        found: list[Score] = []
         for texts in self.texts:
             if not 0 < len(texts) <= MAX_TURNS:
                 found.append(_not_judged(len(texts)))

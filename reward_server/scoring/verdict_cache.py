@@ -25,7 +25,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from touchstone_rewards.reward_server.pool.calls import NEVER_BEGUN
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 # What an entry takes beside its texts: the key, the score, their places in the order.
 ENTRY_BYTES = 420
@@ -38,7 +38,7 @@ LASTING_ERRORS = frozenset({"bad_ground_truth", "missing_field"})
 _encode = msgpack.Encoder().encode
 
 
-class Run(Protocol):
+class ScoreMissing(Protocol):
     """Has samples scored; tells `on_score` of each verdict, by position, as soon as it is there."""
 
     def __call__(
@@ -68,14 +68,14 @@ class VerdictCache:
         scorer: str,
         reads: Sequence[str],
         samples: Sequence[Sample],
-        run: Run,
+        run: ScoreMissing,
         *,
-        give_up_at: float | None = None,
+        give_up_at_s: float | None = None,
     ) -> list[Score]:
         """One score a sample, in their order.
 
         `scorer` names scorer, version and whatever else a verdict depends on beside the fields
-        `reads`. `give_up_at`: in the loop's time, how long to wait for another's verdict.
+        `reads`. `give_up_at_s`: in the loop's time, how long to wait for another's verdict.
         """
         scores: dict[int, Score] = {}
         places: dict[Hashable, list[int]] = {}
@@ -91,14 +91,16 @@ class VerdictCache:
         while places:
             mine = {key: samples[at[0]] for key, at in places.items() if key not in self._flying}
             found = await self._lead(mine, run) if mine else {}
-            found |= await self._follow([key for key in places if key not in mine], give_up_at)
+            found |= await self._follow([key for key in places if key not in mine], give_up_at_s)
             self.counts["miss"] += len(mine)
             self.counts["shared"] += sum(len(places[key]) - (key in mine) for key in found)
             for key, score in found.items():
                 scores |= dict.fromkeys(places.pop(key), score)
         return [scores[at] for at in range(len(samples))]
 
-    async def _lead(self, wanted: dict[Hashable, Sample], run: Run) -> dict[Hashable, Score]:
+    async def _lead(
+        self, wanted: dict[Hashable, Sample], run: ScoreMissing
+    ) -> dict[Hashable, Score]:
         keys = list(wanted)
         waiting: dict[Hashable, list[asyncio.Future[Score | None]]] = {key: [] for key in keys}
         self._flying |= waiting
@@ -115,7 +117,7 @@ class VerdictCache:
                 self._land(key, waiters, None)
 
     async def _follow(
-        self, keys: Sequence[Hashable], give_up_at: float | None
+        self, keys: Sequence[Hashable], give_up_at_s: float | None
     ) -> dict[Hashable, Score]:
         """What others' evaluations came to; without a verdict, a key is left out."""
         loop = asyncio.get_running_loop()
@@ -128,7 +130,7 @@ class VerdictCache:
                 futures[key] = loop.create_future()
                 waiters.append(futures[key])
         if futures:
-            left_s = None if give_up_at is None else max(0.0, give_up_at - loop.time())
+            left_s = None if give_up_at_s is None else max(0.0, give_up_at_s - loop.time())
             await asyncio.wait(futures.values(), timeout=left_s)
         for key, future in futures.items():
             score = future.result() if future.done() else NEVER_BEGUN
@@ -159,15 +161,15 @@ class VerdictCache:
             self.bytes -= size
 
 
-def cache_readings(cache: VerdictCache) -> list[Reading]:
+def cache_readings(cache: VerdictCache) -> list[MetricReading]:
     """What the metrics show of it; the hit rate is `hit` and `shared` over all."""
     samples = "Samples looked for in the verdict cache: found, sharing an evaluation, or scored"
     sizes = "Bytes and verdicts in the verdict cache"
     return [
-        Reading(
+        MetricReading(
             CounterMetricFamily, "reward_cache_samples", samples, "outcome", lambda: cache.counts
         ),
-        Reading(
+        MetricReading(
             GaugeMetricFamily,
             "reward_cache_size",
             sizes,

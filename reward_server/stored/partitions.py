@@ -44,7 +44,7 @@ SHOWN_REASON = 300
 MANIFEST = "manifest.json"
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A path and the file system that knows it."""
 
     store: FileSystem
@@ -79,23 +79,23 @@ class Manifest(Struct, frozen=True):
     inputs: list[tuple[str, int]]
 
 
-def place(where: str) -> Place:
+def place(where: str) -> Location:
     """The file system of a path or a URI, and the path in it.
 
     Raises:
         ConfigError: nothing here reads such a URI, or its store cannot be reached.
     """
     if "://" not in where:
-        return Place(LocalFileSystem(), str(Path(where).absolute()))
+        return Location(LocalFileSystem(), str(Path(where).absolute()))
     try:
-        return Place(*FileSystem.from_uri(where))
+        return Location(*FileSystem.from_uri(where))
     except ArrowInvalid:
         return _by_fsspec(where)
     except OSError as error:
         raise ConfigError(f"{where} cannot be reached: {error}") from error
 
 
-def _by_fsspec(where: str) -> Place:
+def _by_fsspec(where: str) -> Location:
     try:
         from fsspec.core import url_to_fs
 
@@ -103,7 +103,7 @@ def _by_fsspec(where: str) -> Place:
     except (ImportError, ValueError) as error:
         raise ConfigError(f"neither pyarrow nor fsspec reads {where}: {error}") from error
     handler: Any = FSSpecHandler
-    return Place(PyFileSystem(handler(store)), path)
+    return Location(PyFileSystem(handler(store)), path)
 
 
 def input_files(where: str) -> tuple[FileSystem, list[tuple[str, int]]]:
@@ -306,7 +306,7 @@ def _shortly(error: Exception) -> str:
 
 
 @contextmanager
-def part_files(output: Place, name: str) -> Generator[tuple[BinaryIO, BinaryIO]]:
+def part_files(output: Location, name: str) -> Generator[tuple[BinaryIO, BinaryIO]]:
     """Where to write a partition's results and its rejected rows. They get their names when both
     are whole, the results last; of two writers of the same part one wins, with both of its files.
     """
@@ -338,7 +338,7 @@ def _delete(store: FileSystem, paths: Iterable[str]) -> None:
             store.delete_file(info.path)
 
 
-def open_output(output: Place, manifest: Manifest) -> set[str]:
+def open_output(output: Location, manifest: Manifest) -> set[str]:
     """Make the folder, or go on in it: the names of the parts that are whole.
 
     Raises:
@@ -359,7 +359,7 @@ def open_output(output: Place, manifest: Manifest) -> set[str]:
     return whole_parts(output)
 
 
-def whole_parts(output: Place) -> set[str]:
+def whole_parts(output: Location) -> set[str]:
     """The names of the parts that are whole. What killed writers left is deleted: none may write
     meanwhile."""
     paths = [each.path for each in _listed(*output)]

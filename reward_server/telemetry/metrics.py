@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.telemetry.tallies import (
     BulkCounter,
     BulkHistogram,
     Columns,
-    Tally,
+    ColumnTally,
     Verdicts,
     verdicts,
 )
@@ -42,7 +42,7 @@ Answered = tuple[str, int, float]
 _ROUTE_AND_STATUS = itemgetter(0, 1)
 
 
-class Reading(NamedTuple):
+class MetricReading(NamedTuple):
     """Numbers that are read whenever the metrics are: `read` gives them by the label's values."""
 
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
@@ -193,7 +193,7 @@ class Metrics:
         self._columns.now()
         self._answers.now()
 
-    def watch(self, readings: Sequence[Reading]) -> None:
+    def watch(self, readings: Sequence[MetricReading]) -> None:
         """Read these whenever the metrics are read."""
         self.registry.register(_ReadingsCollector(readings))
 
@@ -212,7 +212,7 @@ class Metrics:
 
 
 class _ReadingsCollector(Collector):
-    def __init__(self, readings: Sequence[Reading]) -> None:
+    def __init__(self, readings: Sequence[MetricReading]) -> None:
         self.readings = readings
 
     def collect(self) -> Iterable[Metric]:
@@ -224,7 +224,7 @@ class _ReadingsCollector(Collector):
 
 
 def _verdicts(
-    scores: Tally, bounds: tuple[float | None, float | None]
+    scores: ColumnTally, bounds: tuple[float | None, float | None]
 ) -> Iterator[tuple[str, int]]:
     """How many of the samples asked for are of each class."""
     worst, best = bounds

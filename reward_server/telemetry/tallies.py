@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 Labels = tuple[str, ...]
 
 
-class Tally(NamedTuple):
+class ColumnTally(NamedTuple):
     """One column: how often each number is in it, how many are known, their sum; how many are not.
 
     Scores repeat: what is done for each number is done for few.
@@ -32,13 +32,13 @@ class Tally(NamedTuple):
     unknown: int
 
 
-def tally(column: Sequence[float | None]) -> Tally:
+def tally(column: Sequence[float | None]) -> ColumnTally:
     """The tally of the numbers; None is one that is not known."""
     counts = Counter(column)
     unknown = counts.pop(None, 0)
     known = cast("Counter[float]", counts)
     total = sum(value * count for value, count in known.items())
-    return Tally(known, len(column) - unknown, total, unknown)
+    return ColumnTally(known, len(column) - unknown, total, unknown)
 
 
 class Columns(NamedTuple):
@@ -52,8 +52,8 @@ class Columns(NamedTuple):
 class Verdicts(NamedTuple):
     """What came of requests: tallies of rewards and of each scorer's scores, errors by code."""
 
-    reward: Tally
-    scores: Mapping[str, Tally]
+    reward: ColumnTally
+    scores: Mapping[str, ColumnTally]
     errors: Mapping[str, int]
 
 
@@ -95,7 +95,7 @@ class BulkHistogram(Collector):
         self._counts: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         self._sums: dict[Labels, float] = defaultdict(float)
 
-    def observe(self, labels: Labels, numbers: Tally) -> None:
+    def observe(self, labels: Labels, numbers: ColumnTally) -> None:
         """Count each number as often as the tally has it."""
         counts = self._counts[labels]
         for value, count in numbers.counts.items():

@@ -29,7 +29,7 @@ LAST_LINE_CHARACTERS = 200
 # Two verifiers disagree on a sample when their scores lie at least so far apart.
 DISAGREES_FROM = 0.5
 
-Pair = tuple[str, str]
+ScorerPair = tuple[str, str]
 # What is kept of a sample: reward, scores, characters, digests of response and answer, several
 # answers? No text, so that the memory is bounded; a bare tuple, because it is made for each sample.
 Seen = tuple[float | None, Mapping[str, float | None], int, int, int, bool]
@@ -61,7 +61,7 @@ class Watch:
 
     def __init__(
         self,
-        compared: Callable[[str], Pair | None] = lambda _: None,
+        compared: Callable[[str], ScorerPair | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._windows: dict[str, deque[Seen]] = {}
@@ -192,7 +192,7 @@ def _seen(sample: Sample, result: SampleResult) -> Seen:
     return result.reward, result.scores, len(response), hash(response), hash(answer), several
 
 
-def _differing(window: Sequence[Seen], compared: Pair | None) -> list[bool]:
+def _differing(window: Sequence[Seen], compared: ScorerPair | None) -> list[bool]:
     """For each sample that both of the compared scorers could score: do they disagree?"""
     if compared is None:
         return []

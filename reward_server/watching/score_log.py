@@ -34,7 +34,7 @@ from touchstone_rewards.reward_server.schemas import (
 )
 from touchstone_rewards.reward_server.scoring.claim import claim
 from touchstone_rewards.reward_server.stored.lines import cut_torn_line
-from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 
 # What may wait for the thread.
@@ -54,7 +54,7 @@ class ScoreLine(Struct):
     result: SampleResult
 
 
-class Answered(NamedTuple):
+class AnsweredRequest(NamedTuple):
     time: float
     request_id: str
     profile: str
@@ -78,7 +78,7 @@ class ScoreLog:
         self.max_bytes = max_bytes
         self.files = files
         self.counts = Counter(written=0, dropped=0)
-        self._queue: SimpleQueue[Answered | None] = SimpleQueue()
+        self._queue: SimpleQueue[AnsweredRequest | None] = SimpleQueue()
         # Each is changed by one thread alone, so the difference needs no lock.
         self._taken_bytes = self._done_bytes = self._refused = 0
         self._open()
@@ -117,16 +117,16 @@ class ScoreLog:
             return
         self._taken_bytes += size
         about = time.time(), current().request_id, answer.profile, answer.fingerprint
-        self._queue.put(Answered(*about, samples, answer.results, size))
+        self._queue.put(AnsweredRequest(*about, samples, answer.results, size))
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MetricReading]:
         """What the metrics show of it."""
 
         def read() -> dict[str, int]:
             return {**self.counts, "dropped": self.counts["dropped"] + self._refused}
 
         text = "Lines of the score log, by outcome"
-        return [Reading(CounterMetricFamily, "reward_score_log_lines", text, "outcome", read)]
+        return [MetricReading(CounterMetricFamily, "reward_score_log_lines", text, "outcome", read)]
 
     def _write_all(self) -> None:
         while (answered := self._queue.get()) is not None:
@@ -168,7 +168,7 @@ def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
 
-def _lines(answered: Answered) -> bytes:
+def _lines(answered: AnsweredRequest) -> bytes:
     about = answered[:4]
     pairs = zip(answered.samples, answered.results, strict=True)
     return b"".join(msgspec.json.encode(ScoreLine(*about, *pair)) + b"\n" for pair in pairs)

@@ -27,7 +27,7 @@ from touchstone_rewards.reward_server.schemas import (
     response_text,
 )
 from touchstone_rewards.reward_server.scoring.routing import addressed
-from touchstone_rewards.reward_server.telemetry.metrics import Reading
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.verdicts import verdict
 
@@ -40,7 +40,7 @@ MOST_PIECES = 256
 
 logger = logging.getLogger(__name__)
 
-Scored = tuple[Sample, SampleResult]
+ScoredSample = tuple[Sample, SampleResult]
 ScoreSlice = Callable[[ScoreRequest], Awaitable[ScoreResponse]]
 
 
@@ -78,7 +78,7 @@ class Shadows:
         self._waiting: deque[tuple[str, ScoreRequest, ScoreResponse, int]] = deque()
         self._waiting_bytes = 0
         # Groups that came in several requests, by name: the members that were answered so far.
-        self._pieces: dict[str, dict[tuple[str, str], Scored]] = {}
+        self._pieces: dict[str, dict[tuple[str, str], ScoredSample]] = {}
         self._came = asyncio.Event()
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
@@ -108,20 +108,20 @@ class Shadows:
                 await self._give_way()
                 await self._compare(answer.profile, shadow, part)
 
-    def _parts(self, shadow: str, pairs: list[Scored]) -> Iterator[list[Scored]]:
+    def _parts(self, shadow: str, pairs: list[ScoredSample]) -> Iterator[list[ScoredSample]]:
         """What is compared at a time: `SLICE` samples, or a little more where groups are whole."""
         scored_by = self._profiles.get(shadow)
         if scored_by is None or scored_by.info.groups is None:
             yield from (pairs[start : start + SLICE] for start in range(0, len(pairs), SLICE))
             return
-        groups: dict[str, list[Scored]] = {}
+        groups: dict[str, list[ScoredSample]] = {}
         for pair in pairs:
             sample, result = pair
             if isinstance(result.group, str):
                 yield from self._gathered(result.group, pair)
             else:
                 groups.setdefault(sample.group_id or sample.id, []).append(pair)
-        part: list[Scored] = []
+        part: list[ScoredSample] = []
         for group in groups.values():
             part += group
             if len(part) >= SLICE:
@@ -130,7 +130,7 @@ class Shadows:
         if part:
             yield part
 
-    def _gathered(self, name: str, pair: Scored) -> Iterator[list[Scored]]:
+    def _gathered(self, name: str, pair: ScoredSample) -> Iterator[list[ScoredSample]]:
         """A group that came in several requests, once its last member has been answered."""
         members = self._pieces.setdefault(name, {})
         sample, _ = pair
@@ -147,7 +147,7 @@ class Shadows:
         while not self._idle() and loop.time() < until:
             await asyncio.sleep(PATIENCE_S / 20)
 
-    async def _compare(self, profile: str, shadow: str, pairs: Sequence[Scored]) -> None:
+    async def _compare(self, profile: str, shadow: str, pairs: Sequence[ScoredSample]) -> None:
         info = self._info(profile, shadow)
         scored_by = self._profiles.get(shadow)
         samples = [addressed(scored_by, sample) for sample, _ in pairs]
@@ -193,11 +193,11 @@ class Shadows:
             info = self.infos[profile] = ShadowInfo(shadow)
         return info
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MetricReading]:
         """What the metrics show of them."""
 
-        def counted(field: str, text: str) -> Reading:
-            return Reading(
+        def counted(field: str, text: str) -> MetricReading:
+            return MetricReading(
                 CounterMetricFamily,
                 f"reward_shadow_{field}",
                 text,
@@ -210,7 +210,7 @@ class Shadows:
             counted("disagreements", "Samples whose verdict differs from the shadow's"),
             counted("failed", "Samples for which the shadow has no reward"),
             counted("dropped", "Samples that the shadow was too late for"),
-            Reading(
+            MetricReading(
                 GaugeMetricFamily,
                 "reward_shadow_mean_difference",
                 "Mean absolute difference of the profile's rewards and its shadow's",

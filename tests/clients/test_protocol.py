@@ -23,7 +23,7 @@ from touchstone_rewards.clients import (
 )
 from touchstone_rewards.clients.protocol import Encoded
 from touchstone_rewards.reward_server.remote import policy
-from touchstone_rewards.reward_server.remote.policy import Failure, RetryPolicy, Server
+from touchstone_rewards.reward_server.remote.policy import Failure, RetryPolicy, ServerHealth
 from touchstone_rewards.reward_server.schemas import ScoreRequest
 
 TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
@@ -176,26 +176,26 @@ def test_the_delay_is_a_random_part_of_a_bound_that_doubles_up_to_five_seconds()
 
 
 def test_servers_take_turns() -> None:
-    servers = [Server("a"), Server("b"), Server("c")]
+    servers = [ServerHealth("a"), ServerHealth("b"), ServerHealth("c")]
     assert "".join(policy.next_server(servers, 0.0).url for _ in range(6)) == "abcabc"
 
 
 def test_a_server_that_failed_is_passed_over_until_it_has_rested() -> None:
-    servers = [Server("a"), Server("b")]
+    servers = [ServerHealth("a"), ServerHealth("b")]
     servers[0].failed(Failure("gone"), now_s=10.0, rest_s=2.0)
     assert [policy.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
     assert "a" in {policy.next_server(servers, 12.5).url for _ in range(2)}
 
 
 def test_when_all_rest_the_first_to_be_back_is_next() -> None:
-    servers = [Server("a"), Server("b")]
+    servers = [ServerHealth("a"), ServerHealth("b")]
     servers[0].failed(Failure("gone"), now_s=10.0, rest_s=5.0)
     servers[1].failed(Failure("gone"), now_s=10.0, rest_s=2.0)
     assert policy.next_server(servers, 11.0).url == "b"
 
 
 def test_a_server_that_refuses_at_once_is_tried_again_at_once() -> None:
-    servers = [Server("a"), Server("b")]
+    servers = [ServerHealth("a"), ServerHealth("b")]
     servers[0].failed(Failure("gone"), now_s=10.0, rest_s=0.1)
     servers[0].tried_until_s = 10.2 + RetryPolicy().trial_s
     assert [policy.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
@@ -204,7 +204,7 @@ def test_a_server_that_refuses_at_once_is_tried_again_at_once() -> None:
 
 
 def test_an_answer_to_what_was_sent_before_a_failure_does_not_end_the_rest() -> None:
-    server = Server("a")
+    server = ServerHealth("a")
     server.failed(Failure("429"), now_s=10.0, rest_s=3.0)
     server.succeeded(sent_at_s=9.0)
     assert server.rests_until_s == 13.0

@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from tests.checkout import live_server
+from tests.clients.conftest import StartPeer
+from tests.clients.peers import scored, told_of
 from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
 from touchstone_rewards.clients.adapters import openrlhf, verl
 from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
@@ -51,8 +53,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 async def test_trl_sends_the_column_that_decides(mixed: LiveServer) -> None:
     columns: dict[str, Any] = {"ground_truth": TRUTHS, "data_source": SOURCES, "image": [b"", b""]}
     async with AsyncRemoteRewardClient(mixed.url) as client:
-        for options in ({}, {"metadata_columns": []}, {"metadata_columns": ["data_source"]}):
-            reward = client.as_trl_reward("mixed", preflight=False, **options)
+        for columns_sent in (None, [], ["data_source"]):
+            reward = client.as_trl_reward("mixed", preflight=False, metadata_columns=columns_sent)
             assert await reward(prompts=PROMPTS, completions=[TAGGED] * 2, **columns) == WANTED
         reward = client.as_trl_reward("mixed")
         with pytest.raises(MissingColumn, match=r"routes by metadata.data_source.*'data_source'"):
@@ -60,7 +62,7 @@ async def test_trl_sends_the_column_that_decides(mixed: LiveServer) -> None:
 
 
 def test_verl_sends_its_data_source(mixed: LiveServer) -> None:
-    about = {"profile": "mixed", "url": mixed.url}
+    about: Any = {"profile": "mixed", "url": mixed.url}
     found = [
         verl.compute_score(source, TAGGED, truth, {"index": 1}, **about)
         for source, truth in zip(SOURCES, TRUTHS, strict=True)
@@ -115,6 +117,16 @@ def test_a_sample_may_name_its_profile(mixed: LiveServer) -> None:
     assert (named.routed_to, named.status) == ("dummy", "ok")
     assert named.explanation is not None
     assert named.explanation["route"] == {"profile": "dummy", "by": "profile", "value": "dummy"}
+
+
+async def test_trls_step_travels_to_a_profile_that_goes_by_it(start_peer: StartPeer) -> None:
+    peer = await start_peer(told_of(scored, schedules=["metadata.step"]))
+    state = type("TrainerState", (), {"global_step": 7})()
+    async with AsyncRemoteRewardClient(peer.url) as client:
+        reward = client.as_trl_reward("math", preflight=False)
+        await reward(prompts=["p"], completions=["x"], trainer_state=state)
+    [request] = [seen for seen in peer.seen if seen.path == "/score"]
+    assert request.body["samples"][0]["metadata"] == {"step": 7}
 
 
 def post(server: LiveServer, path: str, body: dict[str, Any]) -> Any:

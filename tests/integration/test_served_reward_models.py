@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import httpx2
@@ -23,6 +24,7 @@ from touchstone_rewards.trainer.__main__ import main
 TESTED = 60
 PROFILES = {
     "pairwise": "pairwise, template: plain, append_eos: true",
+    "normalised": "pairwise, name: normalised, template: plain, append_eos: true, normalize: true",
     "value_head": "value_head, template: plain, append_eos: true",
     "adapter": "lora/checkpoint-10, name: adapter, template: plain, append_eos: true",
     "merged": "lora, template: plain, append_eos: true",
@@ -130,6 +132,23 @@ def test_a_served_score_is_the_score_of_training(
     assert len(expected) == TESTED
     assert len(set(expected)) > TESTED / 3
     assert [result["reward"] for result in results] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.long
+def test_normalize_is_the_scale_that_training_measured_over_the_held_out_pairs(
+    live: LiveServer, sorting: Sorting, folder: Path
+) -> None:
+    lines = predicted(folder, "pairwise")
+    scores = [line[side] for line in lines for side in ("chosen", "rejected")]
+    mean, std = fmean(scores), stdev(scores)
+    config = json.loads((folder / "pairwise" / "config.json").read_text())
+    assert (config["mean"], config["std"]) == pytest.approx((mean, std))
+    results = [
+        *ask(live, sorting, "normalised", "chosen"),
+        *ask(live, sorting, "normalised", "rejected"),
+    ]
+    expected = [(line[side] - mean) / std for side in ("chosen", "rejected") for line in lines]
+    assert [result["reward"] for result in results] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.long

@@ -117,7 +117,10 @@ def test_without_a_server_the_run_fails_in_one_line_that_names_it(
     monkeypatch.setattr("touchstone_rewards.trainer.rewards.STARTUP_WAIT_S", 0.5)
     url = f"http://127.0.0.1:{free_port()}"
     assert main(["grpo", *grpo_flags(url)]) == 1
-    assert f"no reward server at {url}" in one_line(capsys)
+    said = one_line(capsys)
+    assert f"no reward server at {url}" in said
+    assert "raise timeout_s" not in said  # no flag of this command
+    assert said.endswith("Start one (reward-server serve), or name it by --reward_url")
 
 
 @pytest.mark.parametrize("name", ["sft", "grpo", "grpo_story", "demo_sft", "demo_grpo"])

@@ -62,7 +62,7 @@ def test_a_traceback_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixtur
         ({"report_to": "trackio"}, "report_to: trackio needs trackio, which is not installed"),
         ({"rows": 1}, "a rollout takes 2 different prompts (generation_batch_size 8 / num_"),
         ({"rows": 1, "max_steps": -1, "num_train_epochs": 1}, "and there are 1 rows: lower"),
-        ({"chats": True}, "the prompts are chats, but the tokenizer has no chat template"),
+        ({"chats": True}, "the prompts are chats, but the model has no chat template"),
         ({"output_dir": "file"}, "file is a file, a run needs a folder"),
         ({"output_dir": "file/run"}, "file is a file, a run needs a folder"),
         ({"model_name_or_path": "nosuch/model"}, "no model 'nosuch/model': no folder of that"),

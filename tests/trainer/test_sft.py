@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from tests.trainer.conftest import write_rows
 from touchstone_rewards.trainer import sft
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.data.rows import PromptArguments, with_prompts
+from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate
 from touchstone_rewards.trainer.running.provenance import write_provenance
 from touchstone_rewards.trainer.toy.arithmetic import Problem, plain_response
@@ -58,17 +61,43 @@ def test_an_adapter_is_trained_by_config_and_can_be_evaluated(
 def test_rows_that_are_no_lessons_are_refused(
     sft_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = write_rows(tmp_path / "other.jsonl", [{"question": "1+1?", "answer": "2"}])
+    data = write_rows(tmp_path / "other.jsonl", [{"word": "1+1?", "meaning": "2"}])
     assert main(["sft", *sft_flags, f"--dataset_name={data}"]) == 2
     assert "prompt and response" in capsys.readouterr().err
 
 
 def test_only_fields_that_were_changed_are_written_down_and_no_token(tmp_path: Path) -> None:
     flags = ["--bf16=false", f"--output_dir={tmp_path}", "--learning_rate=7", "--hub_token=secret"]
-    _, _, args, _ = parse_config(sft.TYPES, flags, "trainer sft")
+    _, _, _, args, _ = parse_config(sft.TYPES, flags, "trainer sft")
     write_provenance(tmp_path, "trainer sft", [args])
     content = (tmp_path / "run.json").read_text()
     fields = json.loads(content)["fields"]
     assert fields["learning_rate"] == 7
     assert "max_length" not in fields
     assert "secret" not in content
+
+
+def test_questions_and_answers_are_lessons_and_a_template_makes_the_prompts_of_grpo(
+    sft_flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"question": f"{n} + 1?", "answer": f"{n + 1}"} for n in range(8)]
+    data = write_rows(tmp_path / "questions.jsonl", rows)
+    flags = [*sft_flags, f"--dataset_name={data}", "--max_steps=1"]
+    assert main(["sft", *flags]) == 0
+    assert "data: question and answer, as they stand; 8 rows" in capsys.readouterr().out
+    asked = ["--prompt_template=r1_zero", f"--output_dir={tmp_path / 'second'}"]
+    assert main(["sft", *flags, *asked]) == 0
+    assert "data: prompt and response, as they stand; 8 rows" in capsys.readouterr().out
+
+
+def test_the_template_of_a_lesson_is_that_of_a_rollout() -> None:
+    rows = Dataset.from_list([{"question": "1 + 1?", "solution": "2", "level": 1}])
+    prompts = PromptArguments(prompt_template="boxed")
+    [made] = sft.templated(prompts, rows).to_list()
+    prompt = with_prompts(rows, prompts)[0]["prompt"]
+    assert made == {"id": "row-0", "prompt": prompt, "response": "2"}
+    plain = Dataset.from_list([{"question": "1 + 1?"}])
+    with pytest.raises(InputError, match="no column with the response, one of response"):
+        sft.templated(prompts, plain)
+    with pytest.raises(InputError, match="needs prompt_template or system_prompt"):
+        sft.templated(PromptArguments(assistant_prefill="x"), rows)

@@ -24,7 +24,7 @@ from touchstone_rewards.trainer.errors import InputError
 REGISTRY = "dataset_info.json"
 ONLINE, REMOTE = "ONLINE", "REMOTE:"
 Row = Mapping[str, Any]
-Message = dict[str, Any]
+ChatTurn = dict[str, Any]
 
 ALPACA_COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}
 CHAT_COLUMNS = {"messages": "conversations"}
@@ -54,7 +54,7 @@ COLUMNS_NOT_HERE = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """One data set of the registry: where it is, and how its rows are read."""
 
     name: str
@@ -140,7 +140,7 @@ def _first(rows: Dataset, most: int | None) -> Dataset:
     return rows if most is None else rows.select(range(min(most, len(rows))))
 
 
-def entry_of(name: str, told: Any, folder: Path) -> Entry:
+def entry_of(name: str, told: Any, folder: Path) -> RegistryEntry:
     """Return an entry of the registry with its defaults filled in.
 
     Raises:
@@ -164,7 +164,7 @@ def entry_of(name: str, told: Any, folder: Path) -> Entry:
     if not source:
         raise InputError(f"{name}: an entry has file_name or hf_hub_url; it has {sorted(told)}")
     default = ALPACA_COLUMNS if formatting == "alpaca" else CHAT_COLUMNS
-    return Entry(
+    return RegistryEntry(
         name=name,
         source=source if told.get("hf_hub_url") else str(folder / source),
         formatting=formatting,
@@ -177,7 +177,7 @@ def entry_of(name: str, told: Any, folder: Path) -> Entry:
     )
 
 
-def converted(rows: Dataset, entry: Entry) -> Dataset:
+def converted(rows: Dataset, entry: RegistryEntry) -> Dataset:
     """Return the rows as messages; how many are no conversation is printed, and they are left out.
 
     Raises:
@@ -226,7 +226,7 @@ def _convert_batch(
     return out
 
 
-def alpaca(row: Row, entry: Entry) -> Row | None:
+def alpaca(row: Row, entry: RegistryEntry) -> Row | None:
     """Return instruction and input joined by a line break, after system and history."""
     value = partial(_value, row, entry)
     messages = _system(value("system"))
@@ -240,7 +240,7 @@ def alpaca(row: Row, entry: Entry) -> Row | None:
     return {"messages": [*messages, _said("assistant", response)]} if response is not None else None
 
 
-def conversation(row: Row, entry: Entry) -> Row | None:
+def conversation(row: Row, entry: RegistryEntry) -> Row | None:
     """Return the turns by role; None where they do not alternate as LLaMA-Factory wants them."""
     tags = entry.tags
     turns = list(_value(row, entry, "messages") or [])
@@ -264,14 +264,14 @@ def conversation(row: Row, entry: Entry) -> Row | None:
 
 
 def _pair(
-    messages: list[Message], chosen: Any, rejected: Any, message: Callable[[Any], Message]
+    messages: list[ChatTurn], chosen: Any, rejected: Any, message: Callable[[Any], ChatTurn]
 ) -> Row | None:
     if not chosen or not rejected:
         return None
     return {"prompt": messages, "chosen": [message(chosen)], "rejected": [message(rejected)]}
 
 
-def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
+def _turn(turn: Row, tags: Mapping[str, str]) -> ChatTurn:
     role, content = turn.get(tags["role_tag"]), turn.get(tags["content_tag"])
     if role == tags["function_tag"]:
         return {"role": "assistant", "content": "", "tool_calls": list(_calls(content))}
@@ -279,7 +279,7 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
     return _said(names.get(str(role), "assistant"), content)
 
 
-def _calls(content: Any) -> Iterator[Message]:
+def _calls(content: Any) -> Iterator[ChatTurn]:
     """Yield the calls in the JSON of a `function_call` turn."""
     try:
         found = json.loads(content)
@@ -297,16 +297,16 @@ def _tools(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _value(row: Row, entry: Entry, part: str) -> Any:
+def _value(row: Row, entry: RegistryEntry, part: str) -> Any:
     column = entry.columns.get(part)
     return row.get(column) if column else None
 
 
-def _system(text: Any) -> list[Message]:
+def _system(text: Any) -> list[ChatTurn]:
     return [_said("system", text)] if text else []
 
 
-def _said(role: str, content: Any) -> Message:
+def _said(role: str, content: Any) -> ChatTurn:
     return {"role": role, "content": content}
 
 

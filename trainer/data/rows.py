@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from lzma import LZMAError
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from datasets import Dataset, ReadInstruction, load_dataset, load_from_disk
+from datasets import Dataset, ReadInstruction, concatenate_datasets, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetsError
 
 from touchstone_rewards.trainer.data.bad_rows import that_ask
+from touchstone_rewards.trainer.data.chats import begun
 from touchstone_rewards.trainer.data.faulty_files import fault_in, lines_of, wrong_encoding
+from touchstone_rewards.trainer.data.files import (
+    FILE_FORMATS,
+    looks_local,
+    names_of,
+    saved_split,
+    suffix_of,
+)
 from touchstone_rewards.trainer.errors import InputError
 
 # It logs what is wrong with a file as well, in its own words and at length.
@@ -26,7 +36,6 @@ logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
 NEW_IDS = "__new_id"
-FILE_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 MOST_NAMED = 20
 TEXTS = (".jsonl", ".json", ".csv")
 PROMPTS = Path(__file__).parents[1] / "prompts"
@@ -39,9 +48,12 @@ class DataArguments:
     """Which rows to train on, and what becomes of an earlier run in output_dir; the first four
     fields are named as in TRL's own scripts."""
 
-    dataset_name: str | None = field(
+    dataset_name: list[str] | None = field(
         default=None,
-        metadata={"help": "A .jsonl, .json, .parquet or .csv file, a saved folder, a hub name."},
+        metadata={
+            "help": "A .jsonl, .json, .parquet or .csv file (also .gz), a pattern, a folder of "
+            "save_to_disk or a hub name; or several of them, one after the other."
+        },
     )
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of a hub dataset."}
@@ -52,7 +64,7 @@ class DataArguments:
     dataset_test_split: str = field(
         default="test", metadata={"help": "The hub split for eval_strategy."}
     )
-    eval_dataset_name: str | None = field(
+    eval_dataset_name: list[str] | None = field(
         default=None,
         metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
     )
@@ -110,32 +122,57 @@ class PromptArguments:
         default=None,
         metadata={"help": "Turns the question into a chat: this system message, then the user's."},
     )
+    assistant_prefill: str | None = field(
+        default=None,
+        metadata={
+            "help": "How every response begins: said for the model, as the end of its prompt. Only "
+            "what follows is its response, and is scored."
+        },
+    )
 
 
 def load_rows(
-    name: str, config: str | None = None, split: str = "train", *, skip_bad_rows: bool = False
+    names: str | Sequence[str],
+    config: str | None = None,
+    split: str = "train",
+    *,
+    skip_bad_rows: bool = False,
 ) -> Dataset:
-    """The rows of a local file or folder, else of a hub dataset.
+    """The rows of local files or folders, else of hub datasets, one after the other.
 
     A slice in `split`, as in `test[:5%]`, is taken of a file too, which has one split whatever its
     name. `skip_bad_rows`: lines of a .jsonl file that cannot be read are named and left out.
 
     Raises:
-        InputError: there is no such file, or what is there cannot be read as rows.
+        InputError: there is no such file, what is there cannot be read as rows, or several do not
+            have the same columns.
     """
-    path = Path(name)
-    looks_local = path.suffix in FILE_FORMATS or name.startswith((".", "/", "~"))
-    if not path.exists() and looks_local:
+    named = names_of(names)
+    parts = [_rows(name, config, split, skip_bad_rows) for name in named]
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return concatenate_datasets(parts)
+    except ValueError as error:
+        pairs = zip(named, parts, strict=True)
+        columns = "; ".join(f"{name} has {rows.column_names}" for name, rows in pairs)
+        raise InputError(f"the datasets do not go together: {columns}") from error
+
+
+def _rows(name: str, config: str | None, split: str, skip_bad_rows: bool) -> Dataset:
+    path = Path(name).expanduser()
+    if not path.exists() and looks_local(name):
         raise InputError(f"no dataset at {name}")
-    if path.is_file() and path.suffix not in FILE_FORMATS:
-        raise InputError(f"{name}: rows come as {', '.join(FILE_FORMATS)}, not {path.suffix!r}")
+    if path.is_file() and suffix_of(path) not in FILE_FORMATS:
+        kinds = ", ".join(FILE_FORMATS)
+        raise InputError(f"{name}: rows come as {kinds}, not {path.suffix!r}")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"the dataset {name} is empty")
     if path.suffix in TEXTS and path.is_file() and (wrong := wrong_encoding(path)):
         raise InputError(f"cannot read the dataset {name}: {wrong}")
     try:
         rows = _load(path, name, config, split)
-    except (OSError, ValueError, DatasetsError) as error:
+    except (OSError, ValueError, EOFError, LZMAError, zlib.error, DatasetsError) as error:
         fault = fault_in(path) if path.is_file() else None
         if fault and path.suffix == ".jsonl":
             if skip_bad_rows:
@@ -150,13 +187,12 @@ def load_rows(
 
 def _load(path: Path, name: str, config: str | None, split: str) -> Any:
     if path.is_file():
-        rows = load_dataset(FILE_FORMATS[path.suffix], data_files=str(path), split="train")
+        rows = load_dataset(FILE_FORMATS[suffix_of(path)], data_files=str(path), split="train")
         return part_of(rows, split, name)
     if (path / "state.json").is_file():
         return part_of(load_from_disk(str(path)), split, name)
     if (path / "dataset_dict.json").is_file():
-        own = split.partition("[")[0]
-        return part_of(load_from_disk(str(path / own)), split, name)
+        return part_of(saved_split(path, split.partition("[")[0]), split, name)
     return load_dataset(name, config, split=split)
 
 
@@ -260,6 +296,14 @@ def with_prompts(
         InputError: no column `prompt` and no way given to make one, or no such template or column;
             or rows without a prompt or question, and they are not to be left out.
     """
+    rows = _templated(rows, arguments, skip_bad_rows)
+    prefill = arguments.assistant_prefill
+    if not prefill:
+        return rows
+    return rows.map(lambda row: {"prompt": begun(row["prompt"], prefill)})
+
+
+def _templated(rows: Dataset, arguments: PromptArguments, skip_bad_rows: bool) -> Dataset:
     template, system = arguments.prompt_template, arguments.system_prompt
     if template is None and system is None:
         if "prompt" in rows.column_names:

@@ -1,9 +1,9 @@
 """The shapes of supervised data: recognised, and made into what TRL's SFT reads.
 
 In: rows as `{prompt, response}`, `{prompt, completion}`, `{messages}`, ShareGPT
-`{system, conversations}`, Alpaca `{instruction, input, output}` or `{text}`. Out: `prompt` and
-`completion`, one row for each response, so that only responses are learnt; or, where the loss goes
-over whole conversations, `messages`. It tokenizes nothing.
+`{system, conversations}`, Alpaca `{instruction, input, output}`, `{question, answer}` or `{text}`.
+Out: `prompt` and `completion`, one row for each response, so that only responses are learnt; or,
+where the loss goes over whole conversations, `messages`. It tokenizes nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 from datasets import Dataset
 
 from touchstone_rewards.trainer.data.bad_rows import OneForm, Reader, read_rows
+from touchstone_rewards.trainer.data.chats import split_begun
 from touchstone_rewards.trainer.data.rows import ID_COLUMNS, ensure_sample_ids, is_empty
 from touchstone_rewards.trainer.data.shapes import (
-    Message,
+    ChatTurn,
     Row,
     alpaca_messages,
     alpaca_text,
@@ -43,7 +44,7 @@ class Shape(NamedTuple):
     name: str
     needs: frozenset[str]
     may: tuple[str, ...] = ()
-    chat: Callable[[Row], list[Message]] | None = None
+    chat: Callable[[Row], list[ChatTurn]] | None = None
     plain: Reader | None = None
 
 
@@ -124,6 +125,9 @@ def _prompt_and_response(row: Row) -> Iterator[dict[str, Any]]:
         text_or_messages(answer, "response"),
     )
     if isinstance(prompt, list) and isinstance(response, str):
+        # What is begun of the assistant's turn is a part of it.
+        prompt, begun = split_begun(prompt)
+        response = begun + response
         response = [{"role": "assistant", "content": response}]
     if type(prompt) is not type(response):
         raise InputError(
@@ -132,7 +136,7 @@ def _prompt_and_response(row: Row) -> Iterator[dict[str, Any]]:
     yield {"prompt": prompt, "completion": response}
 
 
-def _turns(read: Callable[[Row], list[Message]], whole: bool) -> Reader:
+def _turns(read: Callable[[Row], list[ChatTurn]], whole: bool) -> Reader:
     """For each response of a conversation a row: what went before, and the response."""
 
     def split(row: Row) -> Iterator[dict[str, Any]]:
@@ -151,15 +155,15 @@ def _turns(read: Callable[[Row], list[Message]], whole: bool) -> Reader:
     return split
 
 
-def _messages(row: Row) -> list[Message]:
+def _messages(row: Row) -> list[ChatTurn]:
     return conversation(row, "messages")
 
 
-def _sharegpt(row: Row) -> list[Message]:
+def _sharegpt(row: Row) -> list[ChatTurn]:
     return conversation(row, "conversations")
 
 
-def _alpaca(row: Row) -> list[Message]:
+def _alpaca(row: Row) -> list[ChatTurn]:
     return [*alpaca_messages(row), {"role": "assistant", "content": row["output"]}]
 
 
@@ -169,6 +173,22 @@ def _alpaca_text(row: Row) -> Iterator[dict[str, Any]]:
     yield {"prompt": alpaca_text(row), "completion": row["output"]}
 
 
+def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[ChatTurn]], Reader]:
+    """How rows of a question and an answer are read: as a chat, and without a chat template."""
+
+    def chat(row: Row) -> list[ChatTurn]:
+        system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+        asked = {"role": "user", "content": row[question]}
+        return [*system, asked, {"role": "assistant", "content": row[answer]}]
+
+    def plain(row: Row) -> Iterator[dict[str, Any]]:
+        if is_empty(row[answer]):
+            raise InputError("an empty response")
+        yield {"prompt": f"{row[question]}\n", "completion": str(row[answer])}
+
+    return chat, plain
+
+
 ALPACA = ("input", "system", "history")
 SHAPES = (
     Shape("prompt and response", frozenset({"prompt", "response"}), plain=_prompt_and_response),
@@ -176,5 +196,17 @@ SHAPES = (
     Shape("messages", frozenset({"messages"}), ("system",), chat=_messages),
     Shape("ShareGPT", frozenset({"conversations"}), ("system",), chat=_sharegpt),
     Shape("Alpaca", frozenset({"instruction", "output"}), ALPACA, _alpaca, _alpaca_text),
+    Shape(
+        "question and answer",
+        frozenset({"question", "answer"}),
+        ("system",),
+        *_answered("question", "answer"),
+    ),
+    Shape(
+        "problem and solution",
+        frozenset({"problem", "solution"}),
+        ("system",),
+        *_answered("problem", "solution"),
+    ),
     Shape("text", frozenset({"text"})),
 )

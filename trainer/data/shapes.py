@@ -14,7 +14,7 @@ from datasets import Dataset
 from touchstone_rewards.trainer.errors import InputError
 
 Row = Mapping[str, Any]
-Message = dict[str, Any]
+ChatTurn = dict[str, Any]
 
 # Who speaks, as data sets call it. A call of a function is the assistant's, its JSON the text.
 ROLES = {
@@ -29,7 +29,7 @@ SHOWN_ROLES = "user or human, assistant or gpt, system, tool or observation"
 OWN_NAMES = ("from", "value", "role", "content")
 
 
-def message_of(turn: Any) -> Message:
+def message_of(turn: Any) -> ChatTurn:
     """A turn, `{role, content}` or ShareGPT's `{from, value}`, as role and content.
 
     What else it holds (calls of tools, a name) stays; what is null goes.
@@ -60,7 +60,7 @@ def _joined(content: Any) -> Any:
     return "".join(texts) if len(texts) == len(content) else content
 
 
-def messages_of(turns: Any) -> list[Message]:
+def messages_of(turns: Any) -> list[ChatTurn]:
     """All turns of a list of them; of null none.
 
     Raises:
@@ -71,7 +71,7 @@ def messages_of(turns: Any) -> list[Message]:
     return [message_of(turn) for turn in turns or []]
 
 
-def text_or_messages(value: Any, name: str) -> str | list[Message]:
+def text_or_messages(value: Any, name: str) -> str | list[ChatTurn]:
     """A text as it is; a turn, or a list of turns, as messages.
 
     Raises:
@@ -88,12 +88,12 @@ def text_or_messages(value: Any, name: str) -> str | list[Message]:
     raise InputError(f"{name} is a text or a list of messages, not {type(value).__name__}")
 
 
-def system_of(row: Row) -> list[Message]:
+def system_of(row: Row) -> list[ChatTurn]:
     """The message of the column `system`, if the row says anything there."""
     return [{"role": "system", "content": row["system"]}] if row.get("system") else []
 
 
-def conversation(row: Row, column: str) -> list[Message]:
+def conversation(row: Row, column: str) -> list[ChatTurn]:
     """The turns in `column`; the system text of the row leads where they have none of their own.
 
     Raises:
@@ -104,7 +104,7 @@ def conversation(row: Row, column: str) -> list[Message]:
     return messages if own else system_of(row) + messages
 
 
-def alpaca_messages(row: Row) -> list[Message]:
+def alpaca_messages(row: Row) -> list[ChatTurn]:
     """System, history and instruction of an Alpaca row: all but its answer.
 
     Raises:

@@ -22,12 +22,12 @@ from touchstone_rewards.trainer.data.rows import (
     PromptArguments,
     ensure_sample_ids,
     load_rows,
-    require_column,
     with_prompts,
 )
+from touchstone_rewards.trainer.data.truths import with_truths
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.evaluation.figures import (
-    Group,
+    ResultGroup,
     default_ks,
     maj_at,
     pass_at,
@@ -42,7 +42,7 @@ from touchstone_rewards.trainer.evaluation.generated import (
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
 from touchstone_rewards.trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
 from touchstone_rewards.trainer.evaluation.page import write_page
-from touchstone_rewards.trainer.evaluation.votes import Score, answer_of, classes_of
+from touchstone_rewards.trainer.evaluation.votes import ScoreFunction, answer_of, classes_of
 from touchstone_rewards.trainer.evaluation.write import (
     PLAIN_RESULTS,
     RESULTS,
@@ -51,7 +51,15 @@ from touchstone_rewards.trainer.evaluation.write import (
     write_results,
     write_summary,
 )
-from touchstone_rewards.trainer.rewards import check_server, connect, error_of, score_all
+from touchstone_rewards.trainer.reward_arguments import ServeArguments
+from touchstone_rewards.trainer.rewards import (
+    check_server,
+    connect,
+    error_of,
+    readers_of,
+    score_all,
+)
+from touchstone_rewards.trainer.workflow.local_server import served
 
 
 @dataclass
@@ -66,7 +74,10 @@ class EvalArguments:
             "given."
         },
     )
-    dataset: str | None = field(default=None, metadata={"help": "A file, a folder or a hub name."})
+    dataset: list[str] | None = field(
+        default=None,
+        metadata={"help": "Files, patterns, folders or hub names, as dataset_name elsewhere."},
+    )
     dataset_config: str | None = field(
         default=None, metadata={"help": "The configuration of a hub dataset."}
     )
@@ -111,6 +122,8 @@ class EvalArguments:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.dataset, str):
+            self.dataset = [self.dataset]
         if self.max_rows is not None and self.max_rows < 1:
             raise ValueError(f"max_rows is 1 or more (leave it out for all), not {self.max_rows}")
         if self.output and self.output.endswith(".json"):
@@ -121,7 +134,7 @@ class EvalArguments:
             self.output = self.output_file.removesuffix(".json")
 
 
-TYPES = (EvalArguments, PromptArguments, Generation)
+TYPES = (EvalArguments, PromptArguments, ServeArguments, Generation)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -131,7 +144,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server, or not one response could be scored.
     """
-    arguments, prompts, generation = parse_config(TYPES, argv, "trainer eval")
+    arguments, prompts, serve, generation = parse_config(TYPES, argv, "trainer eval")
     model = require(arguments.model, "model")
     if model.startswith((".", "/", "~")) and not Path(model).is_dir():
         raise InputError(f"no model folder at {model}")
@@ -139,10 +152,11 @@ def run(argv: Sequence[str]) -> None:
     check_output(output, arguments.output_file)
     if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
         raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
-    rows = rows_of(arguments, prompts)
-    check_server(arguments.reward_url, profiles_of(arguments))
-    responses = respond(model, rows["prompt"], generation, output)
-    summary = score_and_write(arguments, rows, responses, asdict(generation))
+    with served(serve, arguments.reward_url, output) as arguments.reward_url:
+        infos = check_server(arguments.reward_url, profiles_of(arguments))
+        rows = rows_of(arguments, prompts, readers_of("ground_truth", infos))
+        responses = respond(model, rows["prompt"], generation, output)
+        summary = score_and_write(arguments, rows, responses, asdict(generation))
     console = Console()
     console.print(as_table({Path(model).name: summary}))
     if "pass_at" in summary:
@@ -154,8 +168,11 @@ def profiles_of(arguments: EvalArguments) -> list[str]:
     return [arguments.profile, *(arguments.also_profile or ())]
 
 
-def rows_of(arguments: EvalArguments, prompts: PromptArguments) -> Dataset:
-    """The rows with `id`, `prompt` and `ground_truth`.
+def rows_of(
+    arguments: EvalArguments, prompts: PromptArguments, readers: Sequence[str] | None = None
+) -> Dataset:
+    """The rows with `id`, `prompt` and `ground_truth`. `readers`: the profiles that read it; with
+    none the data need not have one.
 
     Raises:
         InputError: no such data, or a column that is missing.
@@ -173,7 +190,7 @@ def rows_of(arguments: EvalArguments, prompts: PromptArguments) -> Dataset:
         question = question_column(known, rows.column_names, prompts.question_column)
         prompts = replace(prompts, question_column=question)
         truth = truth if truth in rows.column_names else known.ground_truth
-    require_column(rows, truth, "ground_truth_column")
+    rows = with_truths(rows, truth, readers)
     rows = ensure_sample_ids(with_prompts(rows, prompts, **bad))
     kept = rows.select_columns(list(dict.fromkeys(["id", "prompt", truth])))
     return kept if truth == "ground_truth" else kept.rename_column(truth, "ground_truth")
@@ -227,7 +244,7 @@ def score_and_write(
     summary |= {
         "profile": arguments.profile,
         "model": arguments.model,
-        "dataset": arguments.dataset or arguments.benchmark,
+        "dataset": " ".join(arguments.dataset or [str(arguments.benchmark)]),
         "generation": generation,
         "also": {name: summarize(grouped[name]) for name in profiles[1:]},
         "results_path": str(output / RESULTS),
@@ -243,8 +260,8 @@ def score_and_write(
 
 def of_k(
     groups: Sequence[Sequence[Sample]],
-    results: Sequence[Group],
-    score: Score,
+    results: Sequence[ResultGroup],
+    score: ScoreFunction,
     ks: Sequence[int],
 ) -> dict[str, Any]:
     """pass@k, and maj@k where the profile reads an answer that could be voted on."""

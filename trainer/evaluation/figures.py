@@ -14,10 +14,10 @@ from touchstone_rewards.clients import ScoreResult
 from touchstone_rewards.trainer.evaluation.at_k import Votes, maj_at_k, pass_at_k
 from touchstone_rewards.trainer.running.intervals import normal, rate
 
-Group = Sequence[ScoreResult | None]
+ResultGroup = Sequence[ScoreResult | None]
 
 
-def summarize(groups: Sequence[Group]) -> dict[str, Any]:
+def summarize(groups: Sequence[ResultGroup]) -> dict[str, Any]:
     """Rates and means over the rows with a reward.
 
     `accuracy`: share with the full reward of 1. `format_rate`: share with a format score of 1; null
@@ -40,11 +40,11 @@ def summarize(groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
-def rewards_of(group: Group) -> list[float]:
+def rewards_of(group: ResultGroup) -> list[float]:
     return [each.reward for each in group if each is not None and each.reward is not None]
 
 
-def formats_of(group: Group) -> list[float]:
+def formats_of(group: ResultGroup) -> list[float]:
     scored = [each for each in group if each is not None and each.reward is not None]
     return [value for each in scored if (value := each.scores.get("format")) is not None]
 
@@ -76,7 +76,7 @@ def default_ks(n: int) -> list[int]:
     return sorted({1 << power for power in range(n.bit_length()) if 1 << power <= n} | {n})
 
 
-def pass_at(groups: Sequence[Group], ks: Sequence[int]) -> dict[str, Any]:
+def pass_at(groups: Sequence[ResultGroup], ks: Sequence[int]) -> dict[str, Any]:
     """pass@k by k, over the rows with k or more scored responses."""
     rows = [(len(found), found.count(1.0)) for group in groups if (found := rewards_of(group))]
     return {
@@ -86,7 +86,7 @@ def pass_at(groups: Sequence[Group], ks: Sequence[int]) -> dict[str, Any]:
 
 
 def maj_at(
-    groups: Sequence[Group], classes: Sequence[Sequence[str | None]], ks: Sequence[int]
+    groups: Sequence[ResultGroup], classes: Sequence[Sequence[str | None]], ks: Sequence[int]
 ) -> dict[str, Any]:
     """maj@k by k, over the rows with k or more scored responses; right is the full reward of 1."""
     votes = [votes_of(group, names) for group, names in zip(groups, classes, strict=True)]
@@ -99,7 +99,7 @@ def maj_at(
     }
 
 
-def votes_of(group: Group, classes: Sequence[str | None]) -> tuple[list[Votes], Votes]:
+def votes_of(group: ResultGroup, classes: Sequence[str | None]) -> tuple[list[Votes], Votes]:
     """The answers of a row with their votes, and the responses without one."""
     right: dict[str | None, list[bool]] = {}
     for result, name in zip(group, classes, strict=True):

@@ -16,7 +16,13 @@ from typing import Any
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generation import template_path
 
-LIGHT_FILES = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json")
+LIGHT_FILES = (
+    "config.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+)
 LIGHT_FILES += ("added_tokens.json", "vocab*", "merges.txt", "*.model", "*.jinja")
 GENERATED, SETTINGS = "generated.jsonl", "settings.json"
 WRITTEN = (GENERATED, SETTINGS, "results.jsonl", "summary.json", "eval_results.json")

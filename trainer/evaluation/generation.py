@@ -16,11 +16,18 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import track
 
+from touchstone_rewards.trainer.data.chats import ChatOrPrompt, prompt_tokens
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.merging import (
+    base_of,
+    is_adapter,
+    merged_model,
+    plain_folder,
+    tokenizer_folder,
+)
 
-Prompt = str | list[dict[str, Any]]
 # Prompts and the seed of their batch -> the responses to each.
-Respond = Callable[[Sequence[Prompt], int], list[list[str]]]
+Respond = Callable[[Sequence[ChatOrPrompt], int], list[list[str]]]
 BATCH_SIZES = {"transformers": 64, "vllm": 4096}
 MOST_SAMPLES = 1000
 # Of a generation config: what is used, and what says nothing about generation.
@@ -74,7 +81,7 @@ class Generation:
             raise ValueError("temperature must not be negative, top_p be above 0 and at most 1")
 
 
-def plan_batches(prompts: Sequence[Prompt], settings: Generation) -> list[list[int]]:
+def plan_batches(prompts: Sequence[ChatOrPrompt], settings: Generation) -> list[list[int]]:
     """The places of the prompts of each batch; those of about one length share one."""
     size = settings.batch_size or BATCH_SIZES[settings.engine]
     size = max(1, size // settings.num_samples)
@@ -84,7 +91,7 @@ def plan_batches(prompts: Sequence[Prompt], settings: Generation) -> list[list[i
 
 
 def generate(
-    model: str, prompts: Sequence[Prompt], settings: Generation, done: Collection[int] = ()
+    model: str, prompts: Sequence[ChatOrPrompt], settings: Generation, done: Collection[int] = ()
 ) -> Iterator[tuple[int, list[list[str]]]]:
     """The number of each batch of the plan that is not `done`, and its responses by prompt.
 
@@ -112,9 +119,16 @@ def _transformers(model: str, settings: Generation) -> Respond:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteriaList
 
+    adapter = model if is_adapter(model) else None
+    base = base_of(model) if adapter else model
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(model, padding_side="left")
-        network: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+        folder = tokenizer_folder(base, adapter)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        network: Any = (
+            merged_model(base, adapter)
+            if adapter
+            else AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+        )
     except OSError as error:
         raise InputError(f"no model at {model}: {str(error).partition(chr(10))[0]}") from error
     network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -124,7 +138,7 @@ def _transformers(model: str, settings: Generation) -> Respond:
     Console(stderr=True).print(told, style="dim", highlight=False)
     fields = {**_sampling(settings), "max_new_tokens": settings.max_new_tokens}
 
-    def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
+    def respond(prompts: Sequence[ChatOrPrompt], seed: int) -> list[list[str]]:
         tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
         inputs = tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(network.device)
         start = inputs["input_ids"].shape[1]
@@ -206,7 +220,8 @@ def _vllm(model: str, settings: Generation) -> Respond:
             "with a GPU, or use --engine transformers"
         ) from error
     try:
-        engine = LLM(model=model, gpu_memory_utilization=settings.gpu_memory_utilization)
+        with plain_folder(model) as folder:
+            engine = LLM(model=folder, gpu_memory_utilization=settings.gpu_memory_utilization)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"vLLM does not start with {model}: {str(error).partition(chr(10))[0]}; it says more "
@@ -216,7 +231,7 @@ def _vllm(model: str, settings: Generation) -> Respond:
     tokenizer = engine.get_tokenizer()
     set_chat_template(tokenizer, settings.chat_template)
 
-    def respond(prompts: Sequence[Prompt], seed: int) -> list[list[str]]:
+    def respond(prompts: Sequence[ChatOrPrompt], seed: int) -> list[list[str]]:
         tokens = [encode(tokenizer, prompt, settings.max_prompt_length) for prompt in prompts]
         sampling = [
             SamplingParams(
@@ -236,23 +251,13 @@ def _vllm(model: str, settings: Generation) -> Respond:
     return respond
 
 
-def encode(tokenizer: Any, prompt: Prompt, most: int | None) -> list[int]:
+def encode(tokenizer: Any, prompt: ChatOrPrompt, most: int | None) -> list[int]:
     """The tokens of a prompt, its last `most`; a chat goes through the template.
 
     Raises:
         InputError: there is none.
     """
-    if isinstance(prompt, str):
-        tokens = tokenizer(prompt)["input_ids"]
-    else:
-        if not tokenizer.chat_template:
-            raise InputError(
-                "the prompts are chats, but the model has no chat template: give one by "
-                "--chat_template (chatml, or a .jinja file), or make the prompts plain text by "
-                "--prompt_template"
-            )
-        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    tokens = prompt_tokens(tokenizer, prompt)
     return tokens[-most:] if most else tokens
 
 

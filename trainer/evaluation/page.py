@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from touchstone_rewards.trainer.evaluation.write import SUMMARY, read_results, with_interval
-from touchstone_rewards.trainer.running.page import Group, Table, readable, render_page
+from touchstone_rewards.trainer.running.page import GroupExample, Table, readable, render_page
 from touchstone_rewards.trainer.running.report import by_group, measures, shown
 
 ROWS_SHOWN = 4
@@ -77,9 +77,9 @@ def at_k(summary: Mapping[str, Any]) -> Table:
     return Table("Of k responses", ("", "pass@k", "maj@k"), rows, "Shares, and 95% intervals.")
 
 
-def groups(lines: Sequence[Mapping[str, Any]]) -> list[Group]:
+def groups(lines: Sequence[Mapping[str, Any]]) -> list[GroupExample]:
     """Some rows of each kind, the first ones."""
-    kinds: dict[str, list[Group]] = {kind: [] for kind in KINDS}
+    kinds: dict[str, list[GroupExample]] = {kind: [] for kind in KINDS}
     every = by_group(lines)
     counts = dict.fromkeys(KINDS, 0)
     for group in every:

@@ -18,7 +18,7 @@ RIGHT = "right"
 # Of the wrong answers to a prompt only the most frequent spellings are held against each other:
 # pairs grow with the square, and a rare one decides no vote.
 COMPARED = 12
-Score = Callable[[list[Sample]], list[ScoreResult | None]]
+ScoreFunction = Callable[[list[Sample]], list[ScoreResult | None]]
 
 
 class Answer(NamedTuple):
@@ -51,7 +51,7 @@ def answer_of(result: ScoreResult | None) -> Answer | None:
 def classes_of(
     groups: Sequence[Sequence[Sample]],
     results: Sequence[Sequence[ScoreResult | None]],
-    score: Score,
+    score: ScoreFunction,
 ) -> list[list[str | None]]:
     """The class of every response, group by group; equal strings are equal answers."""
     answers = [[answer_of(result) for result in group] for group in results]

@@ -6,6 +6,7 @@ advantage a sample, 0 where it has no reward. It knows no trainer.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -35,6 +36,21 @@ def advantages_of(
         # n / (n - 1) of what the mean of all leaves, since r is a part of that mean.
         centred = centred * count / (count - 1).clamp(min=1)
     return centred.nan_to_num(nan=0.0).view(-1)
+
+
+def with_penalties(
+    rewards: Float[Tensor, "n parts"],
+    weights: Float[Tensor, " parts"],
+    penalties: Float[Tensor, " n"],
+) -> Float[Tensor, "n parts"]:
+    """The rewards of each part, so that their weighted sum is the old one and the penalty.
+
+    Each part takes its share by its weight. What a part does not give stays missing; a sample
+    without any reward stays without one.
+    """
+    known = torch.where(rewards.isnan(), 0.0, 1.0) * weights
+    shares = known / known.square().sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return rewards + penalties[:, None] * shares
 
 
 def group_std(groups: Float[Tensor, "groups size"]) -> Float[Tensor, "groups 1"]:

@@ -6,7 +6,7 @@ with the model, every scored sample, `run.json`, curves and a report. Loss and r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,6 +16,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import given_fields, parse_config, require
+from touchstone_rewards.trainer.data.chats import rendered
 from touchstone_rewards.trainer.data.kept_samples import SampleWriter, step_files
 from touchstone_rewards.trainer.data.rows import (
     DataArguments,
@@ -24,20 +25,29 @@ from touchstone_rewards.trainer.data.rows import (
     require_column,
     with_prompts,
 )
+from touchstone_rewards.trainer.data.truths import with_truths
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.evaluation.generation import template_path
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, rendered
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.reward_arguments import RewardArguments, ServeArguments
 from touchstone_rewards.trainer.rewards import (
     HoldWithoutRewards,
-    RewardArguments,
+    ServedProfile,
     ServerReward,
     check_server,
     connect,
+    readers_of,
+    scoring_of,
 )
-from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
+from touchstone_rewards.trainer.running.lora import (
+    AdapterArguments,
+    model_for_trl,
+    settle_adapter,
+)
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.run import (
     check_model_path,
@@ -48,16 +58,21 @@ from touchstone_rewards.trainer.running.run import (
     rows_of,
     start_over,
     step_of,
+    tokenizer_of,
     train_and_finish,
 )
+from touchstone_rewards.trainer.several_rewards import RewardPart, column_functions, parts_of
 from touchstone_rewards.trainer.story.signals import SignalArguments
 from touchstone_rewards.trainer.story.trainer import WITHOUT_HISTORY, HistoryTrainer, history_rows
+from touchstone_rewards.trainer.workflow.local_server import served
 
 SAMPLES = "samples"
 TYPES = (
     DataArguments,
     PromptArguments,
     RewardArguments,
+    ServeArguments,
+    AdapterArguments,
     PreflightArguments,
     RolloutArguments,
     GrpoArguments,
@@ -77,40 +92,106 @@ def run(argv: Sequence[str]) -> None:
         RunFailed: no reward server at the start, or too many failed rewards.
     """
     configs = parse_config(TYPES, argv, "trainer grpo", SECTIONS)
-    data, prompts, rewards, preflight, rollout, settings, learning, args, model, signals = configs
+    data, _, rewards, serve, adapter, _, rollout, settings, learning, args, model, _ = configs
     require(args.output_dir, "output_dir")
-    output = free_output(data, args, check_model_path(model))
+    output = free_output(data, args, check_model_path(model), adapter.adapter_name_or_path)
     settings.apply(args, given_fields(argv, TYPES))
     rollout.check_sampling(args)
     learning.check(args, settings)
     checkpoint = checkpoint_to_resume(args)
-    parts = []
-    for part in rows_of(data, args):
-        own = {"with_signals": signals.enabled, "skip_bad_rows": data.skip_bad_rows}
-        part = part and prepare_rows(part, prompts, rewards, **own)
-        parts.append(part and fit_prompts(part, rollout, model, args))
+    settle_adapter(model, adapter, args, resuming=checkpoint is not None)
+    parts = rows_of(data, args)
     check_enough(len(parts[0]), args)
-    fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
+    with served(serve, rewards.reward_url, output, args.world_size) as rewards.reward_url:
+        train(configs, parts, output, checkpoint)
+
+
+def train(
+    configs: Sequence[Any], given: Sequence[Dataset | None], output: Path, checkpoint: str | None
+) -> None:
+    """Prepare rows and rewards, train, save; the servers of the config run."""
+    data, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
+    settings, learning, args, model, signals = configs[7:]
+    parts = parts_of(rewards, args.reward_weights)
+    infos = check_server(rewards.reward_url, rewards.profiles)
+    check_scores(parts, infos)
+    tokenizer = policy_tokenizer(model, rollout, adapter)
+    how = {"with_signals": signals.enabled, "skip_bad_rows": data.skip_bad_rows}
+    rows, eval_rows = (
+        each
+        and fit_prompts(
+            prepare_rows(each, prompts, rewards, infos, **how), rollout, tokenizer, args
+        )
+        for each in given
+    )
+    assert rows is not None
+    check_enough(len(rows), args)
     writer = open_samples(output / SAMPLES, args, overwrite=data.overwrite)
-    scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
+    scoring = scoring_of(connect(rewards.reward_url, rewards.reward_timeout_s), parts)
+    template: Any = args.chat_template_kwargs
     found = check_rewards(
-        parts[0], scoring, rewards, preflight, lambda prompt: rendered(prompt, model, args)
+        rows, scoring, rewards, preflight, lambda prompt: rendered(tokenizer, prompt, template)
     )
     if args.process_index == 0:
         print(found)
-    own = {"settings": settings, "rollout": rollout, "learning": learning}
+    own: dict[str, Any] = {"settings": settings, "rollout": rollout, "learning": learning}
     own["samples"] = writer.folder
     kind = HistoryTrainer if signals.enabled else GrpoTrainer
     if signals.enabled:
         own["signals"] = signals
-    trainer = build_trainer(kind, model, args, rewards, scoring, writer, *parts, **own)
+    start = starting_model(model, adapter, args)
+    if rollout.chat_template or adapter.adapter_name_or_path:
+        start["processing_class"] = tokenizer
+    trainer = build_trainer(
+        kind, model, args, rewards, scoring, writer, rows, eval_rows, start=start, **own
+    )
     start_over(data, args)
     writer.rewind(step_of(checkpoint))
     if trainer.is_world_process_zero():
-        facts = {"fingerprints": fingerprints, "data": parts[0]._fingerprint}
+        fingerprints = {name: info.fingerprint for name, info in infos.items()}
+        facts: dict[str, Any] = {"fingerprints": fingerprints, "data": rows._fingerprint}
         facts["signals"] = vars(signals) if signals.enabled else None
         write_provenance(output, command_line(), list(configs[:-1]), **facts)
     train_and_finish(trainer, checkpoint)
+
+
+def check_scores(parts: Sequence[RewardPart], infos: Mapping[str, ServedProfile]) -> None:
+    """Refuse a score that its profile does not have.
+
+    Raises:
+        InputError: it is named, with those that there are.
+    """
+    for part in parts:
+        known = infos[part.profile].scores
+        if part.score is not None and part.score not in known:
+            raise InputError(
+                f"reward_scores: profile {part.profile} has no score {part.score!r}; it has "
+                f"{', '.join(known)}"
+            )
+
+
+def policy_tokenizer(
+    model: ModelConfig, rollout: RolloutArguments, adapter: AdapterArguments
+) -> Any:
+    """The tokenizer of what is trained, with the chat template asked for, padded as TRL does it.
+
+    Raises:
+        InputError: there is no such tokenizer or template.
+    """
+    template = template_path(rollout.chat_template)
+    path = None if template is None else str(template)
+    tokenizer = tokenizer_of(model, path, adapter.adapter_name_or_path)
+    tokenizer.padding_side = tokenizer.truncation_side = "left"
+    return tokenizer
+
+
+def starting_model(
+    model: ModelConfig, adapter: AdapterArguments, args: GRPOConfig
+) -> dict[str, Any]:
+    """TRL's arguments that say what is trained: a model, or a model with an adapter."""
+    name = require(model.model_name_or_path, "model_name_or_path")
+    args.model_init_kwargs = model_init_kwargs(args, model)
+    return model_for_trl(name, adapter, model, args)
 
 
 def build_trainer(
@@ -122,13 +203,15 @@ def build_trainer(
     writer: SampleWriter,
     rows: Dataset,
     eval_rows: Dataset | None,
+    start: Mapping[str, Any] | None = None,
     **own: Any,
 ) -> T:
-    """A trainer of this kind with its reward function and what watches over it.
+    """A trainer of this kind with its reward functions and what watches over them.
 
-    `scoring` has a client's `score`; `own` are the arguments that only this kind takes.
+    `scoring` has a client's `score`. `start`: TRL's arguments that say what is trained; without
+    them it is the model of `ModelConfig`. `own` are the arguments that only this kind takes.
     """
-    args.model_init_kwargs = model_init_kwargs(args, model)
+    start = start or starting_model(model, AdapterArguments(), args)
     reward = ServerReward(
         scoring,
         rewards,
@@ -136,15 +219,14 @@ def build_trainer(
         num_generations=args.num_generations or 1,
         is_training=lambda: bool(cast(Any, trainer.model).training),
     )
+    functions = column_functions(reward, scoring) if reward.several else [reward]
     trainer = kind(
-        model=require(model.model_name_or_path, "model_name_or_path"),
-        reward_funcs=reward,
+        reward_funcs=functions,
         args=args,
         train_dataset=rows,
         eval_dataset=eval_rows,
-        quantization_config=quantization_of(model),
-        peft_config=peft_of(model),
         callbacks=[HoldWithoutRewards(reward)],
+        **start,
         **own,
     )
     return trainer
@@ -185,18 +267,21 @@ def prepare_rows(
     rows: Dataset,
     prompts: PromptArguments,
     rewards: RewardArguments,
+    infos: Mapping[str, ServedProfile] | None = None,
     *,
     with_signals: bool = False,
     skip_bad_rows: bool = False,
 ) -> Dataset:
     """The columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
 
-    `with_signals`: and the prompt without its history.
+    `infos`: what the server says of the profiles; where none reads a ground truth, data without one
+    gets an empty column. `with_signals`: and the prompt without its history.
 
     Raises:
         InputError: a column that was asked for is not there, or cannot be sent.
     """
-    require_column(rows, rewards.ground_truth_column, "ground_truth_column")
+    readers = None if infos is None else readers_of("ground_truth", infos)
+    rows = with_truths(rows, rewards.ground_truth_column, readers)
     for column in rewards.metadata_columns or ():
         require_column(rows, column, "metadata_columns")
         if require_decoding(rows.features[column]):

@@ -150,6 +150,8 @@ class GrpoArguments:
             self.advantage not in (None, "group_std") or args.scale_rewards != "group"
         ):
             raise InputError("advantage_eps belongs to advantage: group_std")
+        if self.own_advantages(args) and args.multi_objective_aggregation == "normalize_then_sum":
+            raise InputError("normalize_then_sum has TRL's own advantages: leave out advantage_eps")
 
     def _apply_clip(self, args: GRPOConfig) -> None:
         if self.clip is None:
@@ -173,6 +175,10 @@ class RolloutArguments:
             "help": "What becomes of a longer prompt. truncate_left: its last max_prompt_length "
             "tokens are kept. filter: its row is left out."
         },
+    )
+    chat_template: str | None = field(
+        default=None,
+        metadata={"help": "A .jinja file, or a name in trainer/prompts, for models without one."},
     )
     force_sampling: bool = field(
         default=False,

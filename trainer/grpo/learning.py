@@ -61,12 +61,17 @@ class LearningArguments:
             "Source: DAPO, arXiv 2503.14476, equation 13."
         },
     )
+    overlong_penalty_factor: float = field(
+        default=1.0, metadata={"help": "What that penalty is at L_max tokens; DAPO has 1."}
+    )
 
     def __post_init__(self) -> None:
         if self.refill_groups < 0:
             raise ValueError("refill_groups must not be negative")
         if self.skip_equal_retry is not None and not 0 < self.skip_equal_retry < 1:
             raise ValueError("skip_equal_retry is a probability, above 0 and below 1")
+        if self.overlong_penalty_factor <= 0:
+            raise ValueError("overlong_penalty_factor must be positive")
         if not 0 < self.curriculum_floor <= 0.25:
             raise ValueError("curriculum_floor is above 0 and 1/4 at most")
 
@@ -86,6 +91,11 @@ class LearningArguments:
         if cache is not None and not 0 < cache < longest:
             raise InputError(
                 f"overlong_cache_tokens is above 0 and below max_completion_length ({longest})"
+            )
+        if cache is not None and args.multi_objective_aggregation == "normalize_then_sum":
+            raise InputError(
+                "overlong_cache_tokens changes the sum of the rewards, normalize_then_sum "
+                "normalises each of them: choose one"
             )
         if self.refill_groups and settings.advantage == "none":
             raise InputError("refill_groups: without a baseline groups of equal rewards do teach")

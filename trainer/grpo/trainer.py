@@ -21,8 +21,14 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from touchstone_rewards.trainer.data.chats import is_begun, prompt_tokens
 from touchstone_rewards.trainer.data.kept_samples import read_samples
-from touchstone_rewards.trainer.grpo.advantages import advantages_of, group_std, zero_variance
+from touchstone_rewards.trainer.grpo.advantages import (
+    advantages_of,
+    group_std,
+    with_penalties,
+    zero_variance,
+)
 from touchstone_rewards.trainer.grpo.config import Advantage, GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.equal_rewards import EqualRewardsWatch
 from touchstone_rewards.trainer.grpo.greedy_eval import greedy
@@ -102,9 +108,11 @@ class GrpoTrainer(GRPOTrainer):
         if signals is not None:
             inputs = [{**row, "signals": own} for row, own in zip(inputs, signals, strict=True)]
         rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        weights = self.reward_weights.to(rewards.device)
         if self.learning.overlong_cache_tokens is not None:
-            rewards = rewards + self._overlong_penalties(completion_ids_list)[:, None]
-        scores = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
+            penalties = self._overlong_penalties(completion_ids_list)
+            rewards = with_penalties(rewards, weights, penalties)
+        scores = (rewards * weights).nansum(dim=1)
         scores[rewards.isnan().all(dim=1)] = torch.nan
         self.all_rewards = scores
         self.rewards_here = self._rows_here(scores)
@@ -114,7 +122,9 @@ class GrpoTrainer(GRPOTrainer):
         """What is taken off for length; a sample without a reward stays without one."""
         cache = cast(int, self.learning.overlong_cache_tokens)
         longest = cast(int, self.max_completion_length)
-        penalties = get_soft_overlong_punishment(longest, cache)(completion_ids)
+        factor = self.learning.overlong_penalty_factor
+        soft = get_soft_overlong_punishment(longest, cache)(completion_ids)
+        penalties = [factor * each for each in soft]
         self._log_metric("overlong_penalty", sum(penalties) / len(penalties))
         here = torch.tensor(penalties, dtype=torch.float32, device=self.accelerator.device)
         return cast(Tensor, self.accelerator.gather(here))
@@ -215,8 +225,16 @@ class GrpoTrainer(GRPOTrainer):
             return super()._compute_loss(model, inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        """TRL's, without what stands before the last `max_prompt_length` tokens."""
-        ids, images, fields = super()._tokenize_prompts(prompts)
+        """TRL's, without what stands before the last `max_prompt_length` tokens; where the
+        assistant's turn is begun, the model goes on in it."""
+        ids: list[list[int]]
+        if any(map(is_begun, prompts)):
+            given: Any = self.chat_template_kwargs
+            template = {**given, "tools": self.tools or None}
+            ids = [prompt_tokens(self._tokenizer, prompt, template) for prompt in prompts]
+            images, fields = None, {}
+        else:
+            ids, images, fields = super()._tokenize_prompts(prompts)
         limit = self.rollout.max_prompt_length
         if limit is not None:
             cut = [len(each) > limit for each in ids]

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Matrix = Float[np.ndarray, "prompts epochs"]
-Scores = Float[np.ndarray, " prompts"]
+PromptScores = Float[np.ndarray, " prompts"]
 Fill = Literal["none", "ffill", "bfill", "paper"]
 
 
@@ -35,7 +35,7 @@ class Trajectories:
 class Method(NamedTuple):
     """`threshold` is the least score that is kept if nothing else is said; None: say it."""
 
-    score: Callable[[Trajectories], Scores]
+    score: Callable[[Trajectories], PromptScores]
     threshold: float | None
     meaning: str
 
@@ -62,14 +62,14 @@ def filled(matrix: Matrix, fill: Fill) -> Matrix:
     return matrix
 
 
-def coverage(matrix: Matrix) -> Scores:
+def coverage(matrix: Matrix) -> PromptScores:
     """The share of epochs that each prompt has; 0 where there are no epochs."""
     if matrix.shape[1] == 0:
         return np.zeros(matrix.shape[0])
     return 1.0 - np.isnan(matrix).mean(axis=1)
 
 
-def lim_scores(matrix: Matrix, full: float = 1.0) -> Scores:
+def lim_scores(matrix: Matrix, full: float = 1.0) -> PromptScores:
     """`s_i = 1 - sum_k (r_ik - mean_k)^2 / sum_k (full - mean_k)^2` over the epochs a prompt has.
 
     1 is a prompt that moves as the mean of all prompts does. NaN where the denominator is 0: every
@@ -87,7 +87,7 @@ def lim_scores(matrix: Matrix, full: float = 1.0) -> Scores:
     )
 
 
-def linear_scores(matrix: Matrix) -> Scores:
+def linear_scores(matrix: Matrix) -> PromptScores:
     """How steadily a prompt improves: the share of its variance that a rising straight line over
     the epochs explains (R^2). 0 for a falling or a flat one; NaN with fewer than two epochs.
 
@@ -106,7 +106,7 @@ def linear_scores(matrix: Matrix) -> Scores:
     return np.where(count < 2, np.nan, np.where(covariance > 0, explained, 0.0))
 
 
-def variance(matrix: Matrix) -> Scores:
+def variance(matrix: Matrix) -> PromptScores:
     """The variance over the epochs a prompt has: large where training changed the model's answer.
 
     Source: Wang et al. 2025, "Reinforcement Learning for Reasoning in Large Language Models with
@@ -119,25 +119,25 @@ def variance(matrix: Matrix) -> Scores:
     return np.divide(squares, count, out=np.full(len(matrix), np.nan), where=count > 0)
 
 
-def learnability(matrix: Matrix) -> Scores:
+def learnability(matrix: Matrix) -> PromptScores:
     """`p (1 - p)`, p the mean over the epochs: most where the model is right half of the time."""
     mean = _mean(matrix, axis=1)
     return mean * (1.0 - mean)
 
 
-def inside_band(matrix: Matrix, low: float, high: float) -> Scores:
+def inside_band(matrix: Matrix, low: float, high: float) -> PromptScores:
     """How far the mean over the epochs lies inside [low, high]; below 0 it is outside."""
     mean = _mean(matrix, axis=1)
     return np.minimum(mean - low, high - mean)
 
 
-def random_scores(count: int, seed: int) -> Scores:
+def random_scores(count: int, seed: int) -> PromptScores:
     """Numbers that know nothing of the prompts: the yardstick for every other method."""
     return np.random.default_rng(seed).random(count)
 
 
 def kept(
-    scores: Scores, *, threshold: float | None = None, at_most: int | None = None
+    scores: PromptScores, *, threshold: float | None = None, at_most: int | None = None
 ) -> Int[np.ndarray, " kept"]:
     """The rows with `score >= threshold`, of those the `at_most` best; in the order of the rows.
 

@@ -22,7 +22,7 @@ READ_BYTES = 1 << 20
 ABSENT = Raw(b"null")
 
 
-class Row(Struct):
+class SampleRow(Struct):
     """What is read of a sample; every other key of the line is passed over."""
 
     reward: float | None = None
@@ -94,7 +94,7 @@ def sample_files(path: Path) -> list[Path]:
     return sorted(files, key=lambda file: (step_of_file(file) or 0, file.name))
 
 
-def rows_of(path: Path) -> Iterator[Row]:
+def rows_of(path: Path) -> Iterator[SampleRow]:
     """Stream one file. A last line without its end is still being written: it is left out.
 
     Raises:
@@ -108,9 +108,11 @@ def rows_of(path: Path) -> Iterator[Row]:
             raise ValueError(f"{path}: not a list of samples: {error}") from error
         for sample in samples:
             text = sample.prompt.strip()
-            yield Row(sample.reward, group=text, step=step, prompt=Raw(msgspec.json.encode(text)))
+            yield SampleRow(
+                sample.reward, group=text, step=step, prompt=Raw(msgspec.json.encode(text))
+            )
         return
-    decode = msgspec.json.Decoder(Row).decode
+    decode = msgspec.json.Decoder(SampleRow).decode
     with path.open("rb", buffering=READ_BYTES) as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -162,7 +164,7 @@ class _Tally:
         self.samples = 0
         self.unrewarded = 0
 
-    def add(self, prompt: str, epoch: int, row: Row) -> None:
+    def add(self, prompt: str, epoch: int, row: SampleRow) -> None:
         self.samples += 1
         known = self.facts.get(prompt)
         if known is None:
@@ -195,14 +197,14 @@ class _Tally:
         )
 
 
-def _key(row: Row, file: Path) -> str:
+def _key(row: SampleRow, file: Path) -> str:
     key = row.group if row.group is not None else row.id
     if key is None:
         raise ValueError(f"{file}: a sample has neither group nor id")
     return str(key)
 
 
-def _epoch(row: Row, steps_per_epoch: int | None, first_step: int, file: Path) -> int:
+def _epoch(row: SampleRow, steps_per_epoch: int | None, first_step: int, file: Path) -> int:
     if steps_per_epoch is not None:
         if row.step is None:
             raise NoEpochs(f"{file}: no sample step, neither in the line nor in the file's name")

@@ -47,6 +47,8 @@ SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
 # Of `ppo`, beside the model's fields, what means the same to `trainer sft`.
 SHARED = ("use_cpu", "bf16", "fp16", "gradient_checkpointing", "report_to", "seed", "data_seed")
 SHARED += ("disable_tqdm", "deepspeed", "fsdp", "fsdp_config", "chat_template_path")
+# And LLaMA-Factory's names for the model's fields, which both commands understand.
+SHARED += ("finetuning_type", "lora_rank", "lora_target", "template", "quantization_bit")
 # Of `ppo`, what makes a prompt of a row; a kept sample has its prompt and ground truth already.
 OF_ROWS = ("prompt_template", "system_prompt", "question_column", "ground_truth_column")
 
@@ -87,7 +89,7 @@ class WorkflowArguments:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LimrPlan:
     """The arguments with every section filled in."""
 
     arguments: WorkflowArguments
@@ -143,7 +145,7 @@ def run(argv: Sequence[str]) -> None:
         Console().print(said, highlight=False)
 
 
-def make_plan(arguments: WorkflowArguments, *sections: dict[str, Any]) -> Plan:
+def make_plan(arguments: WorkflowArguments, *sections: dict[str, Any]) -> LimrPlan:
     """The arguments with {output}, {data} and {seed} filled in.
 
     Raises:
@@ -160,13 +162,13 @@ def make_plan(arguments: WorkflowArguments, *sections: dict[str, Any]) -> Plan:
             )
     elif "{data}" in json.dumps(sections):
         raise InputError("the sections name {data}: give --data, the rows to train on")
-    plan = Plan(arguments, output, *(filled(section, names) for section in sections))
+    plan = LimrPlan(arguments, output, *(filled(section, names) for section in sections))
     if not plan.ppo:
         raise InputError("the config has no section ppo: the fields of trainer ppo")
     return plan
 
 
-def stages_of(plan: Plan) -> list[Stage]:
+def stages_of(plan: LimrPlan) -> list[Stage]:
     """Every kind of stage, as it will be run."""
     stages = [ppo_stage(plan), selection_stage(plan, "lim", {})]
     stages.append(third_stage(plan, "lim", plan.output / "2_lim"))
@@ -178,7 +180,7 @@ def selected(folder: Path) -> int:
     return sum(1 for _ in (folder / "selected.jsonl").open(encoding="utf-8"))
 
 
-def train(plan: Plan) -> dict[str, Path]:
+def train(plan: LimrPlan) -> dict[str, Path]:
     """The stages that train; returns the model of all data and that of each selection."""
     first = plan.run(ppo_stage(plan))
     models = {"full": first}
@@ -193,7 +195,7 @@ def train(plan: Plan) -> dict[str, Path]:
     return models
 
 
-def ppo_stage(plan: Plan) -> Stage:
+def ppo_stage(plan: LimrPlan) -> Stage:
     """Stage 1: PPO on all prompts."""
     fields = {**plan.ppo, "output_dir": str(plan.output / "1_ppo")}
     return Stage(
@@ -207,7 +209,7 @@ def ppo_stage(plan: Plan) -> Stage:
     )
 
 
-def selection_stage(plan: Plan, name: str, fields: dict[str, Any]) -> Stage:
+def selection_stage(plan: LimrPlan, name: str, fields: dict[str, Any]) -> Stage:
     """Stage 2: a selection by the samples of stage 1."""
     limr = plan.ppo.get("limr") or {}
     samples = limr.get("save_samples_path") or plan.output / "1_ppo" / "samples"
@@ -225,7 +227,7 @@ def selection_stage(plan: Plan, name: str, fields: dict[str, Any]) -> Stage:
     return Stage(folder, "lim", chosen, makes=("selected.jsonl",))
 
 
-def third_stage(plan: Plan, name: str, selection: Path) -> Stage:
+def third_stage(plan: LimrPlan, name: str, selection: Path) -> Stage:
     """Stage 3: training on a selection, from the model that stage 1 began with."""
     sft = plan.arguments.third_stage == "sft"
     folder, rows = f"3_{name}", selection / ("sft.jsonl" if sft else "selected.jsonl")
@@ -259,7 +261,7 @@ def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if name in known}
 
 
-def _limr_again(plan: Plan, folder: str) -> dict[str, Any]:
+def _limr_again(plan: LimrPlan, folder: str) -> dict[str, Any]:
     """The `limr` section for stage 3, which keeps its samples in a folder of its own."""
     limr = dict(plan.ppo.get("limr") or {})
     if limr.get("save_samples_path"):
@@ -267,7 +269,7 @@ def _limr_again(plan: Plan, folder: str) -> dict[str, Any]:
     return limr
 
 
-def measure(plan: Plan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Every model on the held-out rows, through a reward server of its own if none is named."""
     start = plan.ppo.get("model_name_or_path")
     everything = {"start": Path(str(start)), **models} if start else dict(models)
@@ -277,12 +279,12 @@ def measure(plan: Plan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
         return {name: _measure(plan, name, each, [url]) for name, each in everything.items()}
 
 
-def _measure(plan: Plan, name: str, model: Path, url: list[str]) -> dict[str, Any]:
+def _measure(plan: LimrPlan, name: str, model: Path, url: list[str]) -> dict[str, Any]:
     folder = plan.run(eval_stage(plan, name, model, url))
     return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
 
 
-def eval_stage(plan: Plan, name: str, model: Path, url: list[str]) -> Stage:
+def eval_stage(plan: LimrPlan, name: str, model: Path, url: list[str]) -> Stage:
     """Stage 4: one model on the held-out rows."""
     folder = f"4_{name}"
     return Stage(

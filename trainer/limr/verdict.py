@@ -14,7 +14,7 @@ from touchstone_rewards.trainer.evaluation.figures import full_reward_share
 from touchstone_rewards.trainer.evaluation.write import read_results
 from touchstone_rewards.trainer.running.paired import Estimate, difference
 
-Measured = Mapping[str, float]
+MeasuredRates = Mapping[str, float]
 TRAINED_ON = {
     "full": "all prompts",
     "lim": "LIM's {size} prompts",
@@ -28,7 +28,7 @@ def read_measured(folder: Path) -> dict[str, float]:
     return full_reward_share(read_results(folder))
 
 
-def in_words(measured: Mapping[str, Measured], sizes: Mapping[str, int]) -> str:
+def in_words(measured: Mapping[str, MeasuredRates], sizes: Mapping[str, int]) -> str:
     """Return what the models' held-out rows show, and what they do not.
 
     `measured`: by model (`start`, `full`, `lim`, ...). `sizes`: prompts of each selection.
@@ -50,7 +50,7 @@ def in_words(measured: Mapping[str, Measured], sizes: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def _gain(start: Measured, full: Measured) -> str:
+def _gain(start: MeasuredRates, full: MeasuredRates) -> str:
     found = difference([full], [start])
     shares = f"{_share(start)} of the held-out rows right before, {_share(full)} after"
     if not found.is_apart:
@@ -71,7 +71,7 @@ def _compared(this: str, other: str, found: Estimate) -> str:
     return f"{this} did {word} than {other} in this run ({_points(found)})."
 
 
-def _share(rows: Measured) -> str:
+def _share(rows: MeasuredRates) -> str:
     return f"{fmean(rows.values()):.1%}" if rows else "none"
 
 

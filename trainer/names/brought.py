@@ -42,7 +42,7 @@ class Meaning(NamedTuple):
     without: str = ""
 
 
-class Item(NamedTuple):
+class FlagWords(NamedTuple):
     """A flag: its name, what it says as a text, and the words as they came."""
 
     name: str
@@ -188,7 +188,7 @@ def _limr(name: str, value: Any) -> Meaning:
     return Meaning(instead="limr.enabled: false; rewards and samples are `trainer ppo`'s")
 
 
-def items_of(words: Sequence[str]) -> Iterator[Item]:
+def items_of(words: Sequence[str]) -> Iterator[FlagWords]:
     """Yield each flag with its values, in order; what stands before the first has no name.
 
     Example: `["--a", "1", "2", "--b=3"]` yields `a` with the text "1 2" and `b` with "3".
@@ -203,11 +203,11 @@ def items_of(words: Sequence[str]) -> Iterator[Item]:
         yield _item(item)
 
 
-def _item(words: list[str]) -> Item:
+def _item(words: list[str]) -> FlagWords:
     if not words[0].startswith("--"):
-        return Item("", "", words)
+        return FlagWords("", "", words)
     name, equals, value = words[0][2:].partition("=")
-    return Item(name, value if equals else " ".join(words[1:]) or "true", words)
+    return FlagWords(name, value if equals else " ".join(words[1:]) or "true", words)
 
 
 def words_of(fields: Mapping[str, Any]) -> list[str]:

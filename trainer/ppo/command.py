@@ -15,25 +15,30 @@ from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data.chats import rendered
 from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, ensure_sample_ids
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.command import (
     SAMPLES,
     build_trainer,
     check_enough,
+    check_scores,
     open_samples,
+    policy_tokenizer,
     prepare_rows,
+    starting_model,
 )
-from touchstone_rewards.trainer.grpo.long_prompts import rendered
+from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
+from touchstone_rewards.trainer.grpo.learning import LearningArguments
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
 from touchstone_rewards.trainer.grpo.loss import check_loss_type
 from touchstone_rewards.trainer.limr.arguments import LimrArguments
 from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.reward_start import check_tokenizers
 from touchstone_rewards.trainer.ppo.trainer import PPOTrainer
-from touchstone_rewards.trainer.rewards import (
-    RewardArguments,
-    check_server,
-    connect,
-)
+from touchstone_rewards.trainer.reward_arguments import RewardArguments, ServeArguments
+from touchstone_rewards.trainer.rewards import ServedProfile, check_server, connect, scoring_of
+from touchstone_rewards.trainer.running.lora import AdapterArguments, settle_adapter
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.run import (
     check_model_path,
@@ -44,8 +49,20 @@ from touchstone_rewards.trainer.running.run import (
     step_of,
     train_and_finish,
 )
+from touchstone_rewards.trainer.several_rewards import parts_of
+from touchstone_rewards.trainer.workflow.local_server import served
 
-TYPES = (DataArguments, PromptArguments, RewardArguments, PPOConfig, ModelConfig)
+TYPES = (
+    DataArguments,
+    PromptArguments,
+    RewardArguments,
+    ServeArguments,
+    AdapterArguments,
+    RolloutArguments,
+    LearningArguments,
+    PPOConfig,
+    ModelConfig,
+)
 SECTIONS = {"limr": LimrArguments}
 
 
@@ -56,35 +73,75 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    data, prompts, rewards, args, model, limr = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
+    configs = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
+    data, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
     require(args.output_dir, "output_dir")
     check_loss_type(args.loss_type)
-    output = free_output(data, args, check_model_path(model))
+    reads = [adapter.adapter_name_or_path, args.critic_model_name_or_path]
+    output = free_output(data, args, check_model_path(model), *reads)
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
+    check_rules(limr, rewards, serve)
     if limr.enabled and limr.reward_type == "remote":
         rewards.reward_url = [limr.reward_url]
+    rollout.check_sampling(args)
+    check_learning(learning, args)
     checkpoint = checkpoint_to_resume(args)
-    rows, eval_rows = rows_of(data, args)
+    settle_adapter(model, adapter, args, resuming=checkpoint is not None)
+    parts = rows_of(data, args)
+    check_enough(len(parts[0]), args)
+    with served(serve, rewards.reward_url, output, args.world_size) as rewards.reward_url:
+        train(configs, parts, output, checkpoint)
+
+
+def train(
+    configs: Sequence[Any],
+    given: tuple[Dataset, Dataset | None],
+    output: Path,
+    checkpoint: str | None,
+) -> None:
+    """Prepare rows and rewards, train, save; the servers of the config run."""
+    data, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
+    rows, eval_rows = given
+    parts = parts_of(rewards, args.reward_weights)
+    infos: dict[str, ServedProfile] | None = None
     if limr.enabled and limr.reward_type == "rule":
         scoring, fingerprint = rule_scoring(limr, rewards.reward_profile)
+        fingerprints = {rewards.reward_profile: fingerprint}
         rows = with_ground_truths(rows, scoring.truths, rewards)
     else:
-        fingerprints = check_server(rewards.reward_url, [rewards.reward_profile])
-        scoring, fingerprint = connect_server(rewards), fingerprints[rewards.reward_profile]
+        infos = check_server(rewards.reward_url, rewards.profiles)
+        check_scores(parts, infos)
+        fingerprints = {name: info.fingerprint for name, info in infos.items()}
+        scoring = connect(rewards.reward_url, rewards.reward_timeout_s)
+    tokenizer = policy_tokenizer(model, rollout, adapter)
+    check_tokenizers(tokenizer, args.critic_model_name_or_path)
     prepare = partial(
-        prepare_rows, prompts=prompts, rewards=rewards, skip_bad_rows=data.skip_bad_rows
+        prepare_rows,
+        prompts=prompts,
+        rewards=rewards,
+        infos=infos,
+        skip_bad_rows=data.skip_bad_rows,
     )
-    rows, eval_rows = prepare(rows), eval_rows and prepare(eval_rows)
+    rows, eval_rows = (
+        each and fit_prompts(prepare(each), rollout, tokenizer, args) for each in (rows, eval_rows)
+    )
+    assert rows is not None
     check_enough(len(rows), args)
-    rendered(rows[0]["prompt"], model, args)
+    rendered(tokenizer, rows[0]["prompt"], args.chat_template_kwargs)
     folder = Path(limr.save_samples_path or output / SAMPLES)
     writer = open_samples(folder, args, limr.save_every_n_steps, overwrite=data.overwrite)
-    trainer = build_trainer(PPOTrainer, model, args, rewards, scoring, writer, rows, eval_rows)
+    own: dict[str, Any] = {"rollout": rollout, "learning": learning, "samples": writer.folder}
+    start = starting_model(model, adapter, args)
+    if rollout.chat_template or adapter.adapter_name_or_path:
+        start["processing_class"] = tokenizer
+    asked = scoring_of(scoring, parts)
+    trainer = build_trainer(
+        PPOTrainer, model, args, rewards, asked, writer, rows, eval_rows, start=start, **own
+    )
     start_over(data, args)
     writer.rewind(step_of(checkpoint))
     if trainer.is_world_process_zero():
-        configs = [data, prompts, rewards, args, model, limr]
-        facts = {"fingerprints": {rewards.reward_profile: fingerprint}, "data": rows._fingerprint}
+        facts = {"fingerprints": fingerprints, "data": rows._fingerprint}
         write_provenance(output, command_line(), configs, **facts)
     try:
         train_and_finish(trainer, checkpoint)
@@ -92,9 +149,33 @@ def run(argv: Sequence[str]) -> None:
         scoring.close()
 
 
-def connect_server(rewards: RewardArguments) -> Any:
-    """A client of the servers that the config names."""
-    return connect(rewards.reward_url, rewards.reward_timeout_s)
+def check_rules(limr: LimrArguments, rewards: RewardArguments, serve: ServeArguments) -> None:
+    """Refuse what needs a server where the rewards come from the section limr.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if not limr.enabled:
+        return
+    if serve.serve:
+        raise InputError("limr.enabled says where the rewards come from: leave out serve")
+    if limr.reward_type == "rule" and (rewards.also_reward_profile or rewards.reward_scores):
+        raise InputError(
+            "also_reward_profile and reward_scores ask a server; limr.reward_type is rule"
+        )
+
+
+def check_learning(learning: LearningArguments, args: PPOConfig) -> None:
+    """Refuse what has no meaning with a critic.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if learning.refill_groups:
+        raise InputError("refill_groups: with a critic groups of equal rewards do teach")
+    if learning.skip_equal_retry is not None and args.num_generations == 1:
+        raise InputError("skip_equal_retry: a group of one response is always equal")
+    learning.check(args, GrpoArguments())
 
 
 def rule_scoring(limr: LimrArguments, profile: str) -> tuple[Any, str]:

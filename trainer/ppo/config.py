@@ -14,11 +14,36 @@ from touchstone_rewards.trainer.ppo.core import Estimator
 from touchstone_rewards.trainer.ppo.value_head import CriticKind
 
 
+class Single(int):
+    """One response a prompt, as TRL's check of its fields lets it pass: its own advantages need a
+    group of two, those of a critic need none."""
+
+    def __lt__(self, other: int) -> bool:
+        return False
+
+
 @dataclass
 class PPOConfig(GRPOConfig):
     """TRL's GRPO fields and PPO's own. `epsilon` clips the ratio; `num_iterations` is the number of
     passes over a batch of samples."""
 
+    whiten_rewards: bool = field(
+        default=False,
+        metadata={
+            "help": "Each token's reward, KL included, divided by the std over the tokens of the "
+            "global batch; its mean stays. TRL's and LLaMA-Factory's."
+        },
+    )
+    score_norm: bool = field(
+        default=False,
+        metadata={
+            "help": "Scores less their running mean, by their running std, over all batches so "
+            "far. TRL's use_score_scaling and use_score_norm."
+        },
+    )
+    score_clip: float | None = field(
+        default=None, metadata={"help": "Scores, after score_norm, within this of 0."}
+    )
     gae_lambda: float = field(default=0.95, metadata={"help": "GAE's lambda, 0 to 1."})
     gamma: float = field(default=1.0, metadata={"help": "Discount a token, 0 to 1."})
     whiten_advantages: bool = field(
@@ -38,6 +63,20 @@ class PPOConfig(GRPOConfig):
     critic: str = field(
         default="shared", metadata={"help": "shared (a head on the policy) or separate."}
     )
+    critic_model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "A reward model whose trunk and head the separate critic starts from. It must "
+            "have the policy's tokenizer; it is trained whole, also beside a LoRA policy."
+        },
+    )
+    critic_normalize: bool = field(
+        default=False,
+        metadata={
+            "help": "Scale that head by the mean and std in the reward model's config.json: for "
+            "rewards served with normalize: true."
+        },
+    )
     critic_learning_rate: float = field(
         default=9e-6, metadata={"help": "Of the value head, and of a separate trunk."}
     )
@@ -52,14 +91,30 @@ class PPOConfig(GRPOConfig):
     )
 
     def __post_init__(self) -> None:
+        if self.num_generations is not None and self.num_generations < 1:
+            raise ValueError(f"num_generations must be 1 or more, not {self.num_generations}")
+        if self.num_generations == 1:
+            self.num_generations = Single(1)
         super().__post_init__()
+        self.num_generations = int(self.num_generations or 1)
         self._check_choices()
+        self._check_critic()
+        if self.multi_objective_aggregation != "sum_then_normalize":
+            raise ValueError("PPO maximises the weighted sum of the rewards: it has no groups")
         if self.beta:
             raise ValueError("beta would put the KL into the loss; PPO's is kl_coef, in the reward")
         if self.kl_target is not None and not (self.kl_target > 0 and self.kl_coef > 0):
             raise ValueError("kl_target adapts kl_coef: both must be positive")
         if self.deepspeed and self.value_warmup_steps:
             raise ValueError("value_warmup_steps does not work with DeepSpeed, which steps alone")
+
+    def _check_critic(self) -> None:
+        if self.critic_model_name_or_path and self.critic != "separate":
+            raise ValueError("critic_model_name_or_path needs critic: separate, a trunk of its own")
+        if self.critic_normalize and not self.critic_model_name_or_path:
+            raise ValueError("critic_normalize belongs to critic_model_name_or_path")
+        if self.score_clip is not None and self.score_clip <= 0:
+            raise ValueError("score_clip must be positive, or null for no clipping")
 
     def _check_choices(self) -> None:
         for name, value, known in (

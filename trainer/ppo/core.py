@@ -7,14 +7,16 @@ several processes goes through `all_reduce`, which sums a tensor over them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Tokens = Float[Tensor, "batch tokens"]
+PerToken = Float[Tensor, "batch tokens"]
 Mask = Bool[Tensor, "batch tokens"] | Int[Tensor, "batch tokens"] | Float[Tensor, "batch tokens"]
 Estimator = Literal["k1", "k3"]
 AllReduce = Callable[[Tensor], Tensor]
@@ -25,7 +27,7 @@ def alone(total: Tensor) -> Tensor:
     return total
 
 
-def token_kl(logps: Tokens, ref_logps: Tokens, estimator: Estimator) -> Tokens:
+def token_kl(logps: PerToken, ref_logps: PerToken, estimator: Estimator) -> PerToken:
     """An estimate of KL(policy || reference) at each sampled token.
 
     k1: log-ratio, unbiased, may be negative. k3: `exp(-d) + d - 1` of the log-ratio d, never
@@ -41,13 +43,13 @@ def token_kl(logps: Tokens, ref_logps: Tokens, estimator: Estimator) -> Tokens:
 
 def shaped_rewards(
     scores: Float[Tensor, " batch"],
-    logps: Tokens,
-    ref_logps: Tokens | None,
+    logps: PerToken,
+    ref_logps: PerToken | None,
     mask: Mask,
     *,
     kl_coef: float,
     estimator: Estimator,
-) -> Tokens:
+) -> PerToken:
     """What each token earns: minus its share of the KL, and the score on the last token.
 
     Source: Ouyang et al. 2022, "Training language models to follow instructions", appendix C.4.
@@ -62,8 +64,8 @@ def shaped_rewards(
 
 
 def gae(
-    rewards: Tokens, values: Tokens, mask: Mask, *, gamma: float, lam: float
-) -> tuple[Tokens, Tokens]:
+    rewards: PerToken, values: PerToken, mask: Mask, *, gamma: float, lam: float
+) -> tuple[PerToken, PerToken]:
     """Advantages and returns (`advantage + value`) of each token; beyond the last token nothing
     is worth anything, whether the response ended or was cut.
 
@@ -85,7 +87,7 @@ def gae(
     return advantages, (advantages + values) * live
 
 
-def moments(x: Tokens, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tensor, Tensor]:
+def moments(x: PerToken, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tensor, Tensor]:
     """Mean and variance (of the population) of the masked tokens of all processes.
 
     Two passes: the variance of numbers far from 0 survives single precision.
@@ -98,7 +100,7 @@ def moments(x: Tokens, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tenso
     return mean, squares / count
 
 
-def whitened(x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8) -> Tokens:
+def whitened(x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8) -> PerToken:
     """The masked tokens with mean 0 and variance 1 over the global batch.
 
     Source: Andrychowicz et al. 2021, "What matters for on-policy deep actor-critic methods", 3.3.
@@ -107,9 +109,57 @@ def whitened(x: Tokens, mask: Mask, all_reduce: AllReduce = alone, eps: float = 
     return (x - mean) * torch.rsqrt(variance + eps) * mask.to(x.dtype)
 
 
+def rewards_whitened(
+    x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8
+) -> PerToken:
+    """The masked tokens with variance 1 over the global batch, and the mean that they had.
+
+    `(x - mean) / sqrt(var + eps) + mean`, the variance with n - 1.
+
+    Source: `masked_whiten(rewards, mask, shift_mean=False)` of trl 0.9 to 1.12.
+    """
+    live = mask.to(x.dtype)
+    mean, variance = moments(x, mask, all_reduce)
+    count = all_reduce(live.sum())
+    variance = variance * count / (count - 1).clamp(min=1)
+    return ((x - mean) * torch.rsqrt(variance + eps) + mean) * live
+
+
+@dataclass
+class RunningScores:
+    """Mean and variance of all scores so far, of every process.
+
+    Source: `RunningMoments` of trl 0.9 (T. Chan et al. 1979, "Updating formulae and a pairwise
+    algorithm for computing sample variances").
+    """
+
+    count: float = 0.0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def update(self, scores: Float[Tensor, " n"], all_reduce: AllReduce = alone) -> None:
+        """Count in a batch; `scores` are this process's, without those that are missing."""
+        x = scores.double()
+        total, count = all_reduce(torch.stack([x.sum(), x.new_tensor(len(x))])).tolist()
+        if not count:
+            return
+        mean = total / count
+        squares = float(all_reduce(((x - mean) ** 2).sum()))
+        both, off = self.count + count, mean - self.mean
+        squares += self.variance * self.count + off**2 * self.count * count / both
+        self.mean += off * count / both
+        self.variance, self.count = squares / both, both
+
+    def normalised(self, scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Scores less the mean, by the standard deviation with n - 1; their mere difference from
+        the mean while there is no deviation yet."""
+        unbiased = self.variance * self.count / max(self.count - 1, 1)
+        return (scores - self.mean) / (math.sqrt(unbiased) or 1.0)
+
+
 def value_loss(
-    values: Tokens, old_values: Tokens, returns: Tokens, clip: float | None
-) -> tuple[Tokens, Bool[Tensor, "batch tokens"]]:
+    values: PerToken, old_values: PerToken, returns: PerToken, clip: float | None
+) -> tuple[PerToken, Bool[Tensor, "batch tokens"]]:
     """Half the squared error of each token, and where clipping decided.
 
     A value that left its rollout value by more than `clip` is pulled back to the bound; the larger
@@ -127,7 +177,7 @@ def value_loss(
 
 
 def explained_variance(
-    values: Tokens, returns: Tokens, mask: Mask, all_reduce: AllReduce = alone
+    values: PerToken, returns: PerToken, mask: Mask, all_reduce: AllReduce = alone
 ) -> Tensor:
     """`1 - Var(returns - values) / Var(returns)`: 1 for a perfect critic, 0 for a constant one.
 

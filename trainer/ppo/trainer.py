@@ -10,8 +10,10 @@ Source: `GRPOTrainer` of trl 1.16, whose `_compute_loss` takes token-wise advant
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +27,7 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.ppo import core
 from touchstone_rewards.trainer.ppo.config import PPOConfig
+from touchstone_rewards.trainer.ppo.reward_start import starting_critic
 from touchstone_rewards.trainer.ppo.value_head import (
     CriticKind,
     attach_critic,
@@ -48,7 +51,14 @@ class PPOTrainer(GrpoTrainer):
     def __init__(
         self, *, args: PPOConfig, callbacks: Sequence[TrainerCallback] = (), **kwargs: Any
     ) -> None:
-        if args.critic == "separate" and kwargs.get("peft_config") and args.gradient_checkpointing:
+        with_adapter = kwargs.get("peft_config") or isinstance(kwargs.get("model"), PeftModel)
+        own_trunk = args.critic_model_name_or_path is not None
+        if (
+            args.critic == "separate"
+            and not own_trunk
+            and with_adapter
+            and args.gradient_checkpointing
+        ):
             raise InputError(
                 "critic: separate with LoRA needs gradient_checkpointing: false; the second pass "
                 "of checkpointing would run the critic with the policy's adapter"
@@ -57,7 +67,9 @@ class PPOTrainer(GrpoTrainer):
         args.beta = args.kl_coef
         super().__init__(args=args, callbacks=[*callbacks, HoldPolicy()], **kwargs)
         self.kl_coef = args.kl_coef
-        self.critic = attach_critic(cast(Any, self.model), cast(CriticKind, args.critic))
+        self.running_scores = core.RunningScores()
+        start = starting_critic(args, cast(Any, self.model).dtype)
+        self.critic = attach_critic(cast(Any, self.model), cast(CriticKind, args.critic), start)
         if self.use_vllm:
             generation: Any = self.vllm_generation
             generation._iter_named_params = without_critic(generation._iter_named_params)
@@ -76,8 +88,22 @@ class PPOTrainer(GrpoTrainer):
         counts = self._sum(torch.stack([rewarded.sum(), torch.tensor(len(mask)).to(mask.device)]))
         batch["rewarded_share"] = counts[0] / counts[1]
         logps, values = self._logps_and_values(batch)
+        scores = self._scores(self.rewards_here).to(logps.dtype)
         return batch | self._targets(
-            self.rewards_here.nan_to_num(), logps, batch.get("ref_per_token_logps"), values, mask
+            scores.nan_to_num(), logps, batch.get("ref_per_token_logps"), values, mask
+        )
+
+    def _scores(self, rewards: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """The rewards of this rank as PPO takes them, NaN where there is none."""
+        args = self.args
+        if args.score_norm:
+            self.running_scores.update(rewards[~rewards.isnan()], self._sum)
+            rewards = self.running_scores.normalised(rewards)
+            self._metrics["train"]["score_norm/mean"].append(self.running_scores.mean)
+            std = math.sqrt(self.running_scores.variance)
+            self._metrics["train"]["score_norm/std"].append(std)
+        return (
+            rewards if args.score_clip is None else rewards.clamp(-args.score_clip, args.score_clip)
         )
 
     def _thaw_critic(self) -> None:
@@ -87,7 +113,7 @@ class PPOTrainer(GrpoTrainer):
             train_adapter(self.model)
 
     @torch.no_grad()
-    def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.Tokens, core.Tokens]:
+    def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.PerToken, core.PerToken]:
         """Of the policy that drew the samples: the value of a token is that of the state before."""
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
@@ -101,9 +127,9 @@ class PPOTrainer(GrpoTrainer):
     def _targets(
         self,
         scores: Float[Tensor, " batch"],
-        logps: core.Tokens,
-        ref_logps: core.Tokens | None,
-        values: core.Tokens,
+        logps: core.PerToken,
+        ref_logps: core.PerToken | None,
+        values: core.PerToken,
         mask: core.Mask,
     ) -> dict[str, Tensor]:
         args = self.args
@@ -111,6 +137,8 @@ class PPOTrainer(GrpoTrainer):
         rewards = core.shaped_rewards(
             scores, logps, ref_logps, mask, kl_coef=self.kl_coef, estimator=estimator
         )
+        if args.whiten_rewards:
+            rewards = core.rewards_whitened(rewards, mask, self._sum)
         advantages, returns = core.gae(rewards, values, mask, gamma=args.gamma, lam=args.gae_lambda)
         explained = core.explained_variance(values, returns, mask, self._sum)
         self._log("value/explained_variance", explained)
@@ -122,7 +150,7 @@ class PPOTrainer(GrpoTrainer):
             advantages = core.whitened(advantages, mask, self._sum)
         return {"advantages": advantages, "returns": returns, "old_values": values}
 
-    def _follow_kl(self, kl: core.Tokens, mask: core.Mask) -> None:
+    def _follow_kl(self, kl: core.PerToken, mask: core.Mask) -> None:
         """Log the KL of a response, and adapt the coefficient to it where a target is set."""
         responses = cast(Tensor, mask).sum(dim=1).clamp(max=1).sum()
         total, count = self._sum(torch.stack([(kl * mask).sum(), responses.to(kl.dtype)])).tolist()
@@ -149,7 +177,7 @@ class PPOTrainer(GrpoTrainer):
         tokens = inputs["completion_ids"].shape[1]
         return loss + self.args.vf_coef * self._value_loss(heard[0][:, -tokens - 1 : -1], inputs)
 
-    def _value_loss(self, values: core.Tokens, inputs: dict[str, Any]) -> Tensor:
+    def _value_loss(self, values: core.PerToken, inputs: dict[str, Any]) -> Tensor:
         """A mean over the tokens of the update on all ranks, as TRL's `dapo` loss is one."""
         mask = inputs["completion_mask"]
         loss, clipped = core.value_loss(
@@ -207,7 +235,8 @@ class PPOTrainer(GrpoTrainer):
         if self.args.should_save:
             folder = Path(output_dir or cast(str, self.args.output_dir))
             save_critic(self.critic, folder)
-            state = json.dumps({"kl_coef": self.kl_coef})
+            running = asdict(self.running_scores)
+            state = json.dumps({"kl_coef": self.kl_coef, "running_scores": running})
             (folder / STATE_FILE).write_text(state + "\n", encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -216,7 +245,9 @@ class PPOTrainer(GrpoTrainer):
         self._thaw_critic()
         state = Path(resume_from_checkpoint) / STATE_FILE
         if state.is_file():
-            self.kl_coef = json.loads(state.read_text(encoding="utf-8"))["kl_coef"]
+            known = json.loads(state.read_text(encoding="utf-8"))
+            self.kl_coef = known["kl_coef"]
+            self.running_scores = core.RunningScores(**known.get("running_scores", {}))
 
 
 class HoldPolicy(TrainerCallback):

@@ -77,19 +77,27 @@ class Critic(nn.Module):
             self.heard = None
 
 
-def attach_critic(policy: PreTrainedModel | PeftModel, kind: CriticKind) -> Critic:
-    """Make a critic, hang it into the policy and let it hear the policy's scoring passes."""
+def attach_critic(
+    policy: PreTrainedModel | PeftModel, kind: CriticKind, start: Critic | None = None
+) -> Critic:
+    """Make a critic, hang it into the policy and let it hear the policy's scoring passes.
+
+    `start`: a separate critic that is there already, with a trunk of its own.
+    """
     peft = isinstance(policy, PeftModel)
     base: Any = policy.get_base_model() if peft else policy
     hidden_size = base.config.get_text_config().hidden_size
-    own = copy.deepcopy(base.base_model) if kind == "separate" and not peft else None
-    critic = Critic(hidden_size, own).to(base.device)
+    own = copy.deepcopy(base.base_model) if kind == "separate" and not (peft or start) else None
+    critic = (start or Critic(hidden_size, own)).to(base.device)
     base.add_module(NAME, critic)
     ignored = getattr(base, "_keys_to_ignore_on_save", None) or ()
     base._keys_to_ignore_on_save = {*ignored, *(f"{NAME}.{key}" for key in critic.state_dict())}
     trunk: Trunk | None = None
     if kind == "separate":
-        trunk = _adapter_trunk(policy, base) if isinstance(policy, PeftModel) else _own_trunk(own)
+        if isinstance(policy, PeftModel) and start is None:
+            trunk = _adapter_trunk(policy, base)
+        else:
+            trunk = _own_trunk(critic.trunk)
     _listen(base, critic, trunk)
     return critic
 

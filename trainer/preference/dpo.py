@@ -25,8 +25,18 @@ from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.rows import DataArguments
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.rows import read_pairs
-from touchstone_rewards.trainer.running.lora import AdapterArguments, model_for_trl
-from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
+from touchstone_rewards.trainer.running.lora import (
+    AdapterArguments,
+    model_for_trl,
+    settle_adapter,
+)
+from touchstone_rewards.trainer.running.run import (
+    check_model_path,
+    checkpoint_to_resume,
+    model_init_kwargs,
+    tokenizer_of,
+    train_on_rows,
+)
 
 
 @dataclass
@@ -59,6 +69,8 @@ def run(argv: Sequence[str]) -> None:
     """
     configs = parse_config(TYPES, argv, "trainer dpo")
     data, template, adapter, args, model = configs
+    check_model_path(model)
+    settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)
     if args.process_index == 0:
         print(METRICS_NOTE)
     if unknown := [each for each in args.loss_type if each not in LOSSES]:
@@ -91,7 +103,7 @@ def build_trainer(
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
-    tokenizer = tokenizer_of(model, chat_template_path)
+    tokenizer = tokenizer_of(model, chat_template_path, adapter.adapter_name_or_path)
     config = AutoConfig.from_pretrained(name, revision=model.model_revision)
     read = partial(read_pairs, tokenizer, config, args, skip_bad_rows=skip_bad_rows)
     rows, eval_rows = read(rows), eval_rows and read(eval_rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.data.chats import split_begun
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, read_samples
 from touchstone_rewards.trainer.errors import InputError
 
@@ -108,11 +109,14 @@ def pairs_of(
         elif not best.response.strip() or not worst.response.strip():
             counts["groups with an empty response"] += 1
         else:
+            prompt, begun = best.prompt, ""
+            if isinstance(prompt, list):
+                prompt, begun = split_begun(prompt)
             yield {
                 "id": best.group,
-                "prompt": best.prompt,
-                "chosen": best.response,
-                "rejected": worst.response,
+                "prompt": prompt,
+                "chosen": begun + best.response,
+                "rejected": begun + worst.response,
                 "chosen_reward": best.reward,
                 "rejected_reward": worst.reward,
                 "reward_gap": gap,

@@ -8,7 +8,10 @@ Nothing is trained here.
 
 from __future__ import annotations
 
+import json
 import shutil
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,12 @@ from trl.trainer.reward_trainer import suppress_seqcls_warning
 
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.reward_head import head_facts, name_outputs
+from touchstone_rewards.trainer.running.merging import (
+    adapter_config,
+    base_of,
+    fit_embeddings,
+    is_adapter,
+)
 
 VALUE_HEAD = "value_head.safetensors"
 HEAD_WEIGHT, HEAD_BIAS = "v_head.summary.weight", "v_head.summary.bias"
@@ -45,9 +54,13 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: Any) -> 
     if (Path(name) / VALUE_HEAD).is_file():
         _check_outputs(name, 1, outputs)
         return _from_value_head(Path(name), **kwargs)
-    if (Path(name) / ADAPTER).is_file() and not (Path(name) / "config.json").is_file():
+    if is_adapter(name) and adapter_config(name).get("task_type") != "SEQ_CLS":
+        model = _merged_body(Path(name), outputs, **kwargs)
+        name_outputs(model.config, outputs)
+        return model
+    if is_adapter(name):
         raise InputError(
-            f"{name} is an adapter, and no model: merge it into its base and train the result"
+            f"{name} is the adapter of a reward model: `trainer convert` makes it plain first"
         )
     config = AutoConfig.from_pretrained(name, revision=kwargs.get("revision"))
     if is_reward_model(config):
@@ -81,7 +94,7 @@ def _from_value_head(folder: Path, **kwargs: Any) -> Any:
     """A value-head checkpoint as a plain model; the bias goes into the config, scores keep it."""
     weight, bias = read_value_head(folder)
     if (folder / ADAPTER).is_file():
-        model = _merged_body(folder, **kwargs)
+        model = _merged_body(folder, 1, **kwargs)
     else:
         model = _classifier(folder, 1, **kwargs)
     with torch.no_grad():
@@ -91,14 +104,16 @@ def _from_value_head(folder: Path, **kwargs: Any) -> Any:
     return model
 
 
-def _merged_body(folder: Path, **kwargs: Any) -> Any:
+def _merged_body(folder: Path, outputs: int, **kwargs: Any) -> Any:
     """A causal adapter's base with the adapter merged in, as a classifier."""
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
-    base = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
+    base = base_of(str(folder))
     causal = AutoModelForCausalLM.from_pretrained(base, **kwargs)
+    fit_embeddings(causal, str(folder))
     merged: Any = PeftModel.from_pretrained(causal, str(folder)).merge_and_unload()
-    model = _classifier(base, 1, **kwargs)
+    model = _classifier(base, outputs, **kwargs)
+    model.resize_token_embeddings(merged.get_input_embeddings().weight.shape[0])
     model.base_model.load_state_dict(merged.base_model.state_dict())
     # An adapter trained on this model must find this folder again, not only the base.
     model.name_or_path = model.config._name_or_path = str(folder)
@@ -174,6 +189,19 @@ def _merged(adapter: Path) -> Any:
     model: Any = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     model.config = config
     return model
+
+
+def write_moments(folder: Path, scores: Sequence[float]) -> tuple[float, float]:
+    """Write the mean and the standard deviation (n - 1) of scores into `folder/config.json`, as
+    `mean` and `std`, where the reward server and OpenRLHF read them; return both.
+
+    Source: `--normalize_reward` of OpenRLHF's reward model trainer.
+    """
+    path = folder / "config.json"
+    mean, std = statistics.fmean(scores), max(statistics.stdev(scores), 1e-8)
+    content = json.loads(path.read_text(encoding="utf-8")) | {"mean": mean, "std": std}
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return mean, std
 
 
 def put_adapter_aside(folder: Path) -> Path:

@@ -22,7 +22,7 @@ OUTPUT_NAMES = {1: ("score",), 2: ("mean", "raw_variance")}
 
 
 @dataclass
-class RewardOutput(ModelOutput):
+class RewardModelOutput(ModelOutput):
     """What a reward model gives for N sequences: scores, and variances if its head has them."""
 
     logits: Float[Tensor, "n 1"] | None = None
@@ -60,7 +60,7 @@ def _forward(
     input_ids: Int[Tensor, "n t"],
     attention_mask: Int[Tensor, "n t"],
     **_: Any,
-) -> RewardOutput:
+) -> RewardModelOutput:
     body = model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     rows = torch.arange(len(input_ids), device=input_ids.device)
     hidden = body.last_hidden_state[rows, last_positions(attention_mask)]
@@ -75,7 +75,7 @@ def last_positions(attention_mask: Int[Tensor, "n t"]) -> Int[Tensor, " n"]:
 
 def read_head(
     head: torch.nn.Module, hidden: Float[Tensor, "n h"], facts: dict[str, Any]
-) -> RewardOutput:
+) -> RewardModelOutput:
     """Scores, and variances from a head with two outputs; always outside autocast.
 
     Bfloat16 keeps three digits: pairs that differ by less would tie.
@@ -84,13 +84,13 @@ def read_head(
         outputs = head(hidden.to(next(head.parameters()).dtype)).float()
     scores = outputs[:, :1] + facts.get("bias", 0.0)
     if outputs.shape[-1] == 1:
-        return RewardOutput(logits=scores)
+        return RewardModelOutput(logits=scores)
     variance = torch.nn.functional.softplus(outputs[:, 1]) + facts["variance_floor"]
-    return RewardOutput(logits=scores, variance=variance)
+    return RewardModelOutput(logits=scores, variance=variance)
 
 
 def disco_loss(
-    output: RewardOutput,
+    output: RewardModelOutput,
     margin: Float[Tensor, " pairs"] | None = None,
     center: float | None = None,
 ) -> Float[Tensor, ""]:

@@ -27,10 +27,11 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.reward_folder import (
     load_reward_model,
     put_adapter_aside,
+    write_moments,
     write_plain,
 )
 from touchstone_rewards.trainer.preference.reward_head import (
-    RewardOutput,
+    RewardModelOutput,
     disco_loss,
     head_facts,
     score_at_last_token,
@@ -40,6 +41,7 @@ from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
 PREDICTIONS = "predictions.jsonl"
+MOST_MEASURED = 2000  # pairs, for the mean and the deviation of the scores
 OUTPUTS = {"pairwise": 1, "disco": 2}
 
 
@@ -192,15 +194,26 @@ def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None)
 
 
 def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> None:
-    """Make `output` a plain folder if it holds an adapter; write the predictions if asked for."""
+    """Make `output` a plain folder if it holds an adapter; write into its config.json the mean and
+    the deviation of its scores, and the predictions if asked for."""
     if (output / "adapter_config.json").is_file():
         write_plain(put_adapter_aside(output), output)
+    held_out = trainer.eval_dataset is not None
+    rows: Any = trainer.eval_dataset if held_out else trainer.train_dataset
+    kind = "evaluation" if held_out else "training"
+    if not save_predictions and len(rows) > MOST_MEASURED:
+        rows = rows.select(range(MOST_MEASURED))
+    batch = trainer.args.per_device_eval_batch_size
+    lines = list(predictions(output, rows, batch, trainer.args.device))
     if save_predictions:
-        rows: Any = trainer.eval_dataset or trainer.train_dataset
-        batch = trainer.args.per_device_eval_batch_size
-        lines = predictions(output, rows, batch, trainer.args.device)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (output / PREDICTIONS).write_text(text, encoding="utf-8")
+    scores = [line[side] for line in lines[:MOST_MEASURED] for side in ("chosen", "rejected")]
+    mean, std = write_moments(output, scores)
+    print(
+        f"scores of {len(scores) // 2} {kind} pairs: mean {mean:.4g}, std {std:.4g}, in "
+        "config.json for `normalize: true` of the reward server"
+    )
 
 
 def predictions(
@@ -228,7 +241,7 @@ def _saved_model(folder: Path) -> Any:
     return model
 
 
-def _prediction_lines(ids: list[str], output: RewardOutput) -> Iterator[dict[str, Any]]:
+def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, Any]]:
     assert output.logits is not None
     scores = output.logits.squeeze(-1).tolist()
     stds = None if output.variance is None else output.variance.sqrt().tolist()

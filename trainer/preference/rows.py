@@ -23,7 +23,7 @@ from touchstone_rewards.trainer.data.rows import (
     require_column,
 )
 from touchstone_rewards.trainer.data.shapes import (
-    Message,
+    ChatTurn,
     Row,
     alpaca_messages,
     alpaca_text,
@@ -39,7 +39,7 @@ OTHER_NAMES = {
     **{f"{side}_response": side for side in SIDES},
     **{f"{side}_messages": side for side in SIDES},
 }
-Side = str | list[Message]
+Side = str | list[ChatTurn]
 
 
 class Source(NamedTuple):
@@ -170,12 +170,12 @@ def _pair(row: Row, prompt: Side | None) -> dict[str, Any]:
     )
 
 
-def _as_chat(side: Side, role: str) -> list[Message]:
+def _as_chat(side: Side, role: str) -> list[ChatTurn]:
     return [{"role": role, "content": side}] if isinstance(side, str) else side
 
 
 def _split(
-    messages: list[Message], chosen: list[Message], rejected: list[Message]
+    messages: list[ChatTurn], chosen: list[ChatTurn], rejected: list[ChatTurn]
 ) -> dict[str, Any]:
     """Prompt and sides of a chat, where the sides may hold the prompt, or the prompt a side.
 

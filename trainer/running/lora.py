@@ -1,6 +1,7 @@
 """LoRA and quantization around TRL's ModelConfig: what is asked for, whether it can be had.
 
-In: a parsed ModelConfig. Out: the config objects and models that TRL's trainers take.
+In: a parsed ModelConfig. Out: the config objects and models that TRL's trainers take. An adapter's
+folder may stand where a model's does: its base is then the model.
 """
 
 from __future__ import annotations
@@ -10,21 +11,87 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, set_seed
+from transformers import AutoModelForCausalLM, TrainingArguments, set_seed
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.merging import (
+    base_of,
+    fit_embeddings,
+    is_adapter,
+    merge_adapter,
+    refuse_reward_adapter,
+)
+
+MERGED = "merged_model"
 
 
 @dataclass
 class AdapterArguments:
-    """Going on from a LoRA adapter."""
+    """Going on from a LoRA adapter; its folder may also be given as the model."""
 
     adapter_name_or_path: str | None = field(
         default=None,
         metadata={"help": "A LoRA adapter to go on training, on top of model_name_or_path."},
     )
+    create_new_adapter: bool = field(
+        default=False,
+        metadata={
+            "help": f"Merge that adapter into its base (OUTPUT_DIR/{MERGED}) and train a new one "
+            "on it, of the lora_* fields."
+        },
+    )
+
+
+def settle_adapter(
+    model: ModelConfig, adapter: AdapterArguments, args: TrainingArguments, *, resuming: bool
+) -> None:
+    """Make of a model that is an adapter's folder its base and the adapter, and merge the two where
+    a new adapter is wanted. `resuming`: one that an earlier start has merged is taken as it is.
+
+    Raises:
+        InputError: there is no adapter where one should be, or not its base, or two of them, or a
+            new one is asked for as well and not said what becomes of the old.
+    """
+    name = str(model.model_name_or_path)
+    if is_adapter(name):
+        if adapter.adapter_name_or_path:
+            raise InputError(
+                f"{name} is an adapter itself: give its base as model_name_or_path, or leave out "
+                "adapter_name_or_path"
+            )
+        model.model_name_or_path, adapter.adapter_name_or_path = base_of(name), name
+    path = adapter.adapter_name_or_path
+    if not path:
+        if adapter.create_new_adapter:
+            raise InputError("create_new_adapter merges an adapter: set adapter_name_or_path")
+        return
+    if not adapter.create_new_adapter and model.use_peft:
+        raise InputError(
+            f"{path} is an adapter to go on training: leave out use_peft, or set "
+            "create_new_adapter: true to merge it and train a new one"
+        )
+    check_adapter(path)
+    if not adapter.create_new_adapter:
+        return
+    merged = Path(str(args.output_dir)) / MERGED
+    with args.main_process_first(local=False, desc="merging the adapter"):
+        if args.process_index == 0 and not (resuming and (merged / "config.json").is_file()):
+            merge_adapter(str(model.model_name_or_path), path, merged, overwrite=True)
+    model.model_name_or_path, adapter.adapter_name_or_path = str(merged), None
+    model.use_peft = True
+
+
+def check_adapter(path: str) -> None:
+    """Refuse a folder that holds no adapter of a language model.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if path.startswith((".", "/", "~")) and not is_adapter(path):
+        raise InputError(f"no adapter at {path} (no adapter_config.json)")
+    refuse_reward_adapter(path)
 
 
 def quantization_of(model: ModelConfig, adapter: AdapterArguments | None = None) -> Any:
@@ -61,7 +128,7 @@ def model_for_trl(
     new adapter; or a model with the adapter that is gone on from.
 
     Raises:
-        InputError: there is no adapter where one should be, or a new one is asked for as well.
+        InputError: there is no adapter where one should be, or what is asked for cannot be had.
     """
     quantization = quantization_of(model, adapter)
     path = adapter.adapter_name_or_path
@@ -71,15 +138,13 @@ def model_for_trl(
             "quantization_config": quantization,
             "peft_config": peft_of(model),
         }
-    if model.use_peft:
-        raise InputError("adapter_name_or_path goes on from an adapter: leave out use_peft")
-    if path.startswith((".", "/", "~")) and not (Path(path) / "adapter_config.json").is_file():
-        raise InputError(f"no adapter at {path} (no adapter_config.json)")
+    check_adapter(path)
     from peft import PeftModel
 
     set_seed(args.seed)
     kwargs = {**args.model_init_kwargs, "quantization_config": quantization}
-    base = AutoModelForCausalLM.from_pretrained(name, **kwargs)
+    base: Any = AutoModelForCausalLM.from_pretrained(name, **kwargs)
+    fit_embeddings(base, path)
     # TRL would only warn that a model that is there already takes none.
     args.model_init_kwargs = None
     return {"model": PeftModel.from_pretrained(base, path, is_trainable=True)}

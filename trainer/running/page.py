@@ -31,7 +31,7 @@ class Table(NamedTuple):
     note: str = ""
 
 
-class Group(NamedTuple):
+class GroupExample(NamedTuple):
     """Responses to one prompt, and a line that says what they are."""
 
     label: str

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from touchstone_rewards.trainer.data.kept_samples import read_samples, step_files
-from touchstone_rewards.trainer.running.page import Group, panels_of, readable, render_page
+from touchstone_rewards.trainer.running.page import GroupExample, panels_of, readable, render_page
 from touchstone_rewards.trainer.running.plots import History, draw_curves, drawings_of, series
 from touchstone_rewards.trainer.running.provenance import DECISIVE, RUN_FILE
 
@@ -158,7 +158,7 @@ def pairs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return [pair for kind in kinds.values() for pair in islice(kind, shown)]
 
 
-def first_and_last(folder: Path) -> list[Group]:
+def first_and_last(folder: Path) -> list[GroupExample]:
     """Groups of the first and of the last step that were kept: the ones that did worst, middling
     and best."""
     files = step_files(folder)
@@ -187,7 +187,7 @@ def mean_reward(group: Sequence[Mapping[str, Any]]) -> float:
     return fmean(rewards) if rewards else float("-inf")
 
 
-def shown(label: str, group: Sequence[Mapping[str, Any]]) -> Group:
+def shown(label: str, group: Sequence[Mapping[str, Any]]) -> GroupExample:
     """The worst and the best response of a group."""
     scored = [row for row in group if row["reward"] is not None]
     ranked = sorted(scored, key=lambda row: row["reward"]) or list(group)
@@ -198,7 +198,7 @@ def shown(label: str, group: Sequence[Mapping[str, Any]]) -> Group:
         label += f" · {len(group)} responses"
         label += f", mean reward {mean_reward(group):.2f}" if scored else ", not one scored"
         label += ": the best and the worst" if len(ends) > 1 else ", all alike: one of them"
-    return Group(label, ends)
+    return GroupExample(label, ends)
 
 
 def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:

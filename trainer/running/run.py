@@ -29,10 +29,12 @@ from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.config import require
 from touchstone_rewards.trainer.data.chat_templates import end_turns
+from touchstone_rewards.trainer.data.files import names_of
 from touchstone_rewards.trainer.data.registry import registered_rows
 from touchstone_rewards.trainer.data.rows import DataArguments, ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.running.earlier_run import claim_output, remove_run, remove_weights
+from touchstone_rewards.trainer.running.merging import base_of, is_adapter, tokenizer_folder
 from touchstone_rewards.trainer.running.plots import is_meant
 from touchstone_rewards.trainer.running.provenance import command_line, write_provenance
 from touchstone_rewards.trainer.running.report import write_report
@@ -125,16 +127,21 @@ def check_packages(args: Any) -> None:
             )
 
 
-def tokenizer_of(model: ModelConfig, chat_template_path: str | None = None) -> Any:
-    """The model's tokenizer, with the chat template of a .jinja file or of another model.
+def tokenizer_of(
+    model: ModelConfig, chat_template_path: str | None = None, adapter: str | None = None
+) -> Any:
+    """The model's tokenizer, or that of the adapter on top of it, with the chat template of a
+    .jinja file or of another model.
 
     Raises:
         InputError: there is no tokenizer, or no such template.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model.model_name_or_path, revision=model.model_revision
-        )
+        name = str(model.model_name_or_path)
+        if adapter is None and is_adapter(name):
+            name, adapter = base_of(name), name
+        folder = tokenizer_folder(name, adapter)
+        tokenizer = AutoTokenizer.from_pretrained(folder, revision=model.model_revision)
         if chat_template_path and chat_template_path.endswith((".jinja", ".j2")):
             tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
             end_turns(tokenizer, chat_template_path)
@@ -166,18 +173,22 @@ def rows_of(data: DataArguments, args: TrainingArguments) -> tuple[Dataset, Data
     Raises:
         InputError: no dataset was named, or it cannot be read.
     """
-    name = require(data.dataset_name, "dataset_name")
-    rows = named_rows(data, name, data.dataset_train_split)
+    names = require(data.dataset_name, "dataset_name")
+    rows = named_rows(data, names, data.dataset_train_split)
     if args.eval_strategy == "no":
         return rows, None
     other = data.eval_dataset_name
-    in_one_part = Path(name).is_file() or (Path(name) / "state.json").is_file()
+    in_one_part = not data.dataset_dir and any(map(_has_one_split, names_of(names)))
     if other is None and (data.dataset_dir or in_one_part):
         return held_out(rows, data.eval_share, told=args.process_index == 0)
-    return rows, named_rows(data, other or name, data.dataset_test_split)
+    return rows, named_rows(data, other or names, data.dataset_test_split)
 
 
-def named_rows(data: DataArguments, name: str, split: str) -> Dataset:
+def _has_one_split(name: str) -> bool:
+    return Path(name).is_file() or (Path(name) / "state.json").is_file()
+
+
+def named_rows(data: DataArguments, names: Sequence[str], split: str) -> Dataset:
     """The rows of a file, a folder or a hub name; with `dataset_dir`, of the names in its registry.
 
     Raises:
@@ -185,9 +196,9 @@ def named_rows(data: DataArguments, name: str, split: str) -> Dataset:
     """
     bad = {"skip_bad_rows": data.skip_bad_rows}
     if data.dataset_dir:
-        names = [part.strip() for part in name.split(",")]
-        return registered_rows(names, data.dataset_dir, split, data.max_rows, **bad)
-    rows = load_rows(name, data.dataset_config, split, **bad)
+        listed = [part.strip() for name in names for part in name.split(",")]
+        return registered_rows(listed, data.dataset_dir, split, data.max_rows, **bad)
+    rows = load_rows(names, data.dataset_config, split, **bad)
     return rows.select(range(min(len(rows), data.max_rows or len(rows))))
 
 
@@ -220,7 +231,7 @@ def free_output(data: DataArguments, args: TrainingArguments, *reads: str | None
     output = Path(require(args.output_dir, "output_dir"))
     check_packages(args)
     if args.process_index == 0:
-        named = [*reads, data.dataset_name, data.eval_dataset_name]
+        named = [*reads, *(data.dataset_name or ()), *(data.eval_dataset_name or ())]
         claim_output(output, named, resuming=is_resumed(args), overwrite=data.overwrite)
     return output
 

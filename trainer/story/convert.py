@@ -27,7 +27,7 @@ from touchstone_rewards.trainer.errors import InputError
 FORMAT_PROMPT = PROMPTS / "story_generation.jinja"
 PROBLEMS_SHOWN = 20
 
-Message = dict[str, str]
+ShareGptTurn = dict[str, str]
 TURNS = [{"role": Value("string"), "content": Value("string")}]
 FEATURES = Features(
     {
@@ -67,7 +67,7 @@ class StoryDataArguments:
     )
 
 
-class Problem(NamedTuple):
+class TurnProblem(NamedTuple):
     """What is wrong with a turn; `turn` counts from 0 and is None where it is no turn's fault."""
 
     conversation: int
@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
     source, output = require(arguments.input, "input"), Path(require(arguments.output, "output"))
     if output.suffix not in (".parquet", ".jsonl"):
         raise InputError(f"output: a .parquet or .jsonl file, not {output}")
-    problems: list[Problem] = []
+    problems: list[TurnProblem] = []
     template = read_format_prompt(arguments.format_prompt)
     conversations = read_conversations(Path(source))
     rows = list(story_rows(conversations, template, arguments.data_source, problems))
@@ -145,7 +145,7 @@ def read_format_prompt(path: str) -> Template:
 
 
 def story_rows(
-    conversations: Sequence[Any], template: Template, data_source: str, problems: list[Problem]
+    conversations: Sequence[Any], template: Template, data_source: str, problems: list[TurnProblem]
 ) -> Iterator[dict[str, Any]]:
     """One row for each assistant turn; a conversation ends before its first bad turn.
 
@@ -158,14 +158,14 @@ def story_rows(
     for number, conversation in enumerate(conversations):
         reason = _not_a_conversation(conversation)
         if reason:
-            problems.append(Problem(number, None, reason))
+            problems.append(TurnProblem(number, None, reason))
             continue
         told, turns = _told_and_turns(conversation)
-        messages: list[Message] = []
+        messages: list[ShareGptTurn] = []
         for turn, (place, raw) in enumerate(turns):
             message = _message(raw, expected=("user", "assistant")[turn % 2])
             if isinstance(message, str):
-                problems.append(Problem(number, place, message))
+                problems.append(TurnProblem(number, place, message))
                 break
             messages.append(message)
             if message["role"] == "assistant":
@@ -197,7 +197,7 @@ def _not_a_conversation(conversation: Any) -> str:
     return ""
 
 
-def _told_and_turns(conversation: dict[str, Any]) -> tuple[Message, list[tuple[int, Any]]]:
+def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tuple[int, Any]]]:
     """Instruction and story of a conversation, and its turns with their places.
 
     Without a `story_content` of its own the system text is the story: in such data it sets the
@@ -214,7 +214,9 @@ def _told_and_turns(conversation: dict[str, Any]) -> tuple[Message, list[tuple[i
     return {"instruction": instruction.strip(), "story_content": (story or system).strip()}, turns
 
 
-def _row(messages: Sequence[Message], told: Message, template: Template) -> dict[str, Any]:
+def _row(
+    messages: Sequence[ShareGptTurn], told: ShareGptTurn, template: Template
+) -> dict[str, Any]:
     *history, asked, answer = messages
     seen = {**told, "user_input": asked["content"], "conversation_history": history}
     try:
@@ -237,7 +239,7 @@ def _row(messages: Sequence[Message], told: Message, template: Template) -> dict
     }
 
 
-def _message(turn: Any, expected: str) -> Message | str:
+def _message(turn: Any, expected: str) -> ShareGptTurn | str:
     """A turn as role and content, or what is wrong with it."""
     if not isinstance(turn, dict):
         return f"a turn is an object, not {turn!r:.60}"

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Tokens = Float[Tensor, "batch tokens"]
-Mask = Bool[Tensor, "batch tokens"]
+PerToken = Float[Tensor, "batch tokens"]
+TokenMask = Bool[Tensor, "batch tokens"]
 Rows = Float[Tensor, " batch"]
 D_LIMIT = 10.0
 
@@ -55,12 +55,12 @@ class SignalArguments:
 class Measured(NamedTuple):
     """What one forced pass says of each response token, in nats; `flow` is f_i."""
 
-    logps: Tokens
-    entropies: Tokens
-    flow: Tokens
+    logps: PerToken
+    entropies: PerToken
+    flow: PerToken
 
 
-def information_flow(hidden: Float[Tensor, "batch tokens size"], mask: Mask) -> Tokens:
+def information_flow(hidden: Float[Tensor, "batch tokens size"], mask: TokenMask) -> PerToken:
     """f_i = max(0, mean over the earlier response tokens j of cos(h_i, h_j)); 0 for the first one.
 
     By a running sum of unit vectors: no matrix of all pairs is made.
@@ -71,13 +71,15 @@ def information_flow(hidden: Float[Tensor, "batch tokens size"], mask: Mask) -> 
     return ((unit * before).sum(-1) / earlier.clamp(min=1)).clamp(min=0)
 
 
-def entropy_change(with_history: Tokens, without: Tokens, constants: SignalArguments) -> Tokens:
+def entropy_change(
+    with_history: PerToken, without: PerToken, constants: SignalArguments
+) -> PerToken:
     """d_i = (H_with - H_without) / (H_without + eps), between -10 and 10, times `d_sign`."""
     change = (with_history - without) / (without + constants.eps)
     return constants.d_sign * change.clamp(-D_LIMIT, D_LIMIT)
 
 
-def most_open(without: Tokens, mask: Mask, rho: float) -> Mask:
+def most_open(without: PerToken, mask: TokenMask, rho: float) -> TokenMask:
     """The ceil(rho T) response tokens of highest entropy without history; of equals the first."""
     order = without.masked_fill(~mask, -math.inf).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
@@ -88,7 +90,9 @@ def most_open(without: Tokens, mask: Mask, rho: float) -> Mask:
     return mask & (rank < kept)
 
 
-def token_weights(change: Tokens, flow: Tokens, chosen: Mask, constants: SignalArguments) -> Tokens:
+def token_weights(
+    change: PerToken, flow: PerToken, chosen: TokenMask, constants: SignalArguments
+) -> PerToken:
     """alpha'_i: 1 + beta d_i + gamma f_i over the chosen tokens, at least 0, summing to 1.
 
     Uniform where they sum to less than eps. A negative weight, which the source allows where
@@ -101,7 +105,9 @@ def token_weights(change: Tokens, flow: Tokens, chosen: Mask, constants: SignalA
     return torch.where(total < constants.eps, uniform, raw / total.clamp(min=constants.eps))
 
 
-def cre(with_history: Measured, without: Measured, mask: Mask, constants: SignalArguments) -> Rows:
+def cre(
+    with_history: Measured, without: Measured, mask: TokenMask, constants: SignalArguments
+) -> Rows:
     """CRE = -sum_i alpha'_i log p_i, in nats a token: the log-probs with the history, weighted."""
     change = entropy_change(with_history.entropies, without.entropies, constants)
     chosen = most_open(without.entropies, mask, constants.rho)
@@ -112,7 +118,7 @@ def cre(with_history: Measured, without: Measured, mask: Mask, constants: Signal
 def signals_of(
     with_history: Measured,
     without: Measured,
-    mask: Mask,
+    mask: TokenMask,
     history_tokens: list[int],
     constants: SignalArguments,
 ) -> list[dict[str, float]]:
@@ -141,6 +147,6 @@ def signals_of(
     return rows
 
 
-def masked_mean(values: Tokens, mask: Mask) -> Rows:
+def masked_mean(values: PerToken, mask: TokenMask) -> Rows:
     """The mean over the response's tokens; 0 for a row without any."""
     return values.masked_fill(~mask, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from jinja2 import Template
 from transformers import PreTrainedTokenizerFast
 
-from touchstone_rewards.trainer.story.convert import Problem, story_rows
+from touchstone_rewards.trainer.story.convert import TurnProblem, story_rows
 from touchstone_rewards.trainer.toy.tiny_model import make_model
 
 THINGS = ("key", "coin", "map", "ring", "lamp", "rope")
@@ -33,7 +33,7 @@ CHAT_TEMPLATE = (
 )
 
 
-class Story(NamedTuple):
+class TinyStory(NamedTuple):
     """Who hides what under the stone of which colour, and where."""
 
     name: str
@@ -42,11 +42,11 @@ class Story(NamedTuple):
     place: str
 
 
-def draw_story(rng: random.Random) -> Story:
-    return Story(*map(rng.choice, (NAMES, THINGS, COLOURS, PLACES)))
+def draw_story(rng: random.Random) -> TinyStory:
+    return TinyStory(*map(rng.choice, (NAMES, THINGS, COLOURS, PLACES)))
 
 
-def conversation(story: Story, answer: str, *, is_told: bool = True) -> dict[str, Any]:
+def conversation(story: TinyStory, answer: str, *, is_told: bool = True) -> dict[str, Any]:
     """Two turns: what is hidden where, and the search for it; or, untold, the search alone."""
     turns = [
         f"{story.name} hides a {story.thing} under the {story.colour} stone.",
@@ -67,7 +67,7 @@ def found(colour: str) -> str:
     return f"You lift the {colour} stone and there it lies."
 
 
-def lesson(rng: random.Random) -> tuple[Story, dict[str, Any]]:
+def lesson(rng: random.Random) -> tuple[TinyStory, dict[str, Any]]:
     """A story with an answer that is right, of any colour, or of none.
 
     Some are untold, with answers of any colour: a model that never saw the search without what came
@@ -81,9 +81,9 @@ def lesson(rng: random.Random) -> tuple[Story, dict[str, Any]]:
     return story, conversation(story, answer, is_told=is_told)
 
 
-def second_prompts(stories: Sequence[Story]) -> list[list[dict[str, Any]]]:
+def second_prompts(stories: Sequence[TinyStory]) -> list[list[dict[str, Any]]]:
     """The prompts that look for what is hidden, as `trainer data story` makes them."""
-    problems: list[Problem] = []
+    problems: list[TurnProblem] = []
     told = [conversation(story, found(story.colour)) for story in stories]
     rows = story_rows(told, Template(FORMAT), "tiny", problems)
     return [row["prompt"] for row in rows if row["conversation_history"]]

@@ -25,12 +25,13 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import pad
 
+from touchstone_rewards.trainer.data.chats import is_begun
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.story.signals import (
     Measured,
+    PerToken,
     SignalArguments,
-    Tokens,
     information_flow,
     signals_of,
 )
@@ -55,8 +56,9 @@ def history_rows(rows: Dataset) -> Dataset:
 
 
 def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A chat's system messages and its last message."""
-    return [turn for turn in prompt[:-1] if turn["role"] == "system"] + list(prompt[-1:])
+    """A chat's system messages and its last message, with what is begun of the answer to it."""
+    last = 2 if is_begun(list(prompt)) else 1
+    return [turn for turn in prompt[:-last] if turn["role"] == "system"] + list(prompt[-last:])
 
 
 class HistoryTrainer(GrpoTrainer):
@@ -170,9 +172,9 @@ class HistoryTrainer(GrpoTrainer):
         )
 
     @contextmanager
-    def _hearing_flow(self, mask: Tensor) -> Iterator[list[Tokens]]:
+    def _hearing_flow(self, mask: Tensor) -> Iterator[list[PerToken]]:
         """The information flow of each batch of the passes inside the block, in their order."""
-        heard: list[Tokens] = []
+        heard: list[PerToken] = []
 
         def hear(module: nn.Module, inputs: Any, output: Any) -> None:
             hidden: Float[Tensor, "rows positions size"] = output.last_hidden_state

@@ -72,7 +72,7 @@ class StudyArguments:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What is run, and what is compared."""
 
     arguments: StudyArguments
@@ -113,7 +113,7 @@ def make_plan(
     grpo: dict[str, Any],
     settings: dict[str, Any],
     comparisons: dict[str, Any],
-) -> Plan:
+) -> StudyPlan:
     """The sections, or the built-in ones; checked.
 
     Raises:
@@ -134,10 +134,10 @@ def make_plan(
         if missing := {each.this, each.other} - chosen.keys():
             raise InputError(f"comparison {each.question!r}: no setting {', '.join(missing)}")
     fields = filled(grpo, {"{output}": str(output)})
-    return Plan(arguments, output, fields, {k: v or {} for k, v in chosen.items()}, wanted)
+    return StudyPlan(arguments, output, fields, {k: v or {} for k, v in chosen.items()}, wanted)
 
 
-def run_all(plan: Plan, url: Sequence[str]) -> None:
+def run_all(plan: StudyPlan, url: Sequence[str]) -> None:
     """Seed by seed, so that what is there when a study is stopped can be compared already."""
     runs: dict[str, dict[int, Run]] = {name: {} for name in plan.settings}
     for seed in plan.arguments.seeds:
@@ -149,7 +149,7 @@ def run_all(plan: Plan, url: Sequence[str]) -> None:
         write_study(plan.output, summarize(runs, plan.comparisons), plan.settings)
 
 
-def run_of(plan: Plan, name: str, seed: int, url: Sequence[str]) -> Stage:
+def run_of(plan: StudyPlan, name: str, seed: int, url: Sequence[str]) -> Stage:
     """One run: the shared fields, those of the setting, and steps counted in rollouts."""
     fields = {**plan.grpo, **REFERENCE, **plan.settings[name]}
     if fields.get("clip") is False:

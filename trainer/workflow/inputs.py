@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +19,9 @@ from touchstone_rewards.trainer.aliases import NAMES
 
 DATA_FIELDS = {"dataset_name", "eval_dataset_name", "dataset", "ground_truth_dataset", "scores"}
 DATA_FIELDS |= {"learning_samples", "prompt_template", "chat_template", "chat_template_path"}
-DATA_FIELDS |= {"samples"}
+DATA_FIELDS |= {"samples", "serve_profiles", "serve_config"}
 MODEL_FIELDS = {"model_name_or_path", "model", "base_model", "chat_template_path"}
-MODEL_FIELDS |= {"adapter_name_or_path"}
+MODEL_FIELDS |= {"adapter_name_or_path", "critic_model_name_or_path"}
 # What a stage writes, or goes on from: never its input.
 WRITTEN = {"output", "output_dir", "output_file", "save_samples_path", "logging_dir"}
 WRITTEN |= {"resume_from_checkpoint", "hub_model_id", "run_name"}
@@ -47,6 +48,7 @@ def inputs_of(fields: Mapping[str, Any]) -> dict[str, str]:
             continue
         if digest := _digest_of(value, meant):
             found.setdefault(f"content of {key}", []).append(digest)
+    found |= {f"content of {key}": digests for key, digests in _registered(fields)}
     return {key: _hash(digests) for key, digests in found.items()}
 
 
@@ -54,6 +56,24 @@ def file_digest(path: Path) -> str:
     """Hash a file's content; one that has not changed is read once."""
     about = path.stat()
     return _file_digest(path, about.st_size, about.st_mtime_ns)
+
+
+def _registered(fields: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, list[str]]]:
+    """What a registry of data sets (`dataset_info.json` in `dataset_dir`) says, and the files of
+    the data sets that are named."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _registered(value, f"{section}{key}.")
+    folder = Path(str(fields.get("dataset_dir") or "")).expanduser()
+    registry = folder / "dataset_info.json"
+    if not fields.get("dataset_dir") or not registry.is_file():
+        return
+    texts = [text for key in DATA_FIELDS for _, text in _texts(fields.get(key))]
+    named = {name.strip() for text in texts for name in text.split(",")}
+    entries = json.loads(registry.read_text(encoding="utf-8"))
+    files = [folder / str(entries[name].get("file_name")) for name in named & entries.keys()]
+    digests = [file_digest(path) for path in sorted(files) if path.is_file()]
+    yield f"{section}dataset_dir", [file_digest(registry), *digests]
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

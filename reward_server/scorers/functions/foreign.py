@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.functions.form import (
     Form,
     Getter,
@@ -247,7 +247,7 @@ def _made_by(
 
 
 def _score_of_a_dict(returned: Any) -> Any:
-    if not isinstance(returned, dict):
+    if not is_object(returned):
         return returned
     rest = {key: value for key, value in returned.items() if key != "score"}
     return returned.get("score", returned), rest
@@ -255,13 +255,14 @@ def _score_of_a_dict(returned: Any) -> Any:
 
 def _rewards_of_a_dict(returned: Any) -> Any:
     """A number or a pair for each sample, of a list or of a dict of lists."""
-    if not isinstance(returned, dict) or "rewards" not in returned:
+    if not is_object(returned) or "rewards" not in returned:
         listed = _listed(returned)
-        return [_score_of_a_dict(one) for one in listed] if isinstance(listed, list) else listed
+        return [_score_of_a_dict(one) for one in listed] if is_list(listed) else listed
     rewards = _listed(returned["rewards"])
-    if not isinstance(rewards, list):
+    if not is_list(rewards):
         return [rewards]
-    logs = {key: _listed(value) for key, value in (returned.get("extra_logs") or {}).items()}
+    told = returned.get("extra_logs")
+    logs = {key: _listed(value) for key, value in told.items()} if is_object(told) else {}
     return [
         (one, {key: _at(log, at) for key, log in logs.items()}) for at, one in enumerate(rewards)
     ]
@@ -272,12 +273,12 @@ def _listed(value: Any) -> Any:
 
 
 def _at(log: Any, place: int) -> Any:
-    return log[place] if isinstance(log, list) and place < len(log) else log
+    return log[place] if is_list(log) and place < len(log) else log
 
 
 def _told_columns(name: str, told: Any, parameters: Parameters) -> dict[str, Getter]:
     """The getters of the columns that the config says the place of."""
-    if not isinstance(told, dict):
+    if not is_object(told):
         raise ConfigError(f"scorer {name!r}: columns is {told!r}; say {{column: ground_truth}}")
     getters: dict[str, Getter] = {}
     for column, place in told.items():

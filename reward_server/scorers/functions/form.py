@@ -41,7 +41,7 @@ class Form:
     columns: bool = False
     truths: tuple[str, ...] = ()
     takes: frozenset[str] | None = frozenset()
-    constants: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict[str, Any])
     read: Callable[[Any], Any] = lambda returned: returned
     whole_group: bool = False
     group_parameter: str = ""

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.base import Bound, Member, Score, ScorerSpec
 from touchstone_rewards.reward_server.scorers.check import MAX_MEMBERS
 from touchstone_rewards.reward_server.scorers.functions.form import Form, MissingField
@@ -66,9 +66,10 @@ class _Function:
             WrongAnswer: these are not so many.
         """
         outputs = self.form.read(returned)
-        if not isinstance(outputs, list) and hasattr(outputs, "tolist"):
-            outputs = outputs.tolist()
-        if not isinstance(outputs, list | tuple) or len(outputs) != count:
+        if not is_list(outputs):
+            outputs = outputs.tolist() if hasattr(outputs, "tolist") else outputs
+            outputs = [*outputs] if _is_tuple(outputs) else outputs
+        if not is_list(outputs) or len(outputs) != count:
             raise WrongAnswer(
                 f"function {self.form.name} returned {shown(returned)}; expected a list with one "
                 f"number for each of {count} samples"
@@ -78,16 +79,14 @@ class _Function:
     def _score(self, output: Any, explain: bool) -> Score:
         if type(output) is float and not explain:
             return Score(output)
-        value, details = output, None
-        if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict):
-            value, details = output
+        value, details = _with_details(output)
         told = {"function": self.form.name, **(details or {})} if explain else None
         if isinstance(value, int | float):
             return Score(float(value), None, told)
         if value is None:
             message = f"function {self.form.name} returned None: it could not score this sample"
             return Score(None, sample_error("scorer_failed", message), told)
-        if hasattr(type(value), "__float__") and not isinstance(value, str | bytes):
+        if hasattr(value, "__float__") and not isinstance(value, str | bytes):
             return Score(float(value), None, told)
         return failed(
             f"function {self.form.name} returned {shown(output)}; expected a number, a bool, None, "
@@ -172,6 +171,17 @@ class GroupFunctionScorer(_Function):
         else:
             outputs = [form.read(form.function(**row, **group)) for row in rows]
         return self._merged(scores, outputs, explain)
+
+
+def _with_details(output: Any) -> tuple[Any, dict[str, Any] | None]:
+    """What was returned, and the dict beside it, if it is a pair of such."""
+    if _is_tuple(output) and len(output) == 2 and is_object(output[1]):
+        return output[0], output[1]
+    return output, None
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

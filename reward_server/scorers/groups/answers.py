@@ -23,7 +23,7 @@ MAX_MEMBERS = 128
 ANSWER_CHARACTERS = 2_000
 
 
-class FoundAnswer:
+class AnswerFinder:
     """Explains which answer a response gives; the score says whether it gives one."""
 
     version = "1"
@@ -118,38 +118,40 @@ def answer_classes(members: Sequence[Member], specs: Specs) -> Generator[Ask, li
     return Classes(answers, of, sizes, errors)
 
 
-Pair = tuple[str, str]
+AnswerPair = tuple[str, str]
 
 
 def _compared(
-    pairs: Sequence[Pair], specs: Specs
-) -> Generator[Ask, list[Score], tuple[list[Pair], dict[Pair, Score]]]:
+    pairs: Sequence[AnswerPair], specs: Specs
+) -> Generator[Ask, list[Score], tuple[list[AnswerPair], dict[AnswerPair, Score]]]:
     """The pairs that are the same, and those of which nothing is known, with the error why."""
-    same: list[Pair] = []
-    unknown: dict[Pair, Score] = {}
+    same: list[AnswerPair] = []
+    unknown: dict[AnswerPair, Score] = {}
+    differ: list[AnswerPair] = list(pairs)
     for turned in (False, True):
-        if not pairs:
+        if not differ:
             break
-        scores = yield Ask(specs.same, [_held(pair, turned) for pair in pairs])
-        asked, pairs = pairs, []
+        asked: list[AnswerPair] = differ
+        scores = yield Ask(specs.same, [_held(pair, turned) for pair in asked])
+        differ = []
         for pair, score in zip(asked, scores, strict=True):
             if score.value is None:
                 unknown[pair] = score
             elif score.value:
                 same.append(pair)
             else:
-                pairs.append(pair)
+                differ.append(pair)
     return same, unknown
 
 
-def _held(pair: Pair, turned: bool) -> Sample:
+def _held(pair: AnswerPair, turned: bool) -> Sample:
     answer, truth = reversed(pair) if turned else pair
     return Sample("", answer, ground_truth=truth)
 
 
-def _left_out(unknown: Mapping[Pair, Score]) -> dict[str, Score]:
+def _left_out(unknown: Mapping[AnswerPair, Score]) -> dict[str, Score]:
     """The fewest answers, about, without which every pair is known: those in most unknown pairs."""
-    open_pairs = dict(unknown)
+    open_pairs: dict[AnswerPair, Score] = dict(unknown)
     left_out: dict[str, Score] = {}
     while open_pairs:
         counts = Counter(text for pair in open_pairs for text in pair)
@@ -159,7 +161,7 @@ def _left_out(unknown: Mapping[Pair, Score]) -> dict[str, Score]:
     return left_out
 
 
-def _joined(texts: Sequence[str], same: Sequence[Pair]) -> dict[str, int]:
+def _joined(texts: Sequence[str], same: Sequence[AnswerPair]) -> dict[str, int]:
     """The number of each text's class: a text that is the same as two others joins them."""
     parent = {text: text for text in texts}
 

@@ -47,7 +47,7 @@ class Distinct:
 
     def _by_answers(self, members: Sequence[Member], explain: bool) -> Judging:
         classes = yield from answer_classes(members, self.specs)
-        found = []
+        found: list[Score] = []
         for at, one in enumerate(classes.of):
             if (error := classes.errors.get(at)) is not None:
                 found.append(error)
@@ -60,7 +60,7 @@ class Distinct:
     def _by_words(self, members: Sequence[Member], explain: bool) -> list[Score]:
         each = [runs(member.sample.response, self.words) for member in members]
         owners = Counter(run for one in each for run in one)
-        found = []
+        found: list[Score] = []
         for one in each:
             own = sum(owners[run] == 1 for run in one)
             about = {"runs": len(one), "own_runs": own}

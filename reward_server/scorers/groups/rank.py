@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
 
@@ -20,7 +21,7 @@ class Rank:
     runs_in: RunsIn = "group"
     reads = ()
 
-    def __init__(self, of: str) -> None:
+    def __init__(self, of: Any) -> None:
         if not isinstance(of, str):
             raise ValueError(f"of is {of!r}; expected the key of a scorer of the profile")
         self.key = of
@@ -30,7 +31,7 @@ class Rank:
         values = [member.scores[self.key] for member in members]
         order = sorted(values)
         others = max(1, len(members) - 1)
-        found = []
+        found: list[Score] = []
         for value in values:
             below = bisect_left(order, value)
             ties = bisect_right(order, value) - below - 1

@@ -9,6 +9,7 @@ Source: Kimi Team, "Kimi k1.5: Scaling Reinforcement Learning with LLMs" (2025),
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
 from touchstone_rewards.reward_server.scorers.groups.texts import words
@@ -23,9 +24,7 @@ class RelativeLength:
     runs_in: RunsIn = "group"
     reads = ("response",)
 
-    def __init__(
-        self, of: str | None = None, right_from: float = 1.0, unit: str = "characters"
-    ) -> None:
+    def __init__(self, of: Any = None, right_from: Any = 1.0, unit: str = "characters") -> None:
         if of is not None and not isinstance(of, str):
             raise ValueError(f"of is {of!r}; expected the key of a scorer of the profile")
         if unit not in ("characters", "words"):
@@ -38,7 +37,7 @@ class RelativeLength:
     def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score]:
         sizes = [self._length(member.sample.response) for member in members]
         least, most = min(sizes), max(sizes)
-        found = []
+        found: list[Score] = []
         for member, size in zip(members, sizes, strict=True):
             value = 0.5 - (size - least) / (most - least) if most > least else 0.0
             right = self.key is None or member.scores[self.key] >= self.right_from

@@ -28,7 +28,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.phrases import fin
 from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     NOTHING_SAID,
     PLACES,
-    Answer,
+    FoundAnswer,
     Place,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.retractions import retracted
@@ -36,7 +36,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.thoughts import sa
 
 __all__ = [
     "PLACES",
-    "Answer",
+    "FoundAnswer",
     "Place",
     "extract_boxed_answer",
     "find_answer",
@@ -44,7 +44,7 @@ __all__ = [
     "retracted",
 ]
 
-_FINDERS: dict[Place, Callable[[str], Answer | None]] = {
+_FINDERS: dict[Place, Callable[[str], FoundAnswer | None]] = {
     "boxed": find_boxed,
     "answer_tag": find_answer_tag,
     "hashes": find_hashes,
@@ -57,7 +57,7 @@ _SMALL_CHOICE = re.compile(r"(?:[Oo]ption|[Cc]hoice) ([a-j])|([a-j])\)")
 _VALUE = re.compile(r"[-−+.$\\(\[{|]{0,3}\w.{0,200}")
 
 
-def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> Answer | None:
+def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> FoundAnswer | None:
     """Return the response's answer: from the first place of `answer_from` that the response has.
 
     Thoughts (`<think>…</think>`) are not looked at. A place that is there and empty is the answer:
@@ -76,7 +76,7 @@ def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> Answer 
     return None
 
 
-def _last_word(said: str, answer: Answer, answer_from: Sequence[Place]) -> Answer:
+def _last_word(said: str, answer: FoundAnswer, answer_from: Sequence[Place]) -> FoundAnswer:
     """Return `answer`, or what replaces it behind it: a tag, `####` or *the answer is*. Where these
     are not looked for, they must be right as well."""
     begin = answer.lead if answer.place == "boxed" and not answer.text else answer.end
@@ -95,11 +95,11 @@ def last_is_closed(said: str) -> bool:
     return box is None or box.closed
 
 
-def _later(said: str, begin: int, place: Place) -> Answer | None:
+def _later(said: str, begin: int, place: Place) -> FoundAnswer | None:
     """Return the last answer that is told behind `begin`."""
     if len(said) - begin < 3:
         return None
-    found: list[Answer] = []
+    found: list[FoundAnswer] = []
     behind = said[begin:]
     if not behind.strip(NOTHING_SAID):
         return None
@@ -121,7 +121,7 @@ def _is_short(text: str) -> bool:
     return len(text) <= 40 and len(text.split()) <= 3
 
 
-def _with_alternatives(said: str, answer: Answer) -> Answer:
+def _with_alternatives(said: str, answer: FoundAnswer) -> FoundAnswer:
     """Return `answer` with the values that *or* joins on outside its mark: `\\boxed{5} or 6`."""
     if answer.place == "last_value" or not answer.text:
         return answer
@@ -134,7 +134,7 @@ def _with_alternatives(said: str, answer: Answer) -> Answer:
     return answer._replace(text=text, lead=lead) if text != answer.text else answer
 
 
-def _tidied(answer: Answer) -> Answer:
+def _tidied(answer: FoundAnswer) -> FoundAnswer:
     """Return `answer` with each run of spaces as one, and a choice's small letter in brackets."""
     if choice := _SMALL_CHOICE.fullmatch(answer.text):
         return answer._replace(text=f"({choice[1] or choice[2]})")

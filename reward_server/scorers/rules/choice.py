@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.math.extract import (
     PLACES,
-    Answer,
+    FoundAnswer,
     find_answer,
     find_boxes,
     retracted,
@@ -20,9 +20,9 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import Plac
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     reads_of,
     shown,
     truths,
@@ -69,21 +69,21 @@ class ChoiceScorer(Rule[ChoiceConfig]):
     """1 if the one option that the response chooses is the right one, else 0."""
 
     version = "1"
-    runs_in: RunsIn = "worker"  # the search for the answer is that of the math scorer
+    runs_in: RulePlace = "worker"  # the search for the answer is that of the math scorer
     config_type = ChoiceConfig
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
         self.reads = reads_of("ground_truth", self.config.options_from)
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         options = self._options(sample)
         accepted = [self._truth(text, options) for text in truths(sample)]
         answer = find_answer(sample.response, self.config.answer_from)
         if answer is None:
-            return Verdict(0.0, {"rule": "no answer found"})
+            return RuleVerdict(0.0, {"rule": "no answer found"})
         if taken_back := retracted(sample.response, answer):
-            return Verdict(0.0, {"rule": f"taken back: {shown(taken_back)!r}"})
+            return RuleVerdict(0.0, {"rule": f"taken back: {shown(taken_back)!r}"})
         chosen = self._chosen(answer.text, options) | self._elsewhere(sample, answer, options)
         if answer.also is not None:
             chosen |= self._chosen(answer.also, options)
@@ -94,7 +94,7 @@ class ChoiceScorer(Rule[ChoiceConfig]):
             "chosen": sorted(chosen),
             "right": [sorted(one) for one in accepted],
         }
-        return Verdict(float(right), told)
+        return RuleVerdict(float(right), told)
 
     def _options(self, sample: Sample) -> dict[str, str]:
         """Return the normalised texts of the options by their letters; empty without texts.
@@ -176,7 +176,7 @@ class ChoiceScorer(Rule[ChoiceConfig]):
         return frozenset(letter for letter, option in options.items() if given and option == given)
 
     def _elsewhere(
-        self, sample: Sample, answer: Answer, options: Mapping[str, str]
+        self, sample: Sample, answer: FoundAnswer, options: Mapping[str, str]
     ) -> frozenset[str]:
         """Return the letters of all boxes, or of all lines that are a letter alone: who lists them
         all has chosen none."""

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Sample, is_list
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     as_text,
     field,
     no_part,
@@ -46,7 +46,7 @@ class ContainsConfig(RuleConfig):
     phrases: list[str] | None = Field(default=None, min_length=1)
     phrases_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
     mode: Mode = "any"
-    part: Part = "said"
+    part: ResponsePart = "said"
     ignore_case: bool = True
     whole_words: bool = True
     partial: bool = False
@@ -75,26 +75,26 @@ class ContainsScorer(Rule[ContainsConfig]):
             self.most_words = self.most_words or ANSWER_WORDS
         self._own = usable(own, self._prepared) if own else None
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         phrases = self._own or usable(self._phrases(sample), self._prepared)
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
         most = self.most_words
         if most and len(part) > most and len(words(part)) > most:
-            return Verdict(0.0, {"rule": f"longer than {most} words"})
+            return RuleVerdict(0.0, {"rule": f"longer than {most} words"})
         if any(" " in phrase for phrase in phrases):
             text = self._prepared(part)
         else:  # then spaces need not be made alike
             text = composed(part).casefold() if self.config.ignore_case else composed(part)
         if not text.strip():
-            return Verdict(0.0, {"rule": "the response is empty"})
+            return RuleVerdict(0.0, {"rule": "the response is empty"})
         if self.config.mode == "in_order":
             return self._in_order(text, phrases)
         found = [self._holds(text, phrase) for phrase in phrases]
         value = self._value(found)
         missing = [shown(p) for p, there in zip(phrases, found, strict=True) if not there]
-        return Verdict(value, {"found": sum(found), "of": len(found), "missing": missing[:20]})
+        return RuleVerdict(value, {"found": sum(found), "of": len(found), "missing": missing[:20]})
 
     def _value(self, found: list[bool]) -> float:
         if self.config.partial:
@@ -119,7 +119,7 @@ class ContainsScorer(Rule[ContainsConfig]):
     def _holds(self, text: str, phrase: str) -> bool:
         return has_words(text, phrase) if self.config.whole_words else phrase in text
 
-    def _in_order(self, text: str, phrases: list[str]) -> Verdict:
+    def _in_order(self, text: str, phrases: list[str]) -> RuleVerdict:
         """Look for each phrase behind the one before it."""
         at = 0
         if self.config.whole_words:
@@ -127,6 +127,6 @@ class ContainsScorer(Rule[ContainsConfig]):
         for number, phrase in enumerate(phrases):
             found = text.find(phrase, at)
             if found < 0:
-                return Verdict(0.0, {"found": number, "of": len(phrases)})
+                return RuleVerdict(0.0, {"found": number, "of": len(phrases)})
             at = found + len(phrase)
-        return Verdict(1.0, {"found": len(phrases), "of": len(phrases)})
+        return RuleVerdict(1.0, {"found": len(phrases), "of": len(phrases)})

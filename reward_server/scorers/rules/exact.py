@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    Verdict,
+    RuleVerdict,
     no_part,
     part_of,
     shown,
@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.scorers.rules.words import (
 class ExactConfig(RuleConfig):
     """`part`: what is compared. `keep_spaces`: else each run of white space is one space."""
 
-    part: Part = "said"
+    part: ResponsePart = "said"
     ignore_case: bool = False
     ignore_punctuation: bool = False
     keep_spaces: bool = False
@@ -35,7 +35,7 @@ class ExactScorer(Rule[ExactConfig]):
 
     config_type = ExactConfig
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         accepted = usable(truths(sample), self._prepared)
         part = part_of(sample.response, self.config.part)
         if part is None:
@@ -43,7 +43,7 @@ class ExactScorer(Rule[ExactConfig]):
         given = self._prepared(part)
         right = given in accepted
         rule = "is an acceptable answer" if right else "is none of the acceptable answers"
-        return Verdict(float(right), {"rule": rule, "answer": shown(given)})
+        return RuleVerdict(float(right), {"rule": rule, "answer": shown(given)})
 
     def _prepared(self, text: str) -> str:
         text = composed(text)

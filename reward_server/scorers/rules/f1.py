@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    Verdict,
+    RuleVerdict,
     no_part,
     part_of,
     shown,
@@ -31,7 +31,7 @@ class F1Config(RuleConfig):
     """`measure`: the score. Of several acceptable answers the one that fits best counts."""
 
     measure: Literal["f1", "exact_match"] = "f1"
-    part: Part = "said"
+    part: ResponsePart = "said"
 
 
 class F1Scorer(Rule[F1Config]):
@@ -43,18 +43,18 @@ class F1Scorer(Rule[F1Config]):
 
     config_type = F1Config
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         accepted = [_remembered(truth) for truth in truths(sample)]
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
         if self.config.measure == "exact_match":
             given = squad_normalized(part)
-            return Verdict(float(any(given == one.text for one in accepted)), {})
+            return RuleVerdict(float(any(given == one.text for one in accepted)), {})
         words = squad_words(part)
         scores = [overlap_f1(words, one) for one in accepted]
         best = max(scores)
-        return Verdict(best, {"nearest": shown(accepted[scores.index(best)].text)})
+        return RuleVerdict(best, {"nearest": shown(accepted[scores.index(best)].text)})
 
 
 class Reference(NamedTuple):
@@ -95,9 +95,8 @@ def overlap_f1(given: list[str], truth: Reference) -> float:
         0.4
     """
     met: dict[str, int] = {}
-    for word in given:
-        if word in truth.wanted:
-            met[word] = met.get(word, 0) + 1
+    for word in [word for word in given if word in truth.wanted]:
+        met[word] = met.get(word, 0) + 1
     total = len(given) - sum([met.pop(article, 0) for article in ARTICLES])
     shared = sum([min(count, truth.counts[word]) for word, count in met.items()])
     return 2 * shared / (total + truth.total) if shared else 0.0

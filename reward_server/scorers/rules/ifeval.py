@@ -14,12 +14,12 @@ from touchstone_rewards.reward_server.scorers.rules.following import (
 )
 from touchstone_rewards.reward_server.scorers.rules.following.given import Check, Given
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     part_of,
 )
 from touchstone_rewards.reward_server.scorers.rules.strict_json import NotJson, parse_json
@@ -40,7 +40,7 @@ class IfevalConfig(RuleConfig):
 
     mode: Literal["strict", "loose"] = "strict"
     score: Literal["all", "share"] = "all"
-    part: Part = "said"
+    part: ResponsePart = "said"
 
 
 class Instruction(NamedTuple):
@@ -59,7 +59,7 @@ class IfevalScorer(Rule[IfevalConfig]):
     """
 
     version = "1"
-    runs_in: RunsIn = "worker"
+    runs_in: RulePlace = "worker"
     reads = ("response", "ground_truth", "metadata")
     config_type = IfevalConfig
 
@@ -68,7 +68,7 @@ class IfevalScorer(Rule[IfevalConfig]):
         for engine in ("emoji", "nltk", "punkt", "py3langid", "syllapy"):
             import_module(engine)  # a missing extra is told at the start
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         instructions = instructions_of(sample)
         text = part_of(sample.response, self.config.part) or ""
         if self.config.part == "said":
@@ -79,7 +79,7 @@ class IfevalScorer(Rule[IfevalConfig]):
         }
         share = sum(followed.values()) / len(followed)
         value = share if self.config.score == "share" else float(share == 1)
-        return Verdict(value, {"followed": followed})
+        return RuleVerdict(value, {"followed": followed})
 
 
 def followed_by(instruction: Instruction, texts: Sequence[str]) -> bool:

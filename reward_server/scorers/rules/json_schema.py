@@ -12,12 +12,12 @@ from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     field,
     no_part,
     part_of,
@@ -42,7 +42,7 @@ class JsonSchemaConfig(RuleConfig):
     schema_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
     repair: bool = False
     formats: bool = True
-    part: Part = "said"
+    part: ResponsePart = "said"
 
     @model_validator(mode="after")
     def _check(self) -> JsonSchemaConfig:
@@ -58,7 +58,7 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
     """
 
     version = "1"
-    runs_in: RunsIn = "worker"
+    runs_in: RulePlace = "worker"
     config_type = JsonSchemaConfig
 
     def __init__(self, **config: Any) -> None:
@@ -69,7 +69,7 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
             self._validator(self.config.schema_) if self.config.schema_ is not None else None
         )
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         validator = self._own or self._of_sample(sample)
         part = part_of(sample.response, self.config.part)
         if part is None:
@@ -78,16 +78,16 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
         try:
             value = parse_json(repaired(text) if self.config.repair else text)
         except NotJson as error:
-            return Verdict(0.0, {"rule": "no JSON", "error": shown(str(error))})
+            return RuleVerdict(0.0, {"rule": "no JSON", "error": shown(str(error))})
         try:
             wrong = next(validator.iter_errors(value), None)
         except ValueError as error:  # nested deeper than it looks, or text that is no Unicode
-            return Verdict(0.0, {"rule": "cannot be checked", "error": str(error)[:200]})
+            return RuleVerdict(0.0, {"rule": "cannot be checked", "error": str(error)[:200]})
         if wrong is None:
-            return Verdict(1.0, {"rule": "the schema accepts it"})
+            return RuleVerdict(1.0, {"rule": "the schema accepts it"})
         place = "/".join(map(str, ["", *wrong.instance_path]))[:200]
         told = {"rule": "the schema refuses it", "at": place, "error": wrong.message[:300]}
-        return Verdict(0.0, told)
+        return RuleVerdict(0.0, told)
 
     def _of_sample(self, sample: Sample) -> Any:
         source = self.config.schema_from or ""

@@ -13,12 +13,12 @@ from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     as_text,
     field,
     no_part,
@@ -85,7 +85,7 @@ class LanguageConfig(RuleConfig):
     script_share: float = Field(default=0.7, gt=0.0, le=1.0)
     least_letters: int = Field(default=12, ge=1)
     partial: bool = False
-    part: Part = "whole"
+    part: ResponsePart = "whole"
 
     @model_validator(mode="after")
     def _check(self) -> LanguageConfig:
@@ -98,7 +98,7 @@ class LanguageScorer(Rule[LanguageConfig]):
     """1 if the response is in the language and its scripts, else 0; an empty one is in none."""
 
     version = "1"
-    runs_in: RunsIn = "worker"
+    runs_in: RulePlace = "worker"
     config_type = LanguageConfig
 
     def __init__(self, **config: Any) -> None:
@@ -110,7 +110,7 @@ class LanguageScorer(Rule[LanguageConfig]):
                 f"language is {self.config.language!r}; the languages are {', '.join(known)}"
             )
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         wanted = self.config.language or self._of_sample(sample)
         part = part_of(sample.response, self.config.part)
         if part is None:
@@ -119,12 +119,12 @@ class LanguageScorer(Rule[LanguageConfig]):
         scripts = scripts_in(prose)
         letters = scripts.total()
         if not letters:
-            return Verdict(0.0, {"rule": "no letters outside of code and formulas"})
+            return RuleVerdict(0.0, {"rule": "no letters outside of code and formulas"})
         share = sum(scripts[one] for one in _SCRIPTS.get(wanted, LATIN)) / letters
         found = language_of(prose, scripts, self.config.least_letters)
         right = found == wanted and share >= self.config.script_share
         told = {"language": found, "wanted": wanted, "script_share": round(share, 4)}
-        return Verdict((share if self.config.partial else 1.0) if right else 0.0, told)
+        return RuleVerdict((share if self.config.partial else 1.0) if right else 0.0, told)
 
     def _of_sample(self, sample: Sample) -> str:
         source = self.config.language_from or ""

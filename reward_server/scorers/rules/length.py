@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,18 +11,18 @@ from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     field,
     no_part,
     part_of,
 )
 from touchstone_rewards.reward_server.scorers.rules.words import words
 
-Unit = Literal["characters", "words", "lines", "tokens"]
+LengthUnit = Literal["characters", "words", "lines", "tokens"]
 
 
 class LengthConfig(RuleConfig):
@@ -34,7 +35,7 @@ class LengthConfig(RuleConfig):
     `tokenizer`: a `tokenizer.json`, or the folder that has it.
     """
 
-    unit: Unit = "words"
+    unit: LengthUnit = "words"
     shape: Literal["window", "target", "soft_overlong"] = "window"
     least: int = Field(default=1, ge=0)
     most: int | None = Field(default=None, ge=1)
@@ -42,7 +43,7 @@ class LengthConfig(RuleConfig):
     target_from: str | None = Field(default=None, pattern=r"^metadata\..+$")
     buffer: int | None = Field(default=None, ge=1)
     tokenizer: str | None = None
-    part: Part = "whole"
+    part: ResponsePart = "whole"
 
     @model_validator(mode="after")
     def _check(self) -> LengthConfig:
@@ -65,6 +66,7 @@ class LengthScorer(Rule[LengthConfig]):
     Source: `soft_overlong` is equation 13 of DAPO (Yu et al. 2025).
     """
 
+    reads = ("response",)
     config_type = LengthConfig
 
     def __init__(self, **config: Any) -> None:
@@ -76,7 +78,7 @@ class LengthScorer(Rule[LengthConfig]):
         if config_.unit == "tokens":
             self.runs_in = "worker"
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         part = part_of(sample.response, self.config.part)
         target = self._target(sample) if self.config.shape == "target" else 0
         if part is None:
@@ -85,12 +87,12 @@ class LengthScorer(Rule[LengthConfig]):
         told: dict[str, Any] = {self.config.unit: count}
         if self.config.shape == "target":
             told["target"] = target
-            return Verdict(max(0.0, 1 - abs(count - target) / target), told)
+            return RuleVerdict(max(0.0, 1 - abs(count - target) / target), told)
         if self.config.shape == "window":
             fits = self.config.least <= count and count <= (self.config.most or count)
-            return Verdict(float(fits and count > 0), told)
+            return RuleVerdict(float(fits and count > 0), told)
         most, buffer = self.config.most or 0, self.config.buffer or 1
-        return Verdict(-min(1.0, max(0, count - (most - buffer)) / buffer), told)
+        return RuleVerdict(-min(1.0, max(0, count - (most - buffer)) / buffer), told)
 
     def _target(self, sample: Sample) -> float:
         if self.config.target_from is None:
@@ -108,7 +110,7 @@ def _lines(text: str) -> int:
     return sum(1 for line in text.split("\n") if line.strip())
 
 
-_COUNTS: dict[Unit, Callable[[str], int]] = {
+_COUNTS: dict[LengthUnit, Callable[[str], int]] = {
     "characters": len,
     "words": lambda text: len(words(text)),
     "lines": _lines,
@@ -121,13 +123,12 @@ def _token_count(path: str) -> Callable[[str], int]:
     Raises:
         ValueError: there is none that can be read.
     """
-    from tokenizers import Tokenizer
-
+    tokenizers = import_module("tokenizers")
     file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise ValueError(f"tokenizer: there is no file {file}")
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001 -- the library raises plain exceptions
         raise ValueError(f"tokenizer: {file} cannot be read: {error}") from None
 

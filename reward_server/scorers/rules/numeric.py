@@ -21,9 +21,9 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unr
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     shown,
     truths,
 )
@@ -48,7 +48,7 @@ class NumericConfig(RuleConfig):
     answer_from: list[Place] = Field(default=list(PLACES), min_length=1)
 
 
-class Number(NamedTuple):
+class QuantityRead(NamedTuple):
     """A value, the units that stand behind it (several where their words have several meanings),
     and whether a percent sign does."""
 
@@ -65,7 +65,7 @@ class NumericScorer(Rule[NumericConfig]):
     """
 
     version = "1"
-    runs_in: RunsIn = "worker"  # the reader's arithmetic is flint's
+    runs_in: RulePlace = "worker"  # the reader's arithmetic is flint's
     config_type = NumericConfig
 
     def __init__(self, **config: Any) -> None:
@@ -75,15 +75,15 @@ class NumericScorer(Rule[NumericConfig]):
             for tolerance in (self.config.absolute, self.config.relative)
         )
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         accepted = [_truth(text) for text in truths(sample)]
         response = without_end_tokens(sample.response)
         answer = find_answer(response, self.config.answer_from)
         if answer is None:
-            return Verdict(0.0, {"rule": "no answer found"})
+            return RuleVerdict(0.0, {"rule": "no answer found"})
         told: dict[str, Any] = {"answer": shown(answer.text), "place": answer.place}
         if taken_back := retracted(response, answer):
-            return Verdict(0.0, told | {"rule": f"taken back: {shown(taken_back)!r}"})
+            return RuleVerdict(0.0, told | {"rule": f"taken back: {shown(taken_back)!r}"})
         texts = [answer.text] if answer.also is None else [answer.text, answer.also]
         numbers = [number_in(text) for text in texts]
         right = all(
@@ -92,9 +92,9 @@ class NumericScorer(Rule[NumericConfig]):
         )
         first = numbers[0]
         told["read"] = "no one number" if first is None else first.value.str(12, radius=False)
-        return Verdict(float(right), told)
+        return RuleVerdict(float(right), told)
 
-    def _near(self, given: Number, truth: Number) -> bool:
+    def _near(self, given: QuantityRead, truth: QuantityRead) -> bool:
         if self.config.units == "ignored":
             return self._within(given.value, truth.value)
         if given.percent or truth.percent:
@@ -111,7 +111,7 @@ class NumericScorer(Rule[NumericConfig]):
             if own.dimensions == wanted.dimensions
         )
 
-    def _near_percent(self, given: Number, truth: Number) -> bool:
+    def _near_percent(self, given: QuantityRead, truth: QuantityRead) -> bool:
         if given.spelled or truth.spelled:
             return False
         if self._within(given.value, truth.value):
@@ -130,7 +130,7 @@ class NumericScorer(Rule[NumericConfig]):
         return bool(ratio.rad() < ROUNDING) and bool(ratio.mid() <= 1 + ROUNDING)
 
 
-def number_in(text: str) -> Number | None:
+def number_in(text: str) -> QuantityRead | None:
     """Return the one finite number that a text states, or None."""
     if about := _ABOUT.match(text.lstrip(" $")):
         text = text.lstrip(" $")[about.end() :]
@@ -145,7 +145,7 @@ def number_in(text: str) -> Number | None:
         spelled, units = node.value, make_units(node.value)
         node = node.args[0]
     value = _value(node)
-    return None if value is None else Number(value, units, node.op == "percent", spelled)
+    return None if value is None else QuantityRead(value, units, node.op == "percent", spelled)
 
 
 def _value(node: Node) -> arb | None:
@@ -159,7 +159,7 @@ def _value(node: Node) -> arb | None:
     return value if value is not None and value.is_finite() else None
 
 
-def _truth(text: str) -> Number:
+def _truth(text: str) -> QuantityRead:
     number = number_in(text)
     if number is None:
         raise Unscorable("bad_ground_truth", f"the ground truth {text[:80]!r} is no finite number")

@@ -12,12 +12,12 @@ from pydantic import Field
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     no_part,
     part_of,
     truths,
@@ -31,7 +31,7 @@ class OverlapConfig(RuleConfig):
     Of several references the nearest counts."""
 
     most_chars: int = Field(default=20_000, ge=1, le=100_000)
-    part: Part = "said"
+    part: ResponsePart = "said"
 
 
 class RougeConfig(OverlapConfig):
@@ -66,7 +66,7 @@ class Overlap(Rule[OverlapT], Generic[OverlapT]):
     """What the three share: references of the ground truth, texts of bounded length."""
 
     version = "1"
-    runs_in: RunsIn = "worker"
+    runs_in: RulePlace = "worker"
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
@@ -76,7 +76,7 @@ class Overlap(Rule[OverlapT], Generic[OverlapT]):
         """Return the function that measures a response against references, from 0 to 1."""
         raise NotImplementedError
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         references = [text_of(text) for text in truths(sample)]
         if max(map(len, references)) > REFERENCE_CHARS:
             raise Unscorable(
@@ -89,7 +89,7 @@ class Overlap(Rule[OverlapT], Generic[OverlapT]):
             raise Unscorable("bad_ground_truth", "a reference has nothing to compare in it")
         text = text_of(part[: self.config.most_chars])
         value = self.measure(text, references) if text.strip() else 0.0
-        return Verdict(min(1.0, max(0.0, value)), {"cut": len(part) > self.config.most_chars})
+        return RuleVerdict(min(1.0, max(0.0, value)), {"cut": len(part) > self.config.most_chars})
 
 
 class RougeScorer(Overlap[RougeConfig]):
@@ -116,9 +116,7 @@ class BleuScorer(Overlap[BleuConfig]):
     config_type = BleuConfig
 
     def made(self) -> Measure:
-        from sacrebleu.metrics.bleu import BLEU
-
-        bleu = BLEU(
+        bleu = import_module("sacrebleu.metrics.bleu").BLEU(
             tokenize=self.config.tokenize, lowercase=self.config.lowercase, effective_order=True
         )
         return lambda text, references: bleu.sentence_score(text, references).score / 100
@@ -130,7 +128,7 @@ class ChrfScorer(Overlap[ChrfConfig]):
     config_type = ChrfConfig
 
     def made(self) -> Measure:
-        from sacrebleu.metrics.chrf import CHRF
-
-        chrf = CHRF(word_order=self.config.word_order, lowercase=self.config.lowercase)
+        chrf = import_module("sacrebleu.metrics.chrf").CHRF(
+            word_order=self.config.word_order, lowercase=self.config.lowercase
+        )
         return lambda text, references: chrf.sentence_score(text, references).score / 100

@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    RunsIn,
+    RulePlace,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     as_text,
     field,
     no_part,
@@ -40,7 +40,7 @@ class RegexConfig(RuleConfig):
     pattern_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
     must: Literal["be_found", "be_all", "be_absent"] = "be_found"
     captured: bool = False
-    part: Part = "said"
+    part: ResponsePart = "said"
     ignore_case: bool = False
     dot_matches_newline: bool = False
     lines: bool = Field(default=False, description="^ and $ match at each line")
@@ -58,7 +58,7 @@ class RegexScorer(Rule[RegexConfig]):
     """1 if the pattern matches as `must` says, else 0."""
 
     version = "1"
-    runs_in: RunsIn = "worker"
+    runs_in: RulePlace = "worker"
     config_type = RegexConfig
 
     def __init__(self, **config: Any) -> None:
@@ -70,7 +70,7 @@ class RegexScorer(Rule[RegexConfig]):
         if own is not None:
             self._compiled(own)
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         pattern = self._pattern(sample)
         accepted = [one_spaced(text) for text in truths(sample)] if self.config.captured else []
         part = part_of(sample.response, self.config.part)
@@ -81,14 +81,14 @@ class RegexScorer(Rule[RegexConfig]):
         found = pattern.fullmatch(text) if must == "be_all" else pattern.search(text)
         if must == "be_absent":
             fits = found is None and bool(text.strip())
-            return Verdict(float(fits), {"found": None if found is None else shown(found[0])})
+            return RuleVerdict(float(fits), {"found": None if found is None else shown(found[0])})
         if found is None:
-            return Verdict(0.0, {"found": None})
+            return RuleVerdict(0.0, {"found": None})
         if not self.config.captured:
-            return Verdict(1.0, {"found": shown(found[0])})
+            return RuleVerdict(1.0, {"found": shown(found[0])})
         named = "answer" if "answer" in pattern.groupindex else 1
         captured = one_spaced(found[named] or "")
-        return Verdict(float(captured in accepted), {"captured": shown(captured)})
+        return RuleVerdict(float(captured in accepted), {"captured": shown(captured)})
 
     def _pattern(self, sample: Sample) -> Any:
         if self.config.pattern is not None:

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
-    Verdict,
+    RuleVerdict,
     no_part,
     part_of,
 )
@@ -26,7 +26,7 @@ class RepetitionConfig(RuleConfig):
     of: Literal["ngrams", "lines", "both"] = "ngrams"
     n: int = Field(default=4, ge=1, le=20)
     allowed: float = Field(default=0.0, ge=0.0, lt=1.0)
-    part: Part = "whole"
+    part: ResponsePart = "whole"
 
 
 class RepetitionScorer(Rule[RepetitionConfig]):
@@ -38,7 +38,7 @@ class RepetitionScorer(Rule[RepetitionConfig]):
     reads = ("response",)
     config_type = RepetitionConfig
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
@@ -51,11 +51,11 @@ class RepetitionScorer(Rule[RepetitionConfig]):
             lines = [line.strip() for line in part.split("\n")]
             shares["lines"] = repeated_share([line for line in lines if line])
         if not part.strip():
-            return Verdict(0.0, {"rule": "the response is empty"})
+            return RuleVerdict(0.0, {"rule": "the response is empty"})
         worst = max(shares.values())
         allowed = self.config.allowed
         charged = max(0.0, worst - allowed) / (1 - allowed)
-        return Verdict(1.0 - charged, {f"repeated_{name}": s for name, s in shares.items()})
+        return RuleVerdict(1.0 - charged, {f"repeated_{name}": s for name, s in shares.items()})
 
 
 def repeated_share(things: Sequence[Hashable]) -> float:

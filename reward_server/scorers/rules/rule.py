@@ -25,8 +25,8 @@ from touchstone_rewards.reward_server.scorers.returned import text_of
 
 # Which part of a response is judged: all of it; what is said behind the thoughts; of that, what the
 # last <answer>…</answer> holds, the last \boxed{} or the last line that is not empty.
-Part = Literal["whole", "said", "answer_tag", "boxed", "last_line"]
-RunsIn = Literal["inline", "worker"]
+ResponsePart = Literal["whole", "said", "answer_tag", "boxed", "last_line"]
+RulePlace = Literal["inline", "worker"]
 METADATA = "metadata."
 SHOWN_CHARS = 200
 LOOKED_AT_CHARS = 64
@@ -38,7 +38,7 @@ class RuleConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Verdict(NamedTuple):
+class RuleVerdict(NamedTuple):
     """A score, and what an explanation says of it."""
 
     value: float
@@ -61,7 +61,7 @@ class Rule(Generic[ConfigT]):
 
     version: ClassVar[str] = "1"
     range: tuple[float, float] = (0.0, 1.0)
-    runs_in: RunsIn = "inline"
+    runs_in: RulePlace = "inline"
     deterministic = True
     reads: tuple[str, ...] = ("response", "ground_truth")
     config_type: ClassVar[type[Any]]
@@ -79,7 +79,7 @@ class Rule(Generic[ConfigT]):
             return Score(None, sample_error(why.code, str(why)))
         return Score(value, None, told if explain else None)
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         """Return the verdict on one sample.
 
         Raises:
@@ -195,7 +195,7 @@ def reads_of(*paths: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["response", *(path.split(".")[0] for path in paths)]))
 
 
-def part_of(response: str, part: Part) -> str | None:
+def part_of(response: str, part: ResponsePart) -> str | None:
     """Return the part of a response that is judged, or None if it has no such part."""
     if part == "whole":
         return response
@@ -218,6 +218,6 @@ def shown(text: str) -> str:
     return text_of(text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…")
 
 
-def no_part(part: Part) -> Verdict:
+def no_part(part: ResponsePart) -> RuleVerdict:
     """Return the verdict on a response without the part that is judged: wrong."""
-    return Verdict(0.0, {"rule": f"the response has no {part}"})
+    return RuleVerdict(0.0, {"rule": f"the response has no {part}"})

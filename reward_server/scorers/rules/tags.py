@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
-from touchstone_rewards.reward_server.scorers.rules.rule import Rule, RuleConfig, Verdict
+from touchstone_rewards.reward_server.scorers.rules.rule import Rule, RuleConfig, RuleVerdict
 
 Gap = Literal["any", "spaces", "some_spaces", "one_space", "nothing"]
 _NAME = re.compile(r"[\w.:|-]{1,64}")
@@ -57,7 +57,7 @@ class Broken(Exception):
     """The tags are not as they should be; the message says how."""
 
 
-class Found(NamedTuple):
+class TagInside(NamedTuple):
     """Where a tag's inside begins and ends."""
 
     start: int
@@ -76,21 +76,21 @@ class TagsScorer(Rule[TagsConfig]):
         if self.config.prefilled == "auto":
             self.reads = ("response", "prompt")
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         text = self._whole(sample)
         try:
             found = self._once(text) if self.config.once else self._somewhere(text)
         except Broken as broken:
             share = self._share(text) if self.config.partial else 0.0
-            return Verdict(share, {"rule": str(broken)})
+            return RuleVerdict(share, {"rule": str(broken)})
         boxed_in = self.config.boxed_in
         if boxed_in is None:
-            return Verdict(1.0, {"rule": "the tags are as they should be"})
+            return RuleVerdict(1.0, {"rule": "the tags are as they should be"})
         where = found[self.config.tags.index(boxed_in)]
         if _BOXED.search(text, where.start, where.end):
-            return Verdict(1.0, {"rule": f"all tags, \\boxed{{}} inside <{boxed_in}>"})
+            return RuleVerdict(1.0, {"rule": f"all tags, \\boxed{{}} inside <{boxed_in}>"})
         told = {"rule": f"all tags, no \\boxed{{}} inside <{boxed_in}>"}
-        return Verdict(self.config.without_box, told)
+        return RuleVerdict(self.config.without_box, told)
 
     def _whole(self, sample: Sample) -> str:
         """Return the response with the tag that the prompt had, unless it begins with its own."""
@@ -106,18 +106,18 @@ class TagsScorer(Rule[TagsConfig]):
         ends = [tag for _, *pair in self.tags for tag in pair]
         return min(sum(text.count(tag) == 1 for tag in ends), len(ends) - 1) / len(ends)
 
-    def _once(self, text: str) -> list[Found]:
+    def _once(self, text: str) -> list[TagInside]:
         """Return where each tag is, in a text that has each once and no other way round.
 
         Raises:
             Broken: the text is another.
         """
-        found: list[Found] = []
+        found: list[TagInside] = []
         for name, opening, closing in self.tags:
             for tag in (opening, closing):
                 if (count := text.count(tag)) != 1:
                     raise Broken(f"{tag} stands there {count} times")
-            place = Found(text.find(opening) + len(opening), text.find(closing))
+            place = TagInside(text.find(opening) + len(opening), text.find(closing))
             if place.start > place.end:
                 raise Broken(f"</{name}> before <{name}>")
             found.append(place)
@@ -128,7 +128,9 @@ class TagsScorer(Rule[TagsConfig]):
         self._check_filled(text, found)
         return found
 
-    def _check_around(self, text: str, placed: list[tuple[tuple[str, str, str], Found]]) -> None:
+    def _check_around(
+        self, text: str, placed: list[tuple[tuple[str, str, str], TagInside]]
+    ) -> None:
         behind = 0
         for at, ((name, opening, closing), place) in enumerate(placed):
             before = place.start - len(opening)
@@ -141,12 +143,12 @@ class TagsScorer(Rule[TagsConfig]):
         if not _fits(text, behind, len(text), self.config.outside):
             raise Broken(f"behind the tags stands {text[behind : behind + 40]!r}")
 
-    def _check_filled(self, text: str, found: list[Found]) -> None:
+    def _check_filled(self, text: str, found: list[TagInside]) -> None:
         for (name, *_), place in zip(self.tags, found, strict=True):
             if self.config.filled and not text[place.start : place.end].strip():
                 raise Broken(f"nothing inside <{name}>")
 
-    def _somewhere(self, text: str) -> list[Found]:
+    def _somewhere(self, text: str) -> list[TagInside]:
         """Return where a complete pair of each tag is: in any order the last, else the first chain.
 
         Raises:
@@ -164,14 +166,14 @@ class TagsScorer(Rule[TagsConfig]):
         self._check_filled(text, found)
         return found
 
-    def _chain(self, text: str) -> list[Found]:
+    def _chain(self, text: str) -> list[TagInside]:
         """Return the first pairs that follow one another with a right gap between them."""
         _, opening, _ = self.tags[0]
         start = text.find(opening)
         if start < 0:
             raise Broken(f"no {opening}")
         start += len(opening)
-        found: list[Found] = []
+        found: list[TagInside] = []
         for at, (name, _, closing) in enumerate(self.tags):
             following = self.tags[at + 1][1] if at + 1 < len(self.tags) else None
             end = text.find(closing, start)
@@ -188,18 +190,18 @@ class TagsScorer(Rule[TagsConfig]):
             if end < 0:
                 wanted = f" and then {following}" if following else ""
                 raise Broken(f"no </{name}>{wanted} behind {self.tags[at][1]}")
-            found.append(Found(start, end))
+            found.append(TagInside(start, end))
             if following:
                 start = text.find(following, end) + len(following)
         return found
 
 
-def _last_pair(text: str, name: str, opening: str, closing: str) -> Found:
+def _last_pair(text: str, name: str, opening: str, closing: str) -> TagInside:
     end = text.rfind(closing)
     start = text.rfind(opening, 0, end) if end >= 0 else -1
     if start < 0:
         raise Broken(f"no <{name}>…</{name}> pair")
-    return Found(start + len(opening), end)
+    return TagInside(start + len(opening), end)
 
 
 def _fits(text: str, start: int, end: int, gap: Gap) -> bool:

@@ -11,11 +11,11 @@ from pydantic import Field
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     METADATA,
-    Part,
+    ResponsePart,
     Rule,
     RuleConfig,
+    RuleVerdict,
     Unscorable,
-    Verdict,
     field,
     no_part,
     part_of,
@@ -25,9 +25,9 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 )
 from touchstone_rewards.reward_server.scorers.rules.tool_call_forms import (
     FORMS,
-    Call,
-    Form,
+    CallForm,
     NoCalls,
+    ToolCall,
     calls_in,
     calls_of_value,
 )
@@ -42,12 +42,12 @@ class ToolCallConfig(RuleConfig):
     nothing. `extra_calls`, `extra_arguments`: may there be others than those of the reference?"""
 
     calls_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
-    forms: list[Form] = Field(default=list(FORMS), min_length=1)
+    forms: list[CallForm] = Field(default=list(FORMS), min_length=1)
     order: Literal["any", "as_listed"] = "any"
     extra_calls: bool = False
     extra_arguments: bool = False
     partial: bool = False
-    part: Part = "said"
+    part: ResponsePart = "said"
 
 
 class ToolCallScorer(Rule[ToolCallConfig]):
@@ -59,7 +59,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         super().__init__(**config)
         self.reads = reads_of(self.config.calls_from)
 
-    def judge(self, sample: Sample) -> Verdict:
+    def judge(self, sample: Sample) -> RuleVerdict:
         wanted = self._wanted(sample)
         part = part_of(sample.response, self.config.part)
         if part is None:
@@ -67,12 +67,14 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         try:
             given = calls_in(part, self.config.forms)
         except NoCalls as error:
-            return Verdict(0.0, {"rule": "a call that cannot be read", "error": shown(str(error))})
+            return RuleVerdict(
+                0.0, {"rule": "a call that cannot be read", "error": shown(str(error))}
+            )
         told: dict[str, Any] = {"calls": [shown(call.name) for call in given[:20]]}
         if len(given) > MOST_CALLS:
-            return Verdict(0.0, told | {"rule": f"more than {MOST_CALLS} calls"})
+            return RuleVerdict(0.0, told | {"rule": f"more than {MOST_CALLS} calls"})
         if not wanted:
-            return Verdict(float(not given), told | {"rule": "no call is wanted"})
+            return RuleVerdict(float(not given), told | {"rule": "no call is wanted"})
         pairs = self._paired(wanted, given)
         shares = [0.0 if got is None else self._share(want, got) for want, got in pairs]
         extra = len(given) - sum(got is not None for _, got in pairs)
@@ -81,9 +83,9 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         told |= {"right": sum(share == 1 for share in shares), "of": len(wanted), "extra": extra}
         if not self.config.partial:
             value = float(all(share == 1 for share in shares) and not charged)
-        return Verdict(value, told)
+        return RuleVerdict(value, told)
 
-    def _wanted(self, sample: Sample) -> list[Call]:
+    def _wanted(self, sample: Sample) -> list[ToolCall]:
         source = self.config.calls_from
         try:
             if source.startswith(METADATA):
@@ -103,15 +105,15 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         return wanted
 
     def _paired(
-        self, wanted: Sequence[Call], given: Sequence[Call]
-    ) -> list[tuple[Call, Call | None]]:
+        self, wanted: Sequence[ToolCall], given: Sequence[ToolCall]
+    ) -> list[tuple[ToolCall, ToolCall | None]]:
         """Return each wanted call with the given one that it is held against: the one of its place,
         or the best of its name that is left."""
         if self.config.order == "as_listed" and not self.config.extra_calls:
             padded = [*given, *[None] * len(wanted)][: len(wanted)]
             return list(zip(wanted, padded, strict=True))
         left = list(given)
-        pairs: list[tuple[Call, Call | None]] = []
+        pairs: list[tuple[ToolCall, ToolCall | None]] = []
         for want in wanted:
             best = max(left, key=lambda got: self._share(want, got), default=None)
             if best is None or self._share(want, best) == 0:
@@ -124,7 +126,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
             pairs.append((want, best))
         return pairs
 
-    def _share(self, want: Call, got: Call) -> float:
+    def _share(self, want: ToolCall, got: ToolCall) -> float:
         """Return which share of the name and the arguments is right; 0 with another name."""
         if want.name != got.name:
             return 0.0
@@ -135,10 +137,10 @@ class ToolCallScorer(Rule[ToolCallConfig]):
 
 
 @lru_cache(maxsize=1024)
-def _read_once(text: str) -> list[Call]:
+def _read_once(text: str) -> list[ToolCall]:
     return calls_in(text, FORMS)
 
 
-def _remembered(text: str) -> list[Call]:
+def _remembered(text: str) -> list[ToolCall]:
     """Return the calls of a ground truth: the samples of a group share one."""
     return _read_once(text) if len(text) <= REMEMBERED_CHARS else calls_in(text, FORMS)

@@ -23,15 +23,15 @@ from touchstone_rewards.reward_server.scorers.rules.strict_json import (
 # hermes, Qwen's too: <tool_call>{"name", "arguments"}</tool_call>. llama: {"name", "parameters"},
 # behind <|python_tag|> or not. mistral: [TOOL_CALLS][{"name", "arguments"}].
 # python: [name(key=value, …), …], as Llama 4 writes it.
-Form = Literal["openai", "hermes", "llama", "mistral", "python"]
-FORMS: tuple[Form, ...] = get_args(Form)
+CallForm = Literal["openai", "hermes", "llama", "mistral", "python"]
+FORMS: tuple[CallForm, ...] = get_args(CallForm)
 PYTHON_CHARS = 20_000
 _encoded = json.JSONEncoder(sort_keys=True).encode
 _ENDS = ("<|eom_id|>", "<|eot_id|>", "<|im_end|>", "</s>")
-_MARKS: dict[Form, str] = {"llama": "<|python_tag|>", "mistral": "[TOOL_CALLS]"}
+_MARKS: dict[CallForm, str] = {"llama": "<|python_tag|>", "mistral": "[TOOL_CALLS]"}
 
 
-class Call(NamedTuple):
+class ToolCall(NamedTuple):
     """One call of a tool; each argument as a text that is the same for the same value."""
 
     name: str
@@ -42,7 +42,7 @@ class NoCalls(ValueError):
     """What should be a call cannot be read; the message says why."""
 
 
-def calls_in(text: str, forms: Sequence[Form] = FORMS) -> list[Call]:
+def calls_in(text: str, forms: Sequence[CallForm] = FORMS) -> list[ToolCall]:
     """Return the calls in a text, in order; none where it makes none.
 
     Raises:
@@ -69,7 +69,7 @@ def calls_in(text: str, forms: Sequence[Form] = FORMS) -> list[Call]:
     return calls_of_value(value) if _looks_like_calls(value) else []
 
 
-def calls_of_value(value: Any) -> list[Call]:
+def calls_of_value(value: Any) -> list[ToolCall]:
     """Return the calls in a JSON value: one, a list of them, or a message that has `tool_calls`.
 
     Raises:
@@ -87,7 +87,7 @@ def _looks_like_calls(value: Any) -> bool:
     )
 
 
-def _call(value: Any) -> Call:
+def _call(value: Any) -> ToolCall:
     inner = value.get("function", value) if is_object(value) else None
     if not is_object(inner) or not isinstance(inner.get("name"), str):
         raise NoCalls(f"{str(value)[:80]} has no name")
@@ -103,9 +103,9 @@ def _call(value: Any) -> Call:
     return _made(inner["name"], arguments)
 
 
-def _made(name: str, arguments: dict[str, Any]) -> Call:
+def _made(name: str, arguments: dict[str, Any]) -> ToolCall:
     try:
-        return Call(name, {key: _canonical(value) for key, value in arguments.items()})
+        return ToolCall(name, {key: _canonical(value) for key, value in arguments.items()})
     except (RecursionError, TypeError) as error:  # bytes and sets, of Python's form
         raise NoCalls(f"the arguments of {name[:80]}: {error}") from None
 
@@ -134,7 +134,7 @@ def _blocks(text: str) -> Iterator[str]:
         yield inner
 
 
-def _from_json(text: str) -> list[Call]:
+def _from_json(text: str) -> list[ToolCall]:
     try:
         return calls_of_value(parse_json(text.strip()))
     except NotJson as error:
@@ -148,7 +148,7 @@ def _without_ends(text: str) -> str:
     return text
 
 
-def _from_python(text: str) -> list[Call]:
+def _from_python(text: str) -> list[ToolCall]:
     """Return the calls of a list of calls in Python's syntax; none where it is something else."""
     if len(text) > PYTHON_CHARS or not text.rstrip().endswith(")]"):
         return []
@@ -161,7 +161,7 @@ def _from_python(text: str) -> list[Call]:
         return []
 
 
-def _python_call(call: ast.expr) -> Call:
+def _python_call(call: ast.expr) -> ToolCall:
     if not isinstance(call, ast.Call) or call.args:
         raise ValueError("no call by keywords")
     name = ast.unparse(call.func)

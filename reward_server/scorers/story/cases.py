@@ -17,7 +17,7 @@ SURE = {"logprob_gain": 2.0, "exp_neg_cre": 1.0, "history_tokens": 260}
 FORMAT = "Answer with one ```json block: plot_list (narrative, role_dialogue), next_episode."
 
 
-class Story(NamedTuple):
+class StoryCase(NamedTuple):
     """A setting, two exchanges, the user's third turn, and responses to it, as prose and lines."""
 
     setting: str
@@ -31,7 +31,7 @@ class Story(NamedTuple):
     long: str
 
 
-LIGHTHOUSE = Story(
+LIGHTHOUSE = StoryCase(
     setting="A keeper named Mara tends the lighthouse on Gull Rock. The lamp has burned every "
     "night for ninety years, and no ship has been lost while it did.",
     asked=(
@@ -85,7 +85,7 @@ LIGHTHOUSE = Story(
     "learning when she sleeps.",
 )
 
-BAKERY = Story(
+BAKERY = StoryCase(
     setting="In the city of Orsk every loaf of bread whispers one true sentence when it is cut. "
     "The baker Tomas hides what he hears from the Count's inspectors.",
     asked=(
@@ -140,7 +140,7 @@ BAKERY = Story(
     "another hand: bring the heel of the bread, it always knows the most.",
 )
 
-TEAHOUSE = Story(
+TEAHOUSE = StoryCase(
     setting="青石镇有一家茶馆，掌柜阿九收藏着客人遗忘的梦，装在一排白瓷罐里。",
     asked=("我推开茶馆的门，要了一壶最便宜的茶。", "我问阿九墙上那排白瓷罐里装着什么。"),
     answered=(
@@ -186,7 +186,7 @@ def turn(narrative: str, *lines: tuple[str, str]) -> str:
     return f"```json\n{body}\n```"
 
 
-def responses(story: Story) -> dict[str, str]:
+def responses(story: StoryCase) -> dict[str, str]:
     """The good turn first, then each hack, then what is not caught."""
     narrative, name, said = story.good
     chinese = story is TEAHOUSE
@@ -206,7 +206,7 @@ def responses(story: Story) -> dict[str, str]:
     }
 
 
-def _uncaught(story: Story) -> list[str]:
+def _uncaught(story: StoryCase) -> list[str]:
     """Ways to cheat that need not be below the good turn: no part understands a story."""
     others = list(STORIES.values())
     narrative, name, said = others[others.index(story) - 1].good
@@ -214,7 +214,7 @@ def _uncaught(story: Story) -> list[str]:
     return [turn(story.retold), turn(backwards), turn(narrative, (name, said))]
 
 
-def samples(story: Story) -> dict[str, Sample]:
+def samples(story: StoryCase) -> dict[str, Sample]:
     """One sample a response; only the good turn has signals of a model that is not sure."""
     return {
         name: Sample(
@@ -228,7 +228,7 @@ def samples(story: Story) -> dict[str, Sample]:
     }
 
 
-def _metadata(story: Story) -> dict[str, Any]:
+def _metadata(story: StoryCase) -> dict[str, Any]:
     history: list[dict[str, str]] = []
     for asked, answered in zip(story.asked, story.answered, strict=True):
         history.append({"role": "user", "content": asked})
@@ -255,7 +255,7 @@ def _halves(one: str, other: str) -> str:
     return " ".join([*begun[: len(begun) // 2], *ended[len(ended) // 2 :]])
 
 
-def _keywords(story: Story, chinese: bool) -> str:
+def _keywords(story: StoryCase, chinese: bool) -> str:
     """Words of the story so far, each once, in the order of the alphabet: no phrase is copied."""
     source = " ".join([story.setting, *story.asked, *map(told, story.answered), story.now])
     if chinese:

@@ -21,7 +21,7 @@ from touchstone_rewards.reward_server.scorers.story.text import told, with_sente
 Texts = list[str] | SampleError
 
 
-class Comparison(NamedTuple):
+class HeldAgainst(NamedTuple):
     """What a response is held against, how many turns back, and where the score is 0 and 1."""
 
     against: Callable[[Sample, int], Texts]
@@ -47,10 +47,10 @@ def _target(sample: Sample, _: int) -> Texts:
 
 
 COMPARISONS = {
-    "coherence": Comparison(context.recent, turns=2, zero_at=0.1, one_at=0.4),
-    "relevance": Comparison(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
-    "novelty": Comparison(_earlier, turns=8, zero_at=0.9, one_at=0.7, full_at=40),
-    "target": Comparison(_target, turns=1, zero_at=0.0, one_at=1.0),
+    "coherence": HeldAgainst(context.recent, turns=2, zero_at=0.1, one_at=0.4),
+    "relevance": HeldAgainst(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
+    "novelty": HeldAgainst(_earlier, turns=8, zero_at=0.9, one_at=0.7, full_at=40),
+    "target": HeldAgainst(_target, turns=1, zero_at=0.0, one_at=1.0),
 }
 
 

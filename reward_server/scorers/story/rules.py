@@ -193,13 +193,16 @@ def _from_signal(sample: Sample, name: str, zero_at: float, one_at: float) -> Sc
 
 def _signal(sample: Sample, name: str) -> float | SampleError:
     value = sample.signals.get(name)
-    if isinstance(value, int | float):
-        return float(value)
     message = f"signals.{name} is not there; the trainer measures it in its log-prob pass"
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            message = f"signals.{name} is an integer beyond what a float holds"
     return sample_error("missing_field", message)
 
 
-class Rule(NamedTuple):
+class StoryRule(NamedTuple):
     """A function from a sample and its settings to a score, and the fields it looks at."""
 
     function: Callable[..., Score]
@@ -208,15 +211,15 @@ class Rule(NamedTuple):
 
 _CONTEXT = ("response", "metadata")
 RULES = {
-    "format": Rule(form, ("response",)),
-    "length": Rule(length, ("response",)),
-    "repetition": Rule(repetition, ("response",)),
-    "own_phrases": Rule(own_phrases, (*_CONTEXT, "ground_truth")),
-    "own_words": Rule(own_words, _CONTEXT),
-    "next_episode": Rule(next_episode, ("response", "ground_truth")),
-    "logprob_gain": Rule(logprob_gain, ("signals",)),
-    "exp_neg_cre": Rule(exp_neg_cre, ("signals",)),
-    "info_flow": Rule(info_flow, ("signals",)),
+    "format": StoryRule(form, ("response",)),
+    "length": StoryRule(length, ("response",)),
+    "repetition": StoryRule(repetition, ("response",)),
+    "own_phrases": StoryRule(own_phrases, (*_CONTEXT, "ground_truth")),
+    "own_words": StoryRule(own_words, _CONTEXT),
+    "next_episode": StoryRule(next_episode, ("response", "ground_truth")),
+    "logprob_gain": StoryRule(logprob_gain, ("signals",)),
+    "exp_neg_cre": StoryRule(exp_neg_cre, ("signals",)),
+    "info_flow": StoryRule(info_flow, ("signals",)),
 }
 
 

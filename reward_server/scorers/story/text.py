@@ -23,14 +23,14 @@ _SENTENCE = re.compile(r"[^.!?。！？…\n]+[.!?。！？…]*")
 _OPENING, _CLOSING = "```json", "```"
 
 
-class Line(Struct, forbid_unknown_fields=True):
+class StoryLine(Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=100)]
     utterance: str
 
 
 class Plot(Struct, forbid_unknown_fields=True):
     narrative: Annotated[str, Meta(pattern=r"\S")]
-    role_dialogue: Line | list[Line]
+    role_dialogue: StoryLine | list[StoryLine]
 
 
 class Turn(Struct, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ class Turn(Struct, forbid_unknown_fields=True):
     next_episode: Annotated[str, Meta(max_length=200)] | int | None
 
 
-class Reading(Struct, frozen=True):
+class StoryReading(Struct, frozen=True):
     """How far a response keeps to the format, and what it tells: without JSON, all it says."""
 
     fenced: bool
@@ -53,7 +53,7 @@ class Reading(Struct, frozen=True):
 _decode_turn = msgspec.json.Decoder(Turn).decode
 
 
-def read(response: str) -> Reading:
+def read(response: str) -> StoryReading:
     """The response, read. What stands before `</think>` is no part of the story; what stands
     beside the JSON is."""
     said = response.rpartition("</think>")[2].strip()
@@ -64,8 +64,10 @@ def read(response: str) -> Reading:
     fenced = bool(opening and closing) and not before.strip() and not after.strip()
     turn, parsed = _decoded(inside)
     if turn is None:
-        return Reading(fenced, parsed, None, " ".join([before, inside, after]).strip())
-    return Reading(fenced, parsed, turn, "\n".join(filter(None, [before, _prose(turn), after])))
+        return StoryReading(fenced, parsed, None, " ".join([before, inside, after]).strip())
+    return StoryReading(
+        fenced, parsed, turn, "\n".join(filter(None, [before, _prose(turn), after]))
+    )
 
 
 def told(response: str) -> str:

@@ -121,7 +121,7 @@ CASES: dict[str, list[Case]] = {
 
 def give_verifiers_functions_names() -> None:
     """Its functions belong to parsers and rubrics: give two of them names in a module."""
-    import verifiers
+    import verifiers  # pyright: ignore[reportMissingImports]
 
     own = type(sys)("verifiers.own")
     parser = verifiers.ThinkParser()

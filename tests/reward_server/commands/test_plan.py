@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from touchstone_rewards.reward_server.__main__ import main
-from touchstone_rewards.reward_server.commands.capacity import Cost, Model, measured, plan
+from touchstone_rewards.reward_server.commands.capacity import Cost, PlannedModel, measured, plan
 
 
 def test_cores_are_the_rate_times_the_cost_with_room_to_spare() -> None:
@@ -23,7 +23,7 @@ def test_a_profile_without_workers_needs_none() -> None:
 
 def test_a_model_costs_two_operations_a_parameter_and_token() -> None:
     # 2 x 7e9 x 1,000 = 1.4e13 operations; at 2.8e14 a second 50 ms. 28 a second: 1.4 devices busy.
-    model = Model(parameters=7e9, tokens=1000, operations_per_s=2.8e14)
+    model = PlannedModel(parameters=7e9, tokens=1000, operations_per_s=2.8e14)
     assert model.ms == pytest.approx(50)
     assert plan(280, 10.0, Cost(0.1, 0.0), model).devices == 2
 

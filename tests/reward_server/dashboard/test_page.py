@@ -107,6 +107,44 @@ def test_the_form_shows_what_was_extracted_and_why(server: LiveServer, open_page
     assert page.problems == []
 
 
+def test_the_form_has_the_fields_that_the_chosen_profile_reads(
+    start_server: Callable[..., LiveServer], open_page: Open, tmp_path: Path
+) -> None:
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    (profiles / "mixed.yaml").write_text("route: {by: metadata.source, cases: {a: math}}")
+    (profiles / "vote.yaml").write_text("scorers: {majority: {}}")
+    (profiles / "turns.yaml").write_text("scorers: {format: {turns: mean}}")
+    live = start_server("--profiles_dir", str(profiles))
+    page = open_page(live).wait_for(SHOWN)
+
+    def choose(profile: str) -> None:
+        page.fill("#try_profile", profile)
+        page.run("document.getElementById('try_profile').dispatchEvent(new Event('change'))")
+
+    def told(after: str) -> str:
+        page.click("#try_form button")
+        page.wait_for(f"document.querySelector('#try_result').textContent.includes({after!r})")
+        return page.text("#try_result")
+
+    page.fill("#try_truth", "46")
+    page.fill("#try_response", "So it is \\boxed{46}.")
+    choose("mixed")
+    assert page.run("document.getElementById('try_others_field').hidden") is True
+    page.fill("#try_metadata", "{")
+    assert "metadata is no JSON" in told("no JSON")
+    page.fill("#try_metadata", '{"source": "a"}')
+    assert "metadata.source" in told("reward 1")
+    choose("vote")
+    assert page.run("document.getElementById('try_metadata_field').hidden") is True
+    page.fill("#try_others", "\\boxed{46.0}\n---\n\\boxed{45}")
+    assert "members with this answer" in told("the majority's")
+    choose("turns")
+    page.fill("#try_response", '[{"role": "assistant", "content": "no tags"}]')
+    assert "assistant: no tags" in told("Turns")
+    assert page.problems == []
+
+
 def test_a_sample_opens_with_its_explanation_and_newer_ones_wait(
     start_server: Callable[..., LiveServer], open_page: Open
 ) -> None:

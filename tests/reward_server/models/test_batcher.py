@@ -72,7 +72,7 @@ class Blocker:
 
 async def blocked(batcher: Batcher, blocker: Blocker) -> asyncio.Task[list[Any]]:
     """The model is busy with an input of its own; what comes now waits."""
-    task = asyncio.create_task(batcher.run(["first"], give_up_at=never()))
+    task = asyncio.create_task(batcher.run(["first"], give_up_at_s=never()))
     await until(blocker.began.is_set)
     return task
 
@@ -80,7 +80,7 @@ async def blocked(batcher: Batcher, blocker: Blocker) -> asyncio.Task[list[Any]]
 async def test_every_caller_gets_its_own_answers_in_its_own_order() -> None:
     async with serving(Lengths) as batcher:
         calls = [["a" * (i % 7), "b" * (i % 5), "c"] for i in range(200)]
-        answers = await asyncio.gather(*(batcher.run(c, give_up_at=never()) for c in calls))
+        answers = await asyncio.gather(*(batcher.run(c, give_up_at_s=never()) for c in calls))
         assert answers == [[len(text) for text in call] for call in calls]
         assert batcher.pending == 0
 
@@ -90,7 +90,7 @@ async def test_callers_that_wait_together_share_a_batch() -> None:
     model = Lengths(blocker)
     async with serving(lambda: model) as batcher:
         first = await blocked(batcher, blocker)
-        others = [asyncio.create_task(batcher.run(["x"], give_up_at=never())) for _ in range(50)]
+        others = [asyncio.create_task(batcher.run(["x"], give_up_at_s=never())) for _ in range(50)]
         await until(lambda: batcher.pending == 51)
         blocker.release.set()
         await asyncio.gather(first, *others)
@@ -102,7 +102,7 @@ async def test_callers_that_ask_again_and_again_stay_in_one_batch() -> None:
 
     async def ask(batcher: Batcher) -> None:
         for _ in range(20):
-            await batcher.run(["text"], give_up_at=never())
+            await batcher.run(["text"], give_up_at_s=never())
 
     async with serving(lambda: model, linger_s=0.05) as batcher:
         await asyncio.gather(*(ask(batcher) for _ in range(16)))
@@ -111,13 +111,13 @@ async def test_callers_that_ask_again_and_again_stay_in_one_batch() -> None:
 
 async def test_an_idle_model_does_not_wait_for_company() -> None:
     async with serving(Lengths, linger_s=10_000.0) as batcher:
-        assert await batcher.run(["a", "b", "c"], give_up_at=never()) == [1, 1, 1]
+        assert await batcher.run(["a", "b", "c"], give_up_at_s=never()) == [1, 1, 1]
 
 
 async def test_a_batch_is_cut_by_tokens_and_an_input_over_the_budget_runs_alone() -> None:
     model = Lengths()
     async with serving(lambda: model, batch_tokens=10) as batcher:
-        await batcher.run(["a" * 4, "b" * 25, "c" * 5, "d" * 6, "e"], give_up_at=never())
+        await batcher.run(["a" * 4, "b" * 25, "c" * 5, "d" * 6, "e"], give_up_at_s=never())
     assert [sum(map(len, batch)) for batch in model.batches] == [10, 25, 6]
 
 
@@ -131,7 +131,7 @@ async def test_training_goes_first_and_evaluation_does_not_starve(
 
         async def ask(text: str, priority: Any) -> None:
             tasks.append(
-                asyncio.create_task(batcher.run([text], give_up_at=never(), priority=priority))
+                asyncio.create_task(batcher.run([text], give_up_at_s=never(), priority=priority))
             )
             await asyncio.sleep(0.01)
 
@@ -151,12 +151,12 @@ async def test_a_deadline_answers_on_time_and_drops_the_work() -> None:
         first = await blocked(batcher, blocker)
         soon = asyncio.get_running_loop().time() + 0.05
         # The model is held back until further down: nothing but the deadline can answer.
-        [late] = await batcher.run(["late"], give_up_at=soon)
+        [late] = await batcher.run(["late"], give_up_at_s=soon)
         assert late.code == "deadline_exceeded"
         assert late.retryable
         blocker.release.set()
         assert await first == [5]
-        await batcher.run(["after"], give_up_at=never())
+        await batcher.run(["after"], give_up_at_s=never())
         assert batcher.stats.dropped + sum("late" in batch for batch in model.batches) <= 1
     assert ["late"] not in model.batches
 
@@ -166,7 +166,7 @@ async def test_what_was_answered_before_the_deadline_is_kept() -> None:
     model = Lengths(lambda batch: None if "a" in batch else assert_set(gate))
     async with serving(lambda: model, batch_tokens=1) as batcher:
         soon = asyncio.get_running_loop().time() + 0.3
-        kept, late = await batcher.run(["a", "b"], give_up_at=soon)
+        kept, late = await batcher.run(["a", "b"], give_up_at_s=soon)
         gate.set()
         assert kept == 1
         assert late.code == "deadline_exceeded"
@@ -181,14 +181,14 @@ async def test_the_work_of_a_caller_that_goes_away_is_dropped() -> None:
     model = Lengths(blocker)
     async with serving(lambda: model) as batcher:
         first = await blocked(batcher, blocker)
-        gone = asyncio.create_task(batcher.run(["gone"] * 10, give_up_at=never()))
+        gone = asyncio.create_task(batcher.run(["gone"] * 10, give_up_at_s=never()))
         await until(lambda: batcher.pending == 11)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         assert batcher.pending == 1
         blocker.release.set()
         await first
-        await batcher.run(["after"], give_up_at=never())
+        await batcher.run(["after"], give_up_at_s=never())
     assert model.batches == [["first"], ["after"]]
 
 
@@ -199,7 +199,7 @@ async def test_only_the_guilty_input_of_a_failing_batch_fails() -> None:
 
     async with serving(lambda: Lengths(refuse)) as batcher:
         texts = ["a", "bb", "bad", "dddd"]
-        one, two, bad, four = await batcher.run(texts, give_up_at=never())
+        one, two, bad, four = await batcher.run(texts, give_up_at_s=never())
         assert (one, two, four) == (1, 2, 4)
         assert bad.code == "scorer_failed"
         assert "no bad ones" in bad.message
@@ -212,9 +212,9 @@ async def test_a_model_that_answers_too_little_fails_its_samples_not_others() ->
             return [] if batch[0].content == "bad" else super().run(batch)
 
     async with serving(Short) as batcher:
-        [bad] = await batcher.run(["bad"], give_up_at=never())
+        [bad] = await batcher.run(["bad"], give_up_at_s=never())
         assert "0 outputs for 1 inputs" in bad.message
-        assert await batcher.run(["good"], give_up_at=never()) == [4]
+        assert await batcher.run(["good"], give_up_at_s=never()) == [4]
 
 
 async def test_an_input_that_cannot_be_prepared_does_not_spoil_the_others() -> None:
@@ -228,7 +228,7 @@ async def test_an_input_that_cannot_be_prepared_does_not_spoil_the_others() -> N
             ]
 
     async with serving(Picky) as batcher:
-        good, bad, empty = await batcher.run(["good", "bad", ""], give_up_at=never())
+        good, bad, empty = await batcher.run(["good", "bad", ""], give_up_at_s=never())
         assert good == 4
         assert (bad.code, empty.code) == ("scorer_failed", "missing_field")
 
@@ -240,9 +240,9 @@ async def test_out_of_memory_halves_the_batch_and_goes_on() -> None:
 
     model = Lengths(small_only)
     async with serving(lambda: model, batch_tokens=1000) as batcher:
-        assert await batcher.run(["x"] * 12, give_up_at=never()) == [1] * 12
+        assert await batcher.run(["x"] * 12, give_up_at_s=never()) == [1] * 12
         assert batcher.not_ready_reason is None
-        await batcher.run(["x"] * 12, give_up_at=never())
+        await batcher.run(["x"] * 12, give_up_at_s=never())
     sizes = [len(batch) for batch in model.batches]
     assert sizes[:7] == [12, 6, 3, 3, 6, 3, 3]
     assert max(sizes[7:]) == 3  # it has learnt what fits
@@ -264,17 +264,17 @@ async def test_an_input_that_does_not_fit_alone_fails_and_the_model_is_loaded_ag
 
     async with serving(load) as batcher:
         may_load.clear()
-        small, big = await batcher.run(["abc", "abcdef"], give_up_at=never())
+        small, big = await batcher.run(["abc", "abcdef"], give_up_at_s=never())
         assert small == 3
         assert big.code == "scorer_failed"
         assert "6 tokens alone do not fit" in big.message
         await until(lambda: batcher.not_ready_reason is not None)
         with pytest.raises(NotReady, match="do not fit"):
-            await batcher.run(["abc"], give_up_at=never())
+            await batcher.run(["abc"], give_up_at_s=never())
         assert loads[0].closed
         may_load.set()
         await until(lambda: batcher.not_ready_reason is None)
-        assert await batcher.run(["abc"], give_up_at=never()) == [3]
+        assert await batcher.run(["abc"], give_up_at_s=never()) == [3]
         assert batcher.stats.restarts == 1
 
 
@@ -288,8 +288,8 @@ async def test_a_dead_thread_loses_its_batch_and_comes_back() -> None:
 
     async with serving(lambda: Lengths(die), batch_tokens=6) as batcher:
         first = await blocked(batcher, blocker)
-        poison = asyncio.create_task(batcher.run(["poison"], give_up_at=never()))
-        waits = asyncio.create_task(batcher.run(["waits"], give_up_at=never()))
+        poison = asyncio.create_task(batcher.run(["poison"], give_up_at_s=never()))
+        waits = asyncio.create_task(batcher.run(["waits"], give_up_at_s=never()))
         await until(lambda: batcher.pending == 3)
         blocker.release.set()
         assert await first == [5]
@@ -297,7 +297,7 @@ async def test_a_dead_thread_loses_its_batch_and_comes_back() -> None:
         assert (lost.code, lost.retryable) == ("worker_lost", False)
         assert "loaded again" in (batcher.not_ready_reason or "")
         with pytest.raises(NotReady):
-            await batcher.run(["new"], give_up_at=never())
+            await batcher.run(["new"], give_up_at_s=never())
         assert await waits == [5]
         assert batcher.not_ready_reason is None
         assert batcher.stats.restarts == 1
@@ -311,7 +311,7 @@ async def test_a_model_that_cannot_be_loaded_says_so_to_who_starts_it() -> None:
     with pytest.raises(FileNotFoundError, match="no such model"):
         await batcher.start()
     with pytest.raises(NotReady, match="model missing is not loaded"):
-        await batcher.run(["x"], give_up_at=never())
+        await batcher.run(["x"], give_up_at_s=never())
     await batcher.stop()
 
 
@@ -319,27 +319,27 @@ async def test_a_full_queue_turns_callers_away_and_one_request_always_fits() -> 
     blocker = Blocker()
     async with serving(lambda: Lengths(blocker), max_waiting=4) as batcher:
         first = await blocked(batcher, blocker)
-        second = asyncio.create_task(batcher.run(["x"] * 3, give_up_at=never()))
+        second = asyncio.create_task(batcher.run(["x"] * 3, give_up_at_s=never()))
         await until(lambda: batcher.pending == 4)
         with pytest.raises(QueueFull, match="at most 4"):
-            await batcher.run(["y"], give_up_at=never())
+            await batcher.run(["y"], give_up_at_s=never())
         blocker.release.set()
         await asyncio.gather(first, second)
-        assert await batcher.run(["z"] * 9, give_up_at=never()) == [1] * 9
+        assert await batcher.run(["z"] * 9, give_up_at_s=never()) == [1] * 9
 
 
 async def test_stopping_answers_what_waits_and_closes_the_model() -> None:
     model = Lengths(lambda batch: time.sleep(0.01))
     async with serving(lambda: model, batch_tokens=1) as batcher:
-        waiting = asyncio.create_task(batcher.run(["x"] * 10, give_up_at=never()))
+        waiting = asyncio.create_task(batcher.run(["x"] * 10, give_up_at_s=never()))
         await until(lambda: batcher.pending == 10)
         await batcher.stop()
         assert await waiting == [1] * 10
         assert model.closed
         with pytest.raises(NotReady):
-            await batcher.run(["y"], give_up_at=never())
+            await batcher.run(["y"], give_up_at_s=never())
         await batcher.start()
-        assert await batcher.run(["y"], give_up_at=never()) == [1]
+        assert await batcher.run(["y"], give_up_at_s=never()) == [1]
 
 
 async def test_a_model_that_hangs_is_left_behind_and_another_takes_its_place(
@@ -349,7 +349,7 @@ async def test_a_model_that_hangs_is_left_behind_and_another_takes_its_place(
     blocker = Blocker()
     async with serving(lambda: Lengths(blocker)) as batcher:
         hanging = await blocked(batcher, blocker)
-        waiting = asyncio.create_task(batcher.run(["waits"], give_up_at=never()))
+        waiting = asyncio.create_task(batcher.run(["waits"], give_up_at_s=never()))
         await until(lambda: batcher.pending == 2)
         await batcher.stop()
         for [error] in (await hanging, await waiting):
@@ -358,7 +358,7 @@ async def test_a_model_that_hangs_is_left_behind_and_another_takes_its_place(
         await batcher.start()
         blocker.release.set()  # the old thread ends now; its end must not be the new one's
         await asyncio.sleep(0.1)
-        assert await batcher.run(["four"], give_up_at=never()) == [4]
+        assert await batcher.run(["four"], give_up_at_s=never()) == [4]
 
 
 async def test_the_event_loop_is_free_while_the_model_works() -> None:
@@ -422,7 +422,7 @@ async def test_a_model_that_is_stopped_while_it_loads_keeps_no_one_waiting() -> 
     await until(lambda: model.closed)
     assert batcher.model is None
     await batcher.start()
-    assert await batcher.run(["abc"], give_up_at=never()) == [3]
+    assert await batcher.run(["abc"], give_up_at_s=never()) == [3]
     await batcher.stop()
 
 
@@ -441,7 +441,7 @@ async def test_no_caller_is_let_in_before_what_is_to_come_before() -> None:
         await batcher.start(refuse)
     assert batcher.not_ready_reason == "model lengths is not loaded"
     await batcher.start()
-    assert await batcher.run(["abc"], give_up_at=never()) == [3]
+    assert await batcher.run(["abc"], give_up_at_s=never()) == [3]
     await batcher.stop()
 
 

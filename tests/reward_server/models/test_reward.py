@@ -27,7 +27,7 @@ from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.files import folder_digest
 from touchstone_rewards.reward_server.models.hardware import memory_errors
 from touchstone_rewards.reward_server.models.reward import RewardModel
-from touchstone_rewards.reward_server.models.text import Text, Tokens
+from touchstone_rewards.reward_server.models.text import Text, TokenIds
 from touchstone_rewards.reward_server.models.thread import OutOfMemory
 from touchstone_rewards.reward_server.schemas import Message, SampleError
 
@@ -180,7 +180,7 @@ def test_a_chat_template_brings_its_own_bos_and_none_is_doubled(
     [text] = plain.reader.read([Text("Tell me", " one two")])
     [with_bos] = plain.reader.read([Text("<bos> Tell me", " one two")])
     for tokens in (chat, text, with_bos):
-        assert isinstance(tokens, Tokens)
+        assert isinstance(tokens, TokenIds)
         assert tokens.ids.count(bos) == 1
     assert text == with_bos
 
@@ -191,7 +191,7 @@ def test_thousands_of_leading_bos_tokens_come_to_one(folders: Callable[[str], Pa
     [one] = plain.reader.read([Text("Tell me", " one two")])
     assert many == one
     [alone] = plain.reader.read([Text("<bos> " * 5000, "")])
-    assert isinstance(alone, Tokens)
+    assert isinstance(alone, TokenIds)
     assert alone.ids == [1]
 
 
@@ -199,7 +199,7 @@ def test_a_chat_prompt_keeps_its_turns(folders: Callable[[str], Path]) -> None:
     model = load(folders("classifier"))
     turns = [Message("system", "two"), Message("user", "Tell me")]
     tokens, nothing = model.reader.read([Text(turns, "one"), Text(None, "one")])
-    assert isinstance(tokens, Tokens)
+    assert isinstance(tokens, TokenIds)
     decoded = model.reader.tokenizer.decode(tokens.ids)
     assert decoded == "<bos> system two <eos> user Tell me <eos> assistant one <eos>"
     assert isinstance(nothing, SampleError)
@@ -237,8 +237,8 @@ def test_an_appended_eos_is_scored_and_survives_truncation(
         max_tokens=8,
     )
     short, long = model.reader.read([Text("", " one" * n) for n in (2, 50)])
-    assert isinstance(short, Tokens)
-    assert isinstance(long, Tokens)
+    assert isinstance(short, TokenIds)
+    assert isinstance(long, TokenIds)
     assert short.ids[-1] == long.ids[-1] == 2
     assert (len(short.ids), len(long.ids)) == (4, 8)
 

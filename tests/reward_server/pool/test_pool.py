@@ -539,7 +539,7 @@ async def test_samples_not_begun_in_time_may_be_sent_again(start_pool: StartPool
     samples = [acting("sleep", "0.1") for _ in range(40)]
     now = asyncio.get_running_loop().time()
     scores = await asyncio.wait_for(
-        pool.score("hostile", samples, give_up_at=now + 0.45), PATIENCE_S
+        pool.score("hostile", samples, give_up_at_s=now + 0.45), PATIENCE_S
     )
     late = [score.error for score in scores if score.error]
     assert 2 <= len(scores) - len(late) <= 12
@@ -555,7 +555,7 @@ async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
     now = asyncio.get_running_loop().time()
     samples = [*numbers(4), acting("stuck_in_c")]
     scores = await asyncio.wait_for(
-        pool.score("hostile", samples, give_up_at=now + 0.3), PATIENCE_S
+        pool.score("hostile", samples, give_up_at_s=now + 0.3), PATIENCE_S
     )
     assert_only({4: "deadline_exceeded"}, scores, 5)
     assert scores[4].error is not None
@@ -568,7 +568,7 @@ async def test_a_hang_that_took_its_requests_time_is_its_own_and_not_worth_anoth
     """Sent again for ever, one such response would end in no answer for all the others."""
     pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0)
     now = asyncio.get_running_loop().time()
-    (hung,) = await pool.score("hostile", [acting("loop")], give_up_at=now + 0.5)
+    (hung,) = await pool.score("hostile", [acting("loop")], give_up_at_s=now + 0.5)
     assert hung.error is not None
     assert not hung.error.retryable
     assert not hung.timed_out  # its own deadline had not passed
@@ -578,7 +578,7 @@ async def test_a_sample_whose_turn_came_late_may_be_sent_again(start_pool: Start
     pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0, chunk=1)
     now = asyncio.get_running_loop().time()
     samples = [acting("sleep", "0.9"), acting("loop")]
-    first, late = await pool.score("hostile", samples, give_up_at=now + 1.2)
+    first, late = await pool.score("hostile", samples, give_up_at_s=now + 1.2)
     assert first.value == 0.9
     assert late.error is not None
     assert late.error.retryable
@@ -587,7 +587,7 @@ async def test_a_sample_whose_turn_came_late_may_be_sent_again(start_pool: Start
 async def test_a_call_without_time_left_scores_nothing(start_pool: StartPool) -> None:
     pool = await start_pool()
     now = asyncio.get_running_loop().time()
-    scores = await pool.score("hostile", numbers(3), give_up_at=now - 1)
+    scores = await pool.score("hostile", numbers(3), give_up_at_s=now - 1)
     assert [code(score) for score in scores] == ["deadline_exceeded"] * 3
 
 

@@ -66,7 +66,7 @@ async def test_samples_that_find_no_replica_are_given_up_at_their_deadline() -> 
     handle = Handle([Score(1.0)] * 64, None, [Score(0.0)] * 2)
     pool = handles.RemotePool(SPECS, {"math": handle})
     async with asyncio.timeout(PATIENCE_S):
-        found = await pool.score("math {}", SAMPLES, give_up_at=now() + 0.2)
+        found = await pool.score("math {}", SAMPLES, give_up_at_s=now() + 0.2)
     assert [each.value for each in found[:64]] == [1.0] * 64
     assert {each.error.code for each in found[64:128]} == {"deadline_exceeded"}
     assert [each.value for each in found[128:]] == [0.0] * 2
@@ -77,7 +77,7 @@ async def test_inputs_of_a_model_are_given_up_too() -> None:
     handle = Handle(None)
     batcher = handles.RemoteBatcher("judge", handle, handles.Running(dict))
     async with asyncio.timeout(PATIENCE_S):
-        found = await batcher.run(["x"] * 3, give_up_at=now() + 0.1, priority="train")
+        found = await batcher.run(["x"] * 3, give_up_at_s=now() + 0.1, priority="train")
     assert all(isinstance(each, SampleError) and each.retryable for each in found)
     assert handle.responses[0].called_back
 

@@ -8,7 +8,7 @@ from touchstone_rewards.reward_server.remote.policy import (
     Breaker,
     Failure,
     RateLimit,
-    Server,
+    ServerHealth,
     next_server,
 )
 
@@ -16,7 +16,7 @@ NEVER = float("inf")
 
 
 def test_the_least_loaded_server_that_does_not_rest_is_next() -> None:
-    busy, idle, resting = Server("busy"), Server("idle"), Server("resting")
+    busy, idle, resting = ServerHealth("busy"), ServerHealth("idle"), ServerHealth("resting")
     busy.in_flight, idle.in_flight = 3, 1
     resting.failed(Failure("503"), now_s=10.0, rest_s=5.0)
     assert next_server([busy, resting, idle], 11.0) is idle
@@ -24,14 +24,14 @@ def test_the_least_loaded_server_that_does_not_rest_is_next() -> None:
 
 
 def test_equals_take_turns() -> None:
-    servers = [Server("a"), Server("b"), Server("c")]
+    servers = [ServerHealth("a"), ServerHealth("b"), ServerHealth("c")]
     assert [next_server(servers, 0.0).url for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
 
 
 def test_a_server_is_left_alone_after_so_many_failures_in_a_row_and_longer_each_time() -> None:
     breaker = Breaker(failures=3, rest_s=1.0, max_rest_s=5.0)
     assert [breaker.rests_s(count) for count in range(7)] == [0, 0, 0, 1.0, 2.0, 4.0, 5.0]
-    server = Server("a")
+    server = ServerHealth("a")
     for _ in range(3):
         server.failed(Failure("503"), now_s=1.0, rest_s=0.0)
     assert breaker.is_open(server.failures_in_a_row)

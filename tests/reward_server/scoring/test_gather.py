@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.scoring.gather import (
 )
 
 KEY = Key("", "p", "f", "g")
-HOW = How(explain=False, give_up_at=None, priority="train")
+HOW = How(explain=False, give_up_at_s=None, priority="train")
 
 
 class Clock:
@@ -220,7 +220,7 @@ async def test_a_closed_group_is_forgotten_in_time() -> None:
 
 async def test_a_request_whose_deadline_passes_is_no_member_any_more() -> None:
     group = Group(2)
-    past = How(explain=False, give_up_at=asyncio.get_running_loop().time(), priority="train")
+    past = How(explain=False, give_up_at_s=asyncio.get_running_loop().time(), priority="train")
     found = await group.send(0, how=past)
     [score] = found[identity(0)].scores.values()
     assert score.error is not None

@@ -12,7 +12,11 @@ import pytest
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import SampleResult
-from touchstone_rewards.reward_server.scoring.normalization import MEMORY, Normalizers, Running
+from touchstone_rewards.reward_server.scoring.normalization import (
+    MEMORY,
+    Normalizers,
+    RunningMoments,
+)
 
 RUNNING = "scorers: {dummy: {weight: 100}}\nnormalization: running\n"
 
@@ -28,7 +32,7 @@ def rewards(answer: dict) -> list[float]:
 
 
 def test_a_reward_is_normalised_by_the_mean_and_deviation_of_all_before_it() -> None:
-    running = Running("f")
+    running = RunningMoments("f")
     running.count_in([1.0, 3.0])
     running.count_in([8.0])
     assert running.mean == 4.0
@@ -37,13 +41,13 @@ def test_a_reward_is_normalised_by_the_mean_and_deviation_of_all_before_it() -> 
 
 
 def test_while_all_rewards_are_the_same_the_deviation_counts_as_one() -> None:
-    running = Running("f")
+    running = RunningMoments("f")
     running.count_in([0.5] * 9)
     assert [running.normalised(value) for value in (0.5, 2.5)] == [0.0, 2.0]
 
 
 def test_old_rewards_fade() -> None:
-    running = Running("f", count=MEMORY, mean=0.0, variance=1.0)
+    running = RunningMoments("f", count=MEMORY, mean=0.0, variance=1.0)
     running.count_in([10.0] * (3 * MEMORY))
     assert running.count == MEMORY
     assert running.mean == pytest.approx(10 * (1 - 2.718281828**-3), rel=1e-3)
@@ -160,7 +164,7 @@ def test_a_bad_state_file_is_set_aside_with_a_warning(
     (folder / "mine.json").write_text(content, encoding="latin-1")
     normalizers = Normalizers(tmp_path)
     normalizers.load({"mine": profile()})
-    assert normalizers.of(profile()) == Running(profile().fingerprint)
+    assert normalizers.of(profile()) == RunningMoments(profile().fingerprint)
     [aside] = folder.iterdir()
     assert aside.name.startswith("mine.json.bad-")
     assert aside.read_text(encoding="latin-1") == content

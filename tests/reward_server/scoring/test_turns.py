@@ -111,10 +111,7 @@ async def test_each_turn_has_its_score_beside_the_one_reward(engine: Engine) -> 
     ]
     assert [each.scores["math"] for each in results] == [0.0, 1.0, 0.0]  # of the last message
     told = (results[0].explanation or {})["form"]["turns"]
-    assert [turn["rule"] for turn in told] == [
-        "both pairs, \\boxed{} inside <answer>",
-        "no <think>…</think> pair",
-    ]
+    assert ["inside <answer>" in turn["rule"] for turn in told] == [True, False]
     assert [(await score(engine, name, ROLLOUT))[0].reward for name in ("least", "best")] == [0, 1]
 
 

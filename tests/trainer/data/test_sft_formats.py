@@ -140,7 +140,7 @@ def test_what_was_recognised_is_said(row: dict[str, Any], said: str) -> None:
         ),
         ({"conversations": [{"from": "alien", "value": "x"}]}, "a turn from 'alien'; known are"),
         ({"instruction": "i", "output": ""}, "an empty response in 1 of 1 rows, first in 'row-0'"),
-        ({"question": "q", "answer": "a"}, "the data has ['question', 'answer']"),
+        ({"word": "q", "meaning": "a"}, "the data has ['word', 'meaning']"),
     ],
 )
 def test_rows_that_teach_nothing_are_named(row: dict[str, Any], message: str) -> None:

@@ -186,7 +186,7 @@ def test_a_second_run_into_the_same_folder_does_not_mix_with_the_first(
     flags = grpo_flags(server.url, max_steps=1)
     assert main(["grpo", *flags]) == 0
     assert main(["grpo", *flags]) == 2
-    assert "holds the samples of an earlier run" in capsys.readouterr().err
+    assert "holds an earlier run" in capsys.readouterr().err
 
 
 def test_an_adapter_is_trained_by_config(

@@ -28,7 +28,7 @@ from touchstone_rewards.trainer.limr.command import (
     COMPARED,
     SECTIONS,
     TYPES,
-    Plan,
+    LimrPlan,
     WorkflowArguments,
     make_plan,
     ppo_stage,
@@ -259,7 +259,7 @@ def test_what_a_selection_is_compared_with_has_its_size(
     ]
     write_rows(store / "samples_step_1.jsonl", lines)
     lim = {"threshold": 0.9, "method": "lim"}
-    plan = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
+    plan = LimrPlan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
     folder = run_stage(tmp_path, selection_stage(plan, name, {**COMPARED[name], "keep": 3}))
     assert len((folder / "selected.jsonl").read_text().splitlines()) == 3
 
@@ -272,7 +272,7 @@ def test_a_selection_is_made_anew_where_the_samples_have_changed(
     line = {"id": "a0/0", "group": "a0", "reward": 1.0, "step": 1, "epoch": 0}
     write_rows(store / "samples_step_1.jsonl", [line])
     lim = {"method": "mean_reward", "threshold": 0.5}
-    plan = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
+    plan = LimrPlan(WorkflowArguments(output=str(tmp_path)), tmp_path, workflow["ppo"], lim, {}, {})
     run_stage(tmp_path, selection_stage(plan, "lim", {}))
     write_rows(store / "samples_step_2.jsonl", [{**line, "step": 2}])
     with pytest.raises(InputError, match=r"\(content of samples\)"):
@@ -285,16 +285,24 @@ def test_the_third_stage_has_the_first_ones_model_with_its_lora(
     lora = {"use_peft": True, "lora_r": 4, "lora_target_modules": ["q_proj"], "dtype": "float32"}
     ppo = {**workflow["ppo"], **lora, "learning_rate": 1.0}
     ppo["model_id"] = ppo.pop("model_name_or_path")
+    theirs = {"finetuning_type": "lora", "lora_rank": 8, "lora_target": "q_proj"}
+    whole = LimrPlan(
+        WorkflowArguments(output=str(tmp_path), third_stage="sft"),
+        tmp_path,
+        ppo | theirs,
+        *[{}] * 3,
+    )
+    assert theirs.items() <= third_stage(whole, "lim", tmp_path / "2_lim").fields.items()
     arguments = WorkflowArguments(output=str(tmp_path), third_stage="sft")
-    stage = third_stage(Plan(arguments, tmp_path, ppo, {}, {}, {}), "lim", tmp_path / "2_lim")
+    stage = third_stage(LimrPlan(arguments, tmp_path, ppo, {}, {}, {}), "lim", tmp_path / "2_lim")
     assert lora.items() <= stage.fields.items()
     assert stage.fields["model_name_or_path"] == ppo["model_id"]
     assert "learning_rate" not in stage.fields
     assert "num_generations" not in stage.fields
     going_on = {"adapter_name_or_path": str(tmp_path / "1_ppo")}
-    plan = Plan(arguments, tmp_path, ppo, {}, going_on, {})
+    plan = LimrPlan(arguments, tmp_path, ppo, {}, going_on, {})
     assert "use_peft" not in third_stage(plan, "lim", tmp_path / "2_lim").fields
-    rl = Plan(WorkflowArguments(output=str(tmp_path)), tmp_path, ppo, {}, {}, {})
+    rl = LimrPlan(WorkflowArguments(output=str(tmp_path)), tmp_path, ppo, {}, {}, {})
     assert lora.items() <= third_stage(rl, "lim", tmp_path / "2_lim").fields.items()
 
 
@@ -306,13 +314,13 @@ def test_where_a_selection_has_prompts_as_sampled_they_are_not_made_again(
     arguments = WorkflowArguments(output=str(tmp_path))
     for name, there in ((workflow["ppo"]["dataset_name"], True), ("hub/data", False)):
         ppo = {**workflow["ppo"], **made, "dataset_name": name}
-        plan = Plan(arguments, tmp_path, ppo, {}, {}, {})
+        plan = LimrPlan(arguments, tmp_path, ppo, {}, {}, {})
         fields = third_stage(plan, "lim", tmp_path / "2_lim").fields
         assert (made.items() <= fields.items()) is there
         assert ("system_prompt" in fields) is there
 
 
-def limr_plan(*flags: str) -> Plan:
+def limr_plan(*flags: str) -> LimrPlan:
     config = ["--config", str(ROOT / "trainer" / "configs" / "limr.yaml"), *flags]
     return make_plan(*parse_config(TYPES, config, "trainer limr", SECTIONS))
 
@@ -361,7 +369,7 @@ def test_the_third_stage_may_be_sft_on_the_right_responses(
     rows = [{"id": "a0", "prompt": "1 plus 1 is", "response": " 2."}] * 4
     write_rows(chosen / "sft.jsonl", rows)
     third = {"max_steps": 2, "learning_rate": 1e-3, "max_length": 32, "save_strategy": "no"}
-    plan = Plan(
+    plan = LimrPlan(
         WorkflowArguments(output=str(tmp_path), third_stage="sft", num_devices=1),
         tmp_path,
         workflow["ppo"],

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from touchstone_rewards.trainer.ppo.core import (
+    RunningScores,
     adapted_kl_coef,
     explained_variance,
     gae,
     moments,
+    rewards_whitened,
     shaped_rewards,
     token_kl,
     value_loss,
@@ -243,3 +245,53 @@ def test_the_kl_coefficient_goes_where_the_target_is() -> None:
     slightly_down = adapted_kl_coef(0.1, 5.4, target=6.0, samples=256, horizon=10_000)
     assert slightly_down == pytest.approx(0.1 * (1 - 0.1 * 256 / 10_000))
     assert adapted_kl_coef(0.1, 6.0, target=6.0, samples=256, horizon=10_000) == 0.1
+
+
+def test_whitened_rewards_keep_their_mean_by_hand() -> None:
+    # of 1, 3, 8: mean 4, variance with n - 1 (9 + 1 + 16) / 2 = 13
+    white = rewards_whitened(tensor([[1.0, 3.0], [8.0, 70.0]]), mask_of([2, 1], 2))
+    root = math.sqrt(13)
+    expected = [[4 - 3 / root, 4 - 1 / root], [4 + 4 / root, 0.0]]
+    assert white.tolist() == [pytest.approx(row) for row in expected]
+
+
+def test_whitened_rewards_in_two_parts_are_those_of_the_whole() -> None:
+    x, mask = tensor([[1.0, 3.0, 0.0], [8.0, 0.0, 0.0]]), mask_of([2, 1], 3)
+    whole = rewards_whitened(x, mask)
+    # The sums of both parts, in the order in which they are asked for: 3 tokens of mean 4.
+    sums = [tensor([12.0, 3.0]), tensor(26.0), tensor(3.0)]
+    for row in range(2):
+        answers = iter(sums)
+        part = rewards_whitened(x[row : row + 1], mask[row : row + 1], lambda _, a=answers: next(a))
+        torch.testing.assert_close(part, whole[row : row + 1])
+
+
+def test_running_scores_by_hand() -> None:
+    running = RunningScores()
+    running.update(tensor([1.0, 3.0]))
+    assert (running.mean, running.variance, running.count) == (2.0, 1.0, 2.0)
+    # std with n - 1 of 1, 3 is sqrt 2
+    assert running.normalised(tensor([3.0])).tolist() == pytest.approx([1 / math.sqrt(2)])
+    running.update(tensor([8.0]))
+    assert running.mean == pytest.approx(4.0)
+    assert running.variance == pytest.approx(26 / 3)
+    assert running.normalised(tensor([8.0])).tolist() == pytest.approx([4 / math.sqrt(13)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_running_scores_are_those_of_all_scores_so_far(seed: int) -> None:
+    rng = random.Random(seed)
+    running, seen = RunningScores(), []
+    for size in (5, 0, 1, 7):
+        batch = [rng.gauss(1e3, 0.5) for _ in range(size)]
+        seen += batch
+        running.update(tensor(batch))
+        if len(seen) > 1:
+            expected = [(x - statistics.fmean(seen)) / statistics.stdev(seen) for x in seen]
+            assert running.normalised(tensor(seen)).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_of_which_nothing_varies_are_only_centred() -> None:
+    running = RunningScores()
+    running.update(tensor([2.0]))
+    assert running.normalised(tensor([2.0, 5.0])).tolist() == [0.0, 3.0]

@@ -150,3 +150,12 @@ def test_what_gives_no_pairs_is_one_line_and_exit_code_2(
         (folder / "samples_step_2.jsonl").write_text('{"no": "sample"}\n')
     assert main(["data", "pairs", *[word.format(folder=folder) for word in words]]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_was_begun_for_the_model_is_a_part_of_both_sides(tmp_path: Path) -> None:
+    asked: Chat = [{"role": "user", "content": "1 + 1?"}]
+    prompt = [*asked, {"role": "assistant", "content": "It is"}]
+    right, wrong = sample("a", " 2", 1.0, prompt), sample("a", " 3", 0.0, prompt)
+    folder = keep(tmp_path / "samples", right, wrong)
+    [pair] = pairs(folder, tmp_path / "pairs.jsonl")
+    assert (pair["prompt"], pair["chosen"], pair["rejected"]) == (asked, "It is 2", "It is 3")

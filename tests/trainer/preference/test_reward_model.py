@@ -21,7 +21,7 @@ from tests.trainer.sorting import TREES, Sorting, make_sorting
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.preference.reward_folder import load_reward_model
 from touchstone_rewards.trainer.preference.reward_head import (
-    RewardOutput,
+    RewardModelOutput,
     disco_loss,
     last_positions,
     score_at_last_token,
@@ -163,7 +163,7 @@ def test_left_and_right_padding_give_one_score_even_where_the_pad_token_ends_the
 
 
 def test_the_distributional_loss_by_hand() -> None:
-    output = RewardOutput(
+    output = RewardModelOutput(
         logits=torch.tensor([[2.0], [0.5], [1.0], [0.5]]),
         variance=torch.tensor([1.0, 2.0, 3.0, 2.0]),
     )
@@ -177,7 +177,7 @@ def test_the_distributional_loss_by_hand() -> None:
 
 def test_the_distributional_loss_of_a_hopeless_pair_still_has_a_gradient() -> None:
     logits = torch.tensor([[-500.0], [500.0]], requires_grad=True)
-    loss = disco_loss(RewardOutput(logits=logits, variance=torch.full((2,), 1e-4)))
+    loss = disco_loss(RewardModelOutput(logits=logits, variance=torch.full((2,), 1e-4)))
     loss.backward()
     assert torch.isfinite(loss)
     assert logits.grad is not None
@@ -212,9 +212,11 @@ def test_a_variance_never_falls_below_its_floor(sorting: Sorting) -> None:
 def trainer_for(sorting: Sorting, output: Path, **fields: Any) -> Any:
     rows = Dataset.from_list([{"id": str(n), **row} for n, row in enumerate(sorting.pairs[:8])])
     margin = fields.pop("margin", None)
+    chosen = fields.pop("head", {})
     if margin is not None:
         rows = rows.add_column("margin", margin)  # pyright: ignore[reportCallIssue]
-    head = HeadArguments(**fields.pop("head", {}))
+        chosen = {**chosen, "margin_column": "margin"}
+    head = HeadArguments(**chosen)
     args = RewardConfig(
         str(output), use_cpu=True, bf16=False, gradient_checkpointing=False, **fields
     )

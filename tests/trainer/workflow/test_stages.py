@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,20 @@ def test_a_changed_input_is_seen_under_whatever_name_it_was_given(
     (tmp_path / "rows.jsonl").write_text('{"new": 1}\n')
     (tmp_path / "base" / "adapter_model.safetensors").write_text("others")
     assert inputs_of(named(fields)) != before
+
+
+def test_a_changed_data_set_of_a_registry_is_seen(tmp_path: Path) -> None:
+    info = {"mine": {"file_name": "mine.json"}, "other": {"file_name": "other.json"}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.json").write_text("[]")
+    fields = {"ppo": {"dataset": "mine, absent", "dataset_dir": str(tmp_path)}}
+    before = inputs_of(fields)
+    assert before.keys() == {"content of ppo.dataset_dir"}
+    (tmp_path / "other.json").write_text("[1]")
+    assert inputs_of(fields) == before
+    (tmp_path / "mine.json").write_text("[1]")
+    assert inputs_of(fields) != before
 
 
 def test_what_a_stage_writes_is_none_of_its_inputs(tmp_path: Path) -> None:

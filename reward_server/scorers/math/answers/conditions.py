@@ -59,10 +59,10 @@ _ASIDE = re.compile(
 )
 _SIGNED = {"positive": 1, "nonnegative": 0}
 
-Reader = Callable[[str], Node]
+NodeReader = Callable[[str], Node]
 
 
-def stated_with_condition(text: str, read: Reader) -> Node | None:
+def stated_with_condition(text: str, read: NodeReader) -> Node | None:
     """The answer that `text` states if a condition stands beside it in words or in brackets, else
     None; `read` reads the parts and raises Unreadable."""
     if len(text) > MAX_CHARS:
@@ -85,7 +85,7 @@ def stated_with_condition(text: str, read: Reader) -> Node | None:
     return _attached(head, flat[found.end() :], read)
 
 
-def _or_none(text: str, read: Reader) -> Node | None:
+def _or_none(text: str, read: NodeReader) -> Node | None:
     try:
         return read(text) if text else None
     except Unreadable:
@@ -106,7 +106,7 @@ def _in_brackets(text: str) -> tuple[str, str] | None:
     return head, inner
 
 
-def _attached(head: str, said: str, read: Reader) -> Node | None:
+def _attached(head: str, said: str, read: NodeReader) -> Node | None:
     """The value of `head` under the condition that `said` is, or None if it is none."""
     if not head or not _balanced(head):
         return None
@@ -137,7 +137,7 @@ def _without_closers(text: str) -> str:
     return text
 
 
-def _conditions(said: str, read: Reader) -> list[Node]:
+def _conditions(said: str, read: NodeReader) -> list[Node]:
     """What `said` demands; nothing where it is no condition."""
     if (several := _SEVERAL.fullmatch(said)) is not None:
         letters = several[1].replace(" ", "").split(",")

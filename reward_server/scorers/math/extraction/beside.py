@@ -10,7 +10,7 @@ import re
 from touchstone_rewards.reward_server.scorers.math.extraction.languages import words
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     NUMBER,
-    Value,
+    FoundValue,
     is_expression,
     last_match,
     math_at,
@@ -121,7 +121,7 @@ def negation_before(text: str, start: int) -> str | None:
     return " ".join(found[0].split()) if found else None
 
 
-def value_instead(text: str, start: int) -> Value | None:
+def value_instead(text: str, start: int) -> FoundValue | None:
     """Return the value that ends right before a negated one at `start`: of `4, not 5` the 4."""
     negation = _NEGATION.search(text, max(0, start - _BEFORE_CHARS), start)
     if negation is None:
@@ -136,7 +136,7 @@ def value_instead(text: str, start: int) -> Value | None:
     last = last_match(NUMBER, text, low, end)
     if last is None or last.end() != end or negation_before(text, last.start()):
         return None
-    return Value(last[0], last.start(), last.end())
+    return FoundValue(last[0], last.start(), last.end())
 
 
 def _ends_at(text: str, end: int) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     ANSWER_MAX_CHARS,
-    Answer,
+    FoundAnswer,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.values import separator
 
@@ -123,7 +123,7 @@ def joint_between(text: str, start: int, end: int) -> str | None:
     return said if _JOINT.fullmatch(said) else None
 
 
-def find_boxed(text: str) -> Answer | None:
+def find_boxed(text: str) -> FoundAnswer | None:
     """Return the last box, with the ones before it that `and`, `or` or a comma joins to it.
 
     None without a box; an answer of no text for a box that never closes.
@@ -133,7 +133,7 @@ def find_boxed(text: str) -> Answer | None:
     if last is None:
         return None
     if not last.closed:
-        return Answer("", "boxed", last.start, last.end, last.start)
+        return FoundAnswer("", "boxed", last.start, last.end, last.start)
     parts, first = [last.text], last
     for before in found:
         joint = joint_between(text, before.end, first.start)
@@ -141,4 +141,4 @@ def find_boxed(text: str) -> Answer | None:
             break
         parts += [separator(joint), before.text]
         first = before
-    return Answer("".join(reversed(parts)), "boxed", first.start, last.end, first.start)
+    return FoundAnswer("".join(reversed(parts)), "boxed", first.start, last.end, first.start)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-Family = Literal["english", "european", "asian", "letter"]
+LanguageFamily = Literal["english", "european", "asian", "letter"]
 
 
 class Head(NamedTuple):
@@ -20,7 +20,7 @@ class Head(NamedTuple):
     """
 
     word: str
-    family: Family
+    family: LanguageFamily
     comma: bool = False
     whole: bool = True
 
@@ -30,7 +30,9 @@ def words(listed: str) -> frozenset[str]:
     return frozenset(listed.split())
 
 
-def _heads(listed: str, family: Family, comma: bool = False, whole: bool = True) -> list[Head]:
+def _heads(
+    listed: str, family: LanguageFamily, comma: bool = False, whole: bool = True
+) -> list[Head]:
     return [Head(word.replace("_", " "), family, comma, whole) for word in listed.split()]
 
 
@@ -109,7 +111,7 @@ LETTER = re.compile(
     r"(?:择|答案|项[为是])?\s{0,2}[:：]?\s{0,2}"
     r"(?=[(（【\[]?\s?[A-ZＡ-Ｚ]{1,6}\s?[)）】\]]?\s?(?:[.,;:。，；：*]|\s|$|项|选项|是正确|，))"
 )
-LINKS: dict[Family, re.Pattern[str]] = {
+LINKS: dict[LanguageFamily, re.Pattern[str]] = {
     "english": ENGLISH,
     "european": EUROPEAN,
     "asian": ASIAN,

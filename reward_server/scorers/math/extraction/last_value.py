@@ -9,11 +9,11 @@ from touchstone_rewards.reward_server.scorers.math.extraction.beside import (
     negation_before,
     value_instead,
 )
-from touchstone_rewards.reward_server.scorers.math.extraction.places import TAIL_CHARS, Answer
+from touchstone_rewards.reward_server.scorers.math.extraction.places import TAIL_CHARS, FoundAnswer
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     MOST_JOINED,
     NUMBER,
-    Value,
+    FoundValue,
     expression_around,
     is_expression,
     is_prose,
@@ -56,7 +56,7 @@ _UNIT_POWER = re.compile(r"[\d}$ ](?:\\text\{ ?|\\mathrm\{ ?)?[a-z]{2,6}\}?\^\{?
 _WHOLE_CHARS = 200
 
 
-def find_last_value(text: str) -> Answer | None:
+def find_last_value(text: str) -> FoundAnswer | None:
     """Return all of a short answer, else the value that the last sentence ends in, else the last
     mathematics or number; None where the text ends in the middle of a formula."""
     end = len(text.rstrip(_QED))
@@ -80,7 +80,7 @@ def find_last_value(text: str) -> Answer | None:
         if found is None:
             return None
     said, begin = earlier_alternatives(text, found.start, found.text)
-    return Answer(said, "last_value", begin, found.end, begin)
+    return FoundAnswer(said, "last_value", begin, found.end, begin)
 
 
 def is_cut(text: str) -> bool:
@@ -109,7 +109,7 @@ def _is_money(line: str) -> bool:
     return all(part[:1].isdigit() for part in line.replace("$ ", "$").split("$")[1:])
 
 
-def _whole(text: str, end: int) -> Answer | None:
+def _whole(text: str, end: int) -> FoundAnswer | None:
     whole = text[:end].strip() if end <= 2 * _WHOLE_CHARS else ""
     if not whole or len(whole) > _WHOLE_CHARS or "\n" in whole or is_prose(whole):
         return None
@@ -118,10 +118,10 @@ def _whole(text: str, end: int) -> Answer | None:
     maths = joined_math_at(whole, 0)
     if maths is None and any(opening in whole for opening, _ in _DELIMITERS):
         return None
-    return Answer(whole if maths is None else maths.text, "last_value", 0, len(text), 0)
+    return FoundAnswer(whole if maths is None else maths.text, "last_value", 0, len(text), 0)
 
 
-def _line(text: str, start: int, end: int) -> Value | None:
+def _line(text: str, start: int, end: int) -> FoundValue | None:
     """The last line, or what its last sentence says of something, if that is an expression."""
     begin = max(text.rfind("\n", start, end) + 1, start)
     line = text[begin:end]
@@ -147,13 +147,13 @@ def _is_stated(bare: str) -> bool:
     return is_expression(bare) or bare.lower() in _STATED or bool(_IN_TEXT.fullmatch(bare))
 
 
-def _steps(bare: str, at: int, end: int) -> Value:
+def _steps(bare: str, at: int, end: int) -> FoundValue:
     last = last_step(bare)
     begin = at + len(bare) - len(last)
-    return Value(without_unit(last.strip(), bare[: begin - at]), begin, end)
+    return FoundValue(without_unit(last.strip(), bare[: begin - at]), begin, end)
 
 
-def _last(text: str, start: int, end: int) -> Value | None:
+def _last(text: str, start: int, end: int) -> FoundValue | None:
     maths, number = _last_math(text, start, end), last_number(text, start, end)
     while number and _UNIT_POWER.search(text, max(start, number.start - 16), number.start):
         number = last_number(text, start, number.start - 1)
@@ -164,7 +164,7 @@ def _last(text: str, start: int, end: int) -> Value | None:
     return expression_around(text, _computed(text, start, number) or number)
 
 
-def _computed(text: str, start: int, last: Value) -> Value | None:
+def _computed(text: str, start: int, last: FoundValue) -> FoundValue | None:
     """The number behind the last `=` of the sentence that `last` ends: of *3 * 5 = 15 laps in 5
     minutes* the 15."""
     low = max(start, last.start - _WHOLE_CHARS, text.rfind("\n", start, last.start) + 1)
@@ -179,10 +179,10 @@ def _computed(text: str, start: int, last: Value) -> Value | None:
         return None
     if _HEDGED.search(text, number.end(), last.end):
         return None
-    return Value(number[0], number.start(), number.end())
+    return FoundValue(number[0], number.start(), number.end())
 
 
-def _last_math(text: str, start: int, end: int) -> Value | None:
+def _last_math(text: str, start: int, end: int) -> FoundValue | None:
     """What stands between the last `$…$`, `\\(…\\)` or `\\[…\\]` of the text from `start` on."""
     close, opening, closing = max((_last_of(text, b, start, end), a, b) for a, b in _DELIMITERS)
     stop = close
@@ -195,7 +195,7 @@ def _last_math(text: str, start: int, end: int) -> Value | None:
     said, begin = _with_earlier(text, start, begin, said)
     if is_prose(said) and "\\" not in said:
         return None
-    return Value(said, begin, close + len(closing))
+    return FoundValue(said, begin, close + len(closing))
 
 
 def _last_of(text: str, sign: str, start: int, end: int) -> int:

@@ -11,7 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.boxes import (
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     ANSWER_MAX_CHARS,
-    Answer,
+    FoundAnswer,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.told import told
 from touchstone_rewards.reward_server.scorers.math.extraction.values import separator
@@ -25,7 +25,7 @@ _HEADING = re.compile(
 _OPENING, _CLOSING = "<answer>", "</answer>"
 
 
-def find_answer_tag(text: str) -> Answer | None:
+def find_answer_tag(text: str) -> FoundAnswer | None:
     """Return what the last answer tag holds, with the tag before it that *or* joins to it."""
     end = text.rfind(_CLOSING)
     start = text.rfind(_OPENING, 0, end) if end >= 0 else -1
@@ -38,7 +38,7 @@ def find_answer_tag(text: str) -> Answer | None:
     if joint and first >= 0:
         said = _inner(text, first + len(_OPENING), before) + separator(joint) + said
         start = first
-    return Answer(said, "answer_tag", start, end + len(_CLOSING), start)
+    return FoundAnswer(said, "answer_tag", start, end + len(_CLOSING), start)
 
 
 def _inner(text: str, start: int, end: int) -> str:
@@ -56,9 +56,9 @@ def _said(line: str) -> str:
     return found.text if found and found.is_value else line
 
 
-def find_hashes(text: str) -> Answer | None:
+def find_hashes(text: str) -> FoundAnswer | None:
     """Return the rest of the line after the last `####`, or None for a heading such as
-    `#### Final Answer`."""
+    `#### Final FoundAnswer`."""
     at = text.rfind("####")
     if at < 0:
         return None
@@ -69,4 +69,4 @@ def find_hashes(text: str) -> Answer | None:
     said = without_end_tokens(line.strip().partition("<|")[0])
     if _HEADING.fullmatch(said):
         return None
-    return Answer(_said(said.strip()), "hashes", at, at + 4 + len(line), at)
+    return FoundAnswer(_said(said.strip()), "hashes", at, at + 4 + len(line), at)

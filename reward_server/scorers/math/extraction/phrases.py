@@ -21,7 +21,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
 from touchstone_rewards.reward_server.scorers.math.extraction.last_value import find_last_value
 from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     PHRASE_CHARS,
-    Answer,
+    FoundAnswer,
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.told import Told, told
 from touchstone_rewards.reward_server.scorers.math.extraction.values import last_match
@@ -62,7 +62,7 @@ class _Announced(NamedTuple):
     head: Head
     lead: int
     start: int  # behind the link
-    colon: bool  # after *Answer:* stands no comment
+    colon: bool  # after *FoundAnswer:* stands no comment
     denied: bool
     comment: bool  # *this answer is* can only be followed by a comment
 
@@ -96,7 +96,7 @@ def _occurrences(text: str, lowered: str, head: Head) -> Iterator[_Announced]:
 
 
 def _heading(text: str, at: int, behind: int) -> re.Match[str] | None:
-    """A heading that says *Final Answer* and no more: the answer is on the next line."""
+    """A heading that says *Final FoundAnswer* and no more: the answer is on the next line."""
     if not _HEADING_LEAD.search(_lowered(text[max(0, at - 30) : at])):
         return None
     return _HEADING.match(text, behind)
@@ -116,7 +116,7 @@ def _announcements(text: str) -> list[_Announced]:
     return sorted(found, key=lambda each: (each.start, -each.lead), reverse=True)
 
 
-def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> Answer | None:
+def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> FoundAnswer | None:
     """Return what the last announcement behind `begin` tells; `only_values` asks for a number, a
     letter, mathematics, yes or no, and not for words."""
     offset = max(begin, len(text) - PHRASE_CHARS)
@@ -130,7 +130,7 @@ def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> Answer 
         if only_values and not found.is_value and not _VALUED.match(found.text):
             continue
         start, end, lead = offset + found.start, offset + found.end, offset + each.lead
-        answer = Answer(found.text, "phrase", start, end, lead)
+        answer = FoundAnswer(found.text, "phrase", start, end, lead)
         if each.colon and found.is_working and (worked := find_last_value(text[start:])):
             answer = answer._replace(
                 text=worked.text, start=start + worked.start, end=start + worked.end
@@ -145,7 +145,7 @@ def _is_comment(found: Told, announced: _Announced) -> bool:
     return found.is_comment and not announced.denied and not announced.colon
 
 
-def _or_chosen(answer: Answer | None, text: str, offset: int) -> Answer | None:
+def _or_chosen(answer: FoundAnswer | None, text: str, offset: int) -> FoundAnswer | None:
     """`answer`, or the value that is said to be the answer behind it: *so C is our answer*."""
     last = answer
     if not any(word in text for word in _CHOOSING):
@@ -155,12 +155,14 @@ def _or_chosen(answer: Answer | None, text: str, offset: int) -> Answer | None:
             continue
         if last is None or found.start() > last.end:
             letter = "right" if found["right"] else "picked"
-            last = Answer(found[letter], "phrase", found.start(letter), found.end(letter),
+            last = FoundAnswer(found[letter], "phrase", found.start(letter), found.end(letter),
                           found.start())  # fmt: skip
     before = _said_before(text, offset)
     if before and (last is None or before.start() > last.end):
         kind = before.lastgroup or "plain"
-        last = Answer(before[kind], "phrase", before.start(kind), before.end(kind), before.start())
+        last = FoundAnswer(
+            before[kind], "phrase", before.start(kind), before.end(kind), before.start()
+        )
     return last
 
 

@@ -13,7 +13,7 @@ NOTHING_SAID = " \t\n$.*)]}"  # what may stand behind an answer and says nothing
 PHRASE_CHARS = 20_000  # and how far a phrase
 
 
-class Answer(NamedTuple):
+class FoundAnswer(NamedTuple):
     """The text of an answer, the place that had it, and where it stands in the response.
 
     `lead` is where its announcement begins: the start of *the answer is*, or of the answer itself.

@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.boxes import boxes
 from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     NOTHING_SAID,
     TAIL_CHARS,
-    Answer,
+    FoundAnswer,
 )
 
 # Of text in lower case: without that the engine would try every branch at every place.
@@ -58,7 +58,7 @@ _CORRECTION = re.compile(
 )
 
 
-def retracted(response: str, answer: Answer) -> str | None:
+def retracted(response: str, answer: FoundAnswer) -> str | None:
     """Return what the response says that takes its answer back, or None: anything behind the
     answer, or directly before it; where the answer is only the last value, also near before it."""
     behind = answer.end
@@ -85,7 +85,7 @@ def retracted(response: str, answer: Answer) -> str | None:
     return None
 
 
-def _cases(response: str, answer: Answer) -> str | None:
+def _cases(response: str, answer: FoundAnswer) -> str | None:
     earlier = -1
     if answer.place == "boxed" and response.find("box", 0, answer.lead) >= 0:
         before = next(boxes_before(response, answer.lead), None)

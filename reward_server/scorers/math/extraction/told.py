@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.languages import (
 from touchstone_rewards.reward_server.scorers.math.extraction.places import ANSWER_MAX_CHARS
 from touchstone_rewards.reward_server.scorers.math.extraction.values import (
     NUMBER,
-    Value,
+    FoundValue,
     is_expression,
     is_prose,
     joined_math_at,
@@ -183,19 +183,19 @@ def _is_working(said: str) -> bool:
     return is_prose(said) and bool(_DIGIT.search(said)) and not _UNSURE & set(_words_of(said))
 
 
-def _value_of(said: str, begin: int, cut: int) -> Value | None:
+def _value_of(said: str, begin: int, cut: int) -> FoundValue | None:
     """Return the value that a sentence tells, or None where it tells words; `cut` is where it goes
     on with a reason or an aside, or 0."""
     if cut and (head := _plain(_without_lead(said[:cut]))) and _is_value(head):
-        return Value(_stepped(head), begin, begin + cut)
+        return FoundValue(_stepped(head), begin, begin + cut)
     whole = _plain(_without_lead(said))
     if beside := _LETTER_AND_TEXT.fullmatch(whole):
-        return Value(beside["letter"], begin, begin + len(said))
+        return FoundValue(beside["letter"], begin, begin + len(said))
     if whole and _is_value(whole):
-        return Value(_stepped(whole), begin, begin + len(said))
+        return FoundValue(_stepped(whole), begin, begin + len(said))
     letter = _LETTER.match(said)
     if letter and not _goes_on_with_others(letter["rest"]):
-        return Value(letter["letter"], begin, begin + letter.end("letter"))
+        return FoundValue(letter["letter"], begin, begin + letter.end("letter"))
     return _value_in_prose(said, begin)
 
 
@@ -252,7 +252,7 @@ def _is_counted(said: str) -> bool:
     return bool(number and number.end() and not _DIGIT.search(said, number.end()))
 
 
-def _value_in_prose(said: str, begin: int) -> Value | None:
+def _value_in_prose(said: str, begin: int) -> FoundValue | None:
     """The value behind the last *is* of a sentence, or its only number: `the total of 42`."""
     if len(said) > 400:
         return None
@@ -260,17 +260,17 @@ def _value_in_prose(said: str, begin: int) -> Value | None:
     if at >= 0:
         behind = begin + at + 4
         if (maths := joined_math_at(said, at + 4)) is not None:
-            return Value(maths.text, behind, begin + maths.end)
+            return FoundValue(maths.text, behind, begin + maths.end)
         tail = _plain(said[at + 4 :])
         if tail and _is_value(tail):
-            return Value(tail, behind, begin + len(said))
+            return FoundValue(tail, behind, begin + len(said))
     if not is_prose(said) or TURNING_WORDS & set(said.lower().split()):
         return None
     numbers = list(NUMBER.finditer(said))
     if len(numbers) != 1:
         return None
     only = numbers[0]
-    return Value(only[0], begin + only.start(), begin + only.end())
+    return FoundValue(only[0], begin + only.start(), begin + only.end())
 
 
 def _localised(said: str) -> str:

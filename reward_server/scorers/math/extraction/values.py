@@ -43,7 +43,7 @@ _NUMBER_CHARS = 60  # most numbers are shorter
 _LOOK_LEFT, _LOOK_RIGHT = 240, 120  # characters of an expression around its last number
 
 
-class Value(NamedTuple):
+class FoundValue(NamedTuple):
     """A value's text and where it stands."""
 
     text: str
@@ -58,7 +58,7 @@ def is_prose(text: str) -> bool:
     return not text.isascii() and bool(_OTHER_SCRIPT.search(text) and _DIGIT.search(text))
 
 
-def math_at(text: str, start: int) -> Value | None:
+def math_at(text: str, start: int) -> FoundValue | None:
     """Return the mathematics in dollars or brackets that begins at `start`."""
     for opening, closing in _DELIMITERS:
         if not text.startswith(opening, start):
@@ -68,7 +68,7 @@ def math_at(text: str, start: int) -> Value | None:
         inner = text[begin:end] if end >= 0 else ""
         if not inner.strip() or (opening == "$" and _is_money(inner)):
             continue
-        return Value(inner, start, end + len(closing))
+        return FoundValue(inner, start, end + len(closing))
     return None
 
 
@@ -87,7 +87,7 @@ def _is_money(inner: str) -> bool:
     return inner[0].isdigit() and "\\" not in inner and is_prose(inner)
 
 
-def joined_math_at(text: str, start: int) -> Value | None:
+def joined_math_at(text: str, start: int) -> FoundValue | None:
     """Return the mathematics that begins at `start`, with what `and`, `or` and commas join on."""
     found = math_at(text, start)
     if found is None:
@@ -99,7 +99,7 @@ def joined_math_at(text: str, start: int) -> Value | None:
             break
         parts += [separator(joint[0]), more.text]
         end = more.end
-    return Value("".join(parts), start, end)
+    return FoundValue("".join(parts), start, end)
 
 
 def separator(joint: str) -> str:
@@ -107,7 +107,7 @@ def separator(joint: str) -> str:
     return r" \text{ or } " if any(each in joint for each in ("or", "或", "/")) else ", "
 
 
-def last_number(text: str, start: int, end: int) -> Value | None:
+def last_number(text: str, start: int, end: int) -> FoundValue | None:
     """Return the last number of `text[start:end]`."""
     last = None
     if text.isascii():  # begin near the last digit, for most texts are long
@@ -116,7 +116,7 @@ def last_number(text: str, start: int, end: int) -> Value | None:
             return None
         last = last_match(NUMBER, text, max(start, digit - _NUMBER_CHARS), end)
     last = last or last_match(NUMBER, text, start, end)
-    return None if last is None else Value(last[0], last.start(), last.end())
+    return None if last is None else FoundValue(last[0], last.start(), last.end())
 
 
 def last_match(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
@@ -155,7 +155,7 @@ def is_expression(text: str) -> bool:
     return all(map(_is_part, pieces)) and any(p[0].isalnum() or p[1:2].isalpha() for p in pieces)
 
 
-def expression_around(text: str, number: Value) -> Value:
+def expression_around(text: str, number: FoundValue) -> FoundValue:
     """Return the expression that `number` ends or stands in: `x + 1` for its 1, `(3, 4)` for its 4,
     what is behind the last `=`."""
     low = max(0, number.start - _LOOK_LEFT)
@@ -191,7 +191,7 @@ def _is_colon(text: str, at: int) -> bool:
     return _COUNTED_STEP.search(text, max(0, at - 24), at) is None
 
 
-def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
+def _trimmed(text: str, start: int, end: int, number: FoundValue) -> FoundValue:
     start, end = _within_brackets(text, start, end, number)
     start = end - len(last_step(text[start:end]))
     behind = text[number.end : end]
@@ -203,7 +203,7 @@ def _trimmed(text: str, start: int, end: int, number: Value) -> Value:
         start = number.start
     while end > number.end and (text[end - 1] in " \t=*+-–−/^(,[{<" or _is_article(text, end - 1)):
         end -= 1
-    return Value(text[start:end], start, end)
+    return FoundValue(text[start:end], start, end)
 
 
 def last_step(said: str) -> str:
@@ -243,7 +243,7 @@ def _is_in_number(text: str, comma: int) -> bool:
     return text[comma - 1 : comma].isdigit() and text[comma + 1 : comma + 2].isdigit()
 
 
-def _within_brackets(text: str, start: int, end: int, number: Value) -> tuple[int, int]:
+def _within_brackets(text: str, start: int, end: int, number: FoundValue) -> tuple[int, int]:
     """Cut a stretch at the brackets around `number` that have no partner in it, and at the commas
     that stand in no bracket."""
     depth, opened = 0, list[int]()

@@ -38,10 +38,10 @@ INNER_WORK = 40_000  # that may be spent on the many values of one of these
 
 _BINDING = frozenset(["limit", "integral", "infinite sum", "sum", "prod", "other"])
 
-Body = Callable[[Node, Point], Value]
+Integrand = Callable[[Node, Point], Value]
 
 
-def _at(node: Node, name: str, place: Value, point: Point, body: Body) -> acb:
+def _at(node: Node, name: str, place: Value, point: Point, body: Integrand) -> acb:
     """The value of `node` with the bound variable at `place`."""
     outer = point.bindings.get(name)
     point.bindings[name] = place  # type: ignore[assignment]
@@ -89,7 +89,7 @@ def _size(node: Node) -> int:
     return 1 + sum(map(_size, node.args))
 
 
-def limit(node: Node, point: Point, body: Body) -> Value:
+def limit(node: Node, point: Point, body: Integrand) -> Value:
     """`\\lim_{x \\to a}`: the value very near a, from both sides unless one is named.
 
     Raises:
@@ -111,7 +111,7 @@ def limit(node: Node, point: Point, body: Body) -> Value:
         return [_settled(values[0], value) for value in values[1:]][-1]
 
 
-def infinite_sum(node: Node, point: Point, body: Body) -> Value:
+def infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
     """`\\sum_{n=a}^{\\infty}` of constants.
 
     Raises:
@@ -122,7 +122,9 @@ def infinite_sum(node: Node, point: Point, body: Body) -> Value:
 
 
 @lru_cache(maxsize=256)
-def _remembered(node: Node, rule: Callable[[Node, Point, Body], Value], body: Body) -> Value:
+def _remembered(
+    node: Node, rule: Callable[[Node, Point, Integrand], Value], body: Integrand
+) -> Value:
     """The value of a node without variables, worked out once for all precisions."""
     if _names(node) - {node.value}:
         raise Undefined("a variable in it")
@@ -134,7 +136,7 @@ def _names(node: Node) -> set[str]:
     return own.union(*map(_names, node.args))
 
 
-def _infinite_sum(node: Node, point: Point, body: Body) -> Value:
+def _infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
     """`\\sum_{n=a}^{\\infty}` by Levin's u-transform of two orders.
 
     Raises:
@@ -155,7 +157,7 @@ def _infinite_sum(node: Node, point: Point, body: Body) -> Value:
         return _settled(_levin(terms[: LEVIN_TERMS[0]]), _levin(terms))
 
 
-def _check_vanishing(node: Node, start: fmpq, point: Point, body: Body) -> None:
+def _check_vanishing(node: Node, start: fmpq, point: Point, body: Integrand) -> None:
     """Raises:
     Undefined: the terms vanish no faster than 1/n, and do not alternate."""
     far = [
@@ -183,7 +185,7 @@ def _levin(terms: list[acb]) -> acb:
     return above / below
 
 
-def integral(node: Node, point: Point, body: Body) -> Value:
+def integral(node: Node, point: Point, body: Integrand) -> Value:
     """A definite integral of constants.
 
     Raises:
@@ -193,7 +195,7 @@ def integral(node: Node, point: Point, body: Body) -> Value:
     return _remembered(node, _integral, body)
 
 
-def _integral(node: Node, point: Point, body: Body) -> Value:
+def _integral(node: Node, point: Point, body: Integrand) -> Value:
     """A definite integral by the double exponential rule, with steps of two sizes.
 
     Raises:

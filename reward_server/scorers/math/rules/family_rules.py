@@ -39,18 +39,18 @@ DENOMINATORS = 5_040  # a ratio of steps has one that divides this
 _ANGLE_NAMES = frozenset(["x", "theta", "alpha", "beta", "phi", "t", "z"])
 
 
-class Line(Struct):
+class AffineLine(Struct):
     """offset + step · k, as nodes; then as numbers in one unit."""
 
     offset: Node
     step: Node
 
 
-def _lines(items: Sequence[Node], seed: int) -> list[Line] | None:
+def _lines(items: Sequence[Node], seed: int) -> list[AffineLine] | None:
     """The items as lines in `PARAMETER`; None where one is none."""
     if not 0 < len(items) <= MAX_LINES:
         return None
-    found: list[Line] = []
+    found: list[AffineLine] = []
     for item in items:
         if item.op not in VALUES or features(item).names - {"parameter"}:
             return None
@@ -65,7 +65,7 @@ def _lines(items: Sequence[Node], seed: int) -> list[Line] | None:
     return found
 
 
-def _line(item: Node, seed: int) -> Line | None:
+def _line(item: Node, seed: int) -> AffineLine | None:
     ends = [put(item, "parameter", Node("num", value=fmpq(at))) for at in (0, 1)]
     step = Node("add", (ends[1], Node("neg", (ends[0],))))
     straight = Node("add", (ends[0], Node("mul", (step, PARAMETER))))
@@ -74,7 +74,7 @@ def _line(item: Node, seed: int) -> Line | None:
         here = put(item, "parameter", place), put(straight, "parameter", place)
         if not same_value(here[0], here[1], seed)[0]:
             return None
-    return None if constant_value(step) in (None, 0) else Line(ends[0], step)
+    return None if constant_value(step) in (None, 0) else AffineLine(ends[0], step)
 
 
 def _in_units(node: Node, unit: Node) -> fmpq | None:
@@ -88,7 +88,7 @@ def _in_units(node: Node, unit: Node) -> fmpq | None:
     return None if whole is None else fmpq(whole, DENOMINATORS)
 
 
-def _places(lines: list[Line], unit: Node) -> list[tuple[fmpq, fmpq]] | None:
+def _places(lines: list[AffineLine], unit: Node) -> list[tuple[fmpq, fmpq]] | None:
     """Each line's offset and step, which is made positive, in the unit."""
     found: list[tuple[fmpq, fmpq]] = []
     for line in lines:

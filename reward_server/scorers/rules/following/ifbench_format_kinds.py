@@ -11,6 +11,7 @@ import io
 import re
 import string
 import unicodedata
+from importlib import import_module
 from itertools import islice, pairwise
 from types import MappingProxyType
 from typing import Any
@@ -131,9 +132,7 @@ def emoji_sentences(text: str, given: Given) -> bool:
 
 
 def _is_emoji(char: str) -> bool:
-    from emoji import is_emoji
-
-    return bool(char) and is_emoji(char)
+    return bool(char) and import_module("emoji").is_emoji(char)
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

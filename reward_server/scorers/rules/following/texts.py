@@ -220,9 +220,7 @@ def tokens(text: str) -> list[str]:
 
 @cache
 def _punkt() -> Any:
-    from punkt import tokenizer_for
-
-    return tokenizer_for("english")
+    return import_module("punkt").tokenizer_for("english")
 
 
 @cache

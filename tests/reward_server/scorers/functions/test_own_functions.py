@@ -20,6 +20,11 @@ REWARDS = "tests.reward_server.scorers.functions.rewards"
 
 
 def scores(function: str, *samples: Sample, explain: bool = False, **config: Any) -> list[Score]:
+    scorer = build_scorer(f"{REWARDS}:{function}", config)
+    if scorer.runs_in == "group":
+        found = scorer.score([Member(sample, {}) for sample in samples], explain=explain)
+        assert isinstance(found, list)
+        return found
     return build_callable(f"{REWARDS}:{function}", config).score(samples, explain=explain)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.checkout import ROOT
 from tests.reward_server.scorers.rules.page import (
     CONFIGS,
     ENGINES,
@@ -62,10 +65,20 @@ def test_the_first_table_says_where_each_runs_and_what_it_needs() -> None:
     [overview] = [t for t in tables(page_head()) if t[0][0] == "rule"]
     told = {name: row for row in overview[1:] for name in code(row[0]).split("\n")}
     assert set(told) == set(RULES) == {n for n in SCORERS if ".rules." in SCORERS[n]}
-    for rule, (_, _, runs_in, needs) in told.items():
+    for rule, (_, _, runs_in, _, needs) in told.items():
         where = built(rule, CONFIGS.get(rule, {})).runs_in
         assert runs_in.startswith({"inline": "the event loop", "worker": "a worker"}[where])
         assert (needs == "yes") == (rule in ENGINES), rule
+
+
+def test_the_costs_are_those_of_the_benchmark() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "rules.json").read_text())
+    cost: dict[str, float] = {}
+    for row in results["rows"]:
+        cost.setdefault(row["what"].partition(",")[0], row["ours"])
+    [overview] = [t for t in tables(page_head()) if t[0][0] == "rule"]
+    for name, _, _, told, _ in overview[1:]:
+        assert told.split(", ") == [f"{cost[rule]:.0f}" for rule in code(name).split("\n")]
 
 
 def page_head() -> str:

@@ -148,6 +148,12 @@ def test_signals_go_through_their_ramps() -> None:
     assert value("info_flow", signals=signals) == 1.0
 
 
+def test_an_integer_beyond_what_a_float_holds_is_no_signal() -> None:
+    error = scored("exp_neg_cre", signals={"exp_neg_cre": 10**400}).error
+    assert error is not None
+    assert error.message == "signals.exp_neg_cre is an integer beyond what a float holds"
+
+
 def test_a_first_turn_has_no_history_to_gain_from() -> None:
     signals = {"logprob_gain": 0.0, "history_tokens": 0}
     assert value("logprob_gain", signals=signals) == 0.5
