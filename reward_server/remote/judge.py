@@ -263,8 +263,7 @@ class Judge:
         except Unreadable as why:
             self.usage["unreadable"] += 1
             again = self.config.temperature > 0
-            message = self.transport.told(f"the judge gave no verdict: {why}")
-            raise UpstreamFailed(message, retryable=again) from None
+            raise UpstreamFailed(f"the judge gave no verdict: {why}", retryable=again) from None
         except UpstreamFailed as why:
             self.usage["failed"] += 1
             cost = cost if why.answered else 0
@@ -304,7 +303,7 @@ class Judge:
         self._check_model(answer.get("model"))
         if choice.get("finish_reason") == "length":
             raise Unreadable(f"it was cut off at max_tokens {self.config.max_tokens}")
-        return content
+        return self.transport.told(content)
 
     def _check_model(self, name: object) -> None:
         """See that the same model answers as before: another one would be another judge.
@@ -315,8 +314,8 @@ class Judge:
         if self._reported is None and isinstance(name, str):
             self._reported = name
         if name != self._reported and (name is not None or self.config.reported_model):
-            told = self.transport.told(f"{str(name)[:80]!r} where {self._reported!r} was expected")
-            message = f"the endpoint answered as model {told}; its verdict is not used"
+            other, known = (self.transport.told(str(each))[:80] for each in (name, self._reported))
+            message = f"the endpoint answered as model {other!r} where {known!r} was expected"
             raise UpstreamFailed(message, retryable=False, answered=True)
 
     def _decided(self, values: Sequence[float]) -> float:
@@ -333,11 +332,11 @@ class Judge:
         return value
 
     def _explanation(self, votes: Sequence[Vote]) -> dict[str, Any]:
-        told = self.transport.told
+        judge = self.transport.told(self._reported or self.config.model)
         return {
-            "judge": told(self._reported or self.config.model),
+            "judge": judge[:SAID_CHARS],
             "votes": [round(vote.value, 4) for vote in votes],
-            "said": told(votes[0].said)[-SAID_CHARS:],
+            "said": votes[0].said[-SAID_CHARS:],
             "prompt_tokens": sum(vote.prompt_tokens for vote in votes),
             "completion_tokens": sum(vote.completion_tokens for vote in votes),
             "latency_s": max(vote.took_s for vote in votes),

@@ -10,12 +10,13 @@ def read_key(variable: str | None, file: str | None) -> str | None:
     """Return the key in the environment variable or in the file; None where neither is named.
 
     Raises:
-        ValueError: there is none, or it is no key; the message names the place, never the content.
+        ValueError: there is none, or it is no key; the message never repeats what may be one.
     """
     if variable is not None:
-        place, key = f"the environment variable {variable}", os.environ.get(variable, "")
+        place, key = "the environment variable that key_env names", os.environ.get(variable, "")
     elif file is not None:
-        place = f"the file {file}"
+        # What is no path may be the key itself, in the wrong place.
+        place = f"the file {file}" if "/" in file else "the file that key_file names"
         try:
             key = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

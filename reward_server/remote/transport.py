@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from touchstone_rewards.reward_server.scorers.returned import text_of
 # What is told of an answer, and the most that is read of one.
 SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
+# A client looks at each of its connections for every request.
+POOL_CONNECTIONS = 16
 # Before the deadline of a call, so that its own reason is told and not that it was cancelled.
 MARGIN_S = 0.05
 NO_TIME = "the deadline leaves no further try"
@@ -64,6 +67,14 @@ class Endpoints:
     breaker: Breaker = field(default_factory=Breaker)
 
 
+class _Pool:
+    """A client with connections of its own, and how many requests it has under way."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self.http = http
+        self.busy = 0
+
+
 class _Answer(NamedTuple):
     status: int
     content: bytes
@@ -80,7 +91,8 @@ class Transport:
         self.endpoints = endpoints
         self.counts: Counter[str] = Counter(tries=0, failed_tries=0)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._http: httpx2.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._pools: list[_Pool] = []
         self._servers: list[ServerHealth] = []
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
@@ -94,14 +106,14 @@ class Transport:
             UpstreamFailed: none answered in time or within the tries, or one answered something
                 else.
         """
-        http = self._connected()
+        self._begin()
         ends_at_s = math.inf if give_up_at_s is None else give_up_at_s - MARGIN_S
         failure, server = Failure("there was no time to ask"), None
         for attempt in range(self.endpoints.retry.max_tries):
             if attempt:
                 await self._pause(attempt - 1, ends_at_s, failure)
             server = await self._rested(ends_at_s, failure, server)
-            outcome = await self._try(http, server, body, ends_at_s)
+            outcome = await self._try(server, body, ends_at_s)
             if isinstance(outcome, _Answer):
                 return self._read(server.url, outcome)
             failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
@@ -110,27 +122,39 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        for pool in self._pools:
+            await pool.http.aclose()
+        self._pools = []
 
-    def _connected(self) -> httpx2.AsyncClient:
+    def _begin(self) -> None:
+        """Begin anew in another event loop: connections belong to one."""
         loop = asyncio.get_running_loop()
-        if self._http is None or self._loop is not loop:
-            key = self.endpoints.key
-            headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if self._loop is not loop:
             self._loop = loop
-            self._http = httpx2.AsyncClient(
-                headers=headers | ({"Authorization": f"Bearer {key}"} if key else {}),
-                timeout=None,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-                trust_env=False,
-            )
+            self._pools = []
             self._servers = [ServerHealth(url) for url in self.endpoints.urls]
             rate = self.endpoints.requests_per_s
             self._limit = RateLimit(rate) if rate else None
             self._news = asyncio.Event()
-        return self._http
+
+    def _pool(self) -> _Pool:
+        """The first pool with a connection to spare; so few calls share few connections."""
+        found = next((pool for pool in self._pools if pool.busy < POOL_CONNECTIONS), None)
+        if found is None:
+            key = self.endpoints.key
+            headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+            if self._tls is None:
+                self._tls = httpx2.create_ssl_context()
+            client = httpx2.AsyncClient(
+                headers=headers | ({"Authorization": f"Bearer {key}"} if key else {}),
+                timeout=None,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                trust_env=False,
+                verify=self._tls,
+            )
+            found = _Pool(client)
+            self._pools.append(found)
+        return found
 
     async def _pause(self, attempt: int, ends_at_s: float, last: Failure) -> None:
         """Wait before the next try.
@@ -174,9 +198,7 @@ class Transport:
                 async with asyncio.timeout_at(min(server.free_at_s, ends_at_s)):
                     await self._news.wait()
 
-    async def _try(
-        self, http: httpx2.AsyncClient, server: ServerHealth, body: bytes, ends_at_s: float
-    ) -> _Answer | Failure:
+    async def _try(self, server: ServerHealth, body: bytes, ends_at_s: float) -> _Answer | Failure:
         """One request to one endpoint; a failure is one that another try may mend."""
         loop = asyncio.get_running_loop()
         sent_at_s = loop.time()
@@ -186,7 +208,7 @@ class Transport:
         self.counts["tries"] += 1
         server.in_flight += 1
         try:
-            outcome = await self._send(http, server.url, body, most_s)
+            outcome = await self._send(server.url, body, most_s)
         except asyncio.CancelledError:
             server.tried_until_s = 0.0  # another call may try whether it is back
             self._tell()
@@ -211,16 +233,18 @@ class Transport:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _send(
-        self, http: httpx2.AsyncClient, url: str, body: bytes, most_s: float
-    ) -> _Answer | Failure:
+    async def _send(self, url: str, body: bytes, most_s: float) -> _Answer | Failure:
+        pool = self._pool()
+        pool.busy += 1
         try:
             async with asyncio.timeout(most_s):
-                answer = await _read_to_the_end(http, url, body)
+                answer = await _read_to_the_end(pool.http, url, body)
         except TimeoutError:
             return Failure(f"did not answer within {most_s:.3g} s")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
+        finally:
+            pool.busy -= 1
         if not is_retried(answer.status):
             return answer
         rest_s = retry_after_s(answer.retry_after, time.time())

@@ -242,8 +242,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a key does not belong in it": {"url": "https://user:sk-secret@x/v1"},
     "there is no key 'api_key'": {"api_key": "sk-secret"},
     "not the key itself": {"key_env": "sk-secret"},
-    "no key: set it": {"key_env": "NO_SUCH_VARIABLE"},
-    "cannot be read: FileNotFoundError": {"key_file": "/no/such/file"},
+    "key_env names has no key: set it": {"key_env": "sk_secret"},
+    "the file /no/such/file cannot be read: FileNotFoundError": {"key_file": "/no/such/file"},
+    "key_file names cannot be read": {"key_file": "sk-secret"},
     "an odd number": {"votes": 2},
     "say the path or": {"prompt": "no_such"},
     "say the form": {"prompt": "own.jinja"},
@@ -267,6 +268,7 @@ def test_a_wrong_config_is_one_line_that_shows_no_key(
     told = str(caught.value)
     assert message.replace("say the path or", "or the path of a Jinja file") in told
     assert "sk-secret" not in told
+    assert "sk_secret" not in told
     assert "\n" not in told
 
 
@@ -354,16 +356,19 @@ async def test_the_key_stands_in_nothing_that_can_be_read(
         Reply(401, f"wrong key {key}"),
         Reply(200, f'{{"choices": "{key}'),
         said("Verdict: yes", model=f"{key}-2"),
+        said("x" * 70 + key),
+        said("Verdict: yes", model="x" * 70 + key),
+        Reply(401, "x" * 190 + key),
     ]
     peer = await start_peer(in_turn(*lies))
     engine = await start_engine(url=peer.url, key_env="JUDGE_KEY")
-    results = [await scored(engine, str(i)) for i in range(5)]
-    assert [result[0].reward for result in results] == [1.0, None, None, None, None]
+    results = [await scored(engine, str(i)) for i in range(len(lies))]
+    assert [result[0].reward for result in results] == [1.0, *[None] * 7]
     assert all(seen.headers["authorization"] == f"Bearer {key}" for seen in peer.seen)
     metrics = engine.metrics.render()[0].decode()
     profile = repr(engine.profiles["judged"].info)
     for shown in (repr(results), json.dumps(caplog.text), metrics, profile):
-        assert key not in shown
+        assert key[:8] not in shown
 
 
 async def test_the_metrics_count_what_a_judge_costs(
