@@ -7,6 +7,7 @@ key is sent in a header and stands in nothing else: no message, no log.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import ssl
 import time
@@ -31,6 +32,8 @@ from touchstone_rewards.reward_server.remote.policy import (
 )
 from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.returned import text_of
+
+logger = logging.getLogger(__name__)
 
 # What is told of an answer, and the most that is read of one.
 SHOWN_CHARS = 200
@@ -220,9 +223,17 @@ class Transport:
             server.succeeded(sent_at_s)
             if was_failing:
                 self._tell()
+            if self.endpoints.breaker.is_open(was_failing) and not server.failures_in_a_row:
+                logger.info("%s answers again", server.url)
             return outcome
         self.counts["failed_tries"] += 1
+        was_open = self.endpoints.breaker.is_open(server.failures_in_a_row)
         server.failed(outcome, loop.time(), 0.0, sent_at_s)
+        if not was_open and self.endpoints.breaker.is_open(server.failures_in_a_row):
+            # Not what it said: an endpoint may repeat what a model wrote.
+            last = f"status {outcome.status}" if outcome.status else "no answer"
+            failures = server.failures_in_a_row
+            logger.warning("%s failed %d times in a row (%s)", server.url, failures, last)
         rests_s = max(outcome.rest_s, self.endpoints.breaker.rests_s(server.failures_in_a_row))
         server.rests_until_s = max(server.rests_until_s, loop.time() + rests_s)
         self._tell()

@@ -37,9 +37,11 @@ def judge_readings(profiles: Mapping[str, Profile]) -> list[MetricReading]:
 
 def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     found: dict[str, float] = {}
+    seen: set[int] = set()  # profiles may share a judge; it counts for the first of them
     for profile in profiles.values():
         for key, scorer in profile.scorers.items():
             usage = getattr(scorer, "usage", None)
-            if scorer.runs_in == "remote" and isinstance(usage, Counter):
+            if scorer.runs_in == "remote" and isinstance(usage, Counter) and id(scorer) not in seen:
+                seen.add(id(scorer))
                 found[f"{profile.name}.{key}"] = float(usage[name])
     return found

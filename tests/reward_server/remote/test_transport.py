@@ -128,8 +128,9 @@ async def test_load_is_shared(start_peer: StartPeer, connect: Connect) -> None:
 
 
 async def test_the_breaker_leaves_a_dead_endpoint_alone_and_one_request_finds_it_back(
-    start_peer: StartPeer, connect: Connect
+    start_peer: StartPeer, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     down = True
     peer = await start_peer(lambda _: Reply(500) if down else GOOD)
     breaker = Breaker(failures=4, rest_s=1.0, max_rest_s=1.0)
@@ -139,9 +140,11 @@ async def test_the_breaker_leaves_a_dead_endpoint_alone_and_one_request_finds_it
     with pytest.raises(UpstreamFailed, match="leaves no further try"):
         await transport.post(b"{}", within(0.1))
     assert len(peer.seen) == 4, "it was left alone"
+    assert f"{peer.url} failed 4 times in a row (status 500)" in caplog.text
     down = False
     answers = await asyncio.gather(*(transport.post(b"{}", within(60)) for _ in range(20)))
     assert answers == [{"ok": True}] * 20
+    assert caplog.text.count("answers again") == 1
 
 
 async def test_death_in_the_middle_of_the_load_costs_nothing_where_another_lives(
