@@ -22,7 +22,7 @@ from touchstone_rewards.clients.errors import (
     UntrustedCertificate,
 )
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.clients.retry import RetryPolicy
+from touchstone_rewards.reward_server.remote.policy import RetryPolicy
 from touchstone_rewards.reward_server.schemas import Sample
 
 __all__ = [

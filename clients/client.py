@@ -24,7 +24,6 @@ from touchstone_rewards.clients.adapters.trl import (
 from touchstone_rewards.clients.dispatch import ClientCall, Dispatcher, Lane
 from touchstone_rewards.clients.errors import RewardClientError, RewardServerUnavailable
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.clients.retry import RetryPolicy
 from touchstone_rewards.clients.transport import (
     Exchange,
     Options,
@@ -32,6 +31,7 @@ from touchstone_rewards.clients.transport import (
     body_of,
     trusting,
 )
+from touchstone_rewards.reward_server.remote.policy import RetryPolicy
 from touchstone_rewards.reward_server.schemas import Priority, ProfileInfo, Sample
 
 logger = logging.getLogger(__name__)

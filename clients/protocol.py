@@ -19,7 +19,7 @@ from touchstone_rewards.clients.errors import (
     UnknownProfile,
 )
 from touchstone_rewards.clients.results import ScoreResult
-from touchstone_rewards.clients.retry import Failure, retry_after_s
+from touchstone_rewards.reward_server.remote.policy import Failure, retry_after_s
 from touchstone_rewards.reward_server.schemas import (
     ErrorBody,
     ErrorDetail,

@@ -26,7 +26,7 @@ from touchstone_rewards.clients.errors import (
     UnknownHost,
     UntrustedCertificate,
 )
-from touchstone_rewards.clients.retry import (
+from touchstone_rewards.reward_server.remote.policy import (
     Failure,
     RetryPolicy,
     ServerHealth,

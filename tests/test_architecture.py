@@ -31,7 +31,7 @@ LAYERS = [
         "caller",
         "container",
     ],
-    ["pool"],
+    ["pool", "remote"],
     ["telemetry"],
     ["scoring"],
     ["watching", "stored"],
@@ -42,8 +42,8 @@ LAYERS = [
     ["commands", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-# What the clients may import of the server: the wire, and how a text is split.
-CLIENTS_ALLOW = {f"{NAME}.reward_server.schemas", f"{NAME}.reward_server.texts"}
+# What the clients may import of the server: the wire, how a text is split, when to send again.
+CLIENTS_ALLOW = {f"{NAME}.reward_server.{name}" for name in ("schemas", "texts", "remote.policy")}
 # Which other packages a module of the trainer may import; all others import the trainer alone.
 TRAINER_ALLOWS = {
     f"{NAME}.trainer.rewards": "clients",

@@ -25,6 +25,7 @@ SCORERS: dict[str, str] = {
     "reward_model": "touchstone_rewards.reward_server.scorers.reward_model:RewardModelScorer",
     "similarity": "touchstone_rewards.reward_server.scorers.similarity:SimilarityScorer",
     "story": "touchstone_rewards.reward_server.scorers.story:story_scorer",
+    "judge": "touchstone_rewards.reward_server.remote.judge:Judge",
     **{
         name: f"touchstone_rewards.reward_server.scorers.groups.{name}:{kind}"
         for name, kind in {

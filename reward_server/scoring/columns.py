@@ -180,8 +180,26 @@ class ScorerColumns:
     async def _remote(
         self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        entry = asked.profile.entries[asked.key]
+        """The scores of these samples; of a scorer that is deterministic, from the cache where they
+        are there."""
         open_fields(samples, scorer.reads)
+        if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
+            return await self._far(asked, scorer, samples)
+
+        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
+            return await self._far(asked, scorer, samples, **more)
+
+        spec_key = asked.profile.spec_keys[asked.key]
+        about = f"{spec_key} {scorer.version} {asked.request.explain}"
+        return await self.cache.score(
+            about, scorer.reads, samples, run, give_up_at_s=asked.give_up_at_s
+        )
+
+    async def _far(
+        self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample], **more: Any
+    ) -> list[Score]:
+        """The scores of these samples by tasks of the event loop, as the profile has it."""
+        entry = asked.profile.entries[asked.key]
         with self.tracer.span("remote", "", lambda: {SAMPLES: len(samples)}):
             return await self.remote.score(
                 asked.profile.spec_keys[asked.key],
@@ -191,6 +209,7 @@ class ScorerColumns:
                 give_up_at_s=asked.give_up_at_s,
                 deadline_s=entry.deadline_s,
                 max_in_flight=entry.max_in_flight,
+                **more,
             )
 
     async def _worker(

@@ -36,6 +36,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.base import ScorerSpec
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
     ModelHost,
@@ -279,6 +280,7 @@ def create_engine(
     cache = VerdictCache(settings.cache_bytes)
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
+    metrics.watch(judge_readings(profiles))
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)

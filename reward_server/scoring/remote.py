@@ -10,7 +10,8 @@ no other's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import sample_error
@@ -50,10 +51,12 @@ class RemoteScorers:
         give_up_at_s: float | None,
         deadline_s: float | None = None,
         max_in_flight: int | None = None,
+        on_score: Callable[[int, Score], None] | None = None,
     ) -> list[Score]:
         """One score a sample, in their order; `key` is that of the scorer's spec.
 
-        `deadline_s` and `max_in_flight`: the profile's own, in place of the usual ones.
+        `deadline_s` and `max_in_flight`: the profile's own, in place of the usual ones. `on_score`
+        is told of each score that is there, by its place.
         """
         most = max_in_flight or scorer.max_in_flight
         turns = self._turns.setdefault((key, most), asyncio.Semaphore(most))
@@ -66,7 +69,10 @@ class RemoteScorers:
                 except TimeoutError:
                     break
                 about = explain, give_up_at_s, deadline_s or self.deadline_s
-                begun.append(self._begin(scorer, sample, turns, *about))
+                verdict = self._begin(scorer, sample, turns, *about)
+                if on_score is not None:
+                    verdict.add_done_callback(partial(_tell, on_score, len(begun)))
+                begun.append(verdict)
             found = list(await asyncio.gather(*begun))
         finally:
             for verdict in begun:
@@ -108,6 +114,11 @@ class RemoteScorers:
         call.add_done_callback(come_to_an_end)
         verdict.add_done_callback(lambda _: call.cancel() if verdict.cancelled() else None)
         return verdict
+
+
+def _tell(on_score: Callable[[int, Score], None], at: int, verdict: asyncio.Future[Score]) -> None:
+    if not verdict.cancelled():
+        on_score(at, verdict.result())
 
 
 async def _ask(scorer: RemoteScorer, sample: Sample, explain: bool, ends_at: float) -> Score:

@@ -70,6 +70,8 @@ def configure(level: str, style: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # It has a line for every call of a judge.
+    logging.getLogger("httpx2").setLevel("WARNING" if level == "info" else logging.NOTSET)
 
 
 def log_request(

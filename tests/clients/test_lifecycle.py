@@ -29,6 +29,7 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 
 CLIENTS = "touchstone_rewards.clients"
 SERVER = "touchstone_rewards.reward_server"
+SHARED = (f"{SERVER}.schemas", f"{SERVER}.remote.policy")
 ONE = [Sample("a", "x")]
 
 
@@ -49,14 +50,15 @@ def test_the_import_is_quick() -> None:
     assert min(float(run(code).stdout) for _ in range(5)) < 0.3
 
 
-def test_the_import_pulls_in_of_the_server_only_the_wire() -> None:
+def test_the_import_pulls_in_of_the_server_only_the_wire_and_when_to_send_again() -> None:
     code = f"import sys, {CLIENTS}; print(*(m for m in sys.modules if 'reward_server' in m))"
-    assert set(run(code).stdout.split()) == {SERVER, f"{SERVER}.schemas"}
+    pulled_in = {SERVER, f"{SERVER}.remote", *SHARED}
+    assert set(run(code).stdout.split()) == pulled_in
 
 
 def test_all_that_is_public_can_be_imported() -> None:
     for name in clients.__all__:
-        assert getattr(clients, name).__module__.startswith((CLIENTS, f"{SERVER}.schemas"))
+        assert getattr(clients, name).__module__.startswith((CLIENTS, *SHARED))
 
 
 @pytest.mark.parametrize(

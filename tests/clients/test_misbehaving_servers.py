@@ -41,7 +41,7 @@ from touchstone_rewards.clients import (
     Unauthorized,
     UnknownProfile,
 )
-from touchstone_rewards.clients.retry import RetryPolicy
+from touchstone_rewards.reward_server.remote.policy import RetryPolicy
 
 ScoreWith = Callable[..., Awaitable[list[ScoreResult]]]
 

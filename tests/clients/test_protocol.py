@@ -20,10 +20,10 @@ from touchstone_rewards.clients import (
     Sample,
     UnknownProfile,
     protocol,
-    retry,
 )
 from touchstone_rewards.clients.protocol import Encoded
-from touchstone_rewards.clients.retry import Failure, RetryPolicy, ServerHealth
+from touchstone_rewards.reward_server.remote import policy
+from touchstone_rewards.reward_server.remote.policy import Failure, RetryPolicy, ServerHealth
 from touchstone_rewards.reward_server.schemas import ScoreRequest
 
 TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
@@ -128,7 +128,7 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
 
 
 def test_only_408_429_and_5xx_are_tried_again() -> None:
-    retried = [status for status in range(100, 600) if retry.is_retried(status)]
+    retried = [status for status in range(100, 600) if policy.is_retried(status)]
     assert retried == [408, 429, *range(500, 600)]
 
 
@@ -165,7 +165,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(value: str | None, seconds: float) -> None:
-    assert retry.retry_after_s(value, NOW.timestamp()) == seconds
+    assert policy.retry_after_s(value, NOW.timestamp()) == seconds
 
 
 def test_the_delay_is_a_random_part_of_a_bound_that_doubles_up_to_five_seconds() -> None:
@@ -177,30 +177,30 @@ def test_the_delay_is_a_random_part_of_a_bound_that_doubles_up_to_five_seconds()
 
 def test_servers_take_turns() -> None:
     servers = [ServerHealth("a"), ServerHealth("b"), ServerHealth("c")]
-    assert "".join(retry.next_server(servers, 0.0).url for _ in range(6)) == "abcabc"
+    assert "".join(policy.next_server(servers, 0.0).url for _ in range(6)) == "abcabc"
 
 
 def test_a_server_that_failed_is_passed_over_until_it_has_rested() -> None:
     servers = [ServerHealth("a"), ServerHealth("b")]
     servers[0].failed(Failure("gone"), now_s=10.0, rest_s=2.0)
-    assert [retry.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
-    assert "a" in {retry.next_server(servers, 12.5).url for _ in range(2)}
+    assert [policy.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
+    assert "a" in {policy.next_server(servers, 12.5).url for _ in range(2)}
 
 
 def test_when_all_rest_the_first_to_be_back_is_next() -> None:
     servers = [ServerHealth("a"), ServerHealth("b")]
     servers[0].failed(Failure("gone"), now_s=10.0, rest_s=5.0)
     servers[1].failed(Failure("gone"), now_s=10.0, rest_s=2.0)
-    assert retry.next_server(servers, 11.0).url == "b"
+    assert policy.next_server(servers, 11.0).url == "b"
 
 
 def test_a_server_that_refuses_at_once_is_tried_again_at_once() -> None:
     servers = [ServerHealth("a"), ServerHealth("b")]
     servers[0].failed(Failure("gone"), now_s=10.0, rest_s=0.1)
     servers[0].tried_until_s = 10.2 + RetryPolicy().trial_s
-    assert [retry.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
+    assert [policy.next_server(servers, 11.0).url for _ in range(3)] == ["b", "b", "b"]
     servers[0].failed(Failure("still gone"), now_s=10.2, rest_s=0.1)
-    assert "a" in {retry.next_server(servers, 10.4).url for _ in range(2)}
+    assert "a" in {policy.next_server(servers, 10.4).url for _ in range(2)}
 
 
 def test_an_answer_to_what_was_sent_before_a_failure_does_not_end_the_rest() -> None:

@@ -1,0 +1,304 @@
+"""One JSON answer from some endpoint before a deadline: connections, retries, failover, rate limit.
+
+In: a body. Out: the object that an endpoint answered with, or `UpstreamFailed` with the reason. The
+key is sent in a header and stands in nothing else: no message, no log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import ssl
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import httpx2
+from msgspec import DecodeError, json
+
+from touchstone_rewards.reward_server.remote.policy import (
+    Breaker,
+    Failure,
+    RateLimit,
+    RetryPolicy,
+    ServerHealth,
+    is_retried,
+    next_server,
+    retry_after_s,
+)
+from touchstone_rewards.reward_server.schemas import is_object
+from touchstone_rewards.reward_server.scorers.returned import text_of
+
+logger = logging.getLogger(__name__)
+
+# What is told of an answer, and the most that is read of one.
+SHOWN_CHARS = 200
+MAX_ANSWER_BYTES = 8 * 2**20
+# A client looks at each of its connections for every request.
+POOL_CONNECTIONS = 16
+# Before the deadline of a call, so that its own reason is told and not that it was cancelled.
+MARGIN_S = 0.05
+NO_TIME = "the deadline leaves no further try"
+
+
+class UpstreamFailed(Exception):
+    """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
+    it did the work."""
+
+    def __init__(self, message: str, *, retryable: bool = True, answered: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.answered = answered
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where requests go, and how. `urls`: the whole addresses. `key`: sent as a bearer token.
+
+    `timeout_s`: of one try. `requests_per_s`: None for no limit.
+    """
+
+    urls: Sequence[str]
+    key: str | None = field(default=None, repr=False)
+    timeout_s: float = 60.0
+    requests_per_s: float | None = None
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(max_tries=5))
+    breaker: Breaker = field(default_factory=Breaker)
+
+
+class _Pool:
+    """A client with connections of its own, and how many requests it has under way."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self.http = http
+        self.busy = 0
+
+
+class _Answer(NamedTuple):
+    status: int
+    content: bytes
+    retry_after: str | None
+
+
+class Transport:
+    """Connections to the endpoints and how these fare. It makes new ones in another event loop.
+
+    `counts`: requests sent (`tries`), those that failed (`failed_tries`).
+    """
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self.counts: Counter[str] = Counter(tries=0, failed_tries=0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._pools: list[_Pool] = []
+        self._servers: list[ServerHealth] = []
+        self._limit: RateLimit | None = None
+        self._news = asyncio.Event()
+
+    async def post(self, body: bytes, give_up_at_s: float | None = None) -> dict[str, Any]:
+        """Return the JSON object that an endpoint answers this JSON with.
+
+        `give_up_at_s`: in the event loop's time.
+
+        Raises:
+            UpstreamFailed: none answered in time or within the tries, or one answered something
+                else.
+        """
+        self._begin()
+        ends_at_s = math.inf if give_up_at_s is None else give_up_at_s - MARGIN_S
+        failure, server = Failure("there was no time to ask"), None
+        for attempt in range(self.endpoints.retry.max_tries):
+            if attempt:
+                await self._pause(attempt - 1, ends_at_s, failure)
+            server = await self._rested(ends_at_s, failure, server)
+            outcome = await self._try(server, body, ends_at_s)
+            if isinstance(outcome, _Answer):
+                return self._read(server.url, outcome)
+            failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
+        tries = self.endpoints.retry.max_tries
+        raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for pool in self._pools:
+            await pool.http.aclose()
+        self._pools = []
+
+    def _begin(self) -> None:
+        """Begin anew in another event loop: connections belong to one."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._pools = []
+            self._servers = [ServerHealth(url) for url in self.endpoints.urls]
+            rate = self.endpoints.requests_per_s
+            self._limit = RateLimit(rate) if rate else None
+            self._news = asyncio.Event()
+
+    def _pool(self) -> _Pool:
+        """The first pool with a connection to spare; so few calls share few connections."""
+        found = next((pool for pool in self._pools if pool.busy < POOL_CONNECTIONS), None)
+        if found is None:
+            key = self.endpoints.key
+            headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+            if self._tls is None:
+                self._tls = httpx2.create_ssl_context()
+            client = httpx2.AsyncClient(
+                headers=headers | ({"Authorization": f"Bearer {key}"} if key else {}),
+                timeout=None,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                trust_env=False,
+                verify=self._tls,
+            )
+            found = _Pool(client)
+            self._pools.append(found)
+        return found
+
+    async def _pause(self, attempt: int, ends_at_s: float, last: Failure) -> None:
+        """Wait before the next try.
+
+        Raises:
+            UpstreamFailed: it would be too late.
+        """
+        delay_s = self.endpoints.retry.delay_s(attempt)
+        if asyncio.get_running_loop().time() + delay_s >= ends_at_s:
+            raise UpstreamFailed(f"{last.why}; {NO_TIME}")
+        await asyncio.sleep(delay_s)
+
+    async def _rested(
+        self, ends_at_s: float, last: Failure, failed: ServerHealth | None
+    ) -> ServerHealth:
+        """The endpoint to send to next, once there is a turn for the request: if it can be, not the
+        one that has just `failed`.
+
+        Raises:
+            UpstreamFailed: all rest, or the rate limit has no turn, until it is too late.
+        """
+        loop = asyncio.get_running_loop()
+        if self._limit is not None:
+            wait_s = self._limit.take(loop.time(), ends_at_s)
+            if wait_s is None:
+                rate = self.endpoints.requests_per_s
+                raise UpstreamFailed(f"requests_per_s {rate:g} left no turn before the deadline")
+            await asyncio.sleep(wait_s)
+        while True:
+            now_s = loop.time()
+            others = [s for s in self._servers if s is not failed and s.free_at_s <= now_s]
+            server = next_server(others if failed and others else self._servers, now_s)
+            if now_s >= ends_at_s or server.rests_until_s >= ends_at_s:
+                why = last.why if last.status else f"{server.url} {server.failure or last.why}"
+                raise UpstreamFailed(f"{why}; {NO_TIME}")
+            if server.free_at_s <= now_s:
+                if self.endpoints.breaker.is_open(server.failures_in_a_row):
+                    server.tried_until_s = now_s + self.endpoints.timeout_s
+                return server
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(server.free_at_s, ends_at_s)):
+                    await self._news.wait()
+
+    async def _try(self, server: ServerHealth, body: bytes, ends_at_s: float) -> _Answer | Failure:
+        """One request to one endpoint; a failure is one that another try may mend."""
+        loop = asyncio.get_running_loop()
+        sent_at_s = loop.time()
+        left_s = ends_at_s - sent_at_s
+        # An endpoint that hangs must leave time for another one.
+        most_s = min(self.endpoints.timeout_s, left_s / min(2, len(self._servers)))
+        self.counts["tries"] += 1
+        server.in_flight += 1
+        try:
+            outcome = await self._send(server.url, body, most_s)
+        except asyncio.CancelledError:
+            server.tried_until_s = 0.0  # another call may try whether it is back
+            self._tell()
+            raise
+        finally:
+            server.in_flight -= 1
+        if isinstance(outcome, _Answer):
+            was_failing = server.failures_in_a_row
+            server.succeeded(sent_at_s)
+            if was_failing:
+                self._tell()
+            if self.endpoints.breaker.is_open(was_failing) and not server.failures_in_a_row:
+                logger.info("%s answers again", server.url)
+            return outcome
+        self.counts["failed_tries"] += 1
+        was_open = self.endpoints.breaker.is_open(server.failures_in_a_row)
+        server.failed(outcome, loop.time(), 0.0, sent_at_s)
+        if not was_open and self.endpoints.breaker.is_open(server.failures_in_a_row):
+            # Not what it said: an endpoint may repeat what a model wrote.
+            last = f"status {outcome.status}" if outcome.status else "no answer"
+            failures = server.failures_in_a_row
+            logger.warning("%s failed %d times in a row (%s)", server.url, failures, last)
+        rests_s = max(outcome.rest_s, self.endpoints.breaker.rests_s(server.failures_in_a_row))
+        server.rests_until_s = max(server.rests_until_s, loop.time() + rests_s)
+        self._tell()
+        return outcome
+
+    def _tell(self) -> None:
+        """Wake those that wait for an endpoint."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _send(self, url: str, body: bytes, most_s: float) -> _Answer | Failure:
+        pool = self._pool()
+        pool.busy += 1
+        try:
+            async with asyncio.timeout(most_s):
+                answer = await _read_to_the_end(pool.http, url, body)
+        except TimeoutError:
+            return Failure(f"did not answer within {most_s:.3g} s")
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
+        finally:
+            pool.busy -= 1
+        if not is_retried(answer.status):
+            return answer
+        rest_s = retry_after_s(answer.retry_after, time.time())
+        why = f"answered {answer.status}: {self._beginning(answer.content)}"
+        return Failure(why, rest_s=rest_s, status=answer.status)
+
+    def _read(self, url: str, answer: _Answer) -> dict[str, Any]:
+        if len(answer.content) > MAX_ANSWER_BYTES:
+            raise UpstreamFailed(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes")
+        if answer.status != 200:
+            said = self._beginning(answer.content)
+            raise UpstreamFailed(f"{url} answered {answer.status}: {said}", retryable=False)
+        try:
+            found = json.decode(answer.content)
+        except (DecodeError, RecursionError):
+            found = None
+        if not is_object(found):
+            raise self.misshapen(answer.content, f"no JSON object at {url}")
+        return found
+
+    def misshapen(self, content: bytes, what: str) -> UpstreamFailed:
+        """Return the failure of an answer that is not of the expected shape, with its beginning."""
+        return UpstreamFailed(
+            f"answered 200 with {what}: {self._beginning(content)}", answered=True
+        )
+
+    def _beginning(self, content: bytes) -> str:
+        return repr(self.told(content[:4096].decode(errors="replace"))[:SHOWN_CHARS])
+
+    def told(self, text: str) -> str:
+        """Return a text as it may be shown: an endpoint may repeat the key that it was sent."""
+        key = self.endpoints.key
+        return text_of(text.replace(key, "[key]") if key else text)
+
+
+async def _read_to_the_end(http: httpx2.AsyncClient, url: str, body: bytes) -> _Answer:
+    """Send the request and read the answer, as far as it is taken."""
+    parts: list[bytes] = []
+    size = 0
+    async with http.stream("POST", url, content=body) as answer:
+        async for part in answer.aiter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                break
+        return _Answer(answer.status_code, b"".join(parts), answer.headers.get("retry-after"))
