@@ -129,7 +129,7 @@ def test_their_examples_are_understood_or_every_key_in_the_way_is_named(checkout
             continue
         module = import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}")
         words = [word for word in done.words if not word.startswith(NOT_ON_A_CPU)]
-        parse_config(module.TYPES, words, f"trainer {done.command}")
+        parse_config(module.OPTIONS, words, f"trainer {done.command}")
         understood.add(str(name))
     assert understood >= RUN
 

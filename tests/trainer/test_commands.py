@@ -128,11 +128,9 @@ def test_the_example_configs_are_understood(name: str, tmp_path: Path) -> None:
     from touchstone_rewards.trainer import sft
     from touchstone_rewards.trainer.config import parse_config
     from touchstone_rewards.trainer.grpo import command as grpo
-    from touchstone_rewards.trainer.story.signals import SignalArguments
 
-    types = grpo.TYPES if "grpo" in name else sft.TYPES
+    options = grpo.OPTIONS if "grpo" in name else sft.OPTIONS
     on_cpu = ["--bf16=false", f"--output_dir={tmp_path}"]
     words = ["--config", str(CONFIGS / f"{name}.yaml"), *on_cpu]
-    sections = {"signals": SignalArguments} if "grpo" in name else None
-    configs = parse_config(types, words, "trainer", sections)
+    configs = parse_config(options, words, "trainer")
     assert configs

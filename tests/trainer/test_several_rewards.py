@@ -155,7 +155,7 @@ def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
     weights = ["--reward_weights", "1.0", "0.5", "--temperature=2.0"]
     gdpo = "--multi_objective_aggregation=normalize_then_sum"
     flags = [*grpo_flags("http://127.0.0.1:9"), *weights, gdpo]
-    data, _, rewards, *_, args, model = parse_config(grpo.TYPES, flags, "trainer grpo")
+    data, _, rewards, *_, args, model, _ = parse_config(grpo.GrpoConfigs, flags, "trainer grpo")
     rows = load_rows(data.dataset_name)
     parts = RewardPart("long", "p", "long", 1.0), RewardPart("even", "p", "even", 0.5)
     scoring, writer = SeveralRewards(by_length, parts), SampleWriter(tmp_path / "samples")

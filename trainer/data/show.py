@@ -29,7 +29,7 @@ class ShowArguments:
     row: int = field(default=0, metadata={"help": "Its number from 0; -1 is the last one."})
 
 
-TYPES = (ShowArguments,)
+OPTIONS = ShowArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def run(argv: Sequence[str]) -> None:
     words = list(argv)
     if words and not words[0].startswith("-"):
         words.insert(0, "--input")
-    (arguments,) = parse_config(TYPES, words, "trainer data show")
+    arguments = parse_config(ShowArguments, words, "trainer data show")
     path = require(arguments.input, "input")
     rows = load_rows(path)
     if not -len(rows) <= arguments.row < len(rows):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from rich.console import Console
@@ -134,7 +134,16 @@ class EvalArguments:
             self.output = self.output_file.removesuffix(".json")
 
 
-TYPES = (EvalArguments, PromptArguments, ServeArguments, Generation)
+class EvalConfigs(NamedTuple):
+    """The options of `trainer eval`."""
+
+    arguments: EvalArguments
+    prompts: PromptArguments
+    serve: ServeArguments
+    generation: Generation
+
+
+OPTIONS = EvalConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -144,7 +153,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server, or not one response could be scored.
     """
-    arguments, prompts, serve, generation = parse_config(TYPES, argv, "trainer eval")
+    arguments, prompts, serve, generation = parse_config(EvalConfigs, argv, "trainer eval")
     model = require(arguments.model, "model")
     if model.startswith((".", "/", "~")) and not Path(model).is_dir():
         raise InputError(f"no model folder at {model}")

@@ -15,13 +15,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.aliases import meant
-from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.config import Section, parse_config, require
 from touchstone_rewards.trainer.data.rows import FILE_FORMATS
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.write import SUMMARY, as_table
@@ -43,7 +43,6 @@ COMPARED: dict[str, dict[str, Any]] = {
     "random": {"method": "random", "threshold": None},
     "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
 }
-SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
 # Of `ppo`, beside the model's fields, what means the same to `trainer sft`.
 SHARED = ("use_cpu", "bf16", "fp16", "gradient_checkpointing", "report_to", "seed", "data_seed")
 SHARED += ("disable_tqdm", "deepspeed", "fsdp", "fsdp_config", "chat_template_path")
@@ -112,7 +111,17 @@ class LimrPlan:
         return run_stage(self.output, stage, restart_changed=self.arguments.restart_changed)
 
 
-TYPES = (WorkflowArguments,)
+class LimrConfigs(NamedTuple):
+    """The options of `trainer limr`."""
+
+    arguments: WorkflowArguments
+    ppo: Section[dict[str, Any]]
+    lim: Section[dict[str, Any]]
+    third: Section[dict[str, Any]]
+    eval: Section[dict[str, Any]]
+
+
+OPTIONS = LimrConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -122,7 +131,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: a stage failed.
     """
-    plan = make_plan(*parse_config(TYPES, argv, "trainer limr", SECTIONS))
+    plan = make_plan(*parse_config(LimrConfigs, argv, "trainer limr"))
     output, arguments = plan.output, plan.arguments
     # Now, and not after hours of PPO: what is wrong with a later stage.
     check_stages(output, stages_of(plan))

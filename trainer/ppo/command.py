@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
-from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.config import Section, parse_config, require
 from touchstone_rewards.trainer.data.chats import rendered
 from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, ensure_sample_ids
 from touchstone_rewards.trainer.errors import InputError
@@ -52,18 +52,23 @@ from touchstone_rewards.trainer.running.run import (
 from touchstone_rewards.trainer.several_rewards import parts_of
 from touchstone_rewards.trainer.workflow.local_server import served
 
-TYPES = (
-    DataArguments,
-    PromptArguments,
-    RewardArguments,
-    ServeArguments,
-    AdapterArguments,
-    RolloutArguments,
-    LearningArguments,
-    PPOConfig,
-    ModelConfig,
-)
-SECTIONS = {"limr": LimrArguments}
+
+class PpoConfigs(NamedTuple):
+    """The options of `trainer ppo`."""
+
+    data: DataArguments
+    prompts: PromptArguments
+    rewards: RewardArguments
+    serve: ServeArguments
+    adapter: AdapterArguments
+    rollout: RolloutArguments
+    learning: LearningArguments
+    args: PPOConfig
+    model: ModelConfig
+    limr: Section[LimrArguments]
+
+
+OPTIONS = PpoConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -73,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    configs = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
+    configs = parse_config(PpoConfigs, argv, "trainer ppo")
     data, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
     require(args.output_dir, "output_dir")
     check_loss_type(args.loss_type)
@@ -94,7 +99,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def train(
-    configs: Sequence[Any],
+    configs: PpoConfigs,
     given: tuple[Dataset, Dataset | None],
     output: Path,
     checkpoint: str | None,

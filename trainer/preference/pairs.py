@@ -44,7 +44,7 @@ class Extremes(NamedTuple):
     worst: KeptSample
 
 
-TYPES = (PairArguments,)
+OPTIONS = PairArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: there are no samples, or not one pair can be made of them.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer data pairs")
+    arguments = parse_config(PairArguments, argv, "trainer data pairs")
     output = Path(require(arguments.output, "output"))
     counts: Counter[str] = Counter()
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -76,7 +76,16 @@ class HeadArguments:
             raise ValueError(f"variance_floor must be positive, not {self.variance_floor}")
 
 
-TYPES = (DataArguments, HeadArguments, RewardConfig, ModelConfig)
+class RmConfigs(NamedTuple):
+    """The options of `trainer rm`."""
+
+    data: DataArguments
+    head: HeadArguments
+    args: RewardConfig
+    model: ModelConfig
+
+
+OPTIONS = RmConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -85,7 +94,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    configs = parse_config(TYPES, argv, "trainer rm")
+    configs = parse_config(RmConfigs, argv, "trainer rm")
     data, head, args, model = configs
     build = partial(build_trainer, model, args, head, skip_bad_rows=data.skip_bad_rows)
     trainer = train_on_rows(data, args, model, configs, build)

@@ -79,7 +79,7 @@ class TurnProblem(NamedTuple):
         return f"{file}, conversation {self.conversation}{turn}: {self.reason}"
 
 
-TYPES = (StoryDataArguments,)
+OPTIONS = StoryDataArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: the file cannot be read, not one row comes of it, or it has bad turns and
             `on_bad_turns` is `refuse`.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer data story")
+    arguments = parse_config(StoryDataArguments, argv, "trainer data story")
     source, output = require(arguments.input, "input"), Path(require(arguments.output, "output"))
     if output.suffix not in (".parquet", ".jsonl"):
         raise InputError(f"output: a .parquet or .jsonl file, not {output}")

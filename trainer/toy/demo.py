@@ -64,7 +64,7 @@ class DemoArguments:
     grpo_steps: int | None = field(default=None, metadata={"help": "Instead of the YAML's."})
 
 
-TYPES = (DemoArguments,)
+OPTIONS = DemoArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: the folder holds something else.
         RunFailed: the reward made nothing better, or a part failed.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer demo")
+    arguments = parse_config(DemoArguments, argv, "trainer demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
     _quiet()
     started_s = time.monotonic()

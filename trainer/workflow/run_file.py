@@ -21,7 +21,7 @@ import yaml
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.config import read_yaml
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.field_source import classes_in, names_in, read_class
+from touchstone_rewards.trainer.field_source import read_options
 from touchstone_rewards.trainer.names.brought import brought, items_of, words_of
 from touchstone_rewards.trainer.names.llamafactory import (
     DEFAULTS,
@@ -33,7 +33,6 @@ from touchstone_rewards.trainer.names.llamafactory import (
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 
 USAGE = "FILE.yaml [--key value ...] [key=value ...]"
-TYPES: tuple[type, ...] = ()  # the command of the stage has the options
 # Of an adapter that is gone on with, these stand in its own config.
 OF_A_NEW_ADAPTER = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 PROFILE = "reward_model"
@@ -113,10 +112,8 @@ def translated(given: Mapping[str, Any], path: str) -> Translated:
 
 def names_of(command: str) -> tuple[set[str], set[str]]:
     """Return the names of a command's fields and sections, and those of its sections alone."""
-    module = f"touchstone_rewards.trainer.{MODULES[command]}"
-    kinds = [read_class(module, name) for name in names_in(module, "TYPES")]
-    sections = set(classes_in(module, "SECTIONS"))
-    return {field.name for kind in kinds for field in kind.fields} | sections, sections
+    kinds, sections = read_options(f"touchstone_rewards.trainer.{MODULES[command]}")
+    return {field.name for kind in kinds for field in kind.fields} | {*sections}, {*sections}
 
 
 def other_stages_names(given: Mapping[str, Any], command: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ class AtStep(TrainerCallback):
 
 
 def build(flags: list[str], folder: Path) -> GrpoTrainer:
-    data, _, rewards, *_, args, model = parse_config(grpo.TYPES, flags, "trainer grpo")
+    data, _, rewards, *_, args, model, _ = parse_config(grpo.GrpoConfigs, flags, "trainer grpo")
     rows = ensure_sample_ids(load_rows(data.dataset_name))
     scoring, writer = connect(rewards.reward_url, rewards.reward_timeout_s), SampleWriter(folder)
     return grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)

@@ -8,7 +8,7 @@ import pytest
 
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.grpo.command import GrpoConfigs
 from touchstone_rewards.trainer.names.study_script import updates_a_rollout
 
 # Of alignment/grpo_off_policy.py, in its own names.
@@ -24,7 +24,7 @@ SCRIPT = (
 
 def fields_of(words: str) -> dict[str, Any]:
     flags = [*words.split(), "--bf16=false", "--use_cpu=true"]
-    configs = parse_config(TYPES, flags, "trainer grpo")
+    configs = parse_config(GrpoConfigs, flags, "trainer grpo")
     return {name: value for config in configs for name, value in vars(config).items()}
 
 
