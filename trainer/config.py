@@ -2,8 +2,8 @@
 
 In: a command's options, as a dataclass or a `NamedTuple` of several (TRL's configs and ours), and
 arguments. Out: an instance of it. A key of the file means what the same flag means on the command
-line, which overrides it; the names of other projects (`aliases.py`) are accepted. Two defaults are ours:
-`report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
+line, which overrides it; the names of other projects (`aliases.py`) are accepted. Two defaults are
+ours: `report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
 """
 
 from __future__ import annotations

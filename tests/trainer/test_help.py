@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_the_options_listed_are_those_the_parser_takes(command: str) -> None:
     module = f"{PACKAGE}.{MODULES[command]}"
     options: type | None = getattr(import_module(module), "OPTIONS", None)
     plain, sections = kinds_of(options) if options else ({}, {})
-    parser: Any = Parser(list(plain.values()), add_help=False)
+    parser: Any = Parser(cast(Any, list(plain.values())), add_help=False)
     kinds, read_sections = read_options(module)
     assert list(read_sections) == [name for name, kind in sections.items() if kind is not dict]
     fields = {each.name: each for kind in kinds for each in kind.fields}

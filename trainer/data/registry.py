@@ -19,12 +19,11 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 
 from touchstone_rewards.trainer.data.rows import load_rows
+from touchstone_rewards.trainer.data.shapes import ChatTurn, Row
 from touchstone_rewards.trainer.errors import InputError
 
 REGISTRY = "dataset_info.json"
 ONLINE, REMOTE = "ONLINE", "REMOTE:"
-Row = Mapping[str, Any]
-ChatTurn = dict[str, Any]
 
 ALPACA_COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}
 CHAT_COLUMNS = {"messages": "conversations"}

@@ -30,7 +30,7 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generation import template_path
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, template_options
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.reward_arguments import RewardArguments, ServeArguments
@@ -134,7 +134,7 @@ def train(
     check_enough(len(rows), args)
     writer = open_samples(output / SAMPLES, args, overwrite=data.overwrite)
     scoring = scoring_of(connect(rewards.reward_url, rewards.reward_timeout_s), parts)
-    template: Any = args.chat_template_kwargs
+    template = template_options(args)
     found = check_rewards(
         rows, scoring, rewards, preflight, lambda prompt: rendered(tokenizer, prompt, template)
     )

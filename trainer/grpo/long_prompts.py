@@ -6,6 +6,7 @@ long. Cutting on the left is the trainer's part, where TRL makes tokens of a pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset
@@ -14,6 +15,13 @@ from trl.trainer.grpo_config import GRPOConfig
 from touchstone_rewards.trainer.data.chats import prompt_tokens
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.config import RolloutArguments
+
+
+def template_options(args: GRPOConfig) -> Mapping[str, object]:
+    """Return what goes to the chat template beside the turns."""
+    given = args.chat_template_kwargs
+    assert not isinstance(given, str)  # the config has made a mapping of a text
+    return given or {}
 
 
 def fit_prompts(
@@ -27,7 +35,7 @@ def fit_prompts(
     limit = rollout.max_prompt_length
     if limit is None:
         return rows
-    template: Any = args.chat_template_kwargs or {}
+    template = template_options(args)
     counts = [len(prompt_tokens(tokenizer, prompt, template)) for prompt in rows["prompt"]]
     fitting = [place for place, count in enumerate(counts) if count <= limit]
     long = len(counts) - len(fitting)

@@ -30,7 +30,7 @@ from touchstone_rewards.trainer.grpo.command import (
 )
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, template_options
 from touchstone_rewards.trainer.grpo.loss import check_loss_type
 from touchstone_rewards.trainer.limr.arguments import LimrArguments
 from touchstone_rewards.trainer.ppo.config import PPOConfig
@@ -87,7 +87,7 @@ def run(argv: Sequence[str]) -> None:
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
     check_rules(limr, rewards, serve)
     if limr.enabled and limr.reward_type == "remote":
-        rewards.reward_url = [limr.reward_url]
+        rewards.reward_url = [require(limr.reward_url, "limr.reward_url")]
     rollout.check_sampling(args)
     check_learning(learning, args)
     checkpoint = checkpoint_to_resume(args)
@@ -132,7 +132,7 @@ def train(
     )
     assert rows is not None
     check_enough(len(rows), args)
-    rendered(tokenizer, rows[0]["prompt"], args.chat_template_kwargs)
+    rendered(tokenizer, rows[0]["prompt"], template_options(args))
     folder = Path(limr.save_samples_path or output / SAMPLES)
     writer = open_samples(folder, args, limr.save_every_n_steps, overwrite=data.overwrite)
     own: dict[str, Any] = {"rollout": rollout, "learning": learning, "samples": writer.folder}

@@ -99,7 +99,7 @@ def run(argv: Sequence[str]) -> None:
     build = partial(build_trainer, model, args, head, skip_bad_rows=data.skip_bad_rows)
     trainer = train_on_rows(data, args, model, configs, build)
     if trainer.is_world_process_zero():
-        finish(trainer, Path(args.output_dir), head.save_predictions)
+        finish(trainer, Path(require(args.output_dir, "output_dir")), head.save_predictions)
     trainer.accelerator.wait_for_everyone()
 
 

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from tests.trainer.conftest import GrpoFlags, write_rows
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples
 from touchstone_rewards.trainer.data.rows import ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import RunFailed
@@ -43,7 +43,7 @@ class AtStep(TrainerCallback):
 
 def build(flags: list[str], folder: Path) -> GrpoTrainer:
     data, _, rewards, *_, args, model, _ = parse_config(grpo.GrpoConfigs, flags, "trainer grpo")
-    rows = ensure_sample_ids(load_rows(data.dataset_name))
+    rows = ensure_sample_ids(load_rows(require(data.dataset_name, "dataset_name")))
     scoring, writer = connect(rewards.reward_url, rewards.reward_timeout_s), SampleWriter(folder)
     return grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)
 
