@@ -64,7 +64,7 @@ class ScorerEntry(BaseModel):
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    pool: dict[Literal["workers"], Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    pool: dict[Literal["workers"], Annotated[int, Field(ge=1)]] = {}
     max_in_flight: int | None = Field(default=None, ge=1)
     memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
     turns: Literal["mean", "min", "max", "last"] | None = None

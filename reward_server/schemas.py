@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
-from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, field, json
+from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, json
 
 Priority = Literal["train", "eval"]
 Status = Literal["ok", "error"]
@@ -310,7 +310,7 @@ class ScorerInfo(Struct):
     config: dict[str, Any]
     reads: list[str]
     range: tuple[float | None, float | None]
-    profiles: list[str] = field(default_factory=list)
+    profiles: list[str] = []
 
 
 class ScorerList(Struct):

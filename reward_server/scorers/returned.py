@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import sys
 import traceback
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.errors import SAMPLE_ERRORS, sample_error
-from touchstone_rewards.reward_server.schemas import SampleError
+from touchstone_rewards.reward_server.schemas import SampleError, is_object
 from touchstone_rewards.reward_server.scorers.base import Score
 
 # What is told of a wrong value, of a message, of a traceback.
@@ -40,7 +41,8 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
     Raises:
         WrongAnswer: it is no list of so many, so none of them can be told apart.
     """
-    if not isinstance(given, list | tuple) or len(given) != count:
+    scores = _as_list(given)
+    if scores is None or len(scores) != count:
         what = "1 Score for 1 sample" if count == 1 else f"{count} Scores for {count} samples"
         raise WrongAnswer(
             f"expected a list of {what}, scorer {name_of(scorer)} returned {shown(given)}"
@@ -53,8 +55,12 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
         and least <= one.value <= greatest
         and one.error is one.explanation is one.turns is None
         else checked_score(scorer, one)
-        for one in given
+        for one in scores
     ]
+
+
+def _as_list(given: object) -> Sequence[Any] | None:
+    return cast("Sequence[Any]", given) if isinstance(given, list | tuple) else None
 
 
 def checked_score(scorer: object, given: object) -> Score:
@@ -131,7 +137,9 @@ def _complaint(given: object) -> str:
     """Say what is wrong with the types in a score; nothing if they are right."""
     if not isinstance(given, Score):
         return f"{shown(given)} for a sample; expected Score(value) or Score(error=…)"
-    value, error, explanation = given.value, given.error, given.explanation
+    # A plug-in may have put anything there, whatever the types of `Score` say.
+    score: Any = given
+    value, error, explanation = score.value, score.error, score.explanation
     if error is not None and not _is_error(error):
         return f"the error {shown(error)}; expected sample_error(code, message)"
     if value is None and error is None:
@@ -141,19 +149,21 @@ def _complaint(given: object) -> str:
     if value is not None and not _is_number(value):
         return f"the value {shown(value)}; expected a number or None"
     if explanation is not None and not (
-        isinstance(explanation, dict) and all(isinstance(key, str) for key in explanation)
+        is_object(explanation) and all(isinstance(key, str) for key in cast("Any", explanation))
     ):
         return f"the explanation {shown(explanation)}; expected a dict with str keys"
     return ""
 
 
 def _is_error(error: object) -> bool:
+    if not isinstance(error, SampleError):
+        return False
+    held: Any = error
     return (
-        isinstance(error, SampleError)
-        and isinstance(error.code, str)
-        and error.code in SAMPLE_ERRORS
-        and isinstance(error.message, str)
-        and isinstance(error.retryable, bool)
+        isinstance(held.code, str)
+        and held.code in SAMPLE_ERRORS
+        and isinstance(held.message, str)
+        and isinstance(held.retryable, bool)
     )
 
 

@@ -119,7 +119,7 @@ def test_trainers_that_ask_one_sample_at_a_time_get_the_groups_rewards(
     reward_func = openrlhf.reward_function("vote", url=voting.url)
 
     def by_verl(text: str) -> float:
-        about = {"profile": "vote", "url": voting.url}
+        about: Any = {"profile": "vote", "url": voting.url}
         return verl.compute_score("gsm8k", text, None, {"index": 3}, **about)["score"]
 
     def by_openrlhf(text: str) -> float:

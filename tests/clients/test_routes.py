@@ -53,8 +53,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 async def test_trl_sends_the_column_that_decides(mixed: LiveServer) -> None:
     columns: dict[str, Any] = {"ground_truth": TRUTHS, "data_source": SOURCES, "image": [b"", b""]}
     async with AsyncRemoteRewardClient(mixed.url) as client:
-        for options in ({}, {"metadata_columns": []}, {"metadata_columns": ["data_source"]}):
-            reward = client.as_trl_reward("mixed", preflight=False, **options)
+        for columns_sent in (None, [], ["data_source"]):
+            reward = client.as_trl_reward("mixed", preflight=False, metadata_columns=columns_sent)
             assert await reward(prompts=PROMPTS, completions=[TAGGED] * 2, **columns) == WANTED
         reward = client.as_trl_reward("mixed")
         with pytest.raises(MissingColumn, match=r"routes by metadata.data_source.*'data_source'"):
@@ -62,7 +62,7 @@ async def test_trl_sends_the_column_that_decides(mixed: LiveServer) -> None:
 
 
 def test_verl_sends_its_data_source(mixed: LiveServer) -> None:
-    about = {"profile": "mixed", "url": mixed.url}
+    about: Any = {"profile": "mixed", "url": mixed.url}
     found = [
         verl.compute_score(source, TAGGED, truth, {"index": 1}, **about)
         for source, truth in zip(SOURCES, TRUTHS, strict=True)

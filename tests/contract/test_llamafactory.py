@@ -85,7 +85,7 @@ def theirs(checkout: Path, **asked: Any) -> Any:
 
 def rendered(name: str, messages: list[dict[str, str]], *, asks: bool) -> str:
     template = Path(chat_template_file(name)).read_text(encoding="utf-8")
-    special = {"bos_token": "<s>", "eos_token": "</s>"}
+    special: Any = {"bos_token": "<s>", "eos_token": "</s>"}
     whole: Any = render_jinja_template(
         [messages], chat_template=template, add_generation_prompt=asks, **special
     )

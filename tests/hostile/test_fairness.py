@@ -174,7 +174,7 @@ def call(caller: str, scorer: str = "s", *, weight: float = 1.0, after_s: float 
     begin(Caller(caller, share, weight=weight))
     loop = asyncio.new_event_loop()
     made = Call(scorer, ("response",), [Sample("a", "x")], False, 1, loop.create_future())
-    made.due = time.monotonic() + after_s
+    made.due_s = time.monotonic() + after_s
     loop.close()
     return made
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.math.extract import (
     PLACES,
-    Answer,
+    FoundAnswer,
     find_answer,
     find_boxes,
     retracted,
@@ -176,7 +176,7 @@ class ChoiceScorer(Rule[ChoiceConfig]):
         return frozenset(letter for letter, option in options.items() if given and option == given)
 
     def _elsewhere(
-        self, sample: Sample, answer: Answer, options: Mapping[str, str]
+        self, sample: Sample, answer: FoundAnswer, options: Mapping[str, str]
     ) -> frozenset[str]:
         """Return the letters of all boxes, or of all lines that are a letter alone: who lists them
         all has chosen none."""

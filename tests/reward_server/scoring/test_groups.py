@@ -95,7 +95,7 @@ async def test_each_group_of_a_request_is_scored_by_itself(engine: Engine) -> No
     assert [list(each.scores) for each in results] == [
         ["majority", "short", "place", "form", "hash"]
     ] * 6
-    assert sorted(each.scores["place"] for each in results[::2]) == [0.0, 0.5, 1.0]
+    assert sorted(each.scores["place"] or 0.0 for each in results[::2]) == [0.0, 0.5, 1.0]
     assert (results[0].explanation or {})["majority"]["same_answer"] == 2
 
 
@@ -191,7 +191,7 @@ async def test_large_groups_and_plug_ins_are_scored_in_workers(engine: Engine) -
     long = "many words of a long response " * 3000
     results = await score(engine, "copies", sample(0, long), sample(1, long), sample(2, "short"))
     assert [each.reward for each in results] == [-0.5, -0.5, 0.0]
-    bonus = {"metadata": {"bonus": 9}}
+    bonus: Any = {"metadata": {"bonus": 9}}
     results = await score(engine, "mine", sample(0, "abc"), sample(1, "a", **bonus))
     assert [each.reward for each in results] == [0.0, 1.0]
     for profile, code in (("hangs", "deadline_exceeded"), ("raises", "scorer_failed")):

@@ -110,8 +110,8 @@ def test_no_run_of_one_group_is_cut() -> None:
 
 def test_members_of_a_group_are_brought_together_by_what_the_log_says() -> None:
     def old(name: str, together: str | None, members: int | None = None) -> Old:
-        about: Any = (Sample(name, "x"), None, None, {}, None, None)
-        return Old(*about, together, members)
+        fields: Any = [Sample(name, "x"), None, None, {}, None, None, together, members]
+        return Old(*fields)
 
     olds = [
         old("1", "t/2", 2),

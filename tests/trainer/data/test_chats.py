@@ -37,7 +37,7 @@ def tokenizer(tiny_model: Path) -> Any:
 
 
 def test_a_begun_turn_stands_open_after_the_generation_prompt(tokenizer: Any) -> None:
-    chat = begun(ASKED, "It is ")
+    chat: Any = begun(ASKED, "It is ")
     assert chat == [*ASKED, {"role": "assistant", "content": "It is "}]
     assert rendered(tokenizer, chat) == "<user>1 + 1?<|end|><assistant>It is "
     assert rendered(tokenizer, ASKED) == "<user>1 + 1?<|end|><assistant>"
@@ -90,4 +90,5 @@ def test_without_its_history_a_chat_keeps_what_is_begun() -> None:
     told = [{"role": "system", "content": "s"}, {"role": "user", "content": "old"}]
     told += [{"role": "assistant", "content": "said"}, *ASKED]
     assert without_history(told) == [told[0], *ASKED]
-    assert without_history(begun(told, "It")) == [told[0], *begun(ASKED, "It")]
+    chat: Any = begun(told, "It")
+    assert without_history(chat) == [told[0], *begun(ASKED, "It")]

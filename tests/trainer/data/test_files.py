@@ -66,7 +66,7 @@ def test_a_packed_file_that_is_torn_is_refused_in_one_line(tmp_path: Path) -> No
 
 def test_a_saved_folder_is_read_and_its_split_is_the_one_asked_for(tmp_path: Path) -> None:
     Dataset.from_list(rows("a")).save_to_disk(tmp_path / "one")
-    both = {"train": Dataset.from_list(rows("b")), "test": Dataset.from_list(rows("c"))}
+    both: Any = {"train": Dataset.from_list(rows("b")), "test": Dataset.from_list(rows("c"))}
     DatasetDict(both).save_to_disk(tmp_path / "two")
     assert ids(str(tmp_path / "one")) == ["a"]
     assert ids(str(tmp_path / "two"), split="test") == ["c"]

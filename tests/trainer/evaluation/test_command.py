@@ -170,7 +170,7 @@ def test_the_source_projects_file_has_its_four_keys(server: LiveServer, tmp_path
 def test_a_benchmark_knows_the_columns_of_its_file(
     shared_data: Path, name: str, file: str, rows: int, template: str
 ) -> None:
-    arguments = EvalArguments(benchmark=name, dataset=str(shared_data / file))
+    arguments = EvalArguments(benchmark=name, dataset=[str(shared_data / file)])
     data = rows_of(arguments, PromptArguments(prompt_template=template))
     assert data.column_names == ["id", "prompt", "ground_truth"]
     assert len(data) == rows
@@ -184,7 +184,7 @@ def test_a_benchmark_knows_the_columns_of_its_file(
 def test_math500_of_the_hub_calls_its_question_problem(tmp_path: Path) -> None:
     row = {"problem": "1+1=?", "solution": "It is \\boxed{2}.", "answer": "2"}
     data = write_rows(tmp_path / "math.jsonl", [row])
-    arguments = EvalArguments(benchmark="math500", dataset=str(data))
+    arguments = EvalArguments(benchmark="math500", dataset=[str(data)])
     rows = rows_of(arguments, PromptArguments(prompt_template="question_only"))
     assert (rows[0]["prompt"], rows[0]["ground_truth"]) == ("1+1=?", "2")
 

@@ -19,8 +19,8 @@ from touchstone_rewards.trainer.evaluation.generated import (
     open_generated,
 )
 from touchstone_rewards.trainer.evaluation.generation import (
+    ChatOrPrompt,
     Generation,
-    Prompt,
     cut,
     generate,
     own_config,
@@ -33,7 +33,7 @@ Responses = list[list[str]]
 VLLM_SHARE = 0.2  # of the memory, which the tests have not for themselves
 
 
-def responses_of(model: Path, prompts: list[Prompt], settings: Generation) -> Responses:
+def responses_of(model: Path, prompts: list[ChatOrPrompt], settings: Generation) -> Responses:
     """By prompt, in the order of the prompts."""
     found: dict[int, list[str]] = {}
     batches = plan_batches(prompts, settings)
@@ -43,12 +43,12 @@ def responses_of(model: Path, prompts: list[Prompt], settings: Generation) -> Re
 
 
 @pytest.fixture
-def prompts(problems: list[Problem]) -> list[Prompt]:
+def prompts(problems: list[Problem]) -> list[ChatOrPrompt]:
     return [problem.prompt[: 20 + 7 * place] for place, problem in enumerate(problems[:6])]
 
 
 def test_batching_and_padding_change_no_greedy_response(
-    tiny_model: Path, prompts: list[Prompt]
+    tiny_model: Path, prompts: list[ChatOrPrompt]
 ) -> None:
     one = responses_of(tiny_model, prompts, Generation(max_new_tokens=6, batch_size=1))
     many = responses_of(tiny_model, prompts, Generation(max_new_tokens=6, batch_size=4))
@@ -56,7 +56,9 @@ def test_batching_and_padding_change_no_greedy_response(
     assert len({each[0] for each in one}) > 1
 
 
-def test_sampled_responses_differ_by_seed_alone(tiny_model: Path, prompts: list[Prompt]) -> None:
+def test_sampled_responses_differ_by_seed_alone(
+    tiny_model: Path, prompts: list[ChatOrPrompt]
+) -> None:
     def sampled(seed: int) -> Responses:
         fields = {"num_samples": 3, "temperature": 1.0, "batch_size": 6, "seed": seed}
         return responses_of(tiny_model, prompts, Generation(max_new_tokens=6, **fields))
@@ -69,7 +71,7 @@ def test_sampled_responses_differ_by_seed_alone(tiny_model: Path, prompts: list[
 
 
 def test_batches_that_are_done_are_not_made_again_and_change_no_other(
-    tiny_model: Path, prompts: list[Prompt]
+    tiny_model: Path, prompts: list[ChatOrPrompt]
 ) -> None:
     settings = Generation(max_new_tokens=6, temperature=1.0, batch_size=2)
     everything = dict(generate(str(tiny_model), prompts, settings))
@@ -79,7 +81,7 @@ def test_batches_that_are_done_are_not_made_again_and_change_no_other(
 
 
 def test_a_response_ends_with_its_stop_string(tiny_model: Path, problems: list[Problem]) -> None:
-    prompts: list[Prompt] = [problem.prompt for problem in problems[:6]]
+    prompts: list[ChatOrPrompt] = [problem.prompt for problem in problems[:6]]
     whole = responses_of(tiny_model, prompts, Generation(max_new_tokens=12))
     stop = next(each[0][2:4] for each in whole if len(each[0]) > 8)
     stopped = responses_of(tiny_model, prompts, Generation(max_new_tokens=12, stop=[stop]))
@@ -120,7 +122,7 @@ def test_the_folders_generation_config_does_not_change_a_response(
     said |= {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 12}
     said |= {"do_sample": True, "top_k": 3, "temperature": 0.3}
     path.write_text(json.dumps(said))
-    prompts: list[Prompt] = [problem.prompt for problem in problems[:8]]
+    prompts: list[ChatOrPrompt] = [problem.prompt for problem in problems[:8]]
     for settings in (
         Generation(max_new_tokens=16),
         Generation(max_new_tokens=16, temperature=1.5, num_samples=2),
@@ -144,7 +146,7 @@ def test_the_end_tokens_are_those_of_the_folder_and_of_the_tokenizer(tiny_model:
 
 
 def test_a_chat_needs_a_template_and_takes_the_one_that_is_named(tiny_model: Path) -> None:
-    chat: list[Prompt] = [[{"role": "user", "content": "1+1="}]]
+    chat: list[ChatOrPrompt] = [[{"role": "user", "content": "1+1="}]]
     as_text = "<|im_start|>user\n1+1=<|im_end|>\n<|im_start|>assistant\n"
     templated = Generation(max_new_tokens=4, chat_template="chatml")
     plain = Generation(max_new_tokens=4)
@@ -177,7 +179,7 @@ def vllm_model(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem]
     return make_model(tmp_path_factory.mktemp("vllm"), texts, hidden_size=128, layers=2)
 
 
-def test_vllm_and_transformers_give_the_same(vllm_model: Path, prompts: list[Prompt]) -> None:
+def test_vllm_and_transformers_give_the_same(vllm_model: Path, prompts: list[ChatOrPrompt]) -> None:
     def greedy(**fields: Any) -> Responses:
         settings = Generation(max_new_tokens=6, gpu_memory_utilization=VLLM_SHARE, **fields)
         return responses_of(vllm_model, prompts, settings)
@@ -189,7 +191,7 @@ def test_vllm_and_transformers_give_the_same(vllm_model: Path, prompts: list[Pro
     assert greedy(engine="vllm", max_prompt_length=8) == greedy(max_prompt_length=8)
 
 
-def test_vllm_samples_by_seed(vllm_model: Path, prompts: list[Prompt]) -> None:
+def test_vllm_samples_by_seed(vllm_model: Path, prompts: list[ChatOrPrompt]) -> None:
     def sampled(seed: int) -> Responses:
         fields = {"num_samples": 3, "temperature": 1.0, "max_new_tokens": 6, "seed": seed}
         settings = Generation(engine="vllm", gpu_memory_utilization=VLLM_SHARE, **fields)

@@ -59,7 +59,7 @@ def one_by_one(folder: Path, batch: dict[str, Any], tokens: int) -> list[float]:
 def test_a_critic_from_a_reward_model_says_at_first_what_that_one_says(
     tiny_model: Path, reward_folder: Path, tmp_path: Path, lora: bool
 ) -> None:
-    fields = {**FROM_REWARD, "critic_model_name_or_path": str(reward_folder), "lora": lora}
+    fields: Any = {**FROM_REWARD, "critic_model_name_or_path": str(reward_folder), "lora": lora}
     trainer, _ = build(tmp_path, tiny_model, **fields)
     batch = batch_of(trainer)
     tokens = int(batch["completion_mask"][0].sum())
@@ -71,7 +71,7 @@ def test_a_critic_from_a_reward_model_says_at_first_what_that_one_says(
 def test_its_values_are_scaled_as_the_served_scores_are(
     tiny_model: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
-    fields = {**FROM_REWARD, "critic_model_name_or_path": str(reward_folder)}
+    fields: Any = {**FROM_REWARD, "critic_model_name_or_path": str(reward_folder)}
     trainer, _ = build(tmp_path, tiny_model, **fields, critic_normalize=True)
     batch = batch_of(trainer)
     tokens = int(batch["completion_mask"][0].sum())
@@ -112,7 +112,7 @@ def test_a_critic_with_another_tokenizer_or_without_a_scale_is_refused(
     check_tokenizers(AutoTokenizer.from_pretrained(tiny_model), str(reward_folder))
     with pytest.raises(InputError, match=r"no reward model at \./nosuch"):
         check_tokenizers(policy, "./nosuch")
-    fields = {**FROM_REWARD, "critic_model_name_or_path": str(tiny_model)}
+    fields: Any = {**FROM_REWARD, "critic_model_name_or_path": str(tiny_model)}
     with pytest.raises(InputError, match="no numbers `mean` and `std`"):
         build(tmp_path, tiny_model, **fields, critic_normalize=True)
 

@@ -153,7 +153,7 @@ def test_a_file_alone_is_parted_the_same_way_whatever_the_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"prompt": f"q{number}", **SIDES} for number in range(40)]
-    data = DataArguments(dataset_name=str(write_rows(tmp_path / "pairs.jsonl", rows)))
+    data = DataArguments(dataset_name=[str(write_rows(tmp_path / "pairs.jsonl", rows))])
     found = []
     for seed in (0, 1):
         args = TrainingArguments(
@@ -167,7 +167,7 @@ def test_a_file_alone_is_parted_the_same_way_whatever_the_seed(
     assert {*found[0][0], *found[0][1]} == {f"row-{number}" for number in range(40)}
     assert "data: 2 of 40 rows are held out for eval_strategy" in capsys.readouterr().out
     with pytest.raises(InputError, match="set eval_dataset_name"):
-        rows_of(DataArguments(str(write_rows(tmp_path / "one.jsonl", rows[:1]))), args)
+        rows_of(DataArguments([str(write_rows(tmp_path / "one.jsonl", rows[:1]))]), args)
 
 
 @pytest.mark.parametrize("command", ["rm", "dpo"])
