@@ -18,7 +18,8 @@ ON_CPU = ["--bf16=false", "--use_cpu=true"]
 
 def fields_of(words: list[str]) -> dict[str, Any]:
     configs = parse_config(GrpoConfigs, words, "trainer grpo")
-    return {name: value for config in configs for name, value in vars(config).items()}
+    # The first that has a name: a section has some of them again.
+    return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 
 def test_the_command_of_trl_grpo_means_what_it_meant_there(tmp_path: Path) -> None:

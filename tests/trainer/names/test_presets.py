@@ -20,7 +20,8 @@ def fields_of(words: list[str]) -> dict[str, Any]:
     configs = parse_config(GrpoConfigs, words, "trainer grpo")
     configs.settings.apply(configs.args, given_fields(words, GrpoConfigs))
     configs.learning.check(configs.args, configs.settings)
-    return {name: value for config in configs for name, value in vars(config).items()}
+    # The first that has a name: a section has some of them again.
+    return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 
 @pytest.mark.parametrize("name", PRESETS)
