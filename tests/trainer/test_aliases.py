@@ -30,7 +30,7 @@ def test_the_command_of_trl_grpo_means_what_it_meant_there(tmp_path: Path) -> No
     )
     found = fields_of([*flags.split(), f"--output_dir={tmp_path}", *ON_CPU])
     assert found["model_name_or_path"] == "Qwen/Qwen2.5-0.5B-Instruct"
-    assert found["dataset_name"] == "AI-MO/NuminaMath-TIR"
+    assert found["dataset_name"] == ["AI-MO/NuminaMath-TIR"]
     assert found["per_device_train_batch_size"] == 16
     assert (found["max_prompt_length"], found["max_completion_length"]) == (128, 64)
     assert (found["num_generations"], found["learning_rate"]) == (4, 1e-5)
@@ -52,7 +52,7 @@ def test_the_command_of_trl_grpo_means_what_it_meant_there(tmp_path: Path) -> No
             "masked_mean",
         ),
         (["--epochs_per_rollout_batch", "5"], "epochs_per_rollout", 5),
-        (["--data_path", "rows.jsonl"], "dataset_name", "rows.jsonl"),
+        (["--data_path", "rows.jsonl"], "dataset_name", ["rows.jsonl"]),
     ],
 )
 def test_the_switches_of_the_ablation_study_are_fields_here(
@@ -86,7 +86,7 @@ def test_a_file_may_use_them_too_but_not_twice_for_one_field(tmp_path: Path) -> 
 
 def test_a_name_that_a_command_has_itself_is_its_own() -> None:
     found = parse_config(EvalArguments, ["--model_dir=a", "--dataset_id", "b"], "eval")
-    assert (found.model, found.dataset) == ("a", "b")
+    assert (found.model, found.dataset) == ("a", ["b"])
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
@@ -101,7 +101,7 @@ def test_the_evaluation_of_trl_grpo_means_what_it_meant_there() -> None:
         "--output_file results/eval_results.json"
     )
     found, _, _, generation = parse_config(EvalConfigs, flags.split(), "trainer eval")
-    assert (found.model, found.dataset) == ("Qwen2-0.5B-GRPO-test", "AI-MO/NuminaMath-TIR")
+    assert (found.model, found.dataset) == ("Qwen2-0.5B-GRPO-test", ["AI-MO/NuminaMath-TIR"])
     assert found.dataset_split == "test[:5%]"
     assert (found.output_file, found.output) == (
         "results/eval_results.json",

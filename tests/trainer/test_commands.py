@@ -94,7 +94,7 @@ def test_a_bad_config_file_is_named_in_one_line_and_exits_with_2(
     ("fields", "message"),
     [
         ({"dataset_name": "./no.jsonl"}, "no dataset at ./no.jsonl"),
-        ({"ground_truth_column": "gold"}, "no column 'gold'"),
+        ({"ground_truth_column": "gold", "reward_profile": "math"}, "no column 'gold'"),
         ({"reward_url": "localhost:1"}, "reward_url: "),
         ({"reward_profile": "nosuch"}, "no profile 'nosuch' on the server; it has "),
         ({"resume_from_checkpoint": "./checkpoint-7"}, "no checkpoint at ./checkpoint-7"),

@@ -48,7 +48,7 @@ def names_of(command: str) -> set[str]:
         (
             "sft",
             "--stage sft --dataset a,b --dataset_dir data --cutoff_len 128 --max_samples 5",
-            {"dataset_name": "a,b", "dataset_dir": "data", "max_length": 128, "max_rows": 5},
+            {"dataset_name": ["a,b"], "dataset_dir": "data", "max_length": 128, "max_rows": 5},
         ),
         (
             "sft",

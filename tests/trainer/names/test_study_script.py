@@ -38,7 +38,7 @@ def test_the_whole_command_of_the_study_is_understood() -> None:
     assert found["generation_kwargs"] == {"min_new_tokens": 4}
     assert (found["generation_batch_size"], found["num_generations"]) == (256, 8)
     assert (found["epsilon"], found["advantage_eps"]) == (0.2, 1e-6)
-    assert (found["model_name_or_path"], found["eval_dataset_name"]) == ("m", "t.jsonl")
+    assert (found["model_name_or_path"], found["eval_dataset_name"]) == ("m", ["t.jsonl"])
 
 
 def test_vllm_calls_the_least_number_of_tokens_otherwise() -> None:
