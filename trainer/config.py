@@ -239,7 +239,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _as_flag(action: Action, value: Any) -> list[str]:
+def _as_flag(action: Action, value: object) -> list[str]:
     flag = action.option_strings[0]
     if value is None or value == []:
         return []

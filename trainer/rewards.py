@@ -180,7 +180,7 @@ class ServerReward:
 
     def __init__(
         self,
-        client: Any,
+        client: object,
         arguments: RewardArguments,
         writer: SampleWriter,
         *,

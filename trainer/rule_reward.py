@@ -123,7 +123,7 @@ class RuleBasedRewardModel:
             raise UnknownSampleId(f"no ground truth for id {name!r} in {self._source}") from None
 
     def score(
-        self, samples: list[Sample], profile: str | None = None, **options: Any
+        self, samples: list[Sample], profile: str | None = None, **options: object
     ) -> list[RuleResult]:
         """What a client's `score` gives, without a server. The options of a request do nothing."""
         explain = not self.math_equal_normalize

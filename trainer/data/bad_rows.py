@@ -60,7 +60,7 @@ class OneForm:
     def __init__(self) -> None:
         self.first: str | None = None
 
-    def check(self, value: Any) -> None:
+    def check(self, value: object) -> None:
         """Take the form of the first row for the form of all.
 
         Raises:

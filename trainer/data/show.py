@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -54,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
         console.print(Text(readable(value)))
 
 
-def readable(value: Any) -> str:
+def readable(value: object) -> str:
     """A value for reading, indented: a chat turn by turn, other structures as JSON."""
     if isinstance(value, list) and value and all(is_message(turn) for turn in value):
         text = "\n".join(f"[{turn['role']}] {turn['content']}" for turn in value)
@@ -65,6 +64,6 @@ def readable(value: Any) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines() or [""])
 
 
-def is_message(turn: Any) -> bool:
+def is_message(turn: object) -> bool:
     """Is this one turn of a chat?"""
     return isinstance(turn, dict) and set(turn) == {"role", "content"}

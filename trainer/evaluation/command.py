@@ -300,7 +300,7 @@ def samples_of(rows: Dataset, responses: Sequence[Sequence[str]]) -> list[list[S
     ]
 
 
-def in_groups(results: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def in_groups(results: Sequence[object], groups: Sequence[Sequence[object]]) -> list[list[Any]]:
     """The results, cut as the groups are."""
     left = iter(results)
     return [[next(left) for _ in group] for group in groups]

@@ -251,7 +251,7 @@ def _vllm(model: str, settings: Generation) -> Respond:
     return respond
 
 
-def encode(tokenizer: Any, prompt: ChatOrPrompt, most: int | None) -> list[int]:
+def encode(tokenizer: object, prompt: ChatOrPrompt, most: int | None) -> list[int]:
     """The tokens of a prompt, its last `most`; a chat goes through the template.
 
     Raises:

@@ -7,7 +7,6 @@ long. Cutting on the left is the trainer's part, where TRL makes tokens of a pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
@@ -25,7 +24,7 @@ def template_options(args: GRPOConfig) -> Mapping[str, object]:
 
 
 def fit_prompts(
-    rows: Dataset, rollout: RolloutArguments, tokenizer: Any, args: GRPOConfig
+    rows: Dataset, rollout: RolloutArguments, tokenizer: object, args: GRPOConfig
 ) -> Dataset:
     """The rows, by `long_prompts`; how many were too long is printed.
 

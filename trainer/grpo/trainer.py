@@ -216,7 +216,7 @@ class GrpoTrainer(GRPOTrainer):
             log.pop()
         log.extend(advantages.tolist())
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def _compute_loss(self, model: object, inputs: dict[str, Any]) -> Tensor:
         if self.own_loss is not None:
             loss = self.own_loss(loss_inputs(self, model, inputs))
             training = cast(Any, self.model).training

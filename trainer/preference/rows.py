@@ -104,7 +104,7 @@ def preference_rows(
 
 def read_pairs(
     tokenizer: PreTrainedTokenizerBase,
-    config: Any,
+    config: object,
     args: TrainingArguments,
     rows: Dataset,
     *,
@@ -245,7 +245,7 @@ def check_prompts_fit(
     return rows.select(good) if len(good) < len(rows) else rows
 
 
-def prompt_tokens(prompt: Any, tokenizer: PreTrainedTokenizerBase, at_least: int) -> int:
+def prompt_tokens(prompt: object, tokenizer: PreTrainedTokenizerBase, at_least: int) -> int:
     """Tokens of a prompt; 0 without looking where its bytes are too few for `at_least` tokens."""
     if isinstance(prompt, list):
         text = str(tokenizer.apply_chat_template(prompt, tokenize=False))

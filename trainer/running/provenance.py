@@ -35,7 +35,7 @@ DECISIVE = (
 SECRETS = {"hub_token", "push_to_hub_token"}
 
 
-def write_provenance(folder: Path, command: str, configs: Sequence[Any], **more: Any) -> None:
+def write_provenance(folder: Path, command: str, configs: Sequence[object], **more: object) -> None:
     """Write `run.json`: the fields that differ from their defaults, those at their default that
     decide most, and what they ran on."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -214,7 +214,7 @@ def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     ]
 
 
-def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(run: Mapping[str, object]) -> list[tuple[str, str]]:
     """`run.json` less its fields as rows of text: nested mappings one line an entry."""
     return [
         (

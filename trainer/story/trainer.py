@@ -118,12 +118,12 @@ class HistoryTrainer(GrpoTrainer):
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: object,
         input_ids: Tensor,
         attention_mask: Tensor,
         logits_to_keep: int,
-        *args: Any,
-        **kwargs: Any,
+        *args: object,
+        **kwargs: object,
     ) -> Any:
         give = super()._get_per_token_logps_and_entropies
         if not self.own_pass_due:

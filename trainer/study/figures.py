@@ -141,7 +141,7 @@ def compare(
     }
 
 
-def evidence(compared: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
+def evidence(compared: Sequence[Mapping[str, object]], seeds: int) -> list[str]:
     """What the intervals support, one line a comparison and measure, and what they cannot say."""
     lines = [verdict(each, seeds) for each in compared]
     if seeds >= LEAST_SEEDS:

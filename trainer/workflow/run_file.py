@@ -84,7 +84,7 @@ def pairs_of(words: Sequence[str]) -> dict[str, Any]:
     return pairs
 
 
-def translated(given: Mapping[str, Any], path: str) -> Translated:
+def translated(given: Mapping[str, object], path: str) -> Translated:
     """Return the command and the arguments that the content of a file stands for.
 
     Example: `{"stage": "rm", "dataset": "pairs", ...}` is `trainer rm --dataset_name=pairs ...`.
@@ -116,7 +116,7 @@ def names_of(command: str) -> tuple[set[str], set[str]]:
     return {field.name for kind in kinds for field in kind.fields} | {*sections}, {*sections}
 
 
-def other_stages_names(given: Mapping[str, Any], command: str) -> dict[str, str]:
+def other_stages_names(given: Mapping[str, object], command: str) -> dict[str, str]:
     """Return the keys that are fields of other stages' commands only, with the first such command.
 
     A file may hold what its stages share and what they do not, as the stage is often overridden.
@@ -130,7 +130,7 @@ def other_stages_names(given: Mapping[str, Any], command: str) -> dict[str, str]
     return {name: found[name] for name in given if name in found}
 
 
-def command_of(given: Mapping[str, Any], path: str) -> str:
+def command_of(given: Mapping[str, object], path: str) -> str:
     """Return the command of the file's stage.
 
     Raises:
@@ -177,7 +177,7 @@ def has_accelerator() -> bool:
     return torch.accelerator.is_available()
 
 
-def nested(content: Mapping[str, Any]) -> dict[str, Any]:
+def nested(content: Mapping[str, object]) -> dict[str, Any]:
     """Return the content with `a.b: c` as `a: {b: c}`; a section keeps what it has beside it."""
     made: dict[str, Any] = {}
     for name, value in content.items():
@@ -191,7 +191,7 @@ def nested(content: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[str, Any]]:
     """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
 
     Raises:
