@@ -40,7 +40,7 @@ class Flag(NamedTuple):
 
 def with_switches(
     content: Mapping[str, object], words: Sequence[str], fields: Container[str]
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, object], list[str]]:
     """Return content and flags with the fields that the switches stand for.
 
     `fields`: the names that the command has; without `advantage` nothing is changed.
@@ -114,9 +114,9 @@ def switch_of(name: str, values: Sequence[object]) -> str | bool | None:
     return next(iter(set_to), None)
 
 
-def meaning(loss: Any, std: Any) -> dict[str, Any]:
+def meaning(loss: Any, std: Any) -> dict[str, object]:
     """The fields that `loss_type` and `use_std_normalization` stand for together."""
-    fields: dict[str, Any] = {"clip": CLIP[loss]} if loss in CLIP else {}
+    fields: dict[str, object] = {"clip": CLIP[loss]} if loss in CLIP else {}
     if loss == "no_baseline":
         return fields | {"advantage": "none"}
     if std is None and loss != "reinforce_with_baseline":
@@ -130,7 +130,7 @@ def _placed(
     content: dict[str, Any],
     flags: Sequence[Flag],
     by_flag: bool,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, object], list[str]]:
     """The fields in the file's content or among the flags, where their switches stood."""
     words = [word for flag in flags for word in flag.words]
     for field, value in meant.items():

@@ -61,7 +61,7 @@ def parse_config(options: type[T], argv: Sequence[str], prog: str) -> T:
     content = with_preset(content, flags, names)
     if said and os.environ.get("LOCAL_RANK", "0") == "0":
         print("\n".join(said), file=sys.stderr)
-    nested: list[tuple[str, dict[str, Any], list[str]]] = []
+    nested: list[tuple[str, dict[str, object], list[str]]] = []
     for name in sections:
         own = content.pop(name, None) or {}
         if not isinstance(own, dict):
@@ -113,13 +113,15 @@ def _field_names(types: Iterable[type]) -> set[str]:
     return {each.name for kind in types for each in dataclasses.fields(kind)}
 
 
-def _own_keys(content: dict[str, Any], fields: Mapping[str, Action], where: str) -> dict[str, Any]:
+def _own_keys(
+    content: dict[str, Any], fields: Mapping[str, Action], where: str
+) -> dict[str, object]:
     """The keys of the file by the names of the fields.
 
     Raises:
         InputError: an unknown key, or two for one field.
     """
-    own: dict[str, Any] = {}
+    own: dict[str, object] = {}
     for key, value in content.items():
         name = meant(key, fields)
         if name not in fields:
@@ -140,13 +142,13 @@ def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
     return own
 
 
-def _pairs(flags: list[str]) -> dict[str, Any]:
+def _pairs(flags: list[str]) -> dict[str, object]:
     """`--key value` and `--key=value` as a mapping; the values as YAML reads them.
 
     Raises:
         InputError: something that is neither.
     """
-    pairs: dict[str, Any] = {}
+    pairs: dict[str, object] = {}
     words = iter(flags)
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
@@ -222,7 +224,7 @@ def _take_config_path(words: list[str]) -> tuple[str | None, list[str]]:
     return None, words
 
 
-def read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> dict[str, object]:
     """The mapping in a YAML file.
 
     Raises:

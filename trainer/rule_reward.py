@@ -173,7 +173,7 @@ class RuleBasedRewardModel:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(SCORING_TIMEOUT_S)
 
 
-def read_ground_truths(name: str | Path) -> dict[str, Any]:
+def read_ground_truths(name: str | Path) -> dict[str, object]:
     """Id to ground truth, from rows with an id column and an answer column of a known name.
 
     Raises:

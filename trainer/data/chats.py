@@ -28,7 +28,7 @@ def begun(prompt: ChatOrPrompt, prefill: str) -> ChatOrPrompt:
     return [*before, {"role": "assistant", "content": already + prefill}]
 
 
-def split_begun(chat: Sequence[Mapping[str, object]]) -> tuple[list[dict[str, Any]], str]:
+def split_begun(chat: Sequence[Mapping[str, object]]) -> tuple[list[dict[str, object]], str]:
     """The messages up to the assistant's turn, and what is begun of it: nothing in most chats."""
     turns = [dict(turn) for turn in chat]
     if not turns or turns[-1]["role"] != "assistant":

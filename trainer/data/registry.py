@@ -98,7 +98,7 @@ def registered_rows(
     return concatenate_datasets([part.select_columns(order) for part in parts])
 
 
-def read_registry(folder: Path) -> dict[str, Any]:
+def read_registry(folder: Path) -> dict[str, object]:
     """Return the registry of the folder; empty where it has none.
 
     Raises:

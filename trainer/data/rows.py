@@ -325,7 +325,7 @@ def _templated(rows: Dataset, arguments: PromptArguments, skip_bad_rows: bool) -
     )
 
 
-def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, object]]:
     """A conversation without the assistant's turn at its end: what there is to answer."""
     answered = bool(messages) and messages[-1]["role"] == "assistant"
     return messages[:-1] if answered else messages

@@ -230,7 +230,7 @@ def score_and_write(
     rows: Dataset,
     responses: Sequence[Sequence[str]],
     generation: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Score the responses, write all files, return the summary.
 
     Raises:
@@ -272,9 +272,9 @@ def of_k(
     results: Sequence[ResultGroup],
     score: ScoreFunction,
     ks: Sequence[int],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """pass@k, and maj@k where the profile reads an answer that could be voted on."""
-    found: dict[str, Any] = {"pass_at": pass_at(results, ks), "maj_at": None}
+    found: dict[str, object] = {"pass_at": pass_at(results, ks), "maj_at": None}
     if any(answer_of(result) for group in results for result in group):
         found["maj_at"] = maj_at(results, classes_of(groups, results, score), ks)
     return found

@@ -198,7 +198,7 @@ def own_config(folders: Any, tokenizer: Any) -> tuple[Any, str]:
     return config, told
 
 
-def _sampling(settings: Generation) -> dict[str, Any]:
+def _sampling(settings: Generation) -> dict[str, object]:
     """Fields of `generate`."""
     if settings.temperature == 0:
         return {"do_sample": False}

@@ -107,7 +107,7 @@ def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     )
 
 
-def _line(sample: Sample, results: Mapping[str, ScoreResult | None]) -> dict[str, Any]:
+def _line(sample: Sample, results: Mapping[str, ScoreResult | None]) -> dict[str, object]:
     first, *others = results
     result = results[first]
     return {

@@ -193,7 +193,7 @@ def policy_tokenizer(
 
 def starting_model(
     model: ModelConfig, adapter: AdapterArguments, args: GRPOConfig
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """TRL's arguments that say what is trained: a model, or a model with an adapter."""
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)

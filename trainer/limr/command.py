@@ -262,7 +262,7 @@ def third_stage(plan: LimrPlan, name: str, selection: Path) -> Stage:
     )
 
 
-def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
+def sft_fields(ppo: dict[str, Any]) -> dict[str, object]:
     """The fields of the `ppo` section that mean the same to `trainer sft`: the model with its LoRA
     and quantization, and the machine; under our names, whatever name each was given by."""
     known = {each.name for each in fields(ModelConfig)} | set(SHARED)
@@ -270,7 +270,7 @@ def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if name in known}
 
 
-def _limr_again(plan: LimrPlan, folder: str) -> dict[str, Any]:
+def _limr_again(plan: LimrPlan, folder: str) -> dict[str, object]:
     """The `limr` section for stage 3, which keeps its samples in a folder of its own."""
     limr = dict(plan.ppo.get("limr") or {})
     if limr.get("save_samples_path"):
@@ -278,7 +278,7 @@ def _limr_again(plan: LimrPlan, folder: str) -> dict[str, Any]:
     return limr
 
 
-def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, object]]:
     """Every model on the held-out rows, through a reward server of its own if none is named."""
     start = plan.ppo.get("model_name_or_path")
     everything = {"start": Path(str(start)), **models} if start else dict(models)
@@ -288,7 +288,7 @@ def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, Any]
         return {name: _measure(plan, name, each, [url]) for name, each in everything.items()}
 
 
-def _measure(plan: LimrPlan, name: str, model: Path, url: list[str]) -> dict[str, Any]:
+def _measure(plan: LimrPlan, name: str, model: Path, url: list[str]) -> dict[str, object]:
     folder = plan.run(eval_stage(plan, name, model, url))
     return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
 

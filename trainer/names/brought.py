@@ -75,7 +75,7 @@ def brought(
     given = [item for item in given if item.name not in replaced]
     said: list[str] = []
     refused: list[str] = []
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in own.items():
         meaning = _noted(name, value, fields, command, said, refused)
         for field, each in ({name: value} if meaning is None else meaning).items():

@@ -21,7 +21,7 @@ ACCUMULATED = "gradient_accumulation_steps"
 
 def of_the_script(
     given: Mapping[str, object], fields: Container[str]
-) -> tuple[frozenset[str], dict[str, Any]]:
+) -> tuple[frozenset[str], dict[str, object]]:
     """Return the keys that are answered here and the fields that they set.
 
     Example: a `train_batch_size` of 256 in 128 accumulated parts is a
@@ -30,7 +30,7 @@ def of_the_script(
     Raises:
         InputError: numbers that do not divide, or a key that cannot go with another.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     answered: set[str] = set()
     if "train_batch_size" in given and "per_device_train_batch_size" in fields:
         found["per_device_train_batch_size"] = _divided(given, "train_batch_size", ACCUMULATED)
@@ -86,7 +86,7 @@ def _is_on(value: object) -> bool:
     return str(value).lower() in ("true", "1", "yes")
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: Any) -> dict[str, object]:
     if isinstance(value, str):
         value = json.loads(value) if value.strip() else {}
     return dict(value or {})

@@ -121,7 +121,7 @@ def build_trainer(
     tokenizer = tokenizer_of(model, args.chat_template_path)
     kwargs = {**model_init_kwargs(args, model), "quantization_config": quantization_of(model)}
     network = load_reward_model(name, OUTPUTS[head.loss], args.seed, **kwargs)
-    own: dict[str, Any] = {"margin_column": head.margin_column, "skip_bad_rows": skip_bad_rows}
+    own: dict[str, object] = {"margin_column": head.margin_column, "skip_bad_rows": skip_bad_rows}
     read = partial(read_pairs, tokenizer, network.config, args, **own)
     rows, eval_rows = read(rows), eval_rows and read(eval_rows)
     network.config.reward_head = {
@@ -148,7 +148,7 @@ def build_trainer(
     return trainer
 
 
-def how_texts_are_read(rows: Dataset) -> dict[str, Any]:
+def how_texts_are_read(rows: Dataset) -> dict[str, object]:
     """What a server must do to see the same tokens: TRL joins prompt and response in two ways."""
     chat = isinstance(rows[0]["chosen"], list)
     return {"template": "chat" if chat else "plain", "append_eos": not chat}
@@ -250,7 +250,7 @@ def _saved_model(folder: Path) -> Any:
     return model
 
 
-def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, Any]]:
+def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, object]]:
     assert output.logits is not None
     scores = output.logits.squeeze(-1).tolist()
     stds = None if output.variance is None else output.variance.sqrt().tolist()

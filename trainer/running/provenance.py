@@ -65,7 +65,7 @@ def changed(config: Any) -> dict[str, Any]:
     return fields
 
 
-def left(config: Any) -> dict[str, Any]:
+def left(config: Any) -> dict[str, object]:
     """The fields of a dataclass instance that decide most and are at their default."""
     fields, given = {each.name for each in dataclasses.fields(config)}, changed(config)
     values = {name: getattr(config, name) for name in DECISIVE if name in fields - given.keys()}

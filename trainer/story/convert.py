@@ -216,7 +216,7 @@ def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tu
 
 def _row(
     messages: Sequence[ShareGptTurn], told: ShareGptTurn, template: Template
-) -> dict[str, Any]:
+) -> dict[str, object]:
     *history, asked, answer = messages
     seen = {**told, "user_input": asked["content"], "conversation_history": history}
     try:

@@ -49,7 +49,7 @@ def check_stages(output: Path, stages: Sequence[Stage]) -> None:
         raise InputError(lines[-1] if lines else f"{PROG} ended with {done.returncode}")
 
 
-def _for_one_process(stage: Stage) -> dict[str, Any]:
+def _for_one_process(stage: Stage) -> dict[str, object]:
     """The fields, with the batch of all processes in one: what must divide it is checked alike."""
     fields = {**stage.fields, **stage.hidden}
     key = "per_device_train_batch_size"

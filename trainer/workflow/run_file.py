@@ -67,7 +67,7 @@ def run(argv: Sequence[str]) -> None:
         module.run([*done.words, *flags])
 
 
-def pairs_of(words: Sequence[str]) -> dict[str, Any]:
+def pairs_of(words: Sequence[str]) -> dict[str, object]:
     """Return `--key value`, `--key=value` and `key=value` as a mapping, values as YAML reads them.
 
     Example: `["learning_rate=1e-4", "--stage", "sft"]` sets both.
@@ -76,7 +76,7 @@ def pairs_of(words: Sequence[str]) -> dict[str, Any]:
         InputError: a word that is neither.
     """
     flags = [f"--{word}" if "=" in word and not word.startswith("--") else word for word in words]
-    pairs: dict[str, Any] = {}
+    pairs: dict[str, object] = {}
     for item in items_of(flags):
         if not item.name:
             raise InputError(f"expected --key value or key=value, got {' '.join(item.words)!r}")
@@ -156,7 +156,7 @@ def command_of(given: Mapping[str, object], path: str) -> str:
     )
 
 
-def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, Any]:
+def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, object]:
     """Return what LLaMA-Factory does where the file says nothing."""
     defaults = {**DEFAULTS, **STAGE_DEFAULTS.get(command, {})}
     if {**defaults, **given}["finetuning_type"] == "lora":
@@ -191,7 +191,7 @@ def nested(content: Mapping[str, object]) -> dict[str, Any]:
     return made
 
 
-def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[str, Any]]:
+def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[str, object]]:
     """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
 
     Raises:
