@@ -73,10 +73,10 @@ def test_the_wheel_has_every_file_of_the_three_packages(wheel: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["reward-server", "serve"], "touchstone-rewards[server]"),
-        (["reward-server", "score", "--input", "a", "--output", "b"], "touchstone-rewards[server]"),
-        (["trainer", "sft"], "touchstone-rewards[train]"),
-        (["trainer", "data", "show", "rows.jsonl"], "touchstone-rewards[train]"),
+        (["reward-server", "serve"], ".[server]"),
+        (["reward-server", "score", "--input", "a", "--output", "b"], ".[server]"),
+        (["trainer", "sft"], ".[train]"),
+        (["trainer", "data", "show", "rows.jsonl"], ".[train]"),
     ],
 )
 def test_a_command_whose_extra_is_missing_says_which_on_one_line(

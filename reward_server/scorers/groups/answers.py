@@ -83,7 +83,7 @@ def specs_of(config: Mapping[str, Any]) -> Specs:
     """
     make_policy(dict(config))
     return Specs(
-        ScorerSpec(f"{__name__}:FoundAnswer", config), ScorerSpec(f"{__name__}:SameAnswer", config)
+        ScorerSpec(f"{__name__}:AnswerFinder", config), ScorerSpec(f"{__name__}:SameAnswer", config)
     )
 
 
