@@ -161,7 +161,7 @@ def test_their_examples_train(
     # One step on few rows: on a CPU, bfloat16 takes half a minute a step.
     words = [f"model_name_or_path={small_model}", "max_steps=1", "max_samples=4"]
     assert main(["run", str(path), *words, "gradient_accumulation_steps=1"]) == 0
-    assert (tmp_path / read_yaml(str(path))["output_dir"] / made).is_file()
+    assert (tmp_path / str(read_yaml(str(path))["output_dir"]) / made).is_file()
 
 
 @pytest.mark.parametrize("template", ["qwen3_nothink", "qwen", "llama3", "mistral", "default"])
