@@ -159,6 +159,8 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"no model folder at {model}")
     output = Path(require(arguments.output, "output"))
     check_output(output, arguments.output_file)
+    if arguments.benchmark:
+        known_set(arguments.benchmark)  # an unknown one is named before a server is waited for
     if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
         raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
     with served(serve, arguments.reward_url, output) as arguments.reward_url:
