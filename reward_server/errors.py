@@ -61,60 +61,88 @@ class RequestError(TouchstoneError):
 
 
 class Unauthorized(RequestError):
+    """No key came, or a wrong one, where one is needed."""
+
     status, code = 401, "unauthorized"
     # Basic is accepted but not asked for: a browser would keep the password and send it for others.
     headers = MappingProxyType({"www-authenticate": "Bearer"})
 
 
 class Forbidden(RequestError):
+    """The caller may not do this: its key only scores, or a foreign page asks."""
+
     status, code = 403, "forbidden"
 
 
 class UnknownProfile(RequestError):
+    """No profile of this name is served; the message lists those that are."""
+
     status, code = 404, "unknown_profile"
 
 
 class UnknownModel(RequestError):
+    """No model of this name is loaded."""
+
     status, code = 404, "unknown_model"
 
 
 class RequestTooLarge(RequestError):
+    """More bytes or samples came than one request may have; fewer would be taken."""
+
     status, code = 413, "request_too_large"
 
 
 class UnsupportedEncoding(RequestError):
+    """The body is compressed in a way that this server does not read."""
+
     status, code = 415, "unsupported_encoding"
 
 
 class InvalidRequest(RequestError):
+    """The body does not fit the wire; the message names the place."""
+
     status, code = 422, "invalid_request"
 
 
 class NoReward(RequestError):
+    """A sample has no reward, and the caller's format cannot say so of one sample."""
+
     status, code = 422, "no_reward"
 
 
 class NoRewardNow(RequestError):
+    """As `NoReward`, of a sample that may succeed if it is sent again."""
+
     status, code, retry_after_s = 503, "no_reward", 1.0
 
 
 class QueueFull(RequestError):
+    """There is no room now; the request may be sent again after `retry_after_s`."""
+
     status, code, retry_after_s = 429, "queue_full", 1.0
 
 
 class HeadersTooLarge(RequestError):
+    """What came before the body, or around its parts, is longer than is read."""
+
     status, code = 431, "headers_too_large"
 
 
 class InternalError(RequestError):
+    """The server is at fault; the request may be good."""
+
     status, code = 500, "internal_error"
 
 
 class NotReady(RequestError):
+    """The server starts, ends or has no connection left; it may be asked again or elsewhere."""
+
     status, code, retry_after_s = 503, "not_ready", 1.0
 
 
 class RequestDeadline(RequestError):
+    """The time for the whole request ran out before all samples had an answer."""
+
     status, code = 504, "request_deadline"
 
 

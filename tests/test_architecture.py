@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,10 @@ TRAINER_ALLOWS = {
     f"{NAME}.trainer.workflow.stages": "reward_server",
     f"{NAME}.trainer.rule_reward": "reward_server",  # rewards without a server: the same engine
 }
+
+# Type names that stand in several modules and mean the same in each.
+SAME_MEANING = {"Row", "PerToken", "InvalidRequest", "NoReward", "Unauthorized", "UnknownProfile"}
+SAME_MEANING |= {"RunFailed"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -133,6 +140,53 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_every_file_is_under_400_lines() -> None:
     long = {str(p): n for _, p in modules() if (n := len(p.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_no_two_types_share_a_name_but_those_that_mean_the_same() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for name in filter(is_type_name, _bound(node)):
+                places[name].append(module)
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert shared.keys() == SAME_MEANING, shared
+
+
+def is_type_name(name: str) -> bool:
+    return re.fullmatch(r"[A-Z]\w*[a-z]\w*", name) is not None
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that a class statement or an assignment gives something to."""
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [each.id for each in node.targets if isinstance(each, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    return []
+
+
+def test_every_error_class_says_what_it_is() -> None:
+    classes = [
+        (module, node)
+        for module, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    bases: dict[str, set[str]] = defaultdict(set)
+    for _, node in classes:
+        bases[node.name] |= {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+    errors = [(module, node) for module, node in classes if is_error(node.name, bases)]
+    assert len(errors) > 40
+    assert not [f"{module}.{node.name}" for module, node in errors if not ast.get_docstring(node)]
+
+
+def is_error(name: str, bases: Mapping[str, set[str]]) -> bool:
+    known = getattr(builtins, name, None)
+    if isinstance(known, type):
+        return issubclass(known, BaseException)
+    return any(is_error(base, bases) for base in bases.get(name, set()) - {name})
 
 
 @pytest.mark.parametrize("package", ["reward_server", "reward_server.app", "clients"])

@@ -39,8 +39,8 @@ class Flag(NamedTuple):
 
 
 def with_switches(
-    content: Mapping[str, Any], words: Sequence[str], fields: Container[str]
-) -> tuple[dict[str, Any], list[str]]:
+    content: Mapping[str, object], words: Sequence[str], fields: Container[str]
+) -> tuple[dict[str, object], list[str]]:
     """Return content and flags with the fields that the switches stand for.
 
     `fields`: the names that the command has; without `advantage` nothing is changed.
@@ -94,7 +94,7 @@ def _values(name: str, flags: Sequence[Flag]) -> list[str]:
     return ["true" if flag.value is None else flag.value for flag in flags if flag.name == name]
 
 
-def switch_of(name: str, values: Sequence[Any]) -> str | bool | None:
+def switch_of(name: str, values: Sequence[object]) -> str | bool | None:
     """What the switch `name` is set to; None where it is not given, or means TRL's own field.
 
     Raises:
@@ -114,9 +114,9 @@ def switch_of(name: str, values: Sequence[Any]) -> str | bool | None:
     return next(iter(set_to), None)
 
 
-def meaning(loss: Any, std: Any) -> dict[str, Any]:
+def meaning(loss: Any, std: Any) -> dict[str, object]:
     """The fields that `loss_type` and `use_std_normalization` stand for together."""
-    fields: dict[str, Any] = {"clip": CLIP[loss]} if loss in CLIP else {}
+    fields: dict[str, object] = {"clip": CLIP[loss]} if loss in CLIP else {}
     if loss == "no_baseline":
         return fields | {"advantage": "none"}
     if std is None and loss != "reinforce_with_baseline":
@@ -125,12 +125,12 @@ def meaning(loss: Any, std: Any) -> dict[str, Any]:
 
 
 def _placed(
-    meant: Mapping[str, Any],
-    found: Mapping[str, Any],
+    meant: Mapping[str, object],
+    found: Mapping[str, object],
     content: dict[str, Any],
     flags: Sequence[Flag],
     by_flag: bool,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, object], list[str]]:
     """The fields in the file's content or among the flags, where their switches stood."""
     words = [word for flag in flags for word in flag.words]
     for field, value in meant.items():
@@ -147,7 +147,7 @@ def _placed(
     return content, words
 
 
-def _refuse_other(field: str, given: Any, value: Any, found: Mapping[str, Any]) -> None:
+def _refuse_other(field: str, given: object, value: object, found: Mapping[str, object]) -> None:
     if str(given).lower() != str(value).lower():
         said = " and ".join(
             f"{name} {set_to}" for name, set_to in found.items() if set_to is not None

@@ -11,17 +11,9 @@ from collections.abc import Mapping, Sequence
 import shtab
 
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.field_source import (
-    SourceField,
-    classes_in,
-    names_in,
-    read_class,
-)
+from touchstone_rewards.trainer.field_source import SourceField, read_options
 
 SHELLS = ("bash", "zsh", "tcsh")
-# It has no options that `--help` could list.
-TYPES = ()
-SECTIONS: dict[str, type] = {}
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -61,12 +53,11 @@ def command_parser(
 
 
 def _add_options(parser: argparse.ArgumentParser, module: str) -> None:
-    module = f"touchstone_rewards.trainer.{module}"
-    for name in names_in(module, "TYPES"):
-        for each in read_class(module, name).fields:
-            _add_option(parser, each.name, each)
-    for section, name in classes_in(module, "SECTIONS").items():
-        for each in read_class(module, name).fields:
+    plain, sections = read_options(f"touchstone_rewards.trainer.{module}")
+    for each in (each for kind in plain for each in kind.fields):
+        _add_option(parser, each.name, each)
+    for section, kind in sections.items():
+        for each in kind.fields:
             _add_option(parser, f"{section}.{each.name}", each)
 
 

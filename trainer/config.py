@@ -1,9 +1,9 @@
 """YAML file and command line -> filled dataclasses; every key checked by TRL's own parser.
 
-In: dataclass types (TRL's configs and ours), arguments. Out: one instance of each. A key of the
-file means what the same flag means on the command line, which overrides it; the names of other
-projects (`aliases.py`) are accepted. Two defaults are ours:
-`report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
+In: a command's options, as a dataclass or a `NamedTuple` of several (TRL's configs and ours), and
+arguments. Out: an instance of it. A key of the file means what the same flag means on the command
+line, which overrides it; the names of other projects (`aliases.py`) are accepted. Two defaults are
+ours: `report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import json
 import os
 import sys
 from argparse import Action
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from trl.scripts._hf_argparser import string_to_bool
@@ -29,6 +29,11 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.names.brought import brought
 from touchstone_rewards.trainer.names.presets import with_preset
 
+T = TypeVar("T")
+# In a NamedTuple of options: the field is a section, `limr: {enabled: true}` in the file and
+# `--limr.enabled true` as a flag. A section of type `dict` is handed on as it stands.
+Section = Annotated[T, "section"]
+
 
 class Parser(TrlParser):
     """TRL's parser, except that it raises one line instead of printing a page of usage."""
@@ -37,51 +42,64 @@ class Parser(TrlParser):
         raise InputError(message)
 
 
-def parse_config(
-    types: Sequence[type],
-    argv: Sequence[str],
-    prog: str,
-    sections: Mapping[str, type] | None = None,
-) -> tuple[Any, ...]:
-    """One instance of each of `types`, from `--config FILE.yaml` and flags.
+def parse_config(options: type[T], argv: Sequence[str], prog: str) -> T:
+    """Return the options that `--config FILE.yaml` and flags give.
 
-    `sections` are nested: `limr: {enabled: true}` in the file, `--limr.enabled true` as a flag.
-    Their instances come last. A section of type `dict` is handed on as it stands.
+    `options` is a dataclass, or a `NamedTuple` of dataclasses and sections.
+
+    Example: `parse_config(SftConfigs, ["--learning_rate=1e-5"], "trainer sft").args.learning_rate`
+    is 1e-5.
 
     Raises:
         InputError: no such file, an unknown key (named), a value that its field refuses.
     """
+    plain, sections = kinds_of(options)
     path, flags = _take_config_path(list(argv))
     content = read_yaml(path) if path else {}
-    names = {*_field_names(types), *(sections or {})}
+    names = {*_field_names(plain.values()), *sections}
     content, flags, said = brought(content, flags, names, prog.removeprefix("trainer "))
     content = with_preset(content, flags, names)
     if said and os.environ.get("LOCAL_RANK", "0") == "0":
         print("\n".join(said), file=sys.stderr)
-    nested = []
-    for name, kind in (sections or {}).items():
+    nested: list[tuple[str, dict[str, object], list[str]]] = []
+    for name in sections:
         own = content.pop(name, None) or {}
         if not isinstance(own, dict):
             raise InputError(f"{path}: {name} must hold a mapping of fields to values")
         own_flags, flags = _take_section_flags(name, flags)
-        nested.append((kind, own, own_flags, f"{path}: {name}"))
-    filled = _fill(types, content, flags, prog, str(path))
-    for kind, own, own_flags, where in nested:
-        if kind is dict:
-            filled += ({**own, **_pairs(own_flags)},)
+        nested.append((name, own, own_flags))
+    filled = dict(zip(plain, _fill(plain.values(), content, flags, prog, str(path)), strict=True))
+    for name, own, own_flags in nested:
+        if sections[name] is dict:
+            filled[name] = {**own, **_pairs(own_flags)}
         else:
-            filled += _fill([kind], own, own_flags, prog, where)
-    return filled
+            [filled[name]] = _fill([sections[name]], own, own_flags, prog, f"{path}: {name}")
+    if not issubclass(options, tuple):
+        return cast(T, filled[options.__name__])
+    return cast(Callable[..., T], options)(**filled)
 
 
-def given_fields(argv: Sequence[str], types: Sequence[type], command: str = "grpo") -> set[str]:
+def kinds_of(options: type) -> tuple[dict[str, type], dict[str, type]]:
+    """Return the dataclasses that `options` groups: those of plain fields, and the sections."""
+    if not issubclass(options, tuple):
+        return {options.__name__: options}, {}
+    hints = get_type_hints(options, include_extras=True)
+    sections = {
+        name: get_origin(kind := get_args(hint)[0]) or kind
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated
+    }
+    return {name: kind for name, kind in hints.items() if name not in sections}, sections
+
+
+def given_fields(argv: Sequence[str], options: type, command: str = "grpo") -> set[str]:
     """The fields that the config file and the flags mention, whatever their values.
 
     Raises:
         InputError: no such file.
     """
     path, flags = _take_config_path(list(argv))
-    fields = _field_names(types)
+    fields = _field_names(kinds_of(options)[0].values())
     content = read_yaml(path) if path else {}
     content, flags, _ = brought(content, flags, fields, command)
     content, flags = with_switches(content, flags, fields)
@@ -91,17 +109,19 @@ def given_fields(argv: Sequence[str], types: Sequence[type], command: str = "grp
     }
 
 
-def _field_names(types: Sequence[type]) -> set[str]:
+def _field_names(types: Iterable[type]) -> set[str]:
     return {each.name for kind in types for each in dataclasses.fields(kind)}
 
 
-def _own_keys(content: dict[str, Any], fields: Mapping[str, Action], where: str) -> dict[str, Any]:
+def _own_keys(
+    content: dict[str, Any], fields: Mapping[str, Action], where: str
+) -> dict[str, object]:
     """The keys of the file by the names of the fields.
 
     Raises:
         InputError: an unknown key, or two for one field.
     """
-    own: dict[str, Any] = {}
+    own: dict[str, object] = {}
     for key, value in content.items():
         name = meant(key, fields)
         if name not in fields:
@@ -122,13 +142,13 @@ def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
     return own
 
 
-def _pairs(flags: list[str]) -> dict[str, Any]:
+def _pairs(flags: list[str]) -> dict[str, object]:
     """`--key value` and `--key=value` as a mapping; the values as YAML reads them.
 
     Raises:
         InputError: something that is neither.
     """
-    pairs: dict[str, Any] = {}
+    pairs: dict[str, object] = {}
     words = iter(flags)
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
@@ -140,13 +160,13 @@ def _pairs(flags: list[str]) -> dict[str, Any]:
 
 
 def _fill(
-    types: Sequence[type],
+    types: Iterable[type],
     content: dict[str, Any],
     flags: list[str],
     prog: str,
     where: str,
-) -> tuple[Any, ...]:
-    parser = Parser(cast(Any, types), prog=prog, allow_abbrev=False, add_help=False)
+) -> tuple[object, ...]:
+    parser = Parser(cast(Any, list(types)), prog=prog, allow_abbrev=False, add_help=False)
     # Reversed: a `--no_x` stands after its `--x`, with the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
     content, flags = with_switches(content, flags, fields)
@@ -182,7 +202,7 @@ def _take_section_flags(section: str, words: list[str]) -> tuple[list[str], list
     return own, others
 
 
-def require(value: Any, flag: str) -> Any:
+def require(value: T | None, flag: str) -> T:
     """`value`, or an error that names the missing flag.
 
     Raises:
@@ -204,7 +224,7 @@ def _take_config_path(words: list[str]) -> tuple[str | None, list[str]]:
     return None, words
 
 
-def read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> dict[str, object]:
     """The mapping in a YAML file.
 
     Raises:
@@ -221,7 +241,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _as_flag(action: Action, value: Any) -> list[str]:
+def _as_flag(action: Action, value: object) -> list[str]:
     flag = action.option_strings[0]
     if value is None or value == []:
         return []

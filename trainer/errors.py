@@ -13,10 +13,14 @@ from touchstone_rewards.extras import advice
 
 
 class InputError(Exception):
+    """What was typed or pointed at cannot work; the message says what to do."""
+
     exit_code = 2
 
 
 class RunFailed(Exception):
+    """The run itself had to stop, though its input was good."""
+
     exit_code = 1
 
 

@@ -79,23 +79,39 @@ def read_class(module: str, name: str) -> SourceClass:
     return SourceClass(where, name, " ".join(summary.split()), tuple(fields.values()))
 
 
-def names_in(module: str, constant: str) -> list[str]:
-    """Return the names in the tuple that `module` assigns to `constant`; none if it has none."""
-    for node in module_tree(module)[0].body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and _assigns(node, constant):
-            return [each.id for each in ast.walk(node.value or node) if isinstance(each, ast.Name)]
-    return []
+def read_options(module: str) -> tuple[list[SourceClass], dict[str, SourceClass]]:
+    """Read what the command in `module` takes: dataclasses of its fields, and those of sections.
+
+    The module assigns it to `OPTIONS`: a dataclass, or a `NamedTuple` of several whose fields
+    `name: Section[...]` are sections. One of type dict has no fields of its own and is left out.
+
+    Raises:
+        ModuleNotFoundError: a package that it needs is not installed.
+    """
+    name = _options_name(module)
+    if name is None:
+        return [], {}
+    where, node = _definition(module, name, ast.ClassDef)
+    assert isinstance(node, ast.ClassDef)
+    if not any(ast.unparse(base) == "NamedTuple" for base in node.bases):
+        return [read_class(where, name)], {}
+    plain: list[SourceClass] = []
+    sections: dict[str, SourceClass] = {}
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign) and isinstance(each.annotation, ast.Name):
+            plain.append(read_class(where, each.annotation.id))
+        elif isinstance(each, ast.AnnAssign) and isinstance(each.annotation, ast.Subscript):
+            inside = each.annotation.slice
+            if isinstance(inside, ast.Name):
+                sections[ast.unparse(each.target)] = read_class(where, inside.id)
+    return plain, sections
 
 
-def classes_in(module: str, constant: str) -> dict[str, str]:
-    """Return the keys and names of classes in the dict that `module` assigns to `constant`."""
+def _options_name(module: str) -> str | None:
     for node in module_tree(module)[0].body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or not _assigns(node, constant):
-            continue
-        if isinstance(node.value, ast.Dict):
-            pairs = zip(node.value.keys, node.value.values, strict=True)
-            return {str(_literal(key)): ast.unparse(value) for key, value in pairs}
-    return {}
+        if isinstance(node, ast.Assign) and _assigns(node, "OPTIONS"):
+            return ast.unparse(node.value)
+    return None
 
 
 def text_in(module: str, constant: str) -> str | None:

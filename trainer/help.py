@@ -13,9 +13,7 @@ from dataclasses import replace
 from touchstone_rewards.trainer.field_source import (
     SourceClass,
     SourceField,
-    classes_in,
-    names_in,
-    read_class,
+    read_options,
     text_in,
 )
 
@@ -35,18 +33,17 @@ MOST = 20
 
 
 def help_of(command: str, module: str, summary: str, *, every: bool) -> str:
-    """Return the help of one command; `module` has its types in `TYPES` and `SECTIONS`.
+    """Return the help of one command; `module` has what it takes in `OPTIONS`.
 
     Raises:
         ModuleNotFoundError: a package whose options are listed is not installed.
     """
-    types = [read_class(module, name) for name in names_in(module, "TYPES")]
+    types, sections = read_options(module)
     options = text_in(module, "USAGE") or "[--config FILE.yaml] [--OPTION VALUE ...]" * bool(types)
     lines = [f"usage: trainer {command} {options}".rstrip(), "", summary, ""]
     for kind in types:
         lines += _section(kind, [each for each in kind.fields if every or _is_ours(each)])
-    for section, name in classes_in(module, "SECTIONS").items():
-        kind = read_class(module, name)
+    for section, kind in sections.items():
         lines += _section(kind, list(kind.fields), prefix=f"{section}.")
     if not every and (used := most_used(types)):
         lines += ["Most used of TRL's options (--help_all lists every one):"]

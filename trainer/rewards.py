@@ -180,7 +180,7 @@ class ServerReward:
 
     def __init__(
         self,
-        client: Any,
+        client: object,
         arguments: RewardArguments,
         writer: SampleWriter,
         *,
@@ -382,7 +382,7 @@ def kept_sample(
     )
 
 
-def error_of(result: ScoreResult | None) -> dict[str, Any] | None:
+def error_of(result: ScoreResult | None) -> dict[str, object] | None:
     """Why a sample has no reward, as data; None where it has one."""
     if result is None:
         message = "no answer in time, or none that could be understood"

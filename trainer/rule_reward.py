@@ -123,7 +123,7 @@ class RuleBasedRewardModel:
             raise UnknownSampleId(f"no ground truth for id {name!r} in {self._source}") from None
 
     def score(
-        self, samples: list[Sample], profile: str | None = None, **options: Any
+        self, samples: list[Sample], profile: str | None = None, **options: object
     ) -> list[RuleResult]:
         """What a client's `score` gives, without a server. The options of a request do nothing."""
         explain = not self.math_equal_normalize
@@ -173,7 +173,7 @@ class RuleBasedRewardModel:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(SCORING_TIMEOUT_S)
 
 
-def read_ground_truths(name: str | Path) -> dict[str, Any]:
+def read_ground_truths(name: str | Path) -> dict[str, object]:
     """Id to ground truth, from rows with an id column and an answer column of a known name.
 
     Raises:

@@ -68,7 +68,7 @@ class SeveralRewards:
         self.parts = list(parts)
         self.columns: list[RewardColumn] = [[] for _ in parts]
 
-    def score(self, samples: list[Any], profile: str, **options: Any) -> list[Any]:
+    def score(self, samples: list[Any], profile: str, **options: object) -> list[Any]:
         """One result a sample, None where no profile answered. `profile` is that of the parts."""
         names = dict.fromkeys(part.profile for part in self.parts)
         found = {name: self._score(samples, name, **options) for name in names}

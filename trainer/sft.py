@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from transformers import AutoConfig
@@ -40,9 +40,21 @@ from touchstone_rewards.trainer.running.run import (
     train_on_rows,
 )
 
-TYPES = (DataArguments, PromptArguments, AdapterArguments, SFTConfig, ModelConfig)
 # Where the response stands in rows whose prompt is made by a template.
 RESPONSES = ("response", "completion", "answer", "solution", "output")
+
+
+class SftConfigs(NamedTuple):
+    """The options of `trainer sft`."""
+
+    data: DataArguments
+    prompts: PromptArguments
+    adapter: AdapterArguments
+    args: SFTConfig
+    model: ModelConfig
+
+
+OPTIONS = SftConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -51,7 +63,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    configs = parse_config(TYPES, argv, "trainer sft")
+    configs = parse_config(SftConfigs, argv, "trainer sft")
     data, prompts, adapter, args, model = configs
     check_model_path(model)
     settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)

@@ -129,7 +129,7 @@ def test_their_examples_are_understood_or_every_key_in_the_way_is_named(checkout
             continue
         module = import_module(f"touchstone_rewards.trainer.{MODULES[done.command]}")
         words = [word for word in done.words if not word.startswith(NOT_ON_A_CPU)]
-        parse_config(module.TYPES, words, f"trainer {done.command}")
+        parse_config(module.OPTIONS, words, f"trainer {done.command}")
         understood.add(str(name))
     assert understood >= RUN
 
@@ -161,7 +161,7 @@ def test_their_examples_train(
     # One step on few rows: on a CPU, bfloat16 takes half a minute a step.
     words = [f"model_name_or_path={small_model}", "max_steps=1", "max_samples=4"]
     assert main(["run", str(path), *words, "gradient_accumulation_steps=1"]) == 0
-    assert (tmp_path / read_yaml(str(path))["output_dir"] / made).is_file()
+    assert (tmp_path / str(read_yaml(str(path))["output_dir"]) / made).is_file()
 
 
 @pytest.mark.parametrize("template", ["qwen3_nothink", "qwen", "llama3", "mistral", "default"])

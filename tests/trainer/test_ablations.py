@@ -10,14 +10,15 @@ import pytest
 
 from touchstone_rewards.trainer.config import given_fields, parse_config
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.grpo.command import GrpoConfigs
 
 ON_CPU = ["--bf16=false", "--use_cpu=true"]
 
 
 def fields_of(words: list[str]) -> dict[str, Any]:
-    configs = parse_config(TYPES, [*words, *ON_CPU], "trainer grpo")
-    return {name: value for config in configs for name, value in vars(config).items()}
+    configs = parse_config(GrpoConfigs, [*words, *ON_CPU], "trainer grpo")
+    # The first that has a name: a section has some of them again.
+    return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_the_switches_mean_what_the_source_computes_in_any_order_and_place(
             found = fields_of(each)
             assert (found["advantage"], found["clip"]) == (advantage, clip), each
             named = {name for name in ("advantage", "clip") if found[name] is not None}
-            assert given_fields(each, TYPES) == named
+            assert given_fields(each, GrpoConfigs) == named
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,8 @@ def test_a_flag_wins_over_the_file_as_a_whole(tmp_path: Path) -> None:
 def test_what_the_sources_scripts_say_and_do_not_use_is_not_used_here() -> None:
     found = fields_of(["--loss_type", "GRPO-No-Clip", "--cliprange", "0.2"])
     assert (found["clip"], found["epsilon"]) == (False, 0.2)
-    assert "epsilon" not in given_fields(["--loss_type=grpo_no_clip", "--cliprange=0.1"], TYPES)
+    assert "epsilon" not in given_fields(
+        ["--loss_type=grpo_no_clip", "--cliprange=0.1"], GrpoConfigs
+    )
     found = fields_of(["--advantage_eps", "1e-6", "--loss_type", "no_baseline"])
     assert (found["advantage"], found["advantage_eps"]) == ("none", None)

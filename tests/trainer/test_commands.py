@@ -94,7 +94,7 @@ def test_a_bad_config_file_is_named_in_one_line_and_exits_with_2(
     ("fields", "message"),
     [
         ({"dataset_name": "./no.jsonl"}, "no dataset at ./no.jsonl"),
-        ({"ground_truth_column": "gold"}, "no column 'gold'"),
+        ({"ground_truth_column": "gold", "reward_profile": "math"}, "no column 'gold'"),
         ({"reward_url": "localhost:1"}, "reward_url: "),
         ({"reward_profile": "nosuch"}, "no profile 'nosuch' on the server; it has "),
         ({"resume_from_checkpoint": "./checkpoint-7"}, "no checkpoint at ./checkpoint-7"),
@@ -128,11 +128,9 @@ def test_the_example_configs_are_understood(name: str, tmp_path: Path) -> None:
     from touchstone_rewards.trainer import sft
     from touchstone_rewards.trainer.config import parse_config
     from touchstone_rewards.trainer.grpo import command as grpo
-    from touchstone_rewards.trainer.story.signals import SignalArguments
 
-    types = grpo.TYPES if "grpo" in name else sft.TYPES
+    options = grpo.OPTIONS if "grpo" in name else sft.OPTIONS
     on_cpu = ["--bf16=false", f"--output_dir={tmp_path}"]
     words = ["--config", str(CONFIGS / f"{name}.yaml"), *on_cpu]
-    sections = {"signals": SignalArguments} if "grpo" in name else None
-    configs = parse_config(types, words, "trainer", sections)
+    configs = parse_config(options, words, "trainer")
     assert configs

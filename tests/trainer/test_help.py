@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES, main
-from touchstone_rewards.trainer.config import Parser
-from touchstone_rewards.trainer.field_source import names_in, read_class
+from touchstone_rewards.trainer.config import Parser, kinds_of
+from touchstone_rewards.trainer.field_source import read_options
 
 PACKAGE = "touchstone_rewards.trainer"
 MOST_LINES = 150
@@ -18,8 +18,11 @@ MOST_LINES = 150
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_options_listed_are_those_the_parser_takes(command: str) -> None:
     module = f"{PACKAGE}.{MODULES[command]}"
-    parser: Any = Parser(import_module(module).TYPES, add_help=False)
-    kinds = [read_class(module, name) for name in names_in(module, "TYPES")]
+    options: type | None = getattr(import_module(module), "OPTIONS", None)
+    plain, sections = kinds_of(options) if options else ({}, {})
+    parser: Any = Parser(cast(Any, list(plain.values())), add_help=False)
+    kinds, read_sections = read_options(module)
+    assert list(read_sections) == [name for name, kind in sections.items() if kind is not dict]
     fields = {each.name: each for kind in kinds for each in kind.fields}
     assert set(fields) == {each.dest for each in parser._actions}
     for action in parser._actions:
@@ -32,7 +35,7 @@ def test_help_is_short_and_help_all_has_every_option(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = f"{PACKAGE}.{MODULES[command]}"
-    kinds = [read_class(module, name) for name in names_in(module, "TYPES")]
+    kinds, _ = read_options(module)
     assert main([*command.split(), "--help"]) == 0
     short = capsys.readouterr().out
     assert len(short.splitlines()) <= MOST_LINES

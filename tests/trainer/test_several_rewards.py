@@ -16,7 +16,7 @@ from tests.trainer.conftest import GrpoFlags, write_rows
 from touchstone_rewards.clients import ScoreResult
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.kept_samples import SampleWriter, read_samples
 from touchstone_rewards.trainer.data.rows import load_rows
 from touchstone_rewards.trainer.errors import InputError
@@ -155,8 +155,8 @@ def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
     weights = ["--reward_weights", "1.0", "0.5", "--temperature=2.0"]
     gdpo = "--multi_objective_aggregation=normalize_then_sum"
     flags = [*grpo_flags("http://127.0.0.1:9"), *weights, gdpo]
-    data, _, rewards, *_, args, model = parse_config(grpo.TYPES, flags, "trainer grpo")
-    rows = load_rows(data.dataset_name)
+    data, _, rewards, *_, args, model, _ = parse_config(grpo.GrpoConfigs, flags, "trainer grpo")
+    rows = load_rows(require(data.dataset_name, "dataset_name"))
     parts = RewardPart("long", "p", "long", 1.0), RewardPart("even", "p", "even", 0.5)
     scoring, writer = SeveralRewards(by_length, parts), SampleWriter(tmp_path / "samples")
     trainer = grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)

@@ -68,7 +68,7 @@ def test_rows_that_are_no_lessons_are_refused(
 
 def test_only_fields_that_were_changed_are_written_down_and_no_token(tmp_path: Path) -> None:
     flags = ["--bf16=false", f"--output_dir={tmp_path}", "--learning_rate=7", "--hub_token=secret"]
-    _, _, _, args, _ = parse_config(sft.TYPES, flags, "trainer sft")
+    args = parse_config(sft.SftConfigs, flags, "trainer sft").args
     write_provenance(tmp_path, "trainer sft", [args])
     content = (tmp_path / "run.json").read_text()
     fields = json.loads(content)["fields"]

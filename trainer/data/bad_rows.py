@@ -60,7 +60,7 @@ class OneForm:
     def __init__(self) -> None:
         self.first: str | None = None
 
-    def check(self, value: Any) -> None:
+    def check(self, value: object) -> None:
         """Take the form of the first row for the form of all.
 
         Raises:
@@ -115,7 +115,7 @@ def read_rows(rows: Dataset, read: Reader, *, skip: bool = False, what: str = "r
         rows = rows.select(good)
 
     def convert(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        made: list[dict[str, Any]] = []
+        made: list[dict[str, object]] = []
         for values in zip(*batch.values(), strict=True):
             row = dict(zip(batch, values, strict=True))
             made += [{**each, "id": row["id"]} for each in read(row)]

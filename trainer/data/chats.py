@@ -28,7 +28,7 @@ def begun(prompt: ChatOrPrompt, prefill: str) -> ChatOrPrompt:
     return [*before, {"role": "assistant", "content": already + prefill}]
 
 
-def split_begun(chat: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+def split_begun(chat: Sequence[Mapping[str, object]]) -> tuple[list[dict[str, object]], str]:
     """The messages up to the assistant's turn, and what is begun of it: nothing in most chats."""
     turns = [dict(turn) for turn in chat]
     if not turns or turns[-1]["role"] != "assistant":
@@ -36,7 +36,7 @@ def split_begun(chat: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]]
     return turns[:-1], str(turns[-1].get("content") or "")
 
 
-def is_begun(prompt: Any) -> bool:
+def is_begun(prompt: object) -> bool:
     """Whether this is a chat whose last message is the assistant's."""
     return isinstance(prompt, list) and bool(prompt) and prompt[-1]["role"] == "assistant"
 

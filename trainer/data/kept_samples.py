@@ -157,7 +157,7 @@ def _line(sample: KeptSample) -> str:
     return json.dumps(fields, allow_nan=False) + "\n"
 
 
-def _as_sent(value: Any) -> Any:
+def _as_sent(value: object) -> Any:
     """NaN and infinities become null, dates and the like text; strings stay as they are."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -19,12 +19,11 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 
 from touchstone_rewards.trainer.data.rows import load_rows
+from touchstone_rewards.trainer.data.shapes import ChatTurn, Row
 from touchstone_rewards.trainer.errors import InputError
 
 REGISTRY = "dataset_info.json"
 ONLINE, REMOTE = "ONLINE", "REMOTE:"
-Row = Mapping[str, Any]
-ChatTurn = dict[str, Any]
 
 ALPACA_COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}
 CHAT_COLUMNS = {"messages": "conversations"}
@@ -99,7 +98,7 @@ def registered_rows(
     return concatenate_datasets([part.select_columns(order) for part in parts])
 
 
-def read_registry(folder: Path) -> dict[str, Any]:
+def read_registry(folder: Path) -> dict[str, object]:
     """Return the registry of the folder; empty where it has none.
 
     Raises:
@@ -120,7 +119,7 @@ def read_registry(folder: Path) -> dict[str, Any]:
 def _rows(
     load: Callable[..., Dataset],
     name: str,
-    known: Mapping[str, Any],
+    known: Mapping[str, object],
     folder: Path,
     split: str,
     max_rows: int | None,
@@ -140,7 +139,7 @@ def _first(rows: Dataset, most: int | None) -> Dataset:
     return rows if most is None else rows.select(range(min(most, len(rows))))
 
 
-def entry_of(name: str, told: Any, folder: Path) -> RegistryEntry:
+def entry_of(name: str, told: object, folder: Path) -> RegistryEntry:
     """Return an entry of the registry with its defaults filled in.
 
     Raises:
@@ -264,7 +263,7 @@ def conversation(row: Row, entry: RegistryEntry) -> Row | None:
 
 
 def _pair(
-    messages: list[ChatTurn], chosen: Any, rejected: Any, message: Callable[[Any], ChatTurn]
+    messages: list[ChatTurn], chosen: object, rejected: object, message: Callable[[Any], ChatTurn]
 ) -> Row | None:
     if not chosen or not rejected:
         return None
@@ -293,7 +292,7 @@ def _calls(content: Any) -> Iterator[ChatTurn]:
         raise InputError(f"a call is JSON with name and arguments, not {content!r:.80}") from error
 
 
-def _tools(value: Any) -> str:
+def _tools(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -302,11 +301,11 @@ def _value(row: Row, entry: RegistryEntry, part: str) -> Any:
     return row.get(column) if column else None
 
 
-def _system(text: Any) -> list[ChatTurn]:
+def _system(text: object) -> list[ChatTurn]:
     return [_said("system", text)] if text else []
 
 
-def _said(role: str, content: Any) -> ChatTurn:
+def _said(role: str, content: object) -> ChatTurn:
     return {"role": role, "content": content}
 
 

@@ -259,7 +259,7 @@ def ensure_sample_ids(rows: Dataset) -> Dataset:
     return rows.rename_column(NEW_IDS, "id")
 
 
-def unique_ids(values: Iterable[Any]) -> list[str]:
+def unique_ids(values: Iterable[object]) -> list[str]:
     """A unique string for each value, in order.
 
     A value is kept as its string. A missing one (null, NaN, blank) becomes `row-N`, N its place
@@ -283,7 +283,7 @@ def unique_ids(values: Iterable[Any]) -> list[str]:
     return ids
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or value != value or not str(value).strip()
 
 
@@ -325,7 +325,7 @@ def _templated(rows: Dataset, arguments: PromptArguments, skip_bad_rows: bool) -
     )
 
 
-def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, object]]:
     """A conversation without the assistant's turn at its end: what there is to answer."""
     answered = bool(messages) and messages[-1]["role"] == "assistant"
     return messages[:-1] if answered else messages
@@ -390,7 +390,7 @@ def require_column(rows: Dataset, column: str, flag: str) -> str:
     return column
 
 
-def is_empty(response: Any) -> bool:
+def is_empty(response: object) -> bool:
     """Whether a response, a text, a turn or messages, says nothing."""
     if isinstance(response, list):
         return not response or is_empty(response[-1])

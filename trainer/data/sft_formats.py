@@ -89,7 +89,7 @@ def _keeping(names: list[str], read: Reader) -> Reader:
     """`read`, with these columns of the row beside what it makes, all in one form."""
     form = OneForm()
 
-    def keeping(row: Row) -> Iterator[dict[str, Any]]:
+    def keeping(row: Row) -> Iterator[dict[str, object]]:
         for each in read(row):
             form.check(each.get("completion", []))
             yield {**each, **{name: row[name] for name in names}}
@@ -110,13 +110,13 @@ def recognise(rows: Dataset) -> Shape:
     raise InputError(f"SFT reads the columns {known}; the data has {rows.column_names}")
 
 
-def _text(row: Row) -> Iterator[dict[str, Any]]:
+def _text(row: Row) -> Iterator[dict[str, object]]:
     if is_empty(row["text"]):
         raise InputError("an empty text")
     yield {"text": row["text"]}
 
 
-def _prompt_and_response(row: Row) -> Iterator[dict[str, Any]]:
+def _prompt_and_response(row: Row) -> Iterator[dict[str, object]]:
     answer = row.get("response", row.get("completion"))
     if answer is None or is_empty(answer):
         raise InputError("an empty response")
@@ -167,7 +167,7 @@ def _alpaca(row: Row) -> list[ChatTurn]:
     return [*alpaca_messages(row), {"role": "assistant", "content": row["output"]}]
 
 
-def _alpaca_text(row: Row) -> Iterator[dict[str, Any]]:
+def _alpaca_text(row: Row) -> Iterator[dict[str, object]]:
     if is_empty(row["output"]):
         raise InputError("an empty response")
     yield {"prompt": alpaca_text(row), "completion": row["output"]}
@@ -181,7 +181,7 @@ def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[ChatTurn
         asked = {"role": "user", "content": row[question]}
         return [*system, asked, {"role": "assistant", "content": row[answer]}]
 
-    def plain(row: Row) -> Iterator[dict[str, Any]]:
+    def plain(row: Row) -> Iterator[dict[str, object]]:
         if is_empty(row[answer]):
             raise InputError("an empty response")
         yield {"prompt": f"{row[question]}\n", "completion": str(row[answer])}

@@ -29,7 +29,7 @@ SHOWN_ROLES = "user or human, assistant or gpt, system, tool or observation"
 OWN_NAMES = ("from", "value", "role", "content")
 
 
-def message_of(turn: Any) -> ChatTurn:
+def message_of(turn: object) -> ChatTurn:
     """A turn, `{role, content}` or ShareGPT's `{from, value}`, as role and content.
 
     What else it holds (calls of tools, a name) stays; what is null goes.
@@ -51,7 +51,7 @@ def message_of(turn: Any) -> ChatTurn:
     return {"role": role, **({} if content is None else {"content": _joined(content)}), **more}
 
 
-def _joined(content: Any) -> Any:
+def _joined(content: object) -> Any:
     """Parts that are all texts as one text; anything else as it is."""
     if not isinstance(content, list):
         return content
@@ -60,7 +60,7 @@ def _joined(content: Any) -> Any:
     return "".join(texts) if len(texts) == len(content) else content
 
 
-def messages_of(turns: Any) -> list[ChatTurn]:
+def messages_of(turns: object) -> list[ChatTurn]:
     """All turns of a list of them; of null none.
 
     Raises:
@@ -71,7 +71,7 @@ def messages_of(turns: Any) -> list[ChatTurn]:
     return [message_of(turn) for turn in turns or []]
 
 
-def text_or_messages(value: Any, name: str) -> str | list[ChatTurn]:
+def text_or_messages(value: object, name: str) -> str | list[ChatTurn]:
     """A text as it is; a turn, or a list of turns, as messages.
 
     Raises:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -29,7 +28,7 @@ class ShowArguments:
     row: int = field(default=0, metadata={"help": "Its number from 0; -1 is the last one."})
 
 
-TYPES = (ShowArguments,)
+OPTIONS = ShowArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -41,7 +40,7 @@ def run(argv: Sequence[str]) -> None:
     words = list(argv)
     if words and not words[0].startswith("-"):
         words.insert(0, "--input")
-    (arguments,) = parse_config(TYPES, words, "trainer data show")
+    arguments = parse_config(ShowArguments, words, "trainer data show")
     path = require(arguments.input, "input")
     rows = load_rows(path)
     if not -len(rows) <= arguments.row < len(rows):
@@ -54,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
         console.print(Text(readable(value)))
 
 
-def readable(value: Any) -> str:
+def readable(value: object) -> str:
     """A value for reading, indented: a chat turn by turn, other structures as JSON."""
     if isinstance(value, list) and value and all(is_message(turn) for turn in value):
         text = "\n".join(f"[{turn['role']}] {turn['content']}" for turn in value)
@@ -65,6 +64,6 @@ def readable(value: Any) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines() or [""])
 
 
-def is_message(turn: Any) -> bool:
+def is_message(turn: object) -> bool:
     """Is this one turn of a chat?"""
     return isinstance(turn, dict) and set(turn) == {"role", "content"}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from rich.console import Console
@@ -134,7 +134,16 @@ class EvalArguments:
             self.output = self.output_file.removesuffix(".json")
 
 
-TYPES = (EvalArguments, PromptArguments, ServeArguments, Generation)
+class EvalConfigs(NamedTuple):
+    """The options of `trainer eval`."""
+
+    arguments: EvalArguments
+    prompts: PromptArguments
+    serve: ServeArguments
+    generation: Generation
+
+
+OPTIONS = EvalConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -144,12 +153,14 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server, or not one response could be scored.
     """
-    arguments, prompts, serve, generation = parse_config(TYPES, argv, "trainer eval")
+    arguments, prompts, serve, generation = parse_config(EvalConfigs, argv, "trainer eval")
     model = require(arguments.model, "model")
     if model.startswith((".", "/", "~")) and not Path(model).is_dir():
         raise InputError(f"no model folder at {model}")
     output = Path(require(arguments.output, "output"))
     check_output(output, arguments.output_file)
+    if arguments.benchmark:
+        known_set(arguments.benchmark)  # an unknown one is named before a server is waited for
     if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
         raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
     if arguments.benchmark:
@@ -223,7 +234,7 @@ def score_and_write(
     rows: Dataset,
     responses: Sequence[Sequence[str]],
     generation: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Score the responses, write all files, return the summary.
 
     Raises:
@@ -265,9 +276,9 @@ def of_k(
     results: Sequence[ResultGroup],
     score: ScoreFunction,
     ks: Sequence[int],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """pass@k, and maj@k where the profile reads an answer that could be voted on."""
-    found: dict[str, Any] = {"pass_at": pass_at(results, ks), "maj_at": None}
+    found: dict[str, object] = {"pass_at": pass_at(results, ks), "maj_at": None}
     if any(answer_of(result) for group in results for result in group):
         found["maj_at"] = maj_at(results, classes_of(groups, results, score), ks)
     return found
@@ -293,7 +304,7 @@ def samples_of(rows: Dataset, responses: Sequence[Sequence[str]]) -> list[list[S
     ]
 
 
-def in_groups(results: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def in_groups(results: Sequence[object], groups: Sequence[Sequence[object]]) -> list[list[Any]]:
     """The results, cut as the groups are."""
     left = iter(results)
     return [[next(left) for _ in group] for group in groups]

@@ -17,7 +17,7 @@ from touchstone_rewards.trainer.running.intervals import normal, rate
 ResultGroup = Sequence[ScoreResult | None]
 
 
-def summarize(groups: Sequence[ResultGroup]) -> dict[str, Any]:
+def summarize(groups: Sequence[ResultGroup]) -> dict[str, object]:
     """Rates and means over the rows with a reward.
 
     `accuracy`: share with the full reward of 1. `format_rate`: share with a format score of 1; null
@@ -49,7 +49,7 @@ def formats_of(group: ResultGroup) -> list[float]:
     return [value for each in scored if (value := each.scores.get("format")) is not None]
 
 
-def _share(name: str, rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+def _share(name: str, rows: Sequence[Sequence[float]]) -> dict[str, object]:
     """The share of ones in each row, averaged."""
     shares = [row.count(1.0) / len(row) for row in rows]
     trials = sum(map(len, rows))
@@ -76,7 +76,7 @@ def default_ks(n: int) -> list[int]:
     return sorted({1 << power for power in range(n.bit_length()) if 1 << power <= n} | {n})
 
 
-def pass_at(groups: Sequence[ResultGroup], ks: Sequence[int]) -> dict[str, Any]:
+def pass_at(groups: Sequence[ResultGroup], ks: Sequence[int]) -> dict[str, object]:
     """pass@k by k, over the rows with k or more scored responses."""
     rows = [(len(found), found.count(1.0)) for group in groups if (found := rewards_of(group))]
     return {
@@ -87,7 +87,7 @@ def pass_at(groups: Sequence[ResultGroup], ks: Sequence[int]) -> dict[str, Any]:
 
 def maj_at(
     groups: Sequence[ResultGroup], classes: Sequence[Sequence[str | None]], ks: Sequence[int]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """maj@k by k, over the rows with k or more scored responses; right is the full reward of 1."""
     votes = [votes_of(group, names) for group, names in zip(groups, classes, strict=True)]
     rows = [(*each, len(rewards_of(group))) for each, group in zip(votes, groups, strict=True)]
@@ -110,7 +110,7 @@ def votes_of(group: ResultGroup, classes: Sequence[str | None]) -> tuple[list[Vo
     return votes, Votes(len(silent), fmean(silent) if silent else 0.0)
 
 
-def mean_over_rows(rows: Sequence[tuple[float, int]]) -> dict[str, Any]:
+def mean_over_rows(rows: Sequence[tuple[float, int]]) -> dict[str, object]:
     """Of each row's value and number of responses: the mean, its interval, how many rows."""
     values = [value for value, _ in rows]
     return {

@@ -83,7 +83,7 @@ def append_batch(folder: Path, number: int, responses: list[list[str]]) -> None:
         os.fsync(file.fileno())
 
 
-def identity(model: str, prompts: Sequence[Any], chat_template: str | None) -> dict[str, Any]:
+def identity(model: str, prompts: Sequence[object], chat_template: str | None) -> dict[str, object]:
     """What tells two evaluations apart beside their settings: the model, the prompts, and the
     content of the chat template that was named.
 

@@ -198,7 +198,7 @@ def own_config(folders: Any, tokenizer: Any) -> tuple[Any, str]:
     return config, told
 
 
-def _sampling(settings: Generation) -> dict[str, Any]:
+def _sampling(settings: Generation) -> dict[str, object]:
     """Fields of `generate`."""
     if settings.temperature == 0:
         return {"do_sample": False}
@@ -251,7 +251,7 @@ def _vllm(model: str, settings: Generation) -> Respond:
     return respond
 
 
-def encode(tokenizer: Any, prompt: ChatOrPrompt, most: int | None) -> list[int]:
+def encode(tokenizer: object, prompt: ChatOrPrompt, most: int | None) -> list[int]:
     """The tokens of a prompt, its last `most`; a chat goes through the template.
 
     Raises:

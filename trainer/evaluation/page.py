@@ -52,7 +52,7 @@ def write_page(folder: Path) -> Path:
     return path
 
 
-def tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def tiles(summary: Mapping[str, object]) -> list[tuple[str, str]]:
     """The few numbers of an evaluation."""
     found = []
     if summary["accuracy"] is not None:
@@ -77,7 +77,7 @@ def at_k(summary: Mapping[str, Any]) -> Table:
     return Table("Of k responses", ("", "pass@k", "maj@k"), rows, "Shares, and 95% intervals.")
 
 
-def groups(lines: Sequence[Mapping[str, Any]]) -> list[GroupExample]:
+def groups(lines: Sequence[Mapping[str, object]]) -> list[GroupExample]:
     """Some rows of each kind, the first ones."""
     kinds: dict[str, list[GroupExample]] = {kind: [] for kind in KINDS}
     every = by_group(lines)
@@ -94,7 +94,7 @@ def groups(lines: Sequence[Mapping[str, Any]]) -> list[GroupExample]:
     ]
 
 
-def kind_of(group: Sequence[Mapping[str, Any]]) -> str:
+def kind_of(group: Sequence[Mapping[str, object]]) -> str:
     """Whether all, some or none of a row's responses got the full reward of 1."""
     rewards = [line["reward"] for line in group if line["reward"] is not None]
     if not rewards:

@@ -59,7 +59,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+def write_summary(folder: Path, summary: Mapping[str, object]) -> None:
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
@@ -107,7 +107,7 @@ def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     )
 
 
-def _line(sample: Sample, results: Mapping[str, ScoreResult | None]) -> dict[str, Any]:
+def _line(sample: Sample, results: Mapping[str, ScoreResult | None]) -> dict[str, object]:
     first, *others = results
     result = results[first]
     return {
@@ -124,5 +124,5 @@ def _line(sample: Sample, results: Mapping[str, ScoreResult | None]) -> dict[str
     }
 
 
-def _json_line(content: Mapping[str, Any]) -> str:
+def _json_line(content: Mapping[str, object]) -> str:
     return json.dumps(content) + "\n"

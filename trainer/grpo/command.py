@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from datasets import Dataset
 from datasets.features.features import require_decoding
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 
-from touchstone_rewards.trainer.config import given_fields, parse_config, require
+from touchstone_rewards.trainer.config import Section, given_fields, parse_config, require
 from touchstone_rewards.trainer.data.chats import rendered
 from touchstone_rewards.trainer.data.kept_samples import SampleWriter, step_files
 from touchstone_rewards.trainer.data.rows import (
@@ -30,7 +30,7 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.generation import template_path
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, template_options
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
 from touchstone_rewards.trainer.reward_arguments import RewardArguments, ServeArguments
@@ -67,21 +67,27 @@ from touchstone_rewards.trainer.story.trainer import WITHOUT_HISTORY, HistoryTra
 from touchstone_rewards.trainer.workflow.local_server import served
 
 SAMPLES = "samples"
-TYPES = (
-    DataArguments,
-    PromptArguments,
-    RewardArguments,
-    ServeArguments,
-    AdapterArguments,
-    PreflightArguments,
-    RolloutArguments,
-    GrpoArguments,
-    LearningArguments,
-    GRPOConfig,
-    ModelConfig,
-)
 T = TypeVar("T", bound=GrpoTrainer)
-SECTIONS = {"signals": SignalArguments}
+
+
+class GrpoConfigs(NamedTuple):
+    """The options of `trainer grpo`."""
+
+    data: DataArguments
+    prompts: PromptArguments
+    rewards: RewardArguments
+    serve: ServeArguments
+    adapter: AdapterArguments
+    preflight: PreflightArguments
+    rollout: RolloutArguments
+    settings: GrpoArguments
+    learning: LearningArguments
+    args: GRPOConfig
+    model: ModelConfig
+    signals: Section[SignalArguments]
+
+
+OPTIONS = GrpoConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -91,11 +97,11 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    configs = parse_config(TYPES, argv, "trainer grpo", SECTIONS)
+    configs = parse_config(GrpoConfigs, argv, "trainer grpo")
     data, _, rewards, serve, adapter, _, rollout, settings, learning, args, model, _ = configs
     require(args.output_dir, "output_dir")
     output = free_output(data, args, check_model_path(model), adapter.adapter_name_or_path)
-    settings.apply(args, given_fields(argv, TYPES))
+    settings.apply(args, given_fields(argv, GrpoConfigs))
     rollout.check_sampling(args)
     learning.check(args, settings)
     checkpoint = checkpoint_to_resume(args)
@@ -107,7 +113,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def train(
-    configs: Sequence[Any], given: Sequence[Dataset | None], output: Path, checkpoint: str | None
+    configs: GrpoConfigs, given: Sequence[Dataset | None], output: Path, checkpoint: str | None
 ) -> None:
     """Prepare rows and rewards, train, save; the servers of the config run."""
     data, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
@@ -128,7 +134,7 @@ def train(
     check_enough(len(rows), args)
     writer = open_samples(output / SAMPLES, args, overwrite=data.overwrite)
     scoring = scoring_of(connect(rewards.reward_url, rewards.reward_timeout_s), parts)
-    template: Any = args.chat_template_kwargs
+    template = template_options(args)
     found = check_rewards(
         rows, scoring, rewards, preflight, lambda prompt: rendered(tokenizer, prompt, template)
     )
@@ -187,7 +193,7 @@ def policy_tokenizer(
 
 def starting_model(
     model: ModelConfig, adapter: AdapterArguments, args: GRPOConfig
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """TRL's arguments that say what is trained: a model, or a model with an adapter."""
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)

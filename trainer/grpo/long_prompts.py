@@ -6,7 +6,7 @@ long. Cutting on the left is the trainer's part, where TRL makes tokens of a pro
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
@@ -16,8 +16,15 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.config import RolloutArguments
 
 
+def template_options(args: GRPOConfig) -> Mapping[str, object]:
+    """Return what goes to the chat template beside the turns."""
+    given = args.chat_template_kwargs
+    assert not isinstance(given, str)  # the config has made a mapping of a text
+    return given or {}
+
+
 def fit_prompts(
-    rows: Dataset, rollout: RolloutArguments, tokenizer: Any, args: GRPOConfig
+    rows: Dataset, rollout: RolloutArguments, tokenizer: object, args: GRPOConfig
 ) -> Dataset:
     """The rows, by `long_prompts`; how many were too long is printed.
 
@@ -27,7 +34,7 @@ def fit_prompts(
     limit = rollout.max_prompt_length
     if limit is None:
         return rows
-    template: Any = args.chat_template_kwargs or {}
+    template = template_options(args)
     counts = [len(prompt_tokens(tokenizer, prompt, template)) for prompt in rows["prompt"]]
     fitting = [place for place, count in enumerate(counts) if count <= limit]
     long = len(counts) - len(fitting)

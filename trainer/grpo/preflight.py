@@ -36,7 +36,7 @@ class PreflightArguments:
 
 def check_rewards(
     rows: Dataset,
-    scoring: Any,
+    scoring: object,
     rewards: RewardArguments,
     arguments: PreflightArguments,
     render: Callable[[Any], str] = str,

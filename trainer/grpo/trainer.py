@@ -189,7 +189,7 @@ class GrpoTrainer(GRPOTrainer):
         batch["num_items_in_batch"] = cast(Tensor, self.accelerator.gather(mask.sum())).sum()
         return batch
 
-    def _other_rows(self, used: set[str], equal: int, rounds: int) -> list[dict[str, Any]]:
+    def _other_rows(self, used: set[str], equal: int, rounds: int) -> list[dict[str, object]]:
         """As many new rows for each rank as the neediest one wants; none where too few are left."""
         count = max(gather_object([equal]))
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -216,7 +216,7 @@ class GrpoTrainer(GRPOTrainer):
             log.pop()
         log.extend(advantages.tolist())
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def _compute_loss(self, model: object, inputs: dict[str, Any]) -> Tensor:
         if self.own_loss is not None:
             loss = self.own_loss(loss_inputs(self, model, inputs))
             training = cast(Any, self.model).training

@@ -84,7 +84,7 @@ class LimArguments:
             raise ValueError(f"{self.method} has no threshold of its own: give threshold or keep")
 
 
-TYPES = (LimArguments,)
+OPTIONS = LimArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer lim")
+    arguments = parse_config(LimArguments, argv, "trainer lim")
     require(arguments.output, "output")
     selection = select(arguments)
     print(selection.line())

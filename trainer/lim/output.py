@@ -77,7 +77,7 @@ def card(about: dict[str, Any], has_sft: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _score_rows(selection: Selection) -> Iterator[dict[str, Any]]:
+def _score_rows(selection: Selection) -> Iterator[dict[str, object]]:
     places = set(selection.rows.tolist())
     for place, prompt in enumerate(selection.prompts):
         score = float(selection.scores[place])
@@ -86,7 +86,7 @@ def _score_rows(selection: Selection) -> Iterator[dict[str, Any]]:
         yield {**row, "epochs": [None if np.isnan(v) else round(float(v), 6) for v in values]}
 
 
-def _sample_rows(selection: Selection) -> Iterator[tuple[dict[str, Any], Facts]]:
+def _sample_rows(selection: Selection) -> Iterator[tuple[dict[str, object], Facts]]:
     """The kept prompts as the samples show them."""
     for place in selection.rows:
         prompt = selection.prompts[place]
@@ -101,7 +101,7 @@ def _sample_rows(selection: Selection) -> Iterator[tuple[dict[str, Any], Facts]]
         yield row, facts
 
 
-def _dataset_rows(selection: Selection, name: str) -> Iterator[tuple[dict[str, Any], Facts]]:
+def _dataset_rows(selection: Selection, name: str) -> Iterator[tuple[dict[str, object], Facts]]:
     """The kept rows of the dataset that was trained on, known by their ids or their prompts."""
     source = ensure_sample_ids(load_rows(name))
     wanted = {selection.prompts[place]: place for place in selection.rows}

@@ -15,13 +15,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from trl.trainer.model_config import ModelConfig
 
 from touchstone_rewards.trainer.aliases import meant
-from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.config import Section, parse_config, require
 from touchstone_rewards.trainer.data.rows import FILE_FORMATS
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.evaluation.write import SUMMARY, as_table
@@ -43,7 +43,6 @@ COMPARED: dict[str, dict[str, Any]] = {
     "random": {"method": "random", "threshold": None},
     "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
 }
-SECTIONS: dict[str, type] = dict.fromkeys(("ppo", "lim", "third", "eval"), dict)
 # Of `ppo`, beside the model's fields, what means the same to `trainer sft`.
 SHARED = ("use_cpu", "bf16", "fp16", "gradient_checkpointing", "report_to", "seed", "data_seed")
 SHARED += ("disable_tqdm", "deepspeed", "fsdp", "fsdp_config", "chat_template_path")
@@ -112,7 +111,17 @@ class LimrPlan:
         return run_stage(self.output, stage, restart_changed=self.arguments.restart_changed)
 
 
-TYPES = (WorkflowArguments,)
+class LimrConfigs(NamedTuple):
+    """The options of `trainer limr`."""
+
+    arguments: WorkflowArguments
+    ppo: Section[dict[str, Any]]
+    lim: Section[dict[str, Any]]
+    third: Section[dict[str, Any]]
+    eval: Section[dict[str, Any]]
+
+
+OPTIONS = LimrConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -122,7 +131,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: a stage failed.
     """
-    plan = make_plan(*parse_config(TYPES, argv, "trainer limr", SECTIONS))
+    plan = make_plan(*parse_config(LimrConfigs, argv, "trainer limr"))
     output, arguments = plan.output, plan.arguments
     # Now, and not after hours of PPO: what is wrong with a later stage.
     check_stages(output, stages_of(plan))
@@ -253,7 +262,7 @@ def third_stage(plan: LimrPlan, name: str, selection: Path) -> Stage:
     )
 
 
-def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
+def sft_fields(ppo: dict[str, Any]) -> dict[str, object]:
     """The fields of the `ppo` section that mean the same to `trainer sft`: the model with its LoRA
     and quantization, and the machine; under our names, whatever name each was given by."""
     known = {each.name for each in fields(ModelConfig)} | set(SHARED)
@@ -261,7 +270,7 @@ def sft_fields(ppo: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if name in known}
 
 
-def _limr_again(plan: LimrPlan, folder: str) -> dict[str, Any]:
+def _limr_again(plan: LimrPlan, folder: str) -> dict[str, object]:
     """The `limr` section for stage 3, which keeps its samples in a folder of its own."""
     limr = dict(plan.ppo.get("limr") or {})
     if limr.get("save_samples_path"):
@@ -269,7 +278,7 @@ def _limr_again(plan: LimrPlan, folder: str) -> dict[str, Any]:
     return limr
 
 
-def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, object]]:
     """Every model on the held-out rows, through a reward server of its own if none is named."""
     start = plan.ppo.get("model_name_or_path")
     everything = {"start": Path(str(start)), **models} if start else dict(models)
@@ -279,7 +288,7 @@ def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, Any]
         return {name: _measure(plan, name, each, [url]) for name, each in everything.items()}
 
 
-def _measure(plan: LimrPlan, name: str, model: Path, url: list[str]) -> dict[str, Any]:
+def _measure(plan: LimrPlan, name: str, model: Path, url: list[str]) -> dict[str, object]:
     folder = plan.run(eval_stage(plan, name, model, url))
     return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
 

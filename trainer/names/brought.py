@@ -59,7 +59,7 @@ class Brought(NamedTuple):
 
 
 def brought(
-    content: Mapping[str, Any], flags: Sequence[str], fields: Container[str], command: str
+    content: Mapping[str, object], flags: Sequence[str], fields: Container[str], command: str
 ) -> Brought:
     """Translate what was brought; `command` is ours, such as `sft`.
 
@@ -75,7 +75,7 @@ def brought(
     given = [item for item in given if item.name not in replaced]
     said: list[str] = []
     refused: list[str] = []
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in own.items():
         meaning = _noted(name, value, fields, command, said, refused)
         for field, each in ({name: value} if meaning is None else meaning).items():
@@ -93,7 +93,7 @@ def brought(
 
 def _noted(
     name: str,
-    value: Any,
+    value: object,
     fields: Container[str],
     command: str,
     said: list[str],
@@ -116,7 +116,7 @@ def _noted(
     return meaning.fields
 
 
-def meaning_of(name: str, value: Any, fields: Container[str], command: str) -> Meaning | None:
+def meaning_of(name: str, value: object, fields: Container[str], command: str) -> Meaning | None:
     """What another project's key says to this command; None for a name that no table has."""
     text = str(value).lower()
     if name == "stage":
@@ -180,7 +180,7 @@ def _server(url: str) -> Meaning:
     return Meaning({"reward_url": [f"{parts.scheme}://{parts.netloc}"], **named})
 
 
-def _limr(name: str, value: Any) -> Meaning:
+def _limr(name: str, value: object) -> Meaning:
     """The section `limr` where a command asks for no rewards: off, or refused."""
     section = value if isinstance(value, Mapping) else {name.partition(".")[2]: value}
     if str(section.get("enabled", False)).lower() in OFF:
@@ -210,7 +210,7 @@ def _item(words: list[str]) -> FlagWords:
     return FlagWords(name, value if equals else " ".join(words[1:]) or "true", words)
 
 
-def words_of(fields: Mapping[str, Any]) -> list[str]:
+def words_of(fields: Mapping[str, object]) -> list[str]:
     """Return the flags that set these fields; one that is None is left out."""
     words: list[str] = []
     for name, value in fields.items():
@@ -223,12 +223,12 @@ def words_of(fields: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"

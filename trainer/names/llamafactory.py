@@ -47,7 +47,7 @@ RENAMED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _names(value: Any) -> Any:
+def _names(value: object) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 

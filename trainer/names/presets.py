@@ -120,7 +120,7 @@ PRESETS: Mapping[str, Preset] = {
 
 def with_preset(
     content: Mapping[str, Any], flags: Sequence[str], fields: Container[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the content with the fields of its preset, or of the flags', laid under it.
 
     Example: `{"preset": "gspo", "epsilon": 1e-3}` keeps that epsilon and gains the others.

@@ -20,8 +20,8 @@ ACCUMULATED = "gradient_accumulation_steps"
 
 
 def of_the_script(
-    given: Mapping[str, Any], fields: Container[str]
-) -> tuple[frozenset[str], dict[str, Any]]:
+    given: Mapping[str, object], fields: Container[str]
+) -> tuple[frozenset[str], dict[str, object]]:
     """Return the keys that are answered here and the fields that they set.
 
     Example: a `train_batch_size` of 256 in 128 accumulated parts is a
@@ -30,7 +30,7 @@ def of_the_script(
     Raises:
         InputError: numbers that do not divide, or a key that cannot go with another.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     answered: set[str] = set()
     if "train_batch_size" in given and "per_device_train_batch_size" in fields:
         found["per_device_train_batch_size"] = _divided(given, "train_batch_size", ACCUMULATED)
@@ -53,7 +53,7 @@ def of_the_script(
     return frozenset(answered), found
 
 
-def updates_a_rollout(given: Mapping[str, Any]) -> int:
+def updates_a_rollout(given: Mapping[str, object]) -> int:
     """Optimizer updates made of one rollout: passes over it, each of so many batches.
 
     Raises:
@@ -65,14 +65,14 @@ def updates_a_rollout(given: Mapping[str, Any]) -> int:
     return passes * _divided(given, "rollout_batch_size", "train_batch_size")
 
 
-def _divided(given: Mapping[str, Any], whole: str, parts: str) -> int:
+def _divided(given: Mapping[str, object], whole: str, parts: str) -> int:
     number, by = _number(given, whole), _number(given, parts) if parts in given else 1
     if number % by:
         raise InputError(f"{whole} ({number}) is no multiple of {parts} ({by})")
     return number // by
 
 
-def _number(given: Mapping[str, Any], name: str) -> int:
+def _number(given: Mapping[str, object], name: str) -> int:
     try:
         number = int(str(given[name]))
     except ValueError:
@@ -82,11 +82,11 @@ def _number(given: Mapping[str, Any], name: str) -> int:
     return number
 
 
-def _is_on(value: Any) -> bool:
+def _is_on(value: object) -> bool:
     return str(value).lower() in ("true", "1", "yes")
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: Any) -> dict[str, object]:
     if isinstance(value, str):
         value = json.loads(value) if value.strip() else {}
     return dict(value or {})

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from trl.trainer.model_config import ModelConfig
 
-from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.config import Section, parse_config, require
 from touchstone_rewards.trainer.data.chats import rendered
 from touchstone_rewards.trainer.data.rows import DataArguments, PromptArguments, ensure_sample_ids
 from touchstone_rewards.trainer.errors import InputError
@@ -30,7 +30,7 @@ from touchstone_rewards.trainer.grpo.command import (
 )
 from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
-from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts
+from touchstone_rewards.trainer.grpo.long_prompts import fit_prompts, template_options
 from touchstone_rewards.trainer.grpo.loss import check_loss_type
 from touchstone_rewards.trainer.limr.arguments import LimrArguments
 from touchstone_rewards.trainer.ppo.config import PPOConfig
@@ -52,18 +52,23 @@ from touchstone_rewards.trainer.running.run import (
 from touchstone_rewards.trainer.several_rewards import parts_of
 from touchstone_rewards.trainer.workflow.local_server import served
 
-TYPES = (
-    DataArguments,
-    PromptArguments,
-    RewardArguments,
-    ServeArguments,
-    AdapterArguments,
-    RolloutArguments,
-    LearningArguments,
-    PPOConfig,
-    ModelConfig,
-)
-SECTIONS = {"limr": LimrArguments}
+
+class PpoConfigs(NamedTuple):
+    """The options of `trainer ppo`."""
+
+    data: DataArguments
+    prompts: PromptArguments
+    rewards: RewardArguments
+    serve: ServeArguments
+    adapter: AdapterArguments
+    rollout: RolloutArguments
+    learning: LearningArguments
+    args: PPOConfig
+    model: ModelConfig
+    limr: Section[LimrArguments]
+
+
+OPTIONS = PpoConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -73,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: no reward server at the start, or too many failed rewards.
     """
-    configs = parse_config(TYPES, argv, "trainer ppo", SECTIONS)
+    configs = parse_config(PpoConfigs, argv, "trainer ppo")
     data, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
     require(args.output_dir, "output_dir")
     check_loss_type(args.loss_type)
@@ -82,7 +87,7 @@ def run(argv: Sequence[str]) -> None:
     limr.check(rewards.reward_url, validation=args.eval_strategy != "no")
     check_rules(limr, rewards, serve)
     if limr.enabled and limr.reward_type == "remote":
-        rewards.reward_url = [limr.reward_url]
+        rewards.reward_url = [require(limr.reward_url, "limr.reward_url")]
     rollout.check_sampling(args)
     check_learning(learning, args)
     checkpoint = checkpoint_to_resume(args)
@@ -94,7 +99,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def train(
-    configs: Sequence[Any],
+    configs: PpoConfigs,
     given: tuple[Dataset, Dataset | None],
     output: Path,
     checkpoint: str | None,
@@ -127,7 +132,7 @@ def train(
     )
     assert rows is not None
     check_enough(len(rows), args)
-    rendered(tokenizer, rows[0]["prompt"], args.chat_template_kwargs)
+    rendered(tokenizer, rows[0]["prompt"], template_options(args))
     folder = Path(limr.save_samples_path or output / SAMPLES)
     writer = open_samples(folder, args, limr.save_every_n_steps, overwrite=data.overwrite)
     own: dict[str, Any] = {"rollout": rollout, "learning": learning, "samples": writer.folder}

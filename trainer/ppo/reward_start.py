@@ -55,7 +55,7 @@ def outputs_of(name: str) -> int:
     return 2 if head_facts(config).get("loss") == "disco" else 1
 
 
-def baked(config: Any, name: str) -> tuple[float, float]:
+def baked(config: object, name: str) -> tuple[float, float]:
     """The mean and the standard deviation of its scores that a reward model's config carries.
 
     Raises:

@@ -166,7 +166,7 @@ class PPOTrainer(GrpoTrainer):
                 horizon=self.args.kl_horizon,
             )
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def _compute_loss(self, model: object, inputs: dict[str, Any]) -> Tensor:
         with self.critic.listening() as heard, self._kl_stays_out_of_the_loss():
             loss = super()._compute_loss(model, inputs)
         if "old_values" not in inputs:  # an evaluation batch
@@ -205,7 +205,7 @@ class PPOTrainer(GrpoTrainer):
     def _log(self, name: str, value: Tensor) -> None:
         self._metrics["train"][name].append(float(value))
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: object = None) -> torch.optim.Optimizer:
         """TRL's, with the critic's parameters in a group of their own learning rate."""
         if self.optimizer is None:
             optimizer = super().create_optimizer(model)

@@ -28,7 +28,7 @@ class ConvertArguments:
     output: str | None = field(default=None, metadata={"help": "A new folder."})
 
 
-TYPES = (ConvertArguments,)
+OPTIONS = ConvertArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: there is no such model, or the output exists already.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer convert")
+    arguments = parse_config(ConvertArguments, argv, "trainer convert")
     folder = Path(require(arguments.model, "model"))
     output = Path(require(arguments.output, "output"))
     if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):

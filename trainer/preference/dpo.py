@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -49,7 +49,17 @@ class TemplateArguments:
     )
 
 
-TYPES = (DataArguments, TemplateArguments, AdapterArguments, DPOConfig, ModelConfig)
+class DpoConfigs(NamedTuple):
+    """The options of `trainer dpo`."""
+
+    data: DataArguments
+    template: TemplateArguments
+    adapter: AdapterArguments
+    args: DPOConfig
+    model: ModelConfig
+
+
+OPTIONS = DpoConfigs
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot"),
     *("aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
@@ -67,7 +77,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    configs = parse_config(TYPES, argv, "trainer dpo")
+    configs = parse_config(DpoConfigs, argv, "trainer dpo")
     data, template, adapter, args, model = configs
     check_model_path(model)
     settle_adapter(model, adapter, args, resuming=checkpoint_to_resume(args) is not None)

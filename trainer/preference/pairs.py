@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.chats import split_begun
@@ -44,7 +44,7 @@ class Extremes(NamedTuple):
     worst: KeptSample
 
 
-TYPES = (PairArguments,)
+OPTIONS = PairArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: there are no samples, or not one pair can be made of them.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer data pairs")
+    arguments = parse_config(PairArguments, argv, "trainer data pairs")
     output = Path(require(arguments.output, "output"))
     counts: Counter[str] = Counter()
     try:
@@ -96,7 +96,7 @@ def extremes(samples: Iterable[KeptSample]) -> dict[str, Extremes]:
 
 def pairs_of(
     groups: Iterable[Extremes], min_gap: float, counts: Counter[str]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """One pair for each group whose rewards lie far enough apart; `counts` says why not."""
     for best, worst in groups:
         assert best.reward is not None

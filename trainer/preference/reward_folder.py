@@ -43,7 +43,7 @@ HEAD_WEIGHT, HEAD_BIAS = "v_head.summary.weight", "v_head.summary.bias"
 ADAPTER = "adapter_config.json"
 
 
-def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: Any) -> PreTrainedModel:
+def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: object) -> PreTrainedModel:
     """A model with a head of `outputs` numbers: its own head, or a new one drawn from `seed`.
 
     Raises:
@@ -83,14 +83,14 @@ def _check_outputs(name: str, has: int | None, wanted: int) -> None:
         )
 
 
-def _classifier(name: str | Path, outputs: int, **kwargs: Any) -> Any:
+def _classifier(name: str | Path, outputs: int, **kwargs: object) -> Any:
     with suppress_seqcls_warning():
         return AutoModelForSequenceClassification.from_pretrained(
             name, num_labels=outputs, **kwargs
         )
 
 
-def _from_value_head(folder: Path, **kwargs: Any) -> Any:
+def _from_value_head(folder: Path, **kwargs: object) -> Any:
     """A value-head checkpoint as a plain model; the bias goes into the config, scores keep it."""
     weight, bias = read_value_head(folder)
     if (folder / ADAPTER).is_file():
@@ -104,7 +104,7 @@ def _from_value_head(folder: Path, **kwargs: Any) -> Any:
     return model
 
 
-def _merged_body(folder: Path, outputs: int, **kwargs: Any) -> Any:
+def _merged_body(folder: Path, outputs: int, **kwargs: object) -> Any:
     """A causal adapter's base with the adapter merged in, as a classifier."""
     from peft import PeftModel
 

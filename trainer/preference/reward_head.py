@@ -29,7 +29,7 @@ class RewardModelOutput(ModelOutput):
     variance: Float[Tensor, " n"] | None = None
 
 
-def head_facts(config: Any) -> dict[str, Any]:
+def head_facts(config: object) -> dict[str, Any]:
     """What the folder's `config.json` says about the head, under `reward_head`."""
     return dict(getattr(config, "reward_head", None) or {})
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -76,7 +76,16 @@ class HeadArguments:
             raise ValueError(f"variance_floor must be positive, not {self.variance_floor}")
 
 
-TYPES = (DataArguments, HeadArguments, RewardConfig, ModelConfig)
+class RmConfigs(NamedTuple):
+    """The options of `trainer rm`."""
+
+    data: DataArguments
+    head: HeadArguments
+    args: RewardConfig
+    model: ModelConfig
+
+
+OPTIONS = RmConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -85,12 +94,12 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: what was typed cannot work.
     """
-    configs = parse_config(TYPES, argv, "trainer rm")
+    configs = parse_config(RmConfigs, argv, "trainer rm")
     data, head, args, model = configs
     build = partial(build_trainer, model, args, head, skip_bad_rows=data.skip_bad_rows)
     trainer = train_on_rows(data, args, model, configs, build)
     if trainer.is_world_process_zero():
-        finish(trainer, Path(args.output_dir), head.save_predictions)
+        finish(trainer, Path(require(args.output_dir, "output_dir")), head.save_predictions)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -112,7 +121,7 @@ def build_trainer(
     tokenizer = tokenizer_of(model, args.chat_template_path)
     kwargs = {**model_init_kwargs(args, model), "quantization_config": quantization_of(model)}
     network = load_reward_model(name, OUTPUTS[head.loss], args.seed, **kwargs)
-    own: dict[str, Any] = {"margin_column": head.margin_column, "skip_bad_rows": skip_bad_rows}
+    own: dict[str, object] = {"margin_column": head.margin_column, "skip_bad_rows": skip_bad_rows}
     read = partial(read_pairs, tokenizer, network.config, args, **own)
     rows, eval_rows = read(rows), eval_rows and read(eval_rows)
     network.config.reward_head = {
@@ -139,7 +148,7 @@ def build_trainer(
     return trainer
 
 
-def how_texts_are_read(rows: Dataset) -> dict[str, Any]:
+def how_texts_are_read(rows: Dataset) -> dict[str, object]:
     """What a server must do to see the same tokens: TRL joins prompt and response in two ways."""
     chat = isinstance(rows[0]["chosen"], list)
     return {"template": "chat" if chat else "plain", "append_eos": not chat}
@@ -241,7 +250,7 @@ def _saved_model(folder: Path) -> Any:
     return model
 
 
-def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, Any]]:
+def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, object]]:
     assert output.logits is not None
     scores = output.logits.squeeze(-1).tolist()
     stds = None if output.variance is None else output.variance.sqrt().tolist()

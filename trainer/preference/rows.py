@@ -104,7 +104,7 @@ def preference_rows(
 
 def read_pairs(
     tokenizer: PreTrainedTokenizerBase,
-    config: Any,
+    config: object,
     args: TrainingArguments,
     rows: Dataset,
     *,
@@ -151,7 +151,7 @@ def _prompt_of(row: Row, source: Source | None, chat: bool) -> Side | None:
     return f"{row['system']}\n\n{prompt}" if system else prompt
 
 
-def _pair(row: Row, prompt: Side | None) -> dict[str, Any]:
+def _pair(row: Row, prompt: Side | None) -> dict[str, object]:
     """Prompt and sides in one form: all of them texts, or all of them lists of messages."""
     if empty := next((name for name in SIDES if row[name] is None or is_empty(row[name])), None):
         raise InputError(f"an empty response ({empty})")
@@ -176,7 +176,7 @@ def _as_chat(side: Side, role: str) -> list[ChatTurn]:
 
 def _split(
     messages: list[ChatTurn], chosen: list[ChatTurn], rejected: list[ChatTurn]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Prompt and sides of a chat, where the sides may hold the prompt, or the prompt a side.
 
     Raises:
@@ -245,7 +245,7 @@ def check_prompts_fit(
     return rows.select(good) if len(good) < len(rows) else rows
 
 
-def prompt_tokens(prompt: Any, tokenizer: PreTrainedTokenizerBase, at_least: int) -> int:
+def prompt_tokens(prompt: object, tokenizer: PreTrainedTokenizerBase, at_least: int) -> int:
     """Tokens of a prompt; 0 without looking where its bytes are too few for `at_least` tokens."""
     if isinstance(prompt, list):
         text = str(tokenizer.apply_chat_template(prompt, tokenize=False))

@@ -51,7 +51,7 @@ class CompareArguments:
     overwrite: bool = field(default=False, metadata={"help": "Write over a page that is there."})
 
 
-TYPES = (CompareArguments,)
+OPTIONS = CompareArguments
 
 
 class Compared(NamedTuple):
@@ -71,7 +71,7 @@ def run(argv: Sequence[str]) -> None:
     words = list(argv)
     if words and not words[0].startswith("-"):
         words.insert(0, "--runs")
-    (arguments,) = parse_config(TYPES, words, "trainer compare")
+    arguments = parse_config(CompareArguments, words, "trainer compare")
     folders = [Path(each) for each in arguments.runs or ()]
     if len(folders) < 2:
         raise InputError("give two or more folders of runs: trainer compare runs/a runs/b")

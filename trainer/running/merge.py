@@ -33,7 +33,7 @@ class MergeArguments:
     )
 
 
-TYPES = (MergeArguments,)
+OPTIONS = MergeArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: there is no adapter, or not its base, or the output exists already.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer merge")
+    arguments = parse_config(MergeArguments, argv, "trainer merge")
     model = require(arguments.model or arguments.adapter_name_or_path, "model")
     output = Path(require(arguments.output, "output"))
     adapter = arguments.adapter_name_or_path or model

@@ -51,7 +51,7 @@ def base_of(adapter: str) -> str:
     return name
 
 
-def adapter_config(adapter: str) -> dict[str, Any]:
+def adapter_config(adapter: str) -> dict[str, object]:
     """What the folder's adapter_config.json says; nothing for a hub's name.
 
     Raises:

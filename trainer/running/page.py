@@ -38,7 +38,7 @@ class GroupExample(NamedTuple):
     samples: Sequence[Mapping[str, Any]]
 
 
-def render_page(**parts: Any) -> str:
+def render_page(**parts: object) -> str:
     """Return the page of these parts; their names are those of `templates/report.html`."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def asked(sample: Mapping[str, Any]) -> str:
     return "\n".join(lines + [_turn(each) for each in prompt[-TURNS_SHOWN:]])
 
 
-def readable(value: Any) -> str:
+def readable(value: object) -> str:
     """A value for reading: text as it is, messages turn by turn, other structures as JSON."""
     if isinstance(value, str):
         return value
@@ -95,5 +95,5 @@ def readable(value: Any) -> str:
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _turn(turn: Mapping[str, Any]) -> str:
+def _turn(turn: Mapping[str, object]) -> str:
     return f"[{turn.get('role')}] {turn.get('content')}"

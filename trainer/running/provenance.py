@@ -35,7 +35,7 @@ DECISIVE = (
 SECRETS = {"hub_token", "push_to_hub_token"}
 
 
-def write_provenance(folder: Path, command: str, configs: Sequence[Any], **more: Any) -> None:
+def write_provenance(folder: Path, command: str, configs: Sequence[object], **more: object) -> None:
     """Write `run.json`: the fields that differ from their defaults, those at their default that
     decide most, and what they ran on."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def changed(config: Any) -> dict[str, Any]:
     return fields
 
 
-def left(config: Any) -> dict[str, Any]:
+def left(config: Any) -> dict[str, object]:
     """The fields of a dataclass instance that decide most and are at their default."""
     fields, given = {each.name for each in dataclasses.fields(config)}, changed(config)
     values = {name: getattr(config, name) for name in DECISIVE if name in fields - given.keys()}

@@ -214,7 +214,7 @@ def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     ]
 
 
-def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(run: Mapping[str, object]) -> list[tuple[str, str]]:
     """`run.json` less its fields as rows of text: nested mappings one line an entry."""
     return [
         (
@@ -232,6 +232,6 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def _read_lines(path: Path) -> list[dict[str, object]]:
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]

@@ -65,7 +65,7 @@ class ShortProgress(ProgressCallback):
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         shown = {
             key.rstrip("/"): value
@@ -286,7 +286,7 @@ def train_on_rows(
     data: DataArguments,
     args: TrainingArguments,
     model: ModelConfig,
-    configs: Sequence[Any],
+    configs: Sequence[object],
     build: Callable[[Dataset, Dataset | None], T],
     reads: Sequence[str | None] = (),
 ) -> T:

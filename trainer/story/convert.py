@@ -79,7 +79,7 @@ class TurnProblem(NamedTuple):
         return f"{file}, conversation {self.conversation}{turn}: {self.reason}"
 
 
-TYPES = (StoryDataArguments,)
+OPTIONS = StoryDataArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: the file cannot be read, not one row comes of it, or it has bad turns and
             `on_bad_turns` is `refuse`.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer data story")
+    arguments = parse_config(StoryDataArguments, argv, "trainer data story")
     source, output = require(arguments.input, "input"), Path(require(arguments.output, "output"))
     if output.suffix not in (".parquet", ".jsonl"):
         raise InputError(f"output: a .parquet or .jsonl file, not {output}")
@@ -175,7 +175,7 @@ def story_rows(
                 yield {name: row[name] for name in FEATURES}
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], output: Path) -> None:
+def write_rows(rows: Sequence[Mapping[str, object]], output: Path) -> None:
     """Write Parquet or JSON lines, by the file's suffix; both read back as the same rows."""
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".parquet":
@@ -185,7 +185,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], output: Path) -> None:
         output.write_text("".join(lines), encoding="utf-8")
 
 
-def _not_a_conversation(conversation: Any) -> str:
+def _not_a_conversation(conversation: object) -> str:
     if not isinstance(conversation, dict):
         return f"an object with 'conversations' is expected, not {conversation!r:.60}"
     turns = conversation.get("conversations")
@@ -216,7 +216,7 @@ def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tu
 
 def _row(
     messages: Sequence[ShareGptTurn], told: ShareGptTurn, template: Template
-) -> dict[str, Any]:
+) -> dict[str, object]:
     *history, asked, answer = messages
     seen = {**told, "user_input": asked["content"], "conversation_history": history}
     try:
@@ -239,7 +239,7 @@ def _row(
     }
 
 
-def _message(turn: Any, expected: str) -> ShareGptTurn | str:
+def _message(turn: object, expected: str) -> ShareGptTurn | str:
     """A turn as role and content, or what is wrong with it."""
     if not isinstance(turn, dict):
         return f"a turn is an object, not {turn!r:.60}"
@@ -265,10 +265,10 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _role(turn: Mapping[str, Any]) -> str | None:
+def _role(turn: Mapping[str, object]) -> str | None:
     name = turn.get("from", turn.get("role"))
     return ROLES.get(name.strip().lower()) if isinstance(name, str) else None
 
 
-def _content(turn: Mapping[str, Any]) -> Any:
+def _content(turn: Mapping[str, object]) -> Any:
     return turn.get("value", turn.get("content"))

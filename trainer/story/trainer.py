@@ -55,7 +55,7 @@ def history_rows(rows: Dataset) -> Dataset:
     return rows.map(lambda row: {WITHOUT_HISTORY: without_history(row["prompt"])})
 
 
-def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
     """A chat's system messages and its last message, with what is begun of the answer to it."""
     last = 2 if is_begun(list(prompt)) else 1
     return [turn for turn in prompt[:-last] if turn["role"] == "system"] + list(prompt[-last:])
@@ -118,12 +118,12 @@ class HistoryTrainer(GrpoTrainer):
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: object,
         input_ids: Tensor,
         attention_mask: Tensor,
         logits_to_keep: int,
-        *args: Any,
-        **kwargs: Any,
+        *args: object,
+        **kwargs: object,
     ) -> Any:
         give = super()._get_per_token_logps_and_entropies
         if not self.own_pass_due:

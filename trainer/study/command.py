@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markdown import Markdown
 
-from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.config import Section, parse_config, require
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.study.figures import Run, read_run, summarize
 from touchstone_rewards.trainer.study.settings import COMPARISONS, REFERENCE, SETTINGS, Comparison
@@ -33,7 +33,6 @@ from touchstone_rewards.trainer.workflow.stages import (
 )
 
 CLIP_RANGE = ("epsilon", "epsilon_high", "delta")  # refused beside `clip: false`
-SECTIONS: dict[str, type] = dict.fromkeys(("grpo", "settings", "comparisons"), dict)
 
 
 @dataclass
@@ -82,7 +81,16 @@ class StudyPlan:
     comparisons: tuple[Comparison, ...]
 
 
-TYPES = (StudyArguments,)
+class StudyConfigs(NamedTuple):
+    """The options of `trainer study grpo`."""
+
+    arguments: StudyArguments
+    grpo: Section[dict[str, Any]]
+    settings: Section[dict[str, Any]]
+    comparisons: Section[dict[str, Any]]
+
+
+OPTIONS = StudyConfigs
 
 
 def run(argv: Sequence[str]) -> None:
@@ -92,8 +100,8 @@ def run(argv: Sequence[str]) -> None:
         InputError: what was typed cannot work.
         RunFailed: a run failed.
     """
-    arguments, *sections = parse_config(TYPES, argv, "trainer study grpo", SECTIONS)
-    plan = make_plan(arguments, *sections)
+    plan = make_plan(*parse_config(StudyConfigs, argv, "trainer study grpo"))
+    arguments = plan.arguments
     # Now, and not when its turn comes after hours: what is wrong with the last of the settings.
     first = [run_of(plan, name, arguments.seeds[0], []) for name in plan.settings]
     check_stages(plan.output, first)

@@ -91,7 +91,7 @@ def rows_by_measure(right: Sequence[Mapping[str, float]]) -> dict[str, dict[str,
 
 def summarize(
     runs: Mapping[str, Mapping[int, Run]], comparisons: Sequence[Comparison]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Every setting and every comparison with means and 95% intervals, and what they support."""
     seeds = sorted(next(iter(runs.values())))
     compared = [compare(each, runs, measure) for each in comparisons for measure in MEASURES]
@@ -103,9 +103,9 @@ def summarize(
     }
 
 
-def of_setting(runs: Mapping[int, Run]) -> dict[str, Any]:
+def of_setting(runs: Mapping[int, Run]) -> dict[str, object]:
     """One setting: each measure by seed, its mean and interval, the best point, and the curves."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for measure in MEASURES:
         mean, interval, by_seed, rows = estimate([run.rows[measure] for run in runs.values()])
         found[measure] = {"mean": mean, "interval": interval, "by_seed": by_seed, "rows": rows}
@@ -120,7 +120,7 @@ def of_setting(runs: Mapping[int, Run]) -> dict[str, Any]:
 
 def compare(
     comparison: Comparison, runs: Mapping[str, Mapping[int, Run]], measure: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Two settings by one measure: the difference of the two runs of each seed, row by row.
 
     They are called apart where 0 is outside the interval and there are three seeds or more.
@@ -141,7 +141,7 @@ def compare(
     }
 
 
-def evidence(compared: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
+def evidence(compared: Sequence[Mapping[str, object]], seeds: int) -> list[str]:
     """What the intervals support, one line a comparison and measure, and what they cannot say."""
     lines = [verdict(each, seeds) for each in compared]
     if seeds >= LEAST_SEEDS:

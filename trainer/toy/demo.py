@@ -64,7 +64,7 @@ class DemoArguments:
     grpo_steps: int | None = field(default=None, metadata={"help": "Instead of the YAML's."})
 
 
-TYPES = (DemoArguments,)
+OPTIONS = DemoArguments
 
 
 def run(argv: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: the folder holds something else.
         RunFailed: the reward made nothing better, or a part failed.
     """
-    (arguments,) = parse_config(TYPES, argv, "trainer demo")
+    arguments = parse_config(DemoArguments, argv, "trainer demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
     _quiet()
     started_s = time.monotonic()
@@ -150,7 +150,7 @@ def train_grpo(folder: Path, arguments: DemoArguments, url: str) -> None:
     grpo.run(["--config", str(CONFIGS / "demo_grpo.yaml"), *flags])
 
 
-def measure(folder: Path, model: str, name: str, url: str) -> dict[str, Any]:
+def measure(folder: Path, model: str, name: str, url: str) -> dict[str, object]:
     """`trainer eval` of one model on the held-out problems; returns its summary."""
     flags = [f"--model={folder / model}", f"--dataset={folder / 'data' / 'test.jsonl'}"]
     flags += [f"--output={folder / name}", "--reward_url", url, "--profile=r1_zero"]
@@ -218,7 +218,7 @@ def _response(problem: Problem, rng: random.Random) -> str:
     return tagged_response(problem) if tagged else plain_response(problem)
 
 
-def _row(name: str, number: int, problem: Problem) -> dict[str, Any]:
+def _row(name: str, number: int, problem: Problem) -> dict[str, object]:
     truth = problem.ground_truth
     return {"id": f"{name}-{number}", "prompt": problem.prompt, "ground_truth": truth}
 

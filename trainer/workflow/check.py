@@ -13,13 +13,16 @@ import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.workflow.stages import DONE, Stage
+
+if TYPE_CHECKING:
+    from touchstone_rewards.trainer.grpo.command import GrpoConfigs
 
 PROG = "touchstone_rewards.trainer.workflow.check"
 
@@ -46,7 +49,7 @@ def check_stages(output: Path, stages: Sequence[Stage]) -> None:
         raise InputError(lines[-1] if lines else f"{PROG} ended with {done.returncode}")
 
 
-def _for_one_process(stage: Stage) -> dict[str, Any]:
+def _for_one_process(stage: Stage) -> dict[str, object]:
     """The fields, with the batch of all processes in one: what must divide it is checked alike."""
     fields = {**stage.fields, **stage.hidden}
     key = "per_device_train_batch_size"
@@ -65,29 +68,21 @@ def complaint(name: str, command: str, fields: dict[str, Any]) -> str | None:
         path.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
         argv = ["--config", str(path)]
         try:
-            configs = parse_config(
-                module.TYPES, argv, f"trainer {command}", getattr(module, "SECTIONS", None)
-            )
+            configs = parse_config(module.OPTIONS, argv, f"trainer {command}")
             if command == "grpo":
-                _check_grpo(configs, argv, module.TYPES)
+                _check_grpo(configs, argv)
         except InputError as error:
             return f"{name}: {str(error).replace(f'{path}: ', '')}"
     return None
 
 
-def _check_grpo(configs: Sequence[Any], argv: Sequence[str], types: Sequence[type]) -> None:
+def _check_grpo(configs: GrpoConfigs, argv: Sequence[str]) -> None:
     """What the command holds against each other once it has read them."""
-    from trl.trainer.grpo_config import GRPOConfig
-
     from touchstone_rewards.trainer.config import given_fields
-    from touchstone_rewards.trainer.grpo.config import GrpoArguments, RolloutArguments
-    from touchstone_rewards.trainer.grpo.learning import LearningArguments
 
-    parsed: dict[type, Any] = {type(each): each for each in configs}
-    args, settings = parsed[GRPOConfig], parsed[GrpoArguments]
-    settings.apply(args, given_fields(argv, types))
-    parsed[RolloutArguments].check_sampling(args)
-    parsed[LearningArguments].check(args, settings)
+    configs.settings.apply(configs.args, given_fields(argv, type(configs)))
+    configs.rollout.check_sampling(configs.args)
+    configs.learning.check(configs.args, configs.settings)
 
 
 def main() -> int:

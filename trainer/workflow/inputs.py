@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from touchstone_rewards.trainer.aliases import NAMES
 
@@ -31,7 +30,7 @@ MODEL_FILES += ("generation_config.json", "tokenizer*", "special_tokens_map.json
 MODEL_FILES += ("added_tokens.json", "merges.txt", "*.model", "*.jinja")
 
 
-def inputs_of(fields: Mapping[str, Any]) -> dict[str, str]:
+def inputs_of(fields: Mapping[str, object]) -> dict[str, str]:
     """Hash what each path among the fields holds, sections and lists included.
 
     A field that is not known to name data or a model counts where its value is a file, or a folder
@@ -58,7 +57,7 @@ def file_digest(path: Path) -> str:
     return _file_digest(path, about.st_size, about.st_mtime_ns)
 
 
-def _registered(fields: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, list[str]]]:
+def _registered(fields: Mapping[str, object], section: str = "") -> Iterator[tuple[str, list[str]]]:
     """What a registry of data sets (`dataset_info.json` in `dataset_dir`) says, and the files of
     the data sets that are named."""
     for key, value in fields.items():
@@ -76,7 +75,7 @@ def _registered(fields: Mapping[str, Any], section: str = "") -> Iterator[tuple[
     yield f"{section}dataset_dir", [file_digest(registry), *digests]
 
 
-def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def _texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
     """Every text in a field, with the names of the sections that it stands in."""
     if isinstance(value, Mapping):
         for name, each in value.items():

@@ -21,7 +21,7 @@ import yaml
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.config import read_yaml
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.field_source import classes_in, names_in, read_class
+from touchstone_rewards.trainer.field_source import read_options
 from touchstone_rewards.trainer.names.brought import brought, items_of, words_of
 from touchstone_rewards.trainer.names.llamafactory import (
     DEFAULTS,
@@ -33,7 +33,6 @@ from touchstone_rewards.trainer.names.llamafactory import (
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 
 USAGE = "FILE.yaml [--key value ...] [key=value ...]"
-TYPES: tuple[type, ...] = ()  # the command of the stage has the options
 # Of an adapter that is gone on with, these stand in its own config.
 OF_A_NEW_ADAPTER = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 PROFILE = "reward_model"
@@ -68,7 +67,7 @@ def run(argv: Sequence[str]) -> None:
         module.run([*done.words, *flags])
 
 
-def pairs_of(words: Sequence[str]) -> dict[str, Any]:
+def pairs_of(words: Sequence[str]) -> dict[str, object]:
     """Return `--key value`, `--key=value` and `key=value` as a mapping, values as YAML reads them.
 
     Example: `["learning_rate=1e-4", "--stage", "sft"]` sets both.
@@ -77,7 +76,7 @@ def pairs_of(words: Sequence[str]) -> dict[str, Any]:
         InputError: a word that is neither.
     """
     flags = [f"--{word}" if "=" in word and not word.startswith("--") else word for word in words]
-    pairs: dict[str, Any] = {}
+    pairs: dict[str, object] = {}
     for item in items_of(flags):
         if not item.name:
             raise InputError(f"expected --key value or key=value, got {' '.join(item.words)!r}")
@@ -85,7 +84,7 @@ def pairs_of(words: Sequence[str]) -> dict[str, Any]:
     return pairs
 
 
-def translated(given: Mapping[str, Any], path: str) -> Translated:
+def translated(given: Mapping[str, object], path: str) -> Translated:
     """Return the command and the arguments that the content of a file stands for.
 
     Example: `{"stage": "rm", "dataset": "pairs", ...}` is `trainer rm --dataset_name=pairs ...`.
@@ -113,13 +112,11 @@ def translated(given: Mapping[str, Any], path: str) -> Translated:
 
 def names_of(command: str) -> tuple[set[str], set[str]]:
     """Return the names of a command's fields and sections, and those of its sections alone."""
-    module = f"touchstone_rewards.trainer.{MODULES[command]}"
-    kinds = [read_class(module, name) for name in names_in(module, "TYPES")]
-    sections = set(classes_in(module, "SECTIONS"))
-    return {field.name for kind in kinds for field in kind.fields} | sections, sections
+    kinds, sections = read_options(f"touchstone_rewards.trainer.{MODULES[command]}")
+    return {field.name for kind in kinds for field in kind.fields} | {*sections}, {*sections}
 
 
-def other_stages_names(given: Mapping[str, Any], command: str) -> dict[str, str]:
+def other_stages_names(given: Mapping[str, object], command: str) -> dict[str, str]:
     """Return the keys that are fields of other stages' commands only, with the first such command.
 
     A file may hold what its stages share and what they do not, as the stage is often overridden.
@@ -133,7 +130,7 @@ def other_stages_names(given: Mapping[str, Any], command: str) -> dict[str, str]
     return {name: found[name] for name in given if name in found}
 
 
-def command_of(given: Mapping[str, Any], path: str) -> str:
+def command_of(given: Mapping[str, object], path: str) -> str:
     """Return the command of the file's stage.
 
     Raises:
@@ -159,7 +156,7 @@ def command_of(given: Mapping[str, Any], path: str) -> str:
     )
 
 
-def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, Any]:
+def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, object]:
     """Return what LLaMA-Factory does where the file says nothing."""
     defaults = {**DEFAULTS, **STAGE_DEFAULTS.get(command, {})}
     if {**defaults, **given}["finetuning_type"] == "lora":
@@ -180,7 +177,7 @@ def has_accelerator() -> bool:
     return torch.accelerator.is_available()
 
 
-def nested(content: Mapping[str, Any]) -> dict[str, Any]:
+def nested(content: Mapping[str, object]) -> dict[str, Any]:
     """Return the content with `a.b: c` as `a: {b: c}`; a section keeps what it has beside it."""
     made: dict[str, Any] = {}
     for name, value in content.items():
@@ -194,7 +191,7 @@ def nested(content: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def without_local_model(given: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[str, object]]:
     """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
 
     Raises:

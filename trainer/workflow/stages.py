@@ -141,7 +141,7 @@ def run_command(words: list[str]) -> int:
     return subprocess.run(words, preexec_fn=die_with_parent(), check=False).returncode
 
 
-def filled(content: Any, names: dict[str, str]) -> Any:
+def filled(content: object, names: dict[str, str]) -> Any:
     """A section of a config with names like {output} replaced, however deep they stand."""
     if isinstance(content, dict):
         return {key: filled(value, names) for key, value in content.items()}

@@ -85,11 +85,11 @@ def test_files_whose_columns_clash_are_refused_with_what_each_has(tmp_path: Path
 def test_yaml_and_flags_take_one_name_or_several(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("dataset_name: [a.jsonl, b.jsonl]\n")
-    [data] = parse_config([DataArguments], ["--config", str(config)], "x")
+    data = parse_config(DataArguments, ["--config", str(config)], "x")
     assert data.dataset_name == ["a.jsonl", "b.jsonl"]
-    [data] = parse_config([DataArguments], ["--dataset_name", "a.jsonl", "b.jsonl"], "x")
+    data = parse_config(DataArguments, ["--dataset_name", "a.jsonl", "b.jsonl"], "x")
     assert data.dataset_name == ["a.jsonl", "b.jsonl"]
-    [data] = parse_config([DataArguments], ["--dataset_name=a.jsonl"], "x")
+    data = parse_config(DataArguments, ["--dataset_name=a.jsonl"], "x")
     assert data.dataset_name == ["a.jsonl"]
 
 

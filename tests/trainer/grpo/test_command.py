@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from tests.trainer.conftest import GrpoFlags, write_rows
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
-from touchstone_rewards.trainer.config import parse_config
+from touchstone_rewards.trainer.config import parse_config, require
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples
 from touchstone_rewards.trainer.data.rows import ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import RunFailed
@@ -42,8 +42,8 @@ class AtStep(TrainerCallback):
 
 
 def build(flags: list[str], folder: Path) -> GrpoTrainer:
-    data, _, rewards, *_, args, model = parse_config(grpo.TYPES, flags, "trainer grpo")
-    rows = ensure_sample_ids(load_rows(data.dataset_name))
+    data, _, rewards, *_, args, model, _ = parse_config(grpo.GrpoConfigs, flags, "trainer grpo")
+    rows = ensure_sample_ids(load_rows(require(data.dataset_name, "dataset_name")))
     scoring, writer = connect(rewards.reward_url, rewards.reward_timeout_s), SampleWriter(folder)
     return grpo.build_trainer(GrpoTrainer, model, args, rewards, scoring, writer, rows, None)
 
@@ -74,7 +74,7 @@ def test_a_run_leaves_curves_a_report_and_what_it_was_made_with(
     assert main(["grpo", *grpo_flags(server.url, max_steps=1)]) == 0
     run = tmp_path / "run"
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "<svg" in (run / "report.html").read_text()
+    assert "data:image/svg+xml;base64," in (run / "report.html").read_text()
     facts = json.loads((run / "run.json").read_text())
     assert facts["fields"]["learning_rate"] == 1e-3
     assert facts["fingerprints"] == {"dummy": kept(run)[0].fingerprint}

@@ -26,8 +26,7 @@ from touchstone_rewards.trainer.data.rows import PromptArguments, load_rows, wit
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.limr.command import (
     COMPARED,
-    SECTIONS,
-    TYPES,
+    LimrConfigs,
     LimrPlan,
     WorkflowArguments,
     make_plan,
@@ -322,7 +321,7 @@ def test_where_a_selection_has_prompts_as_sampled_they_are_not_made_again(
 
 def limr_plan(*flags: str) -> LimrPlan:
     config = ["--config", str(ROOT / "trainer" / "configs" / "limr.yaml"), *flags]
-    return make_plan(*parse_config(TYPES, config, "trainer limr", SECTIONS))
+    return make_plan(*parse_config(LimrConfigs, config, "trainer limr"))
 
 
 def test_limrs_own_file_is_asked_as_limr_asks(shared_data: Path) -> None:

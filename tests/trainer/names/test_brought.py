@@ -13,7 +13,7 @@ from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.config import given_fields, parse_config
 from touchstone_rewards.trainer.data.chat_templates import PROMPTS
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.field_source import names_in, read_class
+from touchstone_rewards.trainer.field_source import read_options
 from touchstone_rewards.trainer.names.brought import OFF, brought, items_of, words_of
 from touchstone_rewards.trainer.names.llamafactory import (
     DEFAULTS,
@@ -32,15 +32,13 @@ ON_CPU = ["--bf16=false", "--use_cpu=true"]
 
 def fields_of(command: str, words: list[str]) -> dict[str, Any]:
     module = import_module(f"touchstone_rewards.trainer.{MODULES[command]}")
-    sections = getattr(module, "SECTIONS", None)
-    configs = parse_config(module.TYPES, [*words, *ON_CPU], f"trainer {command}", sections)
+    configs = parse_config(module.OPTIONS, [*words, *ON_CPU], f"trainer {command}")
     # The first that has a name: a section of rewards has some of them again.
     return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 
 def names_of(command: str) -> set[str]:
-    module = f"touchstone_rewards.trainer.{MODULES[command]}"
-    kinds = [read_class(module, name) for name in names_in(module, "TYPES")]
+    kinds, _ = read_options(f"touchstone_rewards.trainer.{MODULES[command]}")
     return {field.name for kind in kinds for field in kind.fields}
 
 
@@ -50,7 +48,7 @@ def names_of(command: str) -> set[str]:
         (
             "sft",
             "--stage sft --dataset a,b --dataset_dir data --cutoff_len 128 --max_samples 5",
-            {"dataset_name": "a,b", "dataset_dir": "data", "max_length": 128, "max_rows": 5},
+            {"dataset_name": ["a,b"], "dataset_dir": "data", "max_length": 128, "max_rows": 5},
         ),
         (
             "sft",
@@ -167,8 +165,8 @@ def test_the_words_of_our_own_flags_stay_as_they_are() -> None:
 
 
 def test_the_fields_given_are_ours(tmp_path: Path) -> None:
-    types = import_module("touchstone_rewards.trainer.grpo.command").TYPES
-    assert given_fields(["--max_new_tokens", "3", "--lora_rank=2"], types) == {
+    options = import_module("touchstone_rewards.trainer.grpo.command").OPTIONS
+    assert given_fields(["--max_new_tokens", "3", "--lora_rank=2"], options) == {
         *("max_completion_length", "lora_r"),
     }
 

@@ -10,7 +10,7 @@ import pytest
 from tests.checkout import ROOT
 from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES
 from touchstone_rewards.trainer.data.chat_templates import template_names
-from touchstone_rewards.trainer.field_source import classes_in, names_in, read_class
+from touchstone_rewards.trainer.field_source import read_options
 from touchstone_rewards.trainer.names.brought import meaning_of
 from touchstone_rewards.trainer.names.presets import PRESETS
 
@@ -35,12 +35,10 @@ ELSEWHERE |= {"do_train", "add_valuehead", "warmup_ratio"}
 
 
 def fields_of(command: str) -> set[str]:
-    module = f"touchstone_rewards.trainer.{MODULES[command]}"
-    fields = {
-        each.name for name in names_in(module, "TYPES") for each in read_class(module, name).fields
-    }
-    for section, name in classes_in(module, "SECTIONS").items():
-        fields |= {f"{section}.{each.name}" for each in read_class(module, name).fields}
+    kinds, sections = read_options(f"touchstone_rewards.trainer.{MODULES[command]}")
+    fields = {each.name for kind in kinds for each in kind.fields}
+    for section, kind in sections.items():
+        fields |= {f"{section}.{each.name}" for each in kind.fields}
     return fields
 
 

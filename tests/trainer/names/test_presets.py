@@ -9,7 +9,7 @@ import pytest
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import given_fields, parse_config
 from touchstone_rewards.trainer.data.rows import read_template
-from touchstone_rewards.trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.grpo.command import GrpoConfigs
 from touchstone_rewards.trainer.grpo.config import GrpoArguments
 from touchstone_rewards.trainer.names.presets import PRESETS
 
@@ -17,11 +17,11 @@ ON_CPU = ["--bf16=false", "--use_cpu=true", "--max_completion_length=8"]
 
 
 def fields_of(words: list[str]) -> dict[str, Any]:
-    configs = parse_config(TYPES, words, "trainer grpo")
-    by_kind = {type(config).__name__: config for config in configs}
-    by_kind["GrpoArguments"].apply(by_kind["GRPOConfig"], given_fields(words, TYPES))
-    by_kind["LearningArguments"].check(by_kind["GRPOConfig"], by_kind["GrpoArguments"])
-    return {name: value for config in configs for name, value in vars(config).items()}
+    configs = parse_config(GrpoConfigs, words, "trainer grpo")
+    configs.settings.apply(configs.args, given_fields(words, GrpoConfigs))
+    configs.learning.check(configs.args, configs.settings)
+    # The first that has a name: a section has some of them again.
+    return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,7 +8,7 @@ import pytest
 
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.grpo.command import TYPES
+from touchstone_rewards.trainer.grpo.command import GrpoConfigs
 from touchstone_rewards.trainer.names.study_script import updates_a_rollout
 
 # Of alignment/grpo_off_policy.py, in its own names.
@@ -24,8 +24,9 @@ SCRIPT = (
 
 def fields_of(words: str) -> dict[str, Any]:
     flags = [*words.split(), "--bf16=false", "--use_cpu=true"]
-    configs = parse_config(TYPES, flags, "trainer grpo")
-    return {name: value for config in configs for name, value in vars(config).items()}
+    configs = parse_config(GrpoConfigs, flags, "trainer grpo")
+    # The first that has a name: a section has some of them again.
+    return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 
 def test_the_whole_command_of_the_study_is_understood() -> None:
@@ -37,7 +38,7 @@ def test_the_whole_command_of_the_study_is_understood() -> None:
     assert found["generation_kwargs"] == {"min_new_tokens": 4}
     assert (found["generation_batch_size"], found["num_generations"]) == (256, 8)
     assert (found["epsilon"], found["advantage_eps"]) == (0.2, 1e-6)
-    assert (found["model_name_or_path"], found["eval_dataset_name"]) == ("m", "t.jsonl")
+    assert (found["model_name_or_path"], found["eval_dataset_name"]) == ("m", ["t.jsonl"])
 
 
 def test_vllm_calls_the_least_number_of_tokens_otherwise() -> None:

@@ -18,7 +18,7 @@ from tests.checkout import ROOT
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.lim.command import LimArguments
-from touchstone_rewards.trainer.limr.command import SECTIONS, WorkflowArguments
+from touchstone_rewards.trainer.limr.command import LimrConfigs
 from touchstone_rewards.trainer.ppo import command
 
 CONFIGS = ROOT / "trainer" / "configs"
@@ -102,7 +102,7 @@ def test_a_lora_layer_runs_the_adapters_that_are_named_here() -> None:
 @pytest.mark.parametrize("name", ["ppo.yaml"])
 def test_the_ppo_example_holds_limrs_published_settings(name: str) -> None:
     *_, args, _, limr = parse_config(
-        command.TYPES, ["--config", str(CONFIGS / name), *ON_CPU], "trainer ppo", command.SECTIONS
+        command.PpoConfigs, ["--config", str(CONFIGS / name), *ON_CPU], "trainer ppo"
     )
     assert (args.gae_lambda, args.gamma, args.epsilon, args.value_clip) == (0.95, 1.0, 0.2, 0.2)
     assert (args.kl_coef, args.num_generations, args.temperature) == (0.01, 8, 1.2)
@@ -112,17 +112,14 @@ def test_the_ppo_example_holds_limrs_published_settings(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("limr*.yaml")), ids=lambda path: path.name)
 def test_every_stage_of_the_workflow_examples_takes_its_fields(path: Path, tmp_path: Path) -> None:
-    arguments, *sections = parse_config(
-        (WorkflowArguments,), ["--config", str(path)], "trainer limr", SECTIONS
+    arguments, ppo, lim, third, _ = parse_config(
+        LimrConfigs, ["--config", str(path)], "trainer limr"
     )
     assert arguments.third_stage == "rl"
-    ppo, lim, third, _ = sections
     stage = tmp_path / "ppo.yaml"
     numbers = {key: value for key, value in {**ppo, **third}.items() if value != "{seed}"}
     stage.write_text(yaml.safe_dump({**numbers, "output_dir": str(tmp_path)}))
-    *_, limr = parse_config(
-        command.TYPES, ["--config", str(stage), *ON_CPU], "trainer ppo", command.SECTIONS
-    )
+    *_, limr = parse_config(command.PpoConfigs, ["--config", str(stage), *ON_CPU], "trainer ppo")
     limr.check(None, validation=False)
     assert limr.enabled
     LimArguments(**lim)

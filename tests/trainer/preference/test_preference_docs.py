@@ -25,12 +25,16 @@ def test_the_table_of_memory_and_time_is_what_its_lines_compute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "types"), [("rm", reward_model.TYPES), ("dpo", dpo.TYPES)], ids=["rm", "dpo"]
+    ("name", "options"),
+    [("rm", reward_model.RmConfigs), ("dpo", dpo.DpoConfigs)],
+    ids=["rm", "dpo"],
 )
 def test_the_example_configs_of_preference_training_are_understood(
-    name: str, types: tuple[type, ...], tmp_path: Path
+    name: str,
+    options: type[reward_model.RmConfigs] | type[dpo.DpoConfigs],
+    tmp_path: Path,
 ) -> None:
     words = ["--config", str(CONFIGS / f"{name}.yaml"), "--bf16=false", f"--output_dir={tmp_path}"]
-    *_, args, model = parse_config(types, words, f"trainer {name}")
+    *_, args, model = parse_config(options, words, f"trainer {name}")
     assert args.report_to == ["tensorboard"]
     assert model.use_peft

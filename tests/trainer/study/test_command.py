@@ -24,8 +24,8 @@ from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo import command as grpo
 from touchstone_rewards.trainer.running.intervals import student, student_quantile
 from touchstone_rewards.trainer.study.command import (
-    SECTIONS,
     StudyArguments,
+    StudyConfigs,
     make_plan,
     run_of,
     updates_a_rollout,
@@ -255,12 +255,11 @@ def test_a_killed_study_goes_on_run_by_run(
 @pytest.mark.parametrize("name", ["study", "study_tiny"])
 def test_the_example_studies_are_understood_by_every_run(name: str, tmp_path: Path) -> None:
     config = ["--config", str(ROOT / "trainer" / "configs" / f"{name}.yaml")]
-    arguments, *sections = parse_config((StudyArguments,), config, "trainer study grpo", SECTIONS)
-    plan = make_plan(arguments, *sections)
+    plan = make_plan(*parse_config(StudyConfigs, config, "trainer study grpo"))
     for setting in plan.settings:
         stage = run_of(plan, setting, 0, ["http://127.0.0.1:1"])
         path = tmp_path / "run.yaml"
         path.write_text(yaml.safe_dump({**stage.fields, **stage.hidden, "bf16": False}))
         on_cpu = ["--config", str(path), "--use_cpu=true"]
-        *_, args, _ = parse_config(grpo.TYPES, on_cpu, "trainer grpo")
-        assert args.max_steps == arguments.rollouts * updates_a_rollout(stage.fields)
+        args = parse_config(grpo.GrpoConfigs, on_cpu, "trainer grpo").args
+        assert args.max_steps == plan.arguments.rollouts * updates_a_rollout(stage.fields)

@@ -18,7 +18,7 @@ from touchstone_rewards.trainer.config import parse_config
 from touchstone_rewards.trainer.data.chat_templates import PROMPTS, chat_template_file
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.errors import InputError
-from touchstone_rewards.trainer.sft import TYPES
+from touchstone_rewards.trainer.sft import SftConfigs
 from touchstone_rewards.trainer.workflow.run_file import nested, pairs_of, translated
 
 QUICK = {"max_steps": 1, "logging_steps": 1, "report_to": "none", "use_cpu": True}
@@ -55,7 +55,7 @@ def test_what_the_file_leaves_out_means_what_it_means_there(tmp_path: Path) -> N
     given = {"stage": "sft", "model_name_or_path": "m", "dataset": "a", "bf16": False}
     done = translated({**given, "lora_rank": 4}, "f.yaml")
     words = [word for word in done.words if not word.startswith("--use_cpu")]
-    configs = parse_config(TYPES, [*words, "--use_cpu=true"], "trainer sft")
+    configs = parse_config(SftConfigs, [*words, "--use_cpu=true"], "trainer sft")
     found = {name: value for config in configs for name, value in vars(config).items()}
     expected = {
         "use_peft": True,
