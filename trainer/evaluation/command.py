@@ -232,7 +232,7 @@ def score_and_write(
     rows: Dataset,
     responses: Sequence[Sequence[str]],
     generation: dict[str, Any] | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Score the responses, write all files, return the summary.
 
     Raises:
