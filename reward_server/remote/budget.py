@@ -13,7 +13,7 @@ HOUR_S = 3600.0
 SLICE_S = 60.0
 
 
-class Slice:
+class TokenMinute:
     """The tokens of the calls that began within one minute."""
 
     def __init__(self, began_s: float) -> None:
@@ -38,7 +38,7 @@ class Budget:
     def __init__(self, per_hour: int | None = None, per_run: int | None = None) -> None:
         self.per_hour, self.per_run = per_hour, per_run
         self.run_tokens = 0
-        self._hour: deque[Slice] = deque()
+        self._hour: deque[TokenMinute] = deque()
 
     def lacks(self, tokens: int, now_s: float) -> str | None:
         """Return which limit leaves no room for so many tokens, or None."""
@@ -51,15 +51,15 @@ class Budget:
             return f"tokens_per_hour {self.per_hour}"
         return None
 
-    def hold(self, tokens: int, now_s: float) -> Slice:
+    def hold(self, tokens: int, now_s: float) -> TokenMinute:
         """Count so many tokens, until `settle` says what they came to."""
         if not self._hour or self._hour[-1].began_s <= now_s - SLICE_S:
-            self._hour.append(Slice(now_s))
+            self._hour.append(TokenMinute(now_s))
         self.run_tokens += tokens
         self._hour[-1].tokens += tokens
         return self._hour[-1]
 
-    def settle(self, held: Slice, tokens: int, cost: int) -> None:
+    def settle(self, held: TokenMinute, tokens: int, cost: int) -> None:
         """Count `cost` in place of the tokens that were held."""
         held.tokens += cost - tokens
         self.run_tokens += cost - tokens

@@ -20,7 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.remote.budget import Budget
 from touchstone_rewards.reward_server.remote.keys import read_key
 from touchstone_rewards.reward_server.remote.prompts import (
-    Prompt,
+    JudgePrompt,
     Rubric,
     mark_of,
     question_of,
@@ -29,12 +29,12 @@ from touchstone_rewards.reward_server.remote.prompts import (
 )
 from touchstone_rewards.reward_server.remote.transport import (
     Endpoints,
-    Transport,
     UpstreamFailed,
+    UpstreamTransport,
 )
 from touchstone_rewards.reward_server.remote.verdicts import (
-    Form,
-    Unreadable,
+    NoVerdict,
+    VerdictForm,
     instruction,
     read_verdict,
     schema,
@@ -71,7 +71,7 @@ class JudgeConfig(RuleConfig):
     key_env: str | None = None
     key_file: str | None = None
     prompt: str = "equivalence"
-    form: Form | None = None
+    form: VerdictForm | None = None
     guided: bool = Field(default=False, description="ask for a JSON schema by response_format")
     part: ResponsePart = "said"
     votes: int = Field(default=1, ge=1, le=25, description="an odd number")
@@ -149,7 +149,7 @@ class Judge:
     def __init__(self, **config: Any) -> None:
         try:
             self.config: JudgeConfig = configured(JudgeConfig, config)
-            self._prompt = Prompt(self.config.prompt)
+            self._prompt = JudgePrompt(self.config.prompt)
             key = read_key(self.config.key_env, self.config.key_file)
         except ValueError as error:  # the config itself is not shown: it may hold a key
             raise ConfigError(f"scorer 'judge': {error}") from None
@@ -159,7 +159,7 @@ class Judge:
                 f"scorer 'judge': prompt {self.config.prompt!r} with form {self.config.form!r}; "
                 "say the form of a prompt of your own: yes_no, scale or rubric"
             )
-        self.form: Form = form
+        self.form: VerdictForm = form
         self.reads = ("response", *self._prompt.reads)
         self.version = f"1-{self._prompt.digest}"
         self.deterministic = self.config.temperature == 0
@@ -169,7 +169,7 @@ class Judge:
         self._reported = self.config.reported_model
         given = self.config.url
         urls = [given] if isinstance(given, str) else given
-        self.transport = Transport(
+        self.transport = UpstreamTransport(
             Endpoints(
                 [f"{url.rstrip('/')}/chat/completions" for url in urls],
                 key,
@@ -260,7 +260,7 @@ class Judge:
             said = self._said(answer)
             weights = question.rubric.weights
             value = read_verdict(said, self.form, self.config.guided, weights)
-        except Unreadable as why:
+        except NoVerdict as why:
             self.usage["unreadable"] += 1
             again = self.config.temperature > 0
             raise UpstreamFailed(f"the judge gave no verdict: {why}", retryable=again) from None
@@ -292,7 +292,7 @@ class Judge:
 
         Raises:
             UpstreamFailed: the answer is of another shape or by another model.
-            Unreadable: it was cut off.
+            NoVerdict: it was cut off.
         """
         choices = answer.get("choices")
         choice = choices[0] if is_list(choices) and len(choices) == 1 else None
@@ -302,7 +302,7 @@ class Judge:
             raise self.transport.misshapen(json.encode(answer), "no text in one choice")
         self._check_model(answer.get("model"))
         if choice.get("finish_reason") == "length":
-            raise Unreadable(f"it was cut off at max_tokens {self.config.max_tokens}")
+            raise NoVerdict(f"it was cut off at max_tokens {self.config.max_tokens}")
         return self.transport.told(content)
 
     def _check_model(self, name: object) -> None:

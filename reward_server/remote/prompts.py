@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import StrictUndefined, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from touchstone_rewards.reward_server.remote.verdicts import Form
+from touchstone_rewards.reward_server.remote.verdicts import VerdictForm
 from touchstone_rewards.reward_server.schemas import (
     Message,
     is_list,
@@ -26,7 +26,11 @@ from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable
 
 FOLDER = Path(__file__).parent / "prompts"
-BUILT_IN: Mapping[str, Form] = {"equivalence": "yes_no", "rubric": "rubric", "quality": "scale"}
+BUILT_IN: Mapping[str, VerdictForm] = {
+    "equivalence": "yes_no",
+    "rubric": "rubric",
+    "quality": "scale",
+}
 # Which field of a sample each value of a template comes from, beside the response.
 SOURCES = {
     "reference": "ground_truth",
@@ -46,7 +50,7 @@ class Rubric(NamedTuple):
     weights: list[float]
 
 
-class Prompt:
+class JudgePrompt:
     """A template: a built-in one by its name, or a file.
 
     `reads`: the fields of a sample that it needs. `digest` changes with the template's text.
@@ -74,7 +78,7 @@ class Prompt:
         if missing := {"response", "instruction"} - named:
             raise ValueError(f"prompt {name!r} does not use {{{{ {min(missing)} }}}}")
         self.name = name
-        self.form: Form | None = BUILT_IN.get(built_in)
+        self.form: VerdictForm | None = BUILT_IN.get(built_in)
         read = [field for value, field in SOURCES.items() if value in named]
         self.reads = tuple(dict.fromkeys(read))
         self.digest = sha256(source.encode()).hexdigest()[:12]

@@ -84,7 +84,7 @@ class _Answer(NamedTuple):
     retry_after: str | None
 
 
-class Transport:
+class UpstreamTransport:
     """Connections to the endpoints and how these fare. It makes new ones in another event loop.
 
     `counts`: requests sent (`tries`), those that failed (`failed_tries`).

@@ -1,6 +1,6 @@
 """What a judge may answer, and how its answer is read: strictly, or not at all.
 
-In: the text that a judge wrote. Out: its verdict as one number from 0 to 1, or `Unreadable`.
+In: the text that a judge wrote. Out: its verdict as one number from 0 to 1, or `NoVerdict`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from touchstone_rewards.reward_server.schemas import is_list, is_object
 from touchstone_rewards.reward_server.scorers.rules.rule import part_of
 
 # What a verdict is: yes or no; a whole number from 1 to 10; yes or no of each criterion.
-Form = Literal["yes_no", "scale", "rubric"]
+VerdictForm = Literal["yes_no", "scale", "rubric"]
 _PAD, _END = r"[\s*_`]{0,4}", r"[\s*_`.]{0,4}"
 _LINES = {
     form: re.compile(f"{_PAD}{word}{_PAD}:{_PAD}{found}{_END}", re.IGNORECASE)
@@ -30,11 +30,11 @@ _YES_NO = {"type": "string", "enum": ["yes", "no"]}
 LINE_CHARS = 1000
 
 
-class Unreadable(ValueError):
+class NoVerdict(ValueError):
     """A judge's text has no verdict in the form that was asked for."""
 
 
-def instruction(form: Form, guided: bool, count: int) -> str:
+def instruction(form: VerdictForm, guided: bool, count: int) -> str:
     """Return what a prompt says of the form of the verdict; `count`: of the criteria."""
     if guided:
         verdict = {
@@ -51,7 +51,7 @@ def instruction(form: Form, guided: bool, count: int) -> str:
     return f"Think briefly. Then end with one line of this form and nothing behind it: {line}."
 
 
-def schema(form: Form, count: int) -> dict[str, Any]:
+def schema(form: VerdictForm, count: int) -> dict[str, Any]:
     """Return the JSON Schema of a guided verdict."""
     verdict: dict[str, dict[str, Any]] = {
         "yes_no": {"verdict": _YES_NO},
@@ -69,7 +69,9 @@ def schema(form: Form, count: int) -> dict[str, Any]:
     }
 
 
-def read_verdict(text: str, form: Form, guided: bool, weights: Sequence[float] = ()) -> float:
+def read_verdict(
+    text: str, form: VerdictForm, guided: bool, weights: Sequence[float] = ()
+) -> float:
     """Return the verdict in a judge's text, from 0 to 1.
 
     `scale` 1 is 0 and 10 is 1. `weights`: of the criteria; what is met of all that counts for the
@@ -80,43 +82,43 @@ def read_verdict(text: str, form: Form, guided: bool, weights: Sequence[float] =
         1.0
 
     Raises:
-        Unreadable: it is not there in the form that was asked for.
+        NoVerdict: it is not there in the form that was asked for.
     """
     said = (part_of(text, "said") or "").strip()
     found = _guided(said, form) if guided else _last_line(said, form)
     if form == "scale":
         if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= 10:
-            raise Unreadable(f"its score is {found!r:.80}, not a whole number from 1 to 10")
+            raise NoVerdict(f"its score is {found!r:.80}, not a whole number from 1 to 10")
         return (found - 1) / 9
     words = found if is_list(found) else [found]
     if any(word not in ("yes", "no") for word in words):
-        raise Unreadable("its verdict is neither yes nor no")
+        raise NoVerdict("its verdict is neither yes nor no")
     if form == "yes_no":
         return float(words == ["yes"])
     if not is_list(found) or len(words) != len(weights):
-        raise Unreadable(f"it judges {len(words)} criteria where {len(weights)} were asked for")
+        raise NoVerdict(f"it judges {len(words)} criteria where {len(weights)} were asked for")
     met = sum(weight for weight, word in zip(weights, words, strict=True) if word == "yes")
     return min(1.0, max(0.0, met / sum(weight for weight in weights if weight > 0)))
 
 
-def _guided(said: str, form: Form) -> object:
+def _guided(said: str, form: VerdictForm) -> object:
     key = {"yes_no": "verdict", "scale": "score", "rubric": "criteria"}[form]
     try:
         found = json.decode(said)
     except (DecodeError, RecursionError):
-        raise Unreadable("it is no JSON") from None
+        raise NoVerdict("it is no JSON") from None
     if not is_object(found) or set(found) != {"reasoning", key}:
-        raise Unreadable(f"it is no JSON object with the keys reasoning and {key}")
+        raise NoVerdict(f"it is no JSON object with the keys reasoning and {key}")
     if is_list(found[key]) != (form == "rubric"):
-        raise Unreadable(f"its {key} is of another type")
+        raise NoVerdict(f"its {key} is of another type")
     return found[key]
 
 
-def _last_line(said: str, form: Form) -> object:
+def _last_line(said: str, form: VerdictForm) -> object:
     line = said.rpartition("\n")[2]
     match = _LINES[form].fullmatch(line.strip()) if len(line) <= LINE_CHARS else None
     if match is None:
-        raise Unreadable(f"its last line is {line[:80]!r}")
+        raise NoVerdict(f"its last line is {line[:80]!r}")
     found = match[1].lower()
     if form == "scale":
         return int(found)

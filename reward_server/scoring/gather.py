@@ -68,7 +68,7 @@ class Key(NamedTuple):
     group_id: str
 
 
-Judge = Callable[[Mapping[Identity, Candidate], How], Awaitable[Mapping[Identity, Scores]]]
+JudgeGroups = Callable[[Mapping[Identity, Candidate], How], Awaitable[Mapping[Identity, Scores]]]
 
 
 class Timer(Protocol):
@@ -88,7 +88,7 @@ class Joined(NamedTuple):
 class Gathering:
     """One group. `missing`: how many it was scored without."""
 
-    def __init__(self, key: Key, config: GroupConfig, size: int, judge: Judge) -> None:
+    def __init__(self, key: Key, config: GroupConfig, size: int, judge: JudgeGroups) -> None:
         self.key, self.config, self.size, self.judge = key, config, size, judge
         self.members: dict[Identity, Candidate] = {}
         self.waiting: Counter[Identity] = Counter()
@@ -137,7 +137,7 @@ class Gatherer:
         config: GroupConfig,
         members: Mapping[Identity, Candidate],
         how: How,
-        judge: Judge,
+        judge: JudgeGroups,
     ) -> dict[Identity, Joined]:
         """Return what becomes of these members of one group, once it is scored.
 
@@ -205,7 +205,7 @@ class Gatherer:
         identity: Identity,
         candidate: Candidate,
         how: How,
-        judge: Judge,
+        judge: JudgeGroups,
     ) -> Gathering:
         group = self._open.get(key)
         if group is None:

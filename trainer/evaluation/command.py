@@ -163,8 +163,6 @@ def run(argv: Sequence[str]) -> None:
         known_set(arguments.benchmark)  # an unknown one is named before a server is waited for
     if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
         raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
-    if arguments.benchmark:
-        known_set(arguments.benchmark)  # an unknown one is named before a server is asked
     with served(serve, arguments.reward_url, output) as arguments.reward_url:
         infos = check_server(arguments.reward_url, profiles_of(arguments))
         rows = rows_of(arguments, prompts, readers_of("ground_truth", infos))
@@ -234,7 +232,7 @@ def score_and_write(
     rows: Dataset,
     responses: Sequence[Sequence[str]],
     generation: dict[str, Any] | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Score the responses, write all files, return the summary.
 
     Raises:

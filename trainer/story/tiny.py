@@ -67,7 +67,7 @@ def found(colour: str) -> str:
     return f"You lift the {colour} stone and there it lies."
 
 
-def lesson(rng: random.Random) -> tuple[TinyStory, dict[str, object]]:
+def lesson(rng: random.Random) -> tuple[TinyStory, dict[str, Any]]:
     """A story with an answer that is right, of any colour, or of none.
 
     Some are untold, with answers of any colour: a model that never saw the search without what came

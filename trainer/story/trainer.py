@@ -55,7 +55,7 @@ def history_rows(rows: Dataset) -> Dataset:
     return rows.map(lambda row: {WITHOUT_HISTORY: without_history(row["prompt"])})
 
 
-def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A chat's system messages and its last message, with what is begun of the answer to it."""
     last = 2 if is_begun(list(prompt)) else 1
     return [turn for turn in prompt[:-last] if turn["role"] == "system"] + list(prompt[-last:])

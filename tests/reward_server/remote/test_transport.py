@@ -15,20 +15,24 @@ from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.waiting import until
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.remote.policy import Breaker, RetryPolicy
-from touchstone_rewards.reward_server.remote.transport import Endpoints, Transport, UpstreamFailed
+from touchstone_rewards.reward_server.remote.transport import (
+    Endpoints,
+    UpstreamFailed,
+    UpstreamTransport,
+)
 
 SOON = RetryPolicy(max_tries=4, first_delay_s=0.001, max_delay_s=0.002)
 GOOD = Reply(200, {"ok": True})
-Connect = Callable[..., Transport]
+Connect = Callable[..., UpstreamTransport]
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    made: list[Transport] = []
+    made: list[UpstreamTransport] = []
 
-    def to(*peers: Peer | str, **options: Any) -> Transport:
+    def to(*peers: Peer | str, **options: Any) -> UpstreamTransport:
         urls = [peer if isinstance(peer, str) else peer.url for peer in peers]
-        made.append(Transport(Endpoints(urls, **{"retry": SOON, **options})))
+        made.append(UpstreamTransport(Endpoints(urls, **{"retry": SOON, **options})))
         return made[-1]
 
     yield to

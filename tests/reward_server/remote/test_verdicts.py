@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from touchstone_rewards.reward_server.remote.verdicts import Form, Unreadable, read_verdict
+from touchstone_rewards.reward_server.remote.verdicts import NoVerdict, VerdictForm, read_verdict
 
-READ: list[tuple[Form, str, float]] = [
+READ: list[tuple[VerdictForm, str, float]] = [
     ("yes_no", "Verdict: yes", 1.0),
     ("yes_no", "46 is not 47.\n**Verdict: no**\n", 0.0),
     ("yes_no", "<think>Verdict: yes</think>They differ.\nverdict: NO.", 0.0),
@@ -15,7 +15,7 @@ READ: list[tuple[Form, str, float]] = [
     ("scale", "Score: 7/10", 6 / 9),
     ("rubric", "Criteria: yes, no, yes", 0.75),
 ]
-UNREADABLE: list[tuple[Form, str]] = [
+UNREADABLE: list[tuple[VerdictForm, str]] = [
     ("yes_no", ""),
     ("yes_no", "yes"),
     ("yes_no", "Verdict: yes\nOr perhaps not."),
@@ -32,12 +32,12 @@ UNREADABLE: list[tuple[Form, str]] = [
     ("rubric", "Criteria: yes, maybe, no"),
     ("rubric", "Criteria: yes, " * 200_000),
 ]
-GUIDED: list[tuple[Form, str, float]] = [
+GUIDED: list[tuple[VerdictForm, str, float]] = [
     ("yes_no", '{"reasoning": "same", "verdict": "yes"}', 1.0),
     ("scale", ' {"reasoning": "", "score": 4}\n', 3 / 9),
     ("rubric", '{"reasoning": "", "criteria": ["no", "no", "yes"]}', 0.25),
 ]
-UNGUIDED: list[tuple[Form, str]] = [
+UNGUIDED: list[tuple[VerdictForm, str]] = [
     ("yes_no", '{"reasoning": "same", "verdict": "ye'),
     ("yes_no", '{"verdict": "yes"}'),
     ("yes_no", '{"reasoning": "", "verdict": true}'),
@@ -54,12 +54,12 @@ WEIGHTS = (2.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("form", "text", "value"), READ)
-def test_the_last_line_is_the_verdict(form: Form, text: str, value: float) -> None:
+def test_the_last_line_is_the_verdict(form: VerdictForm, text: str, value: float) -> None:
     assert read_verdict(text, form, False, WEIGHTS) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(("form", "text", "value"), GUIDED)
-def test_a_guided_verdict_is_one_object(form: Form, text: str, value: float) -> None:
+def test_a_guided_verdict_is_one_object(form: VerdictForm, text: str, value: float) -> None:
     assert read_verdict(text, form, True, WEIGHTS) == pytest.approx(value)
 
 
@@ -67,8 +67,8 @@ def test_a_guided_verdict_is_one_object(form: Form, text: str, value: float) -> 
     ("form", "text", "guided"),
     [(*row, False) for row in UNREADABLE] + [(*row, True) for row in UNGUIDED],
 )
-def test_everything_else_is_no_verdict(form: Form, text: str, guided: bool) -> None:
-    with pytest.raises(Unreadable):
+def test_everything_else_is_no_verdict(form: VerdictForm, text: str, guided: bool) -> None:
+    with pytest.raises(NoVerdict):
         read_verdict(text, form, guided, WEIGHTS)
 
 
