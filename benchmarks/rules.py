@@ -1,8 +1,9 @@
 """Each rule with the obvious Python peer beside it, and IFEval's instructions kind by kind.
 
 Microseconds of processor time a kilobyte of response, the best of some rounds, one sample at a
-time: ours through `score`, as the server calls it, the peer through its own function. Then our
-verdicts on instructions beside those of the published checkers, on IFBench's sample responses.
+time: ours through `score`, as the server calls it, the peer through its own function. Then the
+scorers of whole groups that ask no other one. Then our verdicts on instructions beside those of the
+published checkers, on IFBench's sample responses.
 
     git clone https://github.com/huggingface/open-r1 $RULES_PEERS/open-r1
     git clone https://github.com/huggingface/evaluate $RULES_PEERS/evaluate
@@ -22,7 +23,8 @@ from typing import Any, NamedTuple
 from benchmarks import _rules_peers as peers
 from benchmarks import record
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers import build_callable
+from touchstone_rewards.reward_server.scorers import build_callable, build_scorer
+from touchstone_rewards.reward_server.scorers.base import Member
 from touchstone_rewards.reward_server.scorers.rules.following.given import Given
 from touchstone_rewards.reward_server.scorers.rules.ifeval import (
     KINDS,
@@ -34,6 +36,13 @@ from touchstone_rewards.reward_server.scorers.rules.ifeval import (
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 ROUNDS, LEAST_S = 7, 0.05
 INLINE_LIMIT_US = 20.0  # a kilobyte
+GROUP_SIZE = 8
+GROUP_CONFIGS = {
+    "distinct": {"by": "words"},
+    "duplicates": {},
+    "rank": {"of": "form"},
+    "relative_length": {},
+}
 TEXTS_A_KIND, SHORT_A_KIND = 60, 30
 
 # Words of the length that English has, five letters and a space.
@@ -181,6 +190,23 @@ def speed() -> list[dict[str, Any]]:
     return rows
 
 
+def group_speed() -> list[dict[str, Any]]:
+    """Return what a member of a group costs, all of a group at once as the server has it."""
+    drawn = random.Random(0)
+    words = PROSE.split()
+    texts = [" ".join(drawn.sample(words, len(words))) for _ in range(GROUP_SIZE)]
+    members = [Member(Sample(str(n), text), {"form": n / 8}) for n, text in enumerate(texts)]
+    size = sum(len(text.encode()) for text in texts)
+    rows: list[dict[str, Any]] = []
+    for name, config in GROUP_CONFIGS.items():
+        scorer = build_scorer(name, config)
+        assert scorer.runs_in == "group"
+        cost = us_a_kilobyte(lambda s=scorer: s.score(members), size)
+        what = f"{name}, a member of {GROUP_SIZE}, µs a kilobyte"
+        rows.append({"what": what, "runs_in": "group", "ours": cost})
+    return rows
+
+
 def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
@@ -241,10 +267,13 @@ def main() -> None:
         print(f"{row['what']:32} {row['ours']:9} in {row['runs_in']:6}  {peer}")
     slow = [r["what"] for r in rows if r["runs_in"] == "inline" and r["ours"] > INLINE_LIMIT_US]
     print(f"inline rules above {INLINE_LIMIT_US:g} µs a kilobyte: {', '.join(slow) or 'none'}")
+    of_groups = group_speed()
+    for row in of_groups:
+        print(f"{row['what']:45} {row['ours']:9}")
     kinds = agreement()
     for row in kinds:
         print(f"{row['kind']:45} {row['agree']:4} of {row['verdicts']:4} agree")
-    record("rules", rows, inline_limit_us=INLINE_LIMIT_US, instructions=kinds)
+    record("rules", rows, inline_limit_us=INLINE_LIMIT_US, groups=of_groups, instructions=kinds)
 
 
 if __name__ == "__main__":

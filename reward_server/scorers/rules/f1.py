@@ -20,11 +20,14 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 )
 from touchstone_rewards.reward_server.scorers.rules.words import (
     ARTICLES,
+    parted,
     squad_normalized,
     squad_words,
+    without_articles,
 )
 
 REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
+FEW_WORDS = 16  # so many are counted one by one, quicker than by a look at each word of a response
 
 
 class F1Config(RuleConfig):
@@ -48,23 +51,20 @@ class F1Scorer(Rule[F1Config]):
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
+        words = parted(squad_words(part))
         if self.config.measure == "exact_match":
-            given = squad_normalized(part)
-            return RuleVerdict(float(any(given == one.text for one in accepted)), {})
-        words = squad_words(part)
+            return RuleVerdict(float(_is_one_of(words, accepted)), {})
         scores = [overlap_f1(words, one) for one in accepted]
         best = max(scores)
         return RuleVerdict(best, {"nearest": shown(accepted[scores.index(best)].text)})
 
 
 class Reference(NamedTuple):
-    """An acceptable answer: as text, the number of its words, each with its count, and the words
-    that are looked for in a response, articles among them."""
+    """An acceptable answer: as text, the number of its words, and each with its count."""
 
     text: str
     total: int
     counts: dict[str, int]
-    wanted: frozenset[str]
 
 
 def reference(truth: str) -> Reference:
@@ -75,7 +75,7 @@ def reference(truth: str) -> Reference:
     """
     [text] = usable([truth], squad_normalized)
     counts = Counter(text.split())
-    return Reference(text, counts.total(), dict(counts), ARTICLES.union(counts))
+    return Reference(text, counts.total(), dict(counts))
 
 
 _read_once = lru_cache(maxsize=4096)(reference)
@@ -86,17 +86,33 @@ def _remembered(truth: str) -> Reference:
     return _read_once(truth) if len(truth) <= REMEMBERED_CHARS else reference(truth)
 
 
-def overlap_f1(given: list[str], truth: Reference) -> float:
-    """Return the F1 of the words shared, each counted as often as both have it; the articles of
-    `given` are no words.
+def overlap_f1(given: str, truth: Reference) -> float:
+    """Return the F1 of the words shared, each counted as often as both have it; `given` is as
+    `parted` gives it, and its articles are no words.
 
     Example:
-        >>> overlap_f1(["b", "the", "b", "d"], reference("b c"))  # 1 of 3, and 1 of 2
+        >>> overlap_f1(" b  the  b  d ", reference("b c"))  # 1 of 3, and 1 of 2
         0.4
     """
-    met: dict[str, int] = {}
-    for word in [word for word in given if word in truth.wanted]:
-        met[word] = met.get(word, 0) + 1
-    total = len(given) - sum([met.pop(article, 0) for article in ARTICLES])
+    met = _counted(given, truth.counts)
     shared = sum([min(count, truth.counts[word]) for word, count in met.items()])
-    return 2 * shared / (total + truth.total) if shared else 0.0
+    return 2 * shared / (_total(given) + truth.total) if shared else 0.0
+
+
+def _is_one_of(given: str, accepted: list[Reference]) -> bool:
+    """Are the words those of an acceptable answer? As many they are first of all."""
+    total = _total(given)
+    near = [one.text for one in accepted if one.total == total]
+    return bool(near) and without_articles(given) in near
+
+
+def _total(given: str) -> int:
+    """Return the number of words but for articles."""
+    return given.count(" ") // 2 - sum([given.count(f" {article} ") for article in ARTICLES])
+
+
+def _counted(given: str, wanted: dict[str, int]) -> dict[str, int]:
+    """Return how often each wanted word is given."""
+    if len(wanted) > FEW_WORDS:
+        return Counter(filter(wanted.__contains__, given.split()))
+    return {word: given.count(f" {word} ") for word in wanted}

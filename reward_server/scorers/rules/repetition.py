@@ -42,20 +42,21 @@ class RepetitionScorer(Rule[RepetitionConfig]):
         part = part_of(sample.response, self.config.part)
         if part is None:
             return no_part(self.config.part)
+        if not part or part.isspace():
+            return RuleVerdict(0.0, {"rule": "the response is empty"})
         shares: dict[str, float] = {}
         if self.config.of != "lines":
             found = pieces(part)
             count = max(0, len(found) - self.config.n + 1)
-            shares["ngrams"] = 1 - len(_ngrams(found, self.config.n)) / count if count else 0.0
+            said = len(_ngrams(found, self.config.n))
+            shares["repeated_ngrams"] = 1 - said / count if count else 0.0
         if self.config.of != "ngrams":
             lines = [line.strip() for line in part.split("\n")]
-            shares["lines"] = repeated_share([line for line in lines if line])
-        if not part.strip():
-            return RuleVerdict(0.0, {"rule": "the response is empty"})
+            shares["repeated_lines"] = repeated_share([line for line in lines if line])
         worst = max(shares.values())
         allowed = self.config.allowed
         charged = max(0.0, worst - allowed) / (1 - allowed)
-        return RuleVerdict(1.0 - charged, {f"repeated_{name}": s for name, s in shares.items()})
+        return RuleVerdict(1.0 - charged, shares)
 
 
 def repeated_share(things: Sequence[Hashable]) -> float:
@@ -70,4 +71,4 @@ def repeated_share(things: Sequence[Hashable]) -> float:
 
 def _ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
     """Return the different n-grams."""
-    return set(zip(*(words[start:] for start in range(n)), strict=False))
+    return set(zip(words, *[words[start:] for start in range(1, n)], strict=False))

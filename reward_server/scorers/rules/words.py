@@ -18,10 +18,14 @@ _WORD_RUN = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 _ONE_WORD = re.compile(f"[^\\W{UNSPACED}]{{2}}")
 ARTICLES = frozenset(["a", "an", "the"])
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_PUNCTUATION_BYTES, _SMALL_BYTES = string.punctuation.encode(), bytes(range(0x100)).lower()
 # Where Unicode has its punctuation; the whole of it would take a fifth of a second to look at.
 _BLOCKS = (range(0x80, 0x3100), range(0xA000, 0xB000), range(0xFD00, 0x10000))
 # Words longer than this are letters in a row: a text without spaces, or `aaaa…`.
 LONG_WORD_CHARS = 40
+# White space as spaces, all else as `x`: a long word is then found without looking at each.
+_AS_X = bytes(0x20 if chr(at).isspace() else ord("x") for at in range(0x80)) + b"x" * 0x80
+_LONG_WORD = b"x" * (LONG_WORD_CHARS + 1)
 FEW = 8  # places of a phrase that are looked at one by one
 
 
@@ -49,7 +53,20 @@ def _punctuation() -> dict[int, int | None]:
 def squad_words(text: str) -> list[str]:
     """Return the words in small letters without punctuation, articles among them; of scripts
     without spaces, the letters."""
+    if text.isascii():
+        return text.encode().translate(_SMALL_BYTES, _PUNCTUATION_BYTES).decode().split()
     return words(without_punctuation(composed(text).lower()))
+
+
+def parted(found: list[str]) -> str:
+    """Return the words as one text, each with a space of its own at both ends, so that each is
+    found, counted and taken out without a look at the others.
+
+    Example:
+        >>> parted(["to", "to"]).count(" to ")
+        2
+    """
+    return f" {'  '.join(found)} " if found else ""
 
 
 def squad_normalized(text: str) -> str:
@@ -61,10 +78,14 @@ def squad_normalized(text: str) -> str:
         >>> squad_normalized("The  Eiffel-Tower!")
         'eiffeltower'
     """
-    found = squad_words(text)
-    if not ARTICLES.isdisjoint(found):
-        found = [word for word in found if word not in ARTICLES]
-    return " ".join(found)
+    return without_articles(parted(squad_words(text)))
+
+
+def without_articles(given: str) -> str:
+    """Return words that are `parted` as one text with a space between two, without articles."""
+    for article in ARTICLES:
+        given = given.replace(f" {article} ", "")
+    return given[1:-1].replace("  ", " ")
 
 
 def words(text: str) -> list[str]:
@@ -82,6 +103,8 @@ def words(text: str) -> list[str]:
 def pieces(text: str) -> list[str]:
     """Return the words, with those that are too long to be words letter by letter."""
     found = words(text)
+    if text.isascii() and _LONG_WORD not in text.encode().translate(_AS_X):
+        return found
     if not found or max(map(len, found)) <= LONG_WORD_CHARS:
         return found
     return [piece for word in found for piece in (word if len(word) > LONG_WORD_CHARS else (word,))]
