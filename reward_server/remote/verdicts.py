@@ -17,13 +17,14 @@ from touchstone_rewards.reward_server.scorers.rules.rule import part_of
 # What a verdict is: yes or no; a whole number from 1 to 10; yes or no of each criterion.
 VerdictForm = Literal["yes_no", "scale", "rubric"]
 _PAD, _END = r"[\s*_`]{0,4}", r"[\s*_`.]{0,4}"
+_COLON = _PAD + ":" + _PAD
+_YES_NO_LINE = _PAD + "verdict" + _COLON + "(yes|no)" + _END
+_SCALE_LINE = _PAD + "score" + _COLON + "(10|[1-9])(?: ?/ ?10)?" + _END
+_RUBRIC_LINE = _PAD + "criteria" + _COLON + "((?:(?:yes|no), ?)*(?:yes|no))" + _END
 _LINES = {
-    form: re.compile(f"{_PAD}{word}{_PAD}:{_PAD}{found}{_END}", re.IGNORECASE)
-    for form, word, found in (
-        ("yes_no", "verdict", "(yes|no)"),
-        ("scale", "score", "(10|[1-9])(?: ?/ ?10)?"),
-        ("rubric", "criteria", "((?:(?:yes|no), ?)*(?:yes|no))"),
-    )
+    "yes_no": re.compile(_YES_NO_LINE, re.IGNORECASE),
+    "scale": re.compile(_SCALE_LINE, re.IGNORECASE),
+    "rubric": re.compile(_RUBRIC_LINE, re.IGNORECASE),
 }
 _TEXT_SCHEMA = {"type": "string"}
 _YES_NO = {"type": "string", "enum": ["yes", "no"]}

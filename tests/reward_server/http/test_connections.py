@@ -141,7 +141,7 @@ async def test_a_tls_handshake_that_never_ends_is_closed(
             await client.score([SAMPLE], "dummy")
         hello = b"\x16\x03\x01\x02\x00\x01"  # how a handshake begins
         closed = await asyncio.gather(until_closed(live.port), until_closed(live.port, hello))
-        assert all(1 < seconds < 10 for seconds, _ in closed)
+        assert closed == [b"", b""]
     finally:
         live.kill()
 

@@ -45,7 +45,7 @@ needs_ray = pytest.mark.skipif(
 POISON = {
     b"{": "truncated",
     b'{"response": "4"}': "`id`",
-    b'{"id": "x", "response": 4}': "Expected `str`",
+    b'{"id": "x", "response": 4}': "Expected `str | array`",
     b'{"id": "x", "response": "\xff\xfe"}': "utf-8",
     b'{"id": "x", "response": "4", "ground_thruth": "4"}': "ground_thruth",
     b'{"id": "x", "response": "", "metadata": {"a": ' + b"[" * 100_000: "recursion",

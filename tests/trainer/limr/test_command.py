@@ -381,7 +381,7 @@ def test_the_third_stage_may_be_sft_on_the_right_responses(
     folder = run_stage(tmp_path, stage)
     assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 2
     facts = json.loads((folder / "run.json").read_text())
-    assert facts["fields"]["dataset_name"] == str(chosen / "sft.jsonl")
+    assert facts["fields"]["dataset_name"] == [str(chosen / "sft.jsonl")]
     assert facts["fields"]["model_name_or_path"] == workflow["ppo"]["model_name_or_path"]
 
 
