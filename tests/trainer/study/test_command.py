@@ -184,6 +184,7 @@ def config(grpo_flags: GrpoFlags, rows_file: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
