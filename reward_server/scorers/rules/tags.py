@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
+from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.rules.rule import Rule, RuleConfig, RuleVerdict
 
 Gap = Literal["any", "spaces", "some_spaces", "one_space", "nothing"]
@@ -75,6 +77,29 @@ class TagsScorer(Rule[TagsConfig]):
         self.tags = [(name, f"<{name}>", f"</{name}>") for name in self.config.tags]
         if self.config.prefilled == "auto":
             self.reads = ("response", "prompt")
+        asked = self.config
+        strict = asked.once or asked.filled or asked.partial
+        self._pairs_alone = not strict and asked.order == "any" and asked.prefilled == "none"
+
+    def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
+        if explain or not self._pairs_alone:
+            return super().score(samples, explain=explain)
+        return [Score(self._pairs(sample.response)) for sample in samples]
+
+    def _pairs(self, text: str) -> float:
+        """Return what `judge` does where pairs anywhere are all that is asked for, in a quarter of
+        its time: most formats are of this kind."""
+        boxed_in, inside = self.config.boxed_in, (0, 0)
+        for name, opening, closing in self.tags:
+            end = text.rfind(closing)
+            start = text.rfind(opening, 0, end) if end >= 0 else -1
+            if start < 0:
+                return 0.0
+            if name == boxed_in:
+                inside = start + len(opening), end
+        if boxed_in is None or _BOXED.search(text, *inside):
+            return 1.0
+        return self.config.without_box
 
     def judge(self, sample: Sample) -> RuleVerdict:
         text = self._whole(sample)
