@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from touchstone_rewards.reward_server.http.body import read_body, send_json
 from touchstone_rewards.reward_server.schemas import (
-    Sample,
     SampleErrorCode,
     SampleResult,
     ScoreRequest,
@@ -25,13 +24,8 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
 from touchstone_rewards.reward_server.scorers.format import FormatScorer
 
-
-def _format(response: str) -> float:
-    [score] = FormatScorer().score([Sample("", response)])
-    return score.value or 0.0
-
-
-VALUES = {"dummy": DummyScorer()._value, "format": _format}
+# The rules as plain functions of a response, made once.
+VALUES = {"dummy": DummyScorer()._value, "format": FormatScorer().tags._pairs}
 Number = int | float
 
 
