@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     RulePlace,
     RuleVerdict,
     Unscorable,
+    check_source,
     field,
     no_part,
     part_of,
@@ -46,8 +47,7 @@ class JsonSchemaConfig(RuleConfig):
 
     @model_validator(mode="after")
     def _check(self) -> JsonSchemaConfig:
-        if (self.schema_ is None) == (self.schema_from is None):
-            raise ValueError("say schema or schema_from, one of them")
+        check_source("schema", self.schema_, self.schema_from)
         return self
 
 

@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     RuleVerdict,
     Unscorable,
     as_text,
+    check_source,
     field,
     no_part,
     part_of,
@@ -89,8 +90,7 @@ class LanguageConfig(RuleConfig):
 
     @model_validator(mode="after")
     def _check(self) -> LanguageConfig:
-        if (self.language is None) == (self.language_from is None):
-            raise ValueError("say language or language_from, one of them")
+        check_source("language", self.language, self.language_from)
         return self
 
 

@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     RuleVerdict,
     Unscorable,
     as_text,
+    check_source,
     field,
     no_part,
     part_of,
@@ -47,8 +48,7 @@ class RegexConfig(RuleConfig):
 
     @model_validator(mode="after")
     def _check(self) -> RegexConfig:
-        if (self.pattern is None) == (self.pattern_from is None):
-            raise ValueError("say pattern or pattern_from, one of them")
+        check_source("pattern", self.pattern, self.pattern_from)
         if self.captured and (self.must == "be_absent" or self.pattern_from == "ground_truth"):
             raise ValueError("captured needs a pattern that must be there, and a ground truth")
         return self

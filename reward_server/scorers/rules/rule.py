@@ -88,6 +88,16 @@ class Rule(Generic[ConfigT]):
         raise NotImplementedError
 
 
+def check_source(name: str, own: object, source: str | None) -> None:
+    """See that a config has a value of its own, or the place in the sample where it is.
+
+    Raises:
+        ValueError: it has both, or neither.
+    """
+    if (own is None) == (source is None):
+        raise ValueError(f"say {name} or {name}_from, one of them")
+
+
 def configured(config_type: type[ConfigT], config: dict[str, Any]) -> ConfigT:
     """Return the config of a rule, checked.
 

@@ -91,12 +91,11 @@ class TagsScorer(Rule[TagsConfig]):
         its time: most formats are of this kind."""
         boxed_in, inside = self.config.boxed_in, (0, 0)
         for name, opening, closing in self.tags:
-            end = text.rfind(closing)
-            start = text.rfind(opening, 0, end) if end >= 0 else -1
+            start, end = _last_inside(text, opening, closing)
             if start < 0:
                 return 0.0
             if name == boxed_in:
-                inside = start + len(opening), end
+                inside = start, end
         if boxed_in is None or _BOXED.search(text, *inside):
             return 1.0
         return self.config.without_box
@@ -222,11 +221,17 @@ class TagsScorer(Rule[TagsConfig]):
 
 
 def _last_pair(text: str, name: str, opening: str, closing: str) -> TagInside:
-    end = text.rfind(closing)
-    start = text.rfind(opening, 0, end) if end >= 0 else -1
+    start, end = _last_inside(text, opening, closing)
     if start < 0:
         raise Broken(f"no <{name}>…</{name}> pair")
-    return TagInside(start + len(opening), end)
+    return TagInside(start, end)
+
+
+def _last_inside(text: str, opening: str, closing: str) -> tuple[int, int]:
+    """Return where the inside of the last complete pair begins and ends; -1 for none."""
+    end = text.rfind(closing)
+    start = text.rfind(opening, 0, end) if end >= 0 else -1
+    return (start + len(opening), end) if start >= 0 else (-1, -1)
 
 
 def _fits(text: str, start: int, end: int, gap: Gap) -> bool:
