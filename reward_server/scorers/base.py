@@ -133,12 +133,14 @@ class RemoteScorer(Described, Protocol):
 
     It runs as a task of the event loop and must never hold it up. `max_in_flight`: the most
     samples that it has in hand at a time, over all requests. Each sample is a call of its own, so
-    that it has a deadline of its own: at the deadline the call is cancelled. One with a true
-    attribute `deterministic` has its verdicts cached.
+    that it has a deadline of its own: at the deadline the call is cancelled. `deterministic` is
+    that of `WorkerScorer`.
     """
 
     @property
     def runs_in(self) -> Literal["remote"]: ...
+    @property
+    def deterministic(self) -> bool: ...
     @property
     def max_in_flight(self) -> int: ...
 

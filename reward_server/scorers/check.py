@@ -94,7 +94,7 @@ def _check_kind(name: str, scorer: Any, runs_in: object) -> None:
 
 def _check_own_attributes(name: str, scorer: Any) -> None:
     """See to the attributes that only one kind has."""
-    if scorer.runs_in == "worker":
+    if scorer.runs_in in ("worker", "remote"):
         if not hasattr(scorer, "deterministic"):
             try:
                 object.__setattr__(scorer, "deterministic", False)

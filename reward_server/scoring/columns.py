@@ -7,7 +7,7 @@ A response beyond the limit is not looked at, nor a ground truth that is neither
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -180,20 +180,12 @@ class ScorerColumns:
     async def _remote(
         self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        """The scores of these samples; of a scorer that is deterministic, from the cache where they
-        are there."""
         open_fields(samples, scorer.reads)
-        if not (self.cache.max_bytes and getattr(scorer, "deterministic", False)):
-            return await self._far(asked, scorer, samples)
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             return await self._far(asked, scorer, samples, **more)
 
-        spec_key = asked.profile.spec_keys[asked.key]
-        about = f"{spec_key} {scorer.version} {asked.request.explain}"
-        return await self.cache.score(
-            about, scorer.reads, samples, run, give_up_at_s=asked.give_up_at_s
-        )
+        return await self._cached(asked, scorer, samples, run)
 
     async def _far(
         self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample], **more: Any
@@ -215,15 +207,28 @@ class ScorerColumns:
     async def _worker(
         self, asked: AskedColumn, scorer: WorkerScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        """The scores of these samples, from the cache where they are there."""
+        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
+            return await self._in_pool(asked, samples, **more)
+
+        return await self._cached(asked, scorer, samples, run)
+
+    async def _cached(
+        self,
+        asked: AskedColumn,
+        scorer: WorkerScorer | RemoteScorer,
+        samples: Sequence[Sample],
+        score: Callable[..., Awaitable[list[Score]]],
+    ) -> list[Score]:
+        """The scores of these samples; of a scorer that is deterministic, from the cache where they
+        are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
-            return await self._in_pool(asked, samples)
+            return await score(samples)
         run_count = 0
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             nonlocal run_count
             run_count += len(samples)
-            return await self._in_pool(asked, samples, **more)
+            return await score(samples, **more)
 
         spec_key = asked.profile.spec_keys[asked.key]
         about = f"{spec_key} {scorer.version} {asked.request.explain}"
