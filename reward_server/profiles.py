@@ -342,7 +342,12 @@ def load_profiles(
         if not found:
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
-    profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
+    profiles: dict[str, Profile] = {}
+    shared = dict(built or {})  # a remote scorer's budget and connections are for all its profiles
+    for name, path in sorted(paths.items()):
+        profiles[name] = profile = load_profile(path, shared, plugins)
+        keys = [key for key, scorer in profile.scorers.items() if scorer.runs_in == "remote"]
+        shared |= {profile.spec_keys[key]: profile.scorers[key] for key in keys}
     if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
         raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
     profiles |= link(profiles)
