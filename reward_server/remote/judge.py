@@ -211,7 +211,7 @@ class Judge:
             return Score(error=sample_error(why.code, str(why)))
         except UpstreamFailed as why:
             error = sample_error("upstream_failed", str(why), retryable=why.retryable)
-            return Score(error=error)
+            return Score(error=error, undecided="response" if why.undecided else None)
         return Score(value, None, self._explanation(votes) if explain else None)
 
     def _question(self, sample: Sample) -> Question | None:
@@ -279,7 +279,8 @@ class Judge:
         except NoVerdict as why:
             self.usage["unreadable"] += 1
             again = self.config.temperature > 0
-            raise UpstreamFailed(f"the judge gave no verdict: {why}", retryable=again) from None
+            message = f"the judge gave no verdict: {why}"
+            raise UpstreamFailed(message, retryable=again, undecided=True) from None
         except UpstreamFailed as why:
             self.usage["failed"] += 1
             cost = cost if why.answered else FREE
@@ -356,7 +357,8 @@ class Judge:
             return sum(values) / len(values)
         value, count = Counter(values).most_common(1)[0]
         if 2 * count <= self.config.votes:
-            raise UpstreamFailed(f"of {self.config.votes} votes none has a majority")
+            message = f"of {self.config.votes} votes none has a majority"
+            raise UpstreamFailed(message, undecided=True)
         return value
 
     def _explanation(self, votes: Sequence[Vote]) -> dict[str, Any]:

@@ -47,12 +47,20 @@ NO_TIME = "the deadline leaves no further try"
 
 class UpstreamFailed(Exception):
     """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
-    it did the work."""
+    it did the work. `undecided`: what it said is no verdict."""
 
-    def __init__(self, message: str, *, retryable: bool = True, answered: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        answered: bool = False,
+        undecided: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.answered = answered
+        self.undecided = undecided
 
 
 @dataclass(frozen=True)

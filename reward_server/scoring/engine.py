@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -33,7 +33,8 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
 from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
@@ -222,14 +223,22 @@ class Engine:
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
-        columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at_s) for key in alone]
-        )
+
+        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
+            return self.columns.fill(profile, key, request, give_up_at_s)
+
+        if profile.cascades is None:
+            columns = await together([fill(key, request) for key in alone])
+        else:
+            columns = await cascaded(profile.cascades, alone, request, fill)
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:
-            fill = self.columns.groups.fill
-            found = await fill(profile, request, by_key, give_up_at_s, gather=gather)
+            score_groups, known = self.columns.groups.fill, by_key
+            if profile.cascades is not None:
+                standing = profile.cascades.replaced(by_key)
+                known = by_key | {key: each.scores for key, each in standing.items()}
+            found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
