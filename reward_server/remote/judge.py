@@ -249,7 +249,8 @@ class Judge:
         asked = (self._vote(question, i, give_up_at_s) for i in range(self.config.votes))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         votes = [each for each in outcomes if isinstance(each, Vote)]
-        for each in outcomes:
+        # An outage is told before a vote that cannot be read: then the judge is not undecided.
+        for each in sorted(outcomes, key=lambda each: getattr(each, "undecided", False)):
             wrong = isinstance(each, BaseException)
             if wrong and (2 * len(votes) <= len(outcomes) or not isinstance(each, UpstreamFailed)):
                 raise each
@@ -357,8 +358,7 @@ class Judge:
             return sum(values) / len(values)
         value, count = Counter(values).most_common(1)[0]
         if 2 * count <= self.config.votes:
-            message = f"of {self.config.votes} votes none has a majority"
-            raise UpstreamFailed(message, undecided=True)
+            raise UpstreamFailed(f"of {self.config.votes} votes none has a majority")
         return value
 
     def _explanation(self, votes: Sequence[Vote]) -> dict[str, Any]:

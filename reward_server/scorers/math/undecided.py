@@ -28,11 +28,11 @@ def undecided_by(verdict: Verdict, truths: Sequence[str]) -> Undecided | None:
     """Return what leaves this verdict undecided, or None.
 
     A response without an answer, or that takes its answer back, is wrong whatever else it says,
-    unless the ground truth is prose: then it need not have an answer in a mathematical form.
+    unless the ground truth is prose or unreadable: then its answer may have any form.
     """
     if verdict.equal:
         return None
-    if any(map(is_prose, truths)):
+    if any(is_prose(truth) or read(truth).node is None for truth in truths):
         return "truth"
     if verdict.given is None or verdict.answer is None:
         return None
