@@ -384,9 +384,11 @@ class HealthStatus(Struct):
     """The body of `GET /health` and `GET /ready`.
 
     `reason`: why it is not ready. `url` and `ready_since`, in RFC 3339: where and since when it is.
+    `upstreams`: by profile and key, the remote scorers that cannot score now, and why.
     """
 
     status: Literal["ok", "not_ready"]
     reason: str | UnsetType = UNSET
     url: str | UnsetType = UNSET
     ready_since: str | UnsetType = UNSET
+    upstreams: dict[str, str] | UnsetType = UNSET

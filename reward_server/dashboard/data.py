@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.dashboard.recent import Recent, RecentSamp
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import ModelInfo, ShadowInfo
 from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
+from touchstone_rewards.reward_server.scoring.upstreams import UpstreamState
 from touchstone_rewards.reward_server.watching.hacking import Watch, Watched
 from touchstone_rewards.reward_server.watching.shadow import Shadows
 
@@ -41,6 +42,7 @@ class ServerState(Struct):
     workers_pending: int
     worker_restarts: dict[str, int]
     models: list[ModelInfo]
+    upstreams: list[UpstreamState]
 
 
 class ProfileState(Struct):
@@ -120,6 +122,7 @@ async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
     A window takes some milliseconds: requests get their turn between one and the next.
     """
     sources.engine.metrics.count()
+    sources.engine.upstreams.look()
     profiles: list[ProfileState] = []
     for name, one in list(sources.engine.profiles.items()):
         profiles.append(_profile(sources, name, one))
@@ -149,6 +152,7 @@ def _server(sources: Sources) -> ServerState:
         workers_pending=engine.pool.pending,
         worker_restarts=dict(engine.pool.restarts),
         models=engine.models.info(),
+        upstreams=engine.upstreams.states(),
     )
 
 

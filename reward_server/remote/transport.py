@@ -139,6 +139,26 @@ class UpstreamTransport:
         tries = self.endpoints.retry.max_tries
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
 
+    @property
+    def servers(self) -> list[ServerHealth]:
+        """The endpoints and how they fare; none before the first request."""
+        return self._servers
+
+    async def status_of(self, url: str) -> int:
+        """Return the status that a GET of this address is answered with.
+
+        Raises:
+            httpx2.RequestError: it is not answered.
+        """
+        async with self._pool().http.stream("GET", url) as answer:
+            return answer.status_code
+
+    def may_be_back(self, server: ServerHealth) -> None:
+        """Note that an endpoint was seen to be there: one call may try it at once."""
+        server.may_be_back = True
+        server.rests_until_s = 0.0
+        self._tell()
+
     async def aclose(self) -> None:
         """Close the connections."""
         for pool in self._pools:

@@ -48,6 +48,7 @@ from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
+from touchstone_rewards.reward_server.scoring.upstreams import Upstreams
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
@@ -82,6 +83,7 @@ class Engine:
         self.limits = columns.limits
         self.metrics = columns.metrics
         self.cache = columns.cache
+        self.upstreams = Upstreams(profiles)
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
@@ -133,7 +135,7 @@ class Engine:
             return f"starting: {loading or 'workers are not up yet'}"
         if self.pool.alive == 0:
             return "no worker is alive; new ones are being started"
-        return self.models.not_ready_reason
+        return self.models.not_ready_reason or self.upstreams.not_ready_reason
 
     async def score(
         self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
@@ -295,7 +297,10 @@ def create_engine(
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
     metrics.watch(columns.groups.gatherer.readings())
     check_group_sizes(profiles, settings.max_samples)
-    return Engine(profiles, columns)
+    engine = Engine(profiles, columns)
+    engine.upstreams.needed = settings.ready_needs_upstreams
+    metrics.registry.register(engine.upstreams)
+    return engine
 
 
 def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
