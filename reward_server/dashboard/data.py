@@ -47,7 +47,8 @@ class ServerState(Struct):
 
 class ProfileState(Struct):
     """`reads`: the fields of a sample that it looks at; `groups`: does it score whole groups?
-    `watched` is null for a profile that had no sample yet."""
+    `watched` is null for a profile that had no sample yet. `cascades`: of scorers that run for some
+    samples only, how many samples by outcome."""
 
     name: str
     description: str
@@ -56,6 +57,7 @@ class ProfileState(Struct):
     reads: list[str]
     groups: bool
     watched: Watched | None
+    cascades: dict[str, dict[str, int]]
 
 
 class Bar(Struct):
@@ -165,6 +167,7 @@ def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
         reads=profile.info.reads,
         groups=profile.info.groups is not None,
         watched=sources.watch.numbers(name) if sources.watch.window(name) else None,
+        cascades=sources.engine.metrics.cascades(name),
     )
 
 

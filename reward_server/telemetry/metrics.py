@@ -170,6 +170,14 @@ class Metrics:
         for observe in self.verdict_observers:
             observe(profile.name, found)
 
+    def cascades(self, profile: str) -> dict[str, dict[str, int]]:
+        """Return what came of a profile's cascades: samples by scorer and outcome."""
+        found: dict[str, dict[str, int]] = {}
+        for (name, scorer, outcome), count in self._cascades.counts():
+            if name == profile:
+                found.setdefault(scorer, {})[outcome] = count
+        return found
+
     def observe_routed(self, profile: str, counts: Mapping[str, int]) -> None:
         """Count one request's samples by the inner profile."""
         for routed_to, count in counts.items():

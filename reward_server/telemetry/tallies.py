@@ -92,6 +92,10 @@ class BulkCounter(Collector):
     def add(self, labels: Labels, count: int = 1) -> None:
         self._counts[labels] += count
 
+    def counts(self) -> list[tuple[Labels, int]]:
+        """Return each combination of labels, and its count."""
+        return list(self._counts.items())
+
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for labels, count in self._counts.items():

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 from msgspec import UNSET
 
-from tests.checkout import PLUGINS
+from tests.checkout import PLUGINS, run_command
 from tests.clients.peers import Action, Peer, Reply, Seen
 from tests.reward_server.remote.conftest import StartPeer, start_peer
+from tests.reward_server.remote.engine_process import EngineProcess, judged_by
+from tests.waiting import wait_until
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.judge import Judge
 from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult, ScoreRequest
@@ -426,3 +430,73 @@ async def test_samples_of_other_profiles_go_on_while_the_judge_hangs(
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
+
+
+@pytest.fixture
+def chat() -> Iterator[EngineProcess]:
+    engine = EngineProcess()
+    engine.start()
+    yield engine
+    engine.kill()
+
+
+PROSE_ROW = {"id": "p", "response": "It is so.", "ground_truth": PROSE}
+ROWS = [PROSE_ROW, {"id": "r", "response": "46", "ground_truth": "46"}]
+
+
+def posted(live: LiveServer, profile: str, rows: list[dict[str, Any]] = ROWS) -> list[Any]:
+    body = {"profile": profile, "samples": rows}
+    answer = httpx2.post(f"{live.url}/score", json=body, timeout=600)
+    return answer.raise_for_status().json()["results"]
+
+
+def test_a_cascade_is_a_shadow_and_has_one(
+    start_server: Callable[..., LiveServer], chat: EngineProcess, tmp_path: Path
+) -> None:
+    for name, shadow in (("plain", "both"), ("beside", "math")):
+        content: dict[str, Any] = {"scorers": {"math": {}}, "shadow": shadow}
+        if name == "beside":
+            entry = {"when": {"math": "undecided"}, "replaces": "math"}
+            config = {"url": f"http://127.0.0.1:{chat.port}/v1", "model": "m"}
+            content["scorers"]["judge"] = {**entry, "config": config}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    live = judged_by(start_server, tmp_path, chat.port)
+    assert [each["reward"] for each in posted(live, "plain")] == [0.0, 1.0]
+    assert [each["reward"] for each in posted(live, "beside")] == [1.0, 1.0]
+
+    def infos() -> dict[str, Any]:
+        listed = httpx2.get(f"{live.url}/profiles", timeout=60).json()["profiles"]
+        return {each["name"]: each for each in listed}
+
+    def compared(name: str) -> int:
+        return (infos()[name]["shadow"] or {}).get("samples", 0)
+
+    wait_until(lambda: compared("plain") == compared("beside") == 2)
+    found = infos()
+    assert found["plain"]["shadow"]["disagreements"] == 1
+    assert found["beside"]["shadow"]["disagreements"] == 1
+    assert found["both"]["cascades"] == {
+        "judge": {"when": {"math": ["undecided"]}, "replaces": "math"}
+    }
+    metrics = httpx2.get(f"{live.url}/metrics", timeout=60).text
+    assert _count(metrics, "beside", "judge", "decided") == 1
+    assert _count(metrics, "both", "judge", "decided") == 0  # a shadow counts in no statistics
+
+
+def test_a_logged_cascade_is_replayed_as_it_was(
+    start_server: Callable[..., LiveServer], chat: EngineProcess, tmp_path: Path
+) -> None:
+    profiles, log = tmp_path / "profiles", tmp_path / "scores.jsonl"
+    profiles.mkdir()
+    live = judged_by(start_server, profiles, chat.port, "--score_log", str(log))
+    first, second = posted(live, "both")
+    assert (first["decided_by"], second["decided_by"]) == ({"math": "judge"}, {"math": "math"})
+    live.stop()
+    for normalization in ("none", "running"):
+        content = yaml.safe_load((profiles / "both.yaml").read_text())
+        content["normalization"] = normalization
+        (profiles / "both.yaml").write_text(yaml.safe_dump(content))
+        flags = ["--profile", "both", "--profiles_dir", profiles, "--workers", 1]
+        done = run_command("replay", "--input", log, *flags)
+        assert "2 scored again by both, 0 changed" in done.stdout, done.stderr
+        assert "no reward" not in done.stdout

@@ -1,21 +1,18 @@
-"""A dead upstream: `/ready` tells and goes on serving, or not, as configured; it heals by itself."""
+"""A dead upstream: `/ready` tells and goes on, or not, as configured; it heals by itself."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import yaml
 
 from tests.clients.peers import Reply, Seen
 from tests.reward_server.remote.conftest import StartPeer, start_peer
+from tests.reward_server.remote.engine_process import EngineProcess, judged_by
 from tests.reward_server.remote.test_judge import YES, sample
 from tests.waiting import until, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
@@ -25,77 +22,13 @@ from touchstone_rewards.reward_server.remote.liveness import Liveness
 
 __all__ = ["start_peer"]
 
-ENGINE = """
-import json, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Engine(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        choice = {"message": {"content": "Verdict: yes"}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 100, "completion_tokens": 20}
-        body = json.dumps({"model": "m", "choices": [choice], "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
-ThreadingHTTPServer.allow_reuse_address = True
-server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Engine)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"""
-
-
-class ProcessEngine:
-    """A chat engine in a process of its own, on one port, that can be killed and started again."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-c", ENGINE, str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
 
 @pytest.fixture
 def engine() -> Any:
-    engine = ProcessEngine()
+    engine = EngineProcess()
     engine.start()
     yield engine
     engine.kill()
-
-
-def serve(
-    start_server: Callable[..., LiveServer], folder: Path, port: int, *options: str
-) -> LiveServer:
-    config = {
-        "url": f"http://127.0.0.1:{port}/v1",
-        "model": "m",
-        "prices": {"m": {"input": 1.0, "output": 5.0}},
-    }
-    judge = {"deadline_s": 2, "config": config}
-    cascade = {**judge, "when": {"math": "undecided"}, "replaces": "math"}
-    (folder / "judged.yaml").write_text(yaml.safe_dump({"scorers": {"judge": judge}}))
-    (folder / "both.yaml").write_text(
-        yaml.safe_dump({"scorers": {"math": {}, "judge": cascade}})
-    )
-    return start_server("--profiles_dir", str(folder), *options)
 
 
 def score(live: LiveServer, profile: str, *responses: str, truth: str = "46") -> list[Any]:
@@ -130,9 +63,9 @@ def fail_until_open(live: LiveServer, profile: str) -> None:
 
 
 def test_ready_tells_of_a_dead_upstream_and_the_server_goes_on(
-    start_server: Callable[..., LiveServer], engine: ProcessEngine, tmp_path: Path
+    start_server: Callable[..., LiveServer], engine: EngineProcess, tmp_path: Path
 ) -> None:
-    live = serve(start_server, tmp_path, engine.port)
+    live = judged_by(start_server, tmp_path, engine.port)
     assert score(live, "judged", "a", "b") == [1.0, 1.0]
     assert up(live) == 1
     assert "upstreams" not in ready(live)[1]
@@ -152,9 +85,9 @@ def test_ready_tells_of_a_dead_upstream_and_the_server_goes_on(
 
 
 def test_a_dead_upstream_makes_the_server_unready_where_that_is_configured(
-    start_server: Callable[..., LiveServer], engine: ProcessEngine, tmp_path: Path
+    start_server: Callable[..., LiveServer], engine: EngineProcess, tmp_path: Path
 ) -> None:
-    live = serve(start_server, tmp_path, engine.port, "--ready_needs_upstreams")
+    live = judged_by(start_server, tmp_path, engine.port, "--ready_needs_upstreams")
     engine.kill()
     fail_until_open(live, "judged")
     status, told = ready(live)
@@ -170,9 +103,9 @@ def test_a_dead_upstream_makes_the_server_unready_where_that_is_configured(
 
 
 def test_the_dashboard_is_told_what_a_judge_costs(
-    start_server: Callable[..., LiveServer], engine: ProcessEngine, tmp_path: Path
+    start_server: Callable[..., LiveServer], engine: EngineProcess, tmp_path: Path
 ) -> None:
-    live = serve(start_server, tmp_path, engine.port)
+    live = judged_by(start_server, tmp_path, engine.port)
     assert score(live, "judged", "a", "a", "b") == [1.0] * 3
     data = httpx2.get(f"{live.url}/dashboard/data", timeout=60).json()
     [upstream] = data["server"]["upstreams"]
