@@ -144,15 +144,6 @@ class UpstreamTransport:
         """The endpoints and how they fare; none before the first request."""
         return self._servers
 
-    async def status_of(self, url: str) -> int:
-        """Return the status that a GET of this address is answered with.
-
-        Raises:
-            httpx2.RequestError: it is not answered.
-        """
-        async with self._pool().http.stream("GET", url) as answer:
-            return answer.status_code
-
     def may_be_back(self, server: ServerHealth) -> None:
         """Note that an endpoint was seen to be there: one call may try it at once."""
         server.may_be_back = True
