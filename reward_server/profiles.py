@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from touchstone_rewards.reward_server.cascades import Cascades, Counted, check_counting
+from touchstone_rewards.reward_server.cascades import Counted, cascades_of
 from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.fingerprints import fingerprint_of
@@ -84,10 +84,7 @@ class Profile:
                     f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
                 )
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
-        self.cascades: Cascades | None = None
-        if any(entry.when for entry in self.entries.values()):
-            self.cascades = Cascades(self.entries, self.scorers)
-            check_counting(self.counting, self.entries, self.cascades)
+        self.cascades = cascades_of(self.entries, self.scorers, self.counting)
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
         self.route = Route(config.route) if config.route else None
