@@ -76,7 +76,9 @@ def value_head() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def live(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def live(
+    folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
     profiles = tmp_path_factory.mktemp("profiles")
     for name, folder in folders.items():
         for layout in ("packed", "padded") if name == "classifier" else ("packed",):
