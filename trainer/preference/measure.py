@@ -59,7 +59,7 @@ class Contest(NamedTuple):
 # A row with the scores and the tokens of its texts, chosen first.
 Scored = tuple[Contest, list[TextScore], list[int]]
 # Figures, the lines of `predictions.jsonl`, the lines for the screen.
-Measured = tuple[dict[str, Any], list[dict[str, Any]], list[str]]
+RankingResult = tuple[dict[str, Any], list[dict[str, Any]], list[str]]
 
 
 def measure(
@@ -99,13 +99,13 @@ def measure(
         write(output, {**about, **figures}, lines)
 
 
-def _benchmark(scored: Sequence[Scored]) -> Measured:
+def _benchmark(scored: Sequence[Scored]) -> RankingResult:
     choices = [_choice(*each) for each in scored]
     figures = best_of(choices)
     return {"best_of": figures}, [each._asdict() for each in choices], told_best_of(figures)
 
 
-def _ranking(scored: Sequence[Scored]) -> Measured:
+def _ranking(scored: Sequence[Scored]) -> RankingResult:
     lines = [_line(*each) for each in scored]
     figures = ranking_of(lines)
     return figures, lines, told(figures)

@@ -18,12 +18,12 @@ from typing import Any
 
 from touchstone_rewards.trainer.running.intervals import rate
 
-Line = Mapping[str, Any]
+PairLine = Mapping[str, Any]
 LEAST_BUCKET_TOKENS = 32
 BINS = 5  # of the probability of the preferred side, 0.5 to 1
 
 
-def ranking_of(lines: Sequence[Line]) -> dict[str, Any]:
+def ranking_of(lines: Sequence[PairLine]) -> dict[str, Any]:
     """Return the figures of pairs; `subset` in the lines gives a table of its own.
 
     Right is chosen strictly above rejected. `by_tokens`: by the longer side's length, in doublings;
@@ -44,7 +44,7 @@ def ranking_of(lines: Sequence[Line]) -> dict[str, Any]:
     return figures
 
 
-def calibration(lines: Sequence[Line]) -> dict[str, Any]:
+def calibration(lines: Sequence[PairLine]) -> dict[str, Any]:
     """Return how often the preferred sides should be the chosen ones by the scores, how often they
     are, and the expected calibration error. A tie expects a half and gets it.
 
@@ -75,7 +75,7 @@ def calibration(lines: Sequence[Line]) -> dict[str, Any]:
     }
 
 
-def claimed(line: Line) -> float:
+def claimed(line: PairLine) -> float:
     """Return the probability that chosen is better, as the scores of a pair have it.
 
     >>> claimed({"chosen": 1.0, "rejected": 1.0})
@@ -124,7 +124,7 @@ def _table(title: str, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str
 
 
 def _by(
-    lines: Sequence[Line], key: Callable[[Line], object], names: Sequence[object]
+    lines: Sequence[PairLine], key: Callable[[PairLine], object], names: Sequence[object]
 ) -> list[dict[str, Any]]:
     """The share that is right under each of the names that there are."""
     title = {_bucket: "tokens", _longer_side: "longer"}.get(key, "subset")
@@ -133,12 +133,12 @@ def _by(
     return [{title: shown[name], **_share(part)} for name, part in parts.items() if part]
 
 
-def _share(lines: Sequence[Line]) -> dict[str, Any]:
+def _share(lines: Sequence[PairLine]) -> dict[str, Any]:
     right = [float(line["chosen"] > line["rejected"]) for line in lines]
     return {"pairs": len(lines), "accuracy": fmean(right), "interval": rate(right, len(right))}
 
 
-def _bucket(line: Line) -> int:
+def _bucket(line: PairLine) -> int:
     """The upper end of the doubling that the longer side's tokens lie in."""
     longer = max(line["chosen_tokens"], line["rejected_tokens"])
     return max(LEAST_BUCKET_TOKENS, 1 << (longer - 1).bit_length())
@@ -149,6 +149,6 @@ def _bucket_name(upper: int) -> str:
     return f"{least} to {upper}"
 
 
-def _longer_side(line: Line) -> str:
+def _longer_side(line: PairLine) -> str:
     more = line["chosen_tokens"] - line["rejected_tokens"]
     return "chosen" if more > 0 else "rejected" if more < 0 else "neither"
