@@ -57,7 +57,7 @@ class Contest(NamedTuple):
 
 
 # A row with the scores and the tokens of its texts, chosen first.
-Scored = tuple[Contest, list[TextScore], list[int]]
+ScoredContest = tuple[Contest, list[TextScore], list[int]]
 # Figures, the lines of `predictions.jsonl`, the lines for the screen.
 RankingResult = tuple[dict[str, Any], list[dict[str, Any]], list[str]]
 
@@ -99,13 +99,13 @@ def measure(
         write(output, {**about, **figures}, lines)
 
 
-def _benchmark(scored: Sequence[Scored]) -> RankingResult:
+def _benchmark(scored: Sequence[ScoredContest]) -> RankingResult:
     choices = [_choice(*each) for each in scored]
     figures = best_of(choices)
     return {"best_of": figures}, [each._asdict() for each in choices], told_best_of(figures)
 
 
-def _ranking(scored: Sequence[Scored]) -> RankingResult:
+def _ranking(scored: Sequence[ScoredContest]) -> RankingResult:
     lines = [_line(*each) for each in scored]
     figures = ranking_of(lines)
     return figures, lines, told(figures)
@@ -181,7 +181,7 @@ def _scored(
     contests: Sequence[Contest],
     args: RewardConfig,
     limit: int | None,
-) -> list[Scored]:
+) -> list[ScoredContest]:
     """Scores and lengths of the contests that the model can read, chosen first."""
     positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     most = min(each for each in (positions, limit, 1 << 62) if each)
