@@ -94,6 +94,8 @@ def measure(
     figures, lines, shown = _benchmark(scored) if lists else _ranking(scored)
     if too_long:
         shown = [*shown, f"{too_long} of {len(contests)} rows are too long: not ranked"]
+    if args.process_index:  # of several processes the first one speaks
+        return
     print("\n".join(shown))
     if output is not None:
         about = {"model": name, "data": " ".join(given), "too_long": too_long}
