@@ -36,6 +36,10 @@ COMMANDS = {
         "list ground truths that cannot be read or may be misread",
         "touchstone_rewards.reward_server.commands.lint_truths",
     ),
+    "audit": (
+        "find out what a profile accepts, refuses and can be tricked into",
+        "touchstone_rewards.reward_server.commands.audit",
+    ),
     "plan": (
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",

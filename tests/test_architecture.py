@@ -38,6 +38,7 @@ LAYERS = [
     ["telemetry"],
     ["scoring"],
     ["watching", "stored"],
+    ["audit"],
     ["http"],
     ["compat", "openapi"],
     ["dashboard", "app"],
