@@ -40,6 +40,10 @@ COMMANDS = {
         "find out what a profile accepts, refuses and can be tricked into",
         "touchstone_rewards.reward_server.commands.audit",
     ),
+    "card": (
+        "print what a paper or a run can cite of a reward",
+        "touchstone_rewards.reward_server.commands.card",
+    ),
     "plan": (
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from touchstone_rewards.reward_server.audit.report import (
     Combination,
     FormOutcome,
-    Share,
+    Proportion,
     StrategyOutcome,
 )
 from touchstone_rewards.reward_server.audit.shares import share
@@ -24,7 +24,7 @@ def combination(
     best_form: str,
     strategies: Sequence[StrategyOutcome],
     profile: Profile | None,
-    groups: Share | None,
+    groups: Proportion | None,
 ) -> Combination:
     """Return what right answers, form alone and substance alone earn, with a warning where the
     order of these is wrong."""
@@ -68,14 +68,16 @@ def _cheapest(
     strategies: Sequence[StrategyOutcome], profile: Profile | None
 ) -> tuple[str | None, float | None]:
     """The component that a policy which knows nothing of the task moves most, over an empty
-    response, and by how much of the reward."""
+    response, and by how much of the reward. Not known of a server's profile: it has the weights."""
+    if profile is None:
+        return None, None
     empty = next((each for each in strategies if each.name == "empty"), None)
     gains: dict[str, float] = defaultdict(float)
     for strategy in strategies:
         if strategy.knows not in ("nothing", "prompt"):
             continue
         for key, score in strategy.mean_scores.items():
-            entry = profile.entries.get(key) if profile else None
+            entry = profile.entries.get(key)
             weight = entry.weight if entry else 1.0
             before = (empty.mean_scores.get(key) or 0.0) if empty else 0.0
             gains[key] = max(gains[key], weight * ((score or 0.0) - before))
@@ -83,7 +85,7 @@ def _cheapest(
     return (None, None) if key is None or gains[key] <= 0 else (key, gains[key])
 
 
-def flat_groups(samples: Sequence[Sample], results: Sequence[SampleResult]) -> Share:
+def flat_groups(samples: Sequence[Sample], results: Sequence[SampleResult]) -> Proportion:
     """Return the share of groups whose responses all have one reward. A group without two rewards
     does not count."""
     rewards: dict[str, list[float]] = defaultdict(list)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from touchstone_rewards.reward_server.audit.forms import FORMS, stated
 from touchstone_rewards.reward_server.audit.report import FormOutcome
 from touchstone_rewards.reward_server.audit.rows import AuditRow
-from touchstone_rewards.reward_server.audit.scored import Scored, Scoring, score_all
+from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.shares import mean, mean_scores, share
 from touchstone_rewards.reward_server.schemas import SampleResult
 
@@ -28,10 +28,10 @@ class RightAnswers(NamedTuple):
     worth: Mapping[int, float]
     unearned: list[AuditRow]
     outcomes: list[FormOutcome]
-    scored: Scored
+    scored: ScoredBatch
 
 
-async def try_forms(scoring: Scoring, rows: Sequence[AuditRow]) -> RightAnswers:
+async def try_forms(scoring: AuditedProfile, rows: Sequence[AuditRow]) -> RightAnswers:
     """Score each row's right answer in every form, and its own response where it has one."""
     tried: list[Tried] = [
         (name, row, stated(form, row.answer))
@@ -58,7 +58,9 @@ async def try_forms(scoring: Scoring, rows: Sequence[AuditRow]) -> RightAnswers:
     return RightAnswers(form.name if form else "bare", worth, unearned, outcomes, scored)
 
 
-def _joined(tried: Sequence[Tried], scored: Scored) -> list[tuple[str, AuditRow, SampleResult]]:
+def _joined(
+    tried: Sequence[Tried], scored: ScoredBatch
+) -> list[tuple[str, AuditRow, SampleResult]]:
     return [
         (name, row, result) for (name, row, _), result in zip(tried, scored.results, strict=True)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 
-class Share(Struct, frozen=True):
+class Proportion(Struct, frozen=True):
     """So many of so many, with the 95% interval of the share."""
 
     count: int
@@ -35,7 +35,7 @@ class FormOutcome(Struct):
     name: str
     mean_reward: float | None
     mean_scores: dict[str, float | None]
-    refused: Share
+    refused: Proportion
     unscored: int
 
 
@@ -48,7 +48,7 @@ class StrategyOutcome(Struct):
     knows: str
     tried: int
     mean_reward: float | None
-    accepted: Share
+    accepted: Proportion
     unscored: int
     mean_scores: dict[str, float | None]
     ms_a_sample: float
@@ -61,7 +61,7 @@ class RewritingOutcome(Struct):
 
     name: str
     kind: str
-    refused: Share
+    refused: Proportion
     unscored: int
     examples: list[Shown] = []
 
@@ -71,7 +71,7 @@ class DataFinding(Struct):
 
     kind: str
     said: str
-    share: Share
+    share: Proportion
     examples: list[str] = []
 
 
@@ -84,7 +84,7 @@ class Combination(Struct):
     other_answer_in_form: float | None
     cheapest: str | None
     cheapest_gain: float | None
-    groups: Share | None
+    groups: Proportion | None
     warnings: list[str] = []
 
 
@@ -93,8 +93,8 @@ class ErrorRate(Struct):
 
     scorer: str
     among: str
-    false_positive: Share
-    false_negative: Share
+    false_positive: Proportion
+    false_negative: Proportion
     unscored: int
 
 
@@ -102,11 +102,11 @@ class Agreement(Struct):
     """How often two profiles say the same of the same samples."""
 
     profile: str
-    agree: Share
+    agree: Proportion
     to_label: int
 
 
-class Cost(Struct):
+class AuditCost(Struct):
     """What scoring took. `codes`: how many samples were not scored, by error code."""
 
     samples: int
@@ -132,7 +132,7 @@ class AuditReport(Struct):
     combination: Combination | None = None
     error_rates: list[ErrorRate] = field(default_factory=list[ErrorRate])
     agreement: Agreement | None = None
-    cost: Cost | None = None
+    cost: AuditCost | None = None
     thresholds: dict[str, float] = field(default_factory=dict[str, float])
     failed: list[str] = field(default_factory=list[str])
     versions: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.audit.forms import FORMS, WRAPPINGS, state
 from touchstone_rewards.reward_server.audit.forms_tried import RightAnswers
 from touchstone_rewards.reward_server.audit.report import RewritingOutcome
 from touchstone_rewards.reward_server.audit.rows import AuditRow
-from touchstone_rewards.reward_server.audit.scored import Scored, Scoring, score_all
+from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.shares import share, shown
 from touchstone_rewards.reward_server.audit.strategies import number_in
 
@@ -56,7 +56,6 @@ REWRITINGS: Mapping[str, Rewrite] = {
     ),
     "decimal zero": _whole(lambda n: f"{n}.0"),
     "two decimal zeros": _whole(lambda n: f"{n}.00"),
-    "over one": _whole(lambda n: f"\\frac{{{n}}}{{1}}"),
     "plus sign": _of_number(lambda n: f"+{n:f}" if n > 0 else None),
     "typographic minus": _of_number(lambda n: f"\u2212{-n:f}" if n < 0 else None),
     "math mode": lambda text: f"${text}$" if text and "$" not in text else None,
@@ -89,8 +88,8 @@ REWRITINGS: Mapping[str, Rewrite] = {
 
 
 async def try_rewritings(
-    scoring: Scoring, rows: Sequence[AuditRow], right: RightAnswers
-) -> tuple[list[RewritingOutcome], list[Scored]]:
+    scoring: AuditedProfile, rows: Sequence[AuditRow], right: RightAnswers
+) -> tuple[list[RewritingOutcome], list[ScoredBatch]]:
     """Score every rewriting in the profile's own form, and the answer in every wrapping."""
     form = FORMS[right.form]
     plans: list[tuple[str, str, list[tuple[AuditRow, str]]]] = [
@@ -110,7 +109,7 @@ async def try_rewritings(
         for name, wrapping in WRAPPINGS.items()
     ]
     outcomes: list[RewritingOutcome] = []
-    all_scored: list[Scored] = []
+    all_scored: list[ScoredBatch] = []
     for name, kind, tried in plans:
         if not tried:
             continue

@@ -18,10 +18,10 @@ from touchstone_rewards.reward_server.audit.disagreements import (
 )
 from touchstone_rewards.reward_server.audit.forms_tried import RightAnswers, try_forms
 from touchstone_rewards.reward_server.audit.labelled import Labelled, error_rates
-from touchstone_rewards.reward_server.audit.report import AuditReport, Cost, StrategyOutcome
+from touchstone_rewards.reward_server.audit.report import AuditCost, AuditReport, StrategyOutcome
 from touchstone_rewards.reward_server.audit.rewritings import try_rewritings
 from touchstone_rewards.reward_server.audit.rows import AuditRow
-from touchstone_rewards.reward_server.audit.scored import Scored, Scoring, score_all
+from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.strategies import STRATEGIES, Strategy
 from touchstone_rewards.reward_server.audit.strategies_tried import by_danger, try_strategy
 from touchstone_rewards.reward_server.errors import ConfigError
@@ -55,9 +55,9 @@ class AuditInput:
 
 
 async def audit(
-    scoring: Scoring,
+    scoring: AuditedProfile,
     given: AuditInput,
-    other: Scoring | None = None,
+    other: AuditedProfile | None = None,
     advance: Callable[[str], None] = lambda _: None,
 ) -> tuple[AuditReport, list[ToLabel]]:
     """Return the report, and the samples that are most worth a label.
@@ -119,7 +119,7 @@ def _refuse_nothing_scored(right: RightAnswers) -> None:
 
 
 async def _disagreements(
-    scoring: Scoring, other: Scoring | None, given: AuditInput, report: AuditReport
+    scoring: AuditedProfile, other: AuditedProfile | None, given: AuditInput, report: AuditReport
 ) -> list[ToLabel]:
     if not given.logged:
         return []
@@ -134,13 +134,13 @@ async def _disagreements(
     return to_label
 
 
-def _cost(scored: Sequence[Scored], outcomes: Sequence[StrategyOutcome]) -> Cost:
+def _cost(scored: Sequence[ScoredBatch], outcomes: Sequence[StrategyOutcome]) -> AuditCost:
     codes = Counter(
         result.error.code for each in scored for result in each.results if result.error is not None
     )
     samples = sum(len(each.results) for each in scored)
     slowest = max(outcomes, key=lambda each: each.ms_a_sample, default=None)
-    return Cost(
+    return AuditCost(
         samples,
         sum(each.elapsed_ms for each in scored) / max(1, samples),
         slowest.name if slowest else "",

@@ -29,17 +29,17 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.stream import offline_engine, started
 
 BATCH_SAMPLES = 128
-Score = Callable[[Sequence[Sample]], Awaitable[ScoreResponse]]
+ScoreBatch = Callable[[Sequence[Sample]], Awaitable[ScoreResponse]]
 
 
-class Scoring(NamedTuple):
+class AuditedProfile(NamedTuple):
     """A profile to be asked. `profile`: None where a server has it."""
 
-    score: Score
+    score: ScoreBatch
     profile: Profile | None
 
 
-class Scored(NamedTuple):
+class ScoredBatch(NamedTuple):
     """Results in the order of the samples, and the time they took together."""
 
     results: list[SampleResult]
@@ -48,7 +48,7 @@ class Scored(NamedTuple):
 
 
 @asynccontextmanager
-async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[Scoring]:
+async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[AuditedProfile]:
     """Give the profile of the settings, with its models and workers started.
 
     Raises:
@@ -68,13 +68,13 @@ async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[Scoring]
             request = ScoreRequest(list(samples), name, explain=True)
             return await engine.score(request, observed=False, gather=False)
 
-        yield Scoring(score, profile)
+        yield AuditedProfile(score, profile)
     finally:
         await engine.stop()
 
 
 @asynccontextmanager
-async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[Scoring]:
+async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[AuditedProfile]:
     """Give the profile of the server at this URL."""
     transport = UpstreamTransport(Endpoints([f"{url.rstrip('/')}/score"], key))
 
@@ -88,12 +88,12 @@ async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[Sco
             raise RunFailed(f"{url} answered something else than /score does: {error}") from error
 
     try:
-        yield Scoring(score, None)
+        yield AuditedProfile(score, None)
     finally:
         await transport.aclose()
 
 
-async def score_all(scoring: Scoring, samples: Sequence[Sample]) -> Scored:
+async def score_all(scoring: AuditedProfile, samples: Sequence[Sample]) -> ScoredBatch:
     """Score the samples a batch at a time."""
     results: list[SampleResult] = []
     elapsed_ms, fingerprint = 0.0, ""
@@ -103,4 +103,4 @@ async def score_all(scoring: Scoring, samples: Sequence[Sample]) -> Scored:
         elapsed_ms += response.elapsed_ms
         fingerprint = response.fingerprint
         await asyncio.sleep(0)
-    return Scored(results, elapsed_ms, fingerprint)
+    return ScoredBatch(results, elapsed_ms, fingerprint)

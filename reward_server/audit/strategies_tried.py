@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from touchstone_rewards.reward_server.audit.forms import FORMS, stated
 from touchstone_rewards.reward_server.audit.forms_tried import RightAnswers
 from touchstone_rewards.reward_server.audit.report import StrategyOutcome
 from touchstone_rewards.reward_server.audit.rows import AuditRow
-from touchstone_rewards.reward_server.audit.scored import Scored, Scoring, score_all
+from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.shares import mean, mean_scores, share, shown
 from touchstone_rewards.reward_server.audit.strategies import Strategy
+from touchstone_rewards.reward_server.schemas import SampleResult
 
 SHOWN_EXAMPLES = 3
 # Beside the profile's own form: a text that a profile may read otherwise.
 SECOND_FORM = "sentence"
+
+
+class Attempt(NamedTuple):
+    """The text of a strategy that earned a row most."""
+
+    row: AuditRow
+    text: str
+    result: SampleResult
+    reward: float
 
 
 def texts_of(strategy: Strategy, row: AuditRow, form: str) -> Iterator[str]:
@@ -31,36 +42,36 @@ def texts_of(strategy: Strategy, row: AuditRow, form: str) -> Iterator[str]:
 
 
 async def try_strategy(
-    scoring: Scoring, rows: Sequence[AuditRow], strategy: Strategy, right: RightAnswers
-) -> tuple[StrategyOutcome, Scored] | None:
+    scoring: AuditedProfile, rows: Sequence[AuditRow], strategy: Strategy, right: RightAnswers
+) -> tuple[StrategyOutcome, ScoredBatch] | None:
     """Score what the strategy writes for each row; None where it applies to no row.
 
-    It counts as accepted where it earns at least what the row's right answer does; of rows that
-    have none, where it earns at least the mean of right answers, or the most there is.
+    Of the forms, the one counts that earns a row most. It is accepted where that is at least what
+    the row's right answer earns.
     """
     tried = [(row, text) for row in rows for text in texts_of(strategy, row, right.form)]
     if not tried:
         return None
     scored = await score_all(scoring, [row.sample(strategy.name, text) for row, text in tried])
-    rewarded = [
-        (row, text, result, result.reward)
-        for (row, text), result in zip(tried, scored.results, strict=True)
-        if result.reward is not None
-    ]
-    comparable = [each for each in rewarded if each[0].number in right.worth]
-    accepted = [each for each in comparable if each[3] >= right.worth[each[0].number]]
-    dearest = sorted(rewarded, key=lambda each: -each[3])[:SHOWN_EXAMPLES]
+    dearest: dict[int, Attempt] = {}
+    for (row, text), result in zip(tried, scored.results, strict=True):
+        best = dearest.get(row.number)
+        if result.reward is not None and (best is None or result.reward > best.reward):
+            dearest[row.number] = Attempt(row, text, result, result.reward)
+    comparable = [each for number, each in dearest.items() if number in right.worth]
+    accepted = [each for each in comparable if each.reward >= right.worth[each.row.number]]
+    examples = sorted(dearest.values(), key=lambda each: -each.reward)[:SHOWN_EXAMPLES]
     outcome = StrategyOutcome(
         name=strategy.name,
         family=strategy.family,
         knows=strategy.knows,
         tried=len(tried),
-        mean_reward=mean([each[3] for each in rewarded]),
+        mean_reward=mean([each.reward for each in dearest.values()]),
         accepted=share(len(accepted), len(comparable)),
-        unscored=len(tried) - len(rewarded),
-        mean_scores=mean_scores(scored.results),
+        unscored=sum(result.reward is None for result in scored.results),
+        mean_scores=mean_scores([each.result for each in dearest.values()]),
         ms_a_sample=scored.elapsed_ms / len(tried),
-        examples=[shown(row, text, result) for row, text, result, _ in dearest],
+        examples=[shown(each.row, each.text, each.result) for each in examples],
     )
     return outcome, scored
 

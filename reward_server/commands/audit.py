@@ -28,7 +28,7 @@ from touchstone_rewards.reward_server.audit.run import (
     AuditInput,
     audit,
 )
-from touchstone_rewards.reward_server.audit.scored import Scoring, scoring_at, scoring_here
+from touchstone_rewards.reward_server.audit.scored import AuditedProfile, scoring_at, scoring_here
 from touchstone_rewards.reward_server.audit.strategies import FAMILIES, STRATEGIES, Strategy
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
@@ -122,7 +122,7 @@ async def _audit(
 
 
 @asynccontextmanager
-async def _scoring(arguments: argparse.Namespace, name: str) -> AsyncGenerator[Scoring]:
+async def _scoring(arguments: argparse.Namespace, name: str) -> AsyncGenerator[AuditedProfile]:
     if arguments.url is not None:
         opened = scoring_at(arguments.url, name, os.environ.get("REWARD_API_KEY"))
     else:
@@ -132,7 +132,7 @@ async def _scoring(arguments: argparse.Namespace, name: str) -> AsyncGenerator[S
 
 
 @asynccontextmanager
-async def _other(arguments: argparse.Namespace) -> AsyncGenerator[Scoring | None]:
+async def _other(arguments: argparse.Namespace) -> AsyncGenerator[AuditedProfile | None]:
     if arguments.against is None:
         yield None
         return
