@@ -72,7 +72,7 @@ async def audit(
     report = AuditReport(
         given.profile,
         right.scored.fingerprint,
-        str(given.source),
+        given.source.name,
         len(given.rows),
         given.rows_in_file,
         right.form,
