@@ -44,6 +44,10 @@ COMMANDS = {
         "print what a paper or a run can cite of a reward",
         "touchstone_rewards.reward_server.commands.card",
     ),
+    "env": (
+        "serve a profile and a file of rows as an environment",
+        "touchstone_rewards.reward_server.commands.env",
+    ),
     "plan": (
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",

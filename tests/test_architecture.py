@@ -39,7 +39,7 @@ LAYERS = [
     ["scoring"],
     ["watching", "stored"],
     ["audit"],
-    ["http"],
+    ["http", "environments"],
     ["compat", "openapi"],
     ["dashboard", "app"],
     ["ray"],
