@@ -91,7 +91,9 @@ class WorkerScorer(Described, Protocol):
 
     `deterministic`: the same fields that it `reads` always get the same verdict, which may then be
     cached. Inline scorers are cheaper than a look into the cache, and models keep what they
-    computed themselves. A class that does not say counts as not deterministic.
+    computed themselves. A class that does not say counts as not deterministic. One with
+    `batch = True` is given the samples of a task at once, any other one after another; if the call
+    fails, each by itself.
     """
 
     @property
