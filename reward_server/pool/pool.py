@@ -285,8 +285,8 @@ class WorkerPool:
             self._full.set()
 
     def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
-        """Kills the worker. The sample that runs gets `verdict`, the rest another worker; so do those
-        of a batch that runs, each alone, for it may have been any of them."""
+        """Kills the worker. The sample that runs gets `verdict`, the rest another worker; so do the
+        samples of a batch that runs, each alone, for it may have been any of them."""
         if worker not in self._workers:
             return
         running = [worker.hand[serial] for serial in worker.running if serial in worker.hand]
