@@ -207,7 +207,7 @@ class GroupScorer(Described, Protocol):
         """Score the members of one whole group: same order, same length.
 
         A method that only computes runs in a worker, unless it is one of ours and the group is
-        small. One that yields an `Ask` or `AskModel` is answered, and does next to no work of its own.
+        small. One that yields an `Ask` or `AskModel` is answered, and does next to no work itself.
         """
         ...
 
