@@ -71,7 +71,7 @@ class ScorerColumns:
         self.limits = limits
         self.metrics = metrics
         self.cache = cache
-        self.groups = GroupScorers(self.ask, self.run, self.refused)
+        self.groups = GroupScorers(self.ask, self.run, models.run, self.refused)
         self._asked: dict[str, CallableScorer] = {}
         self.tracer: Tracer = NO_TRACER
 

@@ -95,12 +95,13 @@ class _Function:
 
 
 class FunctionScorer(_Function):
-    """A sync function, called in a killable worker."""
+    """A sync function, called in a killable worker. `batch`: once for all samples of a task."""
 
     runs_in: Literal["worker"] = "worker"
 
     def __init__(self, form: Form) -> None:
         super().__init__(form)
+        self.batch = form.batch
         self.deterministic = bool(getattr(original(form.function), "deterministic", False))
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
