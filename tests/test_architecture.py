@@ -25,6 +25,8 @@ LAYERS = [
     ["scorers"],
     [
         "profiles",
+        "profile_config",
+        "cascades",
         "routes",
         "gathering",
         "schedules",

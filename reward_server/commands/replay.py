@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from touchstone_rewards.reward_server.audit.card import Card, read_card
+from touchstone_rewards.reward_server.cascades import NOT_ASKED
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -321,10 +322,18 @@ def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, Sam
     weights = old.weights or new.weights or None
     for each in (old, new):
         if each.reward is not None:
-            scores = {key: Score(each.scores.get(key)) for key in scored_by.scorers}
+            scores = {
+                key: _score(scored_by, key, each.scores.get(key)) for key in scored_by.scorers
+            }
             reward = scored_by.reward(scores, weights)[0]
             each.reward = None if reward is None else scored_by.clipped(reward)
     return old, new
+
+
+def _score(profile: Profile, key: str, value: float | None) -> Score:
+    """A score as it was kept, of a sample that has a reward: null is then one not asked for."""
+    partly = profile.cascades is not None and key in profile.cascades.when
+    return NOT_ASKED if partly and value is None else Score(value)
 
 
 def _report(findings: Findings, arguments: argparse.Namespace) -> None:
