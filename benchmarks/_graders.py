@@ -30,7 +30,7 @@ FORM = re.compile(r"[^<]*</think> <answer>([^<]*)</answer>\s*")
 ANSWER = re.compile(r"<answer>([^<]*)</answer>")
 
 
-def verify(id: str, response: str, ground_truth: str) -> float:
+def verify(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
     """1 for the right number in its tags, else 0.
 
     Raises:
@@ -42,7 +42,7 @@ def verify(id: str, response: str, ground_truth: str) -> float:
     return float(answer is not None and answer[1].strip() == ground_truth)
 
 
-def zero_for_failed(id: str, response: str, ground_truth: str) -> float:
+def zero_for_failed(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
     """As `verify`; 0 where it fails.
 
     Source: `compute_score` of verl/utils/reward_score/math_verify.py (volcengine/verl 1309a220).
@@ -53,7 +53,7 @@ def zero_for_failed(id: str, response: str, ground_truth: str) -> float:
         return 0.0
 
 
-def substring(id: str, response: str, ground_truth: str) -> float:
+def substring(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
     """1 where the last answer in tags contains the ground truth.
 
     Source: `compute_score_subem` of verl/utils/reward_score/search_r1_like_qa_em.py
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         request = msgspec.json.decode(body, type=ScoreRequest)
         self._answer(msgspec.json.encode(graded(request)))
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
     def _answer(self, body: bytes) -> None:
