@@ -1,14 +1,13 @@
 """`trainer demo`: pretrained weights learn arithmetic from a reward server that is killed half-way.
 
 In: a folder and a seed. Out: a trained model, evaluations before and after, `report.html`,
-`result.json`. It starts a reward server of its own and uses the very commands `eval` and `grpo`. The
-small one, which needs no download, is `trainer demo quick`.
+`result.json`. It starts a reward server of its own and uses the very commands `eval` and `grpo`.
+The small one, which needs no download, is `trainer demo quick`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from touchstone_rewards.trainer.config import parse_config, read_yaml
@@ -98,7 +98,8 @@ def run(argv: Sequence[str]) -> None:
     options = ["--score_log", str(folder / SCORE_LOG), "--profiles_dir", str(CONFIGS / "profiles")]
     with (
         own_server(folder / "server.log", *options) as server,
-        killed_before(steps // 2 + 1, server, samples) as outage,
+        # Not right after an evaluation: it is training that is to wait.
+        killed_before(steps // 2 + 2, server, samples) as outage,
     ):
         console.rule("1/3  measure on held-out problems, through the reward server")
         measure(model, folder, "before", server.url, config)
@@ -203,13 +204,11 @@ def processor_seconds() -> float:
 
 def write_result(path: Path, arguments: RealDemoArguments, found: DemoRun) -> None:
     """Write all figures of the run, for `benchmarks/demo.py` and for whoever compares."""
-    stages = {name: measured(lines)._asdict() for name, lines in found.evaluations.items()}
-    kinds = {
-        name: {
-            kind: each._asdict() for kind, each in by_kind([*lines, *found.transfer[name]]).items()
-        }
-        for name, lines in found.evaluations.items()
-    }
+    stages = {name: measured(lines).as_data() for name, lines in found.evaluations.items()}
+    kinds: dict[str, Any] = {}
+    for name, lines in found.evaluations.items():
+        own = by_kind([*lines, *found.transfer[name]])
+        kinds[name] = {kind: each.as_data() for kind, each in own.items()}
     content = {
         "seed": arguments.seed,
         "held_out": stages,
@@ -219,6 +218,6 @@ def write_result(path: Path, arguments: RealDemoArguments, found: DemoRun) -> No
         "outage": {**found.account._asdict(), "lost": found.account.lost},
         "minutes": found.minutes,
         "processor_s": found.processor_s,
-        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "threads": torch.get_num_threads(),
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

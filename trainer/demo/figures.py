@@ -18,12 +18,12 @@ ACCURACY = "eval_held_out/accuracy"
 
 
 class Share(NamedTuple):
-    """A share of `count` rows with its 95% interval; 0.0 of none."""
+    """A share of so many rows with its 95% interval; 0.0 of none."""
 
     value: float
     low: float
     high: float
-    count: int
+    rows: int
 
     def __str__(self) -> str:
         return f"{self.value:.1%} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
@@ -52,6 +52,10 @@ class Measured(NamedTuple):
     right: Share
     number: Share
     right_of_numbers: Share
+
+    def as_data(self) -> dict[str, dict[str, float]]:
+        """The shares by name, for a JSON file."""
+        return {name: each._asdict() for name, each in self._asdict().items()}
 
 
 def measured(lines: Iterable[Mapping[str, Any]]) -> Measured:

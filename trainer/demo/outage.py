@@ -31,7 +31,10 @@ SETTLE_S = 1.0  # the score log is written by a thread of the server, which the 
 
 @dataclass
 class Outage:
-    """The server is killed before update `step`, or a later one where updates take no time. Times in seconds since 1970; 0.0: not yet."""
+    """The server is killed before update `step`, or a later one where updates take no time.
+
+    Times in seconds since 1970; 0.0: not yet.
+    """
 
     step: int
     killed_at_s: float = 0.0
@@ -43,7 +46,7 @@ def killed_before(step: int, server: LiveServer, samples: Path) -> Iterator[Outa
     """Kill the server once the samples of the update before `step` are on disk. Start it again once
     the trainer has asked for rewards in vain.
 
-    The block must hold whatever needs the server afterwards: it dies with the thread that starts it.
+    The block must hold what needs the server afterwards: it dies with the thread that started it.
 
     Raises:
         RunFailed: the server did not start again, or the run never came to this update.
@@ -147,9 +150,9 @@ class Account(NamedTuple):
             f"Before update {self.step} the reward server was killed (kill -9); after "
             f"{self.down_s:.1f} s it was back, and the update had waited {self.waited_s:.1f} s for "
             f"its rewards. {self.sampled} responses were sampled and {self.kept} are kept: "
-            f"{self.lost} lost. {self.unrewarded} have no reward. Of the others the server's own log "
-            f"has all but {self.made_up}: {self.by_first} rewards of the first server, "
-            f"{self.by_second} of the second. Made up: {self.made_up}."
+            f"{self.lost} lost, {self.unrewarded} without a reward. The log of the server has "
+            f"{self.by_first} of the rewards from before the kill and {self.by_second} from after "
+            f"it: {self.made_up} made up."
         )
 
 

@@ -30,11 +30,11 @@ from touchstone_rewards.trainer.running.report import write_report
 TITLE = "Touchstone demo: pretrained weights, before and after GRPO"
 Lines = list[dict[str, Any]]
 STORY = (
-    "SmolLM2-135M-Instruct, whose weights were trained by others, is asked for sums of 1 to 40 and "
-    "products of 2 to 20. All its weights are trained by GRPO; the rewards come from a reward server "
-    "over HTTP, profile math: 1 where the answer is right, else 0.",
-    "Measured greedily on problems of which training saw no pair, in either order. The checkpoint was "
-    "chosen on other problems, which are in neither part.",
+    "A pretrained chat model is asked for sums of 1 to 40 and products of 2 to 20. All its weights "
+    "are trained by GRPO. The rewards come from a reward server over HTTP, profile math: 1 where "
+    "the answer is right, else 0.",
+    "It is measured greedily on problems of which training saw no pair, in either order. The "
+    "checkpoint was chosen on problems that are in neither part.",
 )
 
 
@@ -65,8 +65,12 @@ def write_demo_report(found: DemoRun) -> Path:
         story=[*STORY, conclusion(*found.pair), times(found)],
         evaluations={name: found.folder / name for name in found.evaluations},
         output=found.folder,
-        tables=[held_out_table(found), kinds_table(found), outage_table(found.account)]
-        + [validation_table(found)],
+        tables=[
+            held_out_table(found),
+            outage_table(found.account),
+            kinds_table(found),
+            validation_table(found),
+        ],
         measures=[],
     )
 
@@ -77,7 +81,7 @@ def held_out_table(found: DemoRun) -> Table:
         [name, str(each.right), str(each.number), str(each.right_of_numbers)]
         for name, each in zip(("before", "after"), found.pair, strict=True)
     ]
-    note = f"{found.pair[0].right.count} problems, shares and 95% intervals."
+    note = f"{found.pair[0].right.rows} problems, shares and 95% intervals."
     heads = ("", "right", "gave a number", "right where a number was given")
     return Table("Measured on held-out problems", heads, rows, note)
 
@@ -89,16 +93,13 @@ def kinds_table(found: DemoRun) -> Table:
         before, after = by_kind(lines["before"]), by_kind(lines["after"])
         for kind, old in before.items():
             new = after[kind]
-            cells = [
-                str(old.right),
-                str(new.right),
-                f"{old.number.value:.0%} → {new.number.value:.0%}",
-            ]
-            rows.append([f"{kind} ({old.right.count})", part, *cells, carried_over(old, new)])
-    heads = ("kind", "", "right before", "right after", "gave a number", "")
+            numbers = f"{old.number.value:.0%} → {new.number.value:.0%}"
+            cells = [str(old.right), str(new.right), carried_over(old, new), numbers]
+            rows.append([f"{kind} ({old.right.rows})", part, *cells])
+    heads = ("kind", "", "right before", "right after", "", "gave a number")
     note = (
-        "Far sums have both numbers from 41 to 99, differences both up to 40; the sums in words are "
-        "held-out pairs in a sentence. Where intervals overlap nothing is claimed."
+        "Both numbers of far sums are 41 to 99, those of differences 1 to 40; the sums in words "
+        "are held-out pairs in a sentence. Where intervals overlap nothing is claimed."
     )
     return Table("What was learnt, and what carries over", heads, rows, note)
 

@@ -31,7 +31,7 @@ class Calculation(NamedTuple):
     @property
     def pair(self) -> tuple[str, int, int]:
         """The problem whatever the order of its numbers: 7 + 12 tells what 12 + 7 is."""
-        return self.kind, *sorted((self.a, self.b))
+        return self.kind, min(self.a, self.b), max(self.a, self.b)
 
     @property
     def question(self) -> str:

@@ -1,4 +1,4 @@
-"""`trainer demo quick`: from nothing to a model that a reward made better, in some minutes on a CPU.
+"""`trainer demo quick`: from nothing to a model that a reward made better, in minutes on a CPU.
 
 In: a folder and a seed. Out: two trained models, two evaluations, `curves.png`, `report.html`. It
 starts a reward server of its own, or uses the one it is told of, and uses the very commands `sft`,
