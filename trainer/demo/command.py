@@ -112,6 +112,7 @@ def run(argv: Sequence[str]) -> None:
         measure(folder / "grpo" / f"checkpoint-{chosen}", folder, "after", server.url, config)
     account = account_in(folder, outage, steps * int(str(config["per_device_train_batch_size"])))
     found = DemoRun(
+        model=model.name,
         folder=folder,
         evaluations={name: evaluation_in(folder / name) for name in ("before", "after")},
         transfer={name: evaluation_in(folder / f"{name}_transfer") for name in ("before", "after")},

@@ -30,19 +30,24 @@ from touchstone_rewards.trainer.running.report import write_report
 TITLE = "Touchstone demo: pretrained weights, before and after GRPO"
 Lines = list[dict[str, Any]]
 STORY = (
-    "A pretrained chat model is asked for sums of 1 to 40 and products of 2 to 20. All its weights "
-    "are trained by GRPO. The rewards come from a reward server over HTTP, profile math: 1 where "
-    "the answer is right, else 0.",
+    "{model}, a pretrained chat model, is asked for sums of 1 to 40 and products of 2 to 20. All "
+    "its weights are trained by GRPO. The rewards come from a reward server over HTTP, profile "
+    "math: 1 where the answer is right, else 0. Half-way the server is killed and started again.",
     "It is measured greedily on problems of which training saw no pair, in either order. The "
     "checkpoint was chosen on problems that are in neither part.",
+)
+PANELS_NOTE = (
+    "The held-out rows of these curves are the validation problems. The peak of the wait is the "
+    "killed server. Bold: the mean of about the last tenth of the steps."
 )
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What a demo left. `evaluations` and `transfer`: the lines of `before` and `after`;
+    """What a demo of `model` left. `evaluations` and `transfer`: the lines of `before` and `after`;
     `validation`: the share right by update."""
 
+    model: str
     folder: Path
     evaluations: Mapping[str, Lines]
     transfer: Mapping[str, Lines]
@@ -62,7 +67,8 @@ def write_demo_report(found: DemoRun) -> Path:
     return write_report(
         found.folder / "grpo",
         title=TITLE,
-        story=[*STORY, conclusion(*found.pair), times(found)],
+        story=[*(text.format(model=found.model) for text in STORY), conclusion(*found.pair)],
+        tiles=tiles(found),
         evaluations={name: found.folder / name for name in found.evaluations},
         output=found.folder,
         tables=[
@@ -72,7 +78,22 @@ def write_demo_report(found: DemoRun) -> Path:
             validation_table(found),
         ],
         measures=[],
+        panels_note=PANELS_NOTE,
     )
+
+
+def tiles(found: DemoRun) -> list[tuple[str, str]]:
+    """The few numbers that say how the demo went."""
+    before, after = found.pair
+    return [
+        ("right, before to after", f"{before.right.value:.1%} → {after.right.value:.1%}"),
+        ("gave a number", f"{before.number.value:.1%} → {after.number.value:.1%}"),
+        ("samples lost", f"{found.account.lost} of {found.account.sampled}"),
+        ("rewards made up", f"{found.account.made_up} of {found.account.sampled}"),
+        ("wait of the update in between", f"{found.account.waited_s:.1f} s"),
+        ("minutes", f"{found.minutes:.1f}"),
+        ("processor seconds", f"{found.processor_s:.0f}"),
+    ]
 
 
 def held_out_table(found: DemoRun) -> Table:
