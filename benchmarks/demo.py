@@ -48,6 +48,8 @@ def held_out(runs: Sequence[Result]) -> list[list[str]]:
         values = [run["held_out"][name]["right"]["value"] for run in runs]
         low, high = 100 * min(values), 100 * max(values)
         spreads.append(f"{statistics.fmean(values):.1%} ({low:.1f} to {high:.1f})")
+    if len(runs) == 1:
+        return rows
     return [*rows, ["mean (least to most)", *spreads, *(mean_change(runs, s) for s in SHARES[1:])]]
 
 

@@ -17,7 +17,7 @@ NUMBER = "number"  # the profile that says whether a response is a number
 ACCURACY = "eval_held_out/accuracy"
 
 
-class Share(NamedTuple):
+class Proportion(NamedTuple):
     """A share of so many rows with its 95% interval; 0.0 of none."""
 
     value: float
@@ -28,12 +28,12 @@ class Share(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.1%} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
-    def is_above(self, other: Share) -> bool:
+    def is_above(self, other: Proportion) -> bool:
         """Whether the intervals are apart, this one above."""
         return self.low > other.high
 
 
-def share(hits: Sequence[bool]) -> Share:
+def share(hits: Sequence[bool]) -> Proportion:
     """Return the share of hits.
 
     >>> str(share([True, False]))
@@ -41,17 +41,17 @@ def share(hits: Sequence[bool]) -> Share:
     """
     interval = rate([float(each) for each in hits], len(hits))
     if interval is None:
-        return Share(0.0, 0.0, 1.0, 0)
-    return Share(sum(hits) / len(hits), *interval, len(hits))
+        return Proportion(0.0, 0.0, 1.0, 0)
+    return Proportion(sum(hits) / len(hits), *interval, len(hits))
 
 
 class Measured(NamedTuple):
     """Shares of the problems of an evaluation: answered right, answered by a number, and right
     among those."""
 
-    right: Share
-    number: Share
-    right_of_numbers: Share
+    right: Proportion
+    number: Proportion
+    right_of_numbers: Proportion
 
     def as_data(self) -> dict[str, dict[str, float]]:
         """The shares by name, for a JSON file."""
