@@ -36,7 +36,7 @@ from touchstone_rewards.trainer.demo.figures import (
     validation_of,
 )
 from touchstone_rewards.trainer.demo.outage import (
-    Account,
+    SampleAccount,
     Outage,
     account_of,
     killed_before,
@@ -175,7 +175,7 @@ def evaluation_in(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def account_in(folder: Path, outage: Outage, sampled: int) -> Account:
+def account_in(folder: Path, outage: Outage, sampled: int) -> SampleAccount:
     """Account for the samples of the run in `folder`."""
     history = read_history(folder / "grpo")
     return account_of(
@@ -187,7 +187,7 @@ def account_in(folder: Path, outage: Outage, sampled: int) -> Account:
     )
 
 
-def check_account(account: Account) -> None:
+def check_account(account: SampleAccount) -> None:
     """Hold the demo to what it says of the outage.
 
     Raises:
