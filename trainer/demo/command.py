@@ -36,8 +36,8 @@ from touchstone_rewards.trainer.demo.figures import (
     validation_of,
 )
 from touchstone_rewards.trainer.demo.outage import (
-    SampleAccount,
     Outage,
+    SampleAccount,
     account_of,
     killed_before,
     read_score_log,

@@ -10,8 +10,8 @@ import pytest
 from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples
 from touchstone_rewards.trainer.demo.outage import (
-    SampleAccount,
     Outage,
+    SampleAccount,
     account_of,
     killed_before,
     read_score_log,
