@@ -87,9 +87,9 @@ def run(argv: Sequence[str]) -> None:
     started_s = time.monotonic()
     if arguments.model is None:
         check_memory(free_memory_bytes())
+    folder = empty_folder(Path(arguments.output))
     model = Path(arguments.model) if arguments.model else fetched_model()
     console = Console()
-    folder = empty_folder(Path(arguments.output))
     (folder / MARKER).write_text(json.dumps(vars(arguments)) + "\n", encoding="utf-8")
     write_rows(folder / "data", arguments.seed)
     config = read_yaml(str(CONFIG))
