@@ -25,6 +25,8 @@ LAYERS = [
     ["scorers"],
     [
         "profiles",
+        "profile_config",
+        "cascades",
         "routes",
         "gathering",
         "schedules",
@@ -38,7 +40,8 @@ LAYERS = [
     ["telemetry"],
     ["scoring"],
     ["watching", "stored"],
-    ["http"],
+    ["audit"],
+    ["http", "environments"],
     ["compat", "openapi"],
     ["dashboard", "app"],
     ["ray"],
