@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Scorer
 
 
@@ -56,6 +57,25 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
     if config is not None and not found:
         raise ConfigError("groups came, and none of the scorers sees whole groups")
     return list(found)
+
+
+def asked_scorers(
+    scorers: Mapping[str, Scorer], built: Mapping[str, Scorer]
+) -> dict[str, Scorer]:
+    """Return the scorers that those of whole groups ask, by their spec's key; `built`: those that
+    are there.
+
+    Raises:
+        ConfigError: one cannot be built, or sees whole groups itself.
+    """
+    found: dict[str, Scorer] = {}
+    for key, scorer in scorers.items():
+        for spec in scorer.asks if scorer.runs_in == "group" else ():
+            asked = built.get(spec.key) or build_scorer(spec.name, spec.config)
+            if asked.runs_in == "group":
+                raise ConfigError(f"scorer {key} asks {spec.name!r}, which sees whole groups itself")
+            found[spec.key] = asked
+    return found
 
 
 def turn_keys(folds: Mapping[str, str | None], scorers: Mapping[str, Scorer]) -> list[str]:

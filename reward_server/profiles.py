@@ -18,8 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.fingerprints import fingerprint_of
-from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys, turn_keys
+from touchstone_rewards.reward_server.fingerprints import fingerprint_of, reported_names
+from touchstone_rewards.reward_server.gathering import (
+    GroupConfig,
+    asked_scorers,
+    group_keys,
+    turn_keys,
+)
 from touchstone_rewards.reward_server.routes import (
     ERROR,
     Route,
@@ -156,7 +161,9 @@ class Profile:
 
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile? `spec_keys`: of `specs`, made once.
+    meanwhile? `spec_keys`: of `specs`, made once. `asked`: what
+    scorers of whole groups ask, by their spec's key. `unnamed`: does an endpoint have to say yet
+    which model answers there? Its name belongs to the fingerprint.
     """
 
     def __init__(
@@ -177,6 +184,7 @@ class Profile:
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
         }
+        self.asked = asked_scorers(self.scorers, built or {})
         self.group_keys = group_keys(config.groups, self.scorers)
         self.schedules = {
             key: Schedule(entry.schedule)
@@ -197,7 +205,8 @@ class Profile:
         routed = self.route.targets if self.route else []
         self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
         self.targets: Mapping[str, Profile] = {}
-        self.fingerprint = fingerprint_of(config, self.specs, self.scorers)
+        self.fingerprint = fingerprint_of(config, self.specs, self.scorers, self.asked)
+        self.unnamed = "" in reported_names(self.scorers, self.asked)
         by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
         self.info = self._own_info = ProfileInfo(
             name=name,
@@ -230,7 +239,8 @@ class Profile:
         """
         other = copy.copy(self)
         other.scorers = {**self.scorers, **scorers}
-        other.fingerprint = fingerprint_of(self.config, self.specs, other.scorers)
+        other.fingerprint = fingerprint_of(self.config, self.specs, other.scorers, self.asked)
+        other.unnamed = "" in reported_names(other.scorers, self.asked)
         other.info = replace(self.info, fingerprint=other.fingerprint)
         other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
         return other
@@ -251,6 +261,7 @@ class Profile:
         other = copy.copy(self)
         other.targets = targets
         other.waits = self.waits or any(target.waits for target in targets.values())
+        other.unnamed = self.unnamed or any(target.unnamed for target in targets.values())
         infos = {name: target.info for name, target in targets.items()}
         other.info = joined_info(self._own_info, infos)
         other.fingerprint = other.info.fingerprint

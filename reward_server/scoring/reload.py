@@ -114,9 +114,12 @@ class Reloader:
         engine = self.engine
         old = dict(engine.profiles)
         built = {
-            profile.specs[key].key: scorer
+            key: scorer
             for profile in old.values()
-            for key, scorer in profile.scorers.items()
+            for key, scorer in [
+                *profile.asked.items(),
+                *((profile.spec_keys[key], scorer) for key, scorer in profile.scorers.items()),
+            ]
         }
         new = await asyncio.to_thread(load_profiles, self.directories, built, self.plugins)
         check_group_sizes(new, engine.limits.max_samples)
