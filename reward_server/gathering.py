@@ -6,7 +6,7 @@ gathers nothing; `scoring/gather.py` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -59,9 +59,16 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
     return list(found)
 
 
-def asked_scorers(
-    scorers: Mapping[str, Scorer], built: Mapping[str, Scorer]
-) -> dict[str, Scorer]:
+def fields_of(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
+    """Return the fields of a sample that each of these scorers reads; those of groups need the
+    group."""
+    return [
+        (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
+        for scorer in scorers
+    ]
+
+
+def asked_scorers(scorers: Mapping[str, Scorer], built: Mapping[str, Scorer]) -> dict[str, Scorer]:
     """Return the scorers that those of whole groups ask, by their spec's key; `built`: those that
     are there.
 
@@ -73,7 +80,7 @@ def asked_scorers(
         for spec in scorer.asks if scorer.runs_in == "group" else ():
             asked = built.get(spec.key) or build_scorer(spec.name, spec.config)
             if asked.runs_in == "group":
-                raise ConfigError(f"scorer {key} asks {spec.name!r}, which sees whole groups itself")
+                raise ConfigError(f"scorer {key} asks {spec.name!r}, which sees whole groups")
             found[spec.key] = asked
     return found
 

@@ -22,6 +22,7 @@ from touchstone_rewards.reward_server.fingerprints import fingerprint_of, report
 from touchstone_rewards.reward_server.gathering import (
     GroupConfig,
     asked_scorers,
+    fields_of,
     group_keys,
     turn_keys,
 )
@@ -33,12 +34,7 @@ from touchstone_rewards.reward_server.routes import (
     joined_info,
     link,
 )
-from touchstone_rewards.reward_server.schedules import (
-    TIME,
-    Schedule,
-    ScheduleConfig,
-    added,
-)
+from touchstone_rewards.reward_server.schedules import TIME, Schedule, ScheduleConfig, added
 from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
@@ -59,8 +55,8 @@ class ScorerEntry(BaseModel):
     server's. `turns`: judge each message that the assistant wrote, and take their mean, say.
     `schedule`: a weight that changes, in place of `weight`. `max_in_flight`: samples of a remote
     scorer in hand at a time, in place of its own. `memory_bytes`: what one sample may allocate in
-    a worker, where that is less than the server's. `pool`: workers of its own,
-    so that it waits for no other scorer and none for it.
+    a worker, where that is less than the server's. `pool`: workers of its own, so that it waits for
+    no other scorer and none for it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -155,15 +151,13 @@ class ProfileConfig(BaseModel):
 class Profile:
     """A profile with its scorers built; those that `built` has by their spec's key are shared.
 
-    `fingerprint` is a hash of the configuration and of the scorers' versions: the same
-    fingerprint, the same rewards. With running normalization it ends in `-running`: then only the
-    scores are the same, because the reward depends on the rewards before it.
+    `fingerprint` is a hash of the configuration and of the scorers' versions: the same fingerprint,
+    the same rewards. With running normalization it ends in `-running`: then only the scores are.
 
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile? `spec_keys`: of `specs`, made once. `asked`: what
-    scorers of whole groups ask, by their spec's key. `unnamed`: does an endpoint have to say yet
-    which model answers there? Its name belongs to the fingerprint.
+    meanwhile? `spec_keys`: of `specs`, made once. `asked`: what scorers of whole groups ask, by
+    their spec's key. `unnamed`: has an endpoint yet to say under which name its model answers?
     """
 
     def __init__(
@@ -195,9 +189,8 @@ class Profile:
         self.turn_keys = turn_keys(folds, self.scorers)
         for key, scorer in self.scorers.items():
             if scorer.runs_in in ("model", "remote") and self.entries[key].pool:
-                raise ConfigError(
-                    f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
-                )
+                why = f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
+                raise ConfigError(why)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
@@ -214,8 +207,8 @@ class Profile:
             scorers=list(self.scorers),
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
-            reads=joined_fields([by_step, *_fields(self.scorers.values())]),
-            needs=joined_fields([by_step, *_fields(self.scorers[key] for key in self.counting)]),
+            reads=joined_fields([by_step, *fields_of(self.scorers.values())]),
+            needs=joined_fields([by_step, *fields_of(self.scorers[key] for key in self.counting)]),
             route=self.route.info if self.route else None,
             sample_profiles=list(config.sample_profiles),
             groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
@@ -244,6 +237,10 @@ class Profile:
         other.info = replace(self.info, fingerprint=other.fingerprint)
         other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
         return other
+
+    def built(self) -> dict[str, Scorer]:
+        """Return its scorers and those that they ask, by their spec's key."""
+        return {self.spec_keys[key]: one for key, one in self.scorers.items()} | self.asked
 
     def reached(self) -> list[Profile]:
         """Return every profile that may score a sample of this one, this one first if it scores."""
@@ -353,7 +350,12 @@ def load_profiles(
         if not found:
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
-    profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
+    profiles: dict[str, Profile] = {}
+    shared = dict(built or {})  # a remote scorer's budget and connections are for all its profiles
+    for name, path in sorted(paths.items()):
+        profiles[name] = profile = load_profile(path, shared, plugins)
+        made = profile.built().items()
+        shared |= {key: scorer for key, scorer in made if scorer.runs_in == "remote"}
     if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
         raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
     profiles |= link(profiles)
@@ -396,11 +398,3 @@ def read_config(path: Path) -> ProfileConfig:
         raise ConfigError(f"cannot read profile {path}: {on_one_line(error)}") from error
     except ValidationError as error:
         raise ConfigError(f"profile {path}: {describe(error)}") from error
-
-
-def _fields(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
-    """The fields of a sample that each of these scorers reads."""
-    return [
-        (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
-        for scorer in scorers
-    ]

@@ -51,13 +51,14 @@ class Failure(NamedTuple):
     """Why a try failed, and how long the server asked to be left alone.
 
     `status`: of the answer, 0 where none came. `lasting`: the error for a failure that no retry
-    mends.
+    mends. `timed_out`: the server may have done the work for nothing.
     """
 
     why: str
     rest_s: float = 0.0
     status: int = 0
     lasting: type[Exception] | None = None
+    timed_out: bool = False
 
 
 def is_retried(status: int) -> bool:
