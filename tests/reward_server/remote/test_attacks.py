@@ -31,16 +31,21 @@ ROWS = [
 ]
 
 
-def answer_in(request: Seen) -> str:
-    """What stands between the marks of the answer: all that a judge may see of it."""
+def between(marks: str, request: Seen) -> str:
+    """What stands between marks: all that a judge may take for the text."""
     prompt: str = request.body["messages"][0]["content"]
-    found = re.findall(r"\[answer (\w{12}) begins\]\n(.*)\n\[answer \1 ends\]", prompt, re.DOTALL)
+    pattern = rf"\[{marks} (\w{{12}}) begins\]\n(.*)\n\[{marks} \1 ends\]"
+    found = re.findall(pattern, prompt, re.DOTALL)
     assert len(found) == 1
     return found[0][1]
 
 
-def judge_that(accepts: Callable[[str], bool]) -> Callable[[Seen], Action]:
-    return lambda request: YES if accepts(answer_in(request)) else NO
+def judge_that(accepts: Callable[[str, str], bool]) -> Callable[[Seen], Action]:
+    def act(request: Seen) -> Action:
+        texts = between("answer", request), between("reference answer", request)
+        return YES if accepts(*texts) else NO
+
+    return act
 
 
 async def tried(tmp_path: Path, url: str, rows: list[Sample]) -> AttackReport:
@@ -55,16 +60,16 @@ def accepted(report: AttackReport) -> dict[tuple[str, str], float | None]:
 
 
 async def test_an_honest_judge_accepts_no_attack(tmp_path: Path, start_peer: StartPeer) -> None:
-    peer = await start_peer(judge_that(lambda text: text in ("It is 46.", "46", "7")))
+    peer = await start_peer(judge_that(lambda text, truth: text == truth.partition("\n")[0]))
     report = await tried(tmp_path, peer.url, ROWS[:2])
     assert report.worst == 0.0
-    assert [each.accepted for each in report.controls] == [0.5, 1.0]
+    assert [each.accepted for each in report.controls] == [0.0, 1.0]
     assert {each.tried for each in report.attacks} == {2}
     assert report.rows == 2
 
 
 async def test_what_fools_a_judge_is_named(tmp_path: Path, start_peer: StartPeer) -> None:
-    peer = await start_peer(judge_that(lambda text: text in (":", "Solution")))
+    peer = await start_peer(judge_that(lambda text, _: text in (":", "Solution")))
     report = await tried(tmp_path, peer.url, ROWS[:2])
     fooled = {attack for attack, share in accepted(report).items() if share}
     assert fooled == {("symbol", "colon"), ("opener", "solution")}
