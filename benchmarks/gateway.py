@@ -50,6 +50,7 @@ class Wire:
 
     async def send(self, request: bytes) -> bytes:
         """Return the body of the answer to one request."""
+        self.idle = [each for each in self.idle if not each[0].at_eof()]
         if self.idle:
             reader, writer = self.idle.pop()
         else:
