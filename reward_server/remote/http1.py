@@ -56,7 +56,8 @@ class AnswerReader:
         self._at = 0  # of what was received, the first byte that is not yet read
         self._seen = 0  # how far the end of the head was looked for
         self._left: int | None = None  # bytes of the content, or of the chunk; None: not known
-        self._chunked = False
+        self._chunked = self._last = False
+        self._between = 0  # bytes of lines between chunks
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -149,34 +150,39 @@ class AnswerReader:
     def _read_chunks(self) -> bool:
         while True:
             if not self._left:
-                at = self._received.find(b"\r\n", self._at)
-                if at < 0:
-                    if len(self._received) - self._at > MAX_HEAD_BYTES:
-                        raise BrokenAnswer("a chunk's head does not end")
+                line = self._line()
+                if line is None:
                     return False
-                line = bytes(self._received[self._at : at])
-                self._at = at + 2
-                if self._left == 0:  # the line break behind a chunk, or a trailer
+                if self._last:  # trailers, to the empty line
+                    if not line:
+                        return True
+                elif self._left == 0:  # the line break behind a chunk
                     self._left = None
                     if line:
                         raise BrokenAnswer("a chunk is longer than it says")
-                    continue
-                self._left = _size_of(line)
-                if self._left == 0:
-                    return self._read_trailers()
+                else:
+                    self._left = _size_of(line)
+                    self._last = self._left == 0
+                continue
             self._left -= self._take(self._left)
             if self._too_much():
                 return True
             if self._left:
                 return False
 
-    def _read_trailers(self) -> bool:
-        """See whether nothing follows the last chunk; else the connection is not used again."""
-        if bytes(self._received[self._at : self._at + 2]) == b"\r\n":
-            self._at += 2
-        else:
-            self.reusable = False
-        return True
+    def _line(self) -> bytes | None:
+        """The next line between chunks, None where it is not there yet."""
+        at = self._received.find(b"\r\n", self._at)
+        end = len(self._received) if at < 0 else at
+        self._between += end - self._at
+        if self._between > MAX_HEAD_BYTES:
+            raise BrokenAnswer(f"between its chunks are more than {MAX_HEAD_BYTES} bytes")
+        if at < 0:
+            self._between -= end - self._at
+            return None
+        line = bytes(self._received[self._at : at])
+        self._at = at + 2
+        return line
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
