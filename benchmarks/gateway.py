@@ -2,12 +2,14 @@
 
 Burst: seconds for 512 calls, 256 at a time: ours in one request over HTTP, a FastAPI handler with
 httpx2 likewise, and bare clients on asyncio that call the endpoint themselves, one of httpx2 and
-one that writes and reads bytes. Rounds of all in turn, medians.
+one that writes and reads bytes. Rounds of all in turn, medians; and the processor time of a call
+in the server or the client, which other work on the machine disturbs less.
 
 Latency: single samples arrive staggered, so that 200 are in flight; milliseconds beyond the
 endpoint's 0.3 s, median and p99, beside the same calls made straight to the endpoint.
 
-Others: samples a second of the profile `format` while 256 calls of a judge hang, and without.
+Others: samples a second of the profile `format` while 256 calls of a judge hang, and without. The
+second in which the calls arrive is not measured.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import yaml
 
 from benchmarks import ROOT, live_server, record
@@ -67,13 +70,15 @@ class Wire:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with peer("upstream") as upstream:
+        with peer("upstream") as (upstream, _):
             url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
             write_profiles(folder, upstream)
             options = ("--profiles_dir", str(folder / "profiles"), "--cache_bytes", "0")
             ours = live_server(folder / "log", *options, "--log_level", "error").start()
-            with peer("fastapi", url) as fastapi:
-                rows = asyncio.run(bursts(ours.port, fastapi, upstream, url))
+            assert ours.process is not None
+            with peer("fastapi", url) as (fastapi, fastapi_pid):
+                pids = {"ours": ours.process.pid, "FastAPI and httpx2": fastapi_pid}
+                rows = asyncio.run(bursts(ours.port, fastapi, upstream, url, pids))
                 rows += asyncio.run(latencies(ours.port, fastapi, upstream))
             rows += asyncio.run(others(ours.port))
             ours.kill()
@@ -92,8 +97,8 @@ def write_profiles(folder: Path, port: int) -> None:
 
 
 @contextmanager
-def peer(name: str, *words: str) -> Iterator[int]:
-    """The port of a process of its own that serves one of the peers."""
+def peer(name: str, *words: str) -> Iterator[tuple[int, int]]:
+    """The port of a process of its own that serves one of the peers, and its id."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks._gateway_peers", name, str(port), *words]
     process = subprocess.Popen(command, cwd=ROOT, env=without_settings())
@@ -105,7 +110,7 @@ def peer(name: str, *words: str) -> Iterator[int]:
                 break
             except httpx2.TransportError:
                 time.sleep(0.05)
-        yield port
+        yield port, process.pid
     finally:
         process.kill()
         process.wait()
@@ -120,7 +125,9 @@ def asked(count: int, profile: str = "judged", first: int = 0) -> bytes:
     return post("/score", {"profile": profile, "samples": samples})
 
 
-async def bursts(ours: int, fastapi: int, upstream: int, url: str) -> list[dict[str, Any]]:
+async def bursts(
+    ours: int, fastapi: int, upstream: int, url: str, pids: dict[str, int]
+) -> list[dict[str, Any]]:
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     wires = {port: Wire(port) for port in (ours, fastapi, upstream)}
     call = {"model": "m", "messages": [MESSAGE]}
@@ -144,15 +151,11 @@ async def bursts(ours: int, fastapi: int, upstream: int, url: str) -> list[dict[
             "bare httpx2 client": lambda: at_a_time(by_httpx2),
             "bare bytes": lambda: at_a_time(by_bytes),
         }
-        found: dict[str, list[float]] = {name: [] for name in contenders}
-        for at in range(ROUNDS + 1):
-            for name, contender in contenders.items():
-                began_s = time.perf_counter()
-                await contender()
-                if at:  # the first round opens the connections
-                    found[name].append(time.perf_counter() - began_s)
-    seconds = {name: statistics.median(each) for name, each in found.items()}
-    floor = round(CALL_S * CALLS / IN_FLIGHT, 2)
+        found = await in_turn(contenders, pids)
+    seconds, cpu_us = (
+        {name: statistics.median(each[part] for each in found[name]) for name in found}
+        for part in (0, 1)
+    )
     return [
         {
             "what": f"seconds for {CALLS} calls, {IN_FLIGHT} at a time",
@@ -161,11 +164,30 @@ async def bursts(ours: int, fastapi: int, upstream: int, url: str) -> list[dict[
             "peer": round(seconds[name], 3),
             "ratio": round(seconds["ours"] / seconds[name], 2),
             "goal": GOAL_BURST if name.startswith("bare") else None,
-            "floor": floor,
+            "floor": round(CALL_S * CALLS / IN_FLIGHT, 2),
+            "ours_cpu_us": round(cpu_us["ours"]),
+            "peer_cpu_us": round(cpu_us[name]),
         }
         for name in seconds
         if name != "ours"
     ]
+
+
+async def in_turn(
+    contenders: dict[str, Contender], pids: dict[str, int]
+) -> dict[str, list[tuple[float, float]]]:
+    """For each contender and round the seconds, and the processor microseconds of a call."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for at in range(ROUNDS + 1):
+        for name, contender in contenders.items():
+            process = psutil.Process(pids.get(name))
+            began_s, began_cpu = time.perf_counter(), process.cpu_times()
+            await contender()
+            took_s, cpu = time.perf_counter() - began_s, process.cpu_times()
+            cpu_s = cpu.user + cpu.system - began_cpu.user - began_cpu.system
+            if at:  # the first round opens the connections
+                found[name].append((took_s, cpu_s / CALLS * 1e6))
+    return found
 
 
 async def at_a_time(call: Callable[[], Awaitable[None]]) -> None:
@@ -206,8 +228,14 @@ async def latencies(ours: int, fastapi: int, upstream: int) -> list[dict[str, An
 
 
 async def staggered(wire: Wire, request: Callable[[int], bytes]) -> list[float]:
-    """The milliseconds that each of many calls took beyond the endpoint's own; the first ones,
-    which open the connections, are left out."""
+    """The milliseconds that each of many calls took beyond the endpoint's own. Before them as many
+    are made that open the connections, and waited for."""
+    await arriving(wire, request)
+    await asyncio.sleep(CALL_S)
+    return (await arriving(wire, request))[STAGGERED:]
+
+
+async def arriving(wire: Wire, request: Callable[[int], bytes]) -> list[float]:
     between_s = CALL_S / STAGGERED
     began_s = time.perf_counter()
 
@@ -217,8 +245,7 @@ async def staggered(wire: Wire, request: Callable[[int], bytes]) -> list[float]:
         await wire.send(request(at))
         return (time.perf_counter() - sent_s - CALL_S) * 1e3
 
-    took_ms = await asyncio.gather(*(one(at) for at in range(ARRIVALS)))
-    return took_ms[2 * STAGGERED :]
+    return await asyncio.gather(*(one(at) for at in range(ARRIVALS)))
 
 
 async def others(port: int) -> list[dict[str, Any]]:
@@ -232,7 +259,7 @@ async def others(port: int) -> list[dict[str, Any]]:
                 asyncio.create_task(wire.send(asked(1, HANGS, at)))
                 for at in range(IN_FLIGHT if hangs else 0)
             ]
-            await asyncio.sleep(CALL_S)
+            await load(port, *about)
             found[hangs].append(await load(port, *about))
             for call in calls:
                 call.cancel()
