@@ -2,8 +2,8 @@
 
 The same battery as `reward-server check --attacks`, the same rows, for each way to get a verdict:
 the last line, a JSON schema that the engine holds the model to, log-probabilities of yes and no;
-and log-probabilities by a prompt of the same words without marks around the texts. A response
-counts as accepted from 0.5 on. A model of 135 M weights is a bad judge; that is the point.
+log-probabilities by a prompt of the same words without marks around the texts; and as a cascade,
+where the rule `math` is asked first. A response counts as accepted from 0.5 on. A model of 135 M weights is a bad judge; that is the point.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "logprobs, no marks": {"verdict": "logprobs", "least_mass": 0.01, "prompt": "bare.jinja"},
     "JSON schema": {"guided": True},
     "last line": {},
+    "logprobs, where math is undecided": {"verdict": "logprobs", "least_mass": 0.01},
 }
+CASCADE = {"when": {"math": "undecided"}, "replaces": "math"}
 ROWS = [
     Sample("number", "It is 46.", prompt="What is 2 * 23?", ground_truth="46"),
     Sample(
@@ -54,25 +56,32 @@ def main() -> None:
         try:
             with llama_server(Path(folder) / "engine.log") as engine:
                 for name, config in WAYS.items():
-                    report = asyncio.run(tried(Path(folder), engine.url, config))
+                    report = asyncio.run(tried(Path(folder), engine.url, name, config))
                     rows.append(row(name, report))
                     print(rows[-1], flush=True)
-                    about = {"engine": engine.version, "model": "SmolLM2-135M-Instruct, Q4_1"}
-                    record("judge_attacks", rows, load_average=os.getloadavg()[0], **about)
+                    record(
+                        "judge_attacks",
+                        rows,
+                        load_average=os.getloadavg()[0],
+                        engine=engine.version,
+                        model="SmolLM2-135M-Instruct, Q4_1",
+                    )
         except EngineMissing as missing:
             print(f"{missing}: not measured")
 
 
-async def tried(folder: Path, url: str, config: dict[str, Any]) -> AttackReport:
+async def tried(folder: Path, url: str, name: str, config: dict[str, Any]) -> AttackReport:
     """Return what a judge so configured makes of all attacks."""
     (folder / "bare.jinja").write_text(without_marks())
     config = {"url": url, "model": MODEL, "timeout_s": HOURS_S, "max_in_flight": 2} | SHORT | config
     if "prompt" in config:
         config |= {"prompt": str(folder / config["prompt"]), "form": "yes_no"}
-    entry = {"deadline_s": HOURS_S, "config": config}
+    scorers: dict[str, Any] = {"judge": {"deadline_s": HOURS_S, "config": config}}
+    if "undecided" in name:
+        scorers = {"math": {}, "judge": {"weight": 0.0} | scorers["judge"] | CASCADE}
     profiles = folder / "profiles"
     profiles.mkdir(exist_ok=True)
-    (profiles / "judged.yaml").write_text(yaml.safe_dump({"scorers": {"judge": entry}}))
+    (profiles / "judged.yaml").write_text(yaml.safe_dump({"scorers": scorers}))
     settings = load_settings(overrides={"workers": 1, "profiles_dir": str(profiles)})
     return await attack(settings, "judged", ROWS, ACCEPT_AT)
 

@@ -1,8 +1,8 @@
-"""One POST over a kept connection, and its answer: HTTP/1.1 as far as endpoints need it.
+"""A request over a kept connection, and its answer: HTTP/1.1 as far as endpoints need it.
 
-In: an address, a body. Out: status, content, and when to come again. No redirect is followed and no
-cookie is kept. A general client costs a millisecond of processor time a call, which at hundreds of
-calls a second is what callers wait for.
+In: a method, an address, a body. Out: status, content, and when to come again. No redirect is
+followed and no cookie is kept. A general client costs a millisecond of processor time a call, which
+at hundreds of calls a second is what callers wait for.
 
 Source: RFC 9112, section 6 (the length of a message's body).
 """
@@ -269,8 +269,8 @@ class Http1Client:
         self._idle: dict[tuple[str, int, bool], list[_Connection]] = {}
         self._places: dict[str, tuple[tuple[str, int, bool], str]] = {}
 
-    async def post(self, url: str, body: bytes) -> HttpAnswer:
-        """Return the answer to this body.
+    async def send(self, method: str, url: str, body: bytes = b"") -> HttpAnswer:
+        """Return the answer to this method with this body.
 
         Raises:
             OSError: no connection. BrokenAnswer: none that can be read.
@@ -280,7 +280,8 @@ class Http1Client:
         connection = self._kept(place) or await self._connected(place)
         reusable = False
         try:
-            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+            first = f"{method} {head}Content-Length: {len(body)}\r\n\r\n"
+            request = first.encode("latin-1") + body
             answer, reusable = await connection.send(request, self._max_bytes)
         finally:
             if reusable and connection.is_open:
@@ -302,7 +303,7 @@ class Http1Client:
         secure = address.scheme == "https"
         place = address.host, address.port or (443 if secure else 80), secure
         path = address.raw_path.decode("ascii")
-        head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc.decode('ascii')}\r\n{self._lines}"
+        head = f"{path} HTTP/1.1\r\nHost: {address.netloc.decode('ascii')}\r\n{self._lines}"
         self._places[url] = place, head
         return self._places[url]
 

@@ -226,7 +226,7 @@ class Judge:
             return Score(error=sample_error(why.code, str(why)))
         except UpstreamFailed as why:
             error = sample_error("upstream_failed", str(why), retryable=why.retryable)
-            return Score(error=error)
+            return Score(error=error, undecided="response" if why.undecided else None)
         told = self._explanation([one for each in votes for one in each]) if explain else None
         return Score(value, None, told)
 
@@ -239,7 +239,8 @@ class Judge:
         asked = (self._vote(question, i, give_up_at_s) for i in range(self.config.votes))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         votes = [each for each in outcomes if isinstance(each, Vote)]
-        for each in outcomes:
+        # An outage is told before a vote that cannot be read: then the judge is not undecided.
+        for each in sorted(outcomes, key=lambda each: getattr(each, "undecided", False)):
             wrong = isinstance(each, BaseException)
             if wrong and (2 * len(votes) <= len(outcomes) or not isinstance(each, UpstreamFailed)):
                 raise each
@@ -267,7 +268,8 @@ class Judge:
         except NoVerdict as why:
             self.usage["unreadable"] += 1
             again = self.config.temperature > 0
-            raise UpstreamFailed(f"the judge gave no verdict: {why}", retryable=again) from None
+            message = f"the judge gave no verdict: {why}"
+            raise UpstreamFailed(message, retryable=again, undecided=True) from None
         except UpstreamFailed as why:
             self.usage["failed"] += 1
             cost = cost if why.answered else FREE

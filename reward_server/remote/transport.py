@@ -45,12 +45,20 @@ NO_TIME = "the deadline leaves no further try"
 
 class UpstreamFailed(Exception):
     """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
-    it did the work."""
+    it did the work. `undecided`: what it said is no verdict."""
 
-    def __init__(self, message: str, *, retryable: bool = True, answered: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        answered: bool = False,
+        undecided: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.answered = answered
+        self.undecided = undecided
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,25 @@ class UpstreamTransport:
             failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
         tries = self.endpoints.retry.max_tries
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
+
+    @property
+    def servers(self) -> list[ServerHealth]:
+        """The endpoints and how they fare; none before the first request."""
+        return self._servers
+
+    async def status_of(self, url: str) -> int:
+        """Return the status that a GET of this address is answered with.
+
+        Raises:
+            OSError, BrokenAnswer: it is not answered.
+        """
+        return (await self._client().send("GET", url)).status
+
+    def may_be_back(self, server: ServerHealth) -> None:
+        """Note that an endpoint was seen to be there: one call may try it at once."""
+        server.may_be_back = True
+        server.rests_until_s = 0.0
+        self._tell()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -232,7 +259,7 @@ class UpstreamTransport:
     async def _send(self, url: str, body: bytes, most_s: float) -> _Answer | Failure:
         try:
             async with asyncio.timeout(most_s):
-                answer = _Answer(*await self._client().post(url, body))
+                answer = _Answer(*await self._client().send("POST", url, body))
         except TimeoutError:
             return Failure(f"did not answer within {most_s:.3g} s", timed_out=True)
         except (OSError, BrokenAnswer, httpx2.InvalidURL) as error:

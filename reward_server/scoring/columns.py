@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from touchstone_rewards.reward_server.errors import InternalError
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools
-from touchstone_rewards.reward_server.profiles import Profile, ScorerEntry
+from touchstone_rewards.reward_server.profile_config import ScorerEntry
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_object
 from touchstone_rewards.reward_server.scorers.base import (
@@ -72,7 +73,7 @@ class ScorerColumns:
         self.limits = limits
         self.metrics = metrics
         self.cache = cache
-        self.groups = GroupScorers(self.ask, self.run, self.refused)
+        self.groups = GroupScorers(self.ask, self.run, models.run, self.refused)
         self.tracer: Tracer = NO_TRACER
 
     async def fill(

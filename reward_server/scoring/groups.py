@@ -5,29 +5,33 @@ each scorer of groups. Members that come in several requests are brought togethe
 
 A scorer that compares texts runs in a worker, but for a small group of ours in the event loop. One
 that asks other scorers is a generator: what it asks runs in workers or at an endpoint, each sample
-with a deadline of its own, and is looked for in the verdict cache first. A group's own verdicts are
-never cached: they hold for all its members together.
+with a deadline of its own, and is looked for in the verdict cache first; what its model is to run
+joins the batches of all callers. A group's own verdicts are never cached: they hold for all its
+members together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.errors import RequestError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
-from touchstone_rewards.reward_server.profiles import Profile, ScorerEntry
+from touchstone_rewards.reward_server.profile_config import ScorerEntry
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
-from touchstone_rewards.reward_server.schemas import Sample, SampleError, ScoreRequest
+from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError, ScoreRequest
 from touchstone_rewards.reward_server.scorers import SCORERS
 from touchstone_rewards.reward_server.scorers.base import (
     Ask,
     GroupScorer,
+    Judging,
     Member,
     RemoteScorer,
     Score,
+    UsesModel,
     WorkerScorer,
 )
 from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
@@ -59,6 +63,19 @@ Asking = Callable[[str, AskedScorer, Sequence[Sample], How, ScorerEntry], Awaita
 Running = Callable[[str, Sequence[Sample], How, float | None, int | None], Awaitable[list[Score]]]
 
 
+class RunModel(Protocol):
+    """Has a scorer's model run inputs; raises `RequestError` where it takes no more now."""
+
+    def __call__(
+        self,
+        scorer: UsesModel,
+        inputs: Sequence[Any],
+        *,
+        give_up_at_s: float | None,
+        priority: Priority,
+    ) -> Awaitable[list[Any]]: ...
+
+
 class GroupColumns(NamedTuple):
     """A column for each scorer of groups; for each sample the name of its group, if it came in
     several requests."""
@@ -73,17 +90,19 @@ class GroupScorers:
     `ask` has samples scored by another scorer, which the profile has built, and looks into the
     verdict cache first; `run` has them scored by workers. Both are given the key of a spec; the one
     is told the entry whose limits a sample has, the other its deadline and its memory, None for
-    the usual ones. `refused`: which samples a scorer that reads these fields does not look at.
+    the usual ones. `run_model`: see `ModelHost.run`. `refused`: which samples a scorer that reads
+    these fields does not look at.
     """
 
     def __init__(
         self,
         ask: Asking,
         run: Running,
+        run_model: RunModel,
         refused: Callable[[Sequence[Sample], Sequence[str]], Mapping[int, Score]],
     ) -> None:
         self.gatherer = Gatherer()
-        self._ask, self._run, self._refused = ask, run, refused
+        self._ask, self._run, self._run_model, self._refused = ask, run, run_model, refused
 
     async def fill(
         self,
@@ -216,7 +235,8 @@ class GroupScorers:
         open_fields(samples, scorer.reads)
         size = sum(read_bytes(sample, scorer.reads) for sample in samples)
         ours = profile.specs[key].name in SCORERS  # a function of someone else's may hang
-        if not scorer.asks and not (ours and size <= LOOP_BYTES):
+        alone = not scorer.asks and scorer.model is None
+        if alone and not (ours and size <= LOOP_BYTES):
             packed = pack(samples[0].group_id or "", members, scorer.reads)
             limits = profile.entries[key].deadline_s, profile.entries[key].memory_bytes
             [score] = await self._run(profile.spec_keys[key], [packed], how, *limits)
@@ -224,8 +244,10 @@ class GroupScorers:
         try:
             given = scorer.score(members, explain=how.explain)
             if isinstance(given, Generator):
-                given = await self._answered(given, how, profile, key)
+                given = await self._answered(scorer, given, how, profile, key)
             return checked_scores(scorer, given, len(members))
+        except RequestError:
+            raise
         # A scorer call: its bug is its group's failure, and no other's.
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, WrongAnswer):
@@ -233,25 +255,30 @@ class GroupScorers:
             return [raised(scorer, error)] * len(members)
 
     async def _answered(
-        self,
-        judging: Generator[Ask, list[Score], list[Score]],
-        how: How,
-        profile: Profile,
-        key: str,
+        self, scorer: GroupScorer, judging: Judging, how: How, profile: Profile, key: str
     ) -> list[Score]:
-        """What a scorer says once all that it asks has been scored."""
-        answers: list[Score] | None = None
+        """What a scorer says once all that it asks has been scored, or run."""
+        answers: list[Any] | None = None
         while True:
             try:
                 asked = next(judging) if answers is None else judging.send(answers)
             except StopIteration as end:
                 return end.value
-            spec_key, asking = asked.spec.key, how._replace(explain=asked.explain)
-            scorer = profile.asked[spec_key]
-            if scorer.runs_in != "worker" and scorer.runs_in != "remote":
-                raise TypeError(f"scorer {key} asks {asked.spec.name}, which has no worker")
-            about = scorer, asked.samples, asking, profile.entries[key]
-            answers = await self._ask(spec_key, *about)
+            if isinstance(asked, Ask):
+                answers = await self._scores_for(asked, how, profile, key)
+            else:
+                user = cast("UsesModel", scorer)
+                when: Any = {"give_up_at_s": how.give_up_at_s, "priority": how.priority}
+                answers = await self._run_model(user, asked.inputs, **when)
+
+    async def _scores_for(self, asked: Ask, how: How, profile: Profile, key: str) -> list[Score]:
+        """The scores of the samples that the scorer with this key asks for."""
+        spec_key, asking = asked.spec.key, how._replace(explain=asked.explain)
+        scorer = profile.asked[spec_key]
+        if scorer.runs_in != "worker" and scorer.runs_in != "remote":
+            raise TypeError(f"scorer {key} asks {asked.spec.name}, which has no worker")
+        about = scorer, asked.samples, asking, profile.entries[key]
+        return await self._ask(spec_key, *about)
 
 
 def _made_of(profile: Profile) -> str:

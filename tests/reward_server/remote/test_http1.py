@@ -149,8 +149,8 @@ async def test_connections_are_used_again_and_heads_are_whole(start: Start) -> N
     url = await start(talk)
     client = Http1Client({"Authorization": "Bearer k"}, MOST)
     for _ in range(3):
-        assert await client.post(url, b"{}") == (429, b"", "7")
-    await asyncio.gather(*(client.post(url, b"{}") for _ in range(3)))
+        assert await client.send("POST", url, b"{}") == (429, b"", "7")
+    await asyncio.gather(*(client.send("POST", url, b"{}") for _ in range(3)))
     assert sorted(map(len, heads)) == [1, 1, 4]
     first, *lines = heads[0][0].strip().split("\r\n")
     assert first == "POST /v1/x%20y?z HTTP/1.1"
@@ -172,7 +172,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(start: Star
     url = await start(talk)
     client = Http1Client({}, MOST)
     for _ in range(3):
-        assert (await client.post(url, b"{}")).content == b"{}"
+        assert (await client.send("POST", url, b"{}")).content == b"{}"
         await asyncio.sleep(0.05)
     assert count == 3
 
@@ -191,12 +191,14 @@ async def test_a_call_that_is_given_up_takes_its_connection_along(start: Start) 
     client = Http1Client({}, MOST)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
-            await client.post(url, b"{}")
+            await client.send("POST", url, b"{}")
     await asyncio.wait_for(ended.wait(), 60)
-    assert (await client.post(url, b"{}")).content == b"{}"  # not the late answer to the first
+    assert (
+        await client.send("POST", url, b"{}")
+    ).content == b"{}"  # not the late answer to the first
     client.close()
 
 
 async def test_no_server_is_an_error_of_the_system() -> None:
     with pytest.raises(OSError):
-        await Http1Client({}, MOST).post("http://127.0.0.1:9/v1", b"{}")
+        await Http1Client({}, MOST).send("POST", "http://127.0.0.1:9/v1", b"{}")
