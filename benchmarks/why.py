@@ -38,7 +38,7 @@ from touchstone_rewards.trainer.workflow.stages import only_one, run_stage
 CONFIG = ROOT / "trainer" / "configs" / "why_tiny.yaml"
 HOSTED = "null_for_failed"  # by this server; the others by the server of `_graders`
 TRUTH = "r1_zero"
-SFT_STEPS = 600
+SFT_STEPS = 400
 # Of the lessons in tags: how many name a second number, as texts that models are pretrained on do.
 HEDGED = 0.3
 PROFILE = {
@@ -67,7 +67,7 @@ class Judged(NamedTuple):
 
 
 def make_start(folder: Path) -> None:
-    """Data, and a model that knows most sums, hardly the form, and to hedge now and then."""
+    """Data, and a model that knows few sums, hardly the form, and to hedge now and then."""
     if (folder / "sft" / "model.safetensors").is_file():
         return
     shutil.rmtree(folder, ignore_errors=True)
