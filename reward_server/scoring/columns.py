@@ -95,7 +95,9 @@ class ScorerColumns:
             scores = await self._fill(profile, key, inner, give_up_at_s)
         else:
             turns = Turns(samples, fold)
-            inner = replace(request, samples=turns.samples)
+            sees = getattr(profile.scorers[key], "sees_turns", False)
+            given = list(map(as_came, turns.samples)) if sees else turns.samples
+            inner = replace(request, samples=given)
             scores = turns.folded(
                 await self._fill(profile, key, inner, give_up_at_s), explain=request.explain
             )
