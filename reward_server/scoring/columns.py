@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.scoring.gather import How
 from touchstone_rewards.reward_server.scoring.groups import GroupScorers
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost
-from touchstone_rewards.reward_server.scoring.refused import refusals
+from touchstone_rewards.reward_server.scoring.refused import looked_at, refusals
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
@@ -108,7 +108,7 @@ class ScorerColumns:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         scorer, samples, found = profile.scorers[key], request.samples, None
-        refused = self.refused(samples, scorer.reads)
+        refused = self.refused(samples, looked_at(scorer))
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         began_s = time.perf_counter()

@@ -7,6 +7,7 @@ it returns is brought into our form. Each form's docstring names where the train
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,7 +69,7 @@ def trl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
 def ms_swift_form(name: str, function: Callable[..., Any], config: Config) -> Form:
     """Return how a reward of ms-swift is called: `orm(completions, **columns) -> list`, of texts.
 
-    A class is made first; the config is its `args`.
+    A class is made first: the config has its parameters by name, and is `args` where it takes that.
 
     `columns` in the config is as for TRL.
 
@@ -76,8 +77,14 @@ def ms_swift_form(name: str, function: Callable[..., Any], config: Config) -> Fo
     """
     if isinstance(function, type):
         own = {key: value for key, value in config.items() if key != "columns"}
+        taken = parameters_of(name, function)
+        given = {key: value for key, value in own.items() if key in taken.names}
+        if taken.any_other or "args" in taken.names:
+            given["args"] = SimpleNamespace(**own)
+        elif unknown := [key for key in own if key not in given]:
+            raise ConfigError(f"scorer {name!r} has no parameter {unknown[0]!r} for its config")
         try:
-            function = function(args=SimpleNamespace(**own))
+            function = function(**given)
         except (TypeError, ValueError, AttributeError, AssertionError, ImportError) as error:
             raise ConfigError(
                 f"scorer {name!r}: {type(error).__name__}: {error}; its config becomes its args"
@@ -180,9 +187,37 @@ def verifiers_form(name: str, function: Callable[..., Any], config: Config) -> F
     return _plain_form(name, function, config, parameters, known, batch, whole_group=batch)
 
 
+def easyr1_form(name: str, function: Callable[..., Any], config: Config) -> Form:
+    """Return how a `compute_score` of EasyR1 is called: with `reward_inputs`, a list of dicts, or
+    with one `reward_input`. It returns a dict for each, whose `overall` is the score.
+
+    A dict has `response`, `ground_truth`, and `response_length` where the metadata has that.
+
+    Source: `BatchFunctionRewardManager` of EasyR1 (verl/workers/reward/function.py).
+    """
+    parameters = parameters_of(name, function)
+    batch = "reward_inputs" in parameters.names
+
+    def reward_input(sample: Sample) -> dict[str, Any]:
+        length = sample.metadata.get("response_length")
+        known = {} if length is None else {"response_length": length}
+        return {"response": sample.response, "ground_truth": sample.ground_truth, **known}
+
+    known: dict[str, Getter] = {"reward_inputs" if batch else "reward_input": reward_input}
+    form = _plain_form(name, function, config, parameters, known, batch)
+
+    def read(returned: Any) -> Any:
+        if batch:
+            return [_score_of_a_dict(one, "overall") for one in returned]
+        return _score_of_a_dict(returned, "overall")
+
+    return replace(form, read=read)
+
+
 FOREIGN: dict[str, Callable[[str, Callable[..., Any], Config], Form]] = {
     "trl": trl_form,
     "verl": verl_form,
+    "easyr1": easyr1_form,
     "openrlhf": openrlhf_form,
     "ms_swift": ms_swift_form,
     "verifiers": verifiers_form,
@@ -246,11 +281,11 @@ def _made_by(
     return made
 
 
-def _score_of_a_dict(returned: Any) -> Any:
+def _score_of_a_dict(returned: Any, score: str = "score") -> Any:
     if not is_object(returned):
         return returned
-    rest = {key: value for key, value in returned.items() if key != "score"}
-    return returned.get("score", returned), rest
+    rest = {key: value for key, value in returned.items() if key != score}
+    return returned.get(score, returned), rest
 
 
 def _rewards_of_a_dict(returned: Any) -> Any:
@@ -346,7 +381,7 @@ def _rollout(sample: Sample) -> dict[str, Any]:
     return {
         "prompt": prompt,
         "completion": [{"role": "assistant", "content": sample.response}],
-        "answer": "" if truth is None else truth if isinstance(truth, str | list) else str(truth),
+        "answer": "" if truth is None else str(truth) if isinstance(truth, int | float) else truth,
         "task": sample.metadata.get("task", "default"),
         "info": info,
     }
