@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # remote: asyncio I/O; group: all responses of a group at once
 RunsIn = Literal["inline", "worker", "model", "remote", "group"]
 Bound = float | None
+# What it is for that a scorer cannot tell.
+Undecided = Literal["truth", "response"]
 
 
 class Score(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -29,7 +31,8 @@ class Score(Struct, frozen=True, omit_defaults=True, gc=False):
 
     `timed_out` is set by what keeps the deadline: the sample ran to the end of its own. `turns`: of
     a scorer that judges turns, its score of each message that the assistant wrote, null where it
-    could not score it.
+    could not score it. `undecided`: the scorer ran and cannot tell, for what the ground truth or
+    the response is. That pays nothing: the value is the least of the scorer's range, or null.
     """
 
     value: float | None = None
@@ -37,6 +40,7 @@ class Score(Struct, frozen=True, omit_defaults=True, gc=False):
     explanation: dict[str, Any] | None = None
     timed_out: bool = False
     turns: list[float | None] | None = None
+    undecided: Undecided | None = None
 
 
 class ScorerSpec(NamedTuple):
