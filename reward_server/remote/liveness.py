@@ -8,11 +8,11 @@ to that is of no matter, a 404 or a 501 will do, as long as it is no failure of 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx2
 
+from touchstone_rewards.reward_server.remote.http1 import BrokenAnswer
 from touchstone_rewards.reward_server.remote.policy import ServerHealth
 from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
 
@@ -36,7 +36,6 @@ class Liveness:
         self.transport = transport
         self._asked_at_s = -EVERY_S
         self._asking: asyncio.Task[None] | None = None
-        self._tls: ssl.SSLContext | None = None
 
     def states(self) -> list[EndpointState]:
         """Return how each endpoint fares, in the order of their addresses."""
@@ -70,24 +69,11 @@ class Liveness:
         asked_at_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(WITHIN_S):
-                status = await self._status_of(server.url)
-        except (TimeoutError, httpx2.RequestError, httpx2.InvalidURL):
+                status = await self.transport.status_of(server.url)
+        except (OSError, BrokenAnswer, httpx2.InvalidURL):  # a time-out is an OSError too
             return
         if (status < 500 or status == NOT_IMPLEMENTED) and asked_at_s >= server.failed_at_s:
             self.transport.may_be_back(server)
-
-    async def _status_of(self, url: str) -> int:
-        if self._tls is None and url.startswith("https:"):
-            self._tls = httpx2.create_ssl_context()
-        key = self.transport.endpoints.key
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        options: dict[str, Any] = {
-            "headers": headers,
-            "trust_env": False,
-            "verify": self._tls or False,
-        }
-        async with httpx2.AsyncClient(**options) as http, http.stream("GET", url) as answer:
-            return answer.status_code
 
     def _is_down(self, server: ServerHealth) -> bool:
         left_alone = self.transport.endpoints.breaker.is_open(server.failures_in_a_row)

@@ -27,6 +27,7 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
@@ -161,6 +162,8 @@ class Engine:
             finally:
                 self.pending_samples -= count
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
+        if profile.unnamed:
+            fingerprint = self._named(profile).fingerprint
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
         if observed:
@@ -171,6 +174,13 @@ class Engine:
                 except Exception:  # the answer is sent, whatever a watcher makes of it
                     logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
+
+    def _named(self, profile: Profile) -> Profile:
+        """The profile as it is called now that endpoints have said which models they are."""
+        found = {name: p.with_scorers({}) for name, p in self.profiles.items() if p.unnamed}
+        self.profiles.update(found | link(self.profiles | found))
+        now = self.profiles.get(profile.name, profile)
+        return now if now.config == profile.config else profile
 
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""

@@ -28,7 +28,10 @@ VERSION_DIGITS = 12
 
 class _Function:
     """What the three have in common. A function's own attributes `version`, `range`,
-    `deterministic` and `max_in_flight` are the scorer's."""
+    `deterministic` and `max_in_flight` are the scorer's. It gets whatever the data has for a ground
+    truth."""
+
+    any_truth = True
 
     def __init__(self, form: Form) -> None:
         self.form = form
@@ -98,12 +101,13 @@ class _Function:
 
 
 class FunctionScorer(_Function):
-    """A sync function, called in a killable worker."""
+    """A sync function, called in a killable worker. `batch`: once for all samples of a task."""
 
     runs_in: Literal["worker"] = "worker"
 
     def __init__(self, form: Form) -> None:
         super().__init__(form)
+        self.batch = form.batch
         self.deterministic = bool(getattr(original(form.function), "deterministic", False))
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
