@@ -156,7 +156,8 @@ class Profile:
 
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile? `spec_keys`: of `specs`, made once.
+    meanwhile? `at_once`: do all score texts in the event loop, one by one and by no route?
+    `spec_keys`: of `specs`, made once.
     """
 
     def __init__(
@@ -194,6 +195,7 @@ class Profile:
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
         self.route = Route(config.route) if config.route else None
+        self.at_once = not (self.waits or self.group_keys or self.turn_keys or self.route)
         routed = self.route.targets if self.route else []
         self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
         self.targets: Mapping[str, Profile] = {}

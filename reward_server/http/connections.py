@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
-from touchstone_rewards.reward_server.http.gate import error_body
+from touchstone_rewards.reward_server.http.gate import Answer, Gate, error_body
+from touchstone_rewards.reward_server.http.whole import MOST_DIGITS, UNUSUAL, WholeRequest
 
 SWEEP_S = 1.0
 # Of one request's line and headers; a client sends some hundred bytes.
@@ -117,9 +118,16 @@ class Connection(HttpToolsProtocol):
     # Bytes that came and that no part of a body or a whole head has accounted for.
     _unaccounted_bytes = 0
 
-    def __init__(self, *arguments: Any, limits: ConnectionLimits, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        limits: ConnectionLimits,
+        gate: Gate | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.limits = limits
+        self.gate = gate
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -147,10 +155,11 @@ class Connection(HttpToolsProtocol):
             self.waits_since_s = self.loop.time()
         elif self._held:
             self._held += data
+            if len(self._held) > MAX_HEAD_BYTES:
+                self.flow.pause_reading()
             return
         elif not data.startswith(b"GET ") and _turns.taken(self.loop):
             self._held = data
-            self.flow.pause_reading()
             _turns.waiting.append(self)
             return
         self._feed(data)
@@ -190,7 +199,10 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.waits_since_s = self.loop.time()
         self.idle_since_s = None
-        super().on_message_begin()
+        self.url, self.headers = b"", []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._unaccounted_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
@@ -201,8 +213,48 @@ class Connection(HttpToolsProtocol):
                 return self._refuse(HeadersTooLarge(f"{said}, {most}"))
         self._unaccounted_bytes = 0
         self._in_body = True
-        super().on_headers_complete()
+        whole = self._whole()
+        if whole is None:
+            url, headers = self.url, self.headers
+            super().on_message_begin()
+            self.url = url
+            for header in headers:
+                super().on_header(*header)
+            super().on_headers_complete()
+        else:
+            self.cycle = cast(Any, whole)
         self.headers = []  # of trailers, which are of no interest
+
+    def _whole(self) -> WholeRequest | None:
+        """The request, if it may be answered without ASGI: it is small, plain and alone."""
+        path, _, query = self.url.partition(b"?")
+        if self.gate is None or (endpoint := self.gate.whole.get(path)) is None:
+            return None
+        before: Any = self.cycle  # None before the first request, which its type denies
+        if self.flow.write_paused or not (before is None or before.response_complete):
+            return None
+        headers, parser = dict(self.headers), self.parser
+        length = headers.get(b"content-length", b"")
+        small = length.isdigit() and len(length) <= MOST_DIGITS
+        if not small or b"#" in query or not UNUSUAL.isdisjoint(headers):
+            return None
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            return None
+        url, keep = (path.decode(), query), parser.should_keep_alive()
+        return WholeRequest(self.gate, endpoint, url, self.headers, keep_alive=keep)
+
+    def answer(self, answer: Answer, request_id: str) -> None:
+        """Send the answer to a request that came whole."""
+        status, headers, body = answer
+        known = self.server_state.default_headers
+        lines = [b"%b: %b\r\n" % header for header in (*known, *headers)]
+        if not self.cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        about = STATUS_LINE[status], b"".join(lines), len(body), request_id.encode(), body
+        self.transport.write(b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % about)
+        if not self.cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         if self.closing_since_s is not None:
@@ -211,6 +263,9 @@ class Connection(HttpToolsProtocol):
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
         # it into a buffer and once more out of it.
         cycle = cast(Any, self.cycle)
+        if isinstance(cycle, WholeRequest):
+            cycle.feed(body)
+            return
         if cycle is not None and cycle.response_complete:
             if not self.flow.read_paused:
                 _discards.add(self)
@@ -230,7 +285,10 @@ class Connection(HttpToolsProtocol):
             return
         self._unaccounted_bytes = 0
         self._in_body, self.waits_since_s, self.answered_since = False, None, None
-        super().on_message_complete()
+        if isinstance(self.cycle, WholeRequest):
+            self.cycle.run(self)
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         now_s = self.loop.time()

@@ -28,6 +28,7 @@ from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import (
+    ProfileInfo,
     Sample,
     SampleResult,
     ScoreRequest,
@@ -157,11 +158,43 @@ class Engine:
                 scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.pending_samples -= count
-        served.note(profile.name, request.samples, scored.results, scored.columns.errors)
+        return self._answer(request, profile.info, fingerprint, scored, started, observed)
+
+    def at_once(self, request: ScoreRequest) -> ScoreResponse | None:
+        """Return the answer to a few samples that nothing makes wait; None: `score` is for them.
+
+        Raises:
+            UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
+        """
+        started = time.perf_counter()
+        samples = request.samples
+        profile = self.check_admitted(request.profile, len(samples))
+        if not profile.at_once or any_unusual(samples):
+            return None
+        columns = self.columns.at_once(profile, request)
+        if columns is None:
+            return None
+        with current().room(len(samples)):
+            scored = combine(profile, samples, columns, explain=request.explain)
+            learn = request.priority == "train"
+            scored = finished(self.normalizers, profile, scored, learn=learn)
+        return self._answer(request, profile.info, profile.fingerprint, scored, started)
+
+    def _answer(
+        self,
+        request: ScoreRequest,
+        info: ProfileInfo,
+        fingerprint: str,
+        scored: Scored,
+        started: float,
+        observed: bool = True,
+    ) -> ScoreResponse:
+        """The answer, told to all who count and watch."""
+        current().note(info.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
-        answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
+        answer = ScoreResponse(scored.results, info.name, fingerprint, elapsed_ms)
         if observed:
-            self.metrics.observe_columns(profile.info, scored.columns)
+            self.metrics.observe_columns(info, scored.columns)
             for observe in self.observers:
                 try:
                     observe(request, answer)

@@ -75,14 +75,14 @@ def configure(level: str, style: Literal["text", "json"]) -> None:
 
 
 def log_request(
-    served: Served, request_id: str, route: str, status: int, seconds: float, *, samples: bool
+    served: Served, route: str, status: int, seconds: float, *, samples: bool
 ) -> None:
     """The line of one request. `samples`: with what was scored."""
     level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
     if not requests_log.isEnabledFor(level):
         return
     fields: dict[str, Any] = {
-        "request_id": request_id,
+        "request_id": served.request_id,
         "route": route,
         "status": status,
         "ms": round(seconds * 1e3, 3),

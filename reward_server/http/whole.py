@@ -1,0 +1,137 @@
+"""Requests that come whole and are small, as nearly all do: from bytes to bytes, without ASGI.
+
+In: head and body of a request to an endpoint that answers such ones. Out: the answer, as bytes for
+the connection. They pass the gate like all others. What can be answered at once costs no task; what
+has to wait is a task, which is cancelled when its caller hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+from touchstone_rewards.reward_server.caller import Served, begin
+from touchstone_rewards.reward_server.errors import CLIENT_GONE
+from touchstone_rewards.reward_server.http.gate import Answer, Gate, Header, failure, request_id_of
+
+JSON_HEADERS = ((b"content-type", b"application/json"),)
+# Of a body, the digits of its length: 99,999 bytes.
+MOST_DIGITS = 5
+# With one of these headers a request is not plain.
+UNUSUAL = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
+
+
+class WholeEndpoint(Protocol):
+    """What answers a whole body: with bytes of JSON, or with a coroutine that comes to them."""
+
+    def begin(self, query: bytes, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
+        """Answer, or begin to."""
+        ...
+
+
+class Asked(Protocol):
+    """The connection that a request came on."""
+
+    loop: asyncio.AbstractEventLoop
+    tasks: set[asyncio.Task[None]]
+
+    def answer(self, answer: Answer, request_id: str) -> None:
+        """Send the answer; the request is over."""
+        ...
+
+
+class WholeRequest:
+    """One such request, in the place of uvicorn's cycle, whose fields these are but `run`'s."""
+
+    __slots__ = (
+        "_asked",
+        "_counted_bytes",
+        "_endpoint",
+        "_gate",
+        "_headers",
+        "_served",
+        "_started",
+        "_task",
+        "_url",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "response_complete",
+    )
+
+    def __init__(
+        self,
+        gate: Gate,
+        endpoint: WholeEndpoint,
+        url: tuple[str, bytes],
+        headers: Sequence[Header],
+        *,
+        keep_alive: bool,
+    ) -> None:
+        self._gate = gate
+        self._endpoint = endpoint
+        self._url = url
+        self._headers = headers
+        self._task: asyncio.Task[None] | None = None
+        self._counted_bytes = 0
+        self.body = b""
+        self.disconnected = self.response_complete = False
+        self.keep_alive = keep_alive
+        self.message_event = self  # uvicorn sets it when the connection is lost
+
+    def set(self) -> None:
+        """The caller hung up: what is being done for it is not wanted any more."""
+        if self._task is not None:
+            self._task.cancel()
+        elif not self.response_complete:
+            self._gate.bodies.pending_bytes -= self._counted_bytes
+
+    def feed(self, part: bytes) -> None:
+        """Take in a part of the body."""
+        self.body = self.body + part if self.body else part
+        self._counted_bytes += len(part)
+        self._gate.bodies.pending_bytes += len(part)
+
+    def run(self, asked: Asked) -> None:
+        """Answer the request, which has come whole: now, or by a task."""
+        gate, (path, query) = self._gate, self._url
+        self._asked, self._started = asked, time.perf_counter()
+        headers = dict(self._headers)
+        request_id = request_id_of(headers.get(b"x-request-id"))
+        self._served = served = begin(None, request_id, keeps_samples=gate.log_samples)
+        try:
+            gate.check(path, headers, self._headers, served)
+            gate.bodies.check_all(self._counted_bytes)
+            body = self._endpoint.begin(query, self.body)
+        except Exception as error:  # noqa: BLE001, the request boundary
+            self._end(failure(error, request_id))
+            return
+        self.body = b""
+        if isinstance(body, bytes):
+            self._end((200, JSON_HEADERS, body))
+        else:
+            self._task = asked.loop.create_task(self._later(body))
+            asked.tasks.add(self._task)
+            self._task.add_done_callback(asked.tasks.discard)
+
+    async def _later(self, work: Coroutine[Any, Any, bytes]) -> None:
+        try:
+            answer = 200, JSON_HEADERS, await work
+        except asyncio.CancelledError:
+            self.disconnected = True
+            self._end((CLIENT_GONE, (), b""))
+            raise
+        except Exception as error:  # noqa: BLE001, the request boundary
+            answer = failure(error, self._served.request_id)
+        self._end(answer)
+
+    def _end(self, answer: Answer) -> None:
+        gate, served, status = self._gate, self._served, answer[0]
+        gate.bodies.pending_bytes -= self._counted_bytes
+        self.response_complete = True
+        if not self.disconnected:
+            self._asked.answer(answer, served.request_id)
+        gate.note(self._url[0], status, served, time.perf_counter() - self._started)
