@@ -26,7 +26,7 @@ SWEEP_S = 1.0
 # Of one request's line and headers; a client sends some hundred bytes.
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
 # So many requests begin in one pass of the event loop, some milliseconds of work.
-MOST_A_PASS = 8
+MOST_A_PASS = 16
 # Parts of refused bodies that are read in one pass, of 256 KiB at the most.
 DISCARDS_A_PASS = 2
 
@@ -84,6 +84,8 @@ class Discards:
 
 _turns = ConnectionTurns()
 _discards = Discards()
+# Headers of every answer, and the lines that they make.
+_known: list[Any] = [None, b""]
 
 
 @dataclass(frozen=True)
@@ -235,26 +237,34 @@ class Connection(HttpToolsProtocol):
             return None
         headers, parser = dict(self.headers), self.parser
         length = headers.get(b"content-length", b"")
-        small = length.isdigit() and len(length) <= MOST_DIGITS
-        if not small or b"#" in query or not UNUSUAL.isdisjoint(headers):
+        if not length.isdigit() or len(length) > MOST_DIGITS or not UNUSUAL.isdisjoint(headers):
             return None
-        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
-        url, keep = (path.decode(), query), parser.should_keep_alive()
-        return WholeRequest(self.gate, endpoint, url, self.headers, keep_alive=keep)
+        about = (path.decode(), query), (self.headers, headers), int(length)
+        return WholeRequest(self.gate, endpoint, *about, keep_alive=parser.should_keep_alive())
 
     def answer(self, answer: Answer, request_id: str) -> None:
         """Send the answer to a request that came whole."""
         status, headers, body = answer
-        known = self.server_state.default_headers
-        lines = [b"%b: %b\r\n" % header for header in (*known, *headers)]
-        if not self.cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        about = STATUS_LINE[status], b"".join(lines), len(body), request_id.encode(), body
+        lines = self._known_lines()
+        for header in headers:
+            lines += b"%b: %b\r\n" % header
+        keep_alive = self.cycle.keep_alive
+        if not keep_alive:
+            lines += b"connection: close\r\n"
+        about = STATUS_LINE[status], lines, len(body), request_id.encode(), body
         self.transport.write(b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % about)
-        if not self.cycle.keep_alive:
+        if not keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _known_lines(self) -> bytes:
+        """The headers of every answer, which uvicorn makes anew once a second: the date."""
+        known = self.server_state.default_headers
+        if known is not _known[0]:
+            _known[:] = known, b"".join(b"%b: %b\r\n" % header for header in known)
+        return _known[1]
 
     def on_body(self, body: bytes) -> None:
         if self.closing_since_s is not None:

@@ -43,11 +43,11 @@ class Asked(Protocol):
 
 
 class WholeRequest:
-    """One such request, in the place of uvicorn's cycle, whose fields these are but `run`'s."""
+    """One such request, in the place of uvicorn's cycle. `headers`: as they came, and by name."""
 
     __slots__ = (
         "_asked",
-        "_counted_bytes",
+        "_body_bytes",
         "_endpoint",
         "_gate",
         "_headers",
@@ -58,7 +58,6 @@ class WholeRequest:
         "body",
         "disconnected",
         "keep_alive",
-        "message_event",
         "response_complete",
     )
 
@@ -67,7 +66,8 @@ class WholeRequest:
         gate: Gate,
         endpoint: WholeEndpoint,
         url: tuple[str, bytes],
-        headers: Sequence[Header],
+        headers: tuple[Sequence[Header], dict[bytes, bytes]],
+        body_bytes: int,
         *,
         keep_alive: bool,
     ) -> None:
@@ -76,35 +76,38 @@ class WholeRequest:
         self._url = url
         self._headers = headers
         self._task: asyncio.Task[None] | None = None
-        self._counted_bytes = 0
+        self._body_bytes = body_bytes
+        gate.bodies.pending_bytes += body_bytes
         self.body = b""
         self.disconnected = self.response_complete = False
         self.keep_alive = keep_alive
-        self.message_event = self  # uvicorn sets it when the connection is lost
+
+    @property
+    def message_event(self) -> WholeRequest:
+        """What uvicorn sets when the connection is lost."""
+        return self
 
     def set(self) -> None:
         """The caller hung up: what is being done for it is not wanted any more."""
         if self._task is not None:
             self._task.cancel()
         elif not self.response_complete:
-            self._gate.bodies.pending_bytes -= self._counted_bytes
+            self._gate.bodies.pending_bytes -= self._body_bytes
 
     def feed(self, part: bytes) -> None:
         """Take in a part of the body."""
         self.body = self.body + part if self.body else part
-        self._counted_bytes += len(part)
-        self._gate.bodies.pending_bytes += len(part)
 
     def run(self, asked: Asked) -> None:
         """Answer the request, which has come whole: now, or by a task."""
         gate, (path, query) = self._gate, self._url
         self._asked, self._started = asked, time.perf_counter()
-        headers = dict(self._headers)
+        pairs, headers = self._headers
         request_id = request_id_of(headers.get(b"x-request-id"))
         self._served = served = begin(None, request_id, keeps_samples=gate.log_samples)
         try:
-            gate.check(path, headers, self._headers, served)
-            gate.bodies.check_all(self._counted_bytes)
+            gate.check(path, headers, pairs, served)
+            gate.bodies.check_all(self._body_bytes)
             body = self._endpoint.begin(query, self.body)
         except Exception as error:  # noqa: BLE001, the request boundary
             self._end(failure(error, request_id))
@@ -130,7 +133,7 @@ class WholeRequest:
 
     def _end(self, answer: Answer) -> None:
         gate, served, status = self._gate, self._served, answer[0]
-        gate.bodies.pending_bytes -= self._counted_bytes
+        gate.bodies.pending_bytes -= self._body_bytes
         self.response_complete = True
         if not self.disconnected:
             self._asked.answer(answer, served.request_id)

@@ -41,7 +41,7 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
     Raises:
         WrongAnswer: it is no list of so many, so none of them can be told apart.
     """
-    scores = _as_list(given)
+    scores = cast("list[Any]", given) if type(given) is list else _as_list(given)
     if scores is None or len(scores) != count:
         what = "1 Score for 1 sample" if count == 1 else f"{count} Scores for {count} samples"
         raise WrongAnswer(

@@ -86,16 +86,14 @@ class ScorerColumns:
         if self.tracer is not NO_TRACER or len(samples) > FEW_SAMPLES:
             return None
         for key, scorer in profile.scorers.items():
+            began_s = time.perf_counter()
             if scorer.runs_in != "inline" or self.refused(samples, scorer.reads):
                 return None
-            about = profile.spec_keys[key], scorer, samples, request.explain
-            began_s = time.perf_counter()
-            found = self.inline.at_once(*about)
+            found = self.inline.at_once(profile.spec_keys[key], scorer, samples, request.explain)
             if found is None:
                 return None
-            took_s = time.perf_counter() - began_s
-            self.metrics.observe_scorer(profile.specs[key].name, took_s)
             columns[key] = found
+            self.metrics.observe_scorer(profile.specs[key].name, time.perf_counter() - began_s)
         return columns
 
     async def fill(

@@ -174,7 +174,9 @@ class Engine:
         columns = self.columns.at_once(profile, request)
         if columns is None:
             return None
-        with current().room(len(samples)):
+        served = current()
+        served.profile = profile.name
+        with served.room(len(samples)):
             scored = combine(profile, samples, columns, explain=request.explain)
             learn = request.priority == "train"
             scored = finished(self.normalizers, profile, scored, learn=learn)
