@@ -176,7 +176,9 @@ def _step(seconds: float) -> int:
 
 
 # Where each step ends, in seconds; the last one never does.
-_STEP_ENDS = [2 ** ((step + 0.5) / STEPS_PER_OCTAVE) / 1e6 for step in range(STEPS - 1)] + [math.inf]
+_STEP_ENDS = [2 ** ((step + 0.5) / STEPS_PER_OCTAVE) / 1e6 for step in range(STEPS - 1)] + [
+    math.inf
+]
 
 
 def _add(totals: dict[str, list[float]], key: str, numbers: ColumnTally) -> None:

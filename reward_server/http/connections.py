@@ -235,7 +235,7 @@ class Connection(HttpToolsProtocol):
         before: Any = self.cycle  # None before the first request, which its type denies
         if self.flow.write_paused or not (before is None or before.response_complete):
             return None
-        headers, parser = dict(self.headers), self.parser
+        headers, parser = dict(self.headers), cast(Any, self.parser)
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or len(length) > MOST_DIGITS or not UNUSUAL.isdisjoint(headers):
             return None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from touchstone_rewards.reward_server.caller import Served, begin
+from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import CLIENT_GONE
 from touchstone_rewards.reward_server.http.gate import Answer, Gate, Header, failure, request_id_of
 

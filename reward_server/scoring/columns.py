@@ -77,9 +77,7 @@ class ScorerColumns:
         self._asked: dict[str, CallableScorer] = {}
         self.tracer: Tracer = NO_TRACER
 
-    def at_once(
-        self, profile: Profile, request: ScoreRequest
-    ) -> dict[str, Sequence[Score]] | None:
+    def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, Sequence[Score]] | None:
         """The columns of a few samples whose scorers are all inline and known to be quick; None
         where `fill` is for them."""
         samples, columns = request.samples, dict[str, Sequence[Score]]()
