@@ -157,7 +157,7 @@ class Profile:
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
     meanwhile? `at_once`: do all score texts in the event loop, one by one and by no route?
-    `spec_keys`: of `specs`, made once.
+    `single_keys`: the scorers that need no group. `spec_keys`: of `specs`, made once.
     """
 
     def __init__(
@@ -179,6 +179,7 @@ class Profile:
             for key, spec in self.specs.items()
         }
         self.group_keys = group_keys(config.groups, self.scorers)
+        self.single_keys = [key for key in self.scorers if key not in self.group_keys]
         self.schedules = {
             key: Schedule(entry.schedule)
             for key, entry in self.entries.items()

@@ -107,7 +107,7 @@ class Gate:
             await self._app_for(scope)(scope, exchange.receive, exchange.send)
         except ClientGone:
             exchange.status = exchange.status or CLIENT_GONE
-        except Exception as error:  # the request boundary: our bug, and the server goes on
+        except Exception as error:  # noqa: BLE001, the request boundary: the server goes on
             await exchange.fail(error)
         finally:
             self.bodies.pending_bytes -= exchange.counted_bytes

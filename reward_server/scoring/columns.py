@@ -77,21 +77,23 @@ class ScorerColumns:
         self._asked: dict[str, CallableScorer] = {}
         self.tracer: Tracer = NO_TRACER
 
-    def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, Sequence[Score]] | None:
-        """The columns of a few samples whose scorers are all inline and known to be quick; None
-        where `fill` is for them."""
-        samples, columns = request.samples, dict[str, Sequence[Score]]()
+    def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, list[Score]]:
+        """The columns of a few samples that nothing makes wait: of scorers that run inline and are
+        known to be quick. `fill` is for the others."""
+        samples, columns = request.samples, dict[str, list[Score]]()
         if self.tracer is not NO_TRACER or len(samples) > FEW_SAMPLES:
-            return None
+            return columns
         for key, scorer in profile.scorers.items():
+            if scorer.runs_in != "inline" or key in profile.turn_keys:
+                continue
             began_s = time.perf_counter()
-            if scorer.runs_in != "inline" or self.refused(samples, scorer.reads):
-                return None
+            if self.refused(samples, scorer.reads):
+                continue
             found = self.inline.at_once(profile.spec_keys[key], scorer, samples, request.explain)
-            if found is None:
-                return None
-            columns[key] = found
-            self.metrics.observe_scorer(profile.specs[key].name, time.perf_counter() - began_s)
+            if found is not None:
+                columns[key] = found
+                took_s = time.perf_counter() - began_s
+                self.metrics.observe_scorer(profile.specs[key].name, took_s)
         return columns
 
     async def fill(

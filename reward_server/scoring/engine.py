@@ -172,7 +172,7 @@ class Engine:
         if not profile.at_once or any_unusual(samples):
             return None
         columns = self.columns.at_once(profile, request)
-        if columns is None:
+        if len(columns) < len(profile.scorers):
             return None
         served = current()
         served.profile = profile.name
@@ -256,11 +256,13 @@ class Engine:
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
-        alone = [key for key in profile.scorers if key not in profile.group_keys]
-        columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at_s) for key in alone]
-        )
-        by_key = dict(zip(alone, columns, strict=True))
+        by_key = self.columns.at_once(profile, request)
+        if missing := [key for key in profile.single_keys if key not in by_key]:
+            columns = await together(
+                [self.columns.fill(profile, key, request, give_up_at_s) for key in missing]
+            )
+            by_key |= zip(missing, columns, strict=True)
+            by_key = {key: by_key[key] for key in profile.single_keys}
         groups: Sequence[str] = ()
         if profile.group_keys:
             fill = self.columns.groups.fill
