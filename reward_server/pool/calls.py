@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -90,7 +90,7 @@ class Call:
     deadline_s: float | None = None
     memory_bytes: int | None = None
     served: Served = field(default_factory=current)
-    deaths: Counter[int] = field(default_factory=Counter[int])
+    deaths: dict[int, int] = field(default_factory=dict[int, int])
     flow: Flow = field(init=False)
     accounts: tuple[Account, ...] = ()
     weight: float = field(init=False)
@@ -128,7 +128,7 @@ class Call:
         say of that sample, and dying of it must not be all that the pool does. A death ends one
         sample at most: workers are killed for no sample's sake too.
         """
-        self.deaths[position] += 1
+        self.deaths[position] = self.deaths.get(position, 0) + 1
         if self.deaths[position] > 1:
             self.settle(position, DIED_TWICE)
         return self.scores[position] is None
