@@ -244,13 +244,12 @@ class Connection(HttpToolsProtocol):
         about = (path.decode(), query), (self.headers, headers), int(length)
         return WholeRequest(self.gate, endpoint, *about, keep_alive=parser.should_keep_alive())
 
-    def answer(self, answer: Answer, request_id: str) -> None:
+    def answer(self, answer: Answer, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that came whole."""
         status, headers, body = answer
         lines = self._known_lines()
         for header in headers:
             lines += b"%b: %b\r\n" % header
-        keep_alive = self.cycle.keep_alive
         if not keep_alive:
             lines += b"connection: close\r\n"
         about = STATUS_LINE[status], lines, len(body), request_id.encode(), body

@@ -37,7 +37,7 @@ class Asked(Protocol):
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[None]]
 
-    def answer(self, answer: Answer, request_id: str) -> None:
+    def answer(self, answer: Answer, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer; the request is over."""
         ...
 
@@ -136,5 +136,5 @@ class WholeRequest:
         gate.bodies.pending_bytes -= self._body_bytes
         self.response_complete = True
         if not self.disconnected:
-            self._asked.answer(answer, served.request_id)
+            self._asked.answer(answer, served.request_id, keep_alive=self.keep_alive)
         gate.note(self._url[0], status, served, time.perf_counter() - self._started)
