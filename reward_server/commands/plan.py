@@ -108,9 +108,7 @@ def _device_lines(arguments: argparse.Namespace, needed: int, model: PlannedMode
     samples, step_s = arguments.samples_per_step, arguments.step_s
     for devices in DEVICES:
         share = device_share(samples, step_s, model, devices)
-        fits = (
-            "" if share <= 1 else ", more than a step: send fewer samples or take a smaller model"
-        )
+        fits = "" if share <= 1 else ": fewer samples, or a smaller model"
         if share <= 1 and not arguments.overlapped:
             fits = ", or none of it with --overlapped"
         yield f"devices   {devices}   {share * step_s:.3g} s, {share:.0%} of a step{fits}"
