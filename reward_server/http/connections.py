@@ -19,7 +19,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
-from touchstone_rewards.reward_server.http.gate import Answer, Gate, error_body
+from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
 from touchstone_rewards.reward_server.http.whole import MOST_DIGITS, UNUSUAL, WholeRequest
 
 SWEEP_S = 1.0
@@ -180,7 +180,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"more than {MAX_HEAD_BYTES} bytes came outside a body"))
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer before the app has heard of anything, and close."""
+        """AnswerParts before the app has heard of anything, and close."""
         if self.closing_since_s is not None:
             return
         body = error_body(error, "")
@@ -244,7 +244,7 @@ class Connection(HttpToolsProtocol):
         about = (path.decode(), query), (self.headers, headers), int(length)
         return WholeRequest(self.gate, endpoint, *about, keep_alive=parser.should_keep_alive())
 
-    def answer(self, answer: Answer, request_id: str, *, keep_alive: bool) -> None:
+    def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that came whole."""
         status, headers, body = answer
         lines = self._known_lines()

@@ -46,7 +46,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 Header = tuple[bytes, bytes]
 # Status, headers without those of the body's length and the request's id, body.
-Answer = tuple[int, Sequence[Header], bytes]
+AnswerParts = tuple[int, Sequence[Header], bytes]
 
 
 class ClientGone(Exception):
@@ -256,7 +256,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
 
-def failure(error: Exception, request_id: str) -> Answer:
+def failure(error: Exception, request_id: str) -> AnswerParts:
     """What a request is answered that failed; what is a bug of ours goes to the log."""
     if not isinstance(error, RequestError):
         logger.error("request %s failed", request_id, exc_info=error)

@@ -14,7 +14,13 @@ from typing import Any, Protocol
 
 from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import CLIENT_GONE
-from touchstone_rewards.reward_server.http.gate import Answer, Gate, Header, failure, request_id_of
+from touchstone_rewards.reward_server.http.gate import (
+    AnswerParts,
+    Gate,
+    Header,
+    failure,
+    request_id_of,
+)
 
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 # Of a body, the digits of its length: 99,999 bytes.
@@ -27,17 +33,17 @@ class WholeEndpoint(Protocol):
     """What answers a whole body: with bytes of JSON, or with a coroutine that comes to them."""
 
     def begin(self, query: bytes, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """Answer, or begin to."""
+        """AnswerParts, or begin to."""
         ...
 
 
-class Asked(Protocol):
+class Connected(Protocol):
     """The connection that a request came on."""
 
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[None]]
 
-    def answer(self, answer: Answer, request_id: str, *, keep_alive: bool) -> None:
+    def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer; the request is over."""
         ...
 
@@ -98,8 +104,8 @@ class WholeRequest:
         """Take in a part of the body."""
         self.body = self.body + part if self.body else part
 
-    def run(self, asked: Asked) -> None:
-        """Answer the request, which has come whole: now, or by a task."""
+    def run(self, asked: Connected) -> None:
+        """AnswerParts the request, which has come whole: now, or by a task."""
         gate, (path, query) = self._gate, self._url
         self._asked, self._started = asked, time.perf_counter()
         pairs, headers = self._headers
@@ -131,7 +137,7 @@ class WholeRequest:
             answer = failure(error, self._served.request_id)
         self._end(answer)
 
-    def _end(self, answer: Answer) -> None:
+    def _end(self, answer: AnswerParts) -> None:
         gate, served, status = self._gate, self._served, answer[0]
         gate.bodies.pending_bytes -= self._body_bytes
         self.response_complete = True

@@ -23,6 +23,7 @@ from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.process import (
     BOARD_BYTES,
+    LAST,
     LEAVE,
     NOTHING,
     READ_BYTES,
@@ -35,6 +36,7 @@ from touchstone_rewards.reward_server.pool.process import (
     write_frame,
 )
 from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.returned import failed
 
 PACE_MEMORY = 0.8
 STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
@@ -45,7 +47,7 @@ log = logging.getLogger(__name__)
 
 class Look(NamedTuple):
     """What is to be done with a worker: look again after so many seconds, or end it, for the
-    reason `end` and with a `verdict` on the sample that runs."""
+    reason `end` and with a `verdict` on what runs."""
 
     again_s: float = 0.0
     end: str = ""
@@ -99,10 +101,12 @@ class Worker:
         self._loop.add_reader(self._socket, self._read)
 
     @property
-    def running(self) -> int | None:
-        """The serial number of the sample that it is scoring, if that has no score yet."""
-        serial = int(self._board[RUNNING])
-        return serial if serial != NOTHING and serial in self.hand else None
+    def running(self) -> range:
+        """The serial numbers of what it is scoring: of a sample, or of a batch; empty if none."""
+        first = int(self._board[RUNNING])
+        if first == NOTHING or first not in self.hand:
+            return range(0)
+        return range(first, max(first, int(self._board[LAST])) + 1)
 
     @property
     def started_at(self) -> float:
@@ -128,14 +132,15 @@ class Worker:
         `default_s`: the deadline of a sample whose call has none of its own.
         """
         now_s = time.monotonic()
-        if self.running is None:
+        running = self.running
+        if not running:
             self.nothing_since = self.nothing_since or now_s
             pick_up_s = PICK_UP_S + self._given_bytes / READ_BYTES_PER_S
             stuck = now_s - self.nothing_since >= pick_up_s
             return Look(end="stuck") if stuck else Look(STALL_S)
         self.nothing_since = None
         took_s = now_s - self.started_at
-        deadline_s = self.hand[self.running or 0][0].deadline_s or default_s
+        deadline_s = self.hand[running[0]][0].deadline_s or default_s
         if took_s >= deadline_s:
             return Look(end="deadline", verdict=ran_out(deadline_s))
         if took_s < STALL_S:
@@ -155,6 +160,20 @@ class Worker:
         self._given_bytes = len(self._outbox) - before + (self._given_bytes if self.hand else 0)
         self.hand |= enumerate(slots, first)
         self._last_serial += len(slots)
+
+    def give_alike(self, slots: Sequence[HandSlot]) -> bool:
+        """Puts samples of one kind into its hand, but for those that cannot be sent, which have
+        failed; were there any?"""
+        try:
+            if slots:
+                self.give(slots)
+            return bool(slots)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            if len(slots) > 1:  # the culprit will be found
+                return sum(self.give_alike([slot]) for slot in slots) > 0
+            [(call, position)] = slots
+            call.settle(position, failed(f"the sample cannot be sent to a worker: {error}"))
+            return False
 
     def send(self) -> None:
         """Sends what was given, now and as the socket takes it."""
@@ -190,10 +209,10 @@ class Worker:
         return undone
 
     def recall(self) -> list[HandSlot]:
-        """Takes back all but the sample that is running."""
+        """Takes back all but what is running."""
         self._board[LEAVE] = self._last_serial
         running = self.running
-        return [self.hand.pop(serial) for serial in list(self.hand) if serial != running]
+        return [self.hand.pop(serial) for serial in list(self.hand) if serial not in running]
 
     def kill(self) -> list[HandSlot]:
         """Ends the process and whatever it started; returns what it had not scored."""

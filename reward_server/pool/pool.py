@@ -32,7 +32,6 @@ from touchstone_rewards.reward_server.pool.process import ScoredTask
 from touchstone_rewards.reward_server.pool.turns import CallTurns, Timing
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
-from touchstone_rewards.reward_server.scorers.returned import failed
 
 GIVE_UP_GRACE_S = 0.05
 # The most in a worker's hand, in seconds and in samples: enough that it need not wait for more.
@@ -232,28 +231,14 @@ class WorkerPool:
             if call.queued:
                 self._queue.append(call)
             if slots and slots[0][0].kind != call.kind:
-                given, slots = self._give(worker, slots) or given, []
+                given, slots = worker.give_alike(slots) or given, []
             slots += [(call, position) for position in positions]
             turns -= bool(positions)
-        if self._give(worker, slots) or given:
+        if worker.give_alike(slots) or given:
             worker.send()
             if not worker.watched:
                 worker.check_in(min(STALL_S, self._deadline_s))
         self._rest(worker)
-
-    def _give(self, worker: Worker, slots: Sequence[HandSlot]) -> bool:
-        """Puts them into the worker's hand, but for those that cannot be sent; were there any?"""
-        if not slots:
-            return False
-        try:
-            worker.give(slots)
-            return True
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            if len(slots) > 1:
-                return sum(self._give(worker, [slot]) for slot in slots) > 0
-            [(call, position)] = slots
-            call.settle(position, failed(f"the sample cannot be sent to a worker: {error}"))
-            return False
 
     def _rest(self, worker: Worker) -> None:
         """A worker with nothing in hand is idle."""
@@ -297,24 +282,27 @@ class WorkerPool:
             self._full.set()
 
     def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
-        """Kills the worker. The sample that runs gets `verdict`, the rest another worker."""
+        """Kills the worker. The sample that runs gets `verdict`, the rest another worker; so do the
+        samples of a batch that runs, each alone, for it may have been any of them."""
         if worker not in self._workers:
             return
-        culprit = worker.hand.get(worker.running or 0)
+        running = [worker.hand[serial] for serial in worker.running if serial in worker.hand]
         left = worker.kill()
         self._workers.discard(worker)
         self._busy.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        if culprit in left and verdict is not None and verdict.error is not None:
-            call, position = culprit
+        if running and running[0] in left and verdict is not None:
+            call = running[0][0]
             call.charge(max(0.0, time.monotonic() - worker.started_at))
-            call.settle(position, verdict)
-            left.remove(culprit)
-            shown = call.samples[position].id[:SHOWN_CHARS]
-            about = worker.pid, call.scorer_name, shown, verdict.error.message
-            log.warning("worker %d, %s, sample %r: %s", *about)
-        if culprit is None and reason == "crashed":
+            if len(running) > 1 and reason != "gave_up":
+                call.chunk = 1
+            else:
+                left = [slot for slot in left if slot not in running]
+                for of_call, position in running:
+                    of_call.settle(position, verdict)
+            _log_end(worker, running, verdict)
+        if not running and reason == "crashed":
             log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
             left = [slot for at, slot in enumerate(left) if at or slot[0].outlived(slot[1])]
         self._requeue(left)
@@ -338,8 +326,8 @@ class WorkerPool:
 
     def _abandon(self, call: Call) -> None:
         for worker in list(self._busy):
-            running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
-            if running_call is call:
+            running = worker.running
+            if running and worker.hand[running[0]][0] is call:
                 self._end(worker, "gave_up", gave_up(worker.started_at, call.begun_at_s))
         call.settle_all(NEVER_BEGUN)
         self._pump()
@@ -395,3 +383,11 @@ class WorkerPool:
             worker = Worker(self._server, self._on_scored, self._on_lost, self._check)
             self._workers.add(worker)
             worker.check_in(HELLO_TIMEOUT_S)
+
+
+def _log_end(worker: Worker, running: Sequence[HandSlot], verdict: Score) -> None:
+    call, position = running[0]
+    shown = call.samples[position].id[:SHOWN_CHARS]
+    more = f" and {len(running) - 1} more of its batch" if len(running) > 1 else ""
+    why = verdict.error.message if verdict.error else ""
+    log.warning("worker %d, %s, sample %r%s: %s", worker.pid, call.scorer_name, shown, more, why)

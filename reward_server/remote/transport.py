@@ -12,7 +12,7 @@ import math
 import ssl
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -47,12 +47,20 @@ NO_TIME = "the deadline leaves no further try"
 
 class UpstreamFailed(Exception):
     """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
-    it did the work."""
+    it did the work. `undecided`: what it said is no verdict."""
 
-    def __init__(self, message: str, *, retryable: bool = True, answered: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        answered: bool = False,
+        undecided: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.answered = answered
+        self.undecided = undecided
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,16 @@ class UpstreamTransport:
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
 
-    async def post(self, body: bytes, give_up_at_s: float | None = None) -> dict[str, Any]:
+    async def post(
+        self,
+        body: bytes,
+        give_up_at_s: float | None = None,
+        on_timeout: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Return the JSON object that an endpoint answers this JSON with.
 
-        `give_up_at_s`: in the event loop's time.
+        `give_up_at_s`: in the event loop's time. `on_timeout` is told of each try that got no
+        answer in time: the endpoint may have done the work all the same.
 
         Raises:
             UpstreamFailed: none answered in time or within the tries, or one answered something
@@ -119,9 +133,31 @@ class UpstreamTransport:
             outcome = await self._try(server, body, ends_at_s)
             if isinstance(outcome, _Answer):
                 return self._read(server.url, outcome)
+            if outcome.timed_out and on_timeout is not None:
+                on_timeout()
             failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
         tries = self.endpoints.retry.max_tries
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
+
+    @property
+    def servers(self) -> list[ServerHealth]:
+        """The endpoints and how they fare; none before the first request."""
+        return self._servers
+
+    async def status_of(self, url: str) -> int:
+        """Return the status that a GET of this address is answered with.
+
+        Raises:
+            httpx2.RequestError: it is not answered.
+        """
+        async with self._pool().http.stream("GET", url) as answer:
+            return answer.status_code
+
+    def may_be_back(self, server: ServerHealth) -> None:
+        """Note that an endpoint was seen to be there: one call may try it at once."""
+        server.may_be_back = True
+        server.rests_until_s = 0.0
+        self._tell()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -251,7 +287,7 @@ class UpstreamTransport:
             async with asyncio.timeout(most_s):
                 answer = await _read_to_the_end(pool.http, url, body)
         except TimeoutError:
-            return Failure(f"did not answer within {most_s:.3g} s")
+            return Failure(f"did not answer within {most_s:.3g} s", timed_out=True)
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
         finally:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -34,7 +34,8 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
 from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
@@ -48,6 +49,7 @@ from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
+from touchstone_rewards.reward_server.scoring.upstreams import Upstreams
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
@@ -82,6 +84,7 @@ class Engine:
         self.limits = columns.limits
         self.metrics = columns.metrics
         self.cache = columns.cache
+        self.upstreams = Upstreams(profiles)
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
@@ -133,7 +136,7 @@ class Engine:
             return f"starting: {loading or 'workers are not up yet'}"
         if self.pool.alive == 0:
             return "no worker is alive; new ones are being started"
-        return self.models.not_ready_reason
+        return self.models.not_ready_reason or self.upstreams.not_ready_reason
 
     async def score(
         self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
@@ -248,6 +251,25 @@ class Engine:
             )
         return scored
 
+    async def _singles(
+        self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
+    ) -> dict[str, list[Score]]:
+        """The columns of the scorers that need no group, those first that nothing makes wait."""
+        keys = profile.single_keys
+
+        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
+            return self.columns.fill(profile, key, request, give_up_at_s)
+
+        if profile.cascades is not None:
+            columns = await cascaded(profile.cascades, keys, request, fill)
+            return dict(zip(keys, columns, strict=True))
+        found = self.columns.at_once(profile, request)
+        if missing := [key for key in keys if key not in found]:
+            columns = await together([fill(key, request) for key in missing])
+            found |= zip(missing, columns, strict=True)
+            found = {key: found[key] for key in keys}
+        return found
+
     async def _combined(
         self,
         profile: Profile,
@@ -257,17 +279,14 @@ class Engine:
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
-        by_key = self.columns.at_once(profile, request)
-        if missing := [key for key in profile.single_keys if key not in by_key]:
-            columns = await together(
-                [self.columns.fill(profile, key, request, give_up_at_s) for key in missing]
-            )
-            by_key |= zip(missing, columns, strict=True)
-            by_key = {key: by_key[key] for key in profile.single_keys}
+        by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
-            fill = self.columns.groups.fill
-            found = await fill(profile, request, by_key, give_up_at_s, gather=gather)
+            score_groups, known = self.columns.groups.fill, by_key
+            if profile.cascades is not None:
+                standing = profile.cascades.replaced(by_key)
+                known = by_key | {key: each.scores for key, each in standing.items()}
+            found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
@@ -324,7 +343,10 @@ def create_engine(
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
     metrics.watch(columns.groups.gatherer.readings())
     check_group_sizes(profiles, settings.max_samples)
-    return Engine(profiles, columns)
+    engine = Engine(profiles, columns)
+    engine.upstreams.needed = settings.ready_needs_upstreams
+    metrics.registry.register(engine.upstreams)
+    return engine
 
 
 def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
