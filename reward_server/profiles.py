@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 
@@ -120,6 +121,18 @@ class Profile:
             schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
             cascades=self.cascades.infos if self.cascades else {},
         )
+
+    @cached_property
+    def single_keys(self) -> list[str]:
+        """The scorers that need no group."""
+        return [key for key in self.scorers if key not in self.group_keys]
+
+    @cached_property
+    def at_once(self) -> bool:
+        """Do all scorers score texts in the event loop, each for itself and by no route?"""
+        apart = self.group_keys or self.turn_keys or self.cascades or self.route
+        inline = all(scorer.runs_in == "inline" for scorer in self.scorers.values())
+        return inline and not apart
 
     def _only_score(self) -> str | None:
         """The key of the scorer whose score is the reward; None where more goes into it."""
