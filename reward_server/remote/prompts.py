@@ -30,10 +30,12 @@ BUILT_IN: Mapping[str, VerdictForm] = {
     "equivalence": "yes_no",
     "rubric": "rubric",
     "quality": "scale",
+    "pairwise": "pair",
 }
 # Which field of a sample each value of a template comes from, beside the response.
 SOURCES = {
     "reference": "ground_truth",
+    "other": "ground_truth",
     "question": "prompt",
     "criteria": "metadata",
     "metadata": "metadata",
@@ -53,7 +55,8 @@ class Rubric(NamedTuple):
 class JudgePrompt:
     """A template: a built-in one by its name, or a file.
 
-    `reads`: the fields of a sample that it needs. `digest` changes with the template's text.
+    `reads`: the fields of a sample that it needs. `compares`: it has a second response. `digest`
+    changes with the template's text.
     """
 
     def __init__(self, name: str) -> None:
@@ -78,6 +81,7 @@ class JudgePrompt:
         if missing := {"response", "instruction"} - named:
             raise ValueError(f"prompt {name!r} does not use {{{{ {min(missing)} }}}}")
         self.name = name
+        self.compares = "other" in named
         self.form: VerdictForm | None = BUILT_IN.get(built_in)
         read = [field for value, field in SOURCES.items() if value in named]
         self.reads = tuple(dict.fromkeys(read))
