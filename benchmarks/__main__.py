@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: the first two take half an hour, the last needs a GPU.
-LONG = frozenset({"soak", "demo", "gpu_minutes"})
+# Run only when they are named: the last needs a GPU, the others take half an hour.
+LONG = frozenset({"soak", "demo", "judge_attacks", "gpu_minutes"})
 
 
 def main(names: list[str]) -> int:
