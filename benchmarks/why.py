@@ -184,12 +184,13 @@ def held_out(samples: Sequence[Judged]) -> Run:
 
 def draw(found: Mapping[str, Mapping[str, Any]]) -> bytes:
     """The three panels: means over the seeds, bands from the lowest seed to the highest."""
+    top = max(max(run[key]) for runs in found.values() for run in runs.values() for key in PANELS)
     figure = Figure(figsize=(12.5, 3.8), facecolor=LIGHT.background, layout="constrained")
     for place, (key, title) in enumerate(PANELS.items(), 1):
         axes = figure.add_subplot(1, len(PANELS), place)
         for (name, label), colour in zip(LABELS.items(), LIGHT.lines, strict=False):
             _draw_lines(axes, [run[key] for run in found[name].values()], label, colour)
-        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylim(-0.02, min(1.0, top) + 0.02)
         axes.set_title(title, color=LIGHT.ink, fontsize=10, loc="left")
         axes.set_xlabel("update", color=LIGHT.ink, fontsize=8)
         dress(axes, LIGHT)
