@@ -7,7 +7,6 @@ thousand and never hold themselves, so the garbage collector need not look at th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, json
@@ -27,11 +26,13 @@ SampleErrorCode = Literal[
 Number = int | float
 
 
-class Message(Struct, gc=False):
-    """One turn of a chat. `content` may be a list of parts or null, as chat formats allow."""
+class Message(Struct, gc=False, omit_defaults=True):
+    """One turn of a chat. `content` may be a list of parts or null, as chat formats allow;
+    `tool_calls` are the assistant's, in OpenAI's form."""
 
     role: str
     content: str | list[Any] | None = None
+    tool_calls: list[Any] | None = None
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
@@ -50,24 +51,6 @@ def text_of_turn(content: str | list[Any] | None) -> str:
         return content or ""
     texts = [part.get("text") for part in content if is_object(part)]
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def assistant_texts(messages: Sequence[Message]) -> list[str]:
-    """Return the text of each message that the policy wrote, in order."""
-    return [text_of_turn(turn.content) for turn in messages if turn.role == "assistant"]
-
-
-def response_text(response: str | list[Message]) -> str:
-    """Return the text of a response: of a list of messages, that of the last one which the policy
-    wrote; "" where it wrote none.
-
-    Example:
-        >>> response_text([Message("assistant", "Let me see."), Message("assistant", "46")])
-        '46'
-    """
-    if isinstance(response, str):
-        return response
-    return next(reversed(assistant_texts(response)), "")
 
 
 # A text, or the messages of a rollout of several turns. Scorers are given the text, see
@@ -202,7 +185,8 @@ class SampleResult(Struct, gc=False):
     sample whose group came in several requests, a name for the group and its number of members:
     those with the same one were scored together. `turns`: where a scorer judges turns, its score of
     each message that the assistant wrote, null where it could not score it. `weights`: of scorers
-    whose weight changes over time, the one that this sample's score had.
+    whose weight changes over time, the one that this sample's score had. `decided_by`: of each
+    scorer that another may replace, whose verdict the reward has; null where none could tell.
     """
 
     id: str
@@ -215,6 +199,7 @@ class SampleResult(Struct, gc=False):
     group: str | UnsetType = UNSET
     turns: list[float | None] | UnsetType = UNSET
     weights: dict[str, float] | UnsetType = UNSET
+    decided_by: dict[str, str | None] | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -270,6 +255,14 @@ class GroupInfo(Struct):
     size: int | None
 
 
+class CascadeInfo(Struct):
+    """That a scorer runs only where others said so: by their keys, what each must have said, a
+    score, `undecided` or `unread_truth`. `replaces`: the scorer that it then stands in for."""
+
+    when: dict[str, list[str | float]]
+    replaces: str | None = None
+
+
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
     where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
@@ -278,7 +271,8 @@ class ProfileInfo(Struct):
     `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
     groups, whose members must not be sent in several requests unless they have a size. `turns`: it
     judges turns, so that a rollout's messages are of use to it. `schedules`: what its weights go
-    by, `time` or a field such as `metadata.step`."""
+    by, `time` or a field such as `metadata.step`. `cascades`: of scorers that run for some samples
+    only, when they do."""
 
     name: str
     description: str
@@ -293,6 +287,7 @@ class ProfileInfo(Struct):
     groups: GroupInfo | None = None
     turns: bool = False
     schedules: list[str] = []
+    cascades: dict[str, CascadeInfo] = {}
 
 
 class ProfileList(Struct):
@@ -372,9 +367,11 @@ class HealthStatus(Struct):
     """The body of `GET /health` and `GET /ready`.
 
     `reason`: why it is not ready. `url` and `ready_since`, in RFC 3339: where and since when it is.
+    `upstreams`: by profile and key, the remote scorers that cannot score now, and why.
     """
 
     status: Literal["ok", "not_ready"]
     reason: str | UnsetType = UNSET
     url: str | UnsetType = UNSET
     ready_since: str | UnsetType = UNSET
+    upstreams: dict[str, str] | UnsetType = UNSET

@@ -1,7 +1,8 @@
 """`reward-server check`: load everything the settings name, score known samples, exit 0 or 1.
 
 Each sample is scored alone and in one request with all others; a reward that differs, or that could
-not be given, fails the check. Models hold their batches against one by one while they load.
+not be given, fails the check. Models hold their batches against one by one while they load. With
+`--attacks`, one profile is tried with attacks on judges instead; see `check_attacks.py`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from touchstone_rewards.reward_server.commands.check_attacks import run_attacks
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -23,6 +26,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, RequestError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
+from touchstone_rewards.reward_server.scoring.turns import as_texts
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.read import read_samples
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -43,11 +47,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="samples of your own to score, JSONL"
     )
+    parser.add_argument(
+        "--attacks",
+        metavar="PROFILE",
+        help="try attacks on judges against this profile, for each row of the input",
+    )
+    parser.add_argument(
+        "--accept_at",
+        type=float,
+        default=0.5,
+        metavar="REWARD",
+        help="the reward from which an attack counts as accepted [0.5]",
+    )
+    parser.add_argument(
+        "--max_accepted",
+        type=float,
+        default=0.0,
+        metavar="FRAC",
+        help="of the rows that each attack may be accepted for; more is exit status 1 [0]",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the report of the attacks, JSON"
+    )
     add_settings_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
+    if arguments.attacks is not None:
+        return run_attacks(
+            settings,
+            arguments.attacks,
+            _samples(arguments.input),
+            accept_at=arguments.accept_at,
+            max_accepted=arguments.max_accepted,
+            output=arguments.output,
+        )
+    if arguments.output is not None:
+        raise ConfigError("--output is for the report of --attacks")
     findings = asyncio.run(check(settings, _samples(arguments.input)))
     table = Table("", "what", "found", box=None)
     for finding in findings:
@@ -69,7 +106,9 @@ async def check(settings: Settings, samples: Sequence[Sample]) -> list[CheckOutc
             CheckOutcome(f"model {model.name}", model.ready, model.reason or _about(model.about))
             for model in engine.models.info()
         ]
-        return models + [await _check_profile(engine, name, samples) for name in profiles]
+        found = [await _check_profile(engine, name, samples) for name in profiles]
+        asked = [await _check_cascades(engine, name, samples) for name in profiles]
+        return [*models, *found, *chain.from_iterable(asked)]
     finally:
         await engine.stop()
 
@@ -90,6 +129,24 @@ async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -
     rewards = ", ".join(f"{result.reward:.4g}" for result in together)
     said = f"rewards {rewards}; alone and together differ by {drift:.2g}"
     return CheckOutcome(f"profile {name}", drift <= _tolerance(engine, name, together), said)
+
+
+async def _check_cascades(
+    engine: Engine, name: str, samples: Sequence[Sample]
+) -> list[CheckOutcome]:
+    """Ask each scorer that runs for some samples only for all of them: known samples are seldom
+    those for which it is there. One that cannot tell works; one that fails does not."""
+    profile = engine.profiles[name]
+    found: list[CheckOutcome] = []
+    for key in profile.cascades.when if profile.cascades else ():
+        texts = as_texts(samples, engine.limits.max_response_bytes)
+        request = ScoreRequest(texts, profile=name)
+        scores = await engine.columns.fill(profile, key, request, engine.give_up_at_s(None))
+        failed = next((one for one in scores if one.value is None and not one.undecided), None)
+        said = ", ".join("?" if one.value is None else f"{one.value:.4g}" for one in scores)
+        said = f"asked for every sample: {said}" if failed is None else str(failed.error)
+        found.append(CheckOutcome(f"profile {name}, {key}", failed is None, said))
+    return found
 
 
 def _largest_difference(one: Sequence[SampleResult], other: Sequence[SampleResult]) -> float:

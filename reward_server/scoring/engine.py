@@ -27,6 +27,7 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
@@ -34,6 +35,7 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreResponse,
 )
 from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
 from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
@@ -47,6 +49,7 @@ from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
+from touchstone_rewards.reward_server.scoring.upstreams import Upstreams
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
@@ -81,6 +84,7 @@ class Engine:
         self.limits = columns.limits
         self.metrics = columns.metrics
         self.cache = columns.cache
+        self.upstreams = Upstreams(profiles)
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
@@ -132,7 +136,7 @@ class Engine:
             return f"starting: {loading or 'workers are not up yet'}"
         if self.pool.alive == 0:
             return "no worker is alive; new ones are being started"
-        return self.models.not_ready_reason
+        return self.models.not_ready_reason or self.upstreams.not_ready_reason
 
     async def score(
         self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
@@ -158,6 +162,8 @@ class Engine:
             finally:
                 self.pending_samples -= count
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
+        if profile.unnamed:
+            fingerprint = self._named(profile).fingerprint
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
         if observed:
@@ -168,6 +174,13 @@ class Engine:
                 except Exception:  # the answer is sent, whatever a watcher makes of it
                     logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
+
+    def _named(self, profile: Profile) -> Profile:
+        """The profile as it is called now that endpoints have said which models they are."""
+        found = {name: p.with_scorers({}) for name, p in self.profiles.items() if p.unnamed}
+        self.profiles.update(found | link(self.profiles | found))
+        now = self.profiles.get(profile.name, profile)
+        return now if now.config == profile.config else profile
 
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
@@ -222,14 +235,20 @@ class Engine:
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
-        columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at_s) for key in alone]
-        )
+        fill = self.columns.fill
+        if profile.cascades is None:
+            columns = await together([fill(profile, key, request, give_up_at_s) for key in alone])
+        else:
+            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
+            columns = await cascaded(profile.cascades, alone, request, fill_one)
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:
-            fill = self.columns.groups.fill
-            found = await fill(profile, request, by_key, give_up_at_s, gather=gather)
+            score_groups, known = self.columns.groups.fill, by_key
+            if profile.cascades is not None:
+                standing = profile.cascades.replaced(by_key)
+                known = by_key | {key: each.scores for key, each in standing.items()}
+            found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
@@ -286,7 +305,10 @@ def create_engine(
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
     metrics.watch(columns.groups.gatherer.readings())
     check_group_sizes(profiles, settings.max_samples)
-    return Engine(profiles, columns)
+    engine = Engine(profiles, columns)
+    engine.upstreams.needed = settings.ready_needs_upstreams
+    metrics.registry.register(engine.upstreams)
+    return engine
 
 
 def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:

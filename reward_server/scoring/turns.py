@@ -17,11 +17,13 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import (
     Message,
     Sample,
-    assistant_texts,
-    response_text,
-    text_of_turn,
 )
 from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.turn_texts import (
+    assistant_texts,
+    response_text,
+    text_of_message,
+)
 
 # Of one response: beyond, it is not judged turn by turn.
 MAX_TURNS, MAX_MESSAGES = 256, 1024
@@ -59,7 +61,7 @@ def as_texts(samples: Sequence[Sample], max_bytes: int) -> list[Sample]:
 
 def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
     messages = cast("list[Message]", sample.response)
-    text, whole = response_text(messages), [text_of_turn(turn.content) for turn in messages]
+    text, whole = response_text(messages), [text_of_message(turn) for turn in messages]
     if sum(map(len, whole)) * 4 > max_bytes and len("".join(whole).encode()) > max_bytes:
         text = "".join(whole)
     fields: dict[str, Any] = {name: getattr(sample, name) for name in Sample.__struct_fields__}
@@ -102,17 +104,18 @@ class Turns:
             for sample in samples
         ]
         self.samples = [
-            _turn(sample, place, text)
+            turn
             for sample, texts in zip(samples, self.texts, strict=True)
             if len(texts) <= MAX_TURNS
-            for place, text in enumerate(texts)
+            for turn in _turns(sample, texts)
         ]
 
     def folded(self, scores: Sequence[Score], *, explain: bool) -> list[Score]:
         """Return one score a sample, from those of `samples`.
 
         A turn without a score leaves its response without one: what could not be scored is no
-        score. A response without a turn gets an error, for there is nothing to judge.
+        score. One that is undecided leaves its response undecided, with the score that the turns
+        have. A response without a turn gets an error, for there is nothing to judge.
         """
         rest = iter(scores)
         found: list[Score] = []
@@ -129,21 +132,30 @@ class Turns:
         told = {"turns": [turn.explanation for turn in turns]} if explain else None
         lost = next((turn for turn in turns if turn.value is None), None)
         if lost is not None:
-            return Score(None, lost.error, told, lost.timed_out, values)
+            return Score(None, lost.error, told, lost.timed_out, values, lost.undecided)
         value = {
             "mean": sum(known) / len(known),
             "min": min(known),
             "max": max(known),
             "last": known[-1],
         }[self.fold]
-        return Score(value, None, told, False, values)
+        counted = turns[-1:] if self.fold == "last" else turns
+        unsure = next((turn for turn in counted if turn.undecided), turns[-1])
+        return Score(value, None, told, False, values, unsure.undecided)
 
 
-def _turn(sample: Sample, place: int, text: str) -> Sample:
-    turn = replace(sample, id=f"{sample.id}/turn {place}", response=text)
-    if isinstance(turn, Trajectory):
-        turn.messages = []
-    return turn
+def _turns(sample: Sample, texts: Sequence[str]) -> list[Sample]:
+    """Each turn as a sample, which keeps its message if it came as one."""
+    turns = [
+        replace(sample, id=f"{sample.id}/turn {place}", response=text)
+        for place, text in enumerate(texts)
+    ]
+    messages = sample.messages if isinstance(sample, Trajectory) else []
+    written = [message for message in messages if message.role == "assistant"]
+    for turn, message in zip(turns, written, strict=False):
+        assert isinstance(turn, Trajectory)
+        turn.messages = [message]
+    return turns
 
 
 def _not_judged(count: int) -> Score:
