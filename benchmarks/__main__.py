@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: the soak takes half an hour.
-LONG = frozenset({"soak"})
+# Run only when they are named: each takes half an hour.
+LONG = frozenset({"soak", "demo"})
 
 
 def main(names: list[str]) -> int:
