@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 # Run only when they are named: each takes half an hour.
-LONG = frozenset({"soak", "demo"})
+LONG = frozenset({"soak", "demo", "real_words", "real_pairs"})
 
 
 def main(names: list[str]) -> int:
