@@ -1,6 +1,6 @@
 """Reward models and DPO on pretrained weights, from pairs of the model's own answers.
 
-The model answers sums and products eight times each; the profile `math` ranks the answers; a pair
+The model answers sums and products six times each; the profile `math` ranks the answers; a pair
 is a right one and a wrong one. A value head and DiscoRM learn to tell them apart, three seeds each,
 beside a bag of words and the length, which get the same pairs; held-out pairs are of other numbers.
 DPO learns from the same pairs, and is measured by what it then answers. What is done is skipped.
@@ -34,13 +34,13 @@ ByRow = dict[str, float]
 
 
 class Sizes(NamedTuple):
-    """How many problems are answered and how long is trained: some 3,000 processor seconds."""
+    """How many problems are answered and how long is trained: some 4,000 processor seconds."""
 
-    train: int = 300
-    test: int = 180
-    samples: int = 8
-    rm_steps: int = 40
-    dpo_steps: int = 20
+    train: int = 240
+    test: int = 120
+    samples: int = 6
+    rm_steps: int = 25
+    dpo_steps: int = 12
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -57,7 +57,7 @@ def make_pairs(
     """Answer the problems, rank the answers by `math`, keep a right and a wrong one of each."""
     data = write_rows(folder / f"{name}.jsonl", [problem.row() for problem in problems])
     how = [f"--num_samples={sizes.samples}", "--temperature=1.0", "--max_new_tokens=5"]
-    how += ["--chat_template=chatml", "--batch_size=64"]
+    how += ["--batch_size=64"]
     lines = measured(folder, f"answers_{name}", model, data, url, "math", *how)
     counts: Counter[str] = Counter()
     pairs = list(pairs_of(extremes(map(kept, lines)).values(), 0.5, counts))
@@ -80,6 +80,11 @@ def ranked(scores: Sequence[tuple[str, float, float]]) -> ByRow:
     return {
         name: (chosen > rejected) + 0.5 * (chosen == rejected) for name, chosen, rejected in scores
     }
+
+
+def predicted(path: Path) -> ByRow:
+    """Which pairs the scores in a run's predictions rank right."""
+    return ranked([(each["id"], each["chosen"], each["rejected"]) for each in read_rows(path)])
 
 
 def words_of(text: str) -> Counter[str]:
@@ -145,7 +150,8 @@ def reward_models(
                 model_name_or_path=str(model),
                 dataset_name=str(train),
                 eval_dataset_name=str(test),
-                eval_strategy="no",
+                eval_strategy="steps",
+                eval_steps=sizes.rm_steps,
                 save_predictions=True,
                 loss=loss,
                 learning_rate=2e-5,
@@ -153,8 +159,7 @@ def reward_models(
                 max_steps=sizes.rm_steps,
                 seed=seed,
             )
-            scores = [tuple(each.values()) for each in read_rows(run / PREDICTIONS)]
-            found.setdefault(loss, []).append(ranked(scores))
+            found.setdefault(loss, []).append(predicted(run / PREDICTIONS))
     return found
 
 
@@ -162,7 +167,7 @@ def preference(folder: Path, model: Path, parts: dict[str, Part], url: str, size
     """Held-out answers right, greedily, after DPO with each seed and before."""
 
     def answered(name: str, of: Path) -> ByRow:
-        how = ["--max_new_tokens=5", "--chat_template=chatml", "--batch_size=60"]
+        how = ["--max_new_tokens=5", "--batch_size=60"]
         return right_by_row(measured(folder, name, of, parts["test"].problems, url, "math", *how))
 
     after = []
@@ -221,6 +226,9 @@ def main(
         train, test = (read_rows(part.pairs) for part in parts.values())
         models = reward_models(folder, model, parts["train"].pairs, parts["test"].pairs, sizes)
         dpo = preference(folder, model, parts, url, sizes)
+    assert all(
+        run.keys() == {pair["id"] for pair in test} for runs in models.values() for run in runs
+    )
     peers = {"bag of words": by_words(train, test), "length": by_length(train, test)}
     record(
         "real_pairs",
