@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from benchmarks import real_pairs, real_words
 from benchmarks._real import compared, right_by_row, write_rows
 from benchmarks.real_pairs import by_length, by_words, kept, ranked, read_rows, rows_of, words_of
+from tests.checkout import ROOT
 from touchstone_rewards.trainer.preference.pairs import extremes, pairs_of
 from touchstone_rewards.trainer.running.paired import difference, estimate
 
@@ -76,3 +78,14 @@ def test_a_difference_that_could_be_chance_is_not_called_apart() -> None:
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "new" / "rows.jsonl", [{"id": "a"}, {"id": "b"}])
     assert read_rows(path) == [{"id": "a"}, {"id": "b"}]
+
+
+def test_the_page_has_the_sizes_that_are_run() -> None:
+    page = " ".join((ROOT / "docs" / "proofs.md").read_text(encoding="utf-8").split())
+    words, pairs = real_words.Sizes(), real_pairs.Sizes()
+    assert f"{words.sft_steps} updates of SFT" in page
+    assert f"then {words.grpo_steps} of GRPO" in page
+    assert f"on {words.held_out} held-out problems" in page
+    assert f"each of {pairs.train} sums and products, and of {pairs.test} with" in page
+    assert f"{pairs.rm_steps} updates of a value head and of DiscoRM, {pairs.dpo_steps} of" in page
+    assert len(words.seeds) == len(pairs.seeds) == 3
