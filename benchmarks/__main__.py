@@ -18,7 +18,8 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or [name for name in known if name not in LONG]:
         print(f"== {name}", flush=True)
-        import_module(f"benchmarks.{name}").main()
+        if code := import_module(f"benchmarks.{name}").main():
+            return code
     return 0
 
 

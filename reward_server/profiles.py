@@ -101,19 +101,24 @@ class Profile:
         self.targets: Mapping[str, Profile] = {}
         self.fingerprint = fingerprint_of(config, self.specs, self.scorers, self.asked)
         self.unnamed = "" in reported_names(self.scorers, self.asked)
+        self.info = self._own_info = self._described()
+
+    def _described(self) -> ProfileInfo:
+        """What `GET /profiles` says of it, as long as it leads to no other."""
+        groups = self.config.groups
         by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
         needed = self.cascades.reached_from(self.counting) if self.cascades else self.counting
-        self.info = self._own_info = ProfileInfo(
-            name=name,
-            description=config.description,
+        return ProfileInfo(
+            name=self.name,
+            description=self.config.description,
             scorers=list(self.scorers),
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
             reads=joined_fields([by_step, *fields_of(self.scorers.values())]),
             needs=joined_fields([by_step, *fields_of(self.scorers[key] for key in needed)]),
             route=self.route.info if self.route else None,
-            sample_profiles=list(config.sample_profiles),
-            groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
+            sample_profiles=list(self.config.sample_profiles),
+            groups=GroupInfo(groups and groups.size) if self.group_keys else None,
             turns=bool(self.turn_keys),
             schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
             cascades=self.cascades.infos if self.cascades else {},

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from touchstone_rewards import __version__
-from touchstone_rewards.reward_server.audit.report import AuditReport, Proportion
+from touchstone_rewards.reward_server.audit.report import AuditReport, AuditShare
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile
 
@@ -39,10 +39,10 @@ class AuditSummary(Struct):
 
     rows: int
     form: str
-    accepted: dict[str, Proportion]
-    refused: dict[str, Proportion]
-    false_positive: Proportion | None
-    false_negative: Proportion | None
+    accepted: dict[str, AuditShare]
+    refused: dict[str, AuditShare]
+    false_positive: AuditShare | None
+    false_negative: AuditShare | None
     limits: list[str]
 
 
@@ -174,5 +174,5 @@ def _audit_lines(audit: AuditSummary) -> list[str]:
     return lines + [f"- Known limit: {limit}." for limit in audit.limits]
 
 
-def _said(found: Proportion) -> str:
+def _said(found: AuditShare) -> str:
     return f"{found.count} of {found.of} [{found.low:.1%}, {found.high:.1%}]"

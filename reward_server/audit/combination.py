@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from touchstone_rewards.reward_server.audit.report import (
+    AuditShare,
     Combination,
     FormOutcome,
-    Proportion,
     StrategyOutcome,
 )
 from touchstone_rewards.reward_server.audit.shares import share
@@ -24,7 +24,7 @@ def combination(
     best_form: str,
     strategies: Sequence[StrategyOutcome],
     profile: Profile | None,
-    groups: Proportion | None,
+    groups: AuditShare | None,
 ) -> Combination:
     """Return what right answers, form alone and substance alone earn, with a warning where the
     order of these is wrong."""
@@ -85,7 +85,7 @@ def _cheapest(
     return (None, None) if key is None or gains[key] <= 0 else (key, gains[key])
 
 
-def flat_groups(samples: Sequence[Sample], results: Sequence[SampleResult]) -> Proportion:
+def flat_groups(samples: Sequence[Sample], results: Sequence[SampleResult]) -> AuditShare:
     """Return the share of groups whose responses all have one reward. A group without two rewards
     does not count."""
     rewards: dict[str, list[float]] = defaultdict(list)

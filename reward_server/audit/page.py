@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from touchstone_rewards.reward_server.audit.report import AuditReport, Proportion
+from touchstone_rewards.reward_server.audit.report import AuditReport, AuditShare
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -22,11 +22,11 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.3g}"
 
 
-def _percent(value: Proportion) -> str:
+def _percent(value: AuditShare) -> str:
     return f"{value.share:.1%}" if value.of else "–"
 
 
-def _interval(value: Proportion) -> str:
+def _interval(value: AuditShare) -> str:
     return (
         f"{value.count} of {value.of} [{value.low:.1%}, {value.high:.1%}]" if value.of else "none"
     )

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 
-class Proportion(Struct, frozen=True):
+class AuditShare(Struct, frozen=True):
     """So many of so many, with the 95% interval of the share."""
 
     count: int
@@ -35,7 +35,7 @@ class FormOutcome(Struct):
     name: str
     mean_reward: float | None
     mean_scores: dict[str, float | None]
-    refused: Proportion
+    refused: AuditShare
     unscored: int
 
 
@@ -48,7 +48,7 @@ class StrategyOutcome(Struct):
     knows: str
     tried: int
     mean_reward: float | None
-    accepted: Proportion
+    accepted: AuditShare
     unscored: int
     mean_scores: dict[str, float | None]
     ms_a_sample: float
@@ -61,7 +61,7 @@ class RewritingOutcome(Struct):
 
     name: str
     kind: str
-    refused: Proportion
+    refused: AuditShare
     unscored: int
     examples: list[Shown] = []
 
@@ -71,7 +71,7 @@ class DataFinding(Struct):
 
     kind: str
     said: str
-    share: Proportion
+    share: AuditShare
     examples: list[str] = []
 
 
@@ -84,7 +84,7 @@ class Combination(Struct):
     other_answer_in_form: float | None
     cheapest: str | None
     cheapest_gain: float | None
-    groups: Proportion | None
+    groups: AuditShare | None
     warnings: list[str] = []
 
 
@@ -93,8 +93,8 @@ class ErrorRate(Struct):
 
     scorer: str
     among: str
-    false_positive: Proportion
-    false_negative: Proportion
+    false_positive: AuditShare
+    false_negative: AuditShare
     unscored: int
 
 
@@ -102,7 +102,7 @@ class Agreement(Struct):
     """How often two profiles say the same of the same samples."""
 
     profile: str
-    agree: Proportion
+    agree: AuditShare
     to_label: int
 
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import msgspec
 
-from touchstone_rewards.reward_server.audit.report import Proportion, Shown
+from touchstone_rewards.reward_server.audit.report import AuditShare, Shown
 from touchstone_rewards.reward_server.audit.rows import AuditRow
 from touchstone_rewards.reward_server.schemas import SampleResult
 
@@ -16,7 +16,7 @@ Z_95 = NormalDist().inv_cdf(0.975)
 SHOWN_CHARS, EXPLANATION_CHARS = 300, 600
 
 
-def share(count: int, of: int) -> Proportion:
+def share(count: int, of: int) -> AuditShare:
     """Return a share with its 95% interval, which is (0, 1) where there is nothing.
 
     Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference".
@@ -27,11 +27,11 @@ def share(count: int, of: int) -> Proportion:
         (0.0, 0.0, 0.037)
     """
     if of == 0:
-        return Proportion(0, 0, 0.0, 0.0, 1.0)
+        return AuditShare(0, 0, 0.0, 0.0, 1.0)
     rate, spread = count / of, Z_95**2 / of
     middle = (rate + spread / 2) / (1 + spread)
     half = Z_95 / (1 + spread) * math.sqrt(rate * (1 - rate) / of + spread / of / 4)
-    return Proportion(count, of, rate, max(0.0, middle - half), min(1.0, middle + half))
+    return AuditShare(count, of, rate, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -26,7 +26,7 @@ class BrokenAnswer(Exception):
     """A connection that ended before the answer did, or an answer that is no HTTP/1."""
 
 
-class HttpAnswer(NamedTuple):
+class EndpointAnswer(NamedTuple):
     """An answer as far as it was taken."""
 
     status: int
@@ -83,9 +83,9 @@ class AnswerReader:
         """Return whether the answer is complete, now that the connection has ended."""
         return bool(self.status) and not self._chunked and self._left is None
 
-    def answer(self) -> HttpAnswer:
+    def answer(self) -> EndpointAnswer:
         """Return the answer, once it is complete."""
-        return HttpAnswer(self.status, b"".join(self._parts), self.headers.get("retry-after"))
+        return EndpointAnswer(self.status, b"".join(self._parts), self.headers.get("retry-after"))
 
     def _read_head(self) -> bool:
         at = self._received.find(_END, max(0, self._seen - len(_END)))
@@ -214,7 +214,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.idle_since_s = 0.0
         self._reader: AnswerReader | None = None
-        self._answered: asyncio.Future[HttpAnswer] | None = None
+        self._answered: asyncio.Future[EndpointAnswer] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -247,7 +247,7 @@ class _Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    async def send(self, request: bytes, max_bytes: int) -> tuple[HttpAnswer, bool]:
+    async def send(self, request: bytes, max_bytes: int) -> tuple[EndpointAnswer, bool]:
         """Return the answer, and whether another request can be sent after this one."""
         assert self.transport is not None
         reader = self._reader = AnswerReader(max_bytes)
@@ -269,7 +269,7 @@ class Http1Client:
         self._idle: dict[tuple[str, int, bool], list[_Connection]] = {}
         self._places: dict[str, tuple[tuple[str, int, bool], str]] = {}
 
-    async def send(self, method: str, url: str, body: bytes = b"") -> HttpAnswer:
+    async def send(self, method: str, url: str, body: bytes = b"") -> EndpointAnswer:
         """Return the answer to this method with this body.
 
         Raises:

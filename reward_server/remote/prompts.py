@@ -20,10 +20,10 @@ from touchstone_rewards.reward_server.schemas import (
     Message,
     is_list,
     is_object,
-    text_of_turn,
 )
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable
+from touchstone_rewards.reward_server.turn_texts import text_of_message
 
 FOLDER = Path(__file__).parent / "prompts"
 BUILT_IN: Mapping[str, VerdictForm] = {
@@ -126,8 +126,8 @@ def question_of(prompt: str | list[Message] | None) -> str:
     if prompt is None or isinstance(prompt, str):
         return prompt or ""
     if len(prompt) == 1:
-        return text_of_turn(prompt[0].content)
-    return "\n\n".join(f"{turn.role}: {text_of_turn(turn.content)}" for turn in prompt)
+        return text_of_message(prompt[0])
+    return "\n\n".join(f"{turn.role}: {text_of_message(turn)}" for turn in prompt)
 
 
 def rubric_of(metadata: Mapping[str, Any]) -> Rubric:

@@ -30,7 +30,7 @@ from touchstone_rewards.reward_server.scoring.gather import How
 from touchstone_rewards.reward_server.scoring.groups import GroupScorers
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost
-from touchstone_rewards.reward_server.scoring.refused import refusals
+from touchstone_rewards.reward_server.scoring.refused import looked_at, refusals
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
@@ -96,7 +96,9 @@ class ScorerColumns:
             scores = await self._fill(profile, key, inner, give_up_at_s)
         else:
             turns = Turns(samples, fold)
-            inner = replace(request, samples=turns.samples)
+            sees = getattr(profile.scorers[key], "sees_turns", False)
+            given = list(map(as_came, turns.samples)) if sees else turns.samples
+            inner = replace(request, samples=given)
             scores = turns.folded(
                 await self._fill(profile, key, inner, give_up_at_s), explain=request.explain
             )
@@ -107,7 +109,7 @@ class ScorerColumns:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         scorer, samples, found = profile.scorers[key], request.samples, None
-        refused = self.refused(samples, scorer.reads)
+        refused = self.refused(samples, looked_at(scorer))
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         began_s = time.perf_counter()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -34,7 +34,7 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
@@ -235,14 +235,12 @@ class Engine:
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
-
-        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
-            return self.columns.fill(profile, key, request, give_up_at_s)
-
+        fill = self.columns.fill
         if profile.cascades is None:
-            columns = await together([fill(key, request) for key in alone])
+            columns = await together([fill(profile, key, request, give_up_at_s) for key in alone])
         else:
-            columns = await cascaded(profile.cascades, alone, request, fill)
+            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
+            columns = await cascaded(profile.cascades, alone, request, fill_one)
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:

@@ -52,6 +52,7 @@ from touchstone_rewards.reward_server.scoring.gather import (
     Scores,
 )
 from touchstone_rewards.reward_server.scoring.inline import read_bytes
+from touchstone_rewards.reward_server.scoring.refused import looked_at
 from touchstone_rewards.reward_server.scoring.together import together
 
 # Of a group's text that is looked at in the event loop: about a millisecond's work.
@@ -144,7 +145,7 @@ class GroupScorers:
         columns: Mapping[str, Sequence[Score]],
     ) -> list[Candidate]:
         scorers = _scorers_of(profile)
-        reads = {name for scorer in scorers.values() for name in scorer.reads}
+        reads = {name for scorer in scorers.values() for name in looked_at(scorer)}
         refused = self._refused(samples, sorted(reads))
         needed = {key for scorer in scorers.values() for key in scorer.of}
         return [

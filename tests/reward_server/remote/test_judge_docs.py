@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.checkout import ROOT
+from touchstone_rewards.reward_server.commands.attacks import ATTACKS
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.judge import Judge, JudgeConfig
 
@@ -55,6 +56,7 @@ def test_the_shares_of_attacks_are_those_that_were_measured() -> None:
         cells += [shown(row["controls"]["ground truth"]), f"{row['null']} of {row['tried']}"]
         assert f"| {' | '.join(cells)} |" in PAGE
     assert results["engine"].replace("==", " ") in PAGE
+    assert f"tries {len(ATTACKS)} attacks" in PAGE
 
 
 def test_what_the_gateway_adds_is_what_was_measured() -> None:
