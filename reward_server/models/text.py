@@ -90,7 +90,7 @@ class TextReader:
         [bare] = self._encode([""], special=True)
         added = bos is not None and bare[:1] == [self.tokenizer.bos_token_id]
         return [
-            one.removeprefix(bos) if added and isinstance(one, str) else one
+            one.removeprefix(str(bos)) if added and isinstance(one, str) else one
             for one in self._rendered(texts)
         ]
 

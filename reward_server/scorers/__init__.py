@@ -29,6 +29,7 @@ SCORERS: dict[str, str] = {
     "remote_reward_model": (
         "touchstone_rewards.reward_server.remote.reward_model:RemoteRewardModel"
     ),
+    "code": "touchstone_rewards.reward_server.remote.code:CodeScorer",
     **{
         name: f"touchstone_rewards.reward_server.scorers.groups.{name}:{kind}"
         for name, kind in {
