@@ -157,7 +157,8 @@ class CodeScorer:
                 stderr = stderr or run.stderr
             failed = any(outcome != "passed" for outcome in outcomes)
             if "compile_error" in outcomes or (failed and self.config.credit == "all"):
-                outcomes += [outcomes[-1]] * len(rest)
+                compiles = "compile_error" not in outcomes
+                outcomes += _all("not_run" if compiles else "compile_error", len(rest))
                 break
         return TestedProgram(outcomes, stderr)
 
@@ -207,22 +208,25 @@ class CodeScorer:
         self.usage["calls"] += 1
         answer = await transport.post(body, give_up_at_s)
         results = answer.get("results")
-        if not is_list(results) or len(results) != len(sent) or not set(results) <= {0, 1}:
+        if not is_list(results) or len(results) != len(sent) or not all(map(_is_result, results)):
             raise transport.misshapen(json.encode(answer), f"no {len(sent)} results of 0 or 1")
         if results[-1]:
             note = "the program passes a test that nothing passes"
-            return TestedProgram(["wrong_answer"] * count, note=note)
+            return TestedProgram(_all("wrong_answer", count), note=note)
         if not any(results) and any(word in code for word in REFUSED_WORDS):
             message = "the sandbox does not run programs that hold one of: "
             raise Unscorable("unsupported_input", message + ", ".join(REFUSED_WORDS))
         if tests.asserts and not results[count]:
             note = "the program does not run to its end in time"
-            return TestedProgram(["runtime_error"] * count, note=note)
-        return TestedProgram(["passed" if each else "wrong_answer" for each in results[:count]])
+            return TestedProgram(_all("runtime_error", count), note=note)
+        outcomes: list[TestOutcome] = [
+            "passed" if each else "wrong_answer" for each in results[:count]
+        ]
+        return TestedProgram(outcomes)
 
     def _explanation(self, found: TestedProgram, tests: CodeTests) -> dict[str, Any]:
         run = len(found.outcomes)
-        told = {
+        told: dict[str, Any] = {
             "tests": run,
             "passed": found.outcomes.count("passed"),
             "tests_left_out": len(tests.stdio or tests.asserts) - run,
@@ -235,3 +239,11 @@ class CodeScorer:
         return {
             name: value for name, value in told.items() if value not in ("", 0) or name == "passed"
         }
+
+
+def _all(outcome: TestOutcome, count: int) -> list[TestOutcome]:
+    return [outcome] * count
+
+
+def _is_result(one: object) -> bool:
+    return type(one) is int and one in (0, 1)

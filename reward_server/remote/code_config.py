@@ -11,8 +11,25 @@ from touchstone_rewards.reward_server.scorers.rules.rule import METADATA, Respon
 
 SandboxWire = Literal["sandbox_fusion", "open_instruct"]
 SandboxLanguage = Literal[
-    *("python", "cpp", "nodejs", "go", "java", "php", "csharp", "bash", "typescript", "rust"),
-    *("lua", "R", "perl", "ruby", "scala", "julia", "kotlin_script", "swift", "racket"),
+    "python",
+    "cpp",
+    "nodejs",
+    "typescript",
+    "go",
+    "java",
+    "csharp",
+    "rust",
+    "bash",
+    "php",
+    "lua",
+    "R",
+    "perl",
+    "ruby",
+    "scala",
+    "julia",
+    "swift",
+    "racket",
+    "kotlin_script",
 ]
 
 
@@ -37,6 +54,11 @@ class CodeConfig(EndpointConfig):
     def _check_language(self) -> Self:
         if self.wire == "open_instruct" and self.language != "python":
             raise ValueError(f"wire open_instruct runs Python alone, not {self.language}")
+        if self.timeout_s <= self.run_timeout_s + self.compile_timeout_s:
+            raise ValueError(
+                f"timeout_s {self.timeout_s:g} leaves no time for an answer after run_timeout_s "
+                f"{self.run_timeout_s:g} and compile_timeout_s {self.compile_timeout_s:g}"
+            )
         return self
 
     @property

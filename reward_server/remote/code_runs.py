@@ -3,7 +3,8 @@
 In: an answer of SandboxFusion's `/run_code`. Out: how the run ended and what it printed. What the
 sandbox got wrong is `UpstreamFailed`, also where it says so with HTTP 200.
 
-Source: bytedance/SandboxFusion 469de08, `sandbox/server/sandbox_api.py`, `sandbox/runners/types.py`.
+Source: bytedance/SandboxFusion 469de08, `sandbox/server/sandbox_api.py` and
+`sandbox/runners/types.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from touchstone_rewards.reward_server.schemas import is_object
 
 # How a test came out. All but the first are the program's fault.
 TestOutcome = Literal[
-    "passed", "wrong_answer", "compile_error", "runtime_error", "time_limit", "output_limit"
+    "passed",
+    "wrong_answer",
+    "compile_error",
+    "runtime_error",
+    "time_limit",
+    "output_limit",
+    "not_run",  # another one had failed already
 ]
 STDERR_CHARS = 300
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
@@ -55,7 +62,7 @@ async def run_code(
     Raises:
         UpstreamFailed: the sandbox did not run it.
     """
-    body = {
+    body: dict[str, str | float] = {
         "code": code,
         "stdin": stdin,
         "language": config.language,

@@ -92,7 +92,7 @@ class RemoteRewardModel:
             self.range = (0.0, 1.0)
         self.version = f"1-{self._digest()}"
 
-    async def start(self, give_up_at_s: float) -> None:
+    async def make_ready(self, give_up_at_s: float) -> None:
         """Hold every endpoint against the model in `folder`; one that is not there yet is held
         against it before it is used.
 
@@ -100,7 +100,7 @@ class RemoteRewardModel:
             ConfigError: one scores otherwise, or there is no model in the folder.
         """
         if not self.config.folder or not self.config.parity:
-            logger.warning("remote_reward_model: no folder, so no proof that the endpoint is right")
+            logger.warning("%s: no folder, so no proof of its scores", self.config.url)
             return
         await self._known_scores()
         refused = await self.transport.prove(give_up_at_s)
