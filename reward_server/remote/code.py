@@ -87,6 +87,11 @@ class CodeScorer:
         asked = (self._score(sample, explain, give_up_at_s) for sample in samples)
         return list(await asyncio.gather(*asked))
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.transport.aclose()
+        await self._stdio.aclose()
+
     async def _score(self, sample: Sample, explain: bool, give_up_at_s: float | None) -> Score:
         try:
             tests = tests_of(sample, self.config.tests, self.config.language)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from touchstone_rewards.reward_server.remote.transport import UpstreamFailed
+from touchstone_rewards.reward_server.remote.transport import BodyRefused
 
 AskedT = TypeVar("AskedT")
 ToldT = TypeVar("ToldT")
@@ -65,8 +65,8 @@ class Gathered(Generic[AskedT, ToldT]):
         give_up_at_s = max(ends) if len(ends) == len(batch) else None
         try:
             found = await self._send([each.asked for each in batch], give_up_at_s)
-        except UpstreamFailed as why:
-            if why.retryable or len(batch) == 1:
+        except BodyRefused as why:
+            if len(batch) == 1:
                 return _fail(batch, why)
             await asyncio.gather(*(self._answer([each]) for each in batch))
         except Exception as error:  # noqa: BLE001 (the callers are told, whatever it is)

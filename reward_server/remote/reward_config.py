@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from touchstone_rewards.reward_server.remote.endpoint import EndpointConfig
 from touchstone_rewards.reward_server.remote.reward_wires import REWARD_WIRES, RewardWireName
 
-# Who applies the chat template: we, with the tokenizer in `folder`; the engine; or no one.
+# Who applies the chat template: we, with the tokenizer in `local_folder`; the engine; or no one.
 TemplatePlace = Literal["here", "engine", "plain"]
 StepScores = Literal["last", "min", "mean", "product"]
 NAMED_BY = ("vllm_pooling", "vllm_classify", "sglang_embeddings")
 
 
 class RemoteRewardConfig(EndpointConfig):
-    """`wire`: how the engine is asked. `model`: its name there. `folder`: the same model here.
+    """`wire`: how the engine is asked. `model`: its name there. `local_folder`: the same one here.
 
     `label`: which of several outputs is the score. `step_scores`: what the scores of the steps come
     to; a response is split at `step_separator`, and `step_mark` is put behind each step."""
@@ -25,8 +25,10 @@ class RemoteRewardConfig(EndpointConfig):
     model: str | None = None
     reported_model: str | None = None
     template: TemplatePlace = "here"
-    folder: str | None = Field(default=None, min_length=1)
-    parity: bool = Field(default=True, description="hold the endpoint against the model in folder")
+    local_folder: str | None = Field(default=None, min_length=1)
+    parity: bool = Field(
+        default=True, description="hold the endpoint against the model in local_folder"
+    )
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     label: int | str | None = None
     activation: bool = Field(default=False, description="ask for probabilities from 0 to 1")
@@ -46,18 +48,18 @@ class RemoteRewardConfig(EndpointConfig):
         wire = REWARD_WIRES[self.wire]
         if self.wire in NAMED_BY and not self.model:
             raise ValueError(f"wire {self.wire} needs the model's name there: model")
-        if self.template == "here" and not self.folder:
+        if self.template == "here" and not self.local_folder:
             raise ValueError(
-                "template: here needs folder, which has the tokenizer and the chat template; or "
-                "say template: engine or plain"
+                "template: here needs local_folder, which has the tokenizer and the chat template; "
+                "or say template: engine or plain"
             )
         if self.template == "engine" and not wire.chats:
             able = ", ".join(name for name, each in REWARD_WIRES.items() if each.chats)
             raise ValueError(f"wire {self.wire} takes no chats: template: engine goes with {able}")
-        if self.folder is None and self.model_fields_set & _NEED_FOLDER:
+        if self.local_folder is None and self.model_fields_set & _NEED_FOLDER:
             said = ", ".join(sorted(self.model_fields_set & _NEED_FOLDER))
             raise ValueError(
-                f"{said}: without folder the engine makes the tokens, and decides this"
+                f"{said}: without local_folder the engine makes the tokens, and decides this"
             )
         return self._check_steps()
 
@@ -70,7 +72,7 @@ class RemoteRewardConfig(EndpointConfig):
             raise ValueError(f"wire {self.wire} gives no score a step; vllm_pooling does")
         if not self.activation or self.step_mark is None:
             raise ValueError("step_scores needs step_mark and activation: true, scores from 0 to 1")
-        if self.folder and self.parity:
+        if self.local_folder and self.parity:
             raise ValueError("parity holds scores of whole texts: say parity: false")
         return self
 

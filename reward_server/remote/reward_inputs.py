@@ -49,7 +49,7 @@ class RewardInputs:
 
     def __init__(self, config: RemoteRewardConfig) -> None:
         self.config = config
-        self._reader = _reader(config) if config.folder else None
+        self._reader = _reader(config) if config.local_folder else None
         self._mark = self._mark_id() if config.step_mark else None
 
     def read(self, texts: Sequence[Text]) -> list[ReadyInput | SampleError]:
@@ -95,9 +95,10 @@ class RewardInputs:
         tokenizer: Any = self._reader.tokenizer
         ids: TokenSequence = tokenizer.encode(self.config.step_mark, add_special_tokens=False)
         if len(ids) != 1:
+            folder = self.config.local_folder
             raise ConfigError(
-                f"step_mark {self.config.step_mark!r} is {len(ids)} tokens of {self.config.folder};"
-                " say one that is a single token, such as <extra_0>"
+                f"step_mark {self.config.step_mark!r} is {len(ids)} tokens of {folder}; "
+                "say one that is a single token, such as <extra_0>"
             )
         return ids[0]
 
@@ -106,7 +107,7 @@ def _reader(config: RemoteRewardConfig) -> TextReader:
     # It imports torch.
     from touchstone_rewards.reward_server.models.checkpoint import read_tokenizer
 
-    folder = resolve(config.folder or "")
+    folder = resolve(config.local_folder or "")
     tokenizer: PreTrainedTokenizerBase = read_tokenizer(folder, None, pad_token=config.pad_token)
     known: Any = tokenizer
     about = read_json(folder / "config.json")

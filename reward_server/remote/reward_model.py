@@ -74,7 +74,7 @@ class RemoteRewardModel:
         try:
             self.config: RemoteRewardConfig = configured(RemoteRewardConfig, config)
             self._wire = REWARD_WIRES[self.config.wire]
-            proof = self._proof if self.config.folder and self.config.parity else None
+            proof = self._proof if self.config.local_folder and self.config.parity else None
             self.transport = transport_to(self.config, self._wire.path, proof)
         except ValueError as error:  # the config itself is not shown: it may hold a key
             raise ConfigError(f"scorer 'remote_reward_model': {error}") from None
@@ -93,14 +93,14 @@ class RemoteRewardModel:
         self.version = f"1-{self._digest()}"
 
     async def make_ready(self, give_up_at_s: float) -> None:
-        """Hold every endpoint against the model in `folder`; one that is not there yet is held
-        against it before it is used.
+        """Hold every endpoint against the model in `local_folder`; one that is not there yet is
+        held against it before it is used.
 
         Raises:
             ConfigError: one scores otherwise, or there is no model in the folder.
         """
-        if not self.config.folder or not self.config.parity:
-            logger.warning("%s: no folder, so no proof of its scores", self.config.url)
+        if not self.config.local_folder or not self.config.parity:
+            logger.warning("%s: no local_folder, so no proof of its scores", self.config.url)
             return
         await self._known_scores()
         refused = await self.transport.prove(give_up_at_s)
@@ -196,7 +196,7 @@ class RemoteRewardModel:
         return RewardAnswer(value, steps, one.tokens, one.cut)
 
     async def _proof(self, ask: AskOne) -> str | None:
-        """Why an endpoint does not score as the model in `folder`, or None."""
+        """Why an endpoint does not score as the model in `local_folder`, or None."""
         known = await self._known_scores()
         found: list[float] = []
         inputs = await asyncio.to_thread(self._read, known.texts)
@@ -218,8 +218,9 @@ class RemoteRewardModel:
             return None
         return (
             f"fails the parity self-test: its scores of known texts differ from those of "
-            f"{self.config.folder} by up to {parity.drift:.3g}, where {self.config.dtype} allows "
-            f"{parity.tolerance:.3g}; look at the chat template, the special tokens and the weights"
+            f"{self.config.local_folder} by up to {parity.drift:.3g}, where {self.config.dtype} "
+            f"allows {parity.tolerance:.3g}; look at the chat template, the special tokens and the "
+            "weights"
         )
 
     async def _known_scores(self) -> KnownScores:
@@ -229,7 +230,7 @@ class RemoteRewardModel:
 
     def _explanation(self, found: RewardAnswer) -> dict[str, Any]:
         place = {
-            "here": f"here, of {self.config.folder}",
+            "here": f"here, of {self.config.local_folder}",
             "engine": "the engine's",
             "plain": "none",
         }
@@ -244,9 +245,9 @@ class RemoteRewardModel:
 
     def _digest(self) -> str:
         """A hash of the tokenizer, the template and the weights here, on which scores depend."""
-        if self.config.folder is None:
+        if self.config.local_folder is None:
             return "0"
-        content = folder_digest(resolve(self.config.folder))
+        content = folder_digest(resolve(self.config.local_folder))
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

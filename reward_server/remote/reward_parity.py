@@ -37,7 +37,7 @@ class RemoteParity(NamedTuple):
 
 
 def known_scores(config: RemoteRewardConfig) -> KnownScores:
-    """Return what the model in `folder` says of the known texts.
+    """Return what the model in `local_folder` says of the known texts.
 
     Raises:
         ConfigError: there is no model there that can be served.
@@ -47,7 +47,7 @@ def known_scores(config: RemoteRewardConfig) -> KnownScores:
     from touchstone_rewards.reward_server.models.reward import load_reward_model
 
     local = RewardModelConfig(
-        model=config.folder or "",
+        model=config.local_folder or "",
         device="cpu",
         dtype="float32",
         template="plain" if config.template == "plain" else "chat",

@@ -40,6 +40,8 @@ SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
 # A client looks at each of its connections for every request.
 POOL_CONNECTIONS = 16
+# Statuses that speak of the body: another one may be taken.
+REFUSED_BODY = frozenset({400, 413, 422})
 # Before the deadline of a call, so that its own reason is told and not that it was cancelled.
 MARGIN_S = 0.05
 NO_TIME = "the deadline leaves no further try"
@@ -53,6 +55,10 @@ class UpstreamFailed(Exception):
         super().__init__(message)
         self.retryable = retryable
         self.answered = answered
+
+
+class BodyRefused(UpstreamFailed):
+    """An endpoint refuses what it was sent, and may take another body."""
 
 
 class AnswerTooLarge(UpstreamFailed):
@@ -327,7 +333,8 @@ class UpstreamTransport:
             raise AnswerTooLarge(message, retryable=False, answered=True)
         if answer.status != 200:
             said = self._beginning(answer.content)
-            raise UpstreamFailed(f"{url} answered {answer.status}: {said}", retryable=False)
+            kind = BodyRefused if answer.status in REFUSED_BODY else UpstreamFailed
+            raise kind(f"{url} answered {answer.status}: {said}", retryable=False)
         try:
             found = json.decode(answer.content)
         except (DecodeError, RecursionError):

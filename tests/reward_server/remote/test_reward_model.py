@@ -30,6 +30,7 @@ from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 Make = Callable[..., RemoteRewardModel]
+PATHS = {str(name): wire.path for name, wire in REWARD_WIRES.items()}
 TEXTS = ["one two three", "ten", "the reward of a story", "four " * 40]
 
 
@@ -83,12 +84,14 @@ def why(score: Score) -> str:
     return score.error.message
 
 
-@pytest.mark.parametrize("wire", REWARD_WIRES)
+@pytest.mark.parametrize("wire", PATHS)
 async def test_each_wire_gives_what_the_local_model_gives(
     start_peer: StartPeer, make: Make, folder: Path, scores: Scores, wire: str
 ) -> None:
     peer = await start_peer(engine(wire, scores))
-    scorer = make(base(peer.url), wire=wire, template="here", folder=str(folder), dtype="float32")
+    scorer = make(
+        base(peer.url), wire=wire, template="here", local_folder=str(folder), dtype="float32"
+    )
     await ready(scorer)
     assert scorer.about["parity_drift"] <= 1e-4
     local = load_reward_model(RewardModelConfig(model=str(folder), dtype="float32", device="cpu"))
@@ -97,7 +100,7 @@ async def test_each_wire_gives_what_the_local_model_gives(
     assert max(expected) - min(expected) > 0.1
     found = await scored(scorer, *TEXTS)
     assert [score.value for score in found] == pytest.approx(expected, abs=1e-4)
-    assert peer.seen[-1].path == REWARD_WIRES[wire].path
+    assert peer.seen[-1].path == PATHS[wire]
     assert len(peer.seen) == 2, "the proof and the four texts in one request each"
     told = found[0].explanation
     assert told is not None
@@ -111,7 +114,7 @@ async def test_an_endpoint_that_scores_otherwise_is_refused(
         return [each + 0.5 for each in scores(inputs)]
 
     wrong, right = await start_peer(engine("vllm_classify", biased)), None
-    named = {"template": "here", "folder": str(folder), "dtype": "float32"}
+    named = {"template": "here", "local_folder": str(folder), "dtype": "float32"}
     scorer = make(base(wrong.url), **named)
     with pytest.raises(ConfigError, match=r"fails the parity self-test.*by up to 0\.5") as caught:
         await ready(scorer)
@@ -141,7 +144,7 @@ async def test_a_restarted_engine_is_proven_again(
         return engine("vllm_classify", lambda ids: [s + offset for s in scores(ids)])(request)
 
     peer = await start_peer(act)
-    scorer = make(base(peer.url), template="here", folder=str(folder), dtype="float32")
+    scorer = make(base(peer.url), template="here", local_folder=str(folder), dtype="float32")
     await ready(scorer)
     [first] = await scored(scorer, "one")
     offset, resets = 1.0, 1
@@ -156,7 +159,7 @@ async def test_one_that_is_not_there_yet_is_proven_before_its_first_sample(
     up = False
     serve = engine("vllm_classify", scores)
     peer = await start_peer(lambda request: serve(request) if up else Reply(503, "loading"))
-    scorer = make(base(peer.url), template="here", folder=str(folder), dtype="float32")
+    scorer = make(base(peer.url), template="here", local_folder=str(folder), dtype="float32")
     await ready(scorer)
     assert scorer.about["unproven"] == [f"{base(peer.url)}/classify"]
     up = True
@@ -319,7 +322,7 @@ async def test_of_a_score_a_token_those_of_the_marks_count(
         return step_scores(*(0.1 * (at % 7) for at in range(len(ids))))
 
     peer = await start_peer(act)
-    more = {"folder": str(folder), "parity": False, "step_scores": "mean"}
+    more = {"local_folder": str(folder), "parity": False, "step_scores": "mean"}
     [score] = await scored(make(base(peer.url), **STEPS, **more), "one two \n\nthree ")
     # <bos> Tell me one two <eos> three <eos>, with a space that no word needs.
     [ids] = peer.seen[0].body["input"]
@@ -347,7 +350,7 @@ async def test_what_cannot_be_read_is_that_samples_error(
     start_peer: StartPeer, make: Make, folder: Path, scores: Scores
 ) -> None:
     peer = await start_peer(engine("vllm_classify", scores))
-    more: dict[str, Any] = {"template": "here", "folder": str(folder), "max_tokens": 200}
+    more: dict[str, Any] = {"template": "here", "local_folder": str(folder), "max_tokens": 200}
     scorer = make(base(peer.url), dtype="float32", **more)
     asked = [
         Sample("1", "one", prompt="Tell me"),
@@ -363,9 +366,9 @@ async def test_what_cannot_be_read_is_that_samples_error(
 
 REFUSED: dict[str, dict[str, Any]] = {
     "needs the model's name there": {"model": None},
-    "template: here needs folder": {"template": "here"},
+    "template: here needs local_folder": {"template": "here"},
     "takes no chats": {"wire": "tei_predict", "template": "engine"},
-    "max_tokens: without folder": {"max_tokens": 100},
+    "max_tokens: without local_folder": {"max_tokens": 100},
     "say step_scores": {"step_mark": "<x>"},
     "gives no score a step": {"step_scores": "min", "step_mark": "<x>"},
     "needs step_mark and activation": {"wire": "vllm_pooling", "step_scores": "min"},
@@ -388,7 +391,7 @@ def test_a_wrong_config_is_one_line_that_shows_no_key(message: str) -> None:
 
 
 def test_a_mark_must_be_one_token(folder: Path) -> None:
-    config = {"url": "http://x", "model": "rm", "template": "plain", "folder": str(folder)}
+    config = {"url": "http://x", "model": "rm", "template": "plain", "local_folder": str(folder)}
     steps = STEPS | {"step_mark": "one-two", "step_scores": "min", "parity": False}
     build_scorer("remote_reward_model", config | steps)  # an unknown word is one token here
     with pytest.raises(ConfigError, match="is 2 tokens"):
@@ -399,14 +402,14 @@ def test_the_version_is_that_of_the_folder(folder: Path, tmp_path: Path) -> None
     config = {"url": "http://x", "model": "rm", "wire": "vllm_classify"}
     other = tiny.classifier(tmp_path / "other", initializer_range=0.1)
     versions = {
-        build_scorer("remote_reward_model", config | {"folder": str(each)}).version
+        build_scorer("remote_reward_model", config | {"local_folder": str(each)}).version
         for each in (folder, other)
     }
     assert len(versions) == 2
 
 
 def _profile(path: Path, url: str, folder: Path) -> Path:
-    config = {"url": url, "wire": "vllm_pooling", "model": "rm", "folder": str(folder)}
+    config = {"url": url, "wire": "vllm_pooling", "model": "rm", "local_folder": str(folder)}
     entry = {"deadline_s": 60, "config": config | {"dtype": "float32"}}
     (path / "far.yaml").write_text(yaml.safe_dump({"scorers": {"remote_reward_model": entry}}))
     return path
