@@ -61,7 +61,7 @@ class RewardAnswer(NamedTuple):
 class RemoteRewardModel:
     """What a reward model behind vLLM, SGLang or TEI says of prompt and response.
 
-    `usage` counts requests and those that failed; `about` says how the last proof came out.
+    `requests` counts those sent and those that failed; `about` says how the last proof came out.
     """
 
     runs_in: Literal["remote"] = "remote"
@@ -86,7 +86,7 @@ class RemoteRewardModel:
         self._gathered: Gathered[Text, RewardAnswer] = Gathered(most, self._answers)
         self._known: KnownScores | None = None
         self.about: dict[str, Any] = {"wire": self.config.wire, "template": self.config.template}
-        self.usage: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.max_in_flight = self.config.max_in_flight
         if self.config.activation:
             self.range = (0.0, 1.0)
@@ -163,12 +163,12 @@ class RemoteRewardModel:
 
     async def _outputs(self, ready: Sequence[ReadyInput], give_up_at_s: float | None) -> list[Any]:
         body = json.encode(self._wire.body([one.sent for one in ready], self._query))
-        self.usage["calls"] += 1
+        self.requests["calls"] += 1
         try:
             answer = await self.transport.ask(body, give_up_at_s)
             return self._found(answer, len(ready))
         except UpstreamFailed:
-            self.usage["failed"] += 1
+            self.requests["failed"] += 1
             raise
 
     def _found(self, answer: Any, count: int) -> list[Any]:

@@ -44,6 +44,7 @@ from touchstone_rewards.reward_server.scoring.model_host import (
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers, prove_endpoints
+from touchstone_rewards.reward_server.scoring.remote_readings import remote_readings
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
@@ -283,6 +284,7 @@ def create_engine(
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
     metrics.watch(judge_readings(profiles))
+    metrics.watch(remote_readings(profiles))
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
