@@ -120,8 +120,11 @@ async def test_a_probability_is_asked_for(server: Served, make: Make, folder: Pa
     assert all(value is not None and 0 <= value <= 1 for value in found)
 
 
-async def test_a_text_beyond_the_model_is_that_samples_error(server: Served, make: Make) -> None:
-    scorer = make(server, wire="vllm_classify", template="plain")
+async def test_a_text_beyond_the_model_is_that_samples_error(
+    server: Served, make: Make, folder: Path
+) -> None:
+    more: dict[str, Any] = {"local_folder": str(folder), "parity": False, "max_tokens": 5000}
+    scorer = make(server, wire="vllm_classify", template="plain", **more)
     found = await scored(scorer, "one", "one " * 1000, "two")
     assert [score.value is None for score in found] == [False, True, False]
     assert found[1].error is not None
