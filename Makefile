@@ -33,8 +33,8 @@ $(SERVER): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[server]'
 	@touch $@
 
-demo: $(INSTALLED) ## train a small model against a reward server: before and after
-	$(BIN)/python -m touchstone_rewards.trainer demo --output runs/demo
+demo: $(INSTALLED) ## fetch a pretrained model, train it against a server; QUICK=1: a small one, no fetch
+	$(BIN)/python -m touchstone_rewards.trainer demo $(if $(QUICK),quick --output runs/demo_quick,--output runs/demo)
 
 limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the small task
 	$(BIN)/python -m touchstone_rewards.trainer limr --config trainer/configs/limr_tiny.yaml

@@ -41,14 +41,16 @@ def older_server(checkout: Path, log: Path, *options: str) -> LiveServer:
     return LiveServer(log, "--workers", "2", *options, **about)
 
 
-def record(name: str, rows: Sequence[dict[str, Any]], **about: Any) -> Path:
-    """Write what a benchmark found.
+def record(
+    name: str, rows: Sequence[dict[str, Any]], *, path: Path | None = None, **about: Any
+) -> Path:
+    """Write what a benchmark found, into `results/NAME.json` or `path`.
 
     Each row says `what`, `ours`, `peer`, `ratio` and, where one is known, the `floor`; units stand
     in `what` or in further keys. `about` holds what is true of the whole run.
     """
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     today = datetime.date.today().isoformat()
     content = {"benchmark": name, "date": today, "machine": machine(), **about, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

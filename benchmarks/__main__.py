@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: the soak takes half an hour.
-LONG = frozenset({"soak"})
+# Run only when they are named: the first two take half an hour, the last needs a GPU.
+LONG = frozenset({"soak", "demo", "gpu_minutes"})
 
 
 def main(names: list[str]) -> int:

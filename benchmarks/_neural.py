@@ -63,12 +63,14 @@ def spread(lengths: Iterable[float], least: int, most: int) -> list[int]:
     return [max(least, min(most, round(length))) for length in lengths]
 
 
-def run_as_served(model: Any, prepared: Sequence[Any]) -> list[Any]:
+def run_as_served(
+    model: Any, prepared: Sequence[Any], budget_tokens: int = BUDGET_TOKENS
+) -> list[Any]:
     """The outputs of everything that waits, cut into batches as the server cuts them."""
     waiting = list(range(len(prepared)))
     outputs: dict[int, Any] = {}
     while waiting:
-        chosen = choose([prepared[i].tokens for i in waiting], BUDGET_TOKENS, model.pads)
+        chosen = choose([prepared[i].tokens for i in waiting], budget_tokens, model.pads)
         batch = [waiting[i] for i in chosen]
         outputs |= dict(zip(batch, model.run([prepared[i] for i in batch]), strict=True))
         waiting = [i for i in waiting if i not in outputs]

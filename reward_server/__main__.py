@@ -36,6 +36,18 @@ COMMANDS = {
         "list ground truths that cannot be read or may be misread",
         "touchstone_rewards.reward_server.commands.lint_truths",
     ),
+    "audit": (
+        "find out what a profile accepts, refuses and can be tricked into",
+        "touchstone_rewards.reward_server.commands.audit",
+    ),
+    "card": (
+        "print what a paper or a run can cite of a reward",
+        "touchstone_rewards.reward_server.commands.card",
+    ),
+    "env": (
+        "serve a profile and a file of rows as an environment",
+        "touchstone_rewards.reward_server.commands.env",
+    ),
     "plan": (
         "say how many cores and GPUs a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",

@@ -172,12 +172,15 @@ def _routes(
         return json_response(HealthStatus("ok"))
 
     async def ready(_: Request) -> Response:
-        reason = engine.not_ready_reason
+        engine.upstreams.look()
+        reason, down = engine.not_ready_reason, engine.upstreams.down() or UNSET
         if reason is None:
-            url = state.url or UNSET
-            return json_response(HealthStatus("ok", url=url, ready_since=engine.ready_since))
+            about = {"url": state.url or UNSET, "ready_since": engine.ready_since}
+            return json_response(HealthStatus("ok", upstreams=down, **about))
         return json_response(
-            HealthStatus("not_ready", reason), status=503, headers={"retry-after": "1"}
+            HealthStatus("not_ready", reason, upstreams=down),
+            status=503,
+            headers={"retry-after": "1"},
         )
 
     async def profiles(_: Request) -> Response:
@@ -204,6 +207,7 @@ def _routes(
             raise InvalidRequest(str(error)) from error
 
     async def show_metrics(_: Request) -> Response:
+        engine.upstreams.look()
         text, content_type = metrics.render()
         return Response(text, headers={"content-type": content_type})
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.profiles import read_config
+from touchstone_rewards.reward_server.profile_config import read_config
 from touchstone_rewards.reward_server.settings import LEAST_WORKER_BYTES, Settings
 
 # The server itself under full load, without models: bodies in work, samples, caches.

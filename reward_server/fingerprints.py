@@ -17,7 +17,7 @@ from touchstone_rewards.reward_server.schemas import RouteInfo
 from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
 
 if TYPE_CHECKING:
-    from touchstone_rewards.reward_server.profiles import ProfileConfig
+    from touchstone_rewards.reward_server.profile_config import ProfileConfig
 
 
 def fingerprint_of(
@@ -31,7 +31,7 @@ def fingerprint_of(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
     )
     for entry in whole["scorers"].values():
-        for name in ("turns", "schedule"):
+        for name in ("turns", "schedule", "when", "replaces"):
             if entry[name] is None:
                 del entry[name]
     if config.groups is not None:

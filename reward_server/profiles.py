@@ -10,141 +10,33 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-import yaml
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from touchstone_rewards.reward_server.complaints import describe, on_one_line
+from touchstone_rewards.reward_server.cascades import Cascades, Counted, check_counting
+from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.fingerprints import fingerprint_of
-from touchstone_rewards.reward_server.gathering import GroupConfig, group_keys, turn_keys
+from touchstone_rewards.reward_server.gathering import group_keys, turn_keys
+from touchstone_rewards.reward_server.profile_config import ProfileConfig, read_config
 from touchstone_rewards.reward_server.routes import (
     ERROR,
     Route,
-    RouteConfig,
     joined_fields,
     joined_info,
     link,
 )
-from touchstone_rewards.reward_server.schedules import (
-    TIME,
-    Schedule,
-    ScheduleConfig,
-    added,
-)
+from touchstone_rewards.reward_server.schedules import TIME, Schedule, added
 from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
-from touchstone_rewards.reward_server.scorers.base import Score, Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, Scorer
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
 OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
-# With less, Python itself cannot work.
-LEAST_MEMORY_BYTES = 2**24
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class ScorerEntry(BaseModel):
-    """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
-    `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
-    server's. `turns`: judge each message that the assistant wrote, and take their mean, say.
-    `schedule`: a weight that changes, in place of `weight`. `max_in_flight`: samples of a remote
-    scorer in hand at a time, in place of its own. `memory_bytes`: what one sample may allocate in
-    a worker, where that is less than the server's. `pool`: workers of its own,
-    so that it waits for no other scorer and none for it.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    scorer: str | None = Field(default=None, description="which scorer; default: the entry's key")
-    weight: Finite = 1.0
-    gate_below: Finite | None = None
-    deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    pool: dict[Literal["workers"], Annotated[int, Field(ge=1)]] = {}
-    max_in_flight: int | None = Field(default=None, ge=1)
-    memory_bytes: int | None = Field(default=None, ge=LEAST_MEMORY_BYTES)
-    turns: Literal["mean", "min", "max", "last"] | None = None
-    schedule: ScheduleConfig | None = None
-    config: dict[str, Any] = Field(default_factory=dict)
-
-    def spec(self, key: str) -> ScorerSpec:
-        """How to build the scorer of the entry with this key."""
-        return ScorerSpec(self.scorer or key, self.config, self.pool.get("workers", 0))
-
-    @property
-    def counts(self) -> bool:
-        """Does the reward depend on this scorer?"""
-        gated = self.gate_below is not None
-        return self.weight != 0 or gated or self.schedule is not None
-
-    @model_validator(mode="after")
-    def _one_weight(self) -> ScorerEntry:
-        if self.schedule is not None and "weight" in self.model_fields_set:
-            raise ValueError("weight came beside a schedule, which is the weight; give one of them")
-        return self
-
-
-class WatchConfig(BaseModel):
-    """What the reward-hacking watch looks at: `compare` names two scorers that should agree."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    compare: tuple[str, str]
-
-
-class ProfileConfig(BaseModel):
-    """What a profile's YAML file holds; the profile's name is the file's.
-
-    `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before it is
-    normalised and clipped, of a sample that ran to the end of its own deadline. `normalization`:
-    see `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
-    `route`: in place of scorers, which other profile scores a row. `sample_profiles`: those that a
-    sample may name itself.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    description: str = ""
-    scorers: dict[str, ScorerEntry] = Field(default_factory=dict)
-    route: RouteConfig | None = None
-    sample_profiles: list[str] = Field(default_factory=list)
-    clip: tuple[Finite, Finite] | None = None
-    on_response_timeout: Finite | None = None
-    normalization: Literal["none", "running"] = "none"
-    shadow: str | None = None
-    watch: WatchConfig | None = None
-    groups: GroupConfig | None = None
-
-    @model_validator(mode="after")
-    def _score_or_route(self) -> ProfileConfig:
-        if not self.scorers and self.route is None:
-            raise ValueError("neither scorers nor a route came; expected one of them")
-        if self.route is None:
-            return self
-        own = ("scorers", "clip", "on_response_timeout", "normalization", "watch", "groups")
-        if taken := [name for name in own if getattr(self, name) not in ({}, None, "none")]:
-            raise ValueError(
-                f"{taken[0]} came beside a route; it belongs to the profiles that this leads to"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _refuse_to_compare_what_is_not_there(self) -> ProfileConfig:
-        compared = self.watch.compare if self.watch else ()
-        missing = [key for key in compared if key not in self.scorers]
-        if missing:
-            raise ValueError(f"watch.compare names {missing[0]!r}, which is none of the scorers")
-        return self
-
-    @model_validator(mode="after")
-    def _refuse_an_empty_range(self) -> ProfileConfig:
-        if self.clip is not None and self.clip[0] >= self.clip[1]:
-            raise ValueError(f"clip is {list(self.clip)}; expected [least, greatest]")
-        return self
 
 
 class Profile:
@@ -156,7 +48,8 @@ class Profile:
 
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile? `spec_keys`: of `specs`, made once.
+    meanwhile? `spec_keys`: of `specs`, made once. `cascades`: None where every scorer runs for
+    every sample.
     """
 
     def __init__(
@@ -191,6 +84,10 @@ class Profile:
                     f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
                 )
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
+        self.cascades: Cascades | None = None
+        if any(entry.when for entry in self.entries.values()):
+            self.cascades = Cascades(self.entries, self.scorers)
+            check_counting(self.counting, self.entries, self.cascades)
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
         self.route = Route(config.route) if config.route else None
@@ -199,6 +96,7 @@ class Profile:
         self.targets: Mapping[str, Profile] = {}
         self.fingerprint = fingerprint_of(config, self.specs, self.scorers)
         by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
+        needed = self.cascades.reached_from(self.counting) if self.cascades else self.counting
         self.info = self._own_info = ProfileInfo(
             name=name,
             description=config.description,
@@ -206,12 +104,13 @@ class Profile:
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
             reads=joined_fields([by_step, *_fields(self.scorers.values())]),
-            needs=joined_fields([by_step, *_fields(self.scorers[key] for key in self.counting)]),
+            needs=joined_fields([by_step, *_fields(self.scorers[key] for key in needed)]),
             route=self.route.info if self.route else None,
             sample_profiles=list(config.sample_profiles),
             groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
             turns=bool(self.turn_keys),
             schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
+            cascades=self.cascades.infos if self.cascades else {},
         )
 
     def _only_score(self) -> str | None:
@@ -260,25 +159,34 @@ class Profile:
         self, scores: Mapping[str, Score], weights: Mapping[str, float] | None = None
     ) -> tuple[float | None, SampleError | None]:
         """The reward of one sample, or the error why there is none; see `rewards`."""
-        columns = {key: [weight] for key, weight in (weights or {}).items()}
-        values = {key: [score.value] for key, score in scores.items()}
-        (reward,) = self.rewards(values, 1, columns)
+        weight_columns = {key: [weight] for key, weight in (weights or {}).items()}
+        counted = self.counted({key: [score] for key, score in scores.items()})
+        (reward,) = self.rewards(counted.values, 1, weight_columns, counted.gates)
         if reward is not None:
             return reward, None
-        (error,) = self.errors({key: [score] for key, score in scores.items()})
+        (error,) = self.errors(counted.columns)
         return None, error
+
+    def counted(self, columns: Mapping[str, Sequence[Score]]) -> Counted:
+        """Return what the reward is made of: of a cascade, the verdicts that stand."""
+        if self.cascades is not None:
+            return self.cascades.counted(self.counting, columns)
+        values = {key: [score.value for score in column] for key, column in columns.items()}
+        return Counted(values, values, columns, {})
 
     def rewards(
         self,
         values: Mapping[str, Sequence[float | None]],
         count: int,
         weights: Mapping[str, Sequence[float | None]] | None = None,
+        gates: Mapping[str, Sequence[float | None]] | None = None,
     ) -> Sequence[float | None]:
         """For each of `count` samples the weighted sum of its scores, 0 behind a closed gate; null
         where a scorer that counts could not score. Not yet normalised, not yet clipped.
 
         A column for each scorer: all samples at once cost a third of one by one. `weights`: those
-        of scorers with a schedule, null where one is not known.
+        of scorers with a schedule, null where one is not known. `gates`: the values that gates
+        look at, where they are others.
         """
         if self._alone is not None:
             return values[self._alone]
@@ -297,7 +205,7 @@ class Profile:
             if (gate := self.entries[key].gate_below) is not None:
                 rewards = [
                     0.0 if reward is not None and value is not None and value < gate else reward
-                    for reward, value in zip(rewards, values[key], strict=True)
+                    for reward, value in zip(rewards, (gates or values)[key], strict=True)
                 ]
         return [None if reward is None or not isfinite(reward) else reward for reward in rewards]
 
@@ -342,7 +250,12 @@ def load_profiles(
         if not found:
             raise ConfigError(f"no profile (*.yaml) in {directory}; give a directory that has some")
         paths |= {path.stem: path for path in found}
-    profiles = {name: load_profile(path, built, plugins) for name, path in sorted(paths.items())}
+    profiles: dict[str, Profile] = {}
+    shared = dict(built or {})  # a remote scorer's budget and connections are for all its profiles
+    for name, path in sorted(paths.items()):
+        profiles[name] = profile = load_profile(path, shared, plugins)
+        keys = [key for key, scorer in profile.scorers.items() if scorer.runs_in == "remote"]
+        shared |= {profile.spec_keys[key]: profile.scorers[key] for key in keys}
     if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
         raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
     profiles |= link(profiles)
@@ -370,21 +283,6 @@ def load_profile(
         raise ConfigError(f"profile {path}: {describe(error)}") from error
     except ConfigError as error:
         raise ConfigError(f"profile {path}: {error}") from error
-
-
-def read_config(path: Path) -> ProfileConfig:
-    """Return what the YAML file of a profile holds, nothing of it built.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return ProfileConfig.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read profile {path}: {on_one_line(error)}") from error
-    except ValidationError as error:
-        raise ConfigError(f"profile {path}: {describe(error)}") from error
 
 
 def _fields(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:

@@ -211,6 +211,7 @@ def joined_info(own: ProfileInfo, targets: Mapping[str, ProfileInfo]) -> Profile
         groups=next((info.groups for info in infos if info.groups), None),
         turns=any(info.turns for info in infos),
         schedules=list(dict.fromkeys(by for info in infos for by in info.schedules)),
+        cascades={key: each for info in infos for key, each in info.cascades.items()},
     )
 
 

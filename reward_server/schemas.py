@@ -202,7 +202,8 @@ class SampleResult(Struct, gc=False):
     sample whose group came in several requests, a name for the group and its number of members:
     those with the same one were scored together. `turns`: where a scorer judges turns, its score of
     each message that the assistant wrote, null where it could not score it. `weights`: of scorers
-    whose weight changes over time, the one that this sample's score had.
+    whose weight changes over time, the one that this sample's score had. `decided_by`: of each
+    scorer that another may replace, whose verdict the reward has; null where none could tell.
     """
 
     id: str
@@ -215,6 +216,7 @@ class SampleResult(Struct, gc=False):
     group: str | UnsetType = UNSET
     turns: list[float | None] | UnsetType = UNSET
     weights: dict[str, float] | UnsetType = UNSET
+    decided_by: dict[str, str | None] | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
@@ -270,6 +272,14 @@ class GroupInfo(Struct):
     size: int | None
 
 
+class CascadeInfo(Struct):
+    """That a scorer runs only where others said so: by their keys, what each must have said, a
+    score, `undecided` or `unread_truth`. `replaces`: the scorer that it then stands in for."""
+
+    when: dict[str, list[str | float]]
+    replaces: str | None = None
+
+
 class ProfileInfo(Struct):
     """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
     where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
@@ -278,7 +288,8 @@ class ProfileInfo(Struct):
     `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
     groups, whose members must not be sent in several requests unless they have a size. `turns`: it
     judges turns, so that a rollout's messages are of use to it. `schedules`: what its weights go
-    by, `time` or a field such as `metadata.step`."""
+    by, `time` or a field such as `metadata.step`. `cascades`: of scorers that run for some samples
+    only, when they do."""
 
     name: str
     description: str
@@ -293,6 +304,7 @@ class ProfileInfo(Struct):
     groups: GroupInfo | None = None
     turns: bool = False
     schedules: list[str] = []
+    cascades: dict[str, CascadeInfo] = {}
 
 
 class ProfileList(Struct):
@@ -372,9 +384,11 @@ class HealthStatus(Struct):
     """The body of `GET /health` and `GET /ready`.
 
     `reason`: why it is not ready. `url` and `ready_since`, in RFC 3339: where and since when it is.
+    `upstreams`: by profile and key, the remote scorers that cannot score now, and why.
     """
 
     status: Literal["ok", "not_ready"]
     reason: str | UnsetType = UNSET
     url: str | UnsetType = UNSET
     ready_since: str | UnsetType = UNSET
+    upstreams: dict[str, str] | UnsetType = UNSET

@@ -218,6 +218,10 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=30.0, ge=0, description="time to finish what is in flight at the end"
     )
+    ready_needs_upstreams: bool = Field(
+        default=False,
+        description="answer /ready with 503 while no endpoint of some remote scorer answers",
+    )
     compat_profiles: dict[str, str] = Field(
         default={}, description="profile of a foreign format's requests that name none"
     )

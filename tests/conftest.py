@@ -10,6 +10,7 @@ import pytest
 
 from tests.checkout import ROOT, live_server
 from touchstone_rewards.reward_server.live_server import LiveServer
+from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetched_folder
 
 # Read when the libraries are imported: no test asks a host outside for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -62,3 +63,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the data folder shared/data beside the checkout is not there")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of `reward-server fetch smollm2`; without it the test is skipped."""
+    folder = fetched_folder("smollm2")
+    if not (folder / FETCHED_FILE).is_file():
+        pytest.skip("not on this machine: reward-server fetch smollm2")
+    return folder

@@ -25,6 +25,8 @@ LAYERS = [
     ["scorers"],
     [
         "profiles",
+        "profile_config",
+        "cascades",
         "routes",
         "gathering",
         "schedules",
@@ -38,7 +40,8 @@ LAYERS = [
     ["telemetry"],
     ["scoring"],
     ["watching", "stored"],
-    ["http"],
+    ["audit"],
+    ["http", "environments"],
     ["compat", "openapi"],
     ["dashboard", "app"],
     ["ray"],
@@ -54,6 +57,7 @@ TRAINER_ALLOWS = {
     f"{NAME}.trainer.evaluation.figures": "clients",
     f"{NAME}.trainer.evaluation.votes": "clients",
     f"{NAME}.trainer.evaluation.write": "clients",
+    f"{NAME}.trainer.demo.base_model": "reward_server",  # where a fetched model lies
     f"{NAME}.trainer.workflow.local_server": "reward_server",  # the command as a child process
     f"{NAME}.trainer.workflow.stages": "reward_server",
     f"{NAME}.trainer.rule_reward": "reward_server",  # rewards without a server: the same engine

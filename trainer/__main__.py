@@ -34,7 +34,8 @@ COMMANDS: dict[str, str] = {
     "data story": "rows for training on stories from conversations in ShareGPT's form",
     "data show": "one row of a data file, readably",
     "completion": "print a shell's completion script: trainer completion {bash,zsh,tcsh}",
-    "demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
+    "demo": "a pretrained model learns arithmetic from a server that is killed half-way; report",
+    "demo quick": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
 MODULES = {
     "sft": "sft",
@@ -54,7 +55,8 @@ MODULES = {
     "data story": "story.convert",
     "data show": "data.show",
     "completion": "completion",
-    "demo": "toy.demo",
+    "demo": "demo.command",
+    "demo quick": "toy.demo",
 }
 
 
@@ -74,10 +76,10 @@ def environment(command: str) -> dict[str, str]:
     """What the libraries read when they are imported; a setting of the user's own wins.
 
     They would report every load to hosts outside, and wait for the answer: on a machine without
-    a network that is seconds each time. The demo needs nothing from a hub at all.
+    a network that is seconds each time. The demos need nothing from a hub at all.
     """
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
-    return quiet | ({"HF_HUB_OFFLINE": "1"} if command == "demo" else {})
+    return quiet | ({"HF_HUB_OFFLINE": "1"} if command.startswith("demo") else {})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.scoring.remote import proven_first
+from touchstone_rewards.reward_server.scoring.turns import as_texts
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.read import read_samples
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -75,9 +77,9 @@ async def check(settings: Settings, samples: Sequence[Sample]) -> list[CheckOutc
             CheckOutcome(f"endpoint {name}", not scorer.about.get("unproven"), _about(scorer.about))
             for name, scorer in proven_first(profiles)
         ]
-        return (
-            models + endpoints + [await _check_profile(engine, name, samples) for name in profiles]
-        )
+        found = [await _check_profile(engine, name, samples) for name in profiles]
+        asked = [await _check_cascades(engine, name, samples) for name in profiles]
+        return [*models, *endpoints, *found, *chain.from_iterable(asked)]
     finally:
         await engine.stop()
 
@@ -98,6 +100,24 @@ async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -
     rewards = ", ".join(f"{result.reward:.4g}" for result in together)
     said = f"rewards {rewards}; alone and together differ by {drift:.2g}"
     return CheckOutcome(f"profile {name}", drift <= _tolerance(engine, name, together), said)
+
+
+async def _check_cascades(
+    engine: Engine, name: str, samples: Sequence[Sample]
+) -> list[CheckOutcome]:
+    """Ask each scorer that runs for some samples only for all of them: known samples are seldom
+    those for which it is there. One that cannot tell works; one that fails does not."""
+    profile = engine.profiles[name]
+    found: list[CheckOutcome] = []
+    for key in profile.cascades.when if profile.cascades else ():
+        texts = as_texts(samples, engine.limits.max_response_bytes)
+        request = ScoreRequest(texts, profile=name)
+        scores = await engine.columns.fill(profile, key, request, engine.give_up_at_s(None))
+        failed = next((one for one in scores if one.value is None and not one.undecided), None)
+        said = ", ".join("?" if one.value is None else f"{one.value:.4g}" for one in scores)
+        said = f"asked for every sample: {said}" if failed is None else str(failed.error)
+        found.append(CheckOutcome(f"profile {name}, {key}", failed is None, said))
+    return found
 
 
 def _largest_difference(one: Sequence[SampleResult], other: Sequence[SampleResult]) -> float:

@@ -26,13 +26,9 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.scorers.math import MathScorer, Policy
 from touchstone_rewards.reward_server.scorers.math.lint import KINDS, Finding, lint_truth, read_as
 from touchstone_rewards.reward_server.settings import Settings
-from touchstone_rewards.reward_server.stored.rows import read_column
+from touchstone_rewards.reward_server.stored.rows import TRUTH_COLUMNS, read_column
 from touchstone_rewards.reward_server.stored.stream import known_profile
 
-COLUMNS = (
-    "ground_truth", "reward_model.ground_truth", "answer", "solution", "label", "final_answer",
-    "target",
-)  # fmt: skip
 SHOWN_EXAMPLES, SHOWN_CHARS = 3, 60
 ADVANCE_ROWS = 200
 REMEMBERED = 100_000  # the same ground truths come again in every epoch's file
@@ -69,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--column",
         metavar="NAME",
-        help=f"of the ground truths; a dot leads into an object (default: {', '.join(COLUMNS)}, "
-        "the first that is there)",
+        help="of the ground truths; a dot leads into an object (default: the first there is of "
+        f"{', '.join(TRUTH_COLUMNS)})",
     )
     parser.add_argument("--profile", default="math", help="whose math scorer is to read them")
     parser.add_argument(
@@ -95,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--max_frac is {arguments.max_frac:g}; expected a share from 0 to 1")
     ignored = _ignored(arguments.ignore)
     policy = _policy(settings_from(arguments), arguments.profile)
-    column = read_column(arguments.input, arguments.column, COLUMNS)
+    column = read_column(arguments.input, arguments.column, TRUTH_COLUMNS)
     report = Report(str(arguments.input), column.name, arguments.profile)
     with progress_bar() as progress:
         task = progress.add_task(f"column {column.name}", total=column.rows)

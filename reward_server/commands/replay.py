@@ -23,11 +23,13 @@ from msgspec import UNSET, Struct, UnsetType
 from rich.console import Console
 from rich.table import Table
 
+from touchstone_rewards.reward_server.audit.card import Card, read_card
+from touchstone_rewards.reward_server.cascades import NOT_ASKED
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
 )
-from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.errors import ConfigError, RunFailed
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schedules import TIME
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -103,11 +105,12 @@ class Findings:
 
     def __init__(self, target: Draft | None, fingerprint: str) -> None:
         self.confusion: Counter[tuple[str, str]] = Counter()
-        self.changed = self.skipped = 0
+        self.changed = self.skipped = self.foreign = 0
         self.target = target
         self.fingerprint = fingerprint
 
     def add(self, old: Old, new: SampleResult) -> None:
+        self.foreign += old.fingerprint not in (None, self.fingerprint)
         code = new.error.code if new.error else None
         words = verdict(old.reward, old.code), verdict(new.reward, code)
         self.confusion[words] += 1
@@ -135,6 +138,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="every change, JSONL")
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="exit 1 unless the profile and the log are its own",
+    )
     parser.add_argument("--fail_on_change", action="store_true", help="exit 1 if one changed")
     add_settings_arguments(parser)
 
@@ -144,6 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = input_files(arguments.input)
     engine = offline_engine(settings, arguments.profile)
     profile = engine.profiles[arguments.profile]
+    if arguments.card is not None:
+        _hold_against(read_card(arguments.card), profile)
     with ExitStack() as stack:
         draft = _open_output(arguments, files, profile)
         if draft is not None:
@@ -156,7 +167,21 @@ def run(arguments: argparse.Namespace) -> int:
         if draft is not None:
             draft.finish()
     _report(findings, arguments)
-    return 1 if arguments.fail_on_change and findings.changed else 0
+    if arguments.card is not None and findings.foreign:
+        raise RunFailed(
+            f"{findings.foreign} samples were scored under another fingerprint than the card's "
+            f"{profile.fingerprint}"
+        )
+    strict = arguments.fail_on_change or arguments.card is not None
+    return 1 if strict and findings.changed else 0
+
+
+def _hold_against(card: Card, profile: Profile) -> None:
+    if card.fingerprint != profile.fingerprint:
+        raise RunFailed(
+            f"the card is of {card.profile} {card.fingerprint}, the profile is {profile.name} "
+            f"{profile.fingerprint}: its rewards may differ"
+        )
 
 
 def _total(files: list[Path]) -> int | None:
@@ -297,10 +322,18 @@ def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, Sam
     weights = old.weights or new.weights or None
     for each in (old, new):
         if each.reward is not None:
-            scores = {key: Score(each.scores.get(key)) for key in scored_by.scorers}
+            scores = {
+                key: _score(scored_by, key, each.scores.get(key)) for key in scored_by.scorers
+            }
             reward = scored_by.reward(scores, weights)[0]
             each.reward = None if reward is None else scored_by.clipped(reward)
     return old, new
+
+
+def _score(profile: Profile, key: str, value: float | None) -> Score:
+    """A score as it was kept, of a sample that has a reward: null is then one not asked for."""
+    partly = profile.cascades is not None and key in profile.cascades.when
+    return NOT_ASKED if partly and value is None else Score(value)
 
 
 def _report(findings: Findings, arguments: argparse.Namespace) -> None:

@@ -33,14 +33,12 @@ from touchstone_rewards.reward_server.stored.progress import progress_bar
 from touchstone_rewards.reward_server.stored.read import open_samples
 from touchstone_rewards.reward_server.stored.rejects import Rejects
 from touchstone_rewards.reward_server.stored.stream import (
-    BATCH_SAMPLES,
     Tally,
-    batches,
     json_lines,
     offline_engine,
+    request_batches,
     score_stream,
     started,
-    whole_groups,
 )
 
 PARTITION_BYTES = 64 * 2**20
@@ -142,9 +140,10 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         task = progress.add_task(arguments.profile, total=total)
         tally = Tally()
         samples = after_kept(rejects.passed(rows), draft, tally)
+        groups = engine.profiles[arguments.profile].info.groups is not None
         requests = (
             ScoreRequest(batch, profile=arguments.profile, explain=arguments.explain)
-            for batch in _cut(samples, engine.profiles[arguments.profile])
+            for batch in request_batches(samples, groups=groups)
         )
         asyncio.run(_score_file(engine, requests, draft, tally, partial(progress.update, task)))
         rejects.finish()
@@ -152,13 +151,6 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
         tally.rejected = rejects.count
     print(tally.line(draft.target), file=sys.stderr if arguments.output == STDOUT else sys.stdout)
     return 0
-
-
-def _cut(samples: Iterator[Sample], profile: Profile) -> Iterator[list[Sample]]:
-    """The samples in batches; the lines of a group, one after another, in one."""
-    if profile.info.groups is None:
-        return batches(samples, BATCH_SAMPLES)
-    return whole_groups(samples, BATCH_SAMPLES, lambda sample: sample.group_id)
 
 
 def _open_output(

@@ -63,11 +63,6 @@ def _checked(arguments: argparse.Namespace, settings: Settings) -> Profile:
         if given is not None and given < 1:
             raise ConfigError(f"--{name} {given}: at least 1 is needed")
     _, profile = known_profile(settings, arguments.profile)
-    if profile.info.groups is not None:
-        raise ConfigError(
-            f"profile {profile.name} scores whole groups, and partitions cut them anywhere; score "
-            "with --engine local"
-        )
     if any(each.config.normalization != "none" for each in profile.reached()):
         raise ConfigError(
             f"profile {profile.name} normalises by the rewards before, and partitions have no "

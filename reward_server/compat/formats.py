@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.compat.openrlhf import OPENRLHF
 from touchstone_rewards.reward_server.compat.rewards import REWARDS
 from touchstone_rewards.reward_server.compat.sglang import SGLANG
 from touchstone_rewards.reward_server.compat.slime import SLIME, SLIME_DICT
-from touchstone_rewards.reward_server.compat.vllm import VLLM
+from touchstone_rewards.reward_server.compat.vllm import VLLM, VLLM_POOLING
 
 FORMATS: tuple[Format[Any], ...] = (
     OPENRLHF,
@@ -23,6 +23,7 @@ FORMATS: tuple[Format[Any], ...] = (
     LLAMAFACTORY,
     NEMO_GYM,
     VLLM,
+    VLLM_POOLING,
     SGLANG,
     EVAL_PROTOCOL,
     REWARDS,

@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.dashboard.recent import Recent, RecentSamp
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import ModelInfo, ShadowInfo
 from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
+from touchstone_rewards.reward_server.scoring.upstreams import UpstreamState
 from touchstone_rewards.reward_server.watching.hacking import Watch, Watched
 from touchstone_rewards.reward_server.watching.shadow import Shadows
 
@@ -41,11 +42,13 @@ class ServerState(Struct):
     workers_pending: int
     worker_restarts: dict[str, int]
     models: list[ModelInfo]
+    upstreams: list[UpstreamState]
 
 
 class ProfileState(Struct):
     """`reads`: the fields of a sample that it looks at; `groups`: does it score whole groups?
-    `watched` is null for a profile that had no sample yet."""
+    `watched` is null for a profile that had no sample yet. `cascades`: of scorers that run for some
+    samples only, how many samples by outcome."""
 
     name: str
     description: str
@@ -54,6 +57,7 @@ class ProfileState(Struct):
     reads: list[str]
     groups: bool
     watched: Watched | None
+    cascades: dict[str, dict[str, int]]
 
 
 class Bar(Struct):
@@ -120,6 +124,7 @@ async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
     A window takes some milliseconds: requests get their turn between one and the next.
     """
     sources.engine.metrics.count()
+    sources.engine.upstreams.look()
     profiles: list[ProfileState] = []
     for name, one in list(sources.engine.profiles.items()):
         profiles.append(_profile(sources, name, one))
@@ -149,6 +154,7 @@ def _server(sources: Sources) -> ServerState:
         workers_pending=engine.pool.pending,
         worker_restarts=dict(engine.pool.restarts),
         models=engine.models.info(),
+        upstreams=engine.upstreams.states(),
     )
 
 
@@ -161,6 +167,7 @@ def _profile(sources: Sources, name: str, profile: Profile) -> ProfileState:
         reads=profile.info.reads,
         groups=profile.info.groups is not None,
         watched=sources.watch.numbers(name) if sources.watch.window(name) else None,
+        cascades=sources.engine.metrics.cascades(name),
     )
 
 

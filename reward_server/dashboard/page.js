@@ -63,6 +63,9 @@ function show(data) {
   $("watch").replaceChildren(watchPanel(data.profiles));
   $("shadow_part").hidden = !data.shadows.length;
   $("shadows").replaceChildren(...data.shadows.flatMap(shadowPanel));
+  const cascades = cascadesPanel(data.profiles);
+  $("upstream_part").hidden = !server.upstreams.length && !cascades;
+  $("upstreams").replaceChildren(...[server.upstreams.length ? upstreamsPanel(server.upstreams) : null, cascades].filter(Boolean));
   $("failures").replaceChildren(failuresPanel(data.failures));
   $("machine").replaceChildren(machinePanel(server));
   draw();

@@ -23,9 +23,53 @@ function tilesPanel(data) {
     [short(server.pending_samples), "", "samples in work"],
     [short(count(failures.samples)), "", "samples not scored, 10 min"],
     [short(count(failures.requests)), "", "requests refused, 10 min"],
+    ...upstreamTiles(server.upstreams),
   ];
   return tiles.map(([value, unit, name]) =>
     make("div", { class: "tile" }, make("b", {}, value, make("small", {}, unit && ` ${unit}`)), make("span", {}, name)));
+}
+
+// What endpoints cost and saved since the server began; nothing where there are none.
+function upstreamTiles(upstreams) {
+  if (!upstreams.length) return [];
+  const sum = (name) => upstreams.reduce((total, { usage }) => total + (usage[name] ?? 0), 0);
+  const endpoints = upstreams.flatMap((each) => each.endpoints);
+  const calls = sum("calls"), known = sum("cache_hits");
+  const tiles = [
+    [`${endpoints.filter(([, up]) => up).length} of ${endpoints.length}`, "", "endpoints up"],
+    [short(calls), "", "calls of endpoints"],
+    [percent(calls + known ? known / (calls + known) : null), "", "verdicts from the cache"],
+  ];
+  if (sum("prompt_tokens")) tiles.push([short(sum("prompt_tokens") + sum("completion_tokens")), "", "tokens of endpoints"]);
+  if (sum("cost")) tiles.push([short(sum("cost")), "", "cost by price table"]);
+  return tiles;
+}
+
+function upstreamsPanel(upstreams) {
+  const heads = ["scorer", "endpoints", "calls", "failed", "over budget", "mean seconds", "tokens", "cost", "from the cache"];
+  const row = ({ scorer, endpoints, usage }) => {
+    const of = (name) => usage[name] ?? 0;
+    const answered = of("calls") - of("failed");
+    const cells = [
+      short(of("calls")), short(of("failed")), short(of("over_budget")), short(answered ? of("seconds") / answered : null),
+      short(of("prompt_tokens") + of("completion_tokens")), short(of("cost")), short(of("cache_hits")),
+    ];
+    const states = endpoints.map(([url, up, busy]) => make("div", {}, tag(up ? "up" : "▼ down", up ? "good" : "bad"), ` ${url}`, make("span", { class: "soft" }, ` ${busy} in flight`)));
+    return make("tr", {}, make("td", {}, make("b", {}, scorer)), make("td", {}, ...states),
+      ...cells.map((value, at) => make("td", { "data-label": heads[at + 2] }, make("span", {}, value))));
+  };
+  return make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", {}, head)))),
+    make("tbody", {}, ...upstreams.map(row)));
+}
+
+// How often each scorer that runs for some samples only was asked, and whether it could tell.
+function cascadesPanel(profiles) {
+  const facts = profiles.flatMap(({ name, cascades }) => Object.entries(cascades).map(([key, counts]) => {
+    const { not_asked: passed = 0, decided = 0, undecided = 0, failed = 0 } = counts;
+    const asked = decided + undecided + failed;
+    return [`${name}: ${key}`, `asked for ${percent(asked / (asked + passed))} of ${(asked + passed).toLocaleString("en")}: ${decided} decided, ${undecided} undecided, ${failed} failed`];
+  }));
+  return facts.length ? definitions(facts) : null;
 }
 
 function mean(values) {
@@ -116,13 +160,16 @@ function verdict({ reward, scores, error }) {
 
 // What a scorer's explanation calls things, in plain words.
 const WORDS = {
-  equal: "the same?", method: "decided by", answer: "extracted", place: "found in", read_answer: "read as",
+  asked: "asked?", because: "because", cached: "known before?", equal: "the same?", method: "decided by", answer: "extracted", place: "found in", read_answer: "read as",
   read_ground_truth: "ground truth read as", rule: "rule", same_answer: "members with this answer", members: "members of the group", error: "error", tokens: "tokens", tokens_cut: "tokens cut off",
 };
 
 function explanationPanel(explained) {
   const { sample, result, profile, fingerprint, elapsed_ms } = explained;
   const parts = [make("p", {}, verdict(result), make("span", { class: "soft" }, `${profile}, fingerprint ${fingerprint}, ${short(elapsed_ms)} ms`))];
+  for (const [key, by] of Object.entries(result.decided_by ?? {})) {
+    parts.push(make("p", { class: "soft" }, by ? `${key}: ${by} decided` : `${key}: none could tell`));
+  }
   if (result.error) parts.push(make("p", { class: "bad" }, `${result.error.code}: ${result.error.message}`));
   for (const [key, told] of Object.entries(result.explanation ?? {})) {
     const pairs = Object.entries(told ?? {}).filter(([name, value]) => name !== "span" && value !== null);

@@ -1,8 +1,8 @@
 """Reads a reward model from its folder: which layout it has, its backbone, and its head in fp32.
 
 Layouts: a sequence classification model; a value head beside a causal model, in a file of its own
-(`value_head.safetensors`, LLaMA-Factory) or among the model's weights (`v_head.*`, TRL); and LoRA
-adapters of each. Nothing but safetensors is opened.
+(`value_head.safetensors`, LLaMA-Factory) or among the model's weights (`v_head.*`, TRL; by the name
+that `value_head_prefix` gives, OpenRLHF); and LoRA adapters. Nothing but safetensors is opened.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from touchstone_rewards.reward_server.models.files import (
 )
 
 ADAPTER_FILE = "adapter_config.json"
-HEAD_PREFIX = "v_head."
+HEAD = "v_head"  # TRL's and LLaMA-Factory's name of a value head
 PLAIN_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
@@ -82,14 +82,28 @@ def read_checkpoint(
     shapes = weight_shapes(folder)
     base = adapter_base(folder, base_model)
     remote = {"trust_remote_code": trust_remote_code}
-    if any(name.startswith(HEAD_PREFIX) for name in shapes):
-        checkpoint = _with_value_head(folder, base, shapes, remote)
+    head = {name: shape for name, shape in shapes.items() if name.startswith(_head_prefix(folder))}
+    if head:
+        checkpoint = _with_value_head(folder, base, head, remote)
     else:
         checkpoint = _classifier(folder, base, shapes, remote)
     checkpoint.whole.eval()
     checkpoint.head.eval()
     refuse_non_finite(folder, _parameters(checkpoint))
     return checkpoint
+
+
+def _head_prefix(folder: Path) -> str:
+    """What the weights of a value head are called: `v_head.`, or as OpenRLHF's config.json says.
+
+    A classifier that was trained on from theirs keeps the entry, but not their way to read it.
+
+    Source: OpenRLHF 3c3be62, openrlhf/cli/train_rm.py and models/model.py: the head is read at the
+    last token of the attention mask, whatever the padding token.
+    """
+    about = read_json(folder / "config.json")
+    classifier = "ForSequenceClassification" in str(about.get("architectures"))
+    return f"{HEAD if classifier else about.get('value_head_prefix', HEAD)}."
 
 
 def read_tokenizer(
@@ -126,29 +140,28 @@ def read_tokenizer(
 
 
 def _with_value_head(
-    folder: Path, base: str | None, shapes: dict[str, tuple[int, ...]], remote: dict[str, Any]
+    folder: Path, base: str | None, head: dict[str, tuple[int, ...]], remote: dict[str, Any]
 ) -> Checkpoint:
     if base is None:
         whole = read_model(AutoModel, folder, remote)
     else:
         causal = _adapted(AutoModelForCausalLM, folder, base, remote)
         whole = getattr(causal, causal.base_model_prefix)
-    head = _linear_head(folder, shapes)
+    linear = _linear_head(folder, head)
     hidden = text_config(whole).hidden_size
-    if head.in_features != hidden:
+    if linear.in_features != hidden:
         raise ConfigError(
-            f"the value head in {folder} reads {head.in_features} numbers, the model has {hidden}"
+            f"the value head in {folder} reads {linear.in_features} numbers, the model has {hidden}"
         )
-    return Checkpoint(whole, whole, head, own_forward=False, skips_pad=False)
+    return Checkpoint(whole, whole, linear, own_forward=False, skips_pad=False)
 
 
 def _linear_head(folder: Path, shapes: dict[str, tuple[int, ...]]) -> torch.nn.Linear:
-    weights = [n for n in shapes if n.startswith(HEAD_PREFIX) and n.endswith("weight")]
+    weights = [name for name in shapes if name.endswith("weight")]
     if len(weights) != 1 or len(shapes[weights[0]]) != 2 or shapes[weights[0]][0] != 1:
         raise ConfigError(
-            f"the value head in {folder} is "
-            f"{ {n: shapes[n] for n in shapes if n.startswith(HEAD_PREFIX)} }; expected one linear "
-            "layer of one output, v_head.summary.weight (1, hidden) with or without a bias"
+            f"the value head in {folder} is {shapes}; expected one linear layer of one output, "
+            "v_head.summary.weight (1, hidden) with or without a bias"
         )
     bias = weights[0].removesuffix("weight") + "bias"
     head = torch.nn.Linear(shapes[weights[0]][1], 1, bias=bias in shapes)

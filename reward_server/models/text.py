@@ -119,7 +119,9 @@ class TextReader:
         tokenizer: Any = self.tokenizer
         rendered = tokenizer.apply_chat_template(turns, tokenize=False)
         assert isinstance(rendered, str)
-        return rendered
+        # Many templates end in a line end behind the end token; whoever asks for the end token
+        # to be last means that one, and no second.
+        return rendered.rstrip("\n") if self.append_eos else rendered
 
     def _within_limit(self, ids: list[int]) -> TokenIds | SampleError:
         ids = self._one_bos(ids)

@@ -23,6 +23,7 @@ from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.process import (
     BOARD_BYTES,
+    LAST,
     LEAVE,
     NOTHING,
     READ_BYTES,
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 
 class Look(NamedTuple):
     """What is to be done with a worker: look again after so many seconds, or end it, for the
-    reason `end` and with a `verdict` on the sample that runs."""
+    reason `end` and with a `verdict` on what runs."""
 
     again_s: float = 0.0
     end: str = ""
@@ -100,10 +101,12 @@ class Worker:
         self._loop.add_reader(self._socket, self._read)
 
     @property
-    def running(self) -> int | None:
-        """The serial number of the sample that it is scoring, if that has no score yet."""
-        serial = int(self._board[RUNNING])
-        return serial if serial != NOTHING and serial in self.hand else None
+    def running(self) -> range:
+        """The serial numbers of what it is scoring: of a sample, or of a batch; empty if none."""
+        first = int(self._board[RUNNING])
+        if first == NOTHING or first not in self.hand:
+            return range(0)
+        return range(first, max(first, int(self._board[LAST])) + 1)
 
     @property
     def started_at(self) -> float:
@@ -129,14 +132,15 @@ class Worker:
         `default_s`: the deadline of a sample whose call has none of its own.
         """
         now_s = time.monotonic()
-        if self.running is None:
+        running = self.running
+        if not running:
             self.nothing_since = self.nothing_since or now_s
             pick_up_s = PICK_UP_S + self._given_bytes / READ_BYTES_PER_S
             stuck = now_s - self.nothing_since >= pick_up_s
             return Look(end="stuck") if stuck else Look(STALL_S)
         self.nothing_since = None
         took_s = now_s - self.started_at
-        deadline_s = self.hand[self.running or 0][0].deadline_s or default_s
+        deadline_s = self.hand[running[0]][0].deadline_s or default_s
         if took_s >= deadline_s:
             return Look(end="deadline", verdict=ran_out(deadline_s))
         if took_s < STALL_S:
@@ -191,10 +195,10 @@ class Worker:
         return undone
 
     def recall(self) -> list[HandSlot]:
-        """Takes back all but the sample that is running."""
+        """Takes back all but what is running."""
         self._board[LEAVE] = self._last_serial
         running = self.running
-        return [self.hand.pop(serial) for serial in list(self.hand) if serial != running]
+        return [self.hand.pop(serial) for serial in list(self.hand) if serial not in running]
 
     def kill(self) -> list[HandSlot]:
         """Ends the process and whatever it started; returns what it had not scored."""

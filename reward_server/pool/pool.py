@@ -285,24 +285,27 @@ class WorkerPool:
             self._full.set()
 
     def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
-        """Kills the worker. The sample that runs gets `verdict`, the rest another worker."""
+        """Kills the worker. The sample that runs gets `verdict`, the rest another worker; so do the
+        samples of a batch that runs, each alone, for it may have been any of them."""
         if worker not in self._workers:
             return
-        culprit = worker.hand.get(worker.running or 0)
+        running = [worker.hand[serial] for serial in worker.running if serial in worker.hand]
         left = worker.kill()
         self._workers.discard(worker)
         self._busy.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        if culprit in left and verdict is not None and verdict.error is not None:
-            call, position = culprit
+        if running and running[0] in left and verdict is not None:
+            call = running[0][0]
             call.charge(max(0.0, time.monotonic() - worker.started_at))
-            call.settle(position, verdict)
-            left.remove(culprit)
-            shown = call.samples[position].id[:SHOWN_CHARS]
-            about = worker.pid, call.scorer_name, shown, verdict.error.message
-            log.warning("worker %d, %s, sample %r: %s", *about)
-        if culprit is None and reason == "crashed":
+            if len(running) > 1 and reason != "gave_up":
+                call.chunk = 1
+            else:
+                left = [slot for slot in left if slot not in running]
+                for of_call, position in running:
+                    of_call.settle(position, verdict)
+            _log_end(worker, running, verdict)
+        if not running and reason == "crashed":
             log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
             left = [slot for at, slot in enumerate(left) if at or slot[0].outlived(slot[1])]
         self._requeue(left)
@@ -326,8 +329,8 @@ class WorkerPool:
 
     def _abandon(self, call: Call) -> None:
         for worker in list(self._busy):
-            running_call, _ = worker.hand.get(worker.running or 0, (None, 0))
-            if running_call is call:
+            running = worker.running
+            if running and worker.hand[running[0]][0] is call:
                 self._end(worker, "gave_up", gave_up(worker.started_at, call.begun_at_s))
         call.settle_all(NEVER_BEGUN)
         self._pump()
@@ -383,3 +386,11 @@ class WorkerPool:
             worker = Worker(self._server, self._on_scored, self._on_lost, self._check)
             self._workers.add(worker)
             worker.check_in(HELLO_TIMEOUT_S)
+
+
+def _log_end(worker: Worker, running: Sequence[HandSlot], verdict: Score) -> None:
+    call, position = running[0]
+    shown = call.samples[position].id[:SHOWN_CHARS]
+    more = f" and {len(running) - 1} more of its batch" if len(running) > 1 else ""
+    why = verdict.error.message if verdict.error else ""
+    log.warning("worker %d, %s, sample %r%s: %s", worker.pid, call.scorer_name, shown, more, why)

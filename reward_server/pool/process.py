@@ -6,7 +6,8 @@ worker is sent bear serial numbers, 1, 2, 3 and so on.
 Beside the socket lies the board, a page of shared memory. The worker notes there which sample it
 has begun and when, so that the pool can tell a stuck worker from a busy one even while C code holds
 the interpreter; the pool notes there which samples not to begin any more. So a sample costs no
-message and no wake-up of its own.
+message and no wake-up of its own. A scorer that takes batches is called once for a whole task, and
+if that fails, once for each of its samples.
 
 Scores go back when nothing is left to do, and before that once a millisecond of work has gathered:
 what a killed worker takes with it is at most that millisecond, which is scored again elsewhere.
@@ -42,8 +43,9 @@ from touchstone_rewards.reward_server.scorers.returned import (
 )
 
 # The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT:
-# when it began, by time.monotonic(); LEAVE: up to this serial number none is to be begun.
-RUNNING, STARTED_AT, LEAVE = 0, 1, 2
+# when it began, by time.monotonic(); LEAVE: up to this serial number none is to be begun; LAST: of
+# a batch that is scored at once from RUNNING on, else less than RUNNING.
+RUNNING, STARTED_AT, LEAVE, LAST = 0, 1, 2, 3
 NOTHING = 0.0
 BOARD_BYTES = 4096
 
@@ -55,9 +57,9 @@ MOST_TRACES = 1000
 
 
 class Task(Struct, array_like=True):
-    """Score these samples, one by one; the first one's serial number is `first`.
+    """Score these samples; the first one's serial number is `first`.
 
-    `memory_bytes`: what one of them may allocate, where it is less than any may; 0: no less.
+    `memory_bytes`: what a call may allocate, where it is less than any may; 0: no less.
     """
 
     first: int
@@ -223,43 +225,60 @@ def work(
         inbox += received
         scored = ScoredTask()
         since_s = time.monotonic()
-        for serial, task, sample in begin(inbox, board, scorers):
-            if serial <= board[LEAVE]:
-                scored.scores[serial] = None
-                continue
-            scorer = scorers[task.scorer]
-            limit_bytes = memory.limit_bytes
-            if 0 < task.memory_bytes < limit_bytes:
-                limit_bytes = task.memory_bytes
-                allow(limit_bytes)
-            score, trace = score_one(scorer, sample, task.explain, limit_bytes)
-            if limit_bytes != memory.limit_bytes:
-                allow(memory.limit_bytes)
-            scored.scores[serial] = score
-            if trace and (place := place_of(trace)) not in told and len(told) < MOST_TRACES:
-                told.add(place)
-                scored.traces[serial] = trace
-            if score.error is not None or time.monotonic() - since_s > FLUSH_S:
+        for verdicts in called(inbox, board, scorers, memory):
+            failed_any = False
+            for serial, score, trace in verdicts:
+                scored.scores[serial] = score
+                failed_any = failed_any or (score is not None and score.error is not None)
+                if trace and (place := place_of(trace)) not in told and len(told) < MOST_TRACES:
+                    told.add(place)
+                    scored.traces[serial] = trace
+            if failed_any or time.monotonic() - since_s > FLUSH_S:
                 since_s = report(link, board, scored, since_s, memory)
                 scored = ScoredTask()
         if scored.scores:
             report(link, board, scored, since_s, memory)
 
 
-def begin(
-    inbox: bytearray, board: memoryview[float], scorers: Mapping[str, CallableScorer]
-) -> Iterator[tuple[int, Received, Sample]]:
-    """Each sample of the tasks in `inbox`, noted on the board as begun.
+# A sample's serial number, its score (None: left undone) and the traceback of what was raised.
+SerialVerdict = tuple[int, Score | None, str]
 
-    Noted before the look at LEAVE: once the pool has written there, no other sample than the one
+
+def called(
+    inbox: bytearray,
+    board: memoryview[float],
+    scorers: Mapping[str, CallableScorer],
+    memory: Memory,
+) -> Iterator[list[SerialVerdict]]:
+    """The verdicts of each call of a scorer for the tasks in `inbox`, noted on the board as begun.
+
+    Noted before the look at LEAVE: once the pool has written there, no other samples than those
     that it then sees on the board can still be scored.
     """
     for body in bodies(inbox):
         task, samples = read_task(body, scorers)
+        scorer = scorers[task.scorer]
+        if len(samples) > 1 and getattr(scorer, "batch", False):
+            _note(board, task.first)
+            board[LAST] = task.first + len(samples) - 1
+            if task.first > board[LEAVE]:
+                scores, _ = score_call(scorer, samples, task, memory)
+                if len(scores) == len(samples):
+                    yield [(at, score, "") for at, score in enumerate(scores, task.first)]
+                    continue
+            board[LAST] = NOTHING
         for serial, sample in enumerate(samples, task.first):
-            board[STARTED_AT] = time.monotonic()
-            board[RUNNING] = serial
-            yield serial, task, sample
+            _note(board, serial)
+            if serial <= board[LEAVE]:
+                yield [(serial, None, "")]
+            else:
+                [score], trace = score_call(scorer, [sample], task, memory)
+                yield [(serial, score, trace)]
+
+
+def _note(board: memoryview[float], serial: int) -> None:
+    board[STARTED_AT] = time.monotonic()
+    board[RUNNING] = serial
 
 
 def report(
@@ -310,20 +329,29 @@ def allow(limit_bytes: int) -> None:
     )
 
 
-def score_one(
-    scorer: CallableScorer, sample: Sample, explain: bool, limit_bytes: int
-) -> tuple[Score, str]:
-    """Return one sample's score, and the traceback of what the scorer raised instead, if it did."""
+def score_call(
+    scorer: CallableScorer, samples: list[Sample], task: Received, memory: Memory
+) -> tuple[list[Score], str]:
+    """Return a score for each sample; or one, which says why the call failed, and the traceback of
+    what the scorer raised."""
+    own = 0 < task.memory_bytes < memory.limit_bytes
+    limit_bytes = task.memory_bytes if own else memory.limit_bytes
+    if own:
+        allow(limit_bytes)
     try:
-        return checked_scores(scorer, scorer.score([sample], explain=explain), 1)[0], ""
+        given = scorer.score(samples, explain=task.explain)
+        return checked_scores(scorer, given, len(samples)), ""
     except MemoryError:
         limit = f"{limit_bytes / 1024**2:.0f} MiB (memory_limit_bytes)"
-        return failed(
-            f"scorer {name_of(scorer)} needed more memory than a sample may have: {limit}"
-        ), ""
+        return [
+            failed(f"scorer {name_of(scorer)} needed more memory than a sample may have: {limit}")
+        ], ""
     # SystemExit and the panics of Rust extensions are no Exception, and no reason to die either.
     except BaseException as error:  # noqa: BLE001
-        return raised(scorer, error), "" if isinstance(error, WrongAnswer) else trace_of(error)
+        return [raised(scorer, error)], "" if isinstance(error, WrongAnswer) else trace_of(error)
+    finally:
+        if own:
+            allow(memory.limit_bytes)
 
 
 def reply(scored: ScoredTask) -> bytearray:

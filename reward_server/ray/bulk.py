@@ -25,19 +25,17 @@ from touchstone_rewards.reward_server.ray.session import connect
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.part_rows import Rejected, read_rows
 from touchstone_rewards.reward_server.stored.partitions import (
     Partition,
-    Rejected,
     part_files,
     place,
-    read_rows,
 )
 from touchstone_rewards.reward_server.stored.stream import (
-    BATCH_SAMPLES,
     Tally,
-    batches,
     json_lines,
     offline_engine,
+    request_batches,
     score_stream,
     started,
 )
@@ -103,11 +101,12 @@ class PartScorer:
 async def score_part(engine: Engine, job: Job, part: Partition, row_bytes: int) -> Tally:
     """Read, score and write one partition."""
     tally = Tally()
+    groups = engine.profiles[job.profile].info.groups is not None
     with part_files(place(job.output), part.name) as (target, rejected):
-        rows = read_rows(place(job.input).store, part, row_bytes)
+        rows = read_rows(place(job.input).store, part, row_bytes, whole_groups=groups)
         requests = (
             ScoreRequest(batch, profile=job.profile, explain=job.explain)
-            for batch in batches(_samples(rows, rejected, tally), BATCH_SAMPLES)
+            for batch in request_batches(_samples(rows, rejected, tally), groups=groups)
         )
         async for results in score_stream(engine, requests):
             target.write(json_lines(results))

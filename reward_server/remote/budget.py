@@ -1,65 +1,99 @@
-"""How many tokens an endpoint may cost: an hour, and as long as the server runs.
+"""How much calls of an endpoint may cost: an hour, and as long as the server runs.
 
 What a call may cost at most is held back before it is sent, and counted as what it did cost after.
-So calls in flight cannot exceed the budget together.
+So calls in flight cannot exceed the budget together. A cost has a part in each unit: tokens, and
+money by a price table.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 HOUR_S = 3600.0
 # The hour is counted in slices of this length, and forgotten by the slice.
 SLICE_S = 60.0
+# So much in each unit, such as `tokens`.
+CallCost = Mapping[str, float]
 
 
-class TokenMinute:
-    """The tokens of the calls that began within one minute."""
+class Price(BaseModel):
+    """What a million tokens cost, those of a prompt and those of an answer; all prices of a table
+    are in one currency.
+
+    Example:
+        >>> Price(input=0.1, output=0.3).of(2000, 1000)
+        0.0005
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Return what so many tokens cost."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
+
+
+class SpentMinute:
+    """What the calls cost that began within one minute, by unit."""
 
     def __init__(self, began_s: float) -> None:
         self.began_s = began_s
-        self.tokens = 0
+        self.spent: defaultdict[str, float] = defaultdict(float)
 
 
 class Budget:
-    """At most so many tokens in any hour and in all; None for no limit. Times are seconds of one
-    monotonic clock.
+    """At most so much in any hour and in all. Times are seconds of one monotonic clock.
+
+    `limits`: by a name of unit and span, `tokens_per_hour` or `cost_per_run`; None for no limit.
+    `spent`: in all, by unit; what is held back is part of it.
 
     Example:
-        >>> budget = Budget(per_hour=1000)
-        >>> held = budget.hold(600, now_s=0.0)
-        >>> budget.lacks(600, now_s=1.0)
-        'tokens_per_hour 1000'
-        >>> budget.settle(held, 600, cost=10)
-        >>> budget.lacks(600, now_s=2.0) is None
+        >>> budget = Budget(tokens_per_hour=1000)
+        >>> held = budget.hold({"tokens": 600}, now_s=0.0)
+        >>> budget.lacks({"tokens": 600}, now_s=1.0)
+        'the budget tokens_per_hour 1000 is spent: 600 used or held back'
+        >>> budget.settle(held, {"tokens": 600}, {"tokens": 10})
+        >>> budget.lacks({"tokens": 600}, now_s=2.0) is None
         True
     """
 
-    def __init__(self, per_hour: int | None = None, per_run: int | None = None) -> None:
-        self.per_hour, self.per_run = per_hour, per_run
-        self.run_tokens = 0
-        self._hour: deque[TokenMinute] = deque()
+    def __init__(self, **limits: float | None) -> None:
+        self.limits = {name: limit for name, limit in limits.items() if limit is not None}
+        self.spent: defaultdict[str, float] = defaultdict(float)
+        self._hour: deque[SpentMinute] = deque()
 
-    def lacks(self, tokens: int, now_s: float) -> str | None:
-        """Return which limit leaves no room for so many tokens, or None."""
+    def lacks(self, cost: CallCost, now_s: float) -> str | None:
+        """Return which limit leaves no room for such a cost, in a sentence, or None."""
         while self._hour and self._hour[0].began_s <= now_s - HOUR_S - SLICE_S:
             self._hour.popleft()
-        if self.per_run is not None and self.run_tokens + tokens > self.per_run:
-            return f"tokens_per_run {self.per_run}"
-        in_hour = sum(each.tokens for each in self._hour)
-        if self.per_hour is not None and in_hour + tokens > self.per_hour:
-            return f"tokens_per_hour {self.per_hour}"
+        for name, limit in self.limits.items():
+            unit, span = name.split("_per_")
+            spent = self.spent[unit]
+            if span == "hour":
+                spent = sum(minute.spent[unit] for minute in self._hour)
+            if spent + cost[unit] > limit:
+                return f"the budget {name} {limit} is spent: {spent:.10g} used or held back"
         return None
 
-    def hold(self, tokens: int, now_s: float) -> TokenMinute:
-        """Count so many tokens, until `settle` says what they came to."""
+    def hold(self, cost: CallCost, now_s: float) -> SpentMinute:
+        """Count this cost, until `settle` says what it came to."""
         if not self._hour or self._hour[-1].began_s <= now_s - SLICE_S:
-            self._hour.append(TokenMinute(now_s))
-        self.run_tokens += tokens
-        self._hour[-1].tokens += tokens
+            self._hour.append(SpentMinute(now_s))
+        self._count(self._hour[-1], cost, 1)
         return self._hour[-1]
 
-    def settle(self, held: TokenMinute, tokens: int, cost: int) -> None:
-        """Count `cost` in place of the tokens that were held."""
-        held.tokens += cost - tokens
-        self.run_tokens += cost - tokens
+    def settle(self, minute: SpentMinute, held: CallCost, cost: CallCost) -> None:
+        """Count `cost` in place of what was held."""
+        self._count(minute, held, -1)
+        self._count(minute, cost, 1)
+
+    def _count(self, minute: SpentMinute, cost: CallCost, sign: int) -> None:
+        for unit, amount in cost.items():
+            minute.spent[unit] += sign * amount
+            self.spent[unit] += sign * amount

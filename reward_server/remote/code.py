@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -40,7 +39,7 @@ from touchstone_rewards.reward_server.remote.code_tests import (
     tests_of,
 )
 from touchstone_rewards.reward_server.remote.endpoint import transport_to
-from touchstone_rewards.reward_server.remote.transport import UpstreamFailed
+from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.schemas import Sample, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import text_of
@@ -56,10 +55,7 @@ SHOWN_OUTCOMES = 100
 
 
 class CodeScorer:
-    """The share of its tests that the program in a response passes, in a sandbox elsewhere.
-
-    `requests` counts the runs asked for and those that failed.
-    """
+    """The share of its tests that the program in a response passes, in a sandbox elsewhere."""
 
     runs_in: Literal["remote"] = "remote"
     range = (0.0, 1.0)
@@ -78,7 +74,6 @@ class CodeScorer:
             raise ConfigError(f"scorer 'code': {error}") from None
         self.reads = ("response", self.config.field)
         self.max_in_flight = self.config.max_in_flight
-        self.requests: Counter[str] = Counter()
 
     async def score(
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
@@ -104,7 +99,6 @@ class CodeScorer:
         except Unscorable as why:
             return Score(error=sample_error(why.code, str(why)))
         except UpstreamFailed as why:
-            self.requests["failed"] += 1
             error = sample_error("upstream_failed", str(why), retryable=why.retryable)
             return Score(error=error)
         passed = found.outcomes.count("passed")
@@ -191,7 +185,6 @@ class CodeScorer:
         return ("passed" if right else "wrong_answer"), run
 
     async def _run(self, program: str, stdin: str, give_up_at_s: float | None) -> SandboxRun:
-        self.requests["calls"] += 1
         return await run_code(self.transport, self.config, program, stdin, give_up_at_s)
 
     async def _by_open_instruct(
@@ -210,7 +203,6 @@ class CodeScorer:
         transport = self._stdio if tests.stdio else self.transport
         limit_s = self.config.run_timeout_s
         body = json.encode({"program": code, "tests": sent, "max_execution_time": limit_s})
-        self.requests["calls"] += 1
         answer = await transport.post(body, give_up_at_s)
         results = answer.get("results")
         if not is_list(results) or len(results) != len(sent) or not all(map(_is_result, results)):

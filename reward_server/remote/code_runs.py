@@ -15,12 +15,8 @@ from typing import Any, Literal, NamedTuple
 from msgspec import json
 
 from touchstone_rewards.reward_server.remote.code_config import CodeConfig
-from touchstone_rewards.reward_server.remote.transport import (
-    SHOWN_CHARS,
-    AnswerTooLarge,
-    UpstreamFailed,
-    UpstreamTransport,
-)
+from touchstone_rewards.reward_server.remote.failed import AnswerTooLarge, UpstreamFailed
+from touchstone_rewards.reward_server.remote.transport import SHOWN_CHARS, UpstreamTransport
 from touchstone_rewards.reward_server.schemas import is_object
 
 # How a test came out. All but the first are the program's fault.

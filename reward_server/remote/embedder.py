@@ -24,14 +24,11 @@ from touchstone_rewards.reward_server.models.text import Text, TextReader, Token
 from touchstone_rewards.reward_server.models.thread import Prepared
 from touchstone_rewards.reward_server.models.vector_cache import Embedding, VectorCache
 from touchstone_rewards.reward_server.remote.admission import AskOne
+from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.gathered import Gathered
 from touchstone_rewards.reward_server.remote.keys import read_key
 from touchstone_rewards.reward_server.remote.reported import ReportedModel
-from touchstone_rewards.reward_server.remote.transport import (
-    Endpoints,
-    UpstreamFailed,
-    UpstreamTransport,
-)
+from touchstone_rewards.reward_server.remote.transport import Endpoints, UpstreamTransport
 from touchstone_rewards.reward_server.schemas import SampleError, is_list, is_object
 from touchstone_rewards.reward_server.scorers.embedded import cosine
 from touchstone_rewards.reward_server.scorers.returned import text_of

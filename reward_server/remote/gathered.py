@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from touchstone_rewards.reward_server.remote.transport import BodyRefused
+from touchstone_rewards.reward_server.remote.failed import BodyRefused
 
 AskedT = TypeVar("AskedT")
 ToldT = TypeVar("ToldT")

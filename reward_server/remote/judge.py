@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ from msgspec import json
 from pydantic import Field, field_validator, model_validator
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.remote.budget import Budget
+from touchstone_rewards.reward_server.remote.budget import Budget, CallCost, Price
+from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.keys import read_key
 from touchstone_rewards.reward_server.remote.prompts import (
     JudgePrompt,
@@ -27,11 +29,7 @@ from touchstone_rewards.reward_server.remote.prompts import (
     quoted,
     rubric_of,
 )
-from touchstone_rewards.reward_server.remote.transport import (
-    Endpoints,
-    UpstreamFailed,
-    UpstreamTransport,
-)
+from touchstone_rewards.reward_server.remote.transport import Endpoints, UpstreamTransport
 from touchstone_rewards.reward_server.remote.verdicts import (
     NoVerdict,
     VerdictForm,
@@ -51,6 +49,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 )
 
 SAID_CHARS = 300
+FREE: CallCost = {"tokens": 0, "cost": 0.0}
 # A token is seldom shorter: what a prompt may cost before the endpoint says what it did.
 BYTES_A_TOKEN = 3
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -84,6 +83,9 @@ class JudgeConfig(RuleConfig):
     requests_per_s: float | None = Field(default=None, gt=0)
     tokens_per_hour: int | None = Field(default=None, ge=1)
     tokens_per_run: int | None = Field(default=None, ge=1)
+    prices: dict[str, Price] = Field(default={}, description="of a million tokens, by model")
+    cost_per_hour: float | None = Field(default=None, gt=0)
+    cost_per_run: float | None = Field(default=None, gt=0)
 
     @field_validator("url")
     @classmethod
@@ -115,16 +117,21 @@ class JudgeConfig(RuleConfig):
             raise ValueError("say key_env or key_file, not both")
         if self.votes % 2 == 0:
             raise ValueError(f"votes is {self.votes}; say an odd number, so that there is no tie")
+        limited = self.cost_per_hour is not None or self.cost_per_run is not None
+        if (limited or self.prices) and self.model not in self.prices:
+            known = ", ".join(self.prices) or "it is empty"
+            raise ValueError(f"prices has no price for model {self.model!r:.80}: {known}")
         return self
 
 
 class Vote(NamedTuple):
-    """What the judge said once, how many tokens it cost and the seconds it took."""
+    """What the judge said once, what it cost and the seconds it took."""
 
     value: float
     said: str
     prompt_tokens: int
     completion_tokens: int
+    cost: float
     took_s: float
 
 
@@ -138,7 +145,7 @@ class Question(NamedTuple):
 class Judge:
     """A chat model's verdict on a response: as right as a reference, by criteria, or from 1 to 10.
 
-    `usage` counts calls, unreadable answers, tokens and seconds.
+    `usage` counts calls, unreadable answers, tokens, cost and seconds.
     """
 
     runs_in: Literal["remote"] = "remote"
@@ -164,8 +171,13 @@ class Judge:
         self.version = f"1-{self._prompt.digest}"
         self.deterministic = self.config.temperature == 0
         self.max_in_flight = self.config.max_in_flight
-        self.budget = Budget(self.config.tokens_per_hour, self.config.tokens_per_run)
-        self.usage: Counter[str] = Counter()
+        self.budget = Budget(
+            tokens_per_hour=self.config.tokens_per_hour,
+            tokens_per_run=self.config.tokens_per_run,
+            cost_per_hour=self.config.cost_per_hour,
+            cost_per_run=self.config.cost_per_run,
+        )
+        self.usage: defaultdict[str, float] = defaultdict(float)
         self._reported = self.config.reported_model
         given = self.config.url
         urls = [given] if isinstance(given, str) else given
@@ -196,7 +208,7 @@ class Judge:
             return Score(error=sample_error(why.code, str(why)))
         except UpstreamFailed as why:
             error = sample_error("upstream_failed", str(why), retryable=why.retryable)
-            return Score(error=error)
+            return Score(error=error, undecided="response" if why.undecided else None)
         return Score(value, None, self._explanation(votes) if explain else None)
 
     def _question(self, sample: Sample) -> Question | None:
@@ -234,7 +246,8 @@ class Judge:
         asked = (self._vote(question, i, give_up_at_s) for i in range(self.config.votes))
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         votes = [each for each in outcomes if isinstance(each, Vote)]
-        for each in outcomes:
+        # An outage is told before a vote that cannot be read: then the judge is not undecided.
+        for each in sorted(outcomes, key=lambda each: getattr(each, "undecided", False)):
             wrong = isinstance(each, BaseException)
             if wrong and (2 * len(votes) <= len(outcomes) or not isinstance(each, UpstreamFailed)):
                 raise each
@@ -243,34 +256,48 @@ class Judge:
     async def _vote(self, question: Question, number: int, give_up_at_s: float | None) -> Vote:
         body = json.encode(self._body(question, self.config.seed + number))
         loop = asyncio.get_running_loop()
-        most = len(body) // BYTES_A_TOKEN + self.config.max_tokens
+        most = self._cost(len(body) // BYTES_A_TOKEN, self.config.max_tokens)
         sent_at_s = loop.time()
-        if (limit := self.budget.lacks(most, sent_at_s)) is not None:
-            message = f"the budget {limit} is spent: {self.budget.run_tokens} tokens were used"
-            raise UpstreamFailed(message, retryable="hour" in limit)
+        if (lack := self.budget.lacks(most, sent_at_s)) is not None:
+            self.usage["over_budget"] += 1
+            raise UpstreamFailed(lack, retryable="per_hour" in lack)
         held, cost = self.budget.hold(most, sent_at_s), most
         self.usage["calls"] += 1
         try:
-            answer = await self.transport.post(body, give_up_at_s)
+            answer = await self.transport.post(body, give_up_at_s, partial(self._lose, most))
             used = _tokens(answer)
-            cost = sum(used) or most
+            cost = self._cost(*used, str(answer.get("model"))) if any(used) else most
             took_s = loop.time() - sent_at_s
-            self.usage.update(prompt_tokens=used[0], completion_tokens=used[1])
-            self.usage["seconds"] += took_s  # pyright: ignore[reportArgumentType]
+            self.usage["prompt_tokens"] += used[0]
+            self.usage["completion_tokens"] += used[1]
+            self.usage["seconds"] += took_s
             said = self._said(answer)
             weights = question.rubric.weights
             value = read_verdict(said, self.form, self.config.guided, weights)
         except NoVerdict as why:
             self.usage["unreadable"] += 1
             again = self.config.temperature > 0
-            raise UpstreamFailed(f"the judge gave no verdict: {why}", retryable=again) from None
+            message = f"the judge gave no verdict: {why}"
+            raise UpstreamFailed(message, retryable=again, undecided=True) from None
         except UpstreamFailed as why:
             self.usage["failed"] += 1
-            cost = cost if why.answered else 0
+            cost = cost if why.answered else FREE
             raise
         finally:
             self.budget.settle(held, most, cost)
-        return Vote(value, said, *used, round(took_s, 3))
+            self.usage["cost"] += cost["cost"]
+        return Vote(value, said, *used, cost["cost"], round(took_s, 3))
+
+    def _lose(self, cost: CallCost) -> None:
+        """Count a try that came to nothing and may be billed all the same."""
+        self.budget.hold(cost, asyncio.get_running_loop().time())
+        self.usage["cost"] += cost["cost"]
+
+    def _cost(self, prompt_tokens: int, completion_tokens: int, model: str = "") -> CallCost:
+        """What so many tokens cost, by the price of the model that answered where it has one."""
+        price = self.config.prices.get(model) or self.config.prices.get(self.config.model)
+        money = price.of(prompt_tokens, completion_tokens) if price else 0.0
+        return {"tokens": prompt_tokens + completion_tokens, "cost": money}
 
     def _body(self, question: Question, seed: int) -> dict[str, Any]:
         config = self.config
@@ -339,6 +366,7 @@ class Judge:
             "said": votes[0].said[-SAID_CHARS:],
             "prompt_tokens": sum(vote.prompt_tokens for vote in votes),
             "completion_tokens": sum(vote.completion_tokens for vote in votes),
+            "cost": sum(vote.cost for vote in votes) if self.config.prices else None,
             "latency_s": max(vote.took_s for vote in votes),
         }
 

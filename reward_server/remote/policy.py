@@ -51,13 +51,14 @@ class Failure(NamedTuple):
     """Why a try failed, and how long the server asked to be left alone.
 
     `status`: of the answer, 0 where none came. `lasting`: the error for a failure that no retry
-    mends.
+    mends. `timed_out`: the server may have done the work for nothing.
     """
 
     why: str
     rest_s: float = 0.0
     status: int = 0
     lasting: type[Exception] | None = None
+    timed_out: bool = False
 
 
 def is_retried(status: int) -> bool:
@@ -86,7 +87,7 @@ class ServerHealth:
 
     A server rests after a failure, and while one request tries whether it is back. `in_flight`:
     requests sent and not yet answered, where the caller counts them. `failures_in_a_row`: since the
-    last answer.
+    last answer. `may_be_back`: it was seen to be there since its last failure.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,6 +100,7 @@ class ServerHealth:
         self.tried_until_s = 0.0
         self.in_flight = 0
         self.failures_in_a_row = 0
+        self.may_be_back = False
 
     @property
     def free_at_s(self) -> float:
@@ -116,6 +118,7 @@ class ServerHealth:
         self.failures_in_a_row += counts and failure.status != 429
         self.failure, self.lasting = failure.why, failure.lasting
         self.failed_at_s = now_s
+        self.may_be_back = False
         self.rests_until_s = max(self.rests_until_s, now_s + rest_s)
         self.tried_until_s = 0.0
 

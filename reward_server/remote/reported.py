@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from touchstone_rewards.reward_server.remote.transport import UpstreamFailed
+from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 
 NAME_CHARS = 80
 

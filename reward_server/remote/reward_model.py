@@ -12,7 +12,6 @@ import hashlib
 import logging
 import math
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +22,7 @@ from touchstone_rewards.reward_server.models.files import folder_digest, resolve
 from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.remote.admission import AskOne
 from touchstone_rewards.reward_server.remote.endpoint import transport_to
+from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.gathered import Gathered
 from touchstone_rewards.reward_server.remote.reported import ReportedModel
 from touchstone_rewards.reward_server.remote.reward_config import RemoteRewardConfig, StepScores
@@ -39,7 +39,6 @@ from touchstone_rewards.reward_server.remote.reward_wires import (
     score_in,
     scores_in,
 )
-from touchstone_rewards.reward_server.remote.transport import UpstreamFailed
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_object
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import MESSAGE_CHARS
@@ -61,7 +60,7 @@ class RewardAnswer(NamedTuple):
 class RemoteRewardModel:
     """What a reward model behind vLLM, SGLang or TEI says of prompt and response.
 
-    `requests` counts those sent and those that failed; `about` says how the last proof came out.
+    `about` says how the last proof came out.
     """
 
     runs_in: Literal["remote"] = "remote"
@@ -86,7 +85,6 @@ class RemoteRewardModel:
         self._gathered: Gathered[Text, RewardAnswer] = Gathered(most, self._answers)
         self._known: KnownScores | None = None
         self.about: dict[str, Any] = {"wire": self.config.wire, "template": self.config.template}
-        self.requests: Counter[str] = Counter()
         self.max_in_flight = self.config.max_in_flight
         if self.config.activation:
             self.range = (0.0, 1.0)
@@ -163,13 +161,7 @@ class RemoteRewardModel:
 
     async def _outputs(self, ready: Sequence[ReadyInput], give_up_at_s: float | None) -> list[Any]:
         body = json.encode(self._wire.body([one.sent for one in ready], self._query))
-        self.requests["calls"] += 1
-        try:
-            answer = await self.transport.ask(body, give_up_at_s)
-            return self._found(answer, len(ready))
-        except UpstreamFailed:
-            self.requests["failed"] += 1
-            raise
+        return self._found(await self.transport.ask(body, give_up_at_s), len(ready))
 
     def _found(self, answer: Any, count: int) -> list[Any]:
         try:

@@ -12,7 +12,7 @@ import math
 import ssl
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +21,11 @@ import httpx2
 from msgspec import DecodeError, json
 
 from touchstone_rewards.reward_server.remote.admission import REFUSED_S, Admission, Proof
+from touchstone_rewards.reward_server.remote.failed import (
+    AnswerTooLarge,
+    BodyRefused,
+    UpstreamFailed,
+)
 from touchstone_rewards.reward_server.remote.policy import (
     Breaker,
     Failure,
@@ -45,24 +50,6 @@ REFUSED_BODY = frozenset({400, 413, 422})
 # Before the deadline of a call, so that its own reason is told and not that it was cancelled.
 MARGIN_S = 0.05
 NO_TIME = "the deadline leaves no further try"
-
-
-class UpstreamFailed(Exception):
-    """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
-    it did the work."""
-
-    def __init__(self, message: str, *, retryable: bool = True, answered: bool = False) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-        self.answered = answered
-
-
-class BodyRefused(UpstreamFailed):
-    """An endpoint refuses what it was sent, and may take another body."""
-
-
-class AnswerTooLarge(UpstreamFailed):
-    """An endpoint answered with more than is read of an answer."""
 
 
 @dataclass(frozen=True)
@@ -113,19 +100,29 @@ class UpstreamTransport:
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
 
-    async def post(self, body: bytes, give_up_at_s: float | None = None) -> dict[str, Any]:
+    async def post(
+        self,
+        body: bytes,
+        give_up_at_s: float | None = None,
+        on_timeout: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Return the JSON object that an endpoint answers this JSON with.
 
-        `give_up_at_s`: in the event loop's time.
+        `give_up_at_s`: in the event loop's time. `on_timeout` is told of each try that got no
+        answer in time: the endpoint may have done the work all the same.
 
         Raises:
             UpstreamFailed: none answered in time or within the tries, or one answered something
                 else.
         """
-        return await self.ask(body, give_up_at_s, dict)
+        return await self.ask(body, give_up_at_s, dict, on_timeout)
 
     async def ask(
-        self, body: bytes, give_up_at_s: float | None = None, shape: type = object
+        self,
+        body: bytes,
+        give_up_at_s: float | None = None,
+        shape: type = object,
+        on_timeout: Callable[[], None] | None = None,
     ) -> Any:
         """Return what an endpoint answers this JSON with, whatever JSON of that `shape` it is.
 
@@ -143,11 +140,33 @@ class UpstreamTransport:
             outcome = outcome or await self._try(server, body, ends_at_s)
             if isinstance(outcome, _Answer):
                 return self._read(server.url, outcome, shape)
+            if outcome.timed_out and on_timeout is not None:
+                on_timeout()
             failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
             if outcome.lasting and self._all_refused():
                 raise UpstreamFailed(failure.why, retryable=False)
         tries = self.endpoints.retry.max_tries
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
+
+    @property
+    def servers(self) -> list[ServerHealth]:
+        """The endpoints and how they fare; none before the first request."""
+        return self._servers
+
+    async def status_of(self, url: str) -> int:
+        """Return the status that a GET of this address is answered with.
+
+        Raises:
+            httpx2.RequestError: it is not answered.
+        """
+        async with self._pool().http.stream("GET", url) as answer:
+            return answer.status_code
+
+    def may_be_back(self, server: ServerHealth) -> None:
+        """Note that an endpoint was seen to be there: one call may try it at once."""
+        server.may_be_back = True
+        server.rests_until_s = 0.0
+        self._tell()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -314,7 +333,7 @@ class UpstreamTransport:
             async with asyncio.timeout(most_s):
                 answer = await _read_to_the_end(pool.http, url, body)
         except TimeoutError:
-            return Failure(f"did not answer within {most_s:.3g} s")
+            return Failure(f"did not answer within {most_s:.3g} s", timed_out=True)
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             if self._admission is not None:
                 self._admission.forget(url)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # remote: asyncio I/O; group: all responses of a group at once
 RunsIn = Literal["inline", "worker", "model", "remote", "group"]
 Bound = float | None
+# What it is for that a scorer cannot tell.
+Undecided = Literal["truth", "response"]
 
 
 class Score(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -29,7 +31,8 @@ class Score(Struct, frozen=True, omit_defaults=True, gc=False):
 
     `timed_out` is set by what keeps the deadline: the sample ran to the end of its own. `turns`: of
     a scorer that judges turns, its score of each message that the assistant wrote, null where it
-    could not score it.
+    could not score it. `undecided`: the scorer ran and cannot tell, for what the ground truth or
+    the response is. That pays nothing: the value is the least of the scorer's range, or null.
     """
 
     value: float | None = None
@@ -37,6 +40,7 @@ class Score(Struct, frozen=True, omit_defaults=True, gc=False):
     explanation: dict[str, Any] | None = None
     timed_out: bool = False
     turns: list[float | None] | None = None
+    undecided: Undecided | None = None
 
 
 class ScorerSpec(NamedTuple):
@@ -91,7 +95,9 @@ class WorkerScorer(Described, Protocol):
 
     `deterministic`: the same fields that it `reads` always get the same verdict, which may then be
     cached. Inline scorers are cheaper than a look into the cache, and models keep what they
-    computed themselves. A class that does not say counts as not deterministic.
+    computed themselves. A class that does not say counts as not deterministic. One with
+    `batch = True` is given the samples of a task at once, any other one after another; if the call
+    fails, each by itself.
     """
 
     @property
@@ -104,20 +110,23 @@ class WorkerScorer(Described, Protocol):
         ...
 
 
-class ModelScorer(Described, Protocol):
-    """A scorer whose numbers come from a model: it says what to run and judges what comes out.
+class UsesModel(Described, Protocol):
+    """What has a model. `version` ends in the model's digest: `use` sets both, when it is built and
+    when it changes."""
 
-    `version` names the model's digest: `use` sets both, when it is built and when it changes.
-    """
-
-    @property
-    def runs_in(self) -> Literal["model"]: ...
     @property
     def model(self) -> ModelConfig: ...
 
     def use(self, model: ModelConfig, digest: str) -> None:
         """From now on, score with this model."""
         ...
+
+
+class ModelScorer(UsesModel, Protocol):
+    """A scorer whose numbers come from a model: it says what to run and judges what comes out."""
+
+    @property
+    def runs_in(self) -> Literal["model"]: ...
 
     def inputs(self, sample: Sample) -> Sequence[Any] | SampleError:
         """What the model must run for this sample."""
@@ -189,14 +198,21 @@ class Ask(NamedTuple):
     explain: bool = False
 
 
-Judging = Generator[Ask, list[Score], list[Score]]
+class AskModel(NamedTuple):
+    """Inputs that a group scorer wants its model to run; for each an output or a `SampleError`."""
+
+    inputs: Sequence[Any]
+
+
+Judging = Generator[Ask | AskModel, list[Any], list[Score]]
 
 
 class GroupScorer(Described, Protocol):
     """A scorer that sees all samples of one `group_id` together and scores each of them.
 
     `of`: keys of scorers of the same profile whose scores it needs. `asks`: the scorers that it may
-    ask. `max_members`: a larger group is refused. Its scores must not depend on the members' order.
+    ask. `model`: the one that it may run; then it is a `UsesModel` too. `max_members`: a larger
+    group is refused. Its scores must not depend on the members' order.
     """
 
     @property
@@ -206,13 +222,15 @@ class GroupScorer(Described, Protocol):
     @property
     def asks(self) -> tuple[ScorerSpec, ...]: ...
     @property
+    def model(self) -> ModelConfig | None: ...
+    @property
     def max_members(self) -> int: ...
 
     def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score] | Judging:
         """Score the members of one whole group: same order, same length.
 
         A method that only computes runs in a worker, unless it is one of ours and the group is
-        small. One that yields an `Ask` gets the scores for it, and does no work of its own.
+        small. One that yields an `Ask` or `AskModel` is answered, and does next to no work itself.
         """
         ...
 

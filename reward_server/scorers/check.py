@@ -127,7 +127,8 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
 
 def _check_group(name: str, scorer: Any) -> None:
     """Fill in what a group scorer need not say, and see that it is of the right form."""
-    for attribute, usual in (("of", ()), ("asks", ()), ("max_members", MAX_MEMBERS)):
+    usually = {"of": (), "asks": (), "model": None, "max_members": MAX_MEMBERS}
+    for attribute, usual in usually.items():
         if not hasattr(scorer, attribute):
             object.__setattr__(scorer, attribute, usual)
     if not _is_sequence(scorer.of) or not all(isinstance(key, str) for key in scorer.of):

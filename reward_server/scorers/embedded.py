@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from touchstone_rewards.reward_server.models.config import (
@@ -26,6 +27,30 @@ class EmbeddedScorer:
         """Score with this model from now on; its digest becomes part of the version."""
         self.model = model
         self.version = f"1 {digest}"
+
+
+def nearest(vectors: Sequence[Any]) -> list[tuple[float, int]]:
+    """Return for each of at least two vectors, of shape [dim], its largest cosine with another one,
+    and the place of that. A vector of zeros is like none.
+
+    Raises:
+        ValueError: a number in them is not finite.
+
+    Example:
+        >>> nearest([np.array([1.0, 0.0]), np.array([2.0, 0.0]), np.array([0.0, 1.0])])
+        [(1.0, 1), (1.0, 0), (0.0, 0)]
+    """
+    import numpy as np
+
+    matrix = np.stack(vectors).astype(np.float64)
+    if not np.isfinite(matrix).all():
+        raise ValueError("the vector of a text is not finite")
+    sizes = np.linalg.norm(matrix, axis=1, keepdims=True)
+    unit = matrix / np.where(sizes > 0, sizes, 1.0)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    places = cosines.argmax(axis=1)
+    return [(float(row[at]), int(at)) for row, at in zip(cosines, places, strict=True)]
 
 
 def cosine(one: Any, other: Any) -> float:

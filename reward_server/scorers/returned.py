@@ -12,19 +12,20 @@ import sys
 import traceback
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.errors import SAMPLE_ERRORS, sample_error
 from touchstone_rewards.reward_server.schemas import SampleError, is_object
-from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.base import Score, Undecided
 
 # What is told of a wrong value, of a message, of a traceback.
 VALUE_CHARS, MESSAGE_CHARS, TRACE_CHARS = 80, 500, 4000
 # How far beyond its range a score may lie for it to count as rounding, in proportion.
 ROUNDING = 1e-9
+UNDECIDED = get_args(Undecided)
 
 
 class WrongAnswer(ValueError):
@@ -53,7 +54,7 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
         if type(one) is Score
         and type(one.value) is float
         and least <= one.value <= greatest
-        and one.error is one.explanation is one.turns is None
+        and one.error is one.explanation is one.turns is one.undecided is None
         else checked_score(scorer, one)
         for one in scores
     ]
@@ -82,6 +83,11 @@ def checked_score(scorer: object, given: object) -> Score:
             return failed(
                 f"scorer {name_of(scorer)} returned {float(score.value or 0.0):g}; expected a "
                 f"finite number within its range {list(getattr(scorer, 'range', ()))}"
+            )
+        if score.undecided is not None and value > (_least(scorer) or 0.0):
+            return failed(
+                f"scorer {name_of(scorer)} cannot tell and returned {value:g}; expected the least "
+                "of its range, or an error: what is undecided pays nothing"
             )
         return replace(score, value=value)
     # What a scorer returns may be of any class, and its `__float__` or `__repr__` may raise.
@@ -148,6 +154,8 @@ def _complaint(given: object) -> str:
         return f"both the value {shown(value)} and the error {error.code!r}; expected one of them"
     if value is not None and not _is_number(value):
         return f"the value {shown(value)}; expected a number or None"
+    if score.undecided is not None and score.undecided not in UNDECIDED:
+        return f"undecided {shown(score.undecided)}; expected one of {', '.join(UNDECIDED)}"
     if explanation is not None and not (
         is_object(explanation) and all(isinstance(key, str) for key in cast("Any", explanation))
     ):
@@ -172,6 +180,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) or (
         hasattr(type(value), "__float__") and not isinstance(value, str | bytes)
     )
+
+
+def _least(scorer: object) -> float | None:
+    return (getattr(scorer, "range", None) or (None, None))[0]
 
 
 def _bounds(scorer: object) -> tuple[float, float]:

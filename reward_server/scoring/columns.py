@@ -17,7 +17,7 @@ from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
-from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_object
 from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import (
     CallableScorer,
@@ -71,7 +71,7 @@ class ScorerColumns:
         self.limits = limits
         self.metrics = metrics
         self.cache = cache
-        self.groups = GroupScorers(self.ask, self.run, self.refused)
+        self.groups = GroupScorers(self.ask, self.run, models.run, self.refused)
         self._asked: dict[str, CallableScorer] = {}
         self.tracer: Tracer = NO_TRACER
 
@@ -223,19 +223,25 @@ class ScorerColumns:
         are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
             return await score(samples)
-        run_count = 0
+        ran: set[int] = set()
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
-            nonlocal run_count
-            run_count += len(samples)
+            ran.update(map(id, samples))
             return await score(samples, **more)
 
         spec_key = asked.profile.spec_keys[asked.key]
         about = f"{spec_key} {scorer.version} {asked.request.explain}"
         give_up_at_s = asked.give_up_at_s
         found = await self.cache.score(about, scorer.reads, samples, run, give_up_at_s=give_up_at_s)
-        self.tracer.annotate("touchstone.cache_hits", lambda: len(samples) - run_count)
-        return found
+        hits = len(samples) - len(ran)
+        self.tracer.annotate("touchstone.cache_hits", lambda: hits)
+        if not hits or scorer.runs_in != "remote":
+            return found
+        usage = getattr(scorer, "usage", None)
+        if is_object(usage):
+            usage["cache_hits"] += hits
+        known = [id(sample) not in ran for sample in samples]
+        return [_marked(*each) for each in zip(found, known, strict=True)]
 
     async def ask(
         self, spec: ScorerSpec, samples: Sequence[Sample], how: How, deadline_s: float | None
@@ -295,6 +301,13 @@ def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attri
         "touchstone.runs_in": profile.scorers[key].runs_in,
         SAMPLES: len(request.samples),
     }
+
+
+def _marked(score: Score, known: bool) -> Score:
+    """The score, whose explanation says that it was known already and cost no call."""
+    if not known or score.explanation is None:
+        return score
+    return replace(score, explanation=score.explanation | {"cached": True})
 
 
 def _failures(scores: Sequence[Score]) -> int:

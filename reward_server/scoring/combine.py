@@ -17,6 +17,7 @@ from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schedules import unknown_weights
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
 from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scoring.cascades import noted
 from touchstone_rewards.reward_server.telemetry.tallies import Columns
 
 
@@ -45,17 +46,23 @@ def combine(
         key: one.weights(samples, time.time() if now_s is None else now_s)
         for key, one in profile.schedules.items()
     }
-    rewards = profile.rewards(values, len(samples), weights)
+    counted = columns
+    standing = None if profile.cascades is None else profile.counted(columns)
+    if standing is None:
+        rewards = profile.rewards(values, len(samples), weights)
+    else:
+        counted = standing.columns
+        rewards = profile.rewards(standing.values, len(samples), weights, standing.gates)
     unscored = None in rewards
     if unscored and profile.config.on_response_timeout is not None:
-        rewards = _with_timeouts(profile, rewards, columns)
+        rewards = _with_timeouts(profile, rewards, counted)
     routed_to = profile.name if keys else UNSET
     rows = _rows(values, keys)
     results = [
         SampleResult(sample.id, "ok", reward, row, None, None, routed_to)
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
-    codes = _note_errors(results, profile.errors(columns)) if unscored else ()
+    codes = _note_errors(results, profile.errors(counted)) if unscored else ()
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
@@ -67,7 +74,10 @@ def combine(
         _note_weights(profile, samples, results, weights)
         rewards = [result.reward for result in results]
         codes = [result.error.code for result in results if result.error is not None]
-    return Scored(results, Columns(rewards, values, codes))
+    numbers = Columns(rewards, values, codes)
+    if standing is not None:
+        numbers = noted(profile, columns, standing, results, numbers, explain=explain)
+    return Scored(results, numbers)
 
 
 def _note_weights(
@@ -124,6 +134,8 @@ def _note_errors(
 
 
 def _explain(score: Score) -> dict[str, object] | None:
-    if score.error is None:
+    if score.error is None and score.undecided is None:
         return score.explanation
-    return {"error": score.error, **(score.explanation or {})}
+    error = {} if score.error is None else {"error": score.error}
+    undecided = {} if score.undecided is None else {"undecided": score.undecided}
+    return {**error, **undecided, **(score.explanation or {})}

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -33,7 +33,8 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
 from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
@@ -44,10 +45,10 @@ from touchstone_rewards.reward_server.scoring.model_host import (
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers, prove_endpoints
-from touchstone_rewards.reward_server.scoring.remote_readings import remote_readings
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
+from touchstone_rewards.reward_server.scoring.upstreams import Upstreams
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
 from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.settings import Settings
@@ -82,6 +83,7 @@ class Engine:
         self.limits = columns.limits
         self.metrics = columns.metrics
         self.cache = columns.cache
+        self.upstreams = Upstreams(profiles)
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
@@ -135,7 +137,7 @@ class Engine:
             return f"starting: {loading or 'workers are not up yet'}"
         if self.pool.alive == 0:
             return "no worker is alive; new ones are being started"
-        return self.models.not_ready_reason
+        return self.models.not_ready_reason or self.upstreams.not_ready_reason
 
     async def score(
         self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
@@ -225,14 +227,22 @@ class Engine:
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
-        columns = await together(
-            [self.columns.fill(profile, key, request, give_up_at_s) for key in alone]
-        )
+
+        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
+            return self.columns.fill(profile, key, request, give_up_at_s)
+
+        if profile.cascades is None:
+            columns = await together([fill(key, request) for key in alone])
+        else:
+            columns = await cascaded(profile.cascades, alone, request, fill)
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:
-            fill = self.columns.groups.fill
-            found = await fill(profile, request, by_key, give_up_at_s, gather=gather)
+            score_groups, known = self.columns.groups.fill, by_key
+            if profile.cascades is not None:
+                standing = profile.cascades.replaced(by_key)
+                known = by_key | {key: each.scores for key, each in standing.items()}
+            found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
         scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
@@ -284,13 +294,15 @@ def create_engine(
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
     metrics.watch(judge_readings(profiles))
-    metrics.watch(remote_readings(profiles))
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
     metrics.watch(columns.groups.gatherer.readings())
     check_group_sizes(profiles, settings.max_samples)
-    return Engine(profiles, columns)
+    engine = Engine(profiles, columns)
+    engine.upstreams.needed = settings.ready_needs_upstreams
+    metrics.registry.register(engine.upstreams)
+    return engine
 
 
 def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:

@@ -5,29 +5,31 @@ each scorer of groups. Members that come in several requests are brought togethe
 
 A scorer that compares texts runs in a worker, but for a small group of ours in the event loop. One
 that asks other scorers is a generator: what it asks runs in workers, each sample with a deadline of
-its own, and is looked for in the verdict cache first. A group's own verdicts are never cached: they
-hold for all its members together.
+its own, and is looked for in the verdict cache first; what its model is to run joins the batches of
+all callers. A group's own verdicts are never cached: they hold for all its members together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.errors import RequestError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
-from touchstone_rewards.reward_server.schemas import Sample, SampleError, ScoreRequest
+from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError, ScoreRequest
 from touchstone_rewards.reward_server.scorers import SCORERS
 from touchstone_rewards.reward_server.scorers.base import (
     Ask,
     GroupScorer,
+    Judging,
     Member,
     Score,
     ScorerSpec,
+    UsesModel,
 )
 from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
 from touchstone_rewards.reward_server.scorers.returned import (
@@ -57,6 +59,19 @@ Asking = Callable[[ScorerSpec, Sequence[Sample], How, float | None], Awaitable[l
 Running = Callable[[str, Sequence[Sample], How, float | None, int | None], Awaitable[list[Score]]]
 
 
+class RunModel(Protocol):
+    """Has a scorer's model run inputs; raises `RequestError` where it takes no more now."""
+
+    def __call__(
+        self,
+        scorer: UsesModel,
+        inputs: Sequence[Any],
+        *,
+        give_up_at_s: float | None,
+        priority: Priority,
+    ) -> Awaitable[list[Any]]: ...
+
+
 class GroupColumns(NamedTuple):
     """A column for each scorer of groups; for each sample the name of its group, if it came in
     several requests."""
@@ -70,17 +85,19 @@ class GroupScorers:
 
     `ask` has samples scored by workers and looks into the verdict cache first; `run` does not, and
     is given the key of a spec. Both are told the deadline of a sample, None for the usual one, and
-    `run` its memory. `refused`: which samples a scorer that reads these fields does not look at.
+    `run` its memory. `run_model`: see `ModelHost.run`. `refused`: which samples a scorer that reads
+    these fields does not look at.
     """
 
     def __init__(
         self,
         ask: Asking,
         run: Running,
+        run_model: RunModel,
         refused: Callable[[Sequence[Sample], Sequence[str]], Mapping[int, Score]],
     ) -> None:
         self.gatherer = Gatherer()
-        self._ask, self._run, self._refused = ask, run, refused
+        self._ask, self._run, self._run_model, self._refused = ask, run, run_model, refused
 
     async def fill(
         self,
@@ -213,7 +230,8 @@ class GroupScorers:
         open_fields(samples, scorer.reads)
         size = sum(read_bytes(sample, scorer.reads) for sample in samples)
         ours = profile.specs[key].name in SCORERS  # a function of someone else's may hang
-        if not scorer.asks and not (ours and size <= LOOP_BYTES):
+        alone = not scorer.asks and scorer.model is None
+        if alone and not (ours and size <= LOOP_BYTES):
             packed = pack(samples[0].group_id or "", members, scorer.reads)
             limits = profile.entries[key].deadline_s, profile.entries[key].memory_bytes
             [score] = await self._run(profile.spec_keys[key], [packed], how, *limits)
@@ -221,8 +239,10 @@ class GroupScorers:
         try:
             given = scorer.score(members, explain=how.explain)
             if isinstance(given, Generator):
-                given = await self._answered(given, how, profile.entries[key].deadline_s)
+                given = await self._answered(scorer, given, how, profile.entries[key].deadline_s)
             return checked_scores(scorer, given, len(members))
+        except RequestError:
+            raise
         # A scorer call: its bug is its group's failure, and no other's.
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, WrongAnswer):
@@ -230,17 +250,22 @@ class GroupScorers:
             return [raised(scorer, error)] * len(members)
 
     async def _answered(
-        self, judging: Generator[Ask, list[Score], list[Score]], how: How, deadline_s: float | None
+        self, scorer: GroupScorer, judging: Judging, how: How, deadline_s: float | None
     ) -> list[Score]:
-        """What a scorer says once all that it asks has been scored."""
-        answers: list[Score] | None = None
+        """What a scorer says once all that it asks has been scored, or run."""
+        answers: list[Any] | None = None
         while True:
             try:
                 asked = next(judging) if answers is None else judging.send(answers)
             except StopIteration as end:
                 return end.value
-            asking = how._replace(explain=asked.explain)
-            answers = await self._ask(asked.spec, asked.samples, asking, deadline_s)
+            if isinstance(asked, Ask):
+                asking = how._replace(explain=asked.explain)
+                answers = await self._ask(asked.spec, asked.samples, asking, deadline_s)
+            else:
+                user = cast("UsesModel", scorer)
+                when: Any = {"give_up_at_s": how.give_up_at_s, "priority": how.priority}
+                answers = await self._run_model(user, asked.inputs, **when)
 
 
 def _scorers_of(profile: Profile) -> dict[str, GroupScorer]:

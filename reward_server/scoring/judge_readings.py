@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 
 from prometheus_client.core import CounterMetricFamily
 
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 COUNTED = {
@@ -18,6 +18,9 @@ COUNTED = {
     "prompt_tokens": "Tokens of prompts, as the judges' endpoints count them",
     "completion_tokens": "Tokens of answers, as the judges' endpoints count them",
     "seconds": "Seconds that answered calls of judges took, together",
+    "cost": "What the calls of judges cost by their tables of prices",
+    "over_budget": "Calls of judges that were not made because a budget was spent",
+    "cache_hits": "Samples whose verdict was known already and cost no call",
 }
 
 
@@ -41,7 +44,7 @@ def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     for profile in profiles.values():
         for key, scorer in profile.scorers.items():
             usage = getattr(scorer, "usage", None)
-            if scorer.runs_in == "remote" and isinstance(usage, Counter) and id(scorer) not in seen:
+            if scorer.runs_in == "remote" and is_object(usage) and id(scorer) not in seen:
                 seen.add(id(scorer))
-                found[f"{profile.name}.{key}"] = float(usage[name])
+                found[f"{profile.name}.{key}"] = float(usage.get(name, 0))
     return found

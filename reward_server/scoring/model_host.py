@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -29,7 +29,7 @@ from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample
-from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score
+from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score, Scorer, UsesModel
 from touchstone_rewards.reward_server.scoring.model_scorer import judged, wanted_inputs
 
 
@@ -136,14 +136,33 @@ class ModelHost:
             NotReady, QueueFull: the model takes no more now, or another one has taken its place
                 since the scorer was asked for.
         """
+        self._check_current(scorer)
+        wanted = [each async for each in wanted_inputs(scorer, samples)]
+        inputs = [one for each in wanted if not isinstance(each, Score) for one in each]
+        outputs = await self.run(scorer, inputs, give_up_at_s=give_up_at_s, priority=priority)
+        return [each async for each in judged(scorer, wanted, outputs, explain)]
+
+    async def run(
+        self,
+        scorer: UsesModel,
+        inputs: Sequence[Any],
+        *,
+        give_up_at_s: float | None,
+        priority: Priority,
+    ) -> list[Any]:
+        """What the scorer's model makes of each input, or a `SampleError`.
+
+        Raises:
+            NotReady, QueueFull: as for `score`.
+        """
+        self._check_current(scorer)
+        batcher = self.batchers[scorer.model.label]
+        return await batcher.run(inputs, give_up_at_s=give_up_at_s, priority=priority)
+
+    def _check_current(self, scorer: UsesModel) -> None:
         label = scorer.model.label
         if self._digests.get(label) != _digest(scorer):
             raise NotReady(f"model {label} was exchanged while the request waited; send it again")
-        wanted = [each async for each in wanted_inputs(scorer, samples)]
-        inputs = [one for each in wanted if not isinstance(each, Score) for one in each]
-        batcher = self.batchers[label]
-        outputs = await batcher.run(inputs, give_up_at_s=give_up_at_s, priority=priority)
-        return [each async for each in judged(scorer, wanted, outputs, explain)]
 
     async def embed(
         self,
@@ -286,7 +305,7 @@ class ModelHost:
 
     def _exchanged(self, name: str, config: ModelConfig, digest: str) -> dict[str, Profile]:
         """The profiles that use the model, made for this one instead."""
-        copies: dict[int, ModelScorer] = {}
+        copies: dict[int, UsesModel] = {}
         found: dict[str, Profile] = {}
         for profile in self.profiles.values():
             users = [each for each in _scorers_of(profile) if each[1].model.label == name]
@@ -295,7 +314,7 @@ class ModelHost:
                     copies[id(scorer)] = copy.copy(scorer)
                     copies[id(scorer)].use(config, digest)
             if users:
-                changed = {key: copies[id(scorer)] for key, scorer in users}
+                changed = {key: cast("Scorer", copies[id(scorer)]) for key, scorer in users}
                 found[profile.name] = profile.with_scorers(changed)
         return found | link(self.profiles | found)
 
@@ -314,17 +333,21 @@ class ModelHost:
         return found
 
 
-def _scorers_of(profile: Profile) -> list[tuple[str, ModelScorer]]:
-    return [(key, scorer) for key, scorer in profile.scorers.items() if scorer.runs_in == "model"]
+def _scorers_of(profile: Profile) -> list[tuple[str, UsesModel]]:
+    return [
+        (key, cast("UsesModel", scorer))
+        for key, scorer in profile.scorers.items()
+        if scorer.runs_in == "model" or (scorer.runs_in == "group" and scorer.model is not None)
+    ]
 
 
-def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, ModelScorer]]:
+def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, UsesModel]]:
     return [
         (profile, scorer) for profile in profiles.values() for _, scorer in _scorers_of(profile)
     ]
 
 
-def _digest(scorer: ModelScorer) -> str:
+def _digest(scorer: UsesModel) -> str:
     return scorer.version.rpartition(" ")[2]
 
 

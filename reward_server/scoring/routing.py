@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.schemas import (
 )
 from touchstone_rewards.reward_server.scoring.combine import Scored
 from touchstone_rewards.reward_server.scoring.together import together
-from touchstone_rewards.reward_server.telemetry.tallies import Columns
+from touchstone_rewards.reward_server.telemetry.tallies import Columns, sum_of
 
 
 class Combined(Protocol):
@@ -172,6 +172,7 @@ def _joined(
                 *chain.from_iterable(each.errors for each in every),
                 *(error.code for error in parted.refused.values()),
             ],
+            sum_of([each.cascades for each in every if each.cascades]),
         ),
     )
 

@@ -112,7 +112,8 @@ class Turns:
         """Return one score a sample, from those of `samples`.
 
         A turn without a score leaves its response without one: what could not be scored is no
-        score. A response without a turn gets an error, for there is nothing to judge.
+        score. One that is undecided leaves its response undecided, with the score that the turns
+        have. A response without a turn gets an error, for there is nothing to judge.
         """
         rest = iter(scores)
         found: list[Score] = []
@@ -129,14 +130,16 @@ class Turns:
         told = {"turns": [turn.explanation for turn in turns]} if explain else None
         lost = next((turn for turn in turns if turn.value is None), None)
         if lost is not None:
-            return Score(None, lost.error, told, lost.timed_out, values)
+            return Score(None, lost.error, told, lost.timed_out, values, lost.undecided)
         value = {
             "mean": sum(known) / len(known),
             "min": min(known),
             "max": max(known),
             "last": known[-1],
         }[self.fold]
-        return Score(value, None, told, False, values)
+        counted = turns[-1:] if self.fold == "last" else turns
+        unsure = next((turn for turn in counted if turn.undecided), turns[-1])
+        return Score(value, None, told, False, values, unsure.undecided)
 
 
 def _turn(sample: Sample, place: int, text: str) -> Sample:

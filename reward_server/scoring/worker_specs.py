@@ -19,6 +19,6 @@ def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
             scorer = profile.scorers[key]
             if scorer.runs_in == "worker":
                 found.append(spec)
-            elif scorer.runs_in == "group":
+            elif scorer.runs_in == "group" and scorer.model is None:
                 found += scorer.asks or [spec]
     return {spec.key: spec for spec in found}

@@ -1,15 +1,14 @@
-"""Stored samples in partitions: what is cut out of which file, its rows, and the files of results.
+"""Stored samples in partitions: what is cut out of which file, and the files of results.
 
-In: JSONL and Parquet, by path or URI, wherever pyarrow or fsspec reads. Out: partitions, the rows
-of one as samples or as `Rejected`, and files that have their name only once they are whole. It
-scores nothing and knows nothing of Ray.
+In: JSONL and Parquet, by path or URI, wherever pyarrow or fsspec reads. Out: partitions, whose rows
+`part_rows.py` reads, and files that have their name only once they are whole. It scores nothing and
+knows nothing of Ray.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from uuid import uuid4
 import msgspec
 import pyarrow.parquet as parquet
 from msgspec import Struct
-from pyarrow import ArrowException, ArrowInvalid, RecordBatch
+from pyarrow import ArrowException, ArrowInvalid
 from pyarrow.fs import (
     FileInfo,
     FileSelector,
@@ -36,11 +35,7 @@ from touchstone_rewards.reward_server.stored.path_pattern import fits
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
 PACKED = (".gz", ".bz2", ".zst", ".lz4")
-# A read from an object store takes tens of milliseconds whatever its size.
-READ_BYTES = 8 * 2**20
-BATCH_ROWS = 1024
 FOOTERS_AT_ONCE = 16
-SHOWN_REASON = 300
 MANIFEST = "manifest.json"
 
 
@@ -58,15 +53,6 @@ class Partition(Struct, frozen=True):
     path: str
     begin: int
     end: int
-
-
-class Rejected(Struct, frozen=True, omit_defaults=True):
-    """A row that is no sample: where it stands, by its first byte or its number from 0, and why."""
-
-    file: str
-    reason: str
-    byte: int | None = None
-    row: int | None = None
 
 
 class Manifest(Struct, frozen=True):
@@ -216,93 +202,6 @@ def whole_file(path: Path) -> tuple[Partition, int]:
     """
     about = _footer(LocalFileSystem(), str(path))
     return Partition(path.name, str(path), 0, about.num_row_groups), about.num_rows
-
-
-def read_rows(
-    store: FileSystem, part: Partition, row_bytes: int = READ_BYTES
-) -> Iterator[Sample | Rejected]:
-    """The rows of a partition in their order; blank lines are passed over. A line of more than
-    `row_bytes` is rejected and never held whole."""
-    with store.open_input_file(part.path) as source:
-        if part.path.endswith(PARQUET):
-            yield from _parquet_rows(source, part)
-        else:
-            raw: Any = source  # it is read like a file, but is none to the type checker
-            with io.BufferedReader(raw, READ_BYTES) as lines:
-                yield from _jsonl_rows(lines, part, row_bytes)
-
-
-def _jsonl_rows(source: BinaryIO, part: Partition, row_bytes: int) -> Iterator[Sample | Rejected]:
-    decode = msgspec.json.Decoder(Sample).decode
-    for at, line in lines_of(source, part.begin, part.end, row_bytes):
-        if line is None:
-            yield Rejected(part.path, f"the line has more than {row_bytes} bytes", byte=at)
-        elif not line.isspace():
-            try:
-                yield decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield Rejected(part.path, _shortly(error), byte=at)
-
-
-def lines_of(
-    source: BinaryIO, begin: int, end: int, most: int
-) -> Iterator[tuple[int, bytes | None]]:
-    """The lines that start from byte `begin` to before `end`, each with its first byte's place.
-
-    The last one is read to its end, wherever that is. None stands for a line of more than `most`
-    bytes.
-    """
-    at = begin
-    if begin:
-        source.seek(begin - 1)
-        at += _skip_line(source, end - begin + 1) - 1
-    while at < end and (line := source.readline(most + 1)):
-        start, whole = at, len(line) <= most or line.endswith(b"\n")
-        at += len(line)
-        if not whole:
-            at += _skip_line(source)
-        yield start, line if whole else None
-
-
-def _skip_line(source: BinaryIO, most: float = float("inf")) -> int:
-    """How many bytes were passed over up to the line's end, or up to `most` of them and some."""
-    passed = 0
-    while passed < most and (piece := source.readline(READ_BYTES)):
-        passed += len(piece)
-        if piece.endswith(b"\n"):
-            break
-    return passed
-
-
-def _parquet_rows(source: Any, part: Partition) -> Iterator[Sample | Rejected]:
-    opened: Any = parquet.ParquetFile(source, buffer_size=READ_BYTES, pre_buffer=False)
-    with opened as file:
-        about = file.metadata
-        first = sum(about.row_group(group).num_rows for group in range(part.begin))
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=range(part.begin, part.end)):
-            for number, row in enumerate(_columns_to_rows(batch), first):
-                try:
-                    if isinstance(row, UnicodeDecodeError):
-                        raise row
-                    yield msgspec.convert(row, Sample)
-                except (msgspec.ValidationError, UnicodeDecodeError) as error:
-                    yield Rejected(part.path, _shortly(error), row=number)
-            first += batch.num_rows
-
-
-def _columns_to_rows(batch: RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
-    """Rows without their nulls: a column that is null in a row is a field that it lacks."""
-    try:
-        rows = batch.to_pylist(maps_as_pydicts="lossy")
-    except UnicodeDecodeError as error:
-        if batch.num_rows == 1:
-            return [error]
-        return [_columns_to_rows(batch.slice(i, 1))[0] for i in range(batch.num_rows)]
-    return [{name: value for name, value in row.items() if value is not None} for row in rows]
-
-
-def _shortly(error: Exception) -> str:
-    return str(error)[:SHOWN_REASON]
 
 
 @contextmanager

@@ -62,12 +62,8 @@ def _jsonl(lines: Iterator[bytes], path: Path) -> Iterator[Sample | BadRow]:
 
 def _parquet(path: Path) -> tuple[int, Iterator[Sample | BadRow]]:
     need_pyarrow()
-    from touchstone_rewards.reward_server.stored.partitions import (
-        Rejected,
-        place,
-        read_rows,
-        whole_file,
-    )
+    from touchstone_rewards.reward_server.stored.part_rows import Rejected, read_rows
+    from touchstone_rewards.reward_server.stored.partitions import place, whole_file
 
     part, total = whole_file(path)
 

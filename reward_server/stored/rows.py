@@ -17,6 +17,11 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import is_list, is_object
 
 JSON_LINES = (".jsonl", ".ndjson")
+# Where data sets keep their ground truths; a dot leads into an object.
+TRUTH_COLUMNS = (
+    "ground_truth", "reward_model.ground_truth", "answer", "solution", "label", "final_answer",
+    "target",
+)  # fmt: skip
 Row = Mapping[str, Any]
 
 
@@ -37,19 +42,23 @@ def read_column(path: Path, name: str | None, usual: Sequence[str]) -> Column:
         ConfigError: the file cannot be read, has no rows, or has no such column. What is wrong
             farther on in the file comes up while the values are read.
     """
-    if not path.is_file():
-        raise ConfigError(f"input {path} is not a file; give JSONL, JSON or Parquet")
-    total, rows = _rows(path)
+    total, rows = open_rows(path)
     first = next(rows, None)
     if first is None:
         raise ConfigError(f"input {path} has no rows")
     found = _column(path, first, name, usual)
-    values = ((at, _value(row, found)) for at, row in enumerate(chain([first], rows), 1))
+    values = ((at, value_of(row, found)) for at, row in enumerate(chain([first], rows), 1))
     return Column(found, total, values)
 
 
-def _rows(path: Path) -> tuple[int, Iterator[Row]]:
-    """How many rows the file has, and the rows."""
+def open_rows(path: Path) -> tuple[int, Iterator[Row]]:
+    """Return how many rows the file has, and the rows as they are asked for.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if not path.is_file():
+        raise ConfigError(f"input {path} is not a file; give JSONL, JSON or Parquet")
     if path.suffix in JSON_LINES:
         with path.open("rb") as file:
             total = sum(1 for line in file if line.strip())
@@ -128,10 +137,10 @@ def _has(row: Row, name: str) -> bool:
     return bool(rest) and is_object(inner) and _has(inner, rest)
 
 
-def _value(row: Row, name: str) -> Any:
+def value_of(row: Row, name: str) -> Any:
     """The value of a column, None where the row has none."""
     if name in row:
         return row[name]
     head, _, rest = name.partition(".")
     inner = row.get(head)
-    return _value(inner, rest) if rest and is_object(inner) else None
+    return value_of(inner, rest) if rest and is_object(inner) else None

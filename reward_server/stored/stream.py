@@ -18,7 +18,12 @@ import msgspec
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile, load_profiles
-from touchstone_rewards.reward_server.schemas import SampleResult, ScoreRequest, ScoreResponse
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -138,6 +143,13 @@ def whole_groups(
         raise
     if batch:
         yield batch
+
+
+def request_batches(samples: Iterable[Sample], *, groups: bool) -> Iterator[list[Sample]]:
+    """Cut the stream into requests; with `groups`, the lines of one, one after another, in one."""
+    if not groups:
+        return batches(samples, BATCH_SAMPLES)
+    return whole_groups(samples, BATCH_SAMPLES, lambda sample: sample.group_id)
 
 
 async def score_stream(

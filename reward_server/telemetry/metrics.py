@@ -118,6 +118,11 @@ class Metrics:
             "none (unscored)"
         )
         self._verdicts = self._counter("verdicts", text, "profile", "scorer", "verdict")
+        text = (
+            "Samples by what came of a scorer that runs for some samples only: not asked, decided, "
+            "undecided or failed"
+        )
+        self._cascades = self._counter("cascade_samples", text, "profile", "scorer", "outcome")
         self._key_requests = self._counter("key_requests", "Requests by key", "key", "status")
         self._key_samples = self._counter("key_samples", "Samples asked for by key", "key")
         self._batch_samples = self._histogram("request_samples", "Samples of a request", SIZES)
@@ -160,8 +165,18 @@ class Metrics:
             for verdict, count in _verdicts(scores, profile.ranges[scorer]):
                 if count:
                     self._verdicts.add((profile.name, scorer, verdict), count)
+        for (scorer, outcome), count in found.cascades.items():
+            self._cascades.add((profile.name, scorer, outcome), count)
         for observe in self.verdict_observers:
             observe(profile.name, found)
+
+    def cascades(self, profile: str) -> dict[str, dict[str, int]]:
+        """Return what came of a profile's cascades: samples by scorer and outcome."""
+        found: dict[str, dict[str, int]] = {}
+        for (name, scorer, outcome), count in self._cascades.counts():
+            if name == profile:
+                found.setdefault(scorer, {})[outcome] = count
+        return found
 
     def observe_routed(self, profile: str, counts: Mapping[str, int]) -> None:
         """Count one request's samples by the inner profile."""

@@ -12,12 +12,14 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
+NO_CASCADES: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
 class ColumnTally(NamedTuple):
@@ -42,19 +44,25 @@ def tally(column: Sequence[float | None]) -> ColumnTally:
 
 
 class Columns(NamedTuple):
-    """What came of one request: its rewards, each scorer's scores, the codes of its errors."""
+    """What came of one request: its rewards, each scorer's scores, the codes of its errors.
+
+    `cascades`: of scorers that run for some samples only, by key and outcome how many samples.
+    """
 
     rewards: Sequence[float | None]
     scores: Mapping[str, Sequence[float | None]]
     errors: Sequence[str] = ()
+    cascades: Mapping[tuple[str, str], int] = NO_CASCADES
 
 
 class Verdicts(NamedTuple):
-    """What came of requests: tallies of rewards and of each scorer's scores, errors by code."""
+    """What came of requests: tallies of rewards and of each scorer's scores, errors by code, and
+    what cascades came to."""
 
     reward: ColumnTally
     scores: Mapping[str, ColumnTally]
     errors: Mapping[str, int]
+    cascades: Mapping[tuple[str, str], int] = NO_CASCADES
 
 
 def verdicts(requests: Sequence[Columns]) -> Verdicts:
@@ -65,7 +73,13 @@ def verdicts(requests: Sequence[Columns]) -> Verdicts:
         tally(list(joined(each.rewards for each in requests))),
         {key: tally(list(joined(each.scores[key] for each in requests))) for key in keys},
         Counter(joined(each.errors for each in requests)),
+        sum_of([each.cascades for each in requests if each.cascades]),
     )
+
+
+def sum_of(parts: Iterable[Mapping[tuple[str, str], int]]) -> Mapping[tuple[str, str], int]:
+    """All these counts, added."""
+    return sum(map(Counter, parts), Counter[tuple[str, str]]())
 
 
 class BulkCounter(Collector):
@@ -77,6 +91,10 @@ class BulkCounter(Collector):
 
     def add(self, labels: Labels, count: int = 1) -> None:
         self._counts[labels] += count
+
+    def counts(self) -> list[tuple[Labels, int]]:
+        """Return each combination of labels, and its count."""
+        return list(self._counts.items())
 
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)

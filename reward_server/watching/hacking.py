@@ -110,9 +110,10 @@ class Watch:
         observed = self._observed[profile]
         known = self._found.get(profile)
         if known is None or known[0] != observed:
-            differs = self._shadows.get(profile) or _differing(
-                self.window(profile), self._compared(profile)
-            )
+            compared = self._compared(profile)
+            differs: Sequence[bool] = self._shadows.get(profile, ())
+            if compared is not None:
+                differs = _differing(self.window(profile), compared)
             known = self._found[profile] = observed, _watched(self.window(profile), differs)
         return known[1]
 
@@ -192,10 +193,8 @@ def _seen(sample: Sample, result: SampleResult) -> Seen:
     return result.reward, result.scores, len(response), hash(response), hash(answer), several
 
 
-def _differing(window: Sequence[Seen], compared: ScorerPair | None) -> list[bool]:
+def _differing(window: Sequence[Seen], compared: ScorerPair) -> list[bool]:
     """For each sample that both of the compared scorers could score: do they disagree?"""
-    if compared is None:
-        return []
     pairs = [[scores.get(key) for key in compared] for _, scores, *_ in window]
     return [abs(a - b) >= DISAGREES_FROM for a, b in pairs if a is not None and b is not None]
 

@@ -82,6 +82,7 @@ UNSCORABLE: dict[str, str] = {
     "llamafactory/v1/score/evaluation": '{"model": "model", "messages": ["b"]}',
     "nemo_gym/verify": '{"responses_create_params": {"input": "a"}, "response": {"output": []}}',
     "vllm/classify": '{"model": "m", "input": "b", "use_activation": false}',
+    "vllm/pooling": '{"messages": [{"role": "assistant", "content": "b"}]}',
     "sglang/v1/embeddings": '{"model": "m", "input": "b"}',
     "eval_protocol/evaluate": '{"messages": [{"role": "assistant", "content": "b"}]}',
     "rewards": '{"sample_ids": ["x"], "queries": ["q"], "responses": ["b"]}',
@@ -227,6 +228,9 @@ def test_a_scorer_called_like_another_number_of_the_answer_is_refused(
         ("eval_protocol/evaluate", '{"messages": [{"role": "user", "content": "a"}]}'),
         ("eval_protocol/evaluate", '{"messages": []}'),
         ("vllm/classify", "[]"),
+        ("vllm/pooling", '{"model": "m"}'),
+        ("vllm/pooling", '{"input": "a", "messages": []}'),
+        ("vllm/pooling", '{"input": "a", "task": "token_classify"}'),
     ],
 )
 def test_a_body_that_does_not_fit_is_refused(server: LiveServer, path: str, body: str) -> None:

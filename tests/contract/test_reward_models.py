@@ -65,6 +65,7 @@ def test_every_format_of_whole_texts_gets_the_score_of_the_text_as_it_came(
         post(f"/compat/limr/get_reward{asked}", {"query": [text]})["rewards"][0],
         post(f"/compat/llamafactory/v1/score/evaluation{asked}", {"messages": [text]})["scores"][0],
         post(f"/compat/vllm/classify{asked}", {"input": text})["data"][-1]["probs"][-1],
+        post(f"/compat/vllm/pooling{asked}", {"input": text})["data"][-1]["data"][-1],
         post(f"/compat/sglang/v1/embeddings{asked}", {"input": text})["data"][-1]["embedding"][-1],
     ]
-    assert found == pytest.approx([score] * 5, abs=1e-6)
+    assert found == pytest.approx([score] * 6, abs=1e-6)

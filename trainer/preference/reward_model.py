@@ -3,12 +3,13 @@
 In: a model, rows of `prompt`, `chosen`, `rejected`. Out: a run folder that is a plain
 `AutoModelForSequenceClassification` folder, with `run.json`, curves, a report and, on request,
 `predictions.jsonl`. A batch is (2B, T), chosen first; the score is read at the last real token.
+With `--eval` nothing is trained: `measure.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,16 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.reward_config import RewardConfig
-from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
+from trl.trainer.reward_trainer import RewardTrainer
 
-from touchstone_rewards.trainer.config import parse_config, require
+from touchstone_rewards.trainer.config import given_fields, parse_config, require
 from touchstone_rewards.trainer.data.rows import DataArguments
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.preference.measure import PREDICTIONS, measure, pair_line
+from touchstone_rewards.trainer.preference.ranking import ranking_of, told
 from touchstone_rewards.trainer.preference.reward_folder import (
     load_reward_model,
     put_adapter_aside,
@@ -31,24 +34,29 @@ from touchstone_rewards.trainer.preference.reward_folder import (
     write_plain,
 )
 from touchstone_rewards.trainer.preference.reward_head import (
-    RewardModelOutput,
     disco_loss,
     head_facts,
     score_at_last_token,
 )
 from touchstone_rewards.trainer.preference.rows import read_pairs
+from touchstone_rewards.trainer.preference.scoring import OUTPUTS, load_for_scores, scores_of
 from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
-PREDICTIONS = "predictions.jsonl"
 MOST_MEASURED = 2000  # pairs, for the mean and the deviation of the scores
-OUTPUTS = {"pairwise": 1, "disco": 2}
 
 
 @dataclass
 class HeadArguments:
-    """The head and its loss."""
+    """The head and its loss, and what is measured of it."""
 
+    eval: bool = field(
+        default=False,
+        metadata={
+            "help": "Train nothing: measure the reward model in model_name_or_path on the "
+            "pairs, or the rows in RewardBench 2's form, of eval_dataset_name."
+        },
+    )
     loss: Literal["pairwise", "disco"] = field(
         default="pairwise",
         metadata={
@@ -89,13 +97,19 @@ OPTIONS = RmConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, train, save.
+    """Parse, train, save; with `eval` measure.
 
     Raises:
         InputError: what was typed cannot work.
     """
     configs = parse_config(RmConfigs, argv, "trainer rm")
     data, head, args, model = configs
+    if head.eval:
+        given = given_fields(argv, RmConfigs, "rm")
+        output = Path(args.output_dir or ".") if "output_dir" in given else None
+        limit = args.max_length if "max_length" in given else None
+        measure(data, args, model, output, limit)
+        return
     build = partial(build_trainer, model, args, head, skip_bad_rows=data.skip_bad_rows)
     trainer = train_on_rows(data, args, model, configs, build)
     if trainer.is_world_process_zero():
@@ -204,7 +218,7 @@ def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None)
 
 def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> None:
     """Make `output` a plain folder if it holds an adapter; write into its config.json the mean and
-    the deviation of its scores, and the predictions if asked for."""
+    the deviation of its scores, and the predictions if asked for; print how held-out pairs rank."""
     if (output / "adapter_config.json").is_file():
         write_plain(put_adapter_aside(output), output)
     held_out = trainer.eval_dataset is not None
@@ -213,10 +227,12 @@ def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> No
     if not save_predictions and len(rows) > MOST_MEASURED:
         rows = rows.select(range(MOST_MEASURED))
     batch = trainer.args.per_device_eval_batch_size
-    lines = list(predictions(output, rows, batch, trainer.args.device))
+    lines = predictions(output, rows, batch, trainer.args.device)
     if save_predictions:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (output / PREDICTIONS).write_text(text, encoding="utf-8")
+    if held_out:
+        print("\n".join(told(ranking_of(lines), "held-out pairs")))
     scores = [line[side] for line in lines[:MOST_MEASURED] for side in ("chosen", "rejected")]
     mean, std = write_moments(output, scores)
     print(
@@ -227,36 +243,15 @@ def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> No
 
 def predictions(
     folder: Path, rows: Dataset, batch_size: int, device: torch.device
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """What the reward model in `folder` gives for tokenized pairs, in their order.
 
     It is the saved model that scores, in its own dtype: what a server will give, too.
     """
-    model = _saved_model(folder).to(device).eval()
-    collate = DataCollatorForPreference(pad_token_id=0)
-    for first in range(0, len(rows), batch_size):
-        batch = [rows[place] for place in range(first, min(first + batch_size, len(rows)))]
-        inputs = collate(batch)
-        inputs.pop("margin", None)
-        with torch.no_grad():
-            output = model(**{name: tensor.to(device) for name, tensor in inputs.items()})
-        yield from _prediction_lines([row["id"] for row in batch], output)
-
-
-def _saved_model(folder: Path) -> Any:
-    config: Any = AutoConfig.from_pretrained(folder)
-    model = load_reward_model(str(folder), config.num_labels, dtype="auto")
-    score_at_last_token(model)
-    return model
-
-
-def _prediction_lines(ids: list[str], output: RewardModelOutput) -> Iterator[dict[str, object]]:
-    assert output.logits is not None
-    scores = output.logits.squeeze(-1).tolist()
-    stds = None if output.variance is None else output.variance.sqrt().tolist()
-    for place, row_id in enumerate(ids):
-        chosen, rejected = place, place + len(ids)
-        line = {"id": row_id, "chosen": scores[chosen], "rejected": scores[rejected]}
-        if stds:
-            line |= {"chosen_std": stds[chosen], "rejected_std": stds[rejected]}
-        yield line
+    model = load_for_scores(str(folder), dtype="auto").to(device)
+    pairs = list(zip(rows["chosen_ids"], rows["rejected_ids"], strict=True))
+    found = iter(scores_of(model, [ids for pair in pairs for ids in pair], 2 * batch_size))
+    return [
+        {"id": row_id, **pair_line([next(found), next(found)], [len(ids) for ids in pair])}
+        for row_id, pair in zip(rows["id"], pairs, strict=True)
+    ]

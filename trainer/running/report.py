@@ -34,31 +34,34 @@ def write_report(
     story: Sequence[str] = (),
     evaluations: Mapping[str, Path] | None = None,
     output: Path | None = None,
+    **parts: object,
 ) -> Path:
     """Draw the curves and write the page; returns the page's path.
 
     `evaluations`: name to folder of `trainer eval`; the first two are shown side by side. `output`:
-    where the two files go, the run folder if not given.
+    where the two files go, the run folder if not given. `parts`: of the page, in place of the run's
+    own.
     """
     output = output or folder
     run, history = read_run_file(folder), read_history(folder)
     drawings, zero = drawings_of(history)
     if drawings:
         (output / "curves.png").write_bytes(draw_curves(history))
-    page = render_page(
-        title=title or f"{run.get('command', 'trainer').split(' --')[0]}: {folder.name}",
-        subtitle=" · ".join(filter(None, [run.get("started"), run.get("machine")])),
-        story=story,
-        tiles=tiles(history),
-        measures=measures(evaluations or {}),
-        panels=panels_of(drawings),
-        zero=zero,
-        pairs=pairs(list((evaluations or {}).values())),
-        groups=first_and_last(folder / "samples"),
-        groups_title="From the samples that were trained on",
-        settings=settings_of(run),
-        facts=facts(run),
-    )
+    shown = {
+        "title": title or f"{run.get('command', 'trainer').split(' --')[0]}: {folder.name}",
+        "subtitle": " · ".join(filter(None, [run.get("started"), run.get("machine")])),
+        "story": story,
+        "tiles": tiles(history),
+        "measures": measures(evaluations or {}),
+        "panels": panels_of(drawings),
+        "zero": zero,
+        "pairs": pairs(list((evaluations or {}).values())),
+        "groups": first_and_last(folder / "samples"),
+        "groups_title": "From the samples that were trained on",
+        "settings": settings_of(run),
+        "facts": facts(run),
+    }
+    page = render_page(**(shown | parts))
     path = output / "report.html"
     path.write_text(page, encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""`trainer demo`: from nothing to a model that a reward made better, in some minutes on a CPU.
+"""`trainer demo quick`: from nothing to a model that a reward made better, in minutes on a CPU.
 
 In: a folder and a seed. Out: two trained models, two evaluations, `curves.png`, `report.html`. It
 starts a reward server of its own, or uses the one it is told of, and uses the very commands `sft`,
@@ -52,9 +52,9 @@ SFT_PROBLEMS, GRPO_PROBLEMS = 12_000, 3_000
 
 @dataclass
 class DemoArguments:
-    """The demo's few choices; what trains how stands in trainer/configs/demo_*.yaml."""
+    """The small demo's few choices; what trains how stands in trainer/configs/demo_*.yaml."""
 
-    output: str = field(default="runs/demo", metadata={"help": "The folder for everything."})
+    output: str = field(default="runs/demo_quick", metadata={"help": "The folder for everything."})
     seed: int = field(default=0, metadata={"help": "Of data, weights, order and sampling."})
     reward_url: str | None = field(
         default=None, metadata={"help": "A reward server that runs. Default: one of its own."}
@@ -74,13 +74,13 @@ def run(argv: Sequence[str]) -> None:
         InputError: the folder holds something else.
         RunFailed: the reward made nothing better, or a part failed.
     """
-    arguments = parse_config(DemoArguments, argv, "trainer demo")
+    arguments = parse_config(DemoArguments, argv, "trainer demo quick")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
-    _quiet()
+    quiet()
     started_s = time.monotonic()
     console = Console()
     torch.set_num_threads(1)  # two threads gain little at this size, and lose on a busy machine
-    folder = _empty_folder(Path(arguments.output))
+    folder = empty_folder(Path(arguments.output))
     (folder / MARKER).write_text(json.dumps(vars(arguments)) + "\n", encoding="utf-8")
     base = make_data_and_model(folder, arguments)
     with _server(arguments, folder) as url:
@@ -195,14 +195,20 @@ def _server(arguments: DemoArguments, folder: Path) -> AbstractContextManager[st
     return reward_server(folder / "server.log")
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Have the libraries say less."""
     # Bars of a tenth of a second and warnings to TRL's authors would bury what there is to see.
     warnings.filterwarnings("ignore", category=FutureWarning)
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
 
 
-def _empty_folder(folder: Path) -> Path:
+def empty_folder(folder: Path) -> Path:
+    """Return the folder, made or emptied.
+
+    Raises:
+        InputError: it holds something that is not a demo's.
+    """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():
             raise InputError(

@@ -14,8 +14,8 @@ LOG = "server.log"
 
 
 @contextmanager
-def reward_server(log: Path, *options: str) -> Iterator[str]:
-    """Start a server on a free port with these flags of `serve`, yield its URL, stop it.
+def own_server(log: Path, *options: str) -> Iterator[LiveServer]:
+    """Start a server on a free port with these flags of `serve`, yield it, stop it.
 
     Raises:
         RunFailed: it ended or was not ready within a minute; the message has the end of its log.
@@ -27,9 +27,20 @@ def reward_server(log: Path, *options: str) -> Iterator[str]:
         live.stop()
         raise RunFailed(str(error)) from error
     try:
-        yield live.url
+        yield live
     finally:
         live.stop()
+
+
+@contextmanager
+def reward_server(log: Path, *options: str) -> Iterator[str]:
+    """Do as `own_server`, and yield the URL.
+
+    Raises:
+        RunFailed: as there.
+    """
+    with own_server(log, *options) as live:
+        yield live.url
 
 
 @contextmanager

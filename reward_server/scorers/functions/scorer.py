@@ -81,11 +81,14 @@ class _Function:
             return Score(output)
         value, details = _with_details(output)
         told = {"function": self.form.name, **(details or {})} if explain else None
+        undecided = details.get("undecided") if details else None
+        undecided = "response" if undecided is True else undecided or None
         if isinstance(value, int | float):
-            return Score(float(value), None, told)
+            return Score(float(value), None, told, undecided=undecided)
         if value is None:
             message = f"function {self.form.name} returned None: it could not score this sample"
-            return Score(None, sample_error("scorer_failed", message), told)
+            error = sample_error("scorer_failed", message)
+            return Score(None, error, told, undecided=undecided)
         if hasattr(value, "__float__") and not isinstance(value, str | bytes):
             return Score(float(value), None, told)
         return failed(
@@ -95,12 +98,13 @@ class _Function:
 
 
 class FunctionScorer(_Function):
-    """A sync function, called in a killable worker."""
+    """A sync function, called in a killable worker. `batch`: once for all samples of a task."""
 
     runs_in: Literal["worker"] = "worker"
 
     def __init__(self, form: Form) -> None:
         super().__init__(form)
+        self.batch = form.batch
         self.deterministic = bool(getattr(original(form.function), "deterministic", False))
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:

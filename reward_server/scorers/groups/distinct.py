@@ -1,8 +1,9 @@
-"""How much of its own does a response bring to its group? Answers by math, or texts by their words.
+"""How much of its own does a response bring to its group? By answers, by words or by meaning.
 
 In: a group. Out: with `by: answers`, 1 by the number of members that give the same answer, so that
 the group's mean is its share of distinct answers. With `by: words`, the share of a response's runs
-of words that no other member has.
+of words that no other member has. With `by: embeddings`, 1 minus the cosine with the member that is
+nearest in meaning, 0 where that is negative.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from touchstone_rewards.reward_server.scorers.base import Judging, Member, RunsIn, Score
+from touchstone_rewards.reward_server.errors import sample_error
+from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.schemas import SampleError
+from touchstone_rewards.reward_server.scorers.base import AskModel, Judging, Member, RunsIn, Score
+from touchstone_rewards.reward_server.scorers.embedded import nearest
 from touchstone_rewards.reward_server.scorers.groups.answers import (
     MAX_MEMBERS,
     answer_classes,
@@ -21,7 +26,8 @@ from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, 
 
 
 class Distinct:
-    """`by`: `answers` or `words`. `math`: as in `majority`. `words`: the length of a run."""
+    """`by`: `answers`, `words` or `embeddings`. `math`: as in `majority`. `words`: the length of a
+    run. `embedding`: the config of the embedding model."""
 
     version = "1"
     range = (0.0, 1.0)
@@ -30,19 +36,36 @@ class Distinct:
     of = ()
 
     def __init__(
-        self, by: str = "answers", math: dict[str, Any] | None = None, words: int = 3
+        self,
+        by: str = "answers",
+        math: dict[str, Any] | None = None,
+        words: int = 3,
+        embedding: dict[str, Any] | None = None,
     ) -> None:
-        if by not in ("answers", "words"):
-            raise ValueError(f"by is {by!r}; expected answers or words")
+        if by not in ("answers", "words", "embeddings"):
+            raise ValueError(f"by is {by!r}; expected answers, words or embeddings")
+        if embedding is not None and by != "embeddings":
+            raise ValueError(f"embedding came with by: {by}; it goes with by: embeddings")
         self.by = by
+        self.model: ModelConfig | None = None
+        if by == "embeddings":
+            model = EmbeddingConfig(**(embedding or {}))
+            self.use(model, model.digest())
         self.words = checked_size(words)
         self.specs = specs_of(math or {})
         self.asks = tuple(self.specs) if by == "answers" else ()
         self.max_members = MAX_MEMBERS
 
+    def use(self, model: ModelConfig, digest: str) -> None:
+        """Embed with this model from now on; its digest becomes part of the version."""
+        self.model = model
+        self.version = f"1 {digest}"
+
     def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score] | Judging:
         if self.by == "answers":
             return self._by_answers(members, explain)
+        if self.by == "embeddings":
+            return self._by_embeddings(members, explain)
         return self._by_words(members, explain)
 
     def _by_answers(self, members: Sequence[Member], explain: bool) -> Judging:
@@ -55,6 +78,25 @@ class Distinct:
             size = classes.sizes[one]
             about = {"answer": classes.answers[at], "same_answer": size}
             found.append(Score(1 / size, None, about if explain else None))
+        return found
+
+    def _by_embeddings(self, members: Sequence[Member], explain: bool) -> Judging:
+        outputs = yield AskModel([member.sample.response for member in members])
+        known = [at for at, one in enumerate(outputs) if not isinstance(one, SampleError)]
+        others = nearest([outputs[at].vector for at in known]) if len(known) > 1 else []
+        found: list[Score] = []
+        for at, one in enumerate(outputs):
+            if at not in known:
+                found.append(Score(error=one))
+            elif not others:
+                why = "no other member has a vector to hold it against"
+                found.append(Score(error=sample_error("unsupported_input", why)))
+            else:
+                cosine, other = others[known.index(at)]
+                about = {"nearest": members[known[other]].sample.id, "cosine": round(cosine, 6)}
+                found.append(
+                    Score(1 - min(max(cosine, 0.0), 1.0), None, about if explain else None)
+                )
         return found
 
     def _by_words(self, members: Sequence[Member], explain: bool) -> list[Score]:

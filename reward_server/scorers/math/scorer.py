@@ -8,8 +8,13 @@ from typing import Any, Literal
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGroundTruth, math_check
+from touchstone_rewards.reward_server.scorers.math.equal import (
+    UnreadableGroundTruth,
+    ground_truth_texts,
+    math_check,
+)
 from touchstone_rewards.reward_server.scorers.math.policy import Policy, make_policy
+from touchstone_rewards.reward_server.scorers.math.undecided import undecided_by
 
 
 class MathScorer:
@@ -32,7 +37,10 @@ class MathScorer:
     def _score(self, sample: Sample, explain: bool) -> Score:
         try:
             verdict = math_check(sample.response, sample.ground_truth, self.policy)
-        except UnreadableGroundTruth as error:
-            return Score(None, sample_error("bad_ground_truth", str(error)))
+        except UnreadableGroundTruth as why:
+            return Score(error=sample_error("bad_ground_truth", str(why)), undecided="truth")
         explanation = dict(verdict.explain()) if explain else None
-        return Score(1.0 if verdict.equal else 0.0, None, explanation)
+        if verdict.equal:
+            return Score(1.0, None, explanation)
+        undecided = undecided_by(verdict, ground_truth_texts(sample.ground_truth))
+        return Score(0.0, None, explanation, undecided=undecided)

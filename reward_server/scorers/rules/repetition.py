@@ -35,6 +35,7 @@ class RepetitionScorer(Rule[RepetitionConfig]):
     A word of more than 40 characters is taken letter by letter, so that `aaaa…` is repetition too.
     """
 
+    version = "2"
     reads = ("response",)
     config_type = RepetitionConfig
 
@@ -46,29 +47,22 @@ class RepetitionScorer(Rule[RepetitionConfig]):
             return RuleVerdict(0.0, {"rule": "the response is empty"})
         shares: dict[str, float] = {}
         if self.config.of != "lines":
-            found = pieces(part)
-            count = max(0, len(found) - self.config.n + 1)
-            said = len(_ngrams(found, self.config.n))
-            shares["repeated_ngrams"] = 1 - said / count if count else 0.0
+            shares["repeated_ngrams"] = repeated_share(pieces(part), self.config.n)
         if self.config.of != "ngrams":
             lines = [line.strip() for line in part.split("\n")]
-            shares["repeated_lines"] = repeated_share([line for line in lines if line])
-        worst = max(shares.values())
+            shares["repeated_lines"] = repeated_share([line for line in lines if line], 1)
         allowed = self.config.allowed
-        charged = max(0.0, worst - allowed) / (1 - allowed)
-        return RuleVerdict(1.0 - charged, shares)
+        charged = max(0.0, *shares.values(), allowed) - allowed
+        return RuleVerdict(1.0 - charged / (1 - allowed), shares)
 
 
-def repeated_share(things: Sequence[Hashable]) -> float:
-    """Return the share that stood there before; 0 of nothing.
+def repeated_share(things: Sequence[Hashable], n: int) -> float:
+    """Return the share of the runs of `n` things that stood there before; 0 of none.
 
     Example:
-        >>> repeated_share(["a", "b", "a", "a"])
+        >>> repeated_share(["a", "b", "a", "b", "a"], 2)
         0.5
     """
-    return 1 - len(set(things)) / len(things) if things else 0.0
-
-
-def _ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
-    """Return the different n-grams."""
-    return set(zip(words, *[words[start:] for start in range(1, n)], strict=False))
+    count = len(things) - n + 1
+    runs = zip(things, *[things[start:] for start in range(1, n)], strict=False)
+    return 1 - len(set(runs)) / count if count > 0 else 0.0

@@ -24,7 +24,7 @@ _BLOCKS = (range(0x80, 0x3100), range(0xA000, 0xB000), range(0xFD00, 0x10000))
 # Words longer than this are letters in a row: a text without spaces, or `aaaa…`.
 LONG_WORD_CHARS = 40
 # White space as spaces, all else as `x`: a long word is then found without looking at each.
-_AS_X = bytes(0x20 if chr(at).isspace() else ord("x") for at in range(0x80)) + b"x" * 0x80
+_AS_X = bytes(0x20 if bytes([at]).isspace() else ord("x") for at in range(0x100))
 _LONG_WORD = b"x" * (LONG_WORD_CHARS + 1)
 FEW = 8  # places of a phrase that are looked at one by one
 
@@ -100,11 +100,15 @@ def words(text: str) -> list[str]:
     return _WORD_OR_LETTER.findall(text)
 
 
-def pieces(text: str) -> list[str]:
-    """Return the words, with those that are too long to be words letter by letter."""
+def pieces(text: str) -> list[str] | list[bytes]:
+    """Return the words, with those that are too long to be words letter by letter.
+
+    Those of ASCII may be bytes, which are cut out and hashed sooner."""
+    if text.isascii():
+        raw = text.encode()
+        if _LONG_WORD not in raw.translate(_AS_X):
+            return raw.split()
     found = words(text)
-    if text.isascii() and _LONG_WORD not in text.encode().translate(_AS_X):
-        return found
     if not found or max(map(len, found)) <= LONG_WORD_CHARS:
         return found
     return [piece for word in found for piece in (word if len(word) > LONG_WORD_CHARS else (word,))]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.reward_server.models import tiny
+from tests.reward_server.remote.engine_process import EngineProcess
 from touchstone_rewards.reward_server.__main__ import main
 
 
@@ -61,3 +62,26 @@ def test_samples_of_ones_own_can_be_checked_and_a_failure_shows(
 def test_input_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--input", "/nowhere.jsonl"]) == 2
     assert "is not a file" in capsys.readouterr().err
+
+
+CASCADE = """
+scorers:
+  math: {}
+  judge: {when: {math: undecided}, replaces: math, deadline_s: 2, config: {url: "URL", model: m}}
+"""
+
+
+def test_a_scorer_that_runs_for_some_samples_is_tried_on_all_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = EngineProcess()
+    engine.start()
+    options = profiles(tmp_path, CASCADE.replace("URL", f"http://127.0.0.1:{engine.port}/v1"))
+    assert main(["check", *options]) == 0
+    assert "asked for every sample: 1, 1, 1" in capsys.readouterr().out
+    engine.kill()
+    assert main(["check", *options]) == 1
+    said = capsys.readouterr().out
+    assert "FAILED" in said
+    assert "profile mine, judge" in said
+    assert "upstream_failed" in said

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.browser import Browser, Page
+from tests.reward_server.remote.engine_process import EngineProcess, judged_by
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
@@ -276,3 +277,32 @@ def test_a_server_that_goes_away_is_said_to_be_and_found_again(
     page.wait_for("document.getElementById('state').textContent === '● ready'")
     page.wait_for("document.querySelectorAll('#recent li').length === 1")
     assert "after the restart" in page.text("#recent")
+
+
+def test_endpoints_and_cascades_show_what_they_cost_and_which_are_down(
+    start_server: Callable[..., LiveServer], open_page: Open, tmp_path: Path
+) -> None:
+    engine = EngineProcess()
+    engine.start()
+    live = judged_by(start_server, tmp_path, engine.port)
+    prose = {"id": "p", "response": "It is.", "ground_truth": "it is continuous everywhere"}
+    score(live, [RIGHT, {**RIGHT, "response": "45"}, prose, {**prose, "id": "q"}], "both")
+    page = open_page(live).wait_for(SHOWN)
+    page.wait_for("document.querySelectorAll('#upstreams tbody tr').length === 1")
+    told = page.text("#upstreams")
+    assert f"http://127.0.0.1:{engine.port}/v1/chat/completions" in told
+    assert "both: judge" in told
+    assert "asked for 50% of 4: 2 decided, 0 undecided, 0 failed" in told
+    tiles = page.text("#tiles")
+    assert "1 of 1" in tiles
+    assert "cost by price table" in tiles
+    page.wait_for("document.querySelectorAll('#recent li').length === 4")
+    page.click("#recent .opener")
+    page.wait_for("document.querySelector('#recent dl')")
+    assert "math: judge decided" in page.text("#recent .detail")
+    engine.kill()
+    for at in range(8):
+        score(live, [{**prose, "id": str(at), "response": f"It is {at}."}], "both")
+    page.wait_for("document.getElementById('upstreams').textContent.includes('▼ down')")
+    assert "0 of 1" in page.text("#tiles")
+    assert page.problems == []

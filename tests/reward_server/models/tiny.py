@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -19,6 +19,8 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2ForSequenceClassification,
+    Qwen2Model,
+    Qwen2PreTrainedModel,
 )
 
 _TEXT = (
@@ -31,6 +33,11 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for turn in messages %}"
     "{% if turn['role'] == 'refused' %}{{ raise_exception('no such role') }}{% endif %}"
     " {{ turn['role'] }} {{ turn['content'] }} {{ eos_token }}{% endfor %}"
+)
+# Qwen's, SmolLM2's and many others' form: a line end stands behind the end token of every turn.
+CHATML = (
+    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n"
+    "{% endfor %}"
 )
 CONTEXT = 512
 
@@ -51,6 +58,23 @@ def tokenizer(**changes: Any) -> PreTrainedTokenizerFast:
         "chat_template": CHAT_TEMPLATE,
     } | changes
     return PreTrainedTokenizerFast(tokenizer_object=inner, **settings)
+
+
+def chatml_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of bytes that pads with the token that ends every turn, as many models' do."""
+    bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({byte: i for i, byte in enumerate(bytes_)}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens([AddedToken("<|im_start|>"), AddedToken("<|im_end|>")])
+    ends = {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
+    return PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=CHATML, **ends)
+
+
+def chatml_config(**changes: Any) -> Qwen2Config:
+    """The config that goes with `chatml_tokenizer`: its end token is its padding token."""
+    ends = {"pad_token_id": 257, "eos_token_id": 257, "bos_token_id": None}
+    return config(vocab_size=258, **ends, **changes)
 
 
 def config(kind: type = Qwen2Config, **changes: Any) -> Any:
@@ -76,6 +100,36 @@ def classifier(folder: Path, *, labels: int = 1, **changes: Any) -> Path:
     model = Qwen2ForSequenceClassification(config(num_labels=labels, **changes))
     torch.nn.init.normal_(model.score.weight)
     return _save(model, folder)
+
+
+class RewardModel(Qwen2PreTrainedModel):
+    """A reward model as OpenRLHF's trainer builds it: a linear head under a name of its own, read
+    at the last token that the attention mask shows.
+
+    Source: OpenRLHF 3c3be62, openrlhf/models/model.py and cli/train_rm.py.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        setattr(self, config.value_head_prefix, torch.nn.Linear(config.hidden_size, 1, bias=False))
+        self.post_init()
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        hidden = self.model(input_ids, attention_mask, positions).last_hidden_state
+        values = getattr(self, self.config.value_head_prefix)(hidden).squeeze(-1)
+        ends = (attention_mask * torch.arange(attention_mask.shape[1])).argmax(-1)
+        return values[torch.arange(len(values)), ends]
+
+
+def openrlhf(folder: Path, head: str) -> RewardModel:
+    """A reward model in the layout that OpenRLHF saves; returns the model."""
+    torch.manual_seed(0)
+    model = RewardModel(chatml_config(value_head_prefix=head, normalize_reward=False))
+    model.eval().save_pretrained(folder)
+    chatml_tokenizer().save_pretrained(folder)
+    return model
 
 
 def windowed(folder: Path) -> Path:

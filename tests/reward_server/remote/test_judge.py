@@ -212,13 +212,69 @@ async def test_a_spent_budget_names_itself(start_peer: StartPeer, make: MakeJudg
     used = 120 * values.count(1.0)
     assert 0 < used <= 1000
     told = why(await verdict(judge, sample()))
-    assert told == f"the budget tokens_per_run 1000 is spent: {used} tokens were used"
+    assert told == f"the budget tokens_per_run 1000 is spent: {used} used or held back"
     assert len(peer.seen) == values.count(1.0)
     at_once = make(peer.url, max_tokens=50, tokens_per_hour=1000)
     scores = await asyncio.gather(*(verdict(at_once, sample(str(i))) for i in range(20)))
     refused = [score for score in scores if score.value is None]
     assert refused
     assert all("the budget tokens_per_hour 1000 is spent" in why(score) for score in refused)
+
+
+PRICES = {"m": {"input": 2.0, "output": 10}, "m-mini": {"input": 1.0, "output": 5.0}}
+
+
+async def test_money_is_counted_by_the_price_of_the_model_that_answered(
+    start_peer: StartPeer, make: MakeJudge
+) -> None:
+    peer = await start_peer(in_turn(YES))
+    judge = make(peer.url, prices=PRICES, cost_per_run=1.0)
+    score = await verdict(judge, sample())
+    assert score.explanation is not None
+    assert score.explanation["cost"] == pytest.approx((100 * 2.0 + 20 * 10) / 1e6)
+    mini = make(
+        (await start_peer(in_turn(said("Verdict: yes", model="m-mini")))).url, prices=PRICES
+    )
+    score = await verdict(mini, sample())
+    assert score.explanation is not None
+    assert score.explanation["cost"] == pytest.approx((100 * 1.0 + 20 * 5) / 1e6)
+    assert mini.usage["cost"] == mini.budget.spent["cost"] == score.explanation["cost"]
+    free = make(peer.url)
+    told = (await verdict(free, sample())).explanation
+    assert told is not None
+    assert told["cost"] is None
+
+
+@pytest.mark.parametrize("span", ["run", "hour"])
+async def test_a_budget_of_money_ends_in_an_error_and_not_in_a_bill(
+    start_peer: StartPeer, make: MakeJudge, span: str
+) -> None:
+    peer = await start_peer(in_turn(YES))
+    limit = {f"cost_per_{span}": 0.01}
+    judge = make(peer.url, max_tokens=50, prices=PRICES, **limit)
+    scores = await asyncio.gather(*(verdict(judge, sample(str(i))) for i in range(40)))
+    refused = [score for score in scores if score.value is None]
+    assert 0 < len(refused) < 40
+    assert all(f"the budget cost_per_{span} 0.01 is spent: " in why(each) for each in refused)
+    assert {each.error.retryable for each in refused if each.error} == {span == "hour"}
+    cost = 0.0004 * (40 - len(refused))
+    assert judge.usage["cost"] == pytest.approx(cost)
+    assert judge.usage["over_budget"] == len(refused)
+    assert cost <= 0.01
+    assert len(peer.seen) == 40 - len(refused)
+
+
+async def test_a_try_that_timed_out_may_be_billed_and_counts(
+    start_peer: StartPeer, make: MakeJudge
+) -> None:
+    peer = await start_peer(in_turn(Hang(), YES))
+    judge = make(peer.url, max_tokens=1000, prices=PRICES, cost_per_run=0.5, timeout_s=0.2)
+    assert (await verdict(judge, sample())).value == 1.0
+    assert judge.budget.spent["tokens"] > 120 + 1000
+    assert judge.usage["cost"] > 0.0004 + 1000 * 10 / 1e6
+    refusing = make((await start_peer(in_turn(Reply(503)))).url, prices=PRICES, cost_per_run=0.5)
+    why(await verdict(refusing, sample(), within_s=0.5))
+    assert refusing.usage["cost"] == refusing.budget.spent["cost"] == 0.0
 
 
 async def test_a_prompt_of_ones_own(start_peer: StartPeer, make: MakeJudge, tmp_path: Path) -> None:
@@ -248,6 +304,11 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an odd number": {"votes": 2},
     "say the path or": {"prompt": "no_such"},
     "say the form": {"prompt": "own.jinja"},
+    "prices has no price for model 'm': it is empty": {"cost_per_hour": 1.0},
+    "prices has no price for model 'm': m-mini": {"prices": {"m-mini": {"input": 1, "output": 1}}},
+    "prices.m.output is missing": {"prices": {"m": {"input": 1.0}}},
+    "prices.m.input is '-1.0'": {"prices": {"m": {"input": -1.0, "output": 1.0}}},
+    "cost_per_run is '0.0'": {"cost_per_run": 0.0},
     "with form 'scale'": {"form": "scale"},
     "does not use {{ instruction }}": {"prompt": "bare.jinja", "form": "scale"},
     "is no Jinja template": {"prompt": "broken.jinja", "form": "scale"},
@@ -293,6 +354,10 @@ async def start_engine(tmp_path: Path) -> AsyncIterator[StartEngine]:
         await engine.stop()
 
 
+def shown(engine: Engine) -> str:
+    return engine.metrics.render()[0].decode()
+
+
 async def scored(engine: Engine, *responses: str) -> list[SampleResult]:
     samples = [Sample(str(i), text, ground_truth="46") for i, text in enumerate(responses)]
     request = ScoreRequest(samples, profile="judged", explain=True)
@@ -308,6 +373,22 @@ async def test_the_same_sample_is_judged_once(
     again = await scored(engine, "46")
     assert [result.reward for results in (*both, again) for result in results] == [1.0] * 6
     assert len(peer.seen) == 2
+    told = [(result.explanation or {})["judge"] for results in (*both, again) for result in results]
+    assert sum("cached" not in each for each in told) == 2
+    assert told[-1]["cached"] is True
+    assert 'reward_judge_cache_hits_total{scorer="judged.judge"} 4.0' in shown(engine)
+
+
+async def test_profiles_that_share_a_judge_share_its_budget(
+    start_peer: StartPeer, tmp_path: Path
+) -> None:
+    peer = await start_peer(in_turn(YES))
+    entry = {"config": {"url": peer.url, "model": "m"}}
+    for name, weight in (("one", 1.0), ("other", 0.5)):
+        text = yaml.safe_dump({"scorers": {"judge": {"weight": weight, **entry}}})
+        (tmp_path / f"{name}.yaml").write_text(text)
+    profiles = load_profiles([tmp_path])
+    assert profiles["one"].scorers["judge"] is profiles["other"].scorers["judge"]
 
 
 async def test_a_failure_is_not_kept(start_peer: StartPeer, start_engine: StartEngine) -> None:
@@ -365,25 +446,27 @@ async def test_the_key_stands_in_nothing_that_can_be_read(
     results = [await scored(engine, str(i)) for i in range(len(lies))]
     assert [result[0].reward for result in results] == [1.0, *[None] * 7]
     assert all(seen.headers["authorization"] == f"Bearer {key}" for seen in peer.seen)
-    metrics = engine.metrics.render()[0].decode()
+    metrics = shown(engine)
     profile = repr(engine.profiles["judged"].info)
-    for shown in (repr(results), json.dumps(caplog.text), metrics, profile):
-        assert key[:8] not in shown
+    for place in (repr(results), json.dumps(caplog.text), metrics, profile):
+        assert key[:8] not in place
 
 
 async def test_the_metrics_count_what_a_judge_costs(
     start_peer: StartPeer, start_engine: StartEngine
 ) -> None:
     peer = await start_peer(in_turn(YES, said("hm")))
-    engine = await start_engine(url=peer.url)
+    engine = await start_engine(url=peer.url, prices=PRICES)
     await scored(engine, "46")
     await scored(engine, "47")
-    metrics = engine.metrics.render()[0].decode()
+    metrics = shown(engine)
     for line in (
         'reward_judge_calls_total{scorer="judged.judge"} 2.0',
         'reward_judge_prompt_tokens_total{scorer="judged.judge"} 200.0',
         'reward_judge_completion_tokens_total{scorer="judged.judge"} 40.0',
         'reward_judge_unreadable_total{scorer="judged.judge"} 1.0',
         'reward_judge_failed_total{scorer="judged.judge"} 0.0',
+        'reward_judge_cost_total{scorer="judged.judge"} 0.0008',
+        'reward_judge_over_budget_total{scorer="judged.judge"} 0.0',
     ):
         assert line in metrics

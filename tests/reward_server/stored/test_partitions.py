@@ -25,17 +25,15 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from touchstone_rewards.reward_server.errors import ConfigError  # noqa: E402
 from touchstone_rewards.reward_server.schemas import Sample  # noqa: E402
+from touchstone_rewards.reward_server.stored.part_rows import Rejected, lines_of, read_rows  # noqa: E402
 from touchstone_rewards.reward_server.stored.partitions import (  # noqa: E402
     Manifest,
     Partition,
-    Rejected,
     cut,
     input_files,
-    lines_of,
     open_output,
     part_files,
     place,
-    read_rows,
     whole_file,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,27 @@ def test_a_file_is_scored_in_whole_groups(folder: Path) -> None:
     rewards = [msgspec.json.decode(line)["reward"] for line in target.read_bytes().splitlines()]
     votes = [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
     assert rewards == [reward for row in range(len(rows) // 3) for reward in votes[row % 3]]
-    refused = run_command("score", *words, "--engine", "ray")
-    assert refused.returncode == 2
-    assert "scores whole groups" in refused.stderr or "ray" in refused.stderr
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
+def test_partitions_on_ray_hold_whole_groups(folder: Path) -> None:
+    rows = [
+        {"id": f"{row}/{i}", "response": f"\\boxed{{{text}}}", "group_id": str(row)}
+        for row in range(20)
+        for i, text in enumerate(EPOCHS[row % 3])
+    ]
+    source, target = folder.parent / "samples.jsonl", folder.parent / "results"
+    source.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    words = ("--input", source, "--output", target, "--profile", "vote", "--profiles_dir", folder)
+    done = run_command("score", *words, "--engine", "ray", "--partition_bytes", "500")
+    assert done.returncode == 0, done.stderr
+    parts = sorted(target.glob("part-*.jsonl"))
+    assert len(parts) > 3
+    results = [msgspec.json.decode(line) for part in parts for line in part.read_bytes().split()]
+    votes = [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
+    assert [each["reward"] for each in results] == [
+        reward for row in range(20) for reward in votes[row % 3]
+    ]
 
 
 def test_no_run_of_one_group_is_cut() -> None:

@@ -143,6 +143,14 @@ def test_a_shadows_disagreements_are_counted_over_its_own_window() -> None:
     assert watch.numbers("p").disagreement == 0.0
 
 
+def test_scorers_that_are_named_are_compared_though_there_is_a_shadow() -> None:
+    watch = Watch(lambda _: ("math", "strict"))
+    agreeing = [SampleResult(str(i), "ok", 1.0, {"math": 1.0, "strict": 1.0}) for i in range(4)]
+    watch.observe("p", [Sample(each.id, "x") for each in agreeing], agreeing)
+    watch.disagreement("p", [True, True])
+    assert watch.numbers("p").disagreement == 0.0
+
+
 COMPARING = """
 scorers: {{math: {{}}, strict: {{scorer: math, weight: 0, config: {{boxes: all_agree}}}}}}
 {}

@@ -6,6 +6,7 @@ property  value: (the words, the letters, is it denied?)
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
@@ -42,8 +43,8 @@ def property_in(said: str) -> Node | None:
     letters: list[str] = []
     adjectives: set[str] = set()
     negated = False
-    found = _WORDS.findall(said.replace("\\", "").replace("$", ""))
-    for word, after in zip(found, [*found[1:], ""], strict=True):
+    found: list[str] = _WORDS.findall(said.replace("\\", "").replace("$", ""))
+    for word, after in pairwise([*found, ""]):
         lower = word.lower()
         if len(word) == 1 and word.isalpha():
             if word != "a" or after in ("", ",", "and", "is", "are"):

@@ -57,6 +57,18 @@ def of_a_kind(response: str) -> Any:
     return kinds.get(response, 1.0)
 
 
+def told_sizes(responses: list[str], ground_truths: list[Any]) -> list[Any]:
+    """Return the ground truths, and how many stand together; do as the responses say."""
+    for response in responses:
+        if response == "die":
+            os._exit(1)
+        of_a_kind(response)
+    told = {"together": len(responses)}
+    return [
+        (None if r == "none" else t, told) for r, t in zip(responses, ground_truths, strict=True)
+    ]
+
+
 def wrong_count(responses: list[str]) -> list[float]:
     return [1.0] * (len(responses) + 1)
 

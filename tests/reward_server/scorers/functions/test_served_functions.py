@@ -19,6 +19,7 @@ PROFILES = {
     "sync": f"{{scorer: '{REWARDS}:of_a_kind', deadline_s: 0.5, memory_bytes: 134217728}}",
     "roomy": f"{{scorer: '{REWARDS}:of_a_kind'}}",
     "batch": f"{{scorer: '{REWARDS}:batch', config: {{bonus: 1.0}}}}",
+    "lists": f"{{scorer: '{REWARDS}:told_sizes', deadline_s: 0.5, memory_bytes: 134217728}}",
     "wrong": f"{{scorer: '{REWARDS}:wrong_count'}}",
     "group": f"{{scorer: '{REWARDS}:share'}}",
     "async": f"{{scorer: '{REWARDS}:awaited', deadline_s: 0.1, max_in_flight: 2}}",
@@ -81,6 +82,50 @@ async def test_batch_and_async_functions_are_served(engine: Engine) -> None:
     results = await scored(engine, "async", "46", "hang", "45", "hang", "46")
     assert [result.reward for result in results] == [1.0, None, 0.0, None, 1.0]
     assert codes(results)[1] == "deadline_exceeded"
+
+
+async def test_a_batch_is_what_a_worker_has_in_hand(engine: Engine) -> None:
+    """Two workers share the first eight; then each has eight at a time at most."""
+    samples = [Sample(str(at), "fine", ground_truth=at) for at in range(40)]
+    request = ScoreRequest(samples, profile="lists", explain=True)
+    results = (await engine.score(request)).results
+    assert [result.reward for result in results] == list(range(40))
+    sizes = [(result.explanation or {})["mine"]["together"] for result in results]
+    assert max(sizes) == 8
+    assert sizes.count(1) < 8
+
+
+@pytest.mark.parametrize(
+    ("response", "code", "message"),
+    [
+        ("none", "scorer_failed", "returned None: it could not score this sample"),
+        ("raise", "scorer_failed", "raised KeyError: 'gold'"),
+        ("memory", "scorer_failed", "needed more memory than a sample may have: 128 MiB"),
+        ("hang", "deadline_exceeded", "took more than 0.5 s"),
+        ("die", "worker_lost", "the worker died while it scored this sample"),
+    ],
+)
+async def test_one_row_of_a_batch_spoils_no_other(
+    engine: Engine, response: str, code: str, message: str
+) -> None:
+    samples = [
+        Sample(str(at), response if at == 5 else "fine", ground_truth=at) for at in range(16)
+    ]
+    request = ScoreRequest(samples, profile="lists", explain=True)
+    results = (await engine.score(request)).results
+    assert [result.reward for result in results] == [*range(5), None, *range(6, 16)]
+    error = results[5].error
+    assert error is not None
+    assert error.code == code
+    assert message in error.message
+
+
+async def test_a_batch_that_runs_when_its_request_ends_is_given_up(engine: Engine) -> None:
+    samples = [Sample(str(at), "hang", ground_truth=1) for at in range(8)]
+    request = ScoreRequest(samples, profile="lists", deadline_ms=200)
+    results = (await engine.score(request)).results
+    assert codes(results) == ["deadline_exceeded"] * 8
+    assert codes(await scored(engine, "batch", "46", "45")) == [None, None]
 
 
 async def test_a_function_that_reads_its_group_is_served(engine: Engine) -> None:

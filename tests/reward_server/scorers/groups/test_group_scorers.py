@@ -127,7 +127,7 @@ def test_the_shortest_right_response_gets_most_and_brevity_alone_nothing() -> No
     [
         ("majority", {"min_share": 2}, "min_share is 2; expected a number from 0 to 1"),
         ("majority", {"math": {"rounded": 1}}, "no config key 'rounded'"),
-        ("distinct", {"by": "vectors"}, "by is 'vectors'; expected answers or words"),
+        ("distinct", {"by": "vectors"}, "by is 'vectors'; expected answers, words or embeddings"),
         ("distinct", {"by": "words", "words": 0}, "words is 0; expected a whole number"),
         ("duplicates", {"from_share": 0}, "from_share is 0; expected a number above 0"),
         ("rank", {"of": 1}, "of is 1; expected the key"),

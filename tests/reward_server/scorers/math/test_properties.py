@@ -12,6 +12,7 @@ from touchstone_rewards.reward_server.scorers.math import (
     math_check,
     math_equal,
 )
+from touchstone_rewards.reward_server.scorers.math.answers.properties import property_in
 
 Tree = int | str | tuple[str, "Tree", "Tree"]
 
@@ -173,3 +174,7 @@ def test_a_text_that_can_be_read_is_itself(text: str) -> None:
         assert math_equal(f"{text} ", text)
     except UnreadableGroundTruth:
         assume(False)
+
+
+def test_a_condition_without_a_word_is_no_property() -> None:
+    assert property_in("\\") is None

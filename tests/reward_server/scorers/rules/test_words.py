@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from touchstone_rewards.reward_server.scorers.rules.f1 import FEW_WORDS, overlap_f1, reference
+from touchstone_rewards.reward_server.scorers.rules.repetition import repeated_share
 from touchstone_rewards.reward_server.scorers.rules.words import (
     ARTICLES,
     LONG_WORD_CHARS,
@@ -59,5 +60,26 @@ def test_normalisation_leaves_the_words_but_articles() -> None:
 @pytest.mark.parametrize("between", [" ", "\n", "\x1c", "\x1f", "\u3000"])
 def test_only_words_of_more_than_forty_characters_are_taken_apart(between: str) -> None:
     longest, too_long = "b" * LONG_WORD_CHARS, "c" * (LONG_WORD_CHARS + 1)
-    assert pieces(between.join(["a", longest, longest])) == ["a", longest, longest]
-    assert pieces(between.join([longest, too_long, "d"])) == [longest, *too_long, "d"]
+    assert plain(pieces(between.join(["a", longest, longest]))) == ["a", longest, longest]
+    assert plain(pieces(between.join([longest, too_long, "d"]))) == [longest, *too_long, "d"]
+
+
+@pytest.mark.parametrize("letters", ["ab c\n", "abc\t\v\f\r e\u0301", "好a \u3000"])
+def test_repeated_runs_are_those_counted_one_by_one(letters: str) -> None:
+    drawn = random.Random(3)
+    for _ in range(300):
+        text = "".join(drawn.choices(letters, k=drawn.randint(1, 80)))
+        n = drawn.randint(1, 4)
+        found = plain(pieces(text))
+        seen: list[list[str]] = []
+        again = 0
+        for start in range(len(found) - n + 1):
+            run = found[start : start + n]
+            again += run in seen
+            seen.append(run)
+        share = again / len(seen) if seen else 0.0
+        assert repeated_share(pieces(text), n) == pytest.approx(share, abs=1e-12)
+
+
+def plain(found: list[str] | list[bytes]) -> list[str]:
+    return [one.decode() if isinstance(one, bytes) else one for one in found]

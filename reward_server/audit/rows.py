@@ -1,0 +1,91 @@
+"""The rows of an audit, each with the answers that its ground truth accepts and those of others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msgspec import field
+
+from touchstone_rewards.reward_server.schemas import plain_ground_truth
+from touchstone_rewards.reward_server.stored.prompt_rows import PromptRow, read_prompt_rows
+
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+MAX_ANSWER_CHARS = 2000
+MOST_OTHERS = 20
+
+
+class AuditRow(PromptRow, kw_only=True):
+    """One row. `accepted`: the short answers in its ground truth; `others`: the answers of other
+    rows that differ from these."""
+
+    accepted: list[str]
+    others: list[str] = field(default_factory=list[str])
+
+    @property
+    def answer(self) -> str:
+        """The first of the accepted answers, "" where there is none."""
+        return self.accepted[0] if self.accepted else ""
+
+    def is_right(self, text: str) -> bool:
+        """Tell whether a text is an accepted answer but for its spelling."""
+        return any(_plain(text) == _plain(each) for each in self.accepted)
+
+
+def read_audit_rows(path: Path, most: int) -> tuple[int, list[AuditRow]]:
+    """Return how many rows the file has, and `most` of them, spread evenly over it.
+
+    Raises:
+        ConfigError: the file cannot be read or has no rows.
+    """
+    total, rows = read_prompt_rows(path)
+    spread: Iterable[PromptRow] = islice(rows, 0, None, max(1, total // most))
+    found = [
+        AuditRow(
+            number=row.number,
+            prompt=row.prompt,
+            truth=row.truth,
+            metadata=row.metadata,
+            signals=row.signals,
+            response=row.response,
+            accepted=answers_in(row.truth),
+        )
+        for row in islice(spread, most)
+    ]
+    answers = list(dict.fromkeys(row.answer for row in found if row.answer))
+    for at, row in enumerate(found):
+        turned = answers[at % len(answers) :] + answers[: at % len(answers)] if answers else []
+        row.others = [each for each in turned if not row.is_right(each)][:MOST_OTHERS]
+    return total, found
+
+
+def answers_in(truth: Any) -> list[str]:
+    """Return the short answers in a ground truth: after `####`, in the last box, or all of it.
+
+    Example:
+        >>> answers_in("He has 2 + 2 = 4 apples.\\n#### 4")
+        ['4']
+    """
+    try:
+        plain = plain_ground_truth(truth)
+    except ValueError:
+        return []
+    texts = plain if isinstance(plain, list) else [] if plain is None else [plain]
+    return [_short(str(text)) for text in texts]
+
+
+def _short(text: str) -> str:
+    if "####" in text:
+        text = text.rpartition("####")[2]
+    elif boxes := _BOXED.findall(text):
+        text = boxes[-1]
+    return text.strip()[:MAX_ANSWER_CHARS]
+
+
+def _plain(text: str) -> str:
+    """An answer without what often changes nothing: case, spaces, money signs, final zeros."""
+    kept = re.sub(r"[\s$\\,{}]", "", text.casefold())
+    return kept.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d+", kept) else kept

@@ -1,0 +1,106 @@
+"""Score what an audit tries: by an engine in this process, or by a server that runs.
+
+In: samples. Out: their results in order, and how long they took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import msgspec
+
+from touchstone_rewards.reward_server.errors import ConfigError, RunFailed
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.remote.transport import (
+    Endpoints,
+    UpstreamFailed,
+    UpstreamTransport,
+)
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.settings import Settings
+from touchstone_rewards.reward_server.stored.stream import offline_engine, started
+
+BATCH_SAMPLES = 128
+ScoreBatch = Callable[[Sequence[Sample]], Awaitable[ScoreResponse]]
+
+
+class AuditedProfile(NamedTuple):
+    """A profile to be asked. `profile`: None where a server has it."""
+
+    score: ScoreBatch
+    profile: Profile | None
+
+
+class ScoredBatch(NamedTuple):
+    """Results in the order of the samples, and the time they took together."""
+
+    results: list[SampleResult]
+    elapsed_ms: float
+    fingerprint: str
+
+
+@asynccontextmanager
+async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[AuditedProfile]:
+    """Give the profile of the settings, with its models and workers started.
+
+    Raises:
+        ConfigError: there is no such profile, or it scores whole groups.
+    """
+    engine = offline_engine(settings, name)
+    profile = engine.profiles[name]
+    if profile.info.groups is not None:
+        raise ConfigError(
+            f"profile {name!r} scores whole groups; an audit tries single samples: audit a profile "
+            "without its group scorers"
+        )
+    await started(engine)
+    try:
+
+        async def score(samples: Sequence[Sample]) -> ScoreResponse:
+            request = ScoreRequest(list(samples), name, explain=True)
+            return await engine.score(request, observed=False, gather=False)
+
+        yield AuditedProfile(score, profile)
+    finally:
+        await engine.stop()
+
+
+@asynccontextmanager
+async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[AuditedProfile]:
+    """Give the profile of the server at this URL."""
+    transport = UpstreamTransport(Endpoints([f"{url.rstrip('/')}/score"], key))
+
+    async def score(samples: Sequence[Sample]) -> ScoreResponse:
+        body = msgspec.json.encode(ScoreRequest(list(samples), name, explain=True))
+        try:
+            return msgspec.convert(await transport.post(body), ScoreResponse)
+        except UpstreamFailed as error:
+            raise RunFailed(f"{url} did not score: {error}") from error
+        except msgspec.ValidationError as error:
+            raise RunFailed(f"{url} answered something else than /score does: {error}") from error
+
+    try:
+        yield AuditedProfile(score, None)
+    finally:
+        await transport.aclose()
+
+
+async def score_all(scoring: AuditedProfile, samples: Sequence[Sample]) -> ScoredBatch:
+    """Score the samples a batch at a time."""
+    results: list[SampleResult] = []
+    elapsed_ms, fingerprint = 0.0, ""
+    for at in range(0, len(samples), BATCH_SAMPLES):
+        response = await scoring.score(samples[at : at + BATCH_SAMPLES])
+        results += response.results
+        elapsed_ms += response.elapsed_ms
+        fingerprint = response.fingerprint
+        await asyncio.sleep(0)
+    return ScoredBatch(results, elapsed_ms, fingerprint)

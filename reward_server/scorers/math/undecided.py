@@ -1,0 +1,56 @@
+"""Where a no is no decision: words that mathematics cannot compare, and work beyond the limits.
+
+In: a verdict and the acceptable answers. Out: what it is for that nobody can tell, the ground truth
+or the response; None where the verdict is one. A right answer is always decided.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from touchstone_rewards.reward_server.scorers.base import Undecided
+from touchstone_rewards.reward_server.scorers.math.answers.read import read
+from touchstone_rewards.reward_server.scorers.math.equal import Verdict
+from touchstone_rewards.reward_server.scorers.math.grammar.words import is_wordy
+from touchstone_rewards.reward_server.scorers.math.numbers.same_value import is_constant
+from touchstone_rewards.reward_server.scorers.math.tree import contains
+
+_COMMAND = re.compile(r"\\[A-Za-z]++")
+_WORD = re.compile(r"[^\W\d_]{2,}+")
+_NUMBER = re.compile(r"[0-9]++")
+_TEXT = frozenset(["text"])
+# So many words are prose, and so many more for each number among them: `5 square meters` is none.
+PROSE_WORDS, WORDS_A_NUMBER = 2, 2
+
+
+def undecided_by(verdict: Verdict, truths: Sequence[str]) -> Undecided | None:
+    """Return what leaves this verdict undecided, or None.
+
+    A response without an answer, or that takes its answer back, is wrong whatever else it says,
+    unless the ground truth is prose or unreadable: then its answer may have any form.
+    """
+    if verdict.equal:
+        return None
+    if any(is_prose(truth) or read(truth).node is None for truth in truths):
+        return "truth"
+    if verdict.given is None or verdict.answer is None:
+        return None
+    unread = verdict.given.node is None
+    return "response" if verdict.undecided or unread or is_prose(verdict.answer) else None
+
+
+def is_prose(text: str) -> bool:
+    """Tell whether a text says something in words that are no number.
+
+    Example:
+        >>> [is_prose(text) for text in ("f is injective", "forty-six", "5 square meters", "yes")]
+        [True, False, False, False]
+    """
+    if " " not in text:
+        return False
+    words = len(_WORD.findall(_COMMAND.sub(" ", text)))
+    if words < PROSE_WORDS + WORDS_A_NUMBER * len(_NUMBER.findall(text)) or not is_wordy(text):
+        return False
+    node = read(text).node
+    return node is None or contains(node, _TEXT) or not is_constant(node)

@@ -1,0 +1,110 @@
+"""The endpoints behind the profiles' remote scorers: which of them answer, what calls come to.
+
+In: the profiles. Out: the remote scorers without an endpoint that answers, numbers for the metrics
+and the dashboard. A scorer over endpoints keeps them as `transport`, and may count as `usage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from weakref import WeakKeyDictionary
+
+from msgspec import Struct
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.remote.liveness import EndpointState, Liveness
+from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
+from touchstone_rewards.reward_server.schemas import is_object
+from touchstone_rewards.reward_server.scorers.base import Scorer
+
+
+class UpstreamState(Struct):
+    """A remote scorer, by the name of its first profile and its key: how its endpoints fare, and
+    what it counted: calls, tokens, cost, seconds, cache hits."""
+
+    scorer: str
+    endpoints: list[EndpointState]
+    usage: dict[str, float]
+
+
+class Upstreams(Collector):
+    """The endpoints of all profiles, also of those that are loaded later.
+
+    `needed`: the server is not ready while a remote scorer has no endpoint that answers.
+    """
+
+    def __init__(self, profiles: Mapping[str, Profile], *, needed: bool = False) -> None:
+        self.needed = needed
+        self._profiles = profiles
+        self._known: WeakKeyDictionary[UpstreamTransport, Liveness] = WeakKeyDictionary()
+
+    def look(self) -> None:
+        """See soon whether endpoints that are down are back."""
+        for _, _, liveness in self._each():
+            liveness.look()
+
+    def down(self) -> dict[str, str]:
+        """Return why remote scorers are of no use now, by profile and key."""
+        return {
+            name: f"none of its {len(liveness.transport.servers)} endpoints answers"
+            for name, _, liveness in self._each()
+            if liveness.all_down
+        }
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why the server is not ready for want of endpoints, or None."""
+        down = self.down() if self.needed else {}
+        return "; ".join(f"{name}: {why}" for name, why in down.items()) or None
+
+    def states(self) -> list[UpstreamState]:
+        """Return how each remote scorer fares; one that several profiles share is there once."""
+        return [
+            UpstreamState(name, liveness.states(), _usage(scorer))
+            for name, scorer, liveness in self._unshared()
+        ]
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["scorer", "endpoint"]
+        up = GaugeMetricFamily("reward_upstream_up", "1 while the endpoint answers", labels=labels)
+        text = "Requests sent to the endpoint and not yet answered"
+        in_flight = GaugeMetricFamily("reward_upstream_in_flight", text, labels=labels)
+        for state in self.states():
+            for each in state.endpoints:
+                up.add_metric([state.scorer, each.endpoint], float(each.up))
+                in_flight.add_metric([state.scorer, each.endpoint], each.in_flight)
+        yield from (up, in_flight)
+        for counted, text in TRIES.items():
+            counter = CounterMetricFamily(f"reward_upstream_{counted}", text, labels=["scorer"])
+            for name, _, liveness in self._unshared():
+                counter.add_metric([name], liveness.transport.counts[counted])
+            yield counter
+
+    def _each(self) -> Iterator[tuple[str, Scorer, Liveness]]:
+        for profile in self._profiles.values():
+            for key, scorer in profile.scorers.items():
+                transport = getattr(scorer, "transport", None)
+                if isinstance(transport, UpstreamTransport):
+                    liveness = self._known.setdefault(transport, Liveness(transport))
+                    yield f"{profile.name}.{key}", scorer, liveness
+
+    def _unshared(self) -> Iterator[tuple[str, Scorer, Liveness]]:
+        """Those of `_each`, one that several profiles share for the first of them only."""
+        seen: set[int] = set()
+        for name, scorer, liveness in self._each():
+            if id(scorer) not in seen:
+                seen.add(id(scorer))
+                yield name, scorer, liveness
+
+
+def _usage(scorer: Scorer) -> dict[str, float]:
+    usage = getattr(scorer, "usage", None)
+    return {str(k): float(v) for k, v in usage.items()} if is_object(usage) else {}
+
+
+TRIES = {
+    "tries": "Requests sent to endpoints, tries of one call each",
+    "failed_tries": "Requests to endpoints that failed and may have been tried again",
+}

@@ -1,0 +1,125 @@
+"""The numbers of the demo: shares with intervals, by kind of problem, and the chosen checkpoint.
+
+In: the lines of `results.jsonl`, the log history of a run. Out: plain values for the page, the
+screen and `result.json`. No model, no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from touchstone_rewards.trainer.errors import RunFailed
+from touchstone_rewards.trainer.running.intervals import rate
+from touchstone_rewards.trainer.running.plots import History
+
+NUMBER = "number"  # the profile that says whether a response is a number
+ACCURACY = "eval_held_out/accuracy"
+
+
+class Proportion(NamedTuple):
+    """A share of so many rows with its 95% interval; 0.0 of none."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+    def is_above(self, other: Proportion) -> bool:
+        """Whether the intervals are apart, this one above."""
+        return self.low > other.high
+
+
+def share(hits: Sequence[bool]) -> Proportion:
+    """Return the share of hits.
+
+    >>> str(share([True, False]))
+    '50.0% [1.3, 98.7]'
+    """
+    interval = rate([float(each) for each in hits], len(hits))
+    if interval is None:
+        return Proportion(0.0, 0.0, 1.0, 0)
+    return Proportion(sum(hits) / len(hits), *interval, len(hits))
+
+
+class Measured(NamedTuple):
+    """Shares of the problems of an evaluation: answered right, answered by a number, and right
+    among those."""
+
+    right: Proportion
+    number: Proportion
+    right_of_numbers: Proportion
+
+    def as_data(self) -> dict[str, dict[str, float]]:
+        """The shares by name, for a JSON file."""
+        return {name: each._asdict() for name, each in self._asdict().items()}
+
+
+def measured(lines: Iterable[Mapping[str, Any]]) -> Measured:
+    """Return the shares of these lines. What could not be scored is in none of them."""
+    scored = [line for line in lines if line["reward"] is not None]
+    right = [line["reward"] == 1.0 for line in scored]
+    number = [line["also"][NUMBER] == 1.0 for line in scored]
+    among = [hit for hit, is_number in zip(right, number, strict=True) if is_number]
+    return Measured(share(right), share(number), share(among))
+
+
+def by_kind(lines: Iterable[Mapping[str, Any]]) -> dict[str, Measured]:
+    """Return the shares for each kind of problem, which its id begins with."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        kinds.setdefault(line["id"].split("-")[0], []).append(line)
+    return {kind: measured(own) for kind, own in kinds.items()}
+
+
+def validation_of(history: History) -> dict[int, float]:
+    """Return the share of validation problems that were right, by update."""
+    return {int(row["step"]): float(row[ACCURACY]) for row in history if ACCURACY in row}
+
+
+def chosen_step(validation: Mapping[int, float]) -> int:
+    """Return the update with the most right validation problems, of equals the first.
+
+    >>> chosen_step({7: 0.4, 14: 0.6, 21: 0.6})
+    14
+
+    Raises:
+        RunFailed: none was measured.
+    """
+    if not validation:
+        raise RunFailed("no checkpoint was measured on the validation problems")
+    return min(validation, key=lambda step: (-validation[step], step))
+
+
+def conclusion(before: Measured, after: Measured) -> str:
+    """Say in words how much of the gain is arithmetic and how much is form."""
+    old, new = before.right_of_numbers, after.right_of_numbers
+    numbers = f"Of the responses that are a number {old.value:.1%} were right, now {new.value:.1%}"
+    if not after.right.is_above(before.right):
+        return f"{numbers}. Nothing that chance could not explain was learnt."
+    if new.is_above(old):
+        return f"{numbers}: what was learnt is arithmetic, not form."
+    return f"{numbers}: how much of the gain is arithmetic cannot be told from form."
+
+
+def carried_over(before: Measured, after: Measured) -> str:
+    """Say whether what was learnt shows on problems of another kind."""
+    if after.right.is_above(before.right):
+        return "better"
+    return "worse" if before.right.is_above(after.right) else "cannot be told apart"
+
+
+def check_gain(before: Measured, after: Measured) -> None:
+    """Hold the demo to what it promises.
+
+    Raises:
+        RunFailed: the intervals overlap.
+    """
+    if not after.right.is_above(before.right):
+        raise RunFailed(
+            f"nothing was learnt that chance could not explain: right {before.right} before, "
+            f"{after.right} after; see the report"
+        )

@@ -1,0 +1,154 @@
+"""How well scores rank pairs: by length, by subset, and whether they know how sure they may be.
+
+In: lines of `chosen` and `rejected` scores with their tokens. Out: figures, and lines of text that
+show them. Pure: no model, no files.
+
+A difference of scores is a claim: chosen wins with probability sigmoid(chosen - rejected), or
+Φ((μc - μr) / √(σc² + σr²)) with a distributional model. The calibration holds the claims against
+what happened (expected calibration error: Naeini et al. 2015, over equal bins of the claimed
+probability of the preferred side, 0.5 to 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import NormalDist, fmean
+from typing import Any
+
+from touchstone_rewards.trainer.running.intervals import rate
+
+PairLine = Mapping[str, Any]
+LEAST_BUCKET_TOKENS = 32
+BINS = 5  # of the probability of the preferred side, 0.5 to 1
+
+
+def ranking_of(lines: Sequence[PairLine]) -> dict[str, Any]:
+    """Return the figures of pairs; `subset` in the lines gives a table of its own.
+
+    Right is chosen strictly above rejected. `by_tokens`: by the longer side's length, in doublings;
+    `by_longer_side`: does the model like what is long?
+
+    Example: `ranking_of([{"chosen": 1.0, "rejected": 0.0, "chosen_tokens": 9,
+    "rejected_tokens": 4}])["accuracy"]` is 1.0.
+    """
+    figures = {
+        **_share(lines),
+        "ties": sum(line["chosen"] == line["rejected"] for line in lines),
+        "by_tokens": _by(lines, _bucket, sorted({_bucket(line) for line in lines})),
+        "by_longer_side": _by(lines, _longer_side, ("chosen", "neither", "rejected")),
+        "calibration": calibration(lines),
+    }
+    if subsets := sorted({line["subset"] for line in lines if line.get("subset")}):
+        figures["by_subset"] = _by(lines, lambda line: line.get("subset"), subsets)
+    return figures
+
+
+def calibration(lines: Sequence[PairLine]) -> dict[str, Any]:
+    """Return how often the preferred sides should be the chosen ones by the scores, how often they
+    are, and the expected calibration error. A tie expects a half and gets it.
+
+    Example: two pairs whose scores differ by 0, and by so much that sigmoid is 1, the second the
+    wrong way round: expected 0.75, observed 0.25, ece 0.5.
+    """
+    claims = [(max(p, 1 - p), 1.0 if p > 0.5 else 0.5 * (p == 0.5)) for p in map(claimed, lines)]
+    bins: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
+    for claim in claims:
+        bins[min(BINS - 1, int((claim[0] - 0.5) * 2 * BINS))].append(claim)
+    rows = [
+        {
+            "from": 0.5 + place / (2 * BINS),
+            "to": 0.5 + (place + 1) / (2 * BINS),
+            "pairs": len(each),
+            "expected": fmean(expected for expected, _ in each),
+            "observed": fmean(observed for _, observed in each),
+        }
+        for place, each in enumerate(bins)
+        if each
+    ]
+    gaps = [row["pairs"] * abs(row["expected"] - row["observed"]) for row in rows]
+    return {
+        "expected": fmean(expected for expected, _ in claims),
+        "observed": fmean(observed for _, observed in claims),
+        "ece": math.fsum(gaps) / len(claims),
+        "bins": rows,
+    }
+
+
+def claimed(line: PairLine) -> float:
+    """Return the probability that chosen is better, as the scores of a pair have it.
+
+    >>> claimed({"chosen": 1.0, "rejected": 1.0})
+    0.5
+    """
+    difference = line["chosen"] - line["rejected"]
+    if line.get("chosen_std") is not None:
+        return NormalDist().cdf(difference / math.hypot(line["chosen_std"], line["rejected_std"]))
+    return 1 / (1 + math.exp(-difference)) if difference > -700 else 0.0
+
+
+def told(figures: Mapping[str, Any], what: str = "pairs") -> list[str]:
+    """Return the figures as lines of text."""
+    ties = f", {figures['ties']} with equal scores" if figures["ties"] else ""
+    sure = figures["calibration"]
+    over = sure["expected"] - sure["observed"]
+    return [
+        f"{figures['pairs']} {what}: {percent(figures['accuracy'], figures['interval'])} ranked "
+        f"right{ties}",
+        *_table("by subset", "subset", figures.get("by_subset", ())),
+        *_table("by tokens of the longer side", "tokens", figures["by_tokens"]),
+        *_table("by which side is longer", "longer", figures["by_longer_side"]),
+        f"calibration: the scores expect {sure['expected']:.1%} right, {sure['observed']:.1%} are: "
+        f"{'over' if over > 0 else 'under'}confident by {abs(over) * 100:.1f} points; expected "
+        f"calibration error {sure['ece']:.3f}",
+        *(
+            f"  expects {row['from']:.0%} to {row['to']:.0%}: {row['pairs']} pairs, mean "
+            f"{row['expected']:.1%}, right {row['observed']:.1%}"
+            for row in sure["bins"]
+        ),
+    ]
+
+
+def percent(share: float, interval: Sequence[float] | None) -> str:
+    """Return a share in percent, with its interval."""
+    wide = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+    return f"{share:.1%}{wide}"
+
+
+def _table(title: str, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    found = [
+        f"  {row[name]:<14} {row['pairs']:>6} pairs  {percent(row['accuracy'], row['interval'])}"
+        for row in rows
+    ]
+    return [f"{title}:", *found] if found else []
+
+
+def _by(
+    lines: Sequence[PairLine], key: Callable[[PairLine], object], names: Sequence[object]
+) -> list[dict[str, Any]]:
+    """The share that is right under each of the names that there are."""
+    title = {_bucket: "tokens", _longer_side: "longer"}.get(key, "subset")
+    parts = {name: [line for line in lines if key(line) == name] for name in names}
+    shown = {name: _bucket_name(name) if isinstance(name, int) else name for name in names}
+    return [{title: shown[name], **_share(part)} for name, part in parts.items() if part]
+
+
+def _share(lines: Sequence[PairLine]) -> dict[str, Any]:
+    right = [float(line["chosen"] > line["rejected"]) for line in lines]
+    return {"pairs": len(lines), "accuracy": fmean(right), "interval": rate(right, len(right))}
+
+
+def _bucket(line: PairLine) -> int:
+    """The upper end of the doubling that the longer side's tokens lie in."""
+    longer = max(line["chosen_tokens"], line["rejected_tokens"])
+    return max(LEAST_BUCKET_TOKENS, 1 << (longer - 1).bit_length())
+
+
+def _bucket_name(upper: int) -> str:
+    least = 1 if upper == LEAST_BUCKET_TOKENS else upper // 2 + 1
+    return f"{least} to {upper}"
+
+
+def _longer_side(line: PairLine) -> str:
+    more = line["chosen_tokens"] - line["rejected_tokens"]
+    return "chosen" if more > 0 else "rejected" if more < 0 else "neither"
