@@ -46,7 +46,7 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     batcher,
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
-from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.remote import RemoteScorers, prove_endpoints
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
@@ -95,17 +95,19 @@ class Engine:
         self.ready_since = ""
 
     async def start(self) -> None:
-        """Start the workers, load the models.
+        """Start the workers, load the models, ask endpoints for their proof.
 
         Raises:
-            ConfigError: a scorer cannot be built in a worker, a model cannot be served, or what an
-                earlier run left cannot be read.
+            ConfigError: a scorer cannot be built in a worker, a model cannot be served, an endpoint
+                fails its proof, or what an earlier run left cannot be read.
         """
         self.normalizers.load(self.profiles)
         await self.pool.start()
         try:
             await self.models.start()
+            await prove_endpoints(self.profiles)
         except BaseException:
+            await self.models.stop()
             await self.pool.stop()
             raise
         self._saver = asyncio.create_task(self._keep_saving())
