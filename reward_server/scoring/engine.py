@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -27,13 +27,14 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
@@ -161,6 +162,8 @@ class Engine:
             finally:
                 self.pending_samples -= count
         served.note(profile.name, request.samples, scored.results, scored.columns.errors)
+        if profile.unnamed:
+            fingerprint = self._named(profile).fingerprint
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
         if observed:
@@ -171,6 +174,13 @@ class Engine:
                 except Exception:  # the answer is sent, whatever a watcher makes of it
                     logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
+
+    def _named(self, profile: Profile) -> Profile:
+        """The profile as it is called now that endpoints have said which models they are."""
+        found = {name: p.with_scorers({}) for name, p in self.profiles.items() if p.unnamed}
+        self.profiles.update(found | link(self.profiles | found))
+        now = self.profiles.get(profile.name, profile)
+        return now if now.config == profile.config else profile
 
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
@@ -225,14 +235,12 @@ class Engine:
         keys: Sequence[str] = (),
     ) -> Scored:
         alone = [key for key in profile.scorers if key not in profile.group_keys]
-
-        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
-            return self.columns.fill(profile, key, request, give_up_at_s)
-
+        fill = self.columns.fill
         if profile.cascades is None:
-            columns = await together([fill(key, request) for key in alone])
+            columns = await together([fill(profile, key, request, give_up_at_s) for key in alone])
         else:
-            columns = await cascaded(profile.cascades, alone, request, fill)
+            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
+            columns = await cascaded(profile.cascades, alone, request, fill_one)
         by_key = dict(zip(alone, columns, strict=True))
         groups: Sequence[str] = ()
         if profile.group_keys:
