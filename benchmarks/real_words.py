@@ -1,4 +1,4 @@
-"""SFT, then GRPO over three seeds, with pretrained weights on the word problems of `demo quick`.
+"""SFT, then GRPO over three seeds, with pretrained weights on the word problems of `quick_demo`.
 
 The peers: after SFT the model as it was fetched, after GRPO the model after SFT, on the same
 held-out problems, greedily. `r1_zero` asks for the answer in tags, `math` reads it in any form:

@@ -2,7 +2,7 @@
 
 In: a folder and a seed. Out: a trained model, evaluations before and after, `report.html`,
 `result.json`. It starts a reward server of its own and uses the very commands `eval` and `grpo`.
-The small one, which needs no download, is `trainer demo quick`.
+The small one, which needs no download, is `trainer quick_demo`.
 """
 
 from __future__ import annotations
