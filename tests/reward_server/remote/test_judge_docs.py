@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.checkout import ROOT
-from touchstone_rewards.reward_server.commands.attacks import ATTACKS
+from touchstone_rewards.reward_server.audit.attacks import ATTACKS
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.judge import Judge, JudgeConfig
 
