@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: the first two take half an hour, the last needs a GPU.
-LONG = frozenset({"soak", "demo", "gpu_minutes"})
+# Run only when they are named: the last needs a GPU, the others take half an hour.
+LONG = frozenset({"soak", "demo", "judge_attacks", "gpu_minutes"})
 
 
 def main(names: list[str]) -> int:
@@ -18,7 +18,8 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or [name for name in known if name not in LONG]:
         print(f"== {name}", flush=True)
-        import_module(f"benchmarks.{name}").main()
+        if code := import_module(f"benchmarks.{name}").main():
+            return code
     return 0
 
 

@@ -112,7 +112,9 @@ def grpo(vllm: bool, dry: bool) -> Rows:
     runs = ROOT / "runs" / f"gpu_minutes_grpo_{'vllm' if vllm else 'transformers'}"
     folder, weights = _policy(runs.with_name("gpu_minutes_policy"), dry)
     sums = [
-        {"question": f"What is {a} + {b}?", "answer": a + b} for a in range(8) for b in range(8)
+        {"prompt": [{"role": "user", "content": f"What is {a} + {b}?"}], "answer": a + b}
+        for a in range(8)
+        for b in range(8)
     ]
     data = runs.with_suffix(".jsonl")
     data.write_text("".join(json.dumps(each) + "\n" for each in sums), encoding="utf-8")

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from benchmarks import RESULTS, ROOT, record
 from benchmarks._neural import rows_line
 
+COMMAND = (sys.executable, "-m", "benchmarks.gpu_minutes")
 NEURAL = ("torch", "transformers", "msgspec", "pydantic")
 TRAINING = (*NEURAL, "trl", "peft", "datasets", "accelerate", "fastapi", "uvicorn")
 
@@ -88,7 +89,22 @@ def run_parts(
     return outcomes
 
 
-def run_part(part: Part, left_s: float, dry: bool) -> Outcome:
+def wait_for(child: subprocess.Popen[bytes], left_s: float) -> int | None:
+    """The child's exit code, None where the time was up first."""
+    try:
+        return child.wait(timeout=left_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def run_part(
+    part: Part,
+    left_s: float,
+    *,
+    dry: bool,
+    command: Sequence[str] = COMMAND,
+    wait: Callable[[subprocess.Popen[bytes], float], int | None] = wait_for,
+) -> Outcome:
     """Run one part in a process of its own, killed with all that it started when time is up."""
     with tempfile.TemporaryDirectory() as folder:
         found, log = Path(folder) / "rows.jsonl", Path(folder) / "log"
@@ -96,16 +112,14 @@ def run_part(part: Part, left_s: float, dry: bool) -> Outcome:
         began = time.monotonic()
         with log.open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.gpu_minutes", *words],
+                [*command, *words],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
             try:
-                code = child.wait(timeout=left_s)
-            except subprocess.TimeoutExpired:
-                code = None
+                code = wait(child, left_s)
             finally:
                 _kill_group(child)
         rows = (

@@ -169,6 +169,7 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.group,
         result.turns,
         result.weights,
+        result.decided_by,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
     )

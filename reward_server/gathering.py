@@ -6,12 +6,13 @@ gathers nothing; `scoring/gather.py` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Scorer
 
 
@@ -56,6 +57,32 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
     if config is not None and not found:
         raise ConfigError("groups came, and none of the scorers sees whole groups")
     return list(found)
+
+
+def fields_of(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
+    """Return the fields of a sample that each of these scorers reads; those of groups need the
+    group."""
+    return [
+        (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
+        for scorer in scorers
+    ]
+
+
+def asked_scorers(scorers: Mapping[str, Scorer], built: Mapping[str, Scorer]) -> dict[str, Scorer]:
+    """Return the scorers that those of whole groups ask, by their spec's key; `built`: those that
+    are there.
+
+    Raises:
+        ConfigError: one cannot be built, or sees whole groups itself.
+    """
+    found: dict[str, Scorer] = {}
+    for key, scorer in scorers.items():
+        for spec in scorer.asks if scorer.runs_in == "group" else ():
+            asked = built.get(spec.key) or build_scorer(spec.name, spec.config)
+            if asked.runs_in == "group":
+                raise ConfigError(f"scorer {key} asks {spec.name!r}, which sees whole groups")
+            found[spec.key] = asked
+    return found
 
 
 def turn_keys(folds: Mapping[str, str | None], scorers: Mapping[str, Scorer]) -> list[str]:

@@ -18,8 +18,13 @@ from pydantic import ValidationError
 from touchstone_rewards.reward_server.cascades import Cascades, Counted, check_counting
 from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
-from touchstone_rewards.reward_server.fingerprints import fingerprint_of
-from touchstone_rewards.reward_server.gathering import group_keys, turn_keys
+from touchstone_rewards.reward_server.fingerprints import fingerprint_of, reported_names
+from touchstone_rewards.reward_server.gathering import (
+    asked_scorers,
+    fields_of,
+    group_keys,
+    turn_keys,
+)
 from touchstone_rewards.reward_server.profile_config import ProfileConfig, read_config
 from touchstone_rewards.reward_server.routes import (
     ERROR,
@@ -43,14 +48,14 @@ OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too 
 class Profile:
     """A profile with its scorers built; those that `built` has by their spec's key are shared.
 
-    `fingerprint` is a hash of the configuration and of the scorers' versions: the same
-    fingerprint, the same rewards. With running normalization it ends in `-running`: then only the
-    scores are the same, because the reward depends on the rewards before it.
+    `fingerprint` is a hash of the configuration and of the scorers' versions: the same fingerprint,
+    the same rewards. With running normalization it ends in `-running`: then only the scores are.
 
     `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
     `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile? `spec_keys`: of `specs`, made once. `cascades`: None where every scorer runs for
-    every sample.
+    meanwhile? `spec_keys`: of `specs`, made once. `asked`: what scorers of whole groups ask, by
+    their spec's key. `unnamed`: has an endpoint yet to say under which name its model answers?
+    `cascades`: None where every scorer runs for every sample.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Profile:
             key: (built or {}).get(spec.key) or build_scorer(spec.name, spec.config)
             for key, spec in self.specs.items()
         }
+        self.asked = asked_scorers(self.scorers, built or {})
         self.group_keys = group_keys(config.groups, self.scorers)
         self.schedules = {
             key: Schedule(entry.schedule)
@@ -81,9 +87,8 @@ class Profile:
         self.turn_keys = turn_keys(folds, self.scorers)
         for key, scorer in self.scorers.items():
             if scorer.runs_in in ("model", "remote") and self.entries[key].pool:
-                raise ConfigError(
-                    f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
-                )
+                why = f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
+                raise ConfigError(why)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self.cascades: Cascades | None = None
         if any(entry.when for entry in self.entries.values()):
@@ -95,20 +100,26 @@ class Profile:
         routed = self.route.targets if self.route else []
         self.target_names = list(dict.fromkeys([*routed, *config.sample_profiles]))
         self.targets: Mapping[str, Profile] = {}
-        self.fingerprint = fingerprint_of(config, self.specs, self.scorers)
+        self.fingerprint = fingerprint_of(config, self.specs, self.scorers, self.asked)
+        self.unnamed = "" in reported_names(self.scorers, self.asked)
+        self.info = self._own_info = self._described()
+
+    def _described(self) -> ProfileInfo:
+        """What `GET /profiles` says of it, as long as it leads to no other."""
+        groups = self.config.groups
         by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
         needed = self.cascades.reached_from(self.counting) if self.cascades else self.counting
-        self.info = self._own_info = ProfileInfo(
-            name=name,
-            description=config.description,
+        return ProfileInfo(
+            name=self.name,
+            description=self.config.description,
             scorers=list(self.scorers),
             ranges={key: scorer.range for key, scorer in self.scorers.items()},
             fingerprint=self.fingerprint,
-            reads=joined_fields([by_step, *_fields(self.scorers.values())]),
-            needs=joined_fields([by_step, *_fields(self.scorers[key] for key in needed)]),
+            reads=joined_fields([by_step, *fields_of(self.scorers.values())]),
+            needs=joined_fields([by_step, *fields_of(self.scorers[key] for key in needed)]),
             route=self.route.info if self.route else None,
-            sample_profiles=list(config.sample_profiles),
-            groups=GroupInfo(config.groups and config.groups.size) if self.group_keys else None,
+            sample_profiles=list(self.config.sample_profiles),
+            groups=GroupInfo(groups and groups.size) if self.group_keys else None,
             turns=bool(self.turn_keys),
             schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
             cascades=self.cascades.infos if self.cascades else {},
@@ -142,10 +153,15 @@ class Profile:
         """
         other = copy.copy(self)
         other.scorers = {**self.scorers, **scorers}
-        other.fingerprint = fingerprint_of(self.config, self.specs, other.scorers)
+        other.fingerprint = fingerprint_of(self.config, self.specs, other.scorers, self.asked)
+        other.unnamed = "" in reported_names(other.scorers, self.asked)
         other.info = replace(self.info, fingerprint=other.fingerprint)
         other._own_info = replace(self._own_info, fingerprint=other.fingerprint)
         return other
+
+    def built(self) -> dict[str, Scorer]:
+        """Return its scorers and those that they ask, by their spec's key."""
+        return {self.spec_keys[key]: one for key, one in self.scorers.items()} | self.asked
 
     def reached(self) -> list[Profile]:
         """Return every profile that may score a sample of this one, this one first if it scores."""
@@ -163,6 +179,7 @@ class Profile:
         other = copy.copy(self)
         other.targets = targets
         other.waits = self.waits or any(target.waits for target in targets.values())
+        other.unnamed = self.unnamed or any(target.unnamed for target in targets.values())
         infos = {name: target.info for name, target in targets.items()}
         other.info = joined_info(self._own_info, infos)
         other.fingerprint = other.info.fingerprint
@@ -267,8 +284,8 @@ def load_profiles(
     shared = dict(built or {})  # a remote scorer's budget and connections are for all its profiles
     for name, path in sorted(paths.items()):
         profiles[name] = profile = load_profile(path, shared, plugins)
-        keys = [key for key, scorer in profile.scorers.items() if scorer.runs_in == "remote"]
-        shared |= {profile.spec_keys[key]: profile.scorers[key] for key in keys}
+        made = profile.built().items()
+        shared |= {key: scorer for key, scorer in made if scorer.runs_in == "remote"}
     if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
         raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
     profiles |= link(profiles)
@@ -296,11 +313,3 @@ def load_profile(
         raise ConfigError(f"profile {path}: {describe(error)}") from error
     except ConfigError as error:
         raise ConfigError(f"profile {path}: {error}") from error
-
-
-def _fields(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
-    """The fields of a sample that each of these scorers reads."""
-    return [
-        (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
-        for scorer in scorers
-    ]

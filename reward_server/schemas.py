@@ -7,7 +7,6 @@ thousand and never hold themselves, so the garbage collector need not look at th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, json
@@ -27,11 +26,13 @@ SampleErrorCode = Literal[
 Number = int | float
 
 
-class Message(Struct, gc=False):
-    """One turn of a chat. `content` may be a list of parts or null, as chat formats allow."""
+class Message(Struct, gc=False, omit_defaults=True):
+    """One turn of a chat. `content` may be a list of parts or null, as chat formats allow;
+    `tool_calls` are the assistant's, in OpenAI's form."""
 
     role: str
     content: str | list[Any] | None = None
+    tool_calls: list[Any] | None = None
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
@@ -50,24 +51,6 @@ def text_of_turn(content: str | list[Any] | None) -> str:
         return content or ""
     texts = [part.get("text") for part in content if is_object(part)]
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def assistant_texts(messages: Sequence[Message]) -> list[str]:
-    """Return the text of each message that the policy wrote, in order."""
-    return [text_of_turn(turn.content) for turn in messages if turn.role == "assistant"]
-
-
-def response_text(response: str | list[Message]) -> str:
-    """Return the text of a response: of a list of messages, that of the last one which the policy
-    wrote; "" where it wrote none.
-
-    Example:
-        >>> response_text([Message("assistant", "Let me see."), Message("assistant", "46")])
-        '46'
-    """
-    if isinstance(response, str):
-        return response
-    return next(reversed(assistant_texts(response)), "")
 
 
 # A text, or the messages of a rollout of several turns. Scorers are given the text, see

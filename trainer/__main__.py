@@ -18,7 +18,7 @@ from touchstone_rewards.trainer.help import help_of
 
 COMMANDS: dict[str, str] = {
     "sft": "supervised fine-tuning on prompts and responses",
-    "rm": "a reward model from preference pairs",
+    "rm": "a reward model from preference pairs; with --eval, how well one ranks",
     "dpo": "direct preference optimization on preference pairs",
     "grpo": "GRPO with rewards from a reward server",
     "ppo": "PPO with a critic; rewards from a reward server, or by rules in this process",

@@ -51,7 +51,7 @@ def prompt_of(value: Any) -> str | list[Message] | None:
     if not is_list(turns):
         return None
     chat = [
-        Message(str(turn["role"]), turn.get("content"))
+        Message(str(turn["role"]), turn.get("content"), turn.get("tool_calls"))
         for turn in turns
         if is_object(turn) and "role" in turn
     ]

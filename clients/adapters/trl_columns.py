@@ -171,4 +171,4 @@ def _messages(completion: ChatOrText) -> Any:
 
 
 def _message(turn: Mapping[str, Any]) -> Message:
-    return Message(role=turn["role"], content=turn.get("content"))
+    return Message(turn["role"], turn.get("content"), turn.get("tool_calls"))

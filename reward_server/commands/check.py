@@ -1,7 +1,8 @@
 """`reward-server check`: load everything the settings name, score known samples, exit 0 or 1.
 
 Each sample is scored alone and in one request with all others; a reward that differs, or that could
-not be given, fails the check. Models hold their batches against one by one while they load.
+not be given, fails the check. Models hold their batches against one by one while they load. With
+`--attacks`, one profile is tried with attacks on judges instead; see `check_attacks.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from touchstone_rewards.reward_server.commands.check_attacks import run_attacks
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
     settings_from,
@@ -45,11 +47,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="samples of your own to score, JSONL"
     )
+    parser.add_argument(
+        "--attacks",
+        metavar="PROFILE",
+        help="try attacks on judges against this profile, for each row of the input",
+    )
+    parser.add_argument(
+        "--accept_at",
+        type=float,
+        default=0.5,
+        metavar="REWARD",
+        help="the reward from which an attack counts as accepted [0.5]",
+    )
+    parser.add_argument(
+        "--max_accepted",
+        type=float,
+        default=0.0,
+        metavar="FRAC",
+        help="of the rows that each attack may be accepted for; more is exit status 1 [0]",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="the report of the attacks, JSON"
+    )
     add_settings_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
+    if arguments.attacks is not None:
+        return run_attacks(
+            settings,
+            arguments.attacks,
+            _samples(arguments.input),
+            accept_at=arguments.accept_at,
+            max_accepted=arguments.max_accepted,
+            output=arguments.output,
+        )
+    if arguments.output is not None:
+        raise ConfigError("--output is for the report of --attacks")
     findings = asyncio.run(check(settings, _samples(arguments.input)))
     table = Table("", "what", "found", box=None)
     for finding in findings:

@@ -33,11 +33,14 @@ class ContentPart(Struct):
 
 
 class OutputItem(Struct):
-    """A message of the model, what a tool answered, or something else, which has no text for us."""
+    """A message of the model, a call of a tool, what that answered, or something else, which has
+    no text for us."""
 
     type: str = ""
     content: str | list[ContentPart] | None = None
     output: Any = None
+    name: Any = None
+    arguments: Any = None
 
 
 class GymResponse(Struct):
@@ -97,11 +100,18 @@ def samples(asked: AskedVerify) -> list[Sample]:
 
 
 def trajectories(asked: AskedVerify) -> list[list[Message]]:
-    """Return the messages of the rollout: the model's, and what tools answered in between."""
+    """Return the messages of the rollout: the model's, with the calls of tools that follow them,
+    and what these answered."""
     found: list[Message] = []
     for item in asked.row.response.output:
         if item.type == "message":
             found.append(Message("assistant", _text(item.content)))
+        elif item.type == "function_call":
+            function = {"name": item.name, "arguments": item.arguments}
+            if not found or found[-1].role != "assistant":
+                found.append(Message("assistant"))
+            calls = found[-1].tool_calls or []
+            found[-1].tool_calls = [*calls, {"type": "function", "function": function}]
         elif item.type == "function_call_output":
             answered = item.output if isinstance(item.output, str) else ""
             found.append(Message("tool", answered))

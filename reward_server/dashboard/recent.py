@@ -18,6 +18,8 @@ from touchstone_rewards.reward_server.schemas import (
     Sample,
     SampleError,
     SampleResult,
+)
+from touchstone_rewards.reward_server.turn_texts import (
     response_text,
 )
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes

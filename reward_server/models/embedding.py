@@ -30,6 +30,7 @@ from touchstone_rewards.reward_server.models.hardware import (
     memory_errors,
     pick_device,
     pick_dtype,
+    place,
     prepare_thread,
 )
 from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids
@@ -168,7 +169,7 @@ def load_embedder(config: EmbeddingConfig) -> Embedder:
         backbone.eval()
         engine = config.layout if config.layout in BACKENDS else None
         forward = engine and backend_forward(engine, backbone, dtype, config.threads)
-        torch.nn.Module.to(backbone, device=device, dtype=dtype)
+        place(backbone, device, dtype)
         reader = TextReader(
             tokenizer,
             template="plain",

@@ -88,6 +88,20 @@ def prepare_thread(threads: int) -> None:
     transformers_logging.set_verbosity_error()
 
 
+def place(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Move a model to a device and its weights to a dtype, as transformers loads it in that dtype.
+
+    Buffers that are computed and not saved, such as the frequencies of rotary positions, keep their
+    precision: in bf16 the angle of a late position would be another one.
+    """
+    saved = model.state_dict().keys()
+    computed = [(name, each) for name, each in model.named_buffers() if name not in saved]
+    torch.nn.Module.to(model, device=device, dtype=dtype)
+    for name, buffer in computed:
+        owner, _, last = name.rpartition(".")
+        setattr(model.get_submodule(owner), last, buffer.to(device))
+
+
 @contextmanager
 def memory_errors() -> Generator[None]:
     """Torch's ways to say that memory ran out, as `OutOfMemory`."""

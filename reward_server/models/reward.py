@@ -31,6 +31,7 @@ from touchstone_rewards.reward_server.models.hardware import (
     memory_errors,
     pick_device,
     pick_dtype,
+    place,
     prepare_thread,
 )
 from touchstone_rewards.reward_server.models.packed import LAYOUTS, Ids, pad
@@ -72,7 +73,7 @@ class RewardModel:
         self.dtype = dtype
         self.checkpoint = checkpoint
         self.normalization = normalization
-        torch.nn.Module.to(checkpoint.whole, device=device, dtype=dtype)
+        place(checkpoint.whole, device, dtype)
         checkpoint.head.to(device=device)
         if not checkpoint.own_forward:
             checkpoint.head.float()

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.schemas import Message, SampleError, text_of_turn
+from touchstone_rewards.reward_server.turn_texts import text_of_message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,7 +95,7 @@ class TextReader:
         turns: list[dict[str, Any]] = (
             [{"role": "user", "content": text.prompt}]
             if isinstance(text.prompt, str)
-            else [{"role": turn.role, "content": turn.content} for turn in text.prompt]
+            else [_as_dict(turn) for turn in text.prompt]
         )
         turns.append({"role": "assistant", "content": _begun(turns) + text.response})
         tokenizer: Any = self.tokenizer
@@ -139,6 +140,11 @@ class TextReader:
         return ids[: len(ids) - over - keep] + ids[len(ids) - keep :]
 
 
+def _as_dict(turn: Message) -> dict[str, Any]:
+    calls = {} if turn.tool_calls is None else {"tool_calls": turn.tool_calls}
+    return {"role": turn.role, "content": turn.content, **calls}
+
+
 def _begun(turns: list[dict[str, Any]]) -> str:
     """Take off the assistant's turn that a prompt begins, and return what it says."""
     if turns and turns[-1]["role"] == "assistant":
@@ -154,4 +160,4 @@ def plain_text(prompt: Prompt) -> str:
     """A prompt as one string; the turns of a chat are joined by line ends."""
     if isinstance(prompt, str):
         return prompt
-    return "\n".join(text_of_turn(turn.content) for turn in prompt or ())
+    return "\n".join(text_of_message(turn) for turn in prompt or ())

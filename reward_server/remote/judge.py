@@ -19,36 +19,32 @@ from pydantic import Field, field_validator, model_validator
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.remote.budget import Budget, CallCost, Price
+from touchstone_rewards.reward_server.remote.chat import ChatAnswers, tokens_used
 from touchstone_rewards.reward_server.remote.keys import read_key
-from touchstone_rewards.reward_server.remote.prompts import (
-    JudgePrompt,
-    Rubric,
-    mark_of,
-    question_of,
-    quoted,
-    rubric_of,
-)
+from touchstone_rewards.reward_server.remote.prompts import JudgePrompt
+from touchstone_rewards.reward_server.remote.questions import Question, questions_of
 from touchstone_rewards.reward_server.remote.transport import (
     Endpoints,
     UpstreamFailed,
     UpstreamTransport,
 )
 from touchstone_rewards.reward_server.remote.verdicts import (
+    TOP_LOGPROBS,
+    WORDS,
     NoVerdict,
     VerdictForm,
-    instruction,
+    VerdictWay,
+    read_logprobs,
     read_verdict,
     schema,
 )
-from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
+from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     ResponsePart,
     RuleConfig,
     Unscorable,
     configured,
-    part_of,
-    truths,
 )
 
 SAID_CHARS = 300
@@ -64,8 +60,8 @@ class JudgeConfig(RuleConfig):
     """`url`: of the API, such as http://host:8000/v1; several are replicas of one model.
 
     `model`: its name there; `reported_model`: the name that answers must bear, where it is another.
-    `key_env` or `key_file`: where the key is. `prompt`: equivalence, rubric, quality or a Jinja
-    file, whose `form` is to be said."""
+    `key_env` or `key_file`: where the key is. `prompt`: equivalence, rubric, quality, pairwise or
+    a Jinja file, whose `form` is to be said."""
 
     url: str | list[str]
     model: str = Field(min_length=1)
@@ -75,6 +71,9 @@ class JudgeConfig(RuleConfig):
     prompt: str = "equivalence"
     form: VerdictForm | None = None
     guided: bool = Field(default=False, description="ask for a JSON schema by response_format")
+    verdict: Literal["text", "logprobs"] = "text"
+    least_mass: float = Field(default=0.5, gt=0, le=1, description="of the words' probability")
+    inconsistent: Literal["half"] | None = Field(default="half", description="of a pair, swapped")
     part: ResponsePart = "said"
     votes: int = Field(default=1, ge=1, le=25, description="an odd number")
     temperature: float = Field(default=0.0, ge=0, le=2)
@@ -120,6 +119,8 @@ class JudgeConfig(RuleConfig):
             raise ValueError("say key_env or key_file, not both")
         if self.votes % 2 == 0:
             raise ValueError(f"votes is {self.votes}; say an odd number, so that there is no tie")
+        if self.verdict == "logprobs" and (self.guided or self.votes > 1):
+            raise ValueError("verdict logprobs has one token and one vote: leave guided and votes")
         limited = self.cost_per_hour is not None or self.cost_per_run is not None
         if (limited or self.prices) and self.model not in self.prices:
             known = ", ".join(self.prices) or "it is empty"
@@ -138,15 +139,9 @@ class Vote(NamedTuple):
     took_s: float
 
 
-class Question(NamedTuple):
-    """What is asked about one sample."""
-
-    prompt: str
-    rubric: Rubric
-
-
 class Judge:
-    """A chat model's verdict on a response: as right as a reference, by criteria, or from 1 to 10.
+    """A chat model's verdict on a response: as right as a reference, by criteria, from 1 to 10, or
+    better than another one, which stands in the sample's ground truth.
 
     `usage` counts calls, unreadable answers, tokens, cost and seconds.
     """
@@ -167,9 +162,19 @@ class Judge:
         if form is None or self._prompt.form not in (None, form):
             raise ConfigError(
                 f"scorer 'judge': prompt {self.config.prompt!r} with form {self.config.form!r}; "
-                "say the form of a prompt of your own: yes_no, scale or rubric"
+                "say the form of a prompt of your own: yes_no, scale, rubric or pair"
             )
+        if (form == "pair") != self._prompt.compares:
+            raise ConfigError(
+                f"scorer 'judge': prompt {self.config.prompt!r} with form {form}; a prompt of form "
+                "pair uses {{ other }}, and no other prompt does"
+            )
+        if self.config.verdict == "logprobs" and form not in WORDS:
+            raise ConfigError(f"scorer 'judge': verdict logprobs is one word, and {form} is none")
         self.form: VerdictForm = form
+        self.way: VerdictWay = "json" if self.config.guided else "line"
+        if self.config.verdict == "logprobs":
+            self.way = "logprobs"
         self.reads = ("response", *self._prompt.reads)
         self.version = f"1-{self._prompt.digest}"
         self.deterministic = self.config.temperature == 0
@@ -181,7 +186,6 @@ class Judge:
             cost_per_run=self.config.cost_per_run,
         )
         self.usage: defaultdict[str, float] = defaultdict(float)
-        self._reported = self.config.reported_model
         given = self.config.url
         urls = [given] if isinstance(given, str) else given
         self.transport = UpstreamTransport(
@@ -192,6 +196,12 @@ class Judge:
                 requests_per_s=self.config.requests_per_s,
             )
         )
+        self._answers = ChatAnswers(self.transport, self.config.reported_model)
+
+    @property
+    def reported(self) -> str:
+        """The name that the model answers under; "" before its first answer."""
+        return self._answers.model or ""
 
     async def score(
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
@@ -202,43 +212,23 @@ class Judge:
 
     async def _score(self, sample: Sample, explain: bool, give_up_at_s: float | None) -> Score:
         try:
-            question = self._question(sample)
-            if question is None:
+            about = self.form, self.way, self.config.part, self.config.max_chars
+            questions = questions_of(sample, self._prompt, *about)
+            if not questions:
                 return Score(0.0, None, {"judge": "there is nothing to judge"} if explain else None)
-            votes = await self._votes(question, give_up_at_s)
-            value = self._decided([vote.value for vote in votes])
+            asked = (self._votes(question, give_up_at_s) for question in questions)
+            orders = await asyncio.gather(*asked, return_exceptions=True)
+            if wrong := next((each for each in orders if isinstance(each, BaseException)), None):
+                raise wrong
+            votes = [each for each in orders if not isinstance(each, BaseException)]
+            value = self._of_orders([self._decided([one.value for one in each]) for each in votes])
         except Unscorable as why:
             return Score(error=sample_error(why.code, str(why)))
         except UpstreamFailed as why:
             error = sample_error("upstream_failed", str(why), retryable=why.retryable)
             return Score(error=error, undecided="response" if why.undecided else None)
-        return Score(value, None, self._explanation(votes) if explain else None)
-
-    def _question(self, sample: Sample) -> Question | None:
-        """What to ask about a sample; None where the response has nothing to judge.
-
-        Raises:
-            Unscorable: the sample lacks something.
-        """
-        most = self.config.max_chars
-        rubric = rubric_of(sample.metadata) if self.form == "rubric" else Rubric([], [])
-        accepted = truths(sample) if "ground_truth" in self.reads else []
-        judged = part_of(sample.response, self.config.part)
-        if judged is None or not judged.strip():
-            return None
-        count = len(rubric.criteria)
-        prompt = self._prompt.fill(
-            {
-                "response": quoted(judged, most),
-                "question": quoted(question_of(sample.prompt), most),
-                "reference": quoted("\nor: ".join(accepted), most),
-                "criteria": [quoted(each, most) for each in rubric.criteria],
-                "metadata": sample.metadata,
-                "mark": mark_of(judged),
-                "instruction": instruction(self.form, self.config.guided, count),
-            }
-        )
-        return Question(prompt, rubric)
+        told = self._explanation([one for each in votes for one in each]) if explain else None
+        return Score(value, None, told)
 
     async def _votes(self, question: Question, give_up_at_s: float | None) -> list[Vote]:
         """The votes that can be read.
@@ -268,15 +258,13 @@ class Judge:
         self.usage["calls"] += 1
         try:
             answer = await self.transport.post(body, give_up_at_s, partial(self._lose, most))
-            used = _tokens(answer)
+            used = tokens_used(answer)
             cost = self._cost(*used, str(answer.get("model"))) if any(used) else most
             took_s = loop.time() - sent_at_s
             self.usage["prompt_tokens"] += used[0]
             self.usage["completion_tokens"] += used[1]
             self.usage["seconds"] += took_s
-            said = self._said(answer)
-            weights = question.rubric.weights
-            value = read_verdict(said, self.form, self.config.guided, weights)
+            value, said = self._read(answer, question)
         except NoVerdict as why:
             self.usage["unreadable"] += 1
             again = self.config.temperature > 0
@@ -311,58 +299,58 @@ class Judge:
             "seed": seed,
             "max_tokens": config.max_tokens,
         }
-        if config.guided:
+        if self.way == "logprobs":
+            body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        if self.way == "json":
             wanted = schema(self.form, len(question.rubric.criteria))
             form = {"name": "verdict", "strict": True, "schema": wanted}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         return body
 
-    def _said(self, answer: dict[str, Any]) -> str:
-        """The text in an answer, if the judge is the one that was asked and came to its end.
+    def _read(self, answer: dict[str, Any], question: Question) -> tuple[float, str]:
+        """The verdict on the response in an answer, and what the judge said.
 
         Raises:
             UpstreamFailed: the answer is of another shape or by another model.
-            NoVerdict: it was cut off.
+            NoVerdict: it has none in the form that was asked for.
         """
-        choices = answer.get("choices")
-        choice = choices[0] if is_list(choices) and len(choices) == 1 else None
-        message = choice.get("message") if is_object(choice) else None
-        content = message.get("content") if is_object(message) else None
-        if not is_object(choice) or not isinstance(content, str):
-            raise self.transport.misshapen(json.encode(answer), "no text in one choice")
-        self._check_model(answer.get("model"))
-        if choice.get("finish_reason") == "length":
-            raise NoVerdict(f"it was cut off at max_tokens {self.config.max_tokens}")
-        return self.transport.told(content)
-
-    def _check_model(self, name: object) -> None:
-        """See that the same model answers as before: another one would be another judge.
-
-        Raises:
-            UpstreamFailed: it does not.
-        """
-        if self._reported is None and isinstance(name, str):
-            self._reported = name
-        if name != self._reported and (name is not None or self.config.reported_model):
-            other, known = (self.transport.told(str(each))[:80] for each in (name, self._reported))
-            message = f"the endpoint answered as model {other!r} where {known!r} was expected"
-            raise UpstreamFailed(message, retryable=False, answered=True)
+        if self.way == "logprobs":
+            tokens = self._answers.first_tokens(answer)
+            value, said = read_logprobs(tokens, self.form, self.config.least_mass), ""
+        else:
+            said = self._answers.text(answer, self.config.max_tokens)
+            value = read_verdict(said, self.form, self.config.guided, question.rubric.weights)
+        return 1.0 - value if question.turned else value, said
 
     def _decided(self, values: Sequence[float]) -> float:
-        """What the votes come to: of yes and no what most of all votes say, else their mean.
+        """What the votes come to: of yes and no what most of all votes say, else their mean. The
+        share of one vote stands as it is.
 
         Raises:
             UpstreamFailed: neither yes nor no has more than half of all votes.
         """
-        if self.form != "yes_no":
+        if self.form != "yes_no" or self.config.votes == 1:
             return sum(values) / len(values)
         value, count = Counter(values).most_common(1)[0]
         if 2 * count <= self.config.votes:
             raise UpstreamFailed(f"of {self.config.votes} votes none has a majority")
         return value
 
+    def _of_orders(self, values: Sequence[float]) -> float:
+        """What both orders of a pair come to: their mean where they agree on who is better.
+
+        Raises:
+            UpstreamFailed: they do not, and that is to be no verdict.
+        """
+        if len({(value > 0.5) - (value < 0.5) for value in values}) == 1:
+            return sum(values) / len(values)
+        if self.config.inconsistent == "half":
+            return 0.5
+        message = "the judge's verdict changes when the two responses change places"
+        raise UpstreamFailed(message, retryable=False, answered=True)
+
     def _explanation(self, votes: Sequence[Vote]) -> dict[str, Any]:
-        judge = self.transport.told(self._reported or self.config.model)
+        judge = self.transport.told(self.reported or self.config.model)
         return {
             "judge": judge[:SAID_CHARS],
             "votes": [round(vote.value, 4) for vote in votes],
@@ -372,14 +360,3 @@ class Judge:
             "cost": sum(vote.cost for vote in votes) if self.config.prices else None,
             "latency_s": max(vote.took_s for vote in votes),
         }
-
-
-def _tokens(answer: dict[str, Any]) -> tuple[int, int]:
-    """The tokens of prompt and completion as the endpoint counts them; 0 where it does not."""
-    usage = answer.get("usage")
-    found = [usage.get(name) if is_object(usage) else 0 for name in _COUNTS]
-    numbers = [n if type(n) is int and 0 <= n < 2**40 else 0 for n in found]
-    return numbers[0], numbers[1]
-
-
-_COUNTS = ("prompt_tokens", "completion_tokens")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import httpx2
 
+from touchstone_rewards.reward_server.remote.http1 import BrokenAnswer
 from touchstone_rewards.reward_server.remote.policy import ServerHealth
 from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
 
@@ -69,7 +70,7 @@ class Liveness:
         try:
             async with asyncio.timeout(WITHIN_S):
                 status = await self.transport.status_of(server.url)
-        except (TimeoutError, httpx2.RequestError, httpx2.InvalidURL):
+        except (OSError, BrokenAnswer, httpx2.InvalidURL):  # a time-out is an OSError too
             return
         if (status < 500 or status == NOT_IMPLEMENTED) and asked_at_s >= server.failed_at_s:
             self.transport.may_be_back(server)

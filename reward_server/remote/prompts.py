@@ -20,20 +20,22 @@ from touchstone_rewards.reward_server.schemas import (
     Message,
     is_list,
     is_object,
-    text_of_turn,
 )
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable
+from touchstone_rewards.reward_server.turn_texts import text_of_message
 
 FOLDER = Path(__file__).parent / "prompts"
 BUILT_IN: Mapping[str, VerdictForm] = {
     "equivalence": "yes_no",
     "rubric": "rubric",
     "quality": "scale",
+    "pairwise": "pair",
 }
 # Which field of a sample each value of a template comes from, beside the response.
 SOURCES = {
     "reference": "ground_truth",
+    "other": "ground_truth",
     "question": "prompt",
     "criteria": "metadata",
     "metadata": "metadata",
@@ -53,7 +55,8 @@ class Rubric(NamedTuple):
 class JudgePrompt:
     """A template: a built-in one by its name, or a file.
 
-    `reads`: the fields of a sample that it needs. `digest` changes with the template's text.
+    `reads`: the fields of a sample that it needs. `compares`: it has a second response. `digest`
+    changes with the template's text.
     """
 
     def __init__(self, name: str) -> None:
@@ -78,6 +81,7 @@ class JudgePrompt:
         if missing := {"response", "instruction"} - named:
             raise ValueError(f"prompt {name!r} does not use {{{{ {min(missing)} }}}}")
         self.name = name
+        self.compares = "other" in named
         self.form: VerdictForm | None = BUILT_IN.get(built_in)
         read = [field for value, field in SOURCES.items() if value in named]
         self.reads = tuple(dict.fromkeys(read))
@@ -122,8 +126,8 @@ def question_of(prompt: str | list[Message] | None) -> str:
     if prompt is None or isinstance(prompt, str):
         return prompt or ""
     if len(prompt) == 1:
-        return text_of_turn(prompt[0].content)
-    return "\n\n".join(f"{turn.role}: {text_of_turn(turn.content)}" for turn in prompt)
+        return text_of_message(prompt[0])
+    return "\n\n".join(f"{turn.role}: {text_of_message(turn)}" for turn in prompt)
 
 
 def rubric_of(metadata: Mapping[str, Any]) -> Rubric:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import httpx2
 from msgspec import DecodeError, json
 
+from touchstone_rewards.reward_server.remote.http1 import BrokenAnswer, Http1Client
 from touchstone_rewards.reward_server.remote.policy import (
     Breaker,
     Failure,
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 # What is told of an answer, and the most that is read of one.
 SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
-# A client looks at each of its connections for every request.
-POOL_CONNECTIONS = 16
 # Before the deadline of a call, so that its own reason is told and not that it was cancelled.
 MARGIN_S = 0.05
 NO_TIME = "the deadline leaves no further try"
@@ -78,14 +76,6 @@ class Endpoints:
     breaker: Breaker = field(default_factory=Breaker)
 
 
-class _Pool:
-    """A client with connections of its own, and how many requests it has under way."""
-
-    def __init__(self, http: httpx2.AsyncClient) -> None:
-        self.http = http
-        self.busy = 0
-
-
 class _Answer(NamedTuple):
     status: int
     content: bytes
@@ -102,8 +92,7 @@ class UpstreamTransport:
         self.endpoints = endpoints
         self.counts: Counter[str] = Counter(tries=0, failed_tries=0)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tls: ssl.SSLContext | None = None
-        self._pools: list[_Pool] = []
+        self._http: Http1Client | None = None
         self._servers: list[ServerHealth] = []
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
@@ -148,10 +137,9 @@ class UpstreamTransport:
         """Return the status that a GET of this address is answered with.
 
         Raises:
-            httpx2.RequestError: it is not answered.
+            OSError, BrokenAnswer: it is not answered.
         """
-        async with self._pool().http.stream("GET", url) as answer:
-            return answer.status_code
+        return (await self._client().send("GET", url)).status
 
     def may_be_back(self, server: ServerHealth) -> None:
         """Note that an endpoint was seen to be there: one call may try it at once."""
@@ -161,39 +149,27 @@ class UpstreamTransport:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for pool in self._pools:
-            await pool.http.aclose()
-        self._pools = []
+        if self._http is not None:
+            self._http.close()
 
     def _begin(self) -> None:
         """Begin anew in another event loop: connections belong to one."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
-            self._pools = []
+            self._http = None
             self._servers = [ServerHealth(url) for url in self.endpoints.urls]
             rate = self.endpoints.requests_per_s
             self._limit = RateLimit(rate) if rate else None
             self._news = asyncio.Event()
 
-    def _pool(self) -> _Pool:
-        """The first pool with a connection to spare; so few calls share few connections."""
-        found = next((pool for pool in self._pools if pool.busy < POOL_CONNECTIONS), None)
-        if found is None:
+    def _client(self) -> Http1Client:
+        if self._http is None:
             key = self.endpoints.key
             headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-            if self._tls is None:
-                self._tls = httpx2.create_ssl_context()
-            client = httpx2.AsyncClient(
-                headers=headers | ({"Authorization": f"Bearer {key}"} if key else {}),
-                timeout=None,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-                trust_env=False,
-                verify=self._tls,
-            )
-            found = _Pool(client)
-            self._pools.append(found)
-        return found
+            headers |= {"Authorization": f"Bearer {key}"} if key else {}
+            self._http = Http1Client(headers, MAX_ANSWER_BYTES)
+        return self._http
 
     async def _pause(self, attempt: int, ends_at_s: float, last: Failure) -> None:
         """Wait before the next try.
@@ -281,17 +257,13 @@ class UpstreamTransport:
         self._news = asyncio.Event()
 
     async def _send(self, url: str, body: bytes, most_s: float) -> _Answer | Failure:
-        pool = self._pool()
-        pool.busy += 1
         try:
             async with asyncio.timeout(most_s):
-                answer = await _read_to_the_end(pool.http, url, body)
+                answer = _Answer(*await self._client().send("POST", url, body))
         except TimeoutError:
             return Failure(f"did not answer within {most_s:.3g} s", timed_out=True)
-        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+        except (OSError, BrokenAnswer, httpx2.InvalidURL) as error:
             return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
-        finally:
-            pool.busy -= 1
         if not is_retried(answer.status):
             return answer
         rest_s = retry_after_s(answer.retry_after, time.time())
@@ -325,16 +297,3 @@ class UpstreamTransport:
         """Return a text as it may be shown: an endpoint may repeat the key that it was sent."""
         key = self.endpoints.key
         return text_of(text.replace(key, "[key]") if key else text)
-
-
-async def _read_to_the_end(http: httpx2.AsyncClient, url: str, body: bytes) -> _Answer:
-    """Send the request and read the answer, as far as it is taken."""
-    parts: list[bytes] = []
-    size = 0
-    async with http.stream("POST", url, content=body) as answer:
-        async for part in answer.aiter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > MAX_ANSWER_BYTES:
-                break
-        return _Answer(answer.status_code, b"".join(parts), answer.headers.get("retry-after"))

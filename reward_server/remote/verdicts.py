@@ -1,12 +1,14 @@
 """What a judge may answer, and how its answer is read: strictly, or not at all.
 
-In: the text that a judge wrote. Out: its verdict as one number from 0 to 1, or `NoVerdict`.
+In: the text that a judge wrote, or how likely its first words were. Out: its verdict as one number
+from 0 to 1, or `NoVerdict`.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import DecodeError, json
@@ -14,54 +16,78 @@ from msgspec import DecodeError, json
 from touchstone_rewards.reward_server.schemas import is_list, is_object
 from touchstone_rewards.reward_server.scorers.rules.rule import part_of
 
-# What a verdict is: yes or no; a whole number from 1 to 10; yes or no of each criterion.
-VerdictForm = Literal["yes_no", "scale", "rubric"]
+# What a verdict is: yes or no; a whole number from 1 to 10; yes or no of each criterion; which of
+# two responses is better.
+VerdictForm = Literal["yes_no", "scale", "rubric", "pair"]
+# How it is given: a last line, a JSON object that the engine is held to, or the log-probabilities
+# of the first token.
+VerdictWay = Literal["line", "json", "logprobs"]
+# The forms whose verdict is one word, and what each word is worth.
+WORDS: Mapping[str, Mapping[str, float]] = {
+    "yes_no": {"yes": 1.0, "no": 0.0},
+    "pair": {"A": 1.0, "tie": 0.5, "B": 0.0},
+}
 _PAD, _END = r"[\s*_`]{0,4}", r"[\s*_`.]{0,4}"
 _COLON = _PAD + ":" + _PAD
 _YES_NO_LINE = _PAD + "verdict" + _COLON + "(yes|no)" + _END
 _SCALE_LINE = _PAD + "score" + _COLON + "(10|[1-9])(?: ?/ ?10)?" + _END
+_PAIR_LINE = _PAD + "verdict" + _COLON + "(A|B|tie)" + _END
 _RUBRIC_LINE = _PAD + "criteria" + _COLON + "((?:(?:yes|no), ?)*(?:yes|no))" + _END
 _LINES = {
     "yes_no": re.compile(_YES_NO_LINE, re.IGNORECASE),
     "scale": re.compile(_SCALE_LINE, re.IGNORECASE),
     "rubric": re.compile(_RUBRIC_LINE, re.IGNORECASE),
+    "pair": re.compile(_PAIR_LINE, re.IGNORECASE),
 }
+_KEYS = {"yes_no": "verdict", "scale": "score", "rubric": "criteria", "pair": "verdict"}
 _TEXT_SCHEMA = {"type": "string"}
 _YES_NO = {"type": "string", "enum": ["yes", "no"]}
 LINE_CHARS = 1000
+# Most that an endpoint may be asked for, of the tokens that could have been the first.
+TOP_LOGPROBS = 20
+# What rounding may add to probabilities that are 1 together.
+ROUNDING = 1e-3
 
 
 class NoVerdict(ValueError):
     """A judge's text has no verdict in the form that was asked for."""
 
 
-def instruction(form: VerdictForm, guided: bool, count: int) -> str:
+def instruction(form: VerdictForm, way: VerdictWay, count: int) -> str:
     """Return what a prompt says of the form of the verdict; `count`: of the criteria."""
-    if guided:
+    if way == "logprobs":
+        return f"Answer with one word and nothing else: {' or '.join(_shown(form))}."
+    if way == "json":
         verdict = {
             "yes_no": '"verdict": "yes" or "no"',
             "scale": '"score": a whole number from 1 to 10',
             "rubric": f'"criteria": a list of {count} words, each "yes" or "no"',
+            "pair": '"verdict": "A", "B" or "tie"',
         }[form]
         return f'Answer with one JSON object: {{"reasoning": a short text, {verdict}}}.'
     line = {
         "yes_no": "`Verdict: yes` or `Verdict: no`",
         "scale": "`Score: N`, where N is a whole number from 1 to 10",
         "rubric": f"`Criteria: ` and {count} words, each yes or no, with commas between them",
+        "pair": "`Verdict: A`, `Verdict: B` or `Verdict: tie`",
     }[form]
     return f"Think briefly. Then end with one line of this form and nothing behind it: {line}."
 
 
+def _shown(form: VerdictForm) -> list[str]:
+    """The words of a form as log-probabilities are asked for: a tie is in their being alike."""
+    return [word for word in WORDS[form] if word != "tie"]
+
+
 def schema(form: VerdictForm, count: int) -> dict[str, Any]:
     """Return the JSON Schema of a guided verdict."""
-    verdict: dict[str, dict[str, Any]] = {
-        "yes_no": {"verdict": _YES_NO},
-        "scale": {"score": {"type": "integer", "minimum": 1, "maximum": 10}},
-        "rubric": {
-            "criteria": {"type": "array", "items": _YES_NO, "minItems": count, "maxItems": count}
-        },
+    verdict: dict[str, Any] = {
+        "yes_no": _YES_NO,
+        "scale": {"type": "integer", "minimum": 1, "maximum": 10},
+        "rubric": {"type": "array", "items": _YES_NO, "minItems": count, "maxItems": count},
+        "pair": {"type": "string", "enum": ["A", "B", "tie"]},
     }[form]
-    properties = {"reasoning": _TEXT_SCHEMA, **verdict}
+    properties = {"reasoning": _TEXT_SCHEMA, _KEYS[form]: verdict}
     return {
         "type": "object",
         "properties": properties,
@@ -75,8 +101,9 @@ def read_verdict(
 ) -> float:
     """Return the verdict in a judge's text, from 0 to 1.
 
-    `scale` 1 is 0 and 10 is 1. `weights`: of the criteria; what is met of all that counts for the
-    response, less what counts against it, and never below 0.
+    `scale` 1 is 0 and 10 is 1. `pair`: 1 where the first response is better, a tie is 0.5.
+    `weights`: of the criteria; what is met of all that counts for the response, less what counts
+    against it, and never below 0.
 
     Example:
         >>> read_verdict("They agree.\\nVerdict: yes", "yes_no", False)
@@ -91,19 +118,53 @@ def read_verdict(
         if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= 10:
             raise NoVerdict(f"its score is {found!r:.80}, not a whole number from 1 to 10")
         return (found - 1) / 9
+    if form in WORDS:
+        if not isinstance(found, str) or found not in WORDS[form]:
+            raise NoVerdict(f"its verdict is none of {', '.join(WORDS[form])}")
+        return WORDS[form][found]
     words = found if is_list(found) else [found]
     if any(word not in ("yes", "no") for word in words):
         raise NoVerdict("its verdict is neither yes nor no")
-    if form == "yes_no":
-        return float(words == ["yes"])
-    if not is_list(found) or len(words) != len(weights):
+    if len(words) != len(weights):
         raise NoVerdict(f"it judges {len(words)} criteria where {len(weights)} were asked for")
     met = sum(weight for weight, word in zip(weights, words, strict=True) if word == "yes")
     return min(1.0, max(0.0, met / sum(weight for weight in weights if weight > 0)))
 
 
+def read_logprobs(tokens: Sequence[Any], form: VerdictForm, least_mass: float) -> float:
+    """Return the share of the first word of a form in the probability of all its words.
+
+    `tokens`: what an endpoint says could have been the first token, each with `token` and
+    `logprob`. Tokens that differ only in spaces and letter case are the same word. `least_mass`:
+    the probability that the words must have together.
+
+    Example:
+        >>> read_logprobs([{"token": " Yes", "logprob": -0.1054}], "yes_no", 0.5)
+        1.0
+
+    Raises:
+        NoVerdict: the judge was about to say something else, or the numbers are none.
+    """
+    words = {word.lower(): 0.0 for word in _shown(form)}
+    for each in tokens:
+        token, logprob = (each.get("token"), each.get("logprob")) if is_object(each) else (0, 0)
+        if not isinstance(token, str) or not isinstance(logprob, int | float):
+            raise NoVerdict(f"its log-probabilities have {each!r:.80}")
+        word = token.strip().lower()
+        if word in words:
+            words[word] += math.exp(min(logprob, 1.0))
+    mass = sum(words.values())
+    if mass > 1.0 + ROUNDING:
+        raise NoVerdict(f"its words have the probability {mass:.3g}, which is more than 1")
+    if mass < least_mass or mass <= 0:
+        likely = [str(each.get("token"))[:20] for each in tokens[:3]]
+        names = " and ".join(_shown(form))
+        raise NoVerdict(f"{names} have {mass:.2g} of the probability; it would say {likely}")
+    return words[_shown(form)[0].lower()] / mass
+
+
 def _guided(said: str, form: VerdictForm) -> object:
-    key = {"yes_no": "verdict", "scale": "score", "rubric": "criteria"}[form]
+    key = _KEYS[form]
     try:
         found = json.decode(said)
     except (DecodeError, RecursionError):
@@ -123,4 +184,6 @@ def _last_line(said: str, form: VerdictForm) -> object:
     found = match[1].lower()
     if form == "scale":
         return int(found)
-    return [word.strip() for word in found.split(",")] if form == "rubric" else found
+    if form == "rubric":
+        return [word.strip() for word in found.split(",")]
+    return next(word for word in WORDS[form] if word.lower() == found)

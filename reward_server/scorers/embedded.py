@@ -22,7 +22,7 @@ class EmbeddedScorer:
     def use(self, model: ModelConfig, digest: str) -> None:
         """Score with this model from now on; its digest becomes part of the version."""
         self.model = model
-        self.version = f"1 {digest}"
+        self.version = f"2 {digest}"
 
 
 def nearest(vectors: Sequence[Any]) -> list[tuple[float, int]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from touchstone_rewards.reward_server.errors import ConfigError
 
 # What may stand before `module:function`: the trainers whose functions are called as they are.
-PREFIXES = ("trl", "verl", "openrlhf", "ms_swift", "verifiers")
+PREFIXES = ("trl", "verl", "openrlhf", "ms_swift", "verifiers", "easyr1")
 
 
 class ScorerPath(NamedTuple):

@@ -18,11 +18,11 @@ from touchstone_rewards.reward_server.schemas import SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.telemetry.tallies import Columns
 
-Fill = Callable[[str, ScoreRequest], Coroutine[None, None, list[Score]]]
+FillColumn = Callable[[str, ScoreRequest], Coroutine[None, None, list[Score]]]
 
 
 async def cascaded(
-    cascades: Cascades, keys: Sequence[str], request: ScoreRequest, fill: Fill
+    cascades: Cascades, keys: Sequence[str], request: ScoreRequest, fill: FillColumn
 ) -> list[list[Score]]:
     """Return a column for each of `keys`, each filled as soon as those are that it waits for."""
     tasks: dict[str, asyncio.Task[list[Score]]] = {}

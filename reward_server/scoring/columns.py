@@ -15,24 +15,22 @@ from msgspec.structs import replace
 from touchstone_rewards.reward_server.errors import InternalError
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools
+from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_object
-from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import (
-    CallableScorer,
     InlineScorer,
     ModelScorer,
     RemoteScorer,
     Score,
-    ScorerSpec,
     WorkerScorer,
 )
 from touchstone_rewards.reward_server.scoring.gather import How
 from touchstone_rewards.reward_server.scoring.groups import GroupScorers
 from touchstone_rewards.reward_server.scoring.inline import InlineScorers
 from touchstone_rewards.reward_server.scoring.model_host import ModelHost
-from touchstone_rewards.reward_server.scoring.refused import refusals
+from touchstone_rewards.reward_server.scoring.refused import looked_at, refusals
 from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
 from touchstone_rewards.reward_server.scoring.turns import Turns, as_came, too_long
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
@@ -52,6 +50,10 @@ class AskedColumn(NamedTuple):
     key: str
     request: ScoreRequest
     give_up_at_s: float | None
+
+    @property
+    def how(self) -> How:
+        return How(self.request.explain, self.give_up_at_s, self.request.priority)
 
 
 class ScorerColumns:
@@ -74,7 +76,6 @@ class ScorerColumns:
         self.metrics = metrics
         self.cache = cache
         self.groups = GroupScorers(self.ask, self.run, models.run, self.refused)
-        self._asked: dict[str, CallableScorer] = {}
         self.tracer: Tracer = NO_TRACER
 
     def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, list[Score]]:
@@ -116,7 +117,9 @@ class ScorerColumns:
             scores = await self._fill(profile, key, inner, give_up_at_s)
         else:
             turns = Turns(samples, fold)
-            inner = replace(request, samples=turns.samples)
+            sees = getattr(profile.scorers[key], "sees_turns", False)
+            given = list(map(as_came, turns.samples)) if sees else turns.samples
+            inner = replace(request, samples=given)
             scores = turns.folded(
                 await self._fill(profile, key, inner, give_up_at_s), explain=request.explain
             )
@@ -127,7 +130,7 @@ class ScorerColumns:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         scorer, samples, found = profile.scorers[key], request.samples, None
-        refused = self.refused(samples, scorer.reads)
+        refused = self.refused(samples, looked_at(scorer))
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         began_s = time.perf_counter()
@@ -204,24 +207,27 @@ class ScorerColumns:
         self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         open_fields(samples, scorer.reads)
-
-        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
-            return await self._far(asked, scorer, samples, **more)
-
-        return await self._cached(asked, scorer, samples, run)
+        profile, key, *_ = asked
+        about = profile.spec_keys[key], scorer, samples, asked.how, profile.entries[key]
+        return await self.ask(*about)
 
     async def _far(
-        self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample], **more: Any
+        self,
+        spec_key: str,
+        scorer: RemoteScorer,
+        samples: Sequence[Sample],
+        how: How,
+        entry: ScorerEntry,
+        **more: Any,
     ) -> list[Score]:
-        """The scores of these samples by tasks of the event loop, as the profile has it."""
-        entry = asked.profile.entries[asked.key]
+        """The scores of these samples by tasks of the event loop, as the profile's entry has it."""
         with self.tracer.span("remote", "", lambda: {SAMPLES: len(samples)}):
             return await self.remote.score(
-                asked.profile.spec_keys[asked.key],
+                spec_key,
                 scorer,
                 samples,
-                explain=asked.request.explain,
-                give_up_at_s=asked.give_up_at_s,
+                explain=how.explain,
+                give_up_at_s=how.give_up_at_s,
                 deadline_s=entry.deadline_s,
                 max_in_flight=entry.max_in_flight,
                 **more,
@@ -233,26 +239,29 @@ class ScorerColumns:
         def run(samples: Sequence[Sample], **more: Any) -> Coroutine[None, None, list[Score]]:
             return self._in_pool(asked, samples, **more)
 
-        return self._cached(asked, scorer, samples, run)
+        about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
+        return self._cached(*about, run)
 
     def _cached(
         self,
-        asked: AskedColumn,
+        spec_key: str,
         scorer: WorkerScorer | RemoteScorer,
         samples: Sequence[Sample],
+        how: How,
         score: Callable[..., Coroutine[None, None, list[Score]]],
     ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples; of a scorer that is deterministic, from the cache where they
         are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
             return score(samples)
-        return self._from_cache(asked, scorer, samples, score)
+        return self._from_cache(spec_key, scorer, samples, how, score)
 
     async def _from_cache(
         self,
-        asked: AskedColumn,
+        spec_key: str,
         scorer: WorkerScorer | RemoteScorer,
         samples: Sequence[Sample],
+        how: How,
         score: Callable[..., Coroutine[None, None, list[Score]]],
     ) -> list[Score]:
         ran: set[int] = set()
@@ -261,10 +270,8 @@ class ScorerColumns:
             ran.update(map(id, samples))
             return await score(samples, **more)
 
-        spec_key = asked.profile.spec_keys[asked.key]
-        about = f"{spec_key} {scorer.version} {asked.request.explain}"
-        give_up_at_s = asked.give_up_at_s
-        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at_s=give_up_at_s)
+        about, ends_at_s = f"{spec_key} {scorer.version} {how.explain}", how.give_up_at_s
+        found = await self.cache.score(about, scorer.reads, samples, run, give_up_at_s=ends_at_s)
         hits = len(samples) - len(ran)
         self.tracer.annotate("touchstone.cache_hits", lambda: hits)
         if not hits or scorer.runs_in != "remote":
@@ -276,23 +283,22 @@ class ScorerColumns:
         return [_marked(*each) for each in zip(found, known, strict=True)]
 
     async def ask(
-        self, spec: ScorerSpec, samples: Sequence[Sample], how: How, deadline_s: float | None
+        self,
+        spec_key: str,
+        scorer: WorkerScorer | RemoteScorer,
+        samples: Sequence[Sample],
+        how: How,
+        entry: ScorerEntry,
     ) -> list[Score]:
-        """The scores of these samples by a deterministic scorer that a group scorer asks, from the
-        cache where they are there."""
-        key = spec.key
-        if not self.cache.max_bytes:
-            return await self.run(key, samples, how, deadline_s)
+        """The scores of these samples by a scorer, for itself or for a scorer of groups that asks
+        it, from the cache where they are there. `entry`: of the one or the other."""
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
-            return await self.run(key, samples, how, deadline_s, **more)
+            if scorer.runs_in == "remote":
+                return await self._far(spec_key, scorer, samples, how, entry, **more)
+            return await self.run(spec_key, samples, how, entry.deadline_s, **more)
 
-        scorer = self._asked.get(key)
-        if scorer is None:
-            scorer = self._asked[key] = build_callable(spec.name, spec.config)
-        about = f"{key} {scorer.version} {how.explain}"
-        give_up_at_s = how.give_up_at_s
-        return await self.cache.score(about, scorer.reads, samples, run, give_up_at_s=give_up_at_s)
+        return await self._cached(spec_key, scorer, samples, how, run)
 
     async def run(
         self,
@@ -331,12 +337,11 @@ class ScorerColumns:
         self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
     ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples by the worker pool, as the profile has it."""
-        profile, key, request, give_up_at_s = asked
-        how = How(request.explain, give_up_at_s, request.priority)
+        profile, key, *_ = asked
         entry = profile.entries[key]
         limits = entry.deadline_s, entry.memory_bytes
         run = self._run if self.tracer is NO_TRACER else self.run
-        return run(profile.spec_keys[key], samples, how, *limits, **more)
+        return run(profile.spec_keys[key], samples, asked.how, *limits, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -27,6 +27,7 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     ProfileInfo,
     Sample,
@@ -161,6 +162,8 @@ class Engine:
                 scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.pending_samples -= count
+        if profile.unnamed:
+            fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
 
     def at_once(self, request: ScoreRequest) -> ScoreResponse | None:
@@ -207,6 +210,13 @@ class Engine:
                 except Exception:  # the answer is sent, whatever a watcher makes of it
                     logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
+
+    def _named(self, profile: Profile) -> Profile:
+        """The profile as it is called now that endpoints have said which models they are."""
+        found = {name: p.with_scorers({}) for name, p in self.profiles.items() if p.unnamed}
+        self.profiles.update(found | link(self.profiles | found))
+        now = self.profiles.get(profile.name, profile)
+        return now if now.config == profile.config else profile
 
     def waits(self, profile: str) -> bool:
         """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
@@ -255,17 +265,14 @@ class Engine:
         self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
     ) -> dict[str, list[Score]]:
         """The columns of the scorers that need no group, those first that nothing makes wait."""
-        keys = profile.single_keys
-
-        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
-            return self.columns.fill(profile, key, request, give_up_at_s)
-
+        keys, fill = profile.single_keys, self.columns.fill
         if profile.cascades is not None:
-            columns = await cascaded(profile.cascades, keys, request, fill)
+            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
+            columns = await cascaded(profile.cascades, keys, request, fill_one)
             return dict(zip(keys, columns, strict=True))
         found = self.columns.at_once(profile, request)
         if missing := [key for key in keys if key not in found]:
-            columns = await together([fill(key, request) for key in missing])
+            columns = await together([fill(profile, key, request, give_up_at_s) for key in missing])
             found |= zip(missing, columns, strict=True)
             found = {key: found[key] for key in keys}
         return found

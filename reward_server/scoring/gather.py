@@ -60,11 +60,12 @@ class How(NamedTuple):
 
 
 class Key(NamedTuple):
-    """Whose group it is: one caller's members never join another's."""
+    """Whose group it is: one caller's members never join another's, nor do those that other
+    scorers, `made_of`, have scored."""
 
     caller: str
     profile: str
-    fingerprint: str
+    made_of: str
     group_id: str
 
 

@@ -4,9 +4,10 @@ In: a profile with scorers of whole groups, a request, the other scorers' column
 each scorer of groups. Members that come in several requests are brought together by `gather.py`.
 
 A scorer that compares texts runs in a worker, but for a small group of ours in the event loop. One
-that asks other scorers is a generator: what it asks runs in workers, each sample with a deadline of
-its own, and is looked for in the verdict cache first; what its model is to run joins the batches of
-all callers. A group's own verdicts are never cached: they hold for all its members together.
+that asks other scorers is a generator: what it asks runs in workers or at an endpoint, each sample
+with a deadline of its own, and is looked for in the verdict cache first; what its model is to run
+joins the batches of all callers. A group's own verdicts are never cached: they hold for all its
+members together.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import RequestError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
+from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
 from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError, ScoreRequest
@@ -27,9 +29,10 @@ from touchstone_rewards.reward_server.scorers.base import (
     GroupScorer,
     Judging,
     Member,
+    RemoteScorer,
     Score,
-    ScorerSpec,
     UsesModel,
+    WorkerScorer,
 )
 from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
 from touchstone_rewards.reward_server.scorers.returned import (
@@ -49,13 +52,15 @@ from touchstone_rewards.reward_server.scoring.gather import (
     Scores,
 )
 from touchstone_rewards.reward_server.scoring.inline import read_bytes
+from touchstone_rewards.reward_server.scoring.refused import looked_at
 from touchstone_rewards.reward_server.scoring.together import together
 
 # Of a group's text that is looked at in the event loop: about a millisecond's work.
 LOOP_BYTES = 64 * 1024
 
 
-Asking = Callable[[ScorerSpec, Sequence[Sample], How, float | None], Awaitable[list[Score]]]
+AskedScorer = WorkerScorer | RemoteScorer
+Asking = Callable[[str, AskedScorer, Sequence[Sample], How, ScorerEntry], Awaitable[list[Score]]]
 Running = Callable[[str, Sequence[Sample], How, float | None, int | None], Awaitable[list[Score]]]
 
 
@@ -83,9 +88,10 @@ class GroupColumns(NamedTuple):
 class GroupScorers:
     """The scorers of whole groups of an engine.
 
-    `ask` has samples scored by workers and looks into the verdict cache first; `run` does not, and
-    is given the key of a spec. Both are told the deadline of a sample, None for the usual one, and
-    `run` its memory. `run_model`: see `ModelHost.run`. `refused`: which samples a scorer that reads
+    `ask` has samples scored by another scorer, which the profile has built, and looks into the
+    verdict cache first; `run` has them scored by workers. Both are given the key of a spec; the one
+    is told the entry whose limits a sample has, the other its deadline and its memory, None for
+    the usual ones. `run_model`: see `ModelHost.run`. `refused`: which samples a scorer that reads
     these fields does not look at.
     """
 
@@ -139,7 +145,7 @@ class GroupScorers:
         columns: Mapping[str, Sequence[Score]],
     ) -> list[Candidate]:
         scorers = _scorers_of(profile)
-        reads = {name for scorer in scorers.values() for name in scorer.reads}
+        reads = {name for scorer in scorers.values() for name in looked_at(scorer)}
         refused = self._refused(samples, sorted(reads))
         needed = {key for scorer in scorers.values() for key in scorer.of}
         return [
@@ -171,7 +177,7 @@ class GroupScorers:
             scores = await judge(members, how)
             return {identity: Joined(each, "") for identity, each in scores.items()}
         caller = current().caller
-        key = Key(caller.name if caller else "", profile.name, profile.fingerprint, group_id)
+        key = Key(caller.name if caller else "", profile.name, _made_of(profile), group_id)
         return await self.gatherer.join(key, config, members, how, judge)
 
     async def _judged(
@@ -239,7 +245,7 @@ class GroupScorers:
         try:
             given = scorer.score(members, explain=how.explain)
             if isinstance(given, Generator):
-                given = await self._answered(scorer, given, how, profile.entries[key].deadline_s)
+                given = await self._answered(scorer, given, how, profile, key)
             return checked_scores(scorer, given, len(members))
         except RequestError:
             raise
@@ -250,7 +256,7 @@ class GroupScorers:
             return [raised(scorer, error)] * len(members)
 
     async def _answered(
-        self, scorer: GroupScorer, judging: Judging, how: How, deadline_s: float | None
+        self, scorer: GroupScorer, judging: Judging, how: How, profile: Profile, key: str
     ) -> list[Score]:
         """What a scorer says once all that it asks has been scored, or run."""
         answers: list[Any] | None = None
@@ -260,12 +266,27 @@ class GroupScorers:
             except StopIteration as end:
                 return end.value
             if isinstance(asked, Ask):
-                asking = how._replace(explain=asked.explain)
-                answers = await self._ask(asked.spec, asked.samples, asking, deadline_s)
+                answers = await self._scores_for(asked, how, profile, key)
             else:
                 user = cast("UsesModel", scorer)
                 when: Any = {"give_up_at_s": how.give_up_at_s, "priority": how.priority}
                 answers = await self._run_model(user, asked.inputs, **when)
+
+    async def _scores_for(self, asked: Ask, how: How, profile: Profile, key: str) -> list[Score]:
+        """The scores of the samples that the scorer with this key asks for."""
+        spec_key, asking = asked.spec.key, how._replace(explain=asked.explain)
+        scorer = profile.asked[spec_key]
+        if scorer.runs_in != "worker" and scorer.runs_in != "remote":
+            raise TypeError(f"scorer {key} asks {asked.spec.name}, which has no worker")
+        about = scorer, asked.samples, asking, profile.entries[key]
+        return await self._ask(spec_key, *about)
+
+
+def _made_of(profile: Profile) -> str:
+    """What tells the profile from one of its name before a reload or with another model, whatever
+    its endpoints say that their models are called."""
+    scorers = profile.scorers.items()
+    return " ".join(f"{profile.spec_keys[key]} {scorer.version}" for key, scorer in scorers)
 
 
 def _scorers_of(profile: Profile) -> dict[str, GroupScorer]:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import is_object
+from touchstone_rewards.reward_server.scorers.base import Scorer
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 COUNTED = {
@@ -42,9 +43,22 @@ def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     found: dict[str, float] = {}
     seen: set[int] = set()  # profiles may share a judge; it counts for the first of them
     for profile in profiles.values():
-        for key, scorer in profile.scorers.items():
+        for key, scorer in _with_asked(profile):
             usage = getattr(scorer, "usage", None)
             if scorer.runs_in == "remote" and is_object(usage) and id(scorer) not in seen:
                 seen.add(id(scorer))
                 found[f"{profile.name}.{key}"] = float(usage.get(name, 0))
     return found
+
+
+def _with_asked(profile: Profile) -> list[tuple[str, Scorer]]:
+    """The scorers of a profile; those that a scorer of groups asks stand under its key."""
+    return [
+        (key, each)
+        for key, scorer in profile.scorers.items()
+        for each in (
+            [profile.asked[spec.key] for spec in scorer.asks]
+            if scorer.runs_in == "group"
+            else [scorer]
+        )
+    ]

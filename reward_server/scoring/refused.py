@@ -6,8 +6,14 @@ from collections.abc import Sequence
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.base import Described, Score
 from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_truths
+
+
+def looked_at(scorer: Described) -> Sequence[str]:
+    """Return which fields are checked before the scorer is shown a sample: those that it reads, and
+    none where it takes any ground truth, as functions do."""
+    return () if getattr(scorer, "any_truth", False) else scorer.reads
 
 
 def refusals(

@@ -113,11 +113,7 @@ class Reloader:
     async def _exchange(self) -> ReloadReport:
         engine = self.engine
         old = dict(engine.profiles)
-        built = {
-            profile.specs[key].key: scorer
-            for profile in old.values()
-            for key, scorer in profile.scorers.items()
-        }
+        built = {key: scorer for profile in old.values() for key, scorer in profile.built().items()}
         new = await asyncio.to_thread(load_profiles, self.directories, built, self.plugins)
         check_group_sizes(new, engine.limits.max_samples)
         old_specs, new_specs = worker_specs(old), worker_specs(new)

@@ -17,11 +17,13 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import (
     Message,
     Sample,
-    assistant_texts,
-    response_text,
-    text_of_turn,
 )
 from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.turn_texts import (
+    assistant_texts,
+    response_text,
+    text_of_message,
+)
 
 # Of one response: beyond, it is not judged turn by turn.
 MAX_TURNS, MAX_MESSAGES = 256, 1024
@@ -59,7 +61,7 @@ def as_texts(samples: Sequence[Sample], max_bytes: int) -> list[Sample]:
 
 def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
     messages = cast("list[Message]", sample.response)
-    text, whole = response_text(messages), [text_of_turn(turn.content) for turn in messages]
+    text, whole = response_text(messages), [text_of_message(turn) for turn in messages]
     if sum(map(len, whole)) * 4 > max_bytes and len("".join(whole).encode()) > max_bytes:
         text = "".join(whole)
     fields: dict[str, Any] = {name: getattr(sample, name) for name in Sample.__struct_fields__}
@@ -102,10 +104,10 @@ class Turns:
             for sample in samples
         ]
         self.samples = [
-            _turn(sample, place, text)
+            turn
             for sample, texts in zip(samples, self.texts, strict=True)
             if len(texts) <= MAX_TURNS
-            for place, text in enumerate(texts)
+            for turn in _turns(sample, texts)
         ]
 
     def folded(self, scores: Sequence[Score], *, explain: bool) -> list[Score]:
@@ -142,11 +144,18 @@ class Turns:
         return Score(value, None, told, False, values, unsure.undecided)
 
 
-def _turn(sample: Sample, place: int, text: str) -> Sample:
-    turn = replace(sample, id=f"{sample.id}/turn {place}", response=text)
-    if isinstance(turn, Trajectory):
-        turn.messages = []
-    return turn
+def _turns(sample: Sample, texts: Sequence[str]) -> list[Sample]:
+    """Each turn as a sample, which keeps its message if it came as one."""
+    turns = [
+        replace(sample, id=f"{sample.id}/turn {place}", response=text)
+        for place, text in enumerate(texts)
+    ]
+    messages = sample.messages if isinstance(sample, Trajectory) else []
+    written = [message for message in messages if message.role == "assistant"]
+    for turn, message in zip(turns, written, strict=False):
+        assert isinstance(turn, Trajectory)
+        turn.messages = [message]
+    return turns
 
 
 def _not_judged(count: int) -> Score:

@@ -20,5 +20,10 @@ def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
             if scorer.runs_in == "worker":
                 found.append(spec)
             elif scorer.runs_in == "group" and scorer.model is None:
-                found += scorer.asks or [spec]
+                found += [one for one in scorer.asks or [spec] if _in_worker(profile, one)]
     return {spec.key: spec for spec in found}
+
+
+def _in_worker(profile: Profile, spec: ScorerSpec) -> bool:
+    asked = profile.asked.get(spec.key)
+    return asked is None or asked.runs_in in ("inline", "worker")

@@ -79,9 +79,9 @@ def verdicts(requests: Sequence[Columns]) -> Verdicts:
     )
 
 
-def sum_of(parts: Iterable[Mapping[tuple[str, str], int]]) -> Mapping[tuple[str, str], int]:
+def sum_of(parts: Sequence[Mapping[tuple[str, str], int]]) -> Mapping[tuple[str, str], int]:
     """All these counts, added."""
-    return sum(map(Counter, parts), Counter[tuple[str, str]]())
+    return sum(map(Counter, parts), Counter[tuple[str, str]]()) if parts else NO_CASCADES
 
 
 class BulkCounter(Collector):

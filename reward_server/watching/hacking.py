@@ -17,7 +17,13 @@ from msgspec import Struct
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult, response_text
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+)
+from touchstone_rewards.reward_server.turn_texts import (
+    response_text,
+)
 
 WINDOW = 4096
 # More of a second is left out: the window is some seconds long then, and a

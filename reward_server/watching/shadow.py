@@ -24,10 +24,12 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
     ScoreResponse,
     ShadowInfo,
-    response_text,
 )
 from touchstone_rewards.reward_server.scoring.routing import addressed
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
+from touchstone_rewards.reward_server.turn_texts import (
+    response_text,
+)
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.verdicts import verdict
 

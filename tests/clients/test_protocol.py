@@ -24,7 +24,7 @@ from touchstone_rewards.clients import (
 from touchstone_rewards.clients.protocol import Encoded
 from touchstone_rewards.reward_server.remote import policy
 from touchstone_rewards.reward_server.remote.policy import Failure, RetryPolicy, ServerHealth
-from touchstone_rewards.reward_server.schemas import ScoreRequest
+from touchstone_rewards.reward_server.schemas import SampleResult, ScoreRequest
 
 TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
 
@@ -42,6 +42,21 @@ def test_whatever_a_model_writes_can_be_sent(sample_id: str, response: str) -> N
     assert len(arrived.response) <= len(response)
     if response.isprintable():
         assert arrived.response == response
+
+
+def test_all_that_the_server_says_of_a_sample_comes_through() -> None:
+    more = {
+        "explanation": {"math": {"method": "words"}},
+        "routed_to": "p",
+        "group": "g/2",
+        "turns": [1.0, None],
+        "weights": {"math": 0.5},
+        "decided_by": {"math": "judge"},
+    }
+    [got] = parse(result("a", **more), sent="a")
+    assert {name: getattr(got, name) for name in more} == more
+    given = {"id", "status", "reward", "scores", "error", *more}
+    assert given == set(SampleResult.__struct_fields__)
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character() -> None:

@@ -123,7 +123,8 @@ def test_a_policy_is_killed_resumed_merged_and_evaluated_by_the_server(
     smollm2: Path, tmp_path: Path, start_server: Callable[..., LiveServer]
 ) -> None:
     rows = [
-        {"id": f"sum-{a}-{b}", "question": f"What is {a} + {b}?", "answer": a + b} for a, b in SUMS
+        {"prompt": [{"role": "user", "content": f"What is {a} + {b}?"}], "answer": a + b}
+        for a, b in SUMS
     ]
     data, url = write_rows(tmp_path / "sums.jsonl", rows), start_server().url
     read = {"ground_truth_column": "answer", "assistant_prefill": "The answer is"}

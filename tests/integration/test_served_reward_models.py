@@ -10,6 +10,11 @@ from typing import Any
 
 import httpx2
 import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
 
 from tests.checkout import live_server
 from tests.trainer.conftest import write_rows
@@ -18,6 +23,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models import load as load_model
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.scorers.reward_model import RewardModelScorer
 from touchstone_rewards.trainer.__main__ import main
 
@@ -185,3 +191,32 @@ def test_a_lower_bound_needs_a_model_that_says_how_sure_it_is(folder: Path) -> N
     model = str(folder / "pairwise")
     with pytest.raises(ConfigError, match="gives no standard deviation"):
         RewardModelScorer(model=model, lower_bound_stds=1.0)
+
+
+def test_a_model_that_trls_own_trainer_saved_is_served_with_the_scores_of_its_evaluation(
+    sorting: Sorting, tmp_path: Path
+) -> None:
+    tokenizer: Any = AutoTokenizer.from_pretrained(sorting.base)
+    tokenizer.chat_template = TEMPLATE
+    turns = [("chosen", "ash birch"), ("rejected", "willow elm fir"), ("chosen", "oak pine " * 9)]
+    row = {
+        side: [{"role": "user", "content": "Two"}, {"role": "assistant", "content": text}]
+        for side, text in turns[:2]
+    }
+    longer = [row["chosen"][0], {"role": "assistant", "content": turns[2][1]}]
+    rows = Dataset.from_list([row, {**row, "chosen": longer}])
+    model: Any = AutoModelForSequenceClassification.from_pretrained(sorting.base, num_labels=1)
+    quiet: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "max_steps": 1}
+    args = RewardConfig(str(tmp_path), **quiet, learning_rate=1e-3, save_strategy="no")
+    trainer = RewardTrainer(model, args=args, train_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model()
+    kept: Any = trainer.train_dataset
+    batch = trainer.data_collator([kept[0], kept[1]])
+    with torch.no_grad():
+        expected = model.eval()(**batch).logits.flatten().tolist()
+    served = load_model(RewardModelConfig(model=str(tmp_path), dtype="float32", device="cpu"))
+    order = [turns[0][1], turns[2][1], turns[1][1], turns[1][1]]
+    found = served.run(served.prepare([Text("Two", text) for text in order]))
+    assert len({round(each, 4) for each in expected}) == 3  # else this shows nothing
+    assert [each.score for each in found] == pytest.approx(expected, abs=1e-5)

@@ -36,8 +36,8 @@ from touchstone_rewards.trainer.demo.figures import (
     validation_of,
 )
 from touchstone_rewards.trainer.demo.outage import (
-    Account,
     Outage,
+    SampleAccount,
     account_of,
     killed_before,
     read_score_log,
@@ -87,9 +87,9 @@ def run(argv: Sequence[str]) -> None:
     started_s = time.monotonic()
     if arguments.model is None:
         check_memory(free_memory_bytes())
+    folder = empty_folder(Path(arguments.output))
     model = Path(arguments.model) if arguments.model else fetched_model()
     console = Console()
-    folder = empty_folder(Path(arguments.output))
     (folder / MARKER).write_text(json.dumps(vars(arguments)) + "\n", encoding="utf-8")
     write_rows(folder / "data", arguments.seed)
     config = read_yaml(str(CONFIG))
@@ -175,7 +175,7 @@ def evaluation_in(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def account_in(folder: Path, outage: Outage, sampled: int) -> Account:
+def account_in(folder: Path, outage: Outage, sampled: int) -> SampleAccount:
     """Account for the samples of the run in `folder`."""
     history = read_history(folder / "grpo")
     return account_of(
@@ -187,7 +187,7 @@ def account_in(folder: Path, outage: Outage, sampled: int) -> Account:
     )
 
 
-def check_account(account: Account) -> None:
+def check_account(account: SampleAccount) -> None:
     """Hold the demo to what it says of the outage.
 
     Raises:

@@ -45,7 +45,7 @@ def share(hits: Sequence[bool]) -> Proportion:
     return Proportion(sum(hits) / len(hits), *interval, len(hits))
 
 
-class Measured(NamedTuple):
+class MeasuredShares(NamedTuple):
     """Shares of the problems of an evaluation: answered right, answered by a number, and right
     among those."""
 
@@ -58,16 +58,16 @@ class Measured(NamedTuple):
         return {name: each._asdict() for name, each in self._asdict().items()}
 
 
-def measured(lines: Iterable[Mapping[str, Any]]) -> Measured:
+def measured(lines: Iterable[Mapping[str, Any]]) -> MeasuredShares:
     """Return the shares of these lines. What could not be scored is in none of them."""
     scored = [line for line in lines if line["reward"] is not None]
     right = [line["reward"] == 1.0 for line in scored]
     number = [line["also"][NUMBER] == 1.0 for line in scored]
     among = [hit for hit, is_number in zip(right, number, strict=True) if is_number]
-    return Measured(share(right), share(number), share(among))
+    return MeasuredShares(share(right), share(number), share(among))
 
 
-def by_kind(lines: Iterable[Mapping[str, Any]]) -> dict[str, Measured]:
+def by_kind(lines: Iterable[Mapping[str, Any]]) -> dict[str, MeasuredShares]:
     """Return the shares for each kind of problem, which its id begins with."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
@@ -94,7 +94,7 @@ def chosen_step(validation: Mapping[int, float]) -> int:
     return min(validation, key=lambda step: (-validation[step], step))
 
 
-def conclusion(before: Measured, after: Measured) -> str:
+def conclusion(before: MeasuredShares, after: MeasuredShares) -> str:
     """Say in words how much of the gain is arithmetic and how much is form."""
     old, new = before.right_of_numbers, after.right_of_numbers
     numbers = f"Of the responses that are a number {old.value:.1%} were right, now {new.value:.1%}"
@@ -105,14 +105,14 @@ def conclusion(before: Measured, after: Measured) -> str:
     return f"{numbers}: how much of the gain is arithmetic cannot be told from form."
 
 
-def carried_over(before: Measured, after: Measured) -> str:
+def carried_over(before: MeasuredShares, after: MeasuredShares) -> str:
     """Say whether what was learnt shows on problems of another kind."""
     if after.right.is_above(before.right):
         return "better"
     return "worse" if before.right.is_above(after.right) else "cannot be told apart"
 
 
-def check_gain(before: Measured, after: Measured) -> None:
+def check_gain(before: MeasuredShares, after: MeasuredShares) -> None:
     """Hold the demo to what it promises.
 
     Raises:

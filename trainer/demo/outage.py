@@ -117,7 +117,7 @@ def _kill_and_restart(
     over.wait()
 
 
-class Account(NamedTuple):
+class SampleAccount(NamedTuple):
     """What became of the samples of a training in which the server was killed.
 
     `sampled`: as many as the updates took. `kept`: on disk. `unrewarded`: of those, without a
@@ -163,7 +163,7 @@ def account_of(
     *,
     sampled: int,
     waits: Mapping[int, float],
-) -> Account:
+) -> SampleAccount:
     """Hold the trainer's samples against the server's log.
 
     A reward counts as the server's if a line of the log has the same id, response and reward; each
@@ -186,7 +186,7 @@ def account_of(
             found["by_second"] += 1
             waiting.append(sample.step)
     step = min(waiting, default=outage.step)
-    return Account(
+    return SampleAccount(
         step=step,
         down_s=outage.back_at_s - outage.killed_at_s,
         waited_s=waits.get(step, 0.0),

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table as ScreenTable
 
 from touchstone_rewards.trainer.demo.figures import (
-    Measured,
+    MeasuredShares,
     by_kind,
     carried_over,
     chosen_step,
     conclusion,
     measured,
 )
-from touchstone_rewards.trainer.demo.outage import Account
+from touchstone_rewards.trainer.demo.outage import SampleAccount
 from touchstone_rewards.trainer.running.page import Table
 from touchstone_rewards.trainer.running.report import write_report
 
@@ -52,12 +52,12 @@ class DemoRun:
     evaluations: Mapping[str, Lines]
     transfer: Mapping[str, Lines]
     validation: Mapping[int, float]
-    account: Account
+    account: SampleAccount
     minutes: float
     processor_s: float
 
     @property
-    def pair(self) -> tuple[Measured, Measured]:
+    def pair(self) -> tuple[MeasuredShares, MeasuredShares]:
         """Before and after, on the held-out problems."""
         return measured(self.evaluations["before"]), measured(self.evaluations["after"])
 
@@ -125,7 +125,7 @@ def kinds_table(found: DemoRun) -> Table:
     return Table("What was learnt, and what carries over", heads, rows, note)
 
 
-def outage_table(account: Account) -> Table:
+def outage_table(account: SampleAccount) -> Table:
     """The account of the outage."""
     rows = [
         ["the server was down", f"{account.down_s:.1f} s, killed before update {account.step}"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,8 @@ def measure(
     figures, lines, shown = _benchmark(scored) if lists else _ranking(scored)
     if too_long:
         shown = [*shown, f"{too_long} of {len(contests)} rows are too long: not ranked"]
+    if args.process_index:  # of several processes the first one speaks
+        return
     print("\n".join(shown))
     if output is not None:
         about = {"model": name, "data": " ".join(given), "too_long": too_long}
@@ -166,7 +169,7 @@ def _finished(prompt: Finished | None, response: Finished, chat: bool) -> Finish
     if isinstance(response, list):
         if not chat:
             raise InputError("the model reads plain texts, the rows are conversations")
-        return [*(prompt or []), *response]  # pyright: ignore[reportReturnType]
+        return [*prompt, *response] if isinstance(prompt, list) else response
     if not chat:
         return f"{prompt or ''}{response}"
     if prompt is None:
@@ -185,10 +188,10 @@ def _scored(
     """Scores and lengths of the contests that the model can read, chosen first."""
     positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     most = min(each for each in (positions, limit, 1 << 62) if each)
-    read = [
-        (each, [token_ids(tokenizer, text) for text in (*each.chosen, *each.rejected)])
-        for each in contests
-    ]
+    tokens = partial(
+        token_ids, tokenizer, append_eos=bool(head_facts(network.config).get("append_eos"))
+    )
+    read = [(each, [tokens(text) for text in (*each.chosen, *each.rejected)]) for each in contests]
     kept = [(each, texts) for each, texts in read if max(map(len, texts)) <= most]
     flat = [text for _, texts in kept for text in texts]
     found = iter(

@@ -1,8 +1,9 @@
 """Reward models as folders: read any layout, merge adapters, write the plain one or the value head.
 
-In: a base model, a plain `AutoModelForSequenceClassification` folder, a LoRA run's adapter, or
-LLaMA-Factory's layout (a causal model or adapter, and `value_head.safetensors`). Out: a plain
-folder, whose `config.json` says under `reward_head` how it was made, or LLaMA-Factory's layout.
+In: a base model, a plain `AutoModelForSequenceClassification` folder, a LoRA run's adapter,
+OpenRLHF's layout (a head under a name of its own), or LLaMA-Factory's (a causal model or adapter,
+and `value_head.safetensors`). Out: a plain folder, whose `config.json` says under `reward_head` how
+it was made, or LLaMA-Factory's layout.
 Nothing is trained here.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -63,6 +65,9 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: object) 
             f"{name} is the adapter of a reward model: `trainer convert` makes it plain first"
         )
     config = AutoConfig.from_pretrained(name, revision=kwargs.get("revision"))
+    if is_openrlhf(config):
+        _check_outputs(name, 1, outputs)
+        return _from_openrlhf(name, config.value_head_prefix, **kwargs)
     if is_reward_model(config):
         _check_outputs(name, config.num_labels, outputs)
     model = _classifier(name, outputs, **kwargs)
@@ -73,6 +78,41 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: object) 
 def is_reward_model(config: Any) -> bool:
     """Does the config tell of a model with a head for scores?"""
     return any("SequenceClassification" in each for each in config.architectures or ())
+
+
+def is_openrlhf(config: Any) -> bool:
+    """Does the config tell of a reward model that OpenRLHF saved?
+
+    Source: OpenRLHF 3c3be62, openrlhf/cli/train_rm.py and models/model.py.
+    """
+    named = getattr(config, "value_head_prefix", None) is not None
+    return named and "RewardModel" in (config.architectures or ())
+
+
+def _from_openrlhf(name: str, head: str, **kwargs: object) -> Any:
+    """Their reward model as a plain one. Every text ended with the end token, where the score was
+    read whatever the padding token: the config says so, for us and for the server."""
+    weight = _read_weight(Path(name), f"{head}.weight")
+    model = _classifier(name, 1, **kwargs)
+    with torch.no_grad():
+        model.score.weight.copy_(weight)
+    name_outputs(model.config, 1)
+    model.config.reward_head = {"loss": "pairwise", "append_eos": True}
+    return model
+
+
+def _read_weight(folder: Path, name: str) -> Tensor:
+    """One weight of the folder's safetensors.
+
+    Raises:
+        InputError: none of them has it.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
+            if name in set(file.keys()):
+                return file.get_tensor(name)
+    raise InputError(f"{folder} has no safetensors with {name}, which its config.json names")
 
 
 def _check_outputs(name: str, has: int | None, wanted: int) -> None:

@@ -22,6 +22,7 @@ from touchstone_rewards.trainer.data.shapes import ChatTurn
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.preference.reward_folder import (
     VALUE_HEAD,
+    is_openrlhf,
     is_reward_model,
     load_reward_model,
 )
@@ -38,7 +39,7 @@ class TextScore(NamedTuple):
     std: float | None = None
 
 
-def load_for_scores(name: str, **kwargs: object) -> Any:
+def load_for_scores(name: str, **kwargs: Any) -> Any:
     """Return the reward model in a folder, ready to score.
 
     A model of `trainer rm` and a value head are read at the last token, others by transformers' own
@@ -47,30 +48,42 @@ def load_for_scores(name: str, **kwargs: object) -> Any:
     Raises:
         InputError: it has no head for scores.
     """
+    outputs = 1
     if not is_adapter(name):
         config: Any = AutoConfig.from_pretrained(name)
-        if not is_reward_model(config) and not (Path(name) / VALUE_HEAD).is_file():
+        if not (is_reward_model(config) or is_openrlhf(config) or _has_value_head(name)):
             kind = " or ".join(config.architectures or ["model"])
             raise InputError(
                 f"{name} is a {kind}, no reward model that can be measured: expected a folder of "
-                f"AutoModelForSequenceClassification or {VALUE_HEAD} beside a causal model"
+                f"AutoModelForSequenceClassification, of OpenRLHF's, or with {VALUE_HEAD}"
             )
-        kwargs["outputs"] = OUTPUTS[head_facts(config).get("loss", "pairwise")]
-    model: Any = load_reward_model(name, **{"outputs": 1, **kwargs})  # pyright: ignore
+        outputs = OUTPUTS[head_facts(config).get("loss", "pairwise")]
+    model: Any = load_reward_model(name, outputs, **kwargs)
     if head_facts(model.config):
         score_at_last_token(model)
     return model.eval()
 
 
-def token_ids(tokenizer: Any, text: str | list[ChatTurn]) -> list[int]:
+def _has_value_head(name: str) -> bool:
+    return (Path(name) / VALUE_HEAD).is_file()
+
+
+def token_ids(tokenizer: Any, text: str | list[ChatTurn], *, append_eos: bool = False) -> list[int]:
     """Return the tokens of a finished text or conversation, as TRL's reward trainer makes them.
 
-    A text ends with the end token; a conversation as the chat template has it.
+    A text ends with the end token; a conversation as the chat template has it, or with
+    `append_eos` with the end token, and no line end behind it.
     """
-    if isinstance(text, str) and tokenizer.eos_token and not text.endswith(tokenizer.eos_token):
-        text += tokenizer.eos_token
-    ids: Any = _tokenize(tokenizer, text)["input_ids"]
-    return ids
+    end = tokenizer.eos_token or ""
+    if isinstance(text, str):
+        ids: Any = _tokenize(tokenizer, text if text.endswith(end) else text + end)
+    elif append_eos:
+        rendered = tokenizer.apply_chat_template(text, tokenize=False).rstrip("\n")
+        rendered = rendered if rendered.endswith(end) else rendered + end
+        ids = tokenizer(rendered, add_special_tokens=False)
+    else:
+        ids = _tokenize(tokenizer, text)
+    return ids["input_ids"]
 
 
 def scores_of(

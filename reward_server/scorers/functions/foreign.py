@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
+from touchstone_rewards.reward_server.schemas import Sample, is_object
 from touchstone_rewards.reward_server.scorers.functions.form import (
     Form,
     Getter,
@@ -22,12 +22,20 @@ from touchstone_rewards.reward_server.scorers.functions.form import (
     plain_prompt,
     with_constants,
 )
+from touchstone_rewards.reward_server.scorers.functions.plain_form import (
+    COLUMN_READS,
+    Config,
+    plain_form,
+    takes,
+)
+from touchstone_rewards.reward_server.scorers.functions.rollouts import (
+    easyr1_form,
+    verifiers_form,
+)
 
-Config = Mapping[str, Any]
 # A column of this name that the metadata lacks is the ground truth.
 TRUTH_COLUMNS = ("solution", "ground_truth", "answer", "label", "target", "reference", "gold")
 METADATA = "metadata."
-COLUMN_READS = ("response", "prompt", "ground_truth", "metadata")
 # What TRL's trainer passes beside columns; there is no trainer here.
 OF_THE_TRAINER = ("trainer_state", "log_extra", "log_metric", "environments")
 
@@ -68,7 +76,7 @@ def trl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
 def ms_swift_form(name: str, function: Callable[..., Any], config: Config) -> Form:
     """Return how a reward of ms-swift is called: `orm(completions, **columns) -> list`, of texts.
 
-    A class is made first; the config is its `args`.
+    A class is made first: the config has its parameters by name, and is `args` where it takes that.
 
     `columns` in the config is as for TRL.
 
@@ -76,8 +84,14 @@ def ms_swift_form(name: str, function: Callable[..., Any], config: Config) -> Fo
     """
     if isinstance(function, type):
         own = {key: value for key, value in config.items() if key != "columns"}
+        taken = parameters_of(name, function)
+        given = {key: value for key, value in own.items() if key in taken.names}
+        if taken.any_other or "args" in taken.names:
+            given["args"] = SimpleNamespace(**own)
+        elif unknown := [key for key in own if key not in given]:
+            raise ConfigError(f"scorer {name!r} has no parameter {unknown[0]!r} for its config")
         try:
-            function = function(args=SimpleNamespace(**own))
+            function = function(**given)
         except (TypeError, ValueError, AttributeError, AssertionError, ImportError) as error:
             raise ConfigError(
                 f"scorer {name!r}: {type(error).__name__}: {error}; its config becomes its args"
@@ -95,7 +109,7 @@ def _column_form(
     known: Mapping[str, Getter],
 ) -> Form:
     """A form whose parameters are `known` ones and columns, a list each."""
-    fields = {each: get for each, get in known.items() if _takes(parameters, each)}
+    fields = {each: get for each, get in known.items() if takes(parameters, each)}
     config = dict(config)
     fields |= _told_columns(name, config.pop("columns", {}), parameters)
     constants = checked_config(name, config, parameters, list(fields))
@@ -105,7 +119,7 @@ def _column_form(
     columns = [each for each in parameters.needed if each not in fields and each not in constants]
     for each in columns:
         fields[each] = _column(each, truth=each in TRUTH_COLUMNS)
-    truths = [each for each in TRUTH_COLUMNS if _takes(parameters, each)]
+    truths = [each for each in TRUTH_COLUMNS if takes(parameters, each)]
     return Form(
         name,
         with_constants(function, constants),
@@ -137,7 +151,7 @@ def verl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
     }
     plural = {f"{each}s": get for each, get in single.items()}
     batch = "solution_strs" in parameters.names
-    return _plain_form(name, function, config, parameters, plural if batch else single, batch)
+    return plain_form(name, function, config, parameters, plural if batch else single, batch)
 
 
 def openrlhf_form(name: str, function: Callable[..., Any], config: Config) -> Form:
@@ -152,82 +166,23 @@ def openrlhf_form(name: str, function: Callable[..., Any], config: Config) -> Fo
         "prompts": _text_prompt,
         "labels": lambda sample: sample.ground_truth,
     }
-    return _plain_form(name, function, config, parameters, known, batch=True)
-
-
-def verifiers_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a reward function of verifiers' rubrics is called: with those of prompt,
-    completion, answer, state, task and info that it takes. One with plural names sees a group.
-
-    Prompt and completion are chats, as there; the answer is the ground truth as text.
-
-    Source: `Rubric._call_individual_reward_func` of verifiers 0.1 (verifiers/rubrics/rubric.py).
-    """
-    parameters = parameters_of(name, function)
-    single: dict[str, Getter] = {
-        "prompt": lambda sample: _rollout(sample)["prompt"],
-        "completion": lambda sample: _rollout(sample)["completion"],
-        "answer": lambda sample: _rollout(sample)["answer"],
-        "task": lambda sample: _rollout(sample)["task"],
-        "info": lambda sample: _rollout(sample)["info"],
-        "state": _rollout,
-    }
-    plural = {f"{each}s": get for each, get in single.items()}
-    batch = any(each in plural for each in parameters.names)
-    known = plural if batch else single
-    if batch and parameters.any_other:
-        known = {each: get for each, get in plural.items() if each in parameters.names}
-    return _plain_form(name, function, config, parameters, known, batch, whole_group=batch)
+    return plain_form(name, function, config, parameters, known, batch=True)
 
 
 FOREIGN: dict[str, Callable[[str, Callable[..., Any], Config], Form]] = {
     "trl": trl_form,
     "verl": verl_form,
+    "easyr1": easyr1_form,
     "openrlhf": openrlhf_form,
     "ms_swift": ms_swift_form,
     "verifiers": verifiers_form,
 }
 
 
-def _plain_form(
-    name: str,
-    function: Callable[..., Any],
-    config: Config,
-    parameters: Parameters,
-    known: Mapping[str, Getter],
-    batch: bool,
-    whole_group: bool = False,
-) -> Form:
-    """A form whose parameters are `known` ones and config, and no others."""
-    fields = {each: get for each, get in known.items() if _takes(parameters, each)}
-    constants = checked_config(name, config, parameters, list(fields))
-    empty = [each for each in parameters.needed if each not in fields and each not in constants]
-    if empty or not fields:
-        which = f"needs {empty[0]!r}, which" if empty else "takes nothing that"
-        raise ConfigError(
-            f"scorer {name!r} {which} is passed to such functions; they get "
-            f"{', '.join(known)}, and what config says"
-        )
-    return Form(
-        name,
-        with_constants(function, constants),
-        fields,
-        COLUMN_READS,
-        batch=batch,
-        takes=None,
-        read=_rewards_of_a_dict if batch else _score_of_a_dict,
-        whole_group=whole_group,
-    )
-
-
 def _form_by_annotation(function: Callable[..., Any]) -> str:
     """Whether the function says itself that it takes chats."""
     said = str(getattr(function, "__annotations__", {}).get("completions", ""))
     return "chat" if said.lower().replace("typing.", "").startswith("list[list[") else ""
-
-
-def _takes(parameters: Parameters, name: str) -> bool:
-    return parameters.any_other or name in parameters.names
 
 
 def _made_by(
@@ -246,43 +201,13 @@ def _made_by(
     return made
 
 
-def _score_of_a_dict(returned: Any) -> Any:
-    if not is_object(returned):
-        return returned
-    rest = {key: value for key, value in returned.items() if key != "score"}
-    return returned.get("score", returned), rest
-
-
-def _rewards_of_a_dict(returned: Any) -> Any:
-    """A number or a pair for each sample, of a list or of a dict of lists."""
-    if not is_object(returned) or "rewards" not in returned:
-        listed = _listed(returned)
-        return [_score_of_a_dict(one) for one in listed] if is_list(listed) else listed
-    rewards = _listed(returned["rewards"])
-    if not is_list(rewards):
-        return [rewards]
-    told = returned.get("extra_logs")
-    logs = {key: _listed(value) for key, value in told.items()} if is_object(told) else {}
-    return [
-        (one, {key: _at(log, at) for key, log in logs.items()}) for at, one in enumerate(rewards)
-    ]
-
-
-def _listed(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _at(log: Any, place: int) -> Any:
-    return log[place] if is_list(log) and place < len(log) else log
-
-
 def _told_columns(name: str, told: Any, parameters: Parameters) -> dict[str, Getter]:
     """The getters of the columns that the config says the place of."""
     if not is_object(told):
         raise ConfigError(f"scorer {name!r}: columns is {told!r}; say {{column: ground_truth}}")
     getters: dict[str, Getter] = {}
     for column, place in told.items():
-        if not _takes(parameters, column):
+        if not takes(parameters, column):
             raise ConfigError(f"scorer {name!r}: columns names {column!r}, which it does not take")
         if place == "ground_truth":
             getters[column] = _needed_truth(True)
@@ -334,19 +259,3 @@ def _text_prompt(sample: Sample) -> str:
     if sample.prompt is None or isinstance(sample.prompt, str):
         return sample.prompt or ""
     raise MissingField("prompt came as a chat; send it as the text that the model read")
-
-
-def _rollout(sample: Sample) -> dict[str, Any]:
-    """What verifiers calls the state of a rollout."""
-    prompt = plain_prompt(sample)
-    if not isinstance(prompt, list):
-        prompt = [{"role": "user", "content": prompt or ""}]
-    truth = sample.ground_truth
-    info = sample.metadata.get("info", sample.metadata)
-    return {
-        "prompt": prompt,
-        "completion": [{"role": "assistant", "content": sample.response}],
-        "answer": "" if truth is None else truth if isinstance(truth, str | list) else str(truth),
-        "task": sample.metadata.get("task", "default"),
-        "info": info,
-    }

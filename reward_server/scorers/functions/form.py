@@ -146,4 +146,6 @@ def plain_prompt(sample: Sample) -> str | list[dict[str, Any]] | None:
 
 
 def as_dict(turn: Message) -> dict[str, Any]:
-    return {"role": turn.role, "content": turn.content}
+    """A turn of a chat as functions know it; with its `tool_calls`, if it has some."""
+    calls = {} if turn.tool_calls is None else {"tool_calls": turn.tool_calls}
+    return {"role": turn.role, "content": turn.content, **calls}

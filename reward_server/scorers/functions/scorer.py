@@ -28,7 +28,10 @@ VERSION_DIGITS = 12
 
 class _Function:
     """What the three have in common. A function's own attributes `version`, `range`,
-    `deterministic` and `max_in_flight` are the scorer's."""
+    `deterministic` and `max_in_flight` are the scorer's. It gets whatever the data has for a ground
+    truth."""
+
+    any_truth = True
 
     def __init__(self, form: Form) -> None:
         self.form = form

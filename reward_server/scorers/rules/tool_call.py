@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Message, Sample, text_of_turn
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     METADATA,
     ResponsePart,
@@ -51,8 +51,13 @@ class ToolCallConfig(RuleConfig):
 
 
 class ToolCallScorer(Rule[ToolCallConfig]):
-    """1 if the calls are those of the reference, else 0; with `partial` the share that is right."""
+    """1 if the calls are those of the reference, else 0; with `partial` the share that is right.
 
+    Of a response that is a list of messages, the calls of all that the assistant wrote count.
+    """
+
+    version = "2"
+    sees_turns = True
     config_type = ToolCallConfig
 
     def __init__(self, **config: Any) -> None:
@@ -61,20 +66,20 @@ class ToolCallScorer(Rule[ToolCallConfig]):
 
     def judge(self, sample: Sample) -> RuleVerdict:
         wanted = self._wanted(sample)
-        part = part_of(sample.response, self.config.part)
-        if part is None:
-            return no_part(self.config.part)
         try:
-            given = calls_in(part, self.config.forms)
+            given = self._given(sample.response)
         except NoCalls as error:
             return RuleVerdict(
                 0.0, {"rule": "a call that cannot be read", "error": shown(str(error))}
             )
+        if given is None:
+            return no_part(self.config.part)
         told: dict[str, Any] = {"calls": [shown(call.name) for call in given[:20]]}
         if len(given) > MOST_CALLS:
             return RuleVerdict(0.0, told | {"rule": f"more than {MOST_CALLS} calls"})
         if not wanted:
-            return RuleVerdict(float(not given), told | {"rule": "no call is wanted"})
+            value = float(not given and _says_something(sample.response))
+            return RuleVerdict(value, told | {"rule": "no call is wanted"})
         pairs = self._paired(wanted, given)
         shares = [0.0 if got is None else self._share(want, got) for want, got in pairs]
         extra = len(given) - sum(got is not None for _, got in pairs)
@@ -84,6 +89,19 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         if not self.config.partial:
             value = float(all(share == 1 for share in shares) and not charged)
         return RuleVerdict(value, told)
+
+    def _given(self, response: str | list[Message]) -> list[ToolCall] | None:
+        """The calls that the response makes; None where it has not the part that is judged."""
+        if isinstance(response, str):
+            part = part_of(response, self.config.part)
+            return None if part is None else calls_in(part, self.config.forms)
+        found: list[ToolCall] = []
+        for turn in response:
+            if turn.role == "assistant":
+                part = part_of(text_of_turn(turn.content), self.config.part)
+                found += calls_in(part, self.config.forms) if part else []
+                found += calls_of_value(turn.tool_calls or [])
+        return found
 
     def _wanted(self, sample: Sample) -> list[ToolCall]:
         source = self.config.calls_from
@@ -134,6 +152,12 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         known = sum(key in got.arguments for key in want.arguments)
         extra = 0 if self.config.extra_arguments else len(got.arguments) - known
         return (1 + right) / (1 + len(want.arguments) + extra)
+
+
+def _says_something(response: str | list[Message]) -> bool:
+    if isinstance(response, str):
+        return bool(response.strip())
+    return any(turn.role == "assistant" and text_of_turn(turn.content).strip() for turn in response)
 
 
 @lru_cache(maxsize=1024)

@@ -185,3 +185,21 @@ def test_two_labels_where_one_was_meant_are_refused_by_name(tmp_path: Path) -> N
     tiny.chatml_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"score.weight .* has 2 outputs; a reward model has one"):
         served(tmp_path, "packed", CHATS)
+
+
+def test_in_bf16_the_hidden_states_are_those_of_transformers_to_the_last_bit(
+    tmp_path: Path,
+) -> None:
+    # Rotary frequencies stay in fp32 there: in bf16 each late position would be another one.
+    folder = classifier(tmp_path)
+    config = RewardModelConfig(model=str(folder), dtype="bfloat16", device="cpu")
+    ours = load_model(config)
+    assert isinstance(ours, RewardModel)
+    half = torch.bfloat16
+    theirs = Qwen2ForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=half).eval()
+    ids = torch.randint(0, 256, (1, 400), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = ours.checkpoint.backbone(ids).last_hidden_state
+        expected = theirs.model(ids).last_hidden_state
+    assert found.dtype == expected.dtype == half
+    assert torch.equal(found, expected)

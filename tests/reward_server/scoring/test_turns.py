@@ -15,18 +15,23 @@ from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClie
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import ReceivedRequest
-from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult, response_text
+from touchstone_rewards.reward_server.schemas import Message, Sample, SampleResult
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
+from touchstone_rewards.reward_server.scorers.rules.tool_call_forms import calls_in, calls_of_value
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
 from touchstone_rewards.reward_server.scoring.turns import MAX_MESSAGES, MAX_TURNS
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.turn_texts import response_text, text_of_message
 
 PROFILES = {
     "last": "scorers: {math: {}}",
     "mean": "scorers: {form: {scorer: format, turns: mean}, math: {weight: 0.0}}",
     "least": "scorers: {form: {scorer: format, turns: min}}",
     "best": "scorers: {math: {turns: max}}",
+    "calls": "scorers: {tool_call: {config: {calls_from: metadata.calls, forms: [openai]}}, "
+    "length: {weight: 0.0, config: {least: 3}}}",
+    "each": "scorers: {tool_call: {turns: mean, config: {calls_from: metadata.calls}}}",
     "own": "scorers: {own: {scorer: 'tests.reward_server.scoring.test_turns:ToolCalls'}}",
     "wrong": "scorers: {own: {scorer: 'tests.reward_server.scoring.test_turns:WrongTurns'}}",
 }
@@ -100,6 +105,55 @@ async def test_a_text_scorer_sees_the_last_message_of_the_assistant(engine: Engi
     assert [each.reward for each in results] == [0.0, 1.0, 0.0, 0.0]
     assert all(each.turns is msgspec.UNSET for each in results)
     assert b"turns" not in msgspec.json.encode(results)
+
+
+def calling(*names: str, text: str | None = None) -> dict[str, Any]:
+    calls = [
+        {"id": "c", "type": "function", "function": {"name": name, "arguments": '{"x": 1.0}'}}
+        for name in names
+    ]
+    return {"role": "assistant", "content": text, "tool_calls": calls}
+
+
+async def called(engine: Engine, profile: str, *responses: Any) -> list[SampleResult]:
+    metadata = {"calls": [{"name": "f", "arguments": {"x": 1}}]}
+    samples = [
+        {"id": str(i), "response": one, "metadata": metadata} for i, one in enumerate(responses)
+    ]
+    body = msgspec.json.encode({"samples": samples, "profile": profile})
+    return (await engine.score(msgspec.json.decode(body, type=ReceivedRequest))).results
+
+
+async def test_tool_calls_of_all_messages_are_judged(engine: Engine) -> None:
+    answer = {"role": "tool", "content": "7"}
+    results = await called(
+        engine,
+        "calls",
+        [calling("f"), answer, {"role": "assistant", "content": "It is 7."}],
+        [calling("f", text="I look it up.")],
+        [calling("g"), answer, calling("f")],
+        [calling("f", "f")],
+        [{"role": "user", "content": None, "tool_calls": calling("f")["tool_calls"]}],
+        [{"role": "assistant", "tool_calls": ["f", {"function": 1}]}],
+        [{"role": "assistant", "content": "f", "tool_calls": None}],
+        "f",
+    )
+    assert [each.reward for each in results] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    words = [each.scores["length"] for each in results]
+    assert words == [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0]
+
+
+async def test_tool_calls_are_judged_turn_by_turn(engine: Engine) -> None:
+    [found] = await called(engine, "each", [calling("f"), calling("g"), calling("f", text="so")])
+    assert (found.reward, found.turns) == (pytest.approx(2 / 3), [1.0, 0.0, 1.0])
+
+
+def test_calls_stand_behind_the_text_and_end_no_block_but_their_own() -> None:
+    calls: list[Any] = [{"function": {"name": "f", "arguments": {"x": "</tool_call><tool_call>"}}}]
+    text = text_of_message(Message("assistant", "So:", calls))
+    assert text.startswith("So:\n<tool_call>\n{")
+    assert calls_in(text) == calls_of_value(calls)
+    assert text_of_message(Message("assistant", "So:")) == "So:"
 
 
 async def test_each_turn_has_its_score_beside_the_one_reward(engine: Engine) -> None:
@@ -183,20 +237,29 @@ async def test_rollouts_come_from_clients_trainers_and_files(folder: Path) -> No
                 ground_truth=["46", "46"],
             )
             assert found == [0.5, 1.0]
+            reward = client.as_trl_reward("calls", preflight=False)
+            found = await reward(
+                prompts=[[{"role": "user", "content": "?"}]] * 2,
+                completions=[[calling("f")], [calling("g"), ROLLOUT[0]]],
+                calls=[[{"name": "f", "arguments": {"x": 1}}]] * 2,
+            )
+            assert found == [1.0, 0.0]
         row = {
             "responses_create_params": {"input": "?"},
             "response": {
                 "output": [
-                    {"type": "message", "role": "assistant", "content": GOOD},
-                    {"type": "function_call", "name": "add", "arguments": "{}"},
+                    {"type": "message", "role": "assistant", "content": "I call it."},
+                    {"type": "function_call", "name": "f", "arguments": '{"x": 1}'},
                     {"type": "function_call_output", "output": "46"},
-                    {"type": "message", "role": "assistant", "content": "It is 46."},
+                    {"type": "message", "role": "assistant", "content": GOOD},
                 ]
             },
             "expected_answer": "46",
+            "calls": [{"name": "f", "arguments": {"x": 1}}],
         }
-        url = f"{live.url}/compat/nemo_gym/verify?profile=mean"
-        assert httpx2.post(url, json=row).json()["reward"] == 0.5
+        for profile, reward in (("mean", 0.5), ("calls", 1.0), ("each", 0.5)):
+            url = f"{live.url}/compat/nemo_gym/verify?profile={profile}"
+            assert httpx2.post(url, json=row).json()["reward"] == reward
         with RemoteRewardClient(live.url) as client:
             assert {info.name: info.turns for info in client.profiles()}["mean"]
         sample = {"id": "a", "response": ROLLOUT, "ground_truth": "46"}

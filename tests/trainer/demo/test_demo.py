@@ -14,7 +14,7 @@ from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.demo import base_model
 from touchstone_rewards.trainer.demo.figures import (
     ACCURACY,
-    Measured,
+    MeasuredShares,
     check_gain,
     chosen_step,
     conclusion,
@@ -84,7 +84,7 @@ def lines(right: int, wrong_numbers: int, words: int) -> list[dict[str, Any]]:
     return [{"id": "sum-1-2", "reward": r, "also": {"number": n}} for r, n in kinds]
 
 
-def of(right: int, wrong_numbers: int, words: int) -> Measured:
+def of(right: int, wrong_numbers: int, words: int) -> MeasuredShares:
     return measured(lines(right, wrong_numbers, words))
 
 
@@ -104,7 +104,9 @@ def test_right_and_gave_a_number_are_told_apart() -> None:
         (of(30, 220, 50), of(32, 268, 0), "Nothing that chance could not explain"),
     ],
 )
-def test_the_conclusion_says_what_was_learnt(before: Measured, after: Measured, said: str) -> None:
+def test_the_conclusion_says_what_was_learnt(
+    before: MeasuredShares, after: MeasuredShares, said: str
+) -> None:
     assert said in conclusion(before, after)
 
 

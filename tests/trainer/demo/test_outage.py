@@ -10,8 +10,8 @@ import pytest
 from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples
 from touchstone_rewards.trainer.demo.outage import (
-    Account,
     Outage,
+    SampleAccount,
     account_of,
     killed_before,
     read_score_log,
@@ -41,7 +41,7 @@ def logged(name: str, time: float, reward: float | None, response: str = "4") ->
     return {"time": time, "profile": "math", "sample": sample, "result": {"reward": reward}}
 
 
-def account(samples: list[KeptSample], log: list[dict[str, Any]], sampled: int) -> Account:
+def account(samples: list[KeptSample], log: list[dict[str, Any]], sampled: int) -> SampleAccount:
     return account_of(OUTAGE, samples, log, sampled=sampled, waits={1: 0.1, 2: 9.5})
 
 

@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tests.reward_server.models import tiny
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
 from touchstone_rewards.trainer.__main__ import main
@@ -199,3 +200,22 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
     chats = [{"prompt": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c"}]
     assert evaluate(folder, write_rows(tmp_path / "chats.jsonl", chats), None) == 2
     assert "the model reads plain texts, the rows are conversations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", ["score", "value_head"])
+def test_a_folder_of_openrlhf_is_measured_with_its_own_head_at_the_end_token(
+    tmp_path: Path, head: str
+) -> None:
+    theirs = tiny.openrlhf(tmp_path / "theirs", head)
+    prompt = [{"role": "user", "content": "Why?"}]
+    rows = [{"prompt": prompt, "chosen": "Because.\n", "rejected": "No idea"}]
+    assert evaluate(tmp_path / "theirs", write_rows(tmp_path / "r.jsonl", rows), tmp_path) == 0
+    [line] = lines_of(tmp_path)
+    for side in ("chosen", "rejected"):
+        turns = [*prompt, {"role": "assistant", "content": rows[0][side]}]
+        tokenizer: Any = tiny.chatml_tokenizer()
+        text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip("\n")
+        ids = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            score = theirs(ids["input_ids"], ids["attention_mask"]).item()
+        assert line[side] == pytest.approx(score, abs=1e-5)

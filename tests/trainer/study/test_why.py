@@ -133,12 +133,11 @@ def interval(found: dict[str, Any]) -> str:
 @pytest.mark.parametrize("name", LABELS)
 def test_the_page_has_the_figures_that_were_measured(name: str) -> None:
     setting, runs = FOUND["settings"][name], FOUND["runs"][name].values()
-    [row] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
     last = {key: [sum(run[key][-10:]) / 10 for run in runs] for key in PANELS}
     shown = [f"{sum(last[key]) / len(last[key]):.3f}" for key in PANELS]
     by_seed = ", ".join(f"{value:.3f}" for value in setting["final"]["by_seed"])
-    assert cells[1:] == [*shown, interval(setting["final"]), by_seed]
+    cells = [f"`{name}`", *shown, interval(setting["final"]), by_seed]
+    assert f"| {' | '.join(cells)} |" in PAGE
 
 
 def test_the_page_has_the_lines_of_evidence_and_the_counts() -> None:

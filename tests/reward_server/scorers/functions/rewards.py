@@ -154,3 +154,41 @@ def trl_made(longest: int) -> Callable[..., list[float]]:
 async def trl_async(completions: list[str], solution: list[str], **_: Any) -> list[float | None]:
     await asyncio.sleep(0)
     return [None if s == "?" else float(c == s) for c, s in zip(completions, solution, strict=True)]
+
+
+def easyr1_batch(
+    reward_inputs: list[dict[str, Any]], weight: float = 0.1
+) -> list[dict[str, float]]:
+    return [
+        {"overall": weight * (one["response"] == one["ground_truth"]), "length": float(len(one))}
+        for one in reward_inputs
+    ]
+
+
+def easyr1_one(reward_input: dict[str, Any]) -> dict[str, float]:
+    return {"overall": reward_input["response_length"] / 2}
+
+
+class SwiftReward:
+    """A reward of ms-swift with parameters of its own, as in its version 3."""
+
+    def __init__(self, least: int = 3) -> None:
+        self.least = least
+
+    def __call__(self, completions: list[str], target: list[dict[str, int]], **_: Any) -> list[int]:
+        return [
+            int(len(text) >= self.least) * truth["worth"]
+            for text, truth in zip(completions, target, strict=True)
+        ]
+
+
+class LastLine:
+    def parse_answer(self, completion: list[dict[str, str]]) -> str:
+        return completion[-1]["content"].splitlines()[-1]
+
+
+parser = LastLine()
+
+
+def verifiers_parsed(parser: Any, completion: Any, answer: Any, **_: Any) -> float:
+    return float(parser.parse_answer(completion) == answer)

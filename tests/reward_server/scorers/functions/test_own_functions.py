@@ -195,3 +195,45 @@ def test_an_async_function_in_trls_form_may_leave_samples_out() -> None:
         "scorer_failed",
         "missing_field",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "sample", "value", "told"),
+    [
+        ("easyr1:{}:easyr1_batch", {}, Sample("a", "46", None, "46"), 0.1, {"length": 2.0}),
+        ("easyr1:{}:easyr1_batch", {"weight": 2}, Sample("a", "46", None, "46"), 2.0, {}),
+        ("easyr1:{}:easyr1_one", {}, Sample("a", "46", metadata={"response_length": 9}), 4.5, {}),
+        ("ms_swift:{}:SwiftReward", {}, Sample("a", "46 ", None, {"worth": 7}), 7.0, {}),
+        ("ms_swift:{}:SwiftReward", {"least": 4}, Sample("a", "46", None, {"worth": 7}), 0.0, {}),
+        (
+            "verifiers:{}:verifiers_parsed",
+            {"parser": "parser"},
+            Sample("a", "It is\n46", None, 46),
+            1.0,
+            {},
+        ),
+    ],
+)
+def test_functions_in_the_forms_of_other_trainers(
+    name: str, config: dict[str, Any], sample: Sample, value: float, told: dict[str, Any]
+) -> None:
+    name = name.format(REWARDS)
+    [found] = build_callable(name, config).score([sample], explain=True)
+    assert found.value == value
+    assert found.explanation is not None
+    assert found.explanation.items() >= told.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("ms_swift:{}:SwiftReward", {"most": 3}, "has no parameter 'most' for its config"),
+        ("verifiers:{}:verifiers_parsed", {"parser": "none"}, "takes a parser .*no attribute"),
+        ("easyr1:{}:short_enough", {}, "needs 'response', which is not passed to such"),
+    ],
+)
+def test_a_function_in_another_form_is_refused(
+    name: str, config: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_scorer(name.format(REWARDS), config)

@@ -1,0 +1,93 @@
+"""An endpoint of judges that takes its time, and a gateway before it as one would write it.
+
+`python -m benchmarks._gateway_peers upstream PORT` answers every chat completion with a verdict
+after 0.3 s, one to the model `hangs` never. `… fastapi PORT UPSTREAM_URL` has our wire's samples
+judged there by one httpx2 client, 256 at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+CALL_S, IN_FLIGHT = 0.3, 256
+HANGS = "hangs"
+_CHOICE = {"message": {"role": "assistant", "content": "Verdict: yes"}, "finish_reason": "stop"}
+_USAGE = {"prompt_tokens": 200, "completion_tokens": 4}
+_BODY = json.dumps({"model": "m", "choices": [_CHOICE], "usage": _USAGE}).encode()
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(_BODY) + _BODY
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an endpoint; it keeps the connection and answers after a while."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport, self.received = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        head, separator, body = self.received.partition(b"\r\n\r\n")
+        if not separator or len(body) < int(head.lower().split(b"content-length: ")[1].split()[0]):
+            return
+        self.received = b""
+        if json.loads(body)["model"] != HANGS:
+            asyncio.get_running_loop().call_later(CALL_S, self.transport.write, ANSWER)
+
+
+async def serve_upstream(port: int) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Upstream, "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
+
+
+class Item(BaseModel):
+    id: str
+    response: str
+    prompt: str = ""
+    ground_truth: str = ""
+
+
+class Request(BaseModel):
+    samples: list[Item]
+    profile: str = "judged"
+
+
+def gateway(url: str) -> FastAPI:
+    """Return a handler that judges each sample by one call."""
+    app = FastAPI()
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    client = httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False)
+    turns = asyncio.Semaphore(IN_FLIGHT)
+
+    async def judged(sample: Item) -> dict[str, Any]:
+        asked = f"{sample.prompt}\n{sample.ground_truth}\n{sample.response}\nVerdict: yes or no?"
+        message = {"role": "user", "content": asked}
+        async with turns:
+            answer = await client.post(url, json={"model": "m", "messages": [message]})
+        said: str = answer.json()["choices"][0]["message"]["content"]
+        return {"id": sample.id, "reward": float(said.endswith("Verdict: yes"))}
+
+    @app.post("/score")
+    async def score(request: Request) -> dict[str, Any]:
+        return {"results": await asyncio.gather(*map(judged, request.samples))}
+
+    return app
+
+
+def main(name: str, port: int, url: str = "") -> None:
+    if name == "upstream":
+        asyncio.run(serve_upstream(port))
+    else:
+        uvicorn.run(gateway(url), host="127.0.0.1", port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,277 @@
+"""The gateway before an endpoint of judges that takes 0.3 s a call: what it adds.
+
+Burst: seconds for 512 calls, 256 at a time: ours in one request over HTTP, a FastAPI handler with
+httpx2 likewise, and bare clients on asyncio that call the endpoint themselves, one of httpx2 and
+one that writes and reads bytes. Rounds of all in turn, medians; and the processor time of a call
+in the server or the client, which other work on the machine disturbs less.
+
+Latency: single samples arrive staggered, so that 200 are in flight; milliseconds beyond the
+endpoint's 0.3 s, median and p99, beside the same calls made straight to the endpoint.
+
+Others: samples a second of the profile `format` while 256 calls of a judge hang, and without. The
+second in which the calls arrive is not measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import yaml
+
+from benchmarks import ROOT, live_server, record
+from benchmarks._gateway_peers import CALL_S, HANGS, IN_FLIGHT
+from benchmarks.serving import load, post, request_bytes
+from touchstone_rewards.reward_server.live_server import free_port, without_settings
+
+CALLS, ROUNDS, STAGGERED, ARRIVALS = 512, 5, 200, 1000
+OTHERS_S, OTHERS_ROUNDS, OTHERS_CONNECTIONS, OTHERS_SAMPLES = 1.0, 5, 4, 64
+# What the issue of a gateway is: this much of a bare client's time, and so many milliseconds more.
+GOAL_BURST, GOAL_P99_MS = 1.2, 3.0
+MESSAGE = {"role": "user", "content": "Does the answer agree with the reference? " * 8}
+Contender = Callable[[], Awaitable[None]]
+
+
+class Wire:
+    """Connections that are kept, and bytes sent over them as they are."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def send(self, request: bytes) -> bytes:
+        """Return the body of the answer to one request."""
+        self.idle = [each for each in self.idle if not each[0].at_eof()]
+        if self.idle:
+            reader, writer = self.idle.pop()
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        body = await reader.readexactly(length)
+        self.idle.append((reader, writer))
+        return body
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with peer("upstream") as (upstream, _):
+            url = f"http://127.0.0.1:{upstream}/v1/chat/completions"
+            write_profiles(folder, upstream)
+            options = ("--profiles_dir", str(folder / "profiles"), "--cache_bytes", "0")
+            ours = live_server(folder / "log", *options, "--log_level", "error").start()
+            assert ours.process is not None
+            with peer("fastapi", url) as (fastapi, fastapi_pid):
+                pids = {"ours": ours.process.pid, "FastAPI and httpx2": fastapi_pid}
+                rows = asyncio.run(bursts(ours.port, fastapi, upstream, url, pids))
+                rows += asyncio.run(latencies(ours.port, fastapi, upstream))
+            rows += asyncio.run(others(ours.port))
+            ours.kill()
+    for each in rows:
+        print(each["what"], *(f"{key} {value}" for key, value in each.items() if key != "what"))
+    record("gateway", rows, load_average=os.getloadavg()[0])
+
+
+def write_profiles(folder: Path, port: int) -> None:
+    (folder / "profiles").mkdir()
+    for name in ("judged", HANGS):
+        judge = {"url": f"http://127.0.0.1:{port}/v1", "model": name, "max_in_flight": IN_FLIGHT}
+        entry = {"deadline_s": 60, "config": judge}
+        text = yaml.safe_dump({"scorers": {"judge": entry}})
+        (folder / "profiles" / f"{name}.yaml").write_text(text)
+
+
+@contextmanager
+def peer(name: str, *words: str) -> Iterator[tuple[int, int]]:
+    """The port of a process of its own that serves one of the peers, and its id."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks._gateway_peers", name, str(port), *words]
+    process = subprocess.Popen(command, cwd=ROOT, env=without_settings())
+    try:
+        while True:
+            assert process.poll() is None, f"{name} ended"
+            try:
+                httpx2.post(f"http://127.0.0.1:{port}/score", json={"model": "m", "samples": []})
+                break
+            except httpx2.TransportError:
+                time.sleep(0.05)
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def asked(count: int, profile: str = "judged", first: int = 0) -> bytes:
+    """A request for the verdicts on so many samples, no two alike."""
+    samples = [
+        {"id": str(at), "response": f"It is {at}.", "prompt": "How many?", "ground_truth": "46"}
+        for at in range(first, first + count)
+    ]
+    return post("/score", {"profile": profile, "samples": samples})
+
+
+async def bursts(
+    ours: int, fastapi: int, upstream: int, url: str, pids: dict[str, int]
+) -> list[dict[str, Any]]:
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    wires = {port: Wire(port) for port in (ours, fastapi, upstream)}
+    call = {"model": "m", "messages": [MESSAGE]}
+    raw = post("/v1/chat/completions", call)
+
+    async def one_request(port: int) -> None:
+        results = json.loads(await wires[port].send(asked(CALLS)))["results"]
+        assert [each["reward"] for each in results] == [1.0] * CALLS
+
+    async with httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False) as client:
+
+        async def by_httpx2() -> None:
+            assert (await client.post(url, json=call)).json()["model"] == "m"
+
+        async def by_bytes() -> None:
+            assert json.loads(await wires[upstream].send(raw))["model"] == "m"
+
+        contenders: dict[str, Contender] = {
+            "ours": lambda: one_request(ours),
+            "FastAPI and httpx2": lambda: one_request(fastapi),
+            "bare httpx2 client": lambda: at_a_time(by_httpx2),
+            "bare bytes": lambda: at_a_time(by_bytes),
+        }
+        found = await in_turn(contenders, pids)
+    seconds, cpu_us = (
+        {name: statistics.median(each[part] for each in found[name]) for name in found}
+        for part in (0, 1)
+    )
+    return [
+        {
+            "what": f"seconds for {CALLS} calls, {IN_FLIGHT} at a time",
+            "peer_name": name,
+            "ours": round(seconds["ours"], 3),
+            "peer": round(seconds[name], 3),
+            "ratio": round(seconds["ours"] / seconds[name], 2),
+            "goal": GOAL_BURST if name.startswith("bare") else None,
+            "floor": round(CALL_S * CALLS / IN_FLIGHT, 2),
+            "ours_cpu_us": round(cpu_us["ours"]),
+            "peer_cpu_us": round(cpu_us[name]),
+        }
+        for name in seconds
+        if name != "ours"
+    ]
+
+
+async def in_turn(
+    contenders: dict[str, Contender], pids: dict[str, int]
+) -> dict[str, list[tuple[float, float]]]:
+    """For each contender and round the seconds, and the processor microseconds of a call."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for at in range(ROUNDS + 1):
+        for name, contender in contenders.items():
+            process = psutil.Process(pids.get(name))
+            began_s, began_cpu = time.perf_counter(), process.cpu_times()
+            await contender()
+            took_s, cpu = time.perf_counter() - began_s, process.cpu_times()
+            cpu_s = cpu.user + cpu.system - began_cpu.user - began_cpu.system
+            if at:  # the first round opens the connections
+                found[name].append((took_s, cpu_s / CALLS * 1e6))
+    return found
+
+
+async def at_a_time(call: Callable[[], Awaitable[None]]) -> None:
+    """Make all calls, so many at a time."""
+    turns = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one() -> None:
+        async with turns:
+            await call()
+
+    await asyncio.gather(*(one() for _ in range(CALLS)))
+
+
+async def latencies(ours: int, fastapi: int, upstream: int) -> list[dict[str, Any]]:
+    raw = post("/v1/chat/completions", {"model": "m", "messages": [MESSAGE]})
+    found = {
+        "ours": await staggered(Wire(ours), lambda at: asked(1, first=at)),
+        "FastAPI and httpx2": await staggered(Wire(fastapi), lambda at: asked(1, first=at)),
+        "straight to the endpoint": await staggered(Wire(upstream), lambda at: raw),
+    }
+    rows: list[dict[str, Any]] = []
+    for part, place in (("median", 49), ("p99", 98)):
+        ms = {name: statistics.quantiles(each, n=100)[place] for name, each in found.items()}
+        added = round(ms["ours"] - ms["straight to the endpoint"], 2)
+        rows += [
+            {
+                "what": f"ms beyond the endpoint's, {STAGGERED} in flight, {part}",
+                "peer_name": name,
+                "ours": round(ms["ours"], 2),
+                "peer": round(ms[name], 2),
+                "added": added if name.startswith("straight") else None,
+                "goal": GOAL_P99_MS if name.startswith("straight") and part == "p99" else None,
+            }
+            for name in ms
+            if name != "ours"
+        ]
+    return rows
+
+
+async def staggered(wire: Wire, request: Callable[[int], bytes]) -> list[float]:
+    """The milliseconds that each of many calls took beyond the endpoint's own. Before them as many
+    are made that open the connections, and waited for."""
+    await arriving(wire, request)
+    await asyncio.sleep(CALL_S)
+    return (await arriving(wire, request))[STAGGERED:]
+
+
+async def arriving(wire: Wire, request: Callable[[int], bytes]) -> list[float]:
+    between_s = CALL_S / STAGGERED
+    began_s = time.perf_counter()
+
+    async def one(at: int) -> float:
+        await asyncio.sleep(max(0.0, began_s + at * between_s - time.perf_counter()))
+        sent_s = time.perf_counter()
+        await wire.send(request(at))
+        return (time.perf_counter() - sent_s - CALL_S) * 1e3
+
+    return await asyncio.gather(*(one(at) for at in range(ARRIVALS)))
+
+
+async def others(port: int) -> list[dict[str, Any]]:
+    """How fast another profile is while an endpoint hangs, and while none does."""
+    about = request_bytes(OTHERS_SAMPLES), OTHERS_CONNECTIONS, OTHERS_S
+    found: dict[bool, list[int]] = {False: [], True: []}
+    for _ in range(OTHERS_ROUNDS):
+        for hangs in found:
+            wire = Wire(port)
+            calls = [
+                asyncio.create_task(wire.send(asked(1, HANGS, at)))
+                for at in range(IN_FLIGHT if hangs else 0)
+            ]
+            await load(port, *about)
+            found[hangs].append(await load(port, *about))
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+    with_it, without = (
+        statistics.median(found[hangs]) * OTHERS_SAMPLES / OTHERS_S for hangs in (True, False)
+    )
+    what = f"samples/s of another profile while {IN_FLIGHT} calls hang"
+    figures = {"ours": round(with_it), "peer": round(without)}
+    ratio = round(with_it / without, 2)
+    return [{"what": what, "peer_name": "without them", **figures, "ratio": ratio}]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""A request over a kept connection, and its answer: HTTP/1.1 as far as endpoints need it.
+
+In: a method, an address, a body. Out: status, content, and when to come again. No redirect is
+followed and no cookie is kept. A general client costs a millisecond of processor time a call, which
+at hundreds of calls a second is what callers wait for.
+
+Source: RFC 9112, section 6 (the length of a message's body).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import NamedTuple, cast
+
+import httpx2
+
+MAX_HEAD_BYTES = 64 * 1024
+# Servers close connections that have been idle for 5 s and more.
+IDLE_S = 4.0
+_END = b"\r\n\r\n"
+_NO_BODY = frozenset({204, 304})
+
+
+class BrokenAnswer(Exception):
+    """A connection that ended before the answer did, or an answer that is no HTTP/1."""
+
+
+class EndpointAnswer(NamedTuple):
+    """An answer as far as it was taken."""
+
+    status: int
+    content: bytes
+    retry_after: str | None
+
+
+class AnswerReader:
+    """Reads one answer from bytes as they come; work is linear in them.
+
+    At most `max_bytes` of the content are wanted: the answer is over as soon as there are more.
+
+    Example:
+        >>> reader = AnswerReader(100)
+        >>> reader.feed(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\n{}")
+        True
+        >>> reader.answer().content
+        b'{}'
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.reusable = False
+        self._received = bytearray()
+        self._at = 0  # of what was received, the first byte that is not yet read
+        self._seen = 0  # how far the end of the head was looked for
+        self._left: int | None = None  # bytes of the content, or of the chunk; None: not known
+        self._chunked = self._last = False
+        self._between = 0  # bytes of lines between chunks
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> bool:
+        """Take what came; return whether the answer is complete.
+
+        Raises:
+            BrokenAnswer: it is no HTTP/1.
+        """
+        self._received += data
+        while not self.status:
+            if not self._read_head():
+                return False
+        done = self._read_chunks() if self._chunked else self._read_content()
+        if self._at:
+            del self._received[: self._at]
+            self._at = 0
+        if done and self._received:
+            self.reusable = False  # more than one answer to one request
+        return done
+
+    def end(self) -> bool:
+        """Return whether the answer is complete, now that the connection has ended."""
+        return bool(self.status) and not self._chunked and self._left is None
+
+    def answer(self) -> EndpointAnswer:
+        """Return the answer, once it is complete."""
+        return EndpointAnswer(self.status, b"".join(self._parts), self.headers.get("retry-after"))
+
+    def _read_head(self) -> bool:
+        at = self._received.find(_END, max(0, self._seen - len(_END)))
+        if at < 0:
+            self._seen = len(self._received)
+            if self._seen > MAX_HEAD_BYTES:
+                raise BrokenAnswer(f"its head is longer than {MAX_HEAD_BYTES} bytes")
+            return False
+        first, *lines = bytes(self._received[:at]).decode("latin-1").split("\r\n")
+        del self._received[: at + len(_END)]
+        self._seen = 0
+        version, _, rest = first.partition(" ")
+        code = rest[:3]
+        if version not in ("HTTP/1.1", "HTTP/1.0") or not (code.isascii() and code.isdecimal()):
+            raise BrokenAnswer(f"its first line is {first[:80]!r}")
+        if code.startswith("1"):  # a word before the answer
+            return True
+        self.headers = _headers(lines)
+        self._measure(int(code), version)
+        self.status = int(code)
+        return True
+
+    def _measure(self, status: int, version: str) -> None:
+        """Find out where the content ends, and whether the connection can be used again."""
+        said = self.headers.get("connection", "").lower()
+        kept = "keep-alive" in said if version == "HTTP/1.0" else "close" not in said
+        coding = self.headers.get("transfer-encoding")
+        length = self.headers.get("content-length")
+        if status in _NO_BODY:
+            self._left = 0
+        elif coding is not None:
+            if coding.lower() != "chunked":
+                raise BrokenAnswer(f"its transfer-encoding is {coding[:80]!r}")
+            self._chunked = True
+        elif length is not None:
+            if not (length.isascii() and length.isdecimal() and len(length) < 16):
+                raise BrokenAnswer(f"its content-length is {length[:80]!r}")
+            self._left = int(length)
+        self.reusable = kept and (self._chunked or self._left is not None)
+
+    def _take(self, most: int | None) -> int:
+        """Take so many bytes of content, or all that are there; return how many."""
+        there = len(self._received) - self._at
+        count = there if most is None else min(most, there)
+        self._parts.append(bytes(self._received[self._at : self._at + count]))
+        self._at += count
+        self._size += count
+        return count
+
+    def _too_much(self) -> bool:
+        if self._size <= self.max_bytes:
+            return False
+        self.reusable = False
+        return True
+
+    def _read_content(self) -> bool:
+        count = self._take(self._left)
+        if self._left is not None:
+            self._left -= count
+        return self._left == 0 or self._too_much()
+
+    def _read_chunks(self) -> bool:
+        while True:
+            if not self._left:
+                line = self._line()
+                if line is None:
+                    return False
+                if self._last:  # trailers, to the empty line
+                    if not line:
+                        return True
+                elif self._left == 0:  # the line break behind a chunk
+                    self._left = None
+                    if line:
+                        raise BrokenAnswer("a chunk is longer than it says")
+                else:
+                    self._left = _size_of(line)
+                    self._last = self._left == 0
+                continue
+            self._left -= self._take(self._left)
+            if self._too_much():
+                return True
+            if self._left:
+                return False
+
+    def _line(self) -> bytes | None:
+        """The next line between chunks, None where it is not there yet."""
+        at = self._received.find(b"\r\n", self._at)
+        end = len(self._received) if at < 0 else at
+        self._between += end - self._at
+        if self._between > MAX_HEAD_BYTES:
+            raise BrokenAnswer(f"between its chunks are more than {MAX_HEAD_BYTES} bytes")
+        if at < 0:
+            self._between -= end - self._at
+            return None
+        line = bytes(self._received[self._at : at])
+        self._at = at + 2
+        return line
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    """The headers by their names in small letters; a list of the same length twice is one."""
+    found: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise BrokenAnswer(f"a header is {line[:80]!r}")
+        name, value = name.lower(), value.strip()
+        if name == "content-length" and found.get(name, value) != value:
+            raise BrokenAnswer("it has two lengths")
+        found[name] = value
+    return found
+
+
+def _size_of(line: bytes) -> int:
+    """The size of a chunk, by the line before it."""
+    digits = line.partition(b";")[0].strip()
+    if not 1 <= len(digits) <= 12 or digits.strip(b"0123456789abcdefABCDEF"):
+        raise BrokenAnswer(f"a chunk's size is {digits[:20]!r}")
+    return int(digits, 16)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, which carries one request at a time."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.idle_since_s = 0.0
+        self._reader: AnswerReader | None = None
+        self._answered: asyncio.Future[EndpointAnswer] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        answered, reader = self._answered, self._reader
+        if answered is None or reader is None or answered.done():
+            self.close()  # no one has asked for this
+            return
+        try:
+            if reader.feed(data):
+                answered.set_result(reader.answer())
+        except BrokenAnswer as error:
+            answered.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._answered is None or self._answered.done():
+            return
+        if exc is None and self._reader is not None and self._reader.end():
+            self._answered.set_result(self._reader.answer())
+        else:
+            self._answered.set_exception(exc or BrokenAnswer("it ended before the answer did"))
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def send(self, request: bytes, max_bytes: int) -> tuple[EndpointAnswer, bool]:
+        """Return the answer, and whether another request can be sent after this one."""
+        assert self.transport is not None
+        reader = self._reader = AnswerReader(max_bytes)
+        self._answered = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self._answered, reader.reusable
+
+
+class Http1Client:
+    """Connections of one event loop, kept by host. `headers`: of every request, each a whole line.
+
+    `max_bytes`: of an answer's content; of a longer one no more is read than tells that it is.
+    """
+
+    def __init__(self, headers: dict[str, str], max_bytes: int) -> None:
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._max_bytes = max_bytes
+        self._tls: ssl.SSLContext | None = None
+        self._idle: dict[tuple[str, int, bool], list[_Connection]] = {}
+        self._places: dict[str, tuple[tuple[str, int, bool], str]] = {}
+
+    async def send(self, method: str, url: str, body: bytes = b"") -> EndpointAnswer:
+        """Return the answer to this method with this body.
+
+        Raises:
+            OSError: no connection. BrokenAnswer: none that can be read.
+            httpx2.InvalidURL: there is no such address.
+        """
+        place, head = self._places.get(url) or self._place(url)
+        connection = self._kept(place) or await self._connected(place)
+        reusable = False
+        try:
+            first = f"{method} {head}Content-Length: {len(body)}\r\n\r\n"
+            request = first.encode("latin-1") + body
+            answer, reusable = await connection.send(request, self._max_bytes)
+        finally:
+            if reusable and connection.is_open:
+                connection.idle_since_s = asyncio.get_running_loop().time()
+                self._idle.setdefault(place, []).append(connection)
+            else:
+                connection.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.close()
+        self._idle.clear()
+
+    def _place(self, url: str) -> tuple[tuple[str, int, bool], str]:
+        address = httpx2.URL(url)
+        secure = address.scheme == "https"
+        place = address.host, address.port or (443 if secure else 80), secure
+        path = address.raw_path.decode("ascii")
+        head = f"{path} HTTP/1.1\r\nHost: {address.netloc.decode('ascii')}\r\n{self._lines}"
+        self._places[url] = place, head
+        return self._places[url]
+
+    def _kept(self, place: tuple[str, int, bool]) -> _Connection | None:
+        """The connection that was used last, if it is not too old."""
+        now_s = asyncio.get_running_loop().time()
+        kept = self._idle.get(place, [])
+        while kept:
+            connection = kept.pop()
+            if connection.is_open and now_s - connection.idle_since_s < IDLE_S:
+                return connection
+            connection.close()
+        return None
+
+    async def _connected(self, place: tuple[str, int, bool]) -> _Connection:
+        host, port, secure = place
+        if secure and self._tls is None:
+            self._tls = httpx2.create_ssl_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        loop = asyncio.get_running_loop()
+        tls = self._tls if secure else None
+        _, connection = await loop.create_connection(_Connection, host, port, ssl=tls)
+        return connection

@@ -1,0 +1,111 @@
+"""Functions that get a sample as one dict: those of EasyR1 and of verifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.functions.form import (
+    Form,
+    Getter,
+    parameters_of,
+    plain_prompt,
+)
+from touchstone_rewards.reward_server.scorers.functions.plain_form import (
+    Config,
+    plain_form,
+    score_of_a_dict,
+)
+
+
+def easyr1_form(name: str, function: Callable[..., Any], config: Config) -> Form:
+    """Return how a `compute_score` of EasyR1 is called: with `reward_inputs`, a list of dicts, or
+    with one `reward_input`. It returns a dict for each, whose `overall` is the score.
+
+    A dict has `response`, `ground_truth`, and `response_length` where the metadata has that.
+
+    Source: `BatchFunctionRewardManager` of EasyR1 (verl/workers/reward/function.py).
+    """
+    parameters = parameters_of(name, function)
+    batch = "reward_inputs" in parameters.names
+
+    def reward_input(sample: Sample) -> dict[str, Any]:
+        length = sample.metadata.get("response_length")
+        known = {} if length is None else {"response_length": length}
+        return {"response": sample.response, "ground_truth": sample.ground_truth, **known}
+
+    known: dict[str, Getter] = {"reward_inputs" if batch else "reward_input": reward_input}
+    form = plain_form(name, function, config, parameters, known, batch)
+
+    def read(returned: Any) -> Any:
+        if batch:
+            return [score_of_a_dict(one, "overall") for one in returned]
+        return score_of_a_dict(returned, "overall")
+
+    return replace(form, read=read)
+
+
+def verifiers_form(name: str, function: Callable[..., Any], config: Config) -> Form:
+    """Return how a reward function of verifiers' rubrics is called: with those of prompt,
+    completion, answer, state, task and info that it takes. One with plural names sees a group.
+
+    Prompt and completion are chats, as there; the answer is the ground truth, a number as text. One
+    that takes `parser` gets what has the name in the config's `parser` in its module, else
+    verifiers' plain one.
+
+    Source: `Rubric._call_individual_reward_func` of verifiers 0.1 (verifiers/rubrics/rubric.py).
+    """
+    parameters = parameters_of(name, function)
+    single: dict[str, Getter] = {
+        "prompt": lambda sample: _rollout(sample)["prompt"],
+        "completion": lambda sample: _rollout(sample)["completion"],
+        "answer": lambda sample: _rollout(sample)["answer"],
+        "task": lambda sample: _rollout(sample)["task"],
+        "info": lambda sample: _rollout(sample)["info"],
+        "state": _rollout,
+    }
+    plural = {f"{each}s": get for each, get in single.items()}
+    if "parser" in parameters.needed or "parser" in config:
+        config = {**config, "parser": _parser(name, function, config.get("parser"))}
+    batch = any(each in plural for each in parameters.names)
+    known = plural if batch else single
+    if batch and parameters.any_other:
+        known = {each: get for each, get in plural.items() if each in parameters.names}
+    return plain_form(name, function, config, parameters, known, batch, whole_group=batch)
+
+
+def _parser(name: str, function: Callable[..., Any], wanted: object) -> Any:
+    """The parser that a rubric would pass.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    source = "verifiers" if wanted is None else function.__module__
+    try:
+        module: Any = import_module(source)
+        return module.Parser() if wanted is None else getattr(module, str(wanted))
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"scorer {name!r} takes a parser ({error}); install verifiers, or say by `parser` in "
+            "config which one of its module"
+        ) from error
+
+
+def _rollout(sample: Sample) -> dict[str, Any]:
+    """What verifiers calls the state of a rollout."""
+    prompt = plain_prompt(sample)
+    if not isinstance(prompt, list):
+        prompt = [{"role": "user", "content": prompt or ""}]
+    truth = sample.ground_truth
+    info = sample.metadata.get("info", sample.metadata)
+    return {
+        "prompt": prompt,
+        "completion": [{"role": "assistant", "content": sample.response}],
+        "answer": "" if truth is None else str(truth) if isinstance(truth, int | float) else truth,
+        "task": sample.metadata.get("task", "default"),
+        "info": info,
+    }

@@ -1,0 +1,204 @@
+"""Answers in pieces, in chunks, to the end of the connection, or broken: read, or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from touchstone_rewards.reward_server.remote.http1 import (
+    MAX_HEAD_BYTES,
+    AnswerReader,
+    BrokenAnswer,
+    Http1Client,
+)
+
+MOST = 1000
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+# What comes, what its content is, and whether the connection can be used again.
+READ = {
+    "a length": (OK + b"Content-Length: 2\r\n\r\n{}", b"{}", True),
+    "the same length twice": (
+        OK + b"Content-Length: 2\r\ncontent-length: 2\r\n\r\n{}",
+        b"{}",
+        True,
+    ),
+    "nothing": (OK + b"content-length: 0\r\n\r\n", b"", True),
+    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", b"", True),
+    "chunks": (CHUNKED + b"1\r\n{\r\n1;a=b\r\n}\r\n0\r\n\r\n", b"{}", True),
+    "a trailer": (CHUNKED + b"2\r\n{}\r\n0\r\nx: y\r\n\r\n", b"{}", True),
+    "a word before": (
+        b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"content-length: 2\r\n\r\n{}",
+        b"{}",
+        True,
+    ),
+    "a last answer": (OK + b"Connection: Close\r\ncontent-length: 2\r\n\r\n{}", b"{}", False),
+    "an old server": (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}", b"{}", False),
+}
+BROKEN = {
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "another version": b"HTTP/2 200 OK\r\n\r\n",
+    "no status": b"HTTP/1.1 abc\r\n\r\n",
+    "no header": OK + b"what is this\r\n\r\n",
+    "a folded header": OK + b"a: b\r\n c: d\r\n\r\n",
+    "two lengths": OK + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+    "no length": OK + b"content-length: -2\r\n\r\n{}",
+    "a coding that is not known": OK + b"transfer-encoding: gzip, chunked\r\n\r\n",
+    "no size": CHUNKED + b"xyz\r\n",
+    "a negative size": CHUNKED + b"-1\r\n",
+    "a chunk that is too long": CHUNKED + b"1\r\n{}\r\n",
+    "a head without end": OK + b"x: " + b"y" * MAX_HEAD_BYTES,
+    "a size without end": CHUNKED + b"1" * (MAX_HEAD_BYTES + 1),
+}
+
+
+def fed(data: bytes, cuts: list[int]) -> AnswerReader | None:
+    """Return the reader once the answer is complete, None where it is not; cut at these places."""
+    reader = AnswerReader(MOST)
+    for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        if reader.feed(data[begin:end]):
+            assert end == len(data)
+            return reader
+    return None
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_answer_is_the_same_however_it_is_cut(name: str) -> None:
+    data, content, reusable = READ[name]
+    dice = random.Random(name)
+    cuts = [sorted(dice.sample(range(1, len(data)), dice.randint(1, 5))) for _ in range(30)]
+    for each in ([], *cuts, list(range(1, len(data)))):
+        reader = fed(data, each)
+        assert reader is not None, each
+        assert (reader.answer().content, reader.reusable) == (content, reusable)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_answer_is_refused(name: str) -> None:
+    with pytest.raises(BrokenAnswer):
+        fed(BROKEN[name], [])
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_answer_that_breaks_off_is_none(name: str) -> None:
+    data, *_ = READ[name]
+    for end in range(1, len(data)):
+        reader = AnswerReader(MOST)
+        if not reader.feed(data[:end]):
+            assert not reader.end()
+
+
+def test_an_answer_may_last_to_the_end_of_the_connection() -> None:
+    reader = AnswerReader(MOST)
+    assert not reader.feed(OK + b"\r\n{")
+    assert not reader.feed(b"}")
+    assert reader.end()
+    assert (reader.answer().content, reader.reusable) == (b"{}", False)
+
+
+@pytest.mark.parametrize(
+    "head", [OK + b"content-length: 5000\r\n\r\n", OK + b"\r\n", CHUNKED + b"1388\r\n"]
+)
+def test_no_more_is_read_than_tells_that_it_is_too_much(head: bytes) -> None:
+    reader = AnswerReader(MOST)
+    assert reader.feed(head + b"x" * (MOST + 1))
+    assert len(reader.answer().content) == MOST + 1
+    assert not reader.reusable
+
+
+def test_two_answers_to_one_request_end_the_connection() -> None:
+    reader = fed(READ["a length"][0] * 2, [])
+    assert reader is not None
+    assert (reader.answer().content, reader.reusable) == (b"{}", False)
+
+
+Start = Callable[
+    [Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]
+]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    servers: list[asyncio.Server] = []
+
+    async def run(
+        talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    ) -> str:
+        servers.append(await asyncio.start_server(talk, "127.0.0.1", 0))
+        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}/v1/x%20y?z"
+
+    yield run
+    for server in servers:
+        server.close()
+
+
+async def test_connections_are_used_again_and_heads_are_whole(start: Start) -> None:
+    heads: list[list[str]] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own: list[str] = []
+        heads.append(own)
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+            own.append(head)
+            assert await reader.readexactly(2) == b"{}"
+            writer.write(b"HTTP/1.1 429 No\r\nRetry-After: 7\r\ncontent-length: 0\r\n\r\n")
+
+    url = await start(talk)
+    client = Http1Client({"Authorization": "Bearer k"}, MOST)
+    for _ in range(3):
+        assert await client.send("POST", url, b"{}") == (429, b"", "7")
+    await asyncio.gather(*(client.send("POST", url, b"{}") for _ in range(3)))
+    assert sorted(map(len, heads)) == [1, 1, 4]
+    first, *lines = heads[0][0].strip().split("\r\n")
+    assert first == "POST /v1/x%20y?z HTTP/1.1"
+    host = url.removeprefix("http://").partition("/")[0]
+    assert lines == [f"Host: {host}", "Authorization: Bearer k", "Content-Length: 2"]
+    client.close()
+
+
+async def test_a_connection_that_the_server_closed_is_not_used_again(start: Start) -> None:
+    count = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        await reader.readuntil(b"{}")
+        writer.write(READ["a length"][0])
+        writer.close()
+
+    url = await start(talk)
+    client = Http1Client({}, MOST)
+    for _ in range(3):
+        assert (await client.send("POST", url, b"{}")).content == b"{}"
+        await asyncio.sleep(0.05)
+    assert count == 3
+
+
+async def test_a_call_that_is_given_up_takes_its_connection_along(start: Start) -> None:
+    ended = asyncio.Event()
+    answers = [b"", READ["a length"][0]]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(answers.pop(0))
+        if await reader.read(1) == b"":
+            ended.set()
+
+    url = await start(talk)
+    client = Http1Client({}, MOST)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await client.send("POST", url, b"{}")
+    await asyncio.wait_for(ended.wait(), 60)
+    assert (
+        await client.send("POST", url, b"{}")
+    ).content == b"{}"  # not the late answer to the first
+    client.close()
+
+
+async def test_no_server_is_an_error_of_the_system() -> None:
+    with pytest.raises(OSError):
+        await Http1Client({}, MOST).send("POST", "http://127.0.0.1:9/v1", b"{}")
