@@ -267,17 +267,14 @@ class Engine:
         self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
     ) -> dict[str, list[Score]]:
         """The columns of the scorers that need no group, those first that nothing makes wait."""
-        keys = profile.single_keys
-
-        def fill(key: str, request: ScoreRequest) -> Coroutine[None, None, list[Score]]:
-            return self.columns.fill(profile, key, request, give_up_at_s)
-
+        keys, fill = profile.single_keys, self.columns.fill
         if profile.cascades is not None:
-            columns = await cascaded(profile.cascades, keys, request, fill)
+            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
+            columns = await cascaded(profile.cascades, keys, request, fill_one)
             return dict(zip(keys, columns, strict=True))
         found = self.columns.at_once(profile, request)
         if missing := [key for key in keys if key not in found]:
-            columns = await together([fill(key, request) for key in missing])
+            columns = await together([fill(profile, key, request, give_up_at_s) for key in missing])
             found |= zip(missing, columns, strict=True)
             found = {key: found[key] for key in keys}
         return found
