@@ -91,7 +91,7 @@ $(DOCS)/.installed: docs/site/requirements.txt
 	@touch $@
 
 docs: $(DOCS)/.installed ## build the documentation site into build/docs; open its index.html
-	$(DOCS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
 
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
 	$(BIN)/python -m touchstone_rewards.reward_server.openapi > tests/reward_server/openapi.json

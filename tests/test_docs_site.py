@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.browser import Browser
 from tests.checkout import ROOT
 from tests.waiting import PATIENCE_S
 
@@ -89,23 +90,35 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     ]
 
 
-def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built as `make docs` builds it."""
     if not MKDOCS.exists():
         pytest.skip("no .venv-docs: `make docs` installs it")
-    subprocess.run(
-        [MKDOCS, "build", "--strict", "--quiet", "--site-dir", tmp_path],
-        cwd=ROOT,
-        check=True,
-        timeout=PATIENCE_S,
-    )
-    pages = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.html")}
-    assert len(pages) >= len(list(DOCS.rglob("*.md")))
-    loaded = re.compile(
-        r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)"
-    )
-    assert {address for text in pages.values() for address in loaded.findall(text)} == set()
-    for path, text in pages.items():
-        for link in re.findall(r"(?:href|src)=\"([^\"#:]+?)(?:[#?][^\"]*)?\"", text):
-            if path.name != "404.html":  # its links begin at the site's root
-                assert (path.parent / link).exists(), f"{path.name}: {link}"
-    assert (tmp_path / "search" / "search_index.js").exists()
+    folder = tmp_path_factory.mktemp("site")
+    command = [MKDOCS, "build", "--strict", "--quiet", "--site-dir", folder]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=PATIENCE_S)
+    return folder
+
+
+def test_every_page_is_built_and_its_links_lead_to_files_of_the_site(site: Path) -> None:
+    pages = [path for path in site.rglob("*.html") if path.name != "404.html"]
+    assert len(pages) == len(list(DOCS.rglob("*.md")))
+    for path in pages:
+        links = re.findall(r'\b(?:href|src)="(?!https:)([^"#]+)', path.read_text(encoding="utf-8"))
+        assert [link for link in links if not (path.parent / link).exists()] == [], path.name
+
+
+def test_the_site_is_searched_as_files_and_asks_no_other_machine(
+    site: Path, tmp_path: Path
+) -> None:
+    browser = Browser(tmp_path)
+    try:
+        page = browser.open_page().go((site / "index.html").as_uri())
+        page.run("document.querySelector('[data-md-component=search-query]').focus()")
+        page.call("Input.insertText", text="bad_ground_truth")
+        page.wait_for("document.querySelector('.md-search-result__link')")
+        assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
+        assert page.problems == []
+    finally:
+        browser.close()
