@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 SERVER := $(VENV)/.server
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: fuzz help demo test serve check lint bench limr locks sbom wheels docker-test docs openapi clean
+.PHONY: fuzz help demo test serve check lint bench limr locks sbom wheels docker-test docs reference openapi clean
 
 # Tools of their own versions, apart from what is tested and served.
 TOOLS := .venv-tools
@@ -92,6 +92,9 @@ $(DOCS)/.installed: docs/site/requirements.txt
 
 docs: $(DOCS)/.installed ## build the documentation site into build/docs; open its index.html
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
+reference: $(INSTALLED) ## write docs/reference from the code; a test holds it to the code
+	$(BIN)/python docs/site/reference.py
 
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
 	$(BIN)/python -m touchstone_rewards.reward_server.openapi > tests/reward_server/openapi.json

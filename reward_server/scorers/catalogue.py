@@ -93,8 +93,11 @@ def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
     model.
     """
     properties: dict[str, Any] = {}
+    required: list[str] = []
     if (config_type := getattr(kind, "config_type", None)) is not None:
-        properties |= _properties_of(config_type)
+        whole = _schema_of(config_type)
+        properties |= whole["properties"]
+        required += whole.get("required", [])
     try:
         parameters = inspect.signature(kind).parameters.values()
     except (TypeError, ValueError):
@@ -102,7 +105,7 @@ def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
     own = [each for each in parameters if each.name not in filled]
     named = [each for each in own if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     hints = _hints(kind.__init__ if isinstance(kind, type) else kind)
-    required = [each.name for each in named if each.default is each.empty]
+    required += [each.name for each in named if each.default is each.empty]
     for each in named:
         default = ... if each.default is each.empty else each.default
         properties |= _property(each.name, hints.get(each.name, Any), default)
@@ -130,8 +133,8 @@ def _property(name: str, hint: Any, default: Any) -> dict[str, Any]:
     return {name: {}}
 
 
-def _properties_of(config_type: type) -> dict[str, Any]:
+def _schema_of(config_type: type) -> dict[str, Any]:
     if issubclass(config_type, BaseModel):
-        return config_type.model_json_schema()["properties"]
+        return config_type.model_json_schema()
     _, components = msgspec.json.schema_components([config_type], ref_template="#/$defs/{name}")
-    return components[config_type.__name__]["properties"]
+    return components[config_type.__name__]

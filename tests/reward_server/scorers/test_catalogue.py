@@ -39,6 +39,7 @@ def test_every_built_in_scorer_says_what_it_is_and_what_it_takes() -> None:
     assert found["story"].runs_in == ["inline", "model"]
     assert found["story"].config["required"] == ["part"]
     assert "batch_tokens" in found["reward_model"].config["properties"]
+    assert found["reward_model"].config["required"] == ["model"]
     assert found["similarity"].range == (0.0, 1.0)
 
 
