@@ -175,7 +175,7 @@ def rows(properties: Mapping[str, Any], required: list[str], described: bool) ->
         elif "default" in each:
             default = f"`{json.dumps(each['default'], ensure_ascii=False)}`"
         else:
-            default = DEFAULTS.get(name, "empty")
+            default = DEFAULTS.get(name, "none")
         about = f" {cell(each.get('description', ''))} |" if described else ""
         yield f"| `{name}` | {cell(values(each))} | {cell(default)} |{about}\n"
 

@@ -89,15 +89,18 @@ def _first_line(thing: object) -> str:
 def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
     """The JSON Schema of the config that a class takes, or a function beside what is `filled`.
 
-    A class that takes `**config` may name the type of it: `config_type`, a Struct or a pydantic
-    model.
+    A class that takes `**config` may name the type of it: `config_type`, a Struct, a pydantic
+    model, or a union of these. Of a key that several have, the first one's schema is given.
     """
     properties: dict[str, Any] = {}
     required: list[str] = []
     if (config_type := getattr(kind, "config_type", None)) is not None:
-        whole = _schema_of(config_type)
-        properties |= whole["properties"]
-        required += whole.get("required", [])
+        forms = [_schema_of(each) for each in get_args(config_type) or [config_type]]
+        for form in reversed(forms):
+            properties |= form["properties"]
+        properties = {name: properties[name] for form in forms for name in form["properties"]}
+        needed = [form.get("required", []) for form in forms]
+        required += [name for name in needed[0] if all(name in each for each in needed)]
     try:
         parameters = inspect.signature(kind).parameters.values()
     except (TypeError, ValueError):
