@@ -6,10 +6,11 @@ INSTALLED := $(VENV)/.installed
 SERVER := $(VENV)/.server
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: fuzz help demo test serve check lint bench limr locks sbom wheels docker-test openapi clean
+.PHONY: fuzz help demo test serve check lint bench limr locks sbom wheels docker-test docs reference openapi clean
 
 # Tools of their own versions, apart from what is tested and served.
 TOOLS := .venv-tools
+DOCS := .venv-docs
 # torch comes by its own step, from the index that has the build for the machine, and brings these.
 UNLOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
   nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft \
@@ -84,8 +85,19 @@ docker-test: wheels ## build the images, run the whole stack, kill a container i
 fuzz: $(INSTALLED) ## 1,000 generated requests to every operation of the wire
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/reward_server/http/test_fuzz_wire.py
 
+$(DOCS)/.installed: docs/site/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -q -r docs/site/requirements.txt
+	@touch $@
+
+docs: $(DOCS)/.installed ## build the documentation site into build/docs; open its index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
+reference: $(INSTALLED) ## write docs/reference from the code; a test holds it to the code
+	$(BIN)/python docs/site/reference.py
+
 openapi: $(INSTALLED) ## write the OpenAPI snapshot that a test holds the server to
 	$(BIN)/python -m touchstone_rewards.reward_server.openapi > tests/reward_server/openapi.json
 
 clean: ## remove what was installed and made
-	rm -rf $(VENV) $(TOOLS) runs build dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) $(DOCS) runs build dist *.egg-info

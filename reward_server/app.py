@@ -26,6 +26,7 @@ from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.compat.routes import compat_routes
 from touchstone_rewards.reward_server.dashboard.data import Sources
 from touchstone_rewards.reward_server.dashboard.routes import dashboard_routes
+from touchstone_rewards.reward_server.dashboard.wire_page import wire_routes
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
@@ -44,7 +45,6 @@ from touchstone_rewards.reward_server.http.body import (
 )
 from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, Gate, error_body
 from touchstone_rewards.reward_server.http.model_routes import model_routes
-from touchstone_rewards.reward_server.openapi import openapi_document
 from touchstone_rewards.reward_server.pool.pools import worker_pools
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import (
@@ -130,6 +130,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         telemetry=_NO_TELEMETRY,
+        openapi_url=None,  # with it go pages that load from other hosts; ours are `wire_routes`
         redirect_slashes=False,  # a redirect would repeat the caller's Host
     )
     app.state.url = None  # whoever listens knows
@@ -142,9 +143,9 @@ def create_app(
         *model_routes(engine, settings),
         *compat_routes(engine, settings),
         *dashboard_routes(seen, wants_key=bool(keys)),
+        *wire_routes(title),
     ]
     app.router.routes.extend(routes)
-    app.openapi = lambda: openapi_document(app.title, app.version)
     app.add_exception_handler(HTTPException, _as_ours)
     app.entrance = app.gate = Gate(
         app.behind_the_gate, keys=keys, settings=settings, metrics=metrics, routes=routes

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
+from touchstone_rewards.reward_server.http.gate import OPEN_PATHS
 from touchstone_rewards.reward_server.telemetry.metrics import Answered
 from touchstone_rewards.reward_server.telemetry.tallies import ColumnTally, Verdicts
 
@@ -25,8 +26,8 @@ STEPS_PER_OCTAVE = 8
 # The last one is that of 66 minutes and more.
 STEPS = 256
 # Not work that the server was asked for, but someone looking at it.
-LOOKS = {"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics", "/profiles", "/models"} | {
-    *("/dashboard/data", "/dashboard/explain"),
+LOOKS = OPEN_PATHS | {
+    *("/metrics", "/profiles", "/models", "/dashboard/data", "/dashboard/explain"),
 }
 
 

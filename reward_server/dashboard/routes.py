@@ -5,8 +5,6 @@ The page is open to everyone and holds no data; the other two need a key where `
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from touchstone_rewards.reward_server.dashboard.data import Sources, gather
+from touchstone_rewards.reward_server.dashboard.policy import digest, page_headers
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.http.body import decode, json_response
 from touchstone_rewards.reward_server.schemas import (
@@ -127,20 +126,4 @@ def load_page(wants_key: bool) -> tuple[str, dict[str, str]]:
     page = page.replace("/* style.css */", style).replace("/* scripts */", script)
     if wants_key:
         page = page.replace('data-wants-key="no"', 'data-wants-key="yes"')
-    policy = (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
-    return page, {
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": policy,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
-        "cache-control": "no-cache",
-    }
-
-
-def _digest(text: str) -> str:
-    """What a content security policy names an inline script or style by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return page, page_headers(scripts=digest(script), styles=digest(style))

@@ -89,12 +89,18 @@ def _first_line(thing: object) -> str:
 def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
     """The JSON Schema of the config that a class takes, or a function beside what is `filled`.
 
-    A class that takes `**config` may name the type of it: `config_type`, a Struct or a pydantic
-    model.
+    A class that takes `**config` may name the type of it: `config_type`, a Struct, a pydantic
+    model, or a union of these. Of a key that several have, the first one's schema is given.
     """
     properties: dict[str, Any] = {}
+    required: list[str] = []
     if (config_type := getattr(kind, "config_type", None)) is not None:
-        properties |= _properties_of(config_type)
+        forms = [_schema_of(each) for each in get_args(config_type) or [config_type]]
+        for form in reversed(forms):
+            properties |= form["properties"]
+        properties = {name: properties[name] for form in forms for name in form["properties"]}
+        needed = [form.get("required", []) for form in forms]
+        required += [name for name in needed[0] if all(name in each for each in needed)]
     try:
         parameters = inspect.signature(kind).parameters.values()
     except (TypeError, ValueError):
@@ -102,7 +108,7 @@ def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
     own = [each for each in parameters if each.name not in filled]
     named = [each for each in own if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     hints = _hints(kind.__init__ if isinstance(kind, type) else kind)
-    required = [each.name for each in named if each.default is each.empty]
+    required += [each.name for each in named if each.default is each.empty]
     for each in named:
         default = ... if each.default is each.empty else each.default
         properties |= _property(each.name, hints.get(each.name, Any), default)
@@ -130,8 +136,8 @@ def _property(name: str, hint: Any, default: Any) -> dict[str, Any]:
     return {name: {}}
 
 
-def _properties_of(config_type: type) -> dict[str, Any]:
+def _schema_of(config_type: type) -> dict[str, Any]:
     if issubclass(config_type, BaseModel):
-        return config_type.model_json_schema()["properties"]
+        return config_type.model_json_schema()
     _, components = msgspec.json.schema_components([config_type], ref_template="#/$defs/{name}")
-    return components[config_type.__name__]["properties"]
+    return components[config_type.__name__]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from touchstone_rewards.reward_server.models.config import (
+    EmbeddingConfig,
     ModelConfig,
     RemoteEmbeddingConfig,
     embedding_config,
@@ -17,7 +18,7 @@ class EmbeddedScorer:
     """Base of the scorers that read an embedding model's vectors; `config` is that model's."""
 
     runs_in: Literal["model"] = "model"
-    config_type = RemoteEmbeddingConfig  # it has all keys of the local one
+    config_type = EmbeddingConfig | RemoteEmbeddingConfig
 
     def __init__(self, **config: Any) -> None:
         model = embedding_config(**config)

@@ -39,7 +39,12 @@ def test_every_built_in_scorer_says_what_it_is_and_what_it_takes() -> None:
     assert found["story"].runs_in == ["inline", "model"]
     assert found["story"].config["required"] == ["part"]
     assert "batch_tokens" in found["reward_model"].config["properties"]
-    assert found["similarity"].range == (0.0, 1.0)
+    assert found["reward_model"].config["required"] == ["model"]
+    similarity = found["similarity"]  # its model is here, or behind an endpoint
+    assert similarity.range == (0.0, 1.0)
+    assert "required" not in similarity.config
+    assert similarity.config["properties"]["batch_tokens"]["default"] == 4096
+    assert "url" in similarity.config["properties"]
 
 
 def test_functions_in_use_are_listed_with_their_config_and_nothing_that_a_sample_fills() -> None:

@@ -1,0 +1,75 @@
+"""A hook of mkdocs: what a page links to outside `docs/` becomes part of the site.
+
+GitHub shows every file of the repository, the site only `docs/`. A linked file is copied to
+`repository/`, with its own path below it, and the link on the page is led there.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+# A link of Markdown that leaves its folder: what stands before the path, the path, the anchor.
+OUTWARD = re.compile(r"(\]\()((?:\.\./)[^)\s#]+)(#[^)\s]*)?(?=[)\s])")
+
+
+def outside(page: str, link: str) -> str | None:
+    """Return the path in the repository that a page of `docs/` links to, or None if inside `docs/`.
+
+    >>> outside("rules.md", "../benchmarks/results/rules.json")
+    'benchmarks/results/rules.json'
+    >>> outside("reference/metrics.md", "../operations.md")
+    """
+    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
+    return None if path.startswith("docs/") else path
+
+
+def linked_outside(page: str, markdown: str) -> Iterator[str]:
+    """Yield the path in the repository of each file outside `docs/` that a page links to."""
+    for _, link, _ in OUTWARD.findall(markdown):
+        if (path := outside(page, link)) is not None:
+            yield path
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files outside `docs/` that the pages link to.
+
+    Raises:
+        PluginError: there is no such file.
+    """
+    from mkdocs.exceptions import PluginError
+    from mkdocs.structure.files import File
+
+    root = Path(config.docs_dir).parent
+    pages = list(files.documentation_pages())
+    for page in pages:
+        for path in linked_outside(page.src_uri, page.content_string):
+            if not (root / path).is_file():
+                raise PluginError(f"docs/{page.src_uri} links to {path}, which is no file")
+            if files.get_file_from_path(f"repository/{path}") is None:
+                files.append(
+                    File.generated(config, f"repository/{path}", abs_src_path=str(root / path))
+                )
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead the links of a page that leave `docs/` to the copies."""
+    uri = page.file.src_uri
+
+    def led(match: re.Match[str]) -> str:
+        path = outside(uri, match[2])
+        if path is None:
+            return match[0]
+        copy = posixpath.relpath(f"repository/{path}", posixpath.dirname(uri) or ".")
+        return f"{match[1]}{copy}{match[3] or ''}"
+
+    return OUTWARD.sub(led, markdown)

@@ -1,0 +1,124 @@
+"""The pages of docs/ make a site: each is in the navigation, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.browser import Browser
+from tests.checkout import ROOT
+from tests.waiting import PATIENCE_S
+
+DOCS = ROOT / "docs"
+CONFIG = yaml.load((ROOT / "mkdocs.yml").read_text(), yaml.BaseLoader)
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+MKDOCS = ROOT / ".venv-docs" / "bin" / "mkdocs"
+FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)(?: \"[^\"]*\")?\)")
+
+
+def in_nav(entries: list[Any]) -> Iterator[str]:
+    """Yield the page of every entry, at whatever depth."""
+    for entry in entries:
+        value = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        if isinstance(value, str):
+            yield value
+        else:
+            yield from in_nav(value)
+
+
+def anchors(markdown: str) -> list[str]:
+    """Return the anchors that GitHub gives a page's headings, as the site is told to."""
+    headings = re.findall(r"^#+ (.+?)\s*$", FENCE.sub("", markdown), re.MULTILINE)
+    titles = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def faults(page: Path) -> Iterator[str]:
+    """Yield what is wrong with the relative links of a page, one line each."""
+    text = re.sub(r"(`+)[^`].*?\1", "", FENCE.sub("", page.read_text(encoding="utf-8")))
+    for link in LINK.findall(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.is_relative_to(ROOT) and not target.is_relative_to(page.parent):
+            yield f"{page.name}: {link} leaves the repository"
+        elif target.is_dir() and page.is_relative_to(DOCS):
+            yield f"{page.name}: {link} is a folder, which the site cannot show; link its files"
+        elif not target.exists():
+            yield f"{page.name}: {link} is not there"
+        elif (
+            anchor
+            and target.suffix == ".md"
+            and (anchors(target.read_text(encoding="utf-8")).count(anchor) != 1)
+        ):
+            yield f"{page.name}: {link} names no heading, or one that is there twice"
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    listed = list(in_nav(CONFIG["nav"]))
+    there = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    assert sorted(listed) == sorted(there), "add the page to nav in mkdocs.yml"
+
+
+def test_every_relative_link_and_anchor_leads_somewhere() -> None:
+    assert len(PAGES) > 30
+    assert [fault for page in PAGES for fault in faults(page)] == []
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# One thing\n## `two`, three\n## Same\n## Same\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Here\n[a](other.md#one-thing) [b](other.md#two-three) [c](#here) [d](https://e.fg)\n"
+        "```\n[in code](nowhere.md)\n```\nand `[so](nowhere.md)`\n"
+    )
+    assert list(faults(page)) == []
+    page.write_text("[a](nowhere.md) [b](other.md#two) [c](other.md#same) [d](#here)\n")
+    assert [fault.split()[1] for fault in faults(page)] == [
+        "nowhere.md",
+        "other.md#two",
+        "other.md#same",
+        "#here",
+    ]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built as `make docs` builds it."""
+    if not MKDOCS.exists():
+        pytest.skip("no .venv-docs: `make docs` installs it")
+    folder = tmp_path_factory.mktemp("site")
+    command = [MKDOCS, "build", "--strict", "--quiet", "--site-dir", folder]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=PATIENCE_S)
+    return folder
+
+
+def test_every_page_is_built_and_its_links_lead_to_files_of_the_site(site: Path) -> None:
+    pages = [path for path in site.rglob("*.html") if path.name != "404.html"]
+    assert len(pages) == len(list(DOCS.rglob("*.md")))
+    for path in pages:
+        links = re.findall(r'\b(?:href|src)="(?!https:)([^"#]+)', path.read_text(encoding="utf-8"))
+        assert [link for link in links if not (path.parent / link).exists()] == [], path.name
+
+
+def test_the_site_is_searched_as_files_and_asks_no_other_machine(
+    site: Path, tmp_path: Path
+) -> None:
+    browser = Browser(tmp_path)
+    try:
+        page = browser.open_page().go((site / "index.html").as_uri())
+        page.run("document.querySelector('[data-md-component=search-query]').focus()")
+        page.call("Input.insertText", text="bad_ground_truth")
+        page.wait_for("document.querySelector('.md-search-result__link')")
+        assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
+        assert page.problems == []
+    finally:
+        browser.close()
