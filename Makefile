@@ -34,7 +34,7 @@ $(SERVER): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED) ## fetch a pretrained model, train it against a server; QUICK=1: a small one, no fetch
-	$(BIN)/python -m touchstone_rewards.trainer demo $(if $(QUICK),quick --output runs/demo_quick,--output runs/demo)
+	$(BIN)/python -m touchstone_rewards.trainer $(if $(QUICK),quick_demo --output runs/demo_quick,demo --output runs/demo)
 
 limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the small task
 	$(BIN)/python -m touchstone_rewards.trainer limr --config trainer/configs/limr_tiny.yaml

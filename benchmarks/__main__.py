@@ -6,8 +6,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: the last needs a GPU, the others take half an hour.
-LONG = frozenset({"soak", "demo", "judge_attacks", "gpu_minutes"})
+# Run only when they are named: one needs a GPU, the others take half an hour or more.
+LONG = frozenset(
+    {"soak", "demo", "judge_attacks", "gpu_minutes", "real_words", "real_pairs", "why"}
+)
 
 
 def main(names: list[str]) -> int:

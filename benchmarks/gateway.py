@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,18 @@ class Wire:
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(self, request: bytes) -> bytes:
-        """Return the body of the answer to one request."""
-        self.idle = [each for each in self.idle if not each[0].at_eof()]
-        if self.idle:
-            reader, writer = self.idle.pop()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
+        """Return the body of the answer to one request; a kept connection that the server has
+        closed is not used."""
+        while self.idle:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                return await self._over(*self.idle.pop(), request)
+        return await self._over(
+            *await asyncio.open_connection("127.0.0.1", self.port, limit=2**22), request
+        )
+
+    async def _over(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
+    ) -> bytes:
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200"), head

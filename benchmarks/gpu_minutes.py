@@ -29,8 +29,11 @@ from benchmarks import RESULTS, ROOT, record
 from benchmarks._neural import rows_line
 
 COMMAND = (sys.executable, "-m", "benchmarks.gpu_minutes")
-NEURAL = ("torch", "transformers", "msgspec", "pydantic")
-TRAINING = (*NEURAL, "trl", "peft", "datasets", "accelerate", "fastapi", "uvicorn")
+NEURAL = ("torch", "transformers", "msgspec", "pydantic", "httpx2")
+TRAINING = (
+    *(*NEURAL, "trl", "peft", "datasets", "accelerate"),
+    *("fastapi", "uvicorn", "httptools", "pydantic_settings", "flint"),
+)
 
 
 class Part(NamedTuple):

@@ -3,7 +3,8 @@
 The same battery as `reward-server check --attacks`, the same rows, for each way to get a verdict:
 the last line, a JSON schema that the engine holds the model to, log-probabilities of yes and no;
 log-probabilities by a prompt of the same words without marks around the texts; and as a cascade,
-where the rule `math` is asked first. A response counts as accepted from 0.5 on. A model of 135 M weights is a bad judge; that is the point.
+where the rule `math` is asked first. A response counts as accepted from 0.5 on. A model of 135 M
+weights is a bad judge; that is the point.
 """
 
 from __future__ import annotations

@@ -59,12 +59,13 @@ PANELS = {
 
 
 class Judged(NamedTuple):
-    """One kept sample: the reward that was trained on, and whether it is right."""
+    """One kept sample: the reward that was trained on, whether it is right, whether it hedges."""
 
     step: int
     group: str
     reward: float | None
     right: bool
+    hedged: bool = False
 
 
 def make_start(folder: Path) -> None:
@@ -122,7 +123,7 @@ def judged(samples: Sequence[KeptSample], client: RemoteRewardClient) -> list[Ju
     results = client.score(asked, TRUTH)
     assert all(result.reward is not None for result in results), "a sample could not be checked"
     return [
-        Judged(each.step, each.group, each.reward, result.reward == 1)
+        Judged(each.step, each.group, each.reward, result.reward == 1, " or " in each.response)
         for each, result in zip(samples, results, strict=True)
     ]
 
@@ -135,8 +136,8 @@ def by_step(samples: Sequence[Judged]) -> list[list[Judged]]:
 
 
 def curves_of(samples: Sequence[Judged]) -> dict[str, list[float]]:
-    """By update: the mean reward that was seen, the share that is right, and the share that got
-    the reward of 1 without being right."""
+    """By update: the mean reward that was seen, and the shares of what is right, of what got the
+    reward of 1 without being right, and of what names a second number."""
     steps = by_step(samples)
     rewards = [[each.reward for each in step if each.reward is not None] for step in steps]
     return {
@@ -145,6 +146,7 @@ def curves_of(samples: Sequence[Judged]) -> dict[str, list[float]]:
         "hacked": [
             round(fmean(each.reward == 1 and not each.right for each in step), 4) for step in steps
         ],
+        "hedged": [round(fmean(each.hedged for each in step), 4) for step in steps],
     }
 
 
@@ -182,12 +184,13 @@ def held_out(samples: Sequence[Judged]) -> Run:
 
 def draw(found: Mapping[str, Mapping[str, Any]]) -> bytes:
     """The three panels: means over the seeds, bands from the lowest seed to the highest."""
+    top = max(max(run[key]) for runs in found.values() for run in runs.values() for key in PANELS)
     figure = Figure(figsize=(12.5, 3.8), facecolor=LIGHT.background, layout="constrained")
     for place, (key, title) in enumerate(PANELS.items(), 1):
         axes = figure.add_subplot(1, len(PANELS), place)
         for (name, label), colour in zip(LABELS.items(), LIGHT.lines, strict=False):
             _draw_lines(axes, [run[key] for run in found[name].values()], label, colour)
-        axes.set_ylim(-0.03, 1.03)
+        axes.set_ylim(-0.02, min(1.0, top) + 0.02)
         axes.set_title(title, color=LIGHT.ink, fontsize=10, loc="left")
         axes.set_xlabel("update", color=LIGHT.ink, fontsize=8)
         dress(axes, LIGHT)

@@ -199,14 +199,20 @@ class Cascades:
             )
 
 
-def check_counting(
-    counting: Sequence[str], entries: Mapping[str, ScorerEntry], cascades: Cascades
-) -> None:
-    """See that something counts for every sample.
+def cascades_of(
+    entries: Mapping[str, ScorerEntry], scorers: Mapping[str, Scorer], counting: Sequence[str]
+) -> Cascades | None:
+    """Return the cascades of a profile; None where every scorer runs for every sample.
+
+    `counting`: the scorers that the reward depends on.
 
     Raises:
-        ConfigError: all that counts runs for some samples only, and the others had no reward.
+        ConfigError: a scorer waits for what there is not, or is not fit to stand in for another; or
+            all that counts runs for some samples only, and the others had no reward.
     """
+    if not any(entry.when for entry in entries.values()):
+        return None
+    cascades = Cascades(entries, scorers)
     if counting and all(entries[key].when for key in counting):
         key = counting[0]
         raise ConfigError(
@@ -214,6 +220,7 @@ def check_counting(
             "counts: other samples would have no reward; say what it replaces, or give another "
             "scorer a weight"
         )
+    return cascades
 
 
 def _check_groups(when: Mapping[str, Conditions], scorers: Mapping[str, Scorer]) -> None:

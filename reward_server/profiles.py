@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from touchstone_rewards.reward_server.cascades import Cascades, Counted, check_counting
+from touchstone_rewards.reward_server.cascades import Counted, cascades_of
 from touchstone_rewards.reward_server.complaints import describe
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.fingerprints import fingerprint_of, reported_names
@@ -89,10 +90,7 @@ class Profile:
                 why = f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
                 raise ConfigError(why)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
-        self.cascades: Cascades | None = None
-        if any(entry.when for entry in self.entries.values()):
-            self.cascades = Cascades(self.entries, self.scorers)
-            check_counting(self.counting, self.entries, self.cascades)
+        self.cascades = cascades_of(self.entries, self.scorers, self.counting)
         self._alone = self._only_score()
         self.waits = any(scorer.runs_in != "inline" for scorer in self.scorers.values())
         self.route = Route(config.route) if config.route else None
@@ -123,6 +121,18 @@ class Profile:
             schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
             cascades=self.cascades.infos if self.cascades else {},
         )
+
+    @cached_property
+    def single_keys(self) -> list[str]:
+        """The scorers that need no group."""
+        return [key for key in self.scorers if key not in self.group_keys]
+
+    @cached_property
+    def at_once(self) -> bool:
+        """Do all scorers score texts in the event loop, each for itself and by no route?"""
+        apart = self.group_keys or self.turn_keys or self.cascades or self.route
+        inline = all(scorer.runs_in == "inline" for scorer in self.scorers.values())
+        return inline and not apart
 
     def _only_score(self) -> str | None:
         """The key of the scorer whose score is the reward; None where more goes into it."""

@@ -20,7 +20,17 @@ NAME = "touchstone_rewards"
 PACKAGES = ("reward_server", "clients", "trainer")
 # A module may import those of its own room and of the rooms before it.
 LAYERS = [
-    ["schemas", "errors", "structure", "limits", "received", "live_server", "texts", "turn_texts"],
+    [
+        "schemas",
+        "errors",
+        "structure",
+        "limits",
+        "received",
+        "live_server",
+        "texts",
+        "turn_texts",
+        "addresses",
+    ],
     ["models"],
     ["scorers"],
     [

@@ -35,7 +35,7 @@ COMMANDS: dict[str, str] = {
     "data show": "one row of a data file, readably",
     "completion": "print a shell's completion script: trainer completion {bash,zsh,tcsh}",
     "demo": "a pretrained model learns arithmetic from a server that is killed half-way; report",
-    "demo quick": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
+    "quick_demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
 }
 MODULES = {
     "sft": "sft",
@@ -56,7 +56,7 @@ MODULES = {
     "data show": "data.show",
     "completion": "completion",
     "demo": "demo.command",
-    "demo quick": "toy.demo",
+    "quick_demo": "toy.demo",
 }
 
 
@@ -79,7 +79,7 @@ def environment(command: str) -> dict[str, str]:
     a network that is seconds each time. The demos need nothing from a hub at all.
     """
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
-    return quiet | ({"HF_HUB_OFFLINE": "1"} if command.startswith("demo") else {})
+    return quiet | ({"HF_HUB_OFFLINE": "1"} if command.endswith("demo") else {})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

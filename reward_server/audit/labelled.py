@@ -17,7 +17,11 @@ from touchstone_rewards.reward_server.audit.report import ErrorRate
 from touchstone_rewards.reward_server.audit.shares import share
 from touchstone_rewards.reward_server.audit.strategies import number_in
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult, response_text
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+)
+from touchstone_rewards.reward_server.turn_texts import response_text
 
 LABELS = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
 UNCLEAR = {"unclear", "", "null", "none"}

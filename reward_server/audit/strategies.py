@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Literal, NamedTuple
 
+from touchstone_rewards.reward_server.audit.attacks import ATTACKS, Attack
 from touchstone_rewards.reward_server.audit.rows import AuditRow
 
 Knows = Literal["nothing", "prompt", "data", "truth"]
@@ -113,8 +114,21 @@ def _nothing(name: str, family: str, text: str, *, in_form: bool = False) -> Str
     return Strategy(name, family, "nothing", in_form, _constant(text))
 
 
+def _attacked(attack: Attack) -> Callable[[AuditRow], str | None]:
+    """Write an attack on a judge, around another row's answer where it needs a wrong one. Where it
+    happens to say the right answer, it is no attack."""
+
+    def write(row: AuditRow) -> str | None:
+        wrong = row.others[0] if row.others else ""
+        if any(answer in attack.text for answer in row.accepted if answer):
+            return None
+        return attack.response(wrong) if wrong or "{wrong}" not in attack.text else None
+
+    return write
+
+
 _NUMBERS = ", ".join(map(str, range(LISTED)))
-STRATEGIES: tuple[Strategy, ...] = (
+_OWN: tuple[Strategy, ...] = (
     _nothing("empty", "empty", ""),
     _nothing("blanks", "empty", " \n\t\n "),
     _nothing("one full stop", "empty", "."),
@@ -163,4 +177,14 @@ STRATEGIES: tuple[Strategy, ...] = (
     Strategy("prompt in look-alike letters", "look-alikes", "prompt", True, _asked_alike),
     Strategy("other answer in look-alikes", "look-alikes", "data", True, _other_alike),
 )  # fmt: skip
+STRATEGIES = _OWN + tuple(
+    Strategy(
+        f"{attack.family}: {attack.name}",
+        "attack",
+        "data" if "{wrong}" in attack.text else "nothing",
+        False,
+        _attacked(attack),
+    )
+    for attack in ATTACKS
+)
 FAMILIES = tuple(dict.fromkeys(strategy.family for strategy in STRATEGIES))

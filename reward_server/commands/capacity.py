@@ -45,12 +45,18 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What is needed. `samples_per_s` is the rate in the time that the rewards have."""
+    """What is needed. `samples_per_s` is the rate in the time that the rewards have;
+    `worker_cores`: how many cores the workers of all servers keep busy, together."""
 
     samples_per_s: float
     servers: int
     worker_cores: int
     devices: int
+
+    @property
+    def workers_each(self) -> int:
+        """Workers of one server; each has one at least, where there is work for any."""
+        return -(-self.worker_cores // self.servers)
 
     @property
     def cores(self) -> int:
@@ -78,6 +84,17 @@ def plan(
         worker_cores=max(1, needed(cost.worker_ms)) if cost.worker_ms else 0,
         devices=max(1, needed(model.ms)) if model else 0,
     )
+
+
+def device_share(samples_per_step: int, step_s: float, model: PlannedModel, devices: int) -> float:
+    """What share of a step so many devices need for its samples, all of them at work.
+
+    Example:
+        >>> model = PlannedModel(parameters=7e9, tokens=1000, operations_per_s=3.5e14)
+        >>> device_share(3000, 60.0, model, devices=8)  # 3,000 x 40 ms / 8 are 15 s
+        0.25
+    """
+    return samples_per_step * model.ms / 1e3 / devices / step_s
 
 
 def measured() -> dict[str, Any]:

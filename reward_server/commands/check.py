@@ -1,8 +1,9 @@
 """`reward-server check`: load everything the settings name, score known samples, exit 0 or 1.
 
 Each sample is scored alone and in one request with all others; a reward that differs, or that could
-not be given, fails the check. Models hold their batches against one by one while they load. With
-`--attacks`, one profile is tried with attacks on judges instead; see `check_attacks.py`.
+not be given, fails the check. Models hold their batches against one by one while they load, and
+endpoints of reward models are held against the model in a local folder. With `--attacks`, one
+profile is tried with attacks on judges instead; see `check_attacks.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, RequestError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
+from touchstone_rewards.reward_server.scoring.remote import proven_first
 from touchstone_rewards.reward_server.scoring.turns import as_texts
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.read import read_samples
@@ -106,9 +108,13 @@ async def check(settings: Settings, samples: Sequence[Sample]) -> list[CheckOutc
             CheckOutcome(f"model {model.name}", model.ready, model.reason or _about(model.about))
             for model in engine.models.info()
         ]
+        endpoints = [
+            CheckOutcome(f"endpoint {name}", not scorer.about.get("unproven"), _about(scorer.about))
+            for name, scorer in proven_first(profiles)
+        ]
         found = [await _check_profile(engine, name, samples) for name in profiles]
         asked = [await _check_cascades(engine, name, samples) for name in profiles]
-        return [*models, *found, *chain.from_iterable(asked)]
+        return [*models, *endpoints, *found, *chain.from_iterable(asked)]
     finally:
         await engine.stop()
 

@@ -16,7 +16,7 @@ from msgspec import Struct, structs, to_builtins
 from rich.console import Console
 from rich.table import Table
 
-from touchstone_rewards.reward_server.commands.attacks import ATTACKS, Attack
+from touchstone_rewards.reward_server.audit.attacks import ATTACKS, Attack
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_list
 from touchstone_rewards.reward_server.scoring.engine import Engine

@@ -6,15 +6,21 @@ Arithmetic over figures that were measured on one machine: it says on which. Not
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from touchstone_rewards.reward_server.commands.capacity import (
+    BUSY_SHARE,
     CapacityPlan,
     PlannedModel,
     cost_of,
+    device_share,
     measured,
     plan,
 )
 from touchstone_rewards.reward_server.errors import ConfigError
+
+# As many as people have.
+DEVICES = (1, 2, 4, 8)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +89,28 @@ def _lines(
         + ("; give the client all their URLs" if needed.servers > 1 else ""),
     ]
     if needed.worker_cores:
-        each = -(-needed.worker_cores // needed.servers)
-        lines.append(f"workers   {needed.worker_cores}   --workers {each} a server")
+        workers = needed.workers_each * needed.servers
+        busy = needed.worker_cores
+        lines.append(
+            f"workers   {workers}   --workers {needed.workers_each} a server"
+            + (f"; together they keep {busy} cores busy" if busy < workers else "")
+        )
     lines.append(f"cores     {needed.cores}")
     if model:
-        lines.append(f"devices   {needed.devices}   {model.ms:.3g} ms a sample: an estimate")
+        lines += _device_lines(arguments, needed.devices, model)
     lines.append(f"measured on {known['machine']}, {known['date']}; yours will differ")
     return lines
+
+
+def _device_lines(arguments: argparse.Namespace, needed: int, model: PlannedModel) -> Iterator[str]:
+    """What share of a step the model takes on as many devices as people have."""
+    yield f"model     {model.ms:.3g} ms a sample on one device: an estimate"
+    samples, step_s = arguments.samples_per_step, arguments.step_s
+    for devices in DEVICES:
+        share = device_share(samples, step_s, model, devices)
+        fits = "" if share <= 1 else ": fewer samples, or a smaller model"
+        if share <= 1 and not arguments.overlapped:
+            fits = ", or none of it with --overlapped"
+        yield f"devices   {devices}   {share * step_s:.3g} s, {share:.0%} of a step{fits}"
+    allowed = "the whole step" if arguments.overlapped else f"{arguments.share:.0%} of a step"
+    yield f"devices   {needed}   for {allowed}, at most {BUSY_SHARE:.0%} busy"

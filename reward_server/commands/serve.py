@@ -19,9 +19,8 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
-from fastapi import FastAPI
 
-from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.app import GatedApp, create_app
 from touchstone_rewards.reward_server.commands.certificate import expiry_warning
 from touchstone_rewards.reward_server.commands.settings_arguments import (
     add_settings_arguments,
@@ -129,11 +128,13 @@ class DrainingServer(uvicorn.Server):
     It ends when the app's loading fails.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: GatedApp, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=cast(Any, partial(Connection, limits=connection_limits(settings))),
+                http=cast(
+                    Any, partial(Connection, limits=connection_limits(settings), gate=app.gate)
+                ),
                 host=settings.host,
                 port=settings.port,
                 log_config=None,

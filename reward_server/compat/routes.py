@@ -6,9 +6,10 @@ the whole request, unless the operator chose a constant for the format: no train
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -33,6 +34,7 @@ from touchstone_rewards.reward_server.errors import (
 )
 from touchstone_rewards.reward_server.http.body import (
     DOES_NOT_FIT,
+    Body,
     decode,
     encode,
     misfit,
@@ -42,6 +44,7 @@ from touchstone_rewards.reward_server.http.body import (
 )
 from touchstone_rewards.reward_server.http.gate import SMALL_BYTES
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import check_received, decode_in_slices
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scoring.engine import Engine
@@ -79,6 +82,15 @@ def _fixed(about: FixedAnswer) -> Endpoint:
     return endpoint
 
 
+class Come(NamedTuple):
+    """A request in a foreign format, understood; `logged`: the scores that its answer shows."""
+
+    asked: Any
+    came: Sequence[Sample | Refused]
+    logged: Sequence[str]
+    request: ScoreRequest
+
+
 class CompatEndpoint:
     """One format's route as a bare ASGI app."""
 
@@ -94,30 +106,51 @@ class CompatEndpoint:
         self.max_elements = settings.max_body_elements
         self.null_reward = settings.compat_null_rewards.get(spoken.name)
 
+    def begin(self, query: bytes, body: Body) -> bytes | Coroutine[Any, Any, bytes]:
+        """Answer a small body, at once where nothing has to be waited for."""
+        asked = decode(body, self.decoder, self.expected)
+        come = self._come(asked, _profile_in(query) or self.profile, counted=False)
+        answer = self.engine.at_once(come.request)
+        return self._later(come) if answer is None else self._said(come, answer.results)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        profile = _profile_in(scope) or self.profile
-        asked, counted = await self._asked(receive)
-        logged = self._logged(profile)
+        body, query = await read_body(receive), scope["query_string"]
+        if len(body) <= SMALL_BYTES:
+            answer = self.begin(query, body)
+        else:
+            asked = await self._decoded(body)
+            answer = self._later(
+                self._come(asked, _profile_in(query) or self.profile, counted=True)
+            )
+        del body
+        said = answer if isinstance(answer, bytes) else await unless_gone(receive, answer)
+        await send_json(send, said)
+
+    async def _decoded(self, body: Body) -> Any:
+        """What a large body asks; the structure of such a one was counted as a whole."""
+        if self.format.decode is not None:
+            return decode(body, self.decoder, self.expected)
+        try:
+            return await decode_in_slices(body, self.format.received or self.format.request)
+        except DOES_NOT_FIT as error:
+            raise misfit(body, error, self.expected) from error
+
+    def _come(self, asked: Any, profile: str, *, counted: bool) -> Come:
+        known = self.engine.profiles.get(profile)
+        logged = _logged(known, self.format.name, self.format.own_keys) if known else ()
         came = self._samples(asked, profile)
         samples = [each for each in came if isinstance(each, Sample)]
         check_received(samples, self.max_elements, count=not counted)
-        scoring = self.engine.score(ScoreRequest(samples, profile))
-        if self.engine.waits(profile):
-            scoring = unless_gone(receive, scoring)
-        verdicts = self._verdicts(profile, logged, _in_place(came, (await scoring).results))
-        await send_json(send, encode(self.format.body(asked, verdicts)))
+        return Come(asked, came, logged, ScoreRequest(samples, profile))
 
-    async def _asked(self, receive: Receive) -> tuple[Any, bool]:
-        """The request, and whether the structure of its body was counted as a whole."""
-        body = await read_body(receive)
-        if len(body) <= SMALL_BYTES:
-            return decode(body, self.decoder, self.expected), False
-        if self.format.decode is not None:
-            return decode(body, self.decoder, self.expected), True
-        try:
-            return await decode_in_slices(body, self.format.received or self.format.request), True
-        except DOES_NOT_FIT as error:
-            raise misfit(body, error, self.expected) from error
+    async def _later(self, come: Come) -> bytes:
+        return self._said(come, (await self.engine.score(come.request)).results)
+
+    def _said(self, come: Come, results: Sequence[SampleResult]) -> bytes:
+        """The answer in the trainer's format."""
+        in_place = _in_place(come.came, results)
+        verdicts = self._verdicts(come.request.profile, come.logged, in_place)
+        return encode(self.format.body(come.asked, verdicts))
 
     def _samples(self, asked: Any, profile: str) -> Sequence[Sample | Refused]:
         came = self.format.samples(asked)
@@ -145,25 +178,6 @@ class CompatEndpoint:
             for scorer in inner.scorers.values()
         )
 
-    def _logged(self, profile: str) -> list[str]:
-        """The scores that are there whenever there is a reward: those it depends on, whatever the
-        row. Others may fail beside it or not apply, and a trainer that logs numbers wants the same
-        ones every time.
-
-        Raises:
-            InvalidRequest: one of the scorers has the name of another number in the answer.
-        """
-        known = self.engine.profiles.get(profile)
-        if known is None:
-            return []
-        if taken := self.format.own_keys & {*known.info.scorers}:
-            raise InvalidRequest(
-                f"profile {profile!r} has a scorer called {min(taken)!r}, which in the answer for "
-                f"{self.format.name} is another number: give the scorer another key in the profile"
-            )
-        counting = [{*each.counting} for each in known.reached()]
-        return [name for name in known.info.scorers if all(name in each for each in counting)]
-
     def _verdicts(
         self, profile: str, logged: Sequence[str], results: Sequence[SampleResult]
     ) -> list[FormatVerdict]:
@@ -178,6 +192,24 @@ class CompatEndpoint:
             else:
                 raise _no_reward(self.format.name, profile, result)
         return verdicts
+
+
+@lru_cache(maxsize=256)
+def _logged(profile: Profile, spoken: str, own_keys: frozenset[str]) -> tuple[str, ...]:
+    """The scores that are there whenever there is a reward: those it depends on, whatever the
+    row. Others may fail beside it or not apply, and a trainer that logs numbers wants the same
+    ones every time.
+
+    Raises:
+        InvalidRequest: one of the scorers has the name of another number in the answer.
+    """
+    if taken := own_keys & {*profile.info.scorers}:
+        raise InvalidRequest(
+            f"profile {profile.name!r} has a scorer called {min(taken)!r}, which in the answer for "
+            f"{spoken} is another number: give the scorer another key in the profile"
+        )
+    counting = [{*each.counting} for each in profile.reached()]
+    return tuple(name for name in profile.info.scorers if all(name in each for each in counting))
 
 
 def _group(samples: Sequence[Sample], *, named: bool) -> None:
@@ -223,8 +255,9 @@ def _no_reward(spoken: str, profile: str, result: SampleResult) -> NoReward | No
     )
 
 
-def _profile_in(scope: Scope) -> str | None:
-    return parse_qs(scope["query_string"].decode("latin-1")).get("profile", [None])[0]
+@lru_cache(maxsize=256)
+def _profile_in(query: bytes) -> str | None:
+    return parse_qs(query.decode("latin-1")).get("profile", [None])[0]
 
 
 def _check(settings: Settings, engine: Engine) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -77,14 +78,16 @@ class Live:
         """Count answered requests; a `status` of 499 is a caller who hung up."""
         slot = self._slot()
         latencies = self._latencies_of(slot)
-        for route, status, seconds in answered:
-            if route in LOOKS:
-                continue
-            slot.requests += 1
-            if status >= 400:
-                slot.refused[str(status)] += 1
-            else:
-                latencies[_step(seconds)] += 1
+        worked = [(status, seconds) for route, status, seconds in answered if route not in LOOKS]
+        slot.requests += len(worked)
+        slot.refused.update(str(status) for status, _ in worked if status >= 400)
+        served = sorted(seconds for status, seconds in worked if status < 400)
+        begin = 0
+        while begin < len(served):
+            step = _step(served[begin])
+            end = max(begin + 1, bisect_left(served, _STEP_ENDS[step], begin))
+            latencies[step] += end - begin
+            begin = end
 
     def observe_verdicts(self, profile: str, verdicts: Verdicts) -> None:
         """Count the verdicts of some requests."""
@@ -170,6 +173,12 @@ def _upper(ordered: Sequence[tuple[int, int]], wanted: float) -> float:
 
 def _step(seconds: float) -> int:
     return min(STEPS - 1, round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6)))
+
+
+# Where each step ends, in seconds; the last one never does.
+_STEP_ENDS = [2 ** ((step + 0.5) / STEPS_PER_OCTAVE) / 1e6 for step in range(STEPS - 1)] + [
+    math.inf
+]
 
 
 def _add(totals: dict[str, list[float]], key: str, numbers: ColumnTally) -> None:

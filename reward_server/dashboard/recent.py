@@ -76,8 +76,10 @@ class RecentSamples:
     ) -> None:
         """Keep some of these."""
         now_s = self._clock()
-        if int(now_s) != self._second:
+        if now_s >= self._second + 1 or now_s < self._second:
             self._second, self._left = int(now_s), KEPT_A_SECOND
+        if not self._left:
+            return
         room = min(len(samples), self._left, self._size)
         self._left -= room
         for place in range(room):

@@ -27,7 +27,11 @@ from pydantic import BaseModel
 
 from touchstone_rewards.reward_server.environments.tasks import SPLIT, Tasks, reason
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.schemas import Message, SampleResult, response_text
+from touchstone_rewards.reward_server.schemas import (
+    Message,
+    SampleResult,
+)
+from touchstone_rewards.reward_server.turn_texts import response_text
 
 
 class Submission(BaseModel):

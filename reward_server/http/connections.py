@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
-from touchstone_rewards.reward_server.http.gate import error_body
+from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
+from touchstone_rewards.reward_server.http.whole import MOST_DIGITS, UNUSUAL, WholeRequest
 
 SWEEP_S = 1.0
 # Of one request's line and headers; a client sends some hundred bytes.
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
 # So many requests begin in one pass of the event loop, some milliseconds of work.
-MOST_A_PASS = 8
+MOST_A_PASS = 16
 # Parts of refused bodies that are read in one pass, of 256 KiB at the most.
 DISCARDS_A_PASS = 2
 
@@ -83,6 +84,8 @@ class Discards:
 
 _turns = ConnectionTurns()
 _discards = Discards()
+# Headers of every answer, and the lines that they make.
+_known: list[Any] = [None, b""]
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,16 @@ class Connection(HttpToolsProtocol):
     # Bytes that came and that no part of a body or a whole head has accounted for.
     _unaccounted_bytes = 0
 
-    def __init__(self, *arguments: Any, limits: ConnectionLimits, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        limits: ConnectionLimits,
+        gate: Gate | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.limits = limits
+        self.gate = gate
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -147,10 +157,11 @@ class Connection(HttpToolsProtocol):
             self.waits_since_s = self.loop.time()
         elif self._held:
             self._held += data
+            if len(self._held) > MAX_HEAD_BYTES:
+                self.flow.pause_reading()
             return
         elif not data.startswith(b"GET ") and _turns.taken(self.loop):
             self._held = data
-            self.flow.pause_reading()
             _turns.waiting.append(self)
             return
         self._feed(data)
@@ -169,7 +180,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"more than {MAX_HEAD_BYTES} bytes came outside a body"))
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer before the app has heard of anything, and close."""
+        """AnswerParts before the app has heard of anything, and close."""
         if self.closing_since_s is not None:
             return
         body = error_body(error, "")
@@ -190,7 +201,10 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.waits_since_s = self.loop.time()
         self.idle_since_s = None
-        super().on_message_begin()
+        self.url, self.headers = b"", []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._unaccounted_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
@@ -201,8 +215,55 @@ class Connection(HttpToolsProtocol):
                 return self._refuse(HeadersTooLarge(f"{said}, {most}"))
         self._unaccounted_bytes = 0
         self._in_body = True
-        super().on_headers_complete()
+        whole = self._whole()
+        if whole is None:
+            url, headers = self.url, self.headers
+            super().on_message_begin()
+            self.url = url
+            for header in headers:
+                super().on_header(*header)
+            super().on_headers_complete()
+        else:
+            self.cycle = cast(Any, whole)
         self.headers = []  # of trailers, which are of no interest
+
+    def _whole(self) -> WholeRequest | None:
+        """The request, if it may be answered without ASGI: it is small, plain and alone."""
+        path, _, query = self.url.partition(b"?")
+        if self.gate is None or (endpoint := self.gate.whole.get(path)) is None:
+            return None
+        before: Any = self.cycle  # None before the first request, which its type denies
+        if self.flow.write_paused or not (before is None or before.response_complete):
+            return None
+        headers, parser = dict(self.headers), cast(Any, self.parser)
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or len(length) > MOST_DIGITS or not UNUSUAL.isdisjoint(headers):
+            return None
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
+            return None
+        about = (path.decode(), query), (self.headers, headers), int(length)
+        return WholeRequest(self.gate, endpoint, *about, keep_alive=parser.should_keep_alive())
+
+    def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
+        """Send the answer to a request that came whole."""
+        status, headers, body = answer
+        lines = self._known_lines()
+        for header in headers:
+            lines += b"%b: %b\r\n" % header
+        if not keep_alive:
+            lines += b"connection: close\r\n"
+        about = STATUS_LINE[status], lines, len(body), request_id.encode(), body
+        self.transport.write(b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % about)
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _known_lines(self) -> bytes:
+        """The headers of every answer, which uvicorn makes anew once a second: the date."""
+        known = self.server_state.default_headers
+        if known is not _known[0]:
+            _known[:] = known, b"".join(b"%b: %b\r\n" % header for header in known)
+        return _known[1]
 
     def on_body(self, body: bytes) -> None:
         if self.closing_since_s is not None:
@@ -211,6 +272,9 @@ class Connection(HttpToolsProtocol):
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
         # it into a buffer and once more out of it.
         cycle = cast(Any, self.cycle)
+        if isinstance(cycle, WholeRequest):
+            cycle.feed(body)
+            return
         if cycle is not None and cycle.response_complete:
             if not self.flow.read_paused:
                 _discards.add(self)
@@ -230,7 +294,10 @@ class Connection(HttpToolsProtocol):
             return
         self._unaccounted_bytes = 0
         self._in_body, self.waits_since_s, self.answered_since = False, None, None
-        super().on_message_complete()
+        if isinstance(self.cycle, WholeRequest):
+            self.cycle.run(self)
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         now_s = self.loop.time()

@@ -12,7 +12,8 @@ import math
 import random
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from starlette.routing import Route
@@ -43,6 +44,11 @@ SMALL_BYTES = 2**21
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
+Header = tuple[bytes, bytes]
+# Status, headers without those of the body's length and the request's id, body.
+AnswerParts = tuple[int, Sequence[Header], bytes]
+
+
 class ClientGone(Exception):
     """The caller hung up: there is no one to answer."""
 
@@ -70,6 +76,12 @@ class Gate:
             (method, route.path): route.app for route in routes for method in route.methods or ()
         }
         self.paths = {path for _, path in self.endpoints}
+        # Those that answer a whole body, by the path as it comes.
+        self.whole: dict[bytes, Any] = {
+            path.encode(): endpoint
+            for (method, path), endpoint in self.endpoints.items()
+            if method == "POST" and hasattr(endpoint, "begin")
+        }
         self.browsers = BrowserGuard(
             keyless=not keys,
             hosts=[settings.host, *settings.allowed_hosts],
@@ -89,36 +101,34 @@ class Gate:
         exchange = _Exchange(headers, receive, send, self.bodies)
         served = begin(None, exchange.request_id, keeps_samples=self.log_samples)
         try:
-            self._check(scope, headers, served)
+            self.check(scope["path"], headers, scope["headers"], served)
             if (encoding := headers.get(b"content-encoding")) is not None:
                 exchange.inflater = inflater(encoding)
             await self._app_for(scope)(scope, exchange.receive, exchange.send)
         except ClientGone:
             exchange.status = exchange.status or CLIENT_GONE
-        except RequestError as error:
+        except Exception as error:  # noqa: BLE001, the request boundary: the server goes on
             await exchange.fail(error)
-        except Exception:  # the request boundary: our bug, and the server goes on
-            logger.exception("request %s failed", exchange.request_id)
-            message = "this is a bug of the server; its log has the details under the request_id"
-            await exchange.fail(InternalError(message))
         finally:
             self.bodies.pending_bytes -= exchange.counted_bytes
-        try:
-            self._note(scope["path"], exchange, served, time.perf_counter() - started)
-        except Exception:  # whoever counts or logs, the answer is sent
-            logger.exception("request %s is not counted", exchange.request_id)
-        # The task lives on for a while, and with it all that was asked and answered.
-        served.forget()
+        self.note(scope["path"], exchange.status, served, time.perf_counter() - started)
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         endpoint = self.endpoints.get((scope["method"], scope["path"]))
         return self.app if endpoint is None else endpoint
 
-    def _check(self, scope: Scope, headers: dict[bytes, bytes], served: Served) -> None:
+    def check(
+        self, path: str, headers: dict[bytes, bytes], pairs: Sequence[Header], served: Served
+    ) -> None:
+        """See whether a request to `path` may come in; `pairs`: its headers as they came.
+
+        Raises:
+            Forbidden, Unauthorized, RequestTooLarge: it may not.
+        """
         self.browsers.check(headers)
         if self.keys:
-            served.caller = self.keys.owner(scope["headers"])
-            if served.caller is None and scope["path"] not in OPEN_PATHS:
+            served.caller = self.keys.owner(pairs)
+            if served.caller is None and path not in OPEN_PATHS:
                 raise Unauthorized(
                     "no key or a wrong key came; send 'Authorization: Bearer KEY' or "
                     "'X-API-Key: KEY'"
@@ -127,14 +137,18 @@ class Gate:
         if announced.isdigit() and int(announced) > self.bodies.max_body_bytes:
             self.bodies.check_one(int(announced), f"a body of {int(announced)} bytes")
 
-    def _note(self, path: str, exchange: _Exchange, served: Served, seconds: float) -> None:
+    def note(self, path: str, status: int, served: Served, seconds: float) -> None:
+        """Count and log what was answered, and let go of it."""
         route = path if path in self.paths else "other"
-        self.metrics.observe_request(route, exchange.status, seconds)
-        if served.caller is not None:
-            self.metrics.observe_key(served.caller.name, exchange.status, served.samples)
-        log_request(
-            served, exchange.request_id, route, exchange.status, seconds, samples=self.log_samples
-        )
+        try:
+            self.metrics.observe_request(route, status, seconds)
+            if served.caller is not None:
+                self.metrics.observe_key(served.caller.name, status, served.samples)
+            log_request(served, route, status, seconds, samples=self.log_samples)
+        except Exception:  # whoever counts or logs, the answer is sent
+            logger.exception("request %s is not counted", served.request_id)
+        # The task lives on for a while, and with it all that was asked and answered.
+        served.forget()
 
 
 class _Exchange:
@@ -160,7 +174,7 @@ class _Exchange:
     def __init__(
         self, headers: dict[bytes, bytes], receive: Receive, send: Send, bodies: BodyLimits
     ) -> None:
-        self.request_id = _request_id(headers.get(b"x-request-id"))
+        self.request_id = request_id_of(headers.get(b"x-request-id"))
         self.status = 0
         self.body_bytes = self.counted_bytes = 0
         self.inflater: Inflater | None = None
@@ -230,24 +244,32 @@ class _Exchange:
             message = {**message, "headers": headers}
         await self._send(message)
 
-    async def fail(self, error: RequestError) -> None:
+    async def fail(self, error: Exception) -> None:
         # The connection stays open: the server discards what is left of a body that is too large,
         # where a close would reset it under a client that still sends and never sees the answer.
+        status, headers, body = failure(error, self.request_id)
         if self.status:  # the answer has begun: closing the connection is all that is left
             return
-        body = error_body(error, self.request_id)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
-        if error.retry_after_s is not None:
-            headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
-        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        length = (b"content-length", str(len(body)).encode())
+        headers = [*headers, length]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
 
-def _request_id(offered: bytes | None) -> str:
+def failure(error: Exception, request_id: str) -> AnswerParts:
+    """What a request is answered that failed; what is a bug of ours goes to the log."""
+    if not isinstance(error, RequestError):
+        logger.error("request %s failed", request_id, exc_info=error)
+        message = "this is a bug of the server; its log has the details under the request_id"
+        error = InternalError(message)
+    headers = [(b"content-type", b"application/json")]
+    headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    return error.status, headers, error_body(error, request_id)
+
+
+def request_id_of(offered: bytes | None) -> str:
     """The caller's, or one to tell requests apart by: no secret, so no system call for it."""
     if offered is not None and _REQUEST_ID.fullmatch(offered):
         return offered.decode()

@@ -118,9 +118,10 @@ def check_changes(changes: Mapping[str, Any], models_dir: Path | None) -> None:
     Code of a model's folder runs only where the operator's file says so, and folders are those
     below `models_dir`, the base of an adapter included. What lies elsewhere is not looked at.
     """
-    if "trust_remote_code" in changes:
-        raise InvalidRequest("trust_remote_code comes from the operator's profile alone")
-    for name in ("model", "base_model"):
+    for name in ("trust_remote_code", "url", "key_env", "key_file"):
+        if name in changes:
+            raise InvalidRequest(f"{name} comes from the operator's profile alone")
+    for name in ("model", "base_model", "local_folder"):
         if name in changes:
             _check_folder(name, changes[name], models_dir)
     if (model := changes.get("model")) is not None and changes.get("base_model") is None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from touchstone_rewards.reward_server.addresses import EndpointUrl, KeyVariable
 from touchstone_rewards.reward_server.models.files import folder_digest, resolve
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
@@ -114,3 +115,55 @@ class EmbeddingConfig(ModelConfig):
     prefix: str = ""
     truncation: Truncation = "right"
     cache_bytes: int = Field(default=256 * 2**20, ge=0)
+
+
+# What an engine decides for itself.
+OF_THE_ENGINE = {"device", "layout", "threads", "trust_remote_code", "max_tokens"}
+
+
+class RemoteEmbeddingConfig(EmbeddingConfig):
+    """An embedding model behind an endpoint, OpenAI's `/v1/embeddings` or TEI's `/embed`.
+
+    `model`: its name there. `local_folder`: the same model here, against which the endpoint is held
+    unless `parity` is false; its tokenizer counts the tokens. `dtype`: the engine's. `timeout_s`:
+    of one try.
+    """
+
+    loader = "touchstone_rewards.reward_server.remote.embedder:load_remote_embedder"
+
+    url: EndpointUrl
+    wire: Literal["openai", "tei"] = "openai"
+    key_env: KeyVariable = None
+    key_file: str | None = None
+    local_folder: str | None = Field(default=None, min_length=1)
+    parity: bool = True
+    dtype: Dtype = "bfloat16"
+    device: Device = "cpu"
+    timeout_s: float = Field(default=20.0, gt=0)
+    requests_per_s: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    max_in_flight: int = Field(default=8, ge=1)
+    batch_tokens: int = Field(default=65_536, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if own := self.model_fields_set & OF_THE_ENGINE:
+            raise ValueError(f"{', '.join(sorted(own))}: the engine behind url decides this")
+        if self.key_env is not None and self.key_file is not None:
+            raise ValueError("say key_env or key_file, not both")
+        return self
+
+    def digest(self) -> str:
+        """A hash of what its vectors depend on: its name, how it is asked, and the files of
+        `local_folder`."""
+        settings = self.model_dump_json(
+            include={"model", "wire", "prefix", "truncation", "local_folder"}
+        )
+        files = [folder_digest(resolve(self.local_folder))] if self.local_folder else []
+        return hashlib.sha256("\n".join([*files, settings]).encode()).hexdigest()[:16]
+
+
+def embedding_config(**config: object) -> EmbeddingConfig:
+    """Return the config of an embedding model: behind an endpoint where it has a `url`."""
+    kind = RemoteEmbeddingConfig if "url" in config else EmbeddingConfig
+    return kind.model_validate(config)

@@ -71,7 +71,7 @@ class TextReader:
             Exception: what a chat template raises on a prompt that it does not take.
         """
         plain = self.template == "plain"
-        rendered = [_concatenated(text) if plain else self._chat(text) for text in texts]
+        rendered = self._rendered(texts)
         strings = [string for string in rendered if isinstance(string, str)]
         # A chat template writes the special tokens itself.
         ids = iter(self._encode(strings, special=plain) if strings else [])
@@ -79,6 +79,25 @@ class TextReader:
             self._within_limit(next(ids)) if isinstance(string, str) else string
             for string in rendered
         ]
+
+    def rendered(self, texts: Sequence[Text]) -> list[str | SampleError]:
+        """Return each text for an engine that makes the tokens itself, and puts a BOS before them
+        where this tokenizer does.
+
+        Raises:
+            Exception: what a chat template raises on a prompt that it does not take.
+        """
+        bos: Any = self.tokenizer.bos_token
+        [bare] = self._encode([""], special=True)
+        added = bos is not None and bare[:1] == [self.tokenizer.bos_token_id]
+        return [
+            one.removeprefix(str(bos)) if added and isinstance(one, str) else one
+            for one in self._rendered(texts)
+        ]
+
+    def _rendered(self, texts: Sequence[Text]) -> list[str | SampleError]:
+        plain = self.template == "plain"
+        return [_concatenated(text) if plain else self._chat(text) for text in texts]
 
     def _encode(self, strings: list[str], *, special: bool) -> list[list[int]]:
         encoded = self.tokenizer(

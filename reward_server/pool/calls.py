@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -90,7 +90,7 @@ class Call:
     deadline_s: float | None = None
     memory_bytes: int | None = None
     served: Served = field(default_factory=current)
-    deaths: Counter[int] = field(default_factory=Counter[int])
+    deaths: dict[int, int] = field(default_factory=dict[int, int])
     flow: Flow = field(init=False)
     accounts: tuple[Account, ...] = ()
     weight: float = field(init=False)
@@ -128,7 +128,7 @@ class Call:
         say of that sample, and dying of it must not be all that the pool does. A death ends one
         sample at most: workers are killed for no sample's sake too.
         """
-        self.deaths[position] += 1
+        self.deaths[position] = self.deaths.get(position, 0) + 1
         if self.deaths[position] > 1:
             self.settle(position, DIED_TWICE)
         return self.scores[position] is None
@@ -163,11 +163,25 @@ class Call:
                 positions.append(position)
         return positions
 
-    def task(self, first: int, positions: Sequence[int]) -> Task:
-        """The samples at `positions`, with no more fields than the scorer reads."""
-        samples: list[Sample] = []
-        for sample in map(self.samples.__getitem__, positions):
-            fields = {name: getattr(sample, name) for name in self.reads}
-            fields.setdefault("response", "")
-            samples.append(Sample(sample.id, **fields))
-        return Task(first, self.scorer, self.explain, samples, self.memory_bytes or 0)
+    @property
+    def kind(self) -> tuple[str, bool, int]:
+        """What samples have in common that may be sent to a worker together."""
+        return self.scorer, self.explain, self.memory_bytes or 0
+
+    def sent(self, position: int) -> Sample:
+        """The sample with no more fields than the scorer reads."""
+        sample = self.samples[position]
+        fields = {name: getattr(sample, name) for name in self.reads}
+        fields.setdefault("response", "")
+        return Sample(sample.id, **fields)
+
+
+# A sample: its call and its position there.
+HandSlot = tuple[Call, int]
+
+
+def task(first: int, slots: Sequence[HandSlot]) -> Task:
+    """The samples, of calls of one kind, as a worker is sent them."""
+    scorer, explain, memory_bytes = slots[0][0].kind
+    samples = [call.sent(position) for call, position in slots]
+    return Task(first, scorer, explain, samples, memory_bytes)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from msgspec import DecodeError
 
-from touchstone_rewards.reward_server.pool.calls import Call, Flow, ran_out
+from touchstone_rewards.reward_server.pool.calls import Flow, HandSlot, ran_out, task
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.process import (
@@ -36,8 +36,8 @@ from touchstone_rewards.reward_server.pool.process import (
     write_frame,
 )
 from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.returned import failed
 
-HandSlot = tuple[Call, int]  # a sample: its call and its position there
 PACE_MEMORY = 0.8
 STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
 PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
@@ -148,18 +148,32 @@ class Worker:
         self.stalled = True
         return Look(deadline_s - took_s)
 
-    def give(self, call: Call, positions: Sequence[int]) -> None:
-        """Puts samples into its hand; `send` sends them.
+    def give(self, slots: Sequence[HandSlot]) -> None:
+        """Puts samples, of calls of one kind, into its hand; `send` sends them.
 
         Raises:
             TypeError, ValueError, OverflowError, RecursionError: they cannot be encoded.
         """
         first = self._last_serial + 1
         before = len(self._outbox)
-        write_frame(call.task(first, positions), self._outbox)
+        write_frame(task(first, slots), self._outbox)
         self._given_bytes = len(self._outbox) - before + (self._given_bytes if self.hand else 0)
-        self.hand |= {first + at: (call, position) for at, position in enumerate(positions)}
-        self._last_serial += len(positions)
+        self.hand |= enumerate(slots, first)
+        self._last_serial += len(slots)
+
+    def give_alike(self, slots: Sequence[HandSlot]) -> bool:
+        """Puts samples of one kind into its hand, but for those that cannot be sent, which have
+        failed; were there any?"""
+        try:
+            if slots:
+                self.give(slots)
+            return bool(slots)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            if len(slots) > 1:  # the culprit will be found
+                return sum(self.give_alike([slot]) for slot in slots) > 0
+            [(call, position)] = slots
+            call.settle(position, failed(f"the sample cannot be sent to a worker: {error}"))
+            return False
 
     def send(self) -> None:
         """Sends what was given, now and as the socket takes it."""

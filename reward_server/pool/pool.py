@@ -23,15 +23,15 @@ from touchstone_rewards.reward_server.pool.calls import (
     NOT_RUNNING,
     Call,
     Flow,
+    HandSlot,
     gave_up,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
-from touchstone_rewards.reward_server.pool.link import STALL_S, HandSlot, Worker, stuck_flows
+from touchstone_rewards.reward_server.pool.link import STALL_S, Worker, stuck_flows
 from touchstone_rewards.reward_server.pool.process import ScoredTask
 from touchstone_rewards.reward_server.pool.turns import CallTurns, Timing
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
-from touchstone_rewards.reward_server.scorers.returned import failed
 
 GIVE_UP_GRACE_S = 0.05
 # The most in a worker's hand, in seconds and in samples: enough that it need not wait for more.
@@ -72,6 +72,7 @@ class WorkerPool:
         self._server = ForkServer(scorers, memory_limit_bytes, self._short.set)
         self._keeper: asyncio.Task[None] | None = None
         self._failures = 0
+        self._pumps = False
         self._workers: set[Worker] = set()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
@@ -168,7 +169,9 @@ class WorkerPool:
         self._calls.add(call)
         try:
             self._requeue([(call, position) for position in range(len(samples))])
-            self._pump()
+            if not self._pumps:  # when all calls are there that came at the same time
+                self._pumps = True
+                loop.call_soon(self._pump)
             if samples:
                 await call.done
         finally:
@@ -195,6 +198,7 @@ class WorkerPool:
 
         Where slow samples hold the workers, a spare one serves flows that these do not belong to.
         """
+        self._pumps = False
         while self._queue and self._idle:
             stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set[Flow]()
             most = self._size + min(self._spares, len(stuck))
@@ -210,38 +214,31 @@ class WorkerPool:
                     self._hand_out(busy, 0, stuck)
 
     def _hand_out(self, worker: Worker, free: int, stuck: set[Flow]) -> None:
-        """Gives the worker one chunk while others are `free` too, else as much as it may have."""
+        """Gives the worker its share of the calls while others are `free` too, one chunk of each,
+        else as much as it may have. What is alike goes in one message, whoever's it is."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
+        turns = -(-len(self._queue) // free) if free else HAND_SAMPLES
+        slots: list[HandSlot] = []
         given = False
-        while self._queue and len(worker.hand) < most and not (given and free):
+        while self._queue and turns and len(worker.hand) + len(slots) < most:
             call = self._queue.popleft(stuck)
             if call is None:
                 break
             share = -(-len(call.waiting) // max(1, free - len(self._queue)))
-            positions = call.next_positions(min(call.chunk, share, most - len(worker.hand)))
+            room = most - len(worker.hand) - len(slots)
+            positions = call.next_positions(min(call.chunk, share, room))
             call.queued = bool(call.waiting)
             if call.queued:
                 self._queue.append(call)
-            given = self._give(worker, call, positions) or given
-        if given:
+            if slots and slots[0][0].kind != call.kind:
+                given, slots = worker.give_alike(slots) or given, []
+            slots += [(call, position) for position in positions]
+            turns -= bool(positions)
+        if worker.give_alike(slots) or given:
             worker.send()
             if not worker.watched:
                 worker.check_in(min(STALL_S, self._deadline_s))
         self._rest(worker)
-
-    def _give(self, worker: Worker, call: Call, positions: list[int]) -> bool:
-        """Puts them into the worker's hand, unless there are none or one cannot be sent at all."""
-        if not positions:
-            return False
-        try:
-            worker.give(call, positions)
-            return True
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            if len(positions) == 1:
-                call.settle(positions[0], failed(f"the sample cannot be sent to a worker: {error}"))
-            call.chunk = 1  # the culprit will be found
-            self._requeue([(call, at) for at in positions if call.scores[at] is None])
-            return False
 
     def _rest(self, worker: Worker) -> None:
         """A worker with nothing in hand is idle."""

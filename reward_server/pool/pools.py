@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
@@ -99,13 +99,15 @@ class WorkerPools:
         for key in gone & self._own.keys() - self._ending.keys():
             self._ending[key] = asyncio.create_task(self._end_when_idle(key))
 
-    async def score(self, scorer: str, samples: Sequence[Sample], **options: Any) -> list[Score]:
+    def score(
+        self, scorer: str, samples: Sequence[Sample], **options: Any
+    ) -> Coroutine[None, None, list[Score]]:
         """One score a sample, in their order; `options` are those of `WorkerPool.score`.
 
         Raises:
             KeyError: there is no such scorer.
         """
-        return await self._of(scorer).score(scorer, samples, **options)
+        return self._of(scorer).score(scorer, samples, **options)
 
     def _of(self, scorer: str) -> WorkerPool:
         return self._own.get(scorer, self._shared)

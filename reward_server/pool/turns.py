@@ -101,7 +101,9 @@ class CallTurns:
             return None
         for flow in flows:
             flow.settle(now_s)
-        chosen = min(flows, key=lambda flow: (not flow.due, flow.spent_s))
+        chosen = flows[0]
+        if len(flows) > 1:
+            chosen = min(flows, key=lambda flow: (not flow.due, flow.spent_s))
         caller.clock_s = chosen.spent_s
         return (chosen.due or chosen.later).popleft()
 

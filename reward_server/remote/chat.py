@@ -10,12 +10,12 @@ from typing import Any
 
 from msgspec import json
 
-from touchstone_rewards.reward_server.remote.transport import UpstreamFailed, UpstreamTransport
+from touchstone_rewards.reward_server.remote.reported import ReportedModel
+from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
 from touchstone_rewards.reward_server.remote.verdicts import NoVerdict
 from touchstone_rewards.reward_server.schemas import is_list, is_object
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
-SHOWN_NAME_CHARS = 80
 
 
 class ChatAnswers:
@@ -23,8 +23,11 @@ class ChatAnswers:
 
     def __init__(self, transport: UpstreamTransport, expected: str | None) -> None:
         self.transport = transport
-        self.expected = expected
-        self.model = expected
+        self._reported = ReportedModel(expected, transport.told)
+
+    @property
+    def model(self) -> str | None:
+        return self._reported.name
 
     def text(self, answer: dict[str, Any], max_tokens: int) -> str:
         """Return the text of an answer that came to its end.
@@ -38,7 +41,7 @@ class ChatAnswers:
         content = message.get("content") if is_object(message) else None
         if not isinstance(content, str):
             raise self.transport.misshapen(json.encode(answer), "no text in one choice")
-        self._check_model(answer.get("model"))
+        self._reported.check(answer.get("model"))
         if choice.get("finish_reason") == "length":
             raise NoVerdict(f"it was cut off at max_tokens {max_tokens}")
         return self.transport.told(content)
@@ -58,7 +61,7 @@ class ChatAnswers:
         if not is_list(found) or not found:
             what = "no choices[0].logprobs.content[0].top_logprobs"
             raise self.transport.misshapen(json.encode(answer), what)
-        self._check_model(answer.get("model"))
+        self._reported.check(answer.get("model"))
         return found
 
     def _choice(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -67,21 +70,6 @@ class ChatAnswers:
         if not is_object(choice):
             raise self.transport.misshapen(json.encode(answer), "no text in one choice")
         return choice
-
-    def _check_model(self, name: object) -> None:
-        """See that the same model answers as before: another one would be another judge.
-
-        Raises:
-            UpstreamFailed: it does not.
-        """
-        if self.model is None and isinstance(name, str):
-            self.model = name
-        if name != self.model and (name is not None or self.expected):
-            other, known = (
-                self.transport.told(str(each))[:SHOWN_NAME_CHARS] for each in (name, self.model)
-            )
-            message = f"the endpoint answered as model {other!r} where {known!r} was expected"
-            raise UpstreamFailed(message, retryable=False, answered=True)
 
 
 def tokens_used(answer: dict[str, Any]) -> tuple[int, int]:

@@ -7,27 +7,23 @@ did not say in the form that was asked for is no verdict, and never a 0.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from msgspec import json
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from touchstone_rewards.reward_server.addresses import EndpointUrl, KeyVariable, urls_of
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.remote.budget import Budget, CallCost, Price
 from touchstone_rewards.reward_server.remote.chat import ChatAnswers, tokens_used
+from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.keys import read_key
 from touchstone_rewards.reward_server.remote.prompts import JudgePrompt
 from touchstone_rewards.reward_server.remote.questions import Question, questions_of
-from touchstone_rewards.reward_server.remote.transport import (
-    Endpoints,
-    UpstreamFailed,
-    UpstreamTransport,
-)
+from touchstone_rewards.reward_server.remote.transport import Endpoints, UpstreamTransport
 from touchstone_rewards.reward_server.remote.verdicts import (
     TOP_LOGPROBS,
     WORDS,
@@ -51,9 +47,6 @@ SAID_CHARS = 300
 FREE: CallCost = {"tokens": 0, "cost": 0.0}
 # A token is seldom shorter: what a prompt may cost before the endpoint says what it did.
 BYTES_A_TOKEN = 3
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# How long a variable's name may be: a key that is written in its place is not to be shown.
-_VARIABLE_CHARS = 64
 
 
 class JudgeConfig(RuleConfig):
@@ -63,10 +56,10 @@ class JudgeConfig(RuleConfig):
     `key_env` or `key_file`: where the key is. `prompt`: equivalence, rubric, quality, pairwise or
     a Jinja file, whose `form` is to be said."""
 
-    url: str | list[str]
+    url: EndpointUrl
     model: str = Field(min_length=1)
     reported_model: str | None = None
-    key_env: str | None = None
+    key_env: KeyVariable = None
     key_file: str | None = None
     prompt: str = "equivalence"
     form: VerdictForm | None = None
@@ -88,30 +81,6 @@ class JudgeConfig(RuleConfig):
     prices: dict[str, Price] = Field(default={}, description="of a million tokens, by model")
     cost_per_hour: float | None = Field(default=None, gt=0)
     cost_per_run: float | None = Field(default=None, gt=0)
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str | list[str]) -> str | list[str]:
-        for one in [url] if isinstance(url, str) else url:
-            try:
-                parts = urlsplit(one)
-            except ValueError:
-                raise ValueError("one is no address") from None
-            if parts.username or parts.password or parts.query:
-                raise ValueError("a key does not belong in it; name key_env or key_file")
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{one[:80]!r} is no http:// or https:// address")
-        if not url:
-            raise ValueError("it is empty")
-        return url
-
-    @field_validator("key_env", mode="before")
-    @classmethod
-    def _check_key_env(cls, name: object) -> object:
-        plain = isinstance(name, str) and len(name) <= _VARIABLE_CHARS
-        if name is not None and not (plain and _VARIABLE.fullmatch(str(name))):
-            raise ValueError("say the name of an environment variable, not the key itself")
-        return name
 
     @model_validator(mode="after")
     def _check(self) -> JudgeConfig:
@@ -186,11 +155,9 @@ class Judge:
             cost_per_run=self.config.cost_per_run,
         )
         self.usage: defaultdict[str, float] = defaultdict(float)
-        given = self.config.url
-        urls = [given] if isinstance(given, str) else given
         self.transport = UpstreamTransport(
             Endpoints(
-                [f"{url.rstrip('/')}/chat/completions" for url in urls],
+                urls_of(self.config.url, "/chat/completions"),
                 key,
                 timeout_s=self.config.timeout_s,
                 requests_per_s=self.config.requests_per_s,

@@ -19,6 +19,12 @@ from typing import Any, NamedTuple
 import httpx2
 from msgspec import DecodeError, json
 
+from touchstone_rewards.reward_server.remote.admission import REFUSED_S, Admission, Proof
+from touchstone_rewards.reward_server.remote.failed import (
+    AnswerTooLarge,
+    BodyRefused,
+    UpstreamFailed,
+)
 from touchstone_rewards.reward_server.remote.http1 import BrokenAnswer, Http1Client
 from touchstone_rewards.reward_server.remote.policy import (
     Breaker,
@@ -30,7 +36,6 @@ from touchstone_rewards.reward_server.remote.policy import (
     next_server,
     retry_after_s,
 )
-from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.returned import text_of
 
 logger = logging.getLogger(__name__)
@@ -38,27 +43,11 @@ logger = logging.getLogger(__name__)
 # What is told of an answer, and the most that is read of one.
 SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
+# Statuses that speak of the body: another one may be taken.
+REFUSED_BODY = frozenset({400, 413, 422})
 # Before the deadline of a call, so that its own reason is told and not that it was cancelled.
 MARGIN_S = 0.05
 NO_TIME = "the deadline leaves no further try"
-
-
-class UpstreamFailed(Exception):
-    """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
-    it did the work. `undecided`: what it said is no verdict."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retryable: bool = True,
-        answered: bool = False,
-        undecided: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-        self.answered = answered
-        self.undecided = undecided
 
 
 @dataclass(frozen=True)
@@ -85,11 +74,14 @@ class _Answer(NamedTuple):
 class UpstreamTransport:
     """Connections to the endpoints and how these fare. It makes new ones in another event loop.
 
-    `counts`: requests sent (`tries`), those that failed (`failed_tries`).
+    `proof`: what an endpoint must pass before it is used. `counts`: requests sent (`tries`), those
+    that failed (`failed_tries`).
     """
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, proof: Proof | None = None) -> None:
         self.endpoints = endpoints
+        self._proof = proof
+        self._admission: Admission | None = None
         self.counts: Counter[str] = Counter(tries=0, failed_tries=0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http: Http1Client | None = None
@@ -112,6 +104,20 @@ class UpstreamTransport:
             UpstreamFailed: none answered in time or within the tries, or one answered something
                 else.
         """
+        return await self.ask(body, give_up_at_s, dict, on_timeout)
+
+    async def ask(
+        self,
+        body: bytes,
+        give_up_at_s: float | None = None,
+        shape: type = object,
+        on_timeout: Callable[[], None] | None = None,
+    ) -> Any:
+        """Return what an endpoint answers this JSON with, whatever JSON of that `shape` it is.
+
+        Raises:
+            UpstreamFailed: as for `post`.
+        """
         self._begin()
         ends_at_s = math.inf if give_up_at_s is None else give_up_at_s - MARGIN_S
         failure, server = Failure("there was no time to ask"), None
@@ -119,12 +125,15 @@ class UpstreamTransport:
             if attempt:
                 await self._pause(attempt - 1, ends_at_s, failure)
             server = await self._rested(ends_at_s, failure, server)
-            outcome = await self._try(server, body, ends_at_s)
+            outcome = await self._admitted(server, ends_at_s)
+            outcome = outcome or await self._try(server, body, ends_at_s)
             if isinstance(outcome, _Answer):
-                return self._read(server.url, outcome)
+                return self._read(server.url, outcome, shape)
             if outcome.timed_out and on_timeout is not None:
                 on_timeout()
             failure = Failure(f"{server.url} {outcome.why}", status=outcome.status)
+            if outcome.lasting and self._all_refused():
+                raise UpstreamFailed(failure.why, retryable=False)
         tries = self.endpoints.retry.max_tries
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
 
@@ -162,6 +171,43 @@ class UpstreamTransport:
             rate = self.endpoints.requests_per_s
             self._limit = RateLimit(rate) if rate else None
             self._news = asyncio.Event()
+            self._admission = Admission(self._proof) if self._proof else None
+
+    async def prove(self, give_up_at_s: float) -> dict[str, Failure | None]:
+        """Ask every endpoint for its proof; return by its URL why it cannot be used, or None."""
+        self._begin()
+        servers = list(self._servers)
+        found = await asyncio.gather(*(self._admitted(each, give_up_at_s) for each in servers))
+        return dict(zip((server.url for server in servers), found, strict=True))
+
+    def _all_refused(self) -> bool:
+        refused = self._admission.refused if self._admission else ()
+        return all(server.url in refused for server in self._servers)
+
+    async def _admitted(self, server: ServerHealth, ends_at_s: float) -> Failure | None:
+        """Why the endpoint cannot be used now, or None; `lasting` if it has failed its proof."""
+        if self._admission is None:
+            return None
+
+        async def ask(body: bytes) -> Any:
+            outcome = await self._try(server, body, ends_at_s)
+            if isinstance(outcome, Failure):
+                raise UpstreamFailed(outcome.why)
+            return self._read(server.url, outcome, object)
+
+        try:
+            async with asyncio.timeout_at(None if math.isinf(ends_at_s) else ends_at_s):
+                why = await self._admission.refusal(server.url, ask)
+        except UpstreamFailed as error:
+            return Failure(f"cannot be proven: {error}")
+        except TimeoutError:
+            return Failure("was not proven in time")
+        if why is None:
+            return None
+        if not self._all_refused():  # the others are tried meanwhile
+            until_s = asyncio.get_running_loop().time() + REFUSED_S
+            server.rests_until_s = max(server.rests_until_s, until_s)
+        return Failure(why, lasting=UpstreamFailed)
 
     def _client(self) -> Http1Client:
         if self._http is None:
@@ -263,6 +309,8 @@ class UpstreamTransport:
         except TimeoutError:
             return Failure(f"did not answer within {most_s:.3g} s", timed_out=True)
         except (OSError, BrokenAnswer, httpx2.InvalidURL) as error:
+            if self._admission is not None:
+                self._admission.forget(url)
             return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
         if not is_retried(answer.status):
             return answer
@@ -270,18 +318,21 @@ class UpstreamTransport:
         why = f"answered {answer.status}: {self._beginning(answer.content)}"
         return Failure(why, rest_s=rest_s, status=answer.status)
 
-    def _read(self, url: str, answer: _Answer) -> dict[str, Any]:
+    def _read(self, url: str, answer: _Answer, shape: type) -> Any:
         if len(answer.content) > MAX_ANSWER_BYTES:
-            raise UpstreamFailed(f"{url} answered with more than {MAX_ANSWER_BYTES} bytes")
+            message = f"{url} answered with more than {MAX_ANSWER_BYTES} bytes"
+            raise AnswerTooLarge(message, retryable=False, answered=True)
         if answer.status != 200:
             said = self._beginning(answer.content)
-            raise UpstreamFailed(f"{url} answered {answer.status}: {said}", retryable=False)
+            kind = BodyRefused if answer.status in REFUSED_BODY else UpstreamFailed
+            raise kind(f"{url} answered {answer.status}: {said}", retryable=False)
         try:
             found = json.decode(answer.content)
         except (DecodeError, RecursionError):
             found = None
-        if not is_object(found):
-            raise self.misshapen(answer.content, f"no JSON object at {url}")
+        if found is None or not isinstance(found, shape):
+            what = "no JSON object" if shape is dict else "no JSON"
+            raise self.misshapen(answer.content, f"{what} at {url}")
         return found
 
     def misshapen(self, content: bytes, what: str) -> UpstreamFailed:

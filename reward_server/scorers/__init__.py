@@ -26,6 +26,10 @@ SCORERS: dict[str, str] = {
     "similarity": "touchstone_rewards.reward_server.scorers.similarity:SimilarityScorer",
     "story": "touchstone_rewards.reward_server.scorers.story:story_scorer",
     "judge": "touchstone_rewards.reward_server.remote.judge:Judge",
+    "remote_reward_model": (
+        "touchstone_rewards.reward_server.remote.reward_model:RemoteRewardModel"
+    ),
+    "code": "touchstone_rewards.reward_server.remote.code:CodeScorer",
     **{
         name: f"touchstone_rewards.reward_server.scorers.groups.{name}:{kind}"
         for name, kind in {

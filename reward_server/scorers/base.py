@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -160,6 +160,25 @@ class RemoteScorer(Described, Protocol):
 
         `give_up_at_s`: when the call will be cancelled, in the event loop's time; None for never.
         What the endpoint got wrong is a `Score` with `upstream_failed`.
+        """
+        ...
+
+
+@runtime_checkable
+class ProvenFirst(Protocol):
+    """A remote scorer that holds its endpoint against something before the first sample.
+
+    `about` is what `check` shows of it: how the proof came out, and under `unproven` the addresses
+    that could not be asked.
+    """
+
+    about: dict[str, Any]
+
+    async def make_ready(self, give_up_at_s: float) -> None:
+        """Ask the endpoints for their proof; one that does not answer may be asked later.
+
+        Raises:
+            ConfigError: one fails its proof.
         """
         ...
 

@@ -6,17 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
+from touchstone_rewards.reward_server.models.config import (
+    ModelConfig,
+    RemoteEmbeddingConfig,
+    embedding_config,
+)
 
 
 class EmbeddedScorer:
     """Base of the scorers that read an embedding model's vectors; `config` is that model's."""
 
     runs_in: Literal["model"] = "model"
-    config_type = EmbeddingConfig
+    config_type = RemoteEmbeddingConfig  # it has all keys of the local one
 
     def __init__(self, **config: Any) -> None:
-        model = EmbeddingConfig(**config)
+        model = embedding_config(**config)
         self.use(model, model.digest())
 
     def use(self, model: ModelConfig, digest: str) -> None:

@@ -7,7 +7,7 @@ A response beyond the limit is not looked at, nor a ground truth that is neither
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -39,6 +39,8 @@ from touchstone_rewards.reward_server.telemetry.tracer import NO_TRACER, Attribu
 
 # The attribute of a span that counts its samples.
 SAMPLES = "touchstone.samples"
+# So many are scored without giving way to others.
+FEW_SAMPLES = 64
 
 
 class AskedColumn(NamedTuple):
@@ -76,13 +78,32 @@ class ScorerColumns:
         self.groups = GroupScorers(self.ask, self.run, models.run, self.refused)
         self.tracer: Tracer = NO_TRACER
 
-    async def fill(
+    def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, list[Score]]:
+        """The columns of a few samples that nothing makes wait: of scorers that run inline and are
+        known to be quick. `fill` is for the others."""
+        samples, columns = request.samples, dict[str, list[Score]]()
+        if self.tracer is not NO_TRACER or len(samples) > FEW_SAMPLES:
+            return columns
+        for key, scorer in profile.scorers.items():
+            if scorer.runs_in != "inline" or key in profile.turn_keys:
+                continue
+            began_s = time.perf_counter()
+            if self.refused(samples, scorer.reads):
+                continue
+            found = self.inline.at_once(profile.spec_keys[key], scorer, samples, request.explain)
+            if found is not None:
+                columns[key] = found
+                took_s = time.perf_counter() - began_s
+                self.metrics.observe_scorer(profile.specs[key].name, took_s)
+        return columns
+
+    # What only passes on is no coroutine of its own: a request would be resumed through each.
+    def fill(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
-    ) -> list[Score]:
+    ) -> Coroutine[None, None, list[Score]]:
         """One scorer's scores of all samples of the request."""
-        if key in profile.turn_keys:
-            return await self._turns(profile, key, request, give_up_at_s)
-        return await self._fill(profile, key, request, give_up_at_s)
+        fill = self._turns if key in profile.turn_keys else self._fill
+        return fill(profile, key, request, give_up_at_s)
 
     async def _turns(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
@@ -118,9 +139,9 @@ class ScorerColumns:
                 about = profile.spec_keys[key], scorer, samples, request.explain
                 found = self.inline.at_once(*about)
             if found is None:
-                found = await self._traced(
-                    AskedColumn(profile, key, request, give_up_at_s), samples
-                )
+                asked = AskedColumn(profile, key, request, give_up_at_s)
+                fill = self._scores if self.tracer is NO_TRACER else self._traced
+                found = await fill(asked, samples)
         finally:
             took_s = time.perf_counter() - began_s
             self.metrics.observe_scorer(profile.specs[key].name, took_s)
@@ -142,17 +163,19 @@ class ScorerColumns:
         the reason why."""
         return refusals(samples, reads, self.limits.max_response_bytes)
 
-    async def _scores(self, asked: AskedColumn, samples: Sequence[Sample]) -> list[Score]:
+    def _scores(
+        self, asked: AskedColumn, samples: Sequence[Sample]
+    ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples, by the kind of the scorer."""
         scorer = asked.profile.scorers[asked.key]
-        if scorer.runs_in == "inline":
-            return await self._inline(asked, scorer, samples)
         if scorer.runs_in == "worker":
-            return await self._worker(asked, scorer, samples)
+            return self._worker(asked, scorer, samples)
+        if scorer.runs_in == "inline":
+            return self._inline(asked, scorer, samples)
         if scorer.runs_in == "model":
-            return await self._model(asked, scorer, samples)
+            return self._model(asked, scorer, samples)
         if scorer.runs_in == "remote":
-            return await self._remote(asked, scorer, samples)
+            return self._remote(asked, scorer, samples)
         raise InternalError(f"scorer {asked.key!r} sees whole groups: `groups.py` fills its column")
 
     async def _inline(
@@ -210,27 +233,37 @@ class ScorerColumns:
                 **more,
             )
 
-    async def _worker(
+    def _worker(
         self, asked: AskedColumn, scorer: WorkerScorer, samples: Sequence[Sample]
-    ) -> list[Score]:
-        async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
-            return await self._in_pool(asked, samples, **more)
+    ) -> Coroutine[None, None, list[Score]]:
+        def run(samples: Sequence[Sample], **more: Any) -> Coroutine[None, None, list[Score]]:
+            return self._in_pool(asked, samples, **more)
 
         about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
-        return await self._cached(*about, run)
+        return self._cached(*about, run)
 
-    async def _cached(
+    def _cached(
         self,
         spec_key: str,
         scorer: WorkerScorer | RemoteScorer,
         samples: Sequence[Sample],
         how: How,
-        score: Callable[..., Awaitable[list[Score]]],
-    ) -> list[Score]:
+        score: Callable[..., Coroutine[None, None, list[Score]]],
+    ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples; of a scorer that is deterministic, from the cache where they
         are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
-            return await score(samples)
+            return score(samples)
+        return self._from_cache(spec_key, scorer, samples, how, score)
+
+    async def _from_cache(
+        self,
+        spec_key: str,
+        scorer: WorkerScorer | RemoteScorer,
+        samples: Sequence[Sample],
+        how: How,
+        score: Callable[..., Coroutine[None, None, list[Score]]],
+    ) -> list[Score]:
         ran: set[int] = set()
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
@@ -278,25 +311,37 @@ class ScorerColumns:
     ) -> list[Score]:
         """The scores of these samples by the worker pool."""
         with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
-            return await self.pool.score(
-                spec_key,
-                samples,
-                explain=how.explain,
-                give_up_at_s=how.give_up_at_s,
-                after_s=self.limits.eval_wait_s if how.priority == "eval" else 0.0,
-                deadline_s=deadline_s,
-                memory_bytes=memory_bytes,
-                **more,
-            )
+            return await self._run(spec_key, samples, how, deadline_s, memory_bytes, **more)
 
-    async def _in_pool(
+    def _run(
+        self,
+        spec_key: str,
+        samples: Sequence[Sample],
+        how: How,
+        deadline_s: float | None,
+        memory_bytes: int | None,
+        **more: Any,
+    ) -> Coroutine[None, None, list[Score]]:
+        return self.pool.score(
+            spec_key,
+            samples,
+            explain=how.explain,
+            give_up_at_s=how.give_up_at_s,
+            after_s=self.limits.eval_wait_s if how.priority == "eval" else 0.0,
+            deadline_s=deadline_s,
+            memory_bytes=memory_bytes,
+            **more,
+        )
+
+    def _in_pool(
         self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
-    ) -> list[Score]:
+    ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples by the worker pool, as the profile has it."""
         profile, key, *_ = asked
         entry = profile.entries[key]
         limits = entry.deadline_s, entry.memory_bytes
-        return await self.run(profile.spec_keys[key], samples, asked.how, *limits, **more)
+        run = self._run if self.tracer is NO_TRACER else self.run
+        return run(profile.spec_keys[key], samples, asked.how, *limits, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:

@@ -42,10 +42,10 @@ def combine(
     `keys`: those of the scores in the results, where another profile routed these samples here.
     `now_s`: for weights that go by the clock, seconds since 1970, if not now."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
-    weights = {
-        key: one.weights(samples, time.time() if now_s is None else now_s)
-        for key, one in profile.schedules.items()
-    }
+    weights: dict[str, Sequence[float | None]] = {}
+    if profile.schedules:
+        now_s = time.time() if now_s is None else now_s
+        weights = {key: one.weights(samples, now_s) for key, one in profile.schedules.items()}
     counted = columns
     standing = None if profile.cascades is None else profile.counted(columns)
     if standing is None:

@@ -29,12 +29,13 @@ from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pool
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
+    ProfileInfo,
     Sample,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
 )
-from touchstone_rewards.reward_server.scorers.base import ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
@@ -45,7 +46,7 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     batcher,
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
-from touchstone_rewards.reward_server.scoring.remote import RemoteScorers
+from touchstone_rewards.reward_server.scoring.remote import RemoteScorers, prove_endpoints
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
@@ -94,17 +95,19 @@ class Engine:
         self.ready_since = ""
 
     async def start(self) -> None:
-        """Start the workers, load the models.
+        """Start the workers, load the models, ask endpoints for their proof.
 
         Raises:
-            ConfigError: a scorer cannot be built in a worker, a model cannot be served, or what an
-                earlier run left cannot be read.
+            ConfigError: a scorer cannot be built in a worker, a model cannot be served, an endpoint
+                fails its proof, or what an earlier run left cannot be read.
         """
         self.normalizers.load(self.profiles)
         await self.pool.start()
         try:
             await self.models.start()
+            await prove_endpoints(self.profiles)
         except BaseException:
+            await self.models.stop()
             await self.pool.stop()
             raise
         self._saver = asyncio.create_task(self._keep_saving())
@@ -161,13 +164,48 @@ class Engine:
                 scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.pending_samples -= count
-        served.note(profile.name, request.samples, scored.results, scored.columns.errors)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
+        return self._answer(request, profile.info, fingerprint, scored, started, observed)
+
+    def at_once(self, request: ScoreRequest) -> ScoreResponse | None:
+        """Return the answer to a few samples that nothing makes wait; None: `score` is for them.
+
+        Raises:
+            UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
+        """
+        started = time.perf_counter()
+        samples = request.samples
+        known = self.profiles.get(request.profile)
+        if known is not None and (not known.at_once or any_unusual(samples)):
+            return None
+        profile = self.check_admitted(request.profile, len(samples))
+        columns = self.columns.at_once(profile, request)
+        if len(columns) < len(profile.scorers):
+            return None
+        served = current()
+        served.profile = profile.name
+        with served.room(len(samples)):
+            scored = combine(profile, samples, columns, explain=request.explain)
+            learn = request.priority == "train"
+            scored = finished(self.normalizers, profile, scored, learn=learn)
+        return self._answer(request, profile.info, profile.fingerprint, scored, started)
+
+    def _answer(
+        self,
+        request: ScoreRequest,
+        info: ProfileInfo,
+        fingerprint: str,
+        scored: Scored,
+        started: float,
+        observed: bool = True,
+    ) -> ScoreResponse:
+        """The answer, told to all who count and watch."""
+        current().note(info.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
-        answer = ScoreResponse(scored.results, profile.name, fingerprint, elapsed_ms)
+        answer = ScoreResponse(scored.results, info.name, fingerprint, elapsed_ms)
         if observed:
-            self.metrics.observe_columns(profile.info, scored.columns)
+            self.metrics.observe_columns(info, scored.columns)
             for observe in self.observers:
                 try:
                     observe(request, answer)
@@ -225,6 +263,22 @@ class Engine:
             )
         return scored
 
+    async def _singles(
+        self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
+    ) -> dict[str, list[Score]]:
+        """The columns of the scorers that need no group, those first that nothing makes wait."""
+        keys, fill = profile.single_keys, self.columns.fill
+        if profile.cascades is not None:
+            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
+            columns = await cascaded(profile.cascades, keys, request, fill_one)
+            return dict(zip(keys, columns, strict=True))
+        found = self.columns.at_once(profile, request)
+        if missing := [key for key in keys if key not in found]:
+            columns = await together([fill(profile, key, request, give_up_at_s) for key in missing])
+            found |= zip(missing, columns, strict=True)
+            found = {key: found[key] for key in keys}
+        return found
+
     async def _combined(
         self,
         profile: Profile,
@@ -234,14 +288,7 @@ class Engine:
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
-        alone = [key for key in profile.scorers if key not in profile.group_keys]
-        fill = self.columns.fill
-        if profile.cascades is None:
-            columns = await together([fill(profile, key, request, give_up_at_s) for key in alone])
-        else:
-            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
-            columns = await cascaded(profile.cascades, alone, request, fill_one)
-        by_key = dict(zip(alone, columns, strict=True))
+        by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
             score_groups, known = self.columns.groups.fill, by_key

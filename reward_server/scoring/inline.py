@@ -89,10 +89,12 @@ class InlineScorers:
         most_bytes = self.pace.slice_bytes.get(key)
         if most_bytes is None or not samples:
             return None
-        end, size = _slice(samples, scorer.reads, 0, most_bytes)
+        reads = scorer.reads
+        end, size = _slice(samples, reads, 0, most_bytes)
         if end < len(samples) or size > SLICE_BYTES:
             return None
-        open_fields(samples, scorer.reads)
+        if "metadata" in reads:
+            open_fields(samples, reads)
         began_s = time.perf_counter()
         found = _score_slice(scorer, samples, explain)
         took_s = time.perf_counter() - began_s
@@ -212,8 +214,10 @@ def _slice(
     samples: Sequence[Sample], reads: Sequence[str], start: int, most_bytes: float
 ) -> tuple[int, int]:
     """Where a slice from `start` on ends, and its size."""
-    size = 0
     only_response = reads == ("response",)
+    if only_response and len(samples) == 1:
+        return 1, len(samples[0].response)
+    size = 0
     for at in range(start, len(samples)):
         sample = samples[at]
         size += len(sample.response) if only_response else read_bytes(sample, reads)

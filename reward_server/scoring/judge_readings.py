@@ -43,7 +43,7 @@ def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     found: dict[str, float] = {}
     seen: set[int] = set()  # profiles may share a judge; it counts for the first of them
     for profile in profiles.values():
-        for key, scorer in _with_asked(profile):
+        for key, scorer in with_asked(profile):
             usage = getattr(scorer, "usage", None)
             if scorer.runs_in == "remote" and is_object(usage) and id(scorer) not in seen:
                 seen.add(id(scorer))
@@ -51,8 +51,8 @@ def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     return found
 
 
-def _with_asked(profile: Profile) -> list[tuple[str, Scorer]]:
-    """The scorers of a profile; those that a scorer of groups asks stand under its key."""
+def with_asked(profile: Profile) -> list[tuple[str, Scorer]]:
+    """Return the scorers of a profile; those that a scorer of groups asks stand under its key."""
     return [
         (key, each)
         for key, scorer in profile.scorers.items()

@@ -21,6 +21,7 @@ from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
+from touchstone_rewards.reward_server.scoring.remote import prove_endpoints
 from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
@@ -120,6 +121,7 @@ class Reloader:
         engine.normalizers.load(new)
         models = await engine.models.prepare(new)
         try:
+            await prove_endpoints(new)
             added = {key: spec for key, spec in new_specs.items() if key not in old_specs}
             await engine.pool.add(added, old_specs.keys() - new_specs.keys())
             engine.models.check(new)  # a model may have been exchanged meanwhile

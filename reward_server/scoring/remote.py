@@ -10,15 +10,16 @@ no other's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.pool.calls import GAVE_UP, NEVER_BEGUN, ran_out
 from touchstone_rewards.reward_server.pool.failures import log_failure
+from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import RemoteScorer, Score
+from touchstone_rewards.reward_server.scorers.base import ProvenFirst, RemoteScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import (
     MESSAGE_CHARS,
     WrongAnswer,
@@ -28,6 +29,30 @@ from touchstone_rewards.reward_server.scorers.returned import (
     raised,
     trace_of,
 )
+
+# How long endpoints have for their proof when a server starts.
+PROOF_S = 30.0
+
+
+async def prove_endpoints(profiles: Mapping[str, Profile]) -> None:
+    """Have the scorers of these profiles ask their endpoints for their proof.
+
+    Raises:
+        ConfigError: one fails it.
+    """
+    gives_up_at_s = asyncio.get_running_loop().time() + PROOF_S
+    found = {id(scorer): scorer for _, scorer in proven_first(profiles)}
+    await asyncio.gather(*(scorer.make_ready(gives_up_at_s) for scorer in found.values()))
+
+
+def proven_first(profiles: Mapping[str, Profile]) -> list[tuple[str, ProvenFirst]]:
+    """Return the scorers whose endpoints are to be proven, each with its profile and key."""
+    return [
+        (f"{profile.name}.{key}", scorer)
+        for profile in profiles.values()
+        for key, scorer in profile.scorers.items()
+        if scorer.runs_in == "remote" and isinstance(scorer, ProvenFirst)
+    ]
 
 
 class RemoteScorers:

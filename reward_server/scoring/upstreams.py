@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.remote.liveness import EndpointState, Live
 from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
 from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.base import Scorer
+from touchstone_rewards.reward_server.scoring.judge_readings import with_asked
 
 
 class UpstreamState(Struct):
@@ -84,7 +85,7 @@ class Upstreams(Collector):
 
     def _each(self) -> Iterator[tuple[str, Scorer, Liveness]]:
         for profile in self._profiles.values():
-            for key, scorer in profile.scorers.items():
+            for key, scorer in with_asked(profile):
                 transport = getattr(scorer, "transport", None)
                 if isinstance(transport, UpstreamTransport):
                     liveness = self._known.setdefault(transport, Liveness(transport))

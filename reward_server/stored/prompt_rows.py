@@ -18,10 +18,10 @@ from touchstone_rewards.reward_server.schemas import (
     Message,
     Sample,
     is_object,
-    response_text,
     text_of_turn,
 )
 from touchstone_rewards.reward_server.stored.rows import TRUTH_COLUMNS, Row, open_rows, value_of
+from touchstone_rewards.reward_server.turn_texts import response_text
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction", "query", "input")
 # Fields of a sample that are no metadata of a row that has none of its own.

@@ -74,15 +74,13 @@ def configure(level: str, style: Literal["text", "json"]) -> None:
     logging.getLogger("httpx2").setLevel("WARNING" if level == "info" else logging.NOTSET)
 
 
-def log_request(
-    served: Served, request_id: str, route: str, status: int, seconds: float, *, samples: bool
-) -> None:
+def log_request(served: Served, route: str, status: int, seconds: float, *, samples: bool) -> None:
     """The line of one request. `samples`: with what was scored."""
     level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
     if not requests_log.isEnabledFor(level):
         return
     fields: dict[str, Any] = {
-        "request_id": request_id,
+        "request_id": served.request_id,
         "route": route,
         "status": status,
         "ms": round(seconds * 1e3, 3),

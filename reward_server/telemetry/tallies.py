@@ -8,7 +8,7 @@ thread, the event loop's.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
@@ -19,6 +19,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
+# Numbers that a histogram gathers before it counts them.
+TOGETHER = 256
 NO_CASCADES: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
@@ -112,6 +114,7 @@ class BulkHistogram(Collector):
         self._name, self._text, self._labels, self._bounds = name, text, labels, bounds
         self._counts: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         self._sums: dict[Labels, float] = defaultdict(float)
+        self._waiting: dict[Labels, list[float]] = defaultdict(list)
 
     def observe(self, labels: Labels, numbers: ColumnTally) -> None:
         """Count each number as often as the tally has it."""
@@ -121,13 +124,33 @@ class BulkHistogram(Collector):
         self._sums[labels] += numbers.total
 
     def observe_one(self, labels: Labels, value: float) -> None:
-        """Count this number."""
-        self._counts[labels][bisect_left(self._bounds, value)] += 1
-        self._sums[labels] += value
+        """Count this number, soon and together with others."""
+        waiting = self._waiting[labels]
+        waiting.append(value)
+        if len(waiting) >= TOGETHER:
+            self._count(labels, waiting)
+
+    def observe_many(self, labels: Labels, values: Iterable[float]) -> None:
+        """Count these numbers."""
+        self._count(labels, [*values])
+
+    def _count(self, labels: Labels, values: list[float]) -> None:
+        """Count the numbers and empty the list: sorted, they need one look a bucket."""
+        values.sort()
+        counts, before = self._counts[labels], 0
+        for place, bound in enumerate(self._bounds):
+            after = bisect_right(values, bound, before)
+            counts[place] += after - before
+            before = after
+        counts[-1] += len(values) - before
+        self._sums[labels] += sum(values)
+        values.clear()
 
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        for labels, waiting in self._waiting.items():
+            self._count(labels, waiting)
         for labels, counts in self._counts.items():
             buckets = list(zip(bounds, accumulate(counts), strict=True))
             family.add_metric(labels, buckets, self._sums[labels])

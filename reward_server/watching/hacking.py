@@ -26,9 +26,9 @@ from touchstone_rewards.reward_server.turn_texts import (
 )
 
 WINDOW = 4096
-# More of a second is left out: the window has changed as a whole by then, and a
+# More of a second is left out: the window is some seconds long then, and a
 # sample costs 1 to 2 µs, which is as much as to decode it.
-MOST_A_SECOND = WINDOW
+MOST_A_SECOND = WINDOW // 4
 # Where the final answer is looked for: longer responses cost no more.
 TAIL_CHARACTERS = 2000
 LAST_LINE_CHARACTERS = 200

@@ -58,7 +58,7 @@ async def start_engine(tmp_path: Path, llama: LlamaServer) -> AsyncIterator[Star
 
 async def scored(engine: Engine, *responses: str) -> list[SampleResult]:
     samples = [
-        Sample(str(at), text, prompt="2 * 23?", ground_truth="46", group_id="g")
+        Sample(str(at), text, prompt="What is 2 * 23?", ground_truth="46", group_id="g")
         for at, text in enumerate(responses)
     ]
     return (await engine.score(ScoreRequest(samples, profile="judged", explain=True))).results
@@ -85,10 +85,8 @@ async def test_log_probabilities_of_a_real_engine_are_read(
 
 
 async def test_a_schema_holds_a_real_engine_to_a_verdict(start_engine: StartEngine) -> None:
-    engine = await start_engine(prompt="quality", guided=True, max_tokens=1024)
-    [result] = await scored(engine, "It is 46.")
-    assert result.reward is not None
-    assert round(9 * result.reward, 6) in range(10)
+    [result] = await scored(await start_engine(guided=True, max_tokens=256), "46")
+    assert result.reward in (0.0, 1.0), result.error
     assert told(result)["said"].strip().endswith("}")
 
 

@@ -15,6 +15,7 @@ from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetc
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 
 NAME = "smollm2"
+WHOLE_NAME = "SmolLM2-135M-Instruct"
 NEEDED_BYTES = 5 * 10**9  # weights, gradients and Adam's moments in float32, and a batch
 SMALL = "`make demo QUICK=1` trains a small model that is made on the spot"
 

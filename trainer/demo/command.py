@@ -2,7 +2,7 @@
 
 In: a folder and a seed. Out: a trained model, evaluations before and after, `report.html`,
 `result.json`. It starts a reward server of its own and uses the very commands `eval` and `grpo`.
-The small one, which needs no download, is `trainer demo quick`.
+The small one, which needs no download, is `trainer quick_demo`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from touchstone_rewards.trainer.config import parse_config, read_yaml
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.demo import page
 from touchstone_rewards.trainer.demo.base_model import (
+    WHOLE_NAME,
     check_memory,
     fetched_model,
     free_memory_bytes,
@@ -112,7 +113,7 @@ def run(argv: Sequence[str]) -> None:
         measure(folder / "grpo" / f"checkpoint-{chosen}", folder, "after", server.url, config)
     account = account_in(folder, outage, steps * int(str(config["per_device_train_batch_size"])))
     found = DemoRun(
-        model=model.name,
+        model=model.name if arguments.model else WHOLE_NAME,
         folder=folder,
         evaluations={name: evaluation_in(folder / name) for name in ("before", "after")},
         transfer={name: evaluation_in(folder / f"{name}_transfer") for name in ("before", "after")},

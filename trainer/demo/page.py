@@ -86,8 +86,8 @@ def tiles(found: DemoRun) -> list[tuple[str, str]]:
     """The few numbers that say how the demo went."""
     before, after = found.pair
     return [
-        ("right, before to after", f"{before.right.value:.1%} → {after.right.value:.1%}"),
-        ("gave a number", f"{before.number.value:.1%} → {after.number.value:.1%}"),
+        ("right, before to after", f"{before.right.value:.0%} → {after.right.value:.0%}"),
+        ("gave a number", f"{before.number.value:.0%} → {after.number.value:.0%}"),
         ("samples lost", f"{found.account.lost} of {found.account.sampled}"),
         ("rewards made up", f"{found.account.made_up} of {found.account.sampled}"),
         ("wait of the update in between", f"{found.account.waited_s:.1f} s"),
@@ -117,7 +117,7 @@ def kinds_table(found: DemoRun) -> Table:
             numbers = f"{old.number.value:.0%} → {new.number.value:.0%}"
             cells = [str(old.right), str(new.right), carried_over(old, new), numbers]
             rows.append([f"{kind} ({old.right.rows})", part, *cells])
-    heads = ("kind", "", "right before", "right after", "", "gave a number")
+    heads = ("kind", "", "right before", "right after", "by intervals", "gave a number")
     note = (
         "Both numbers of far sums are 41 to 99, those of differences 1 to 40; the sums in words "
         "are held-out pairs in a sentence. Where intervals overlap nothing is claimed."

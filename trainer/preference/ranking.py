@@ -32,15 +32,16 @@ def ranking_of(lines: Sequence[PairLine]) -> dict[str, Any]:
     Example: `ranking_of([{"chosen": 1.0, "rejected": 0.0, "chosen_tokens": 9,
     "rejected_tokens": 4}])["accuracy"]` is 1.0.
     """
+    buckets = [_bucket_name(upper) for upper in sorted({_bucket(line) for line in lines})]
     figures = {
         **_share(lines),
         "ties": sum(line["chosen"] == line["rejected"] for line in lines),
-        "by_tokens": _by(lines, _bucket, sorted({_bucket(line) for line in lines})),
-        "by_longer_side": _by(lines, _longer_side, ("chosen", "neither", "rejected")),
+        "by_tokens": _by(lines, "tokens", buckets, lambda line: _bucket_name(_bucket(line))),
+        "by_longer_side": _by(lines, "longer", ("chosen", "neither", "rejected"), _longer_side),
         "calibration": calibration(lines),
     }
     if subsets := sorted({line["subset"] for line in lines if line.get("subset")}):
-        figures["by_subset"] = _by(lines, lambda line: line.get("subset"), subsets)
+        figures["by_subset"] = _by(lines, "subset", subsets, lambda line: line.get("subset"))
     return figures
 
 
@@ -124,13 +125,11 @@ def _table(title: str, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str
 
 
 def _by(
-    lines: Sequence[PairLine], key: Callable[[PairLine], object], names: Sequence[object]
+    lines: Sequence[PairLine], title: str, names: Sequence[str], key: Callable[[PairLine], object]
 ) -> list[dict[str, Any]]:
     """The share that is right under each of the names that there are."""
-    title = {_bucket: "tokens", _longer_side: "longer"}.get(key, "subset")
     parts = {name: [line for line in lines if key(line) == name] for name in names}
-    shown = {name: _bucket_name(name) if isinstance(name, int) else name for name in names}
-    return [{title: shown[name], **_share(part)} for name, part in parts.items() if part]
+    return [{title: name, **_share(part)} for name, part in parts.items() if part]
 
 
 def _share(lines: Sequence[PairLine]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`trainer demo quick`: from nothing to a model that a reward made better, in minutes on a CPU.
+"""`trainer quick_demo`: from nothing to a model that a reward made better, in minutes on a CPU.
 
 In: a folder and a seed. Out: two trained models, two evaluations, `curves.png`, `report.html`. It
 starts a reward server of its own, or uses the one it is told of, and uses the very commands `sft`,
@@ -74,7 +74,7 @@ def run(argv: Sequence[str]) -> None:
         InputError: the folder holds something else.
         RunFailed: the reward made nothing better, or a part failed.
     """
-    arguments = parse_config(DemoArguments, argv, "trainer demo quick")
+    arguments = parse_config(DemoArguments, argv, "trainer quick_demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
     quiet()
     started_s = time.monotonic()

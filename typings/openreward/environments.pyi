@@ -14,6 +14,7 @@ class TextBlock:
 class Message:
     role: str
     blocks: Sequence[Any]
+    def __init__(self, *, role: str, blocks: Sequence[Any]) -> None: ...
 
 class GroupCandidate:
     messages: list[Message]

@@ -67,6 +67,11 @@ class EmbeddedPart(EmbeddedScorer):
         self.compared = compared._replace(**own)
         check_numbers(own | {"zero_at": self.compared.zero_at, "one_at": self.compared.one_at})
         super().__init__(**config)
+        counts = getattr(self.model, "local_folder", "") is not None
+        if self.compared.full_at is not None and not counts:
+            raise ValueError(
+                f"part {part} counts tokens: say local_folder, which has the tokenizer"
+            )
 
     def use(self, model: ModelConfig, digest: str) -> None:
         super().use(model, digest)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from touchstone_rewards.reward_server.__main__ import main
-from touchstone_rewards.reward_server.commands.capacity import Cost, PlannedModel, measured, plan
+from touchstone_rewards.reward_server.commands.capacity import (
+    Cost,
+    PlannedModel,
+    device_share,
+    measured,
+    plan,
+)
 
 
 def test_cores_are_the_rate_times_the_cost_with_room_to_spare() -> None:
@@ -28,6 +36,28 @@ def test_a_model_costs_two_operations_a_parameter_and_token() -> None:
     assert plan(280, 10.0, Cost(0.1, 0.0), model).devices == 2
 
 
+def test_what_a_number_of_devices_takes_of_a_step() -> None:
+    # 1,000 samples of 50 ms are 50 s: half a step of 100 s on one device, a sixteenth on eight.
+    model = PlannedModel(parameters=7e9, tokens=1000, operations_per_s=2.8e14)
+    assert device_share(1000, 100.0, model, 1) == pytest.approx(0.5)
+    assert device_share(1000, 100.0, model, 8) == pytest.approx(0.0625)
+
+
+def test_the_workers_are_those_of_all_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Six servers have at least a worker each, however little these have to do."""
+    cost = measured()["cost_ms"]["math"]["1"]
+    rate = 30_000 / 1.2
+    servers = math.ceil(rate * cost["server_ms"] / 1e3 / 0.7)
+    busy = math.ceil(rate * cost["worker_ms"] / 1e3 / 0.7)
+    assert busy < servers
+    flags = ["--samples_per_step", "30000", "--step_s", "60", "--samples_per_request", "1"]
+    assert main(["plan", *flags]) == 0
+    printed = capsys.readouterr().out
+    assert f"servers   {servers}   " in printed
+    assert f"workers   {servers}   --workers 1 a server; together they keep {busy} cores" in printed
+    assert f"cores     {servers + busy}\n" in printed
+
+
 @pytest.mark.parametrize(("samples", "window_s"), [(0, 1.0), (1, 0.0), (1, float("nan"))])
 def test_numbers_that_cannot_be_are_refused(samples: int, window_s: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):
@@ -39,7 +69,11 @@ def test_the_command_says_cores_and_what_was_measured(capsys: pytest.CaptureFixt
     assert main(["plan", *flags, "--tflops", "700"]) == 0
     printed = capsys.readouterr().out
     assert "8192 samples in 1.2 s after generation: 6,827 samples/s" in printed
-    assert "devices" in printed
+    # 2 x 7e9 x 1,000 operations at 7e14 x 0.49 a second are 40.8 ms; 8,192 of them 334 s.
+    rate = 700e12 * measured()["model_efficiency"]
+    seconds = 8192 * 1.4e13 / rate
+    assert f"devices   1   {seconds:.3g} s, {seconds / 60:.0%} of a step: fewer" in printed
+    assert f"devices   8   {seconds / 8:.3g} s, {seconds / 480:.0%} of a step, or none" in printed
     assert measured()["machine"] in printed
     assert main(["plan", *flags]) == 2
     assert "without --tflops" in capsys.readouterr().err

@@ -21,7 +21,9 @@ from tests.reward_server.hostile_scorers import nested
 from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.pool import link
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
+from touchstone_rewards.reward_server.pool.process import Task, write_frame
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
@@ -163,6 +165,34 @@ async def test_64_calls_at_once_each_get_their_own_scores(start_pool: StartPool)
     ]
     for call, scores in enumerate(await asyncio.gather(*calls)):
         assert [score.value for score in scores] == [call + at for at in range(call % 20)]
+
+
+async def test_calls_that_come_together_travel_together(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what one of them brings harms none of the others: it hangs, kills, or cannot be sent."""
+    pool, sent = await start_pool(workers=1), list[int]()
+
+    def noted(message: Task, outbox: bytearray) -> None:
+        write_frame(message, outbox)
+        sent.append(len(message.samples))
+
+    monkeypatch.setattr(link, "write_frame", noted)
+    calls = [pool.score("hostile", [sample]) for sample in numbers(30)]
+    scores = [score for [score] in await asyncio.gather(*calls)]
+    assert_only({}, scores, 30)
+    assert len(sent) < 10
+    assert sum(sent) == 30
+    samples = numbers(30)
+    samples[7], samples[11], samples[20] = (
+        Sample(id="surrogate", response="\ud800"),
+        acting("segfault"),
+        acting("loop"),
+    )
+    calls = [pool.score("hostile", [sample]) for sample in samples]
+    scores = [score for [score] in await asyncio.gather(*calls)]
+    bad = {7: "scorer_failed", 11: "worker_lost", 20: "deadline_exceeded"}
+    assert_only(bad, scores, 30)
 
 
 async def test_a_huge_call_does_not_starve_a_small_one(start_pool: StartPool) -> None:

@@ -14,7 +14,7 @@ from tests.clients.peers import Action, Seen
 from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.reward_server.remote.test_judge import NO, YES, said
 from touchstone_rewards.reward_server.__main__ import main
-from touchstone_rewards.reward_server.commands.attacks import ATTACKS, LONG_CHARS
+from touchstone_rewards.reward_server.audit.attacks import ATTACKS, LONG_CHARS
 from touchstone_rewards.reward_server.commands.check_attacks import (
     WRONG,
     AttackReport,

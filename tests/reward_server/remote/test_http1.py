@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -202,3 +206,31 @@ async def test_a_call_that_is_given_up_takes_its_connection_along(start: Start) 
 async def test_no_server_is_an_error_of_the_system() -> None:
     with pytest.raises(OSError):
         await Http1Client({}, MOST).send("POST", "http://127.0.0.1:9/v1", b"{}")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes a certificate")
+async def test_https_holds_a_server_to_its_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    words += f" -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key} -out {cert}"
+    subprocess.run(words.split(), check=True, capture_output=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(cert, key)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(READ["a length"][0])
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await Http1Client({}, MOST).send("POST", f"https://localhost:{port}/v1", b"{}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    client = Http1Client({}, MOST)
+    assert (await client.send("POST", f"https://localhost:{port}/v1", b"{}")).content == b"{}"
+    with pytest.raises(ssl.SSLCertVerificationError, match="IP address mismatch"):
+        await client.send("POST", f"https://127.0.0.1:{port}/v1", b"{}")
+    client.close()
+    server.close()

@@ -15,7 +15,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 NAMED = {"inline": "event loop", "worker": "worker", "model": "model", "remote": "endpoint"}
 ROW = re.compile(r"\| \[`(\w+)`\]\(([^)]+)\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 # What these cost is what they ask for.
-ASKING = {"story": "that of its parts", "judge": "that of a call", "majority": "that of `math`"}
+ASKING = {"story": "that of its parts", "majority": "that of `math`", "code": "that of the runs"}
+ASKING |= dict.fromkeys(("judge", "remote_reward_model"), "that of a call")
 
 
 class Row(NamedTuple):

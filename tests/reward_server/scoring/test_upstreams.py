@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 
 from tests.clients.peers import Reply, Seen
 from tests.reward_server.remote.conftest import StartPeer, start_peer
@@ -16,9 +17,11 @@ from tests.reward_server.remote.engine_process import EngineProcess, judged_by
 from tests.reward_server.remote.test_judge import YES, sample
 from tests.waiting import until, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
+from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote import liveness
 from touchstone_rewards.reward_server.remote.judge import Judge
-from touchstone_rewards.reward_server.remote.liveness import Liveness
+from touchstone_rewards.reward_server.remote.liveness import EndpointState, Liveness
+from touchstone_rewards.reward_server.scoring.upstreams import Upstreams
 
 __all__ = ["start_peer"]
 
@@ -154,3 +157,12 @@ async def test_an_endpoint_is_down_until_it_answers_and_one_of_two_is_enough(
     assert score.value == 1.0
     for each in watched:
         await each.transport.aclose()
+
+
+def test_a_judge_that_a_group_scorer_asks_is_told_of_too(tmp_path: Path) -> None:
+    judge = {"url": "http://127.0.0.1:9/v1", "model": "m"}
+    scorers = {"dummy": {}, "place": {"scorer": "rank", "weight": 0, "config": {"judge": judge}}}
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump({"scorers": scorers}))
+    [state] = Upstreams(load_profiles([tmp_path])).states()
+    assert state.scorer == "p.place"
+    assert state.endpoints == [EndpointState("http://127.0.0.1:9/v1/chat/completions", True, 0)]

@@ -27,6 +27,7 @@ from touchstone_rewards.clients import RemoteRewardClient, Sample
 
 PAGE = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
 FOUND: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "why.json").read_text())
+SHARES = (*PANELS, "hedged")
 RIGHT, HEDGE, WRONG = (
     f" 7+5=12 </think> <answer> {answer} </answer>" for answer in ("12", "11 or 12", "13")
 )
@@ -87,7 +88,7 @@ SAMPLES = [
     Judged(1, "a", 1.0, True),
     Judged(1, "a", 0.0, True),
     Judged(1, "b", 1.0, False),
-    Judged(1, "b", 0.0, False),
+    Judged(1, "b", 0.0, False, hedged=True),
     Judged(2, "a", None, True),
     Judged(2, "a", 1.0, True),
     Judged(2, "b", 0.0, False),
@@ -100,6 +101,7 @@ def test_the_curves_are_means_by_update_and_a_null_is_in_no_mean_of_rewards() ->
     assert curves["reward"] == [0.5, 0.6667]
     assert curves["right"] == [0.5, 0.75]
     assert curves["hacked"] == [0.25, 0.0]
+    assert curves["hedged"] == [0.25, 0.0]
 
 
 def test_a_group_whose_rewards_differ_and_whose_truths_do_not_teaches_noise() -> None:
@@ -133,8 +135,8 @@ def interval(found: dict[str, Any]) -> str:
 @pytest.mark.parametrize("name", LABELS)
 def test_the_page_has_the_figures_that_were_measured(name: str) -> None:
     setting, runs = FOUND["settings"][name], FOUND["runs"][name].values()
-    last = {key: [sum(run[key][-10:]) / 10 for run in runs] for key in PANELS}
-    shown = [f"{sum(last[key]) / len(last[key]):.3f}" for key in PANELS]
+    last = {key: [sum(run[key][-10:]) / 10 for run in runs] for key in SHARES}
+    shown = [f"{sum(last[key]) / len(last[key]):.3f}" for key in SHARES]
     by_seed = ", ".join(f"{value:.3f}" for value in setting["final"]["by_seed"])
     cells = [f"`{name}`", *shown, interval(setting["final"]), by_seed]
     assert f"| {' | '.join(cells)} |" in PAGE

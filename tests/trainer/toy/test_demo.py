@@ -24,7 +24,7 @@ def test_the_demo_runs_to_its_end_and_fails_when_nothing_was_learnt(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--sft_steps=2", "--grpo_steps=1", "--test_problems=12", f"--output={tmp_path / 'd'}"]
-    assert main(["demo", "quick", *flags]) == 1
+    assert main(["quick_demo", *flags]) == 1
     assert "did not double" in capfd.readouterr().err
     folder = tmp_path / "d"
     assert "before and after" in (folder / "report.html").read_text()
@@ -47,6 +47,6 @@ def test_the_demo_deletes_no_folder_that_is_not_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = write_rows(tmp_path / "mine.jsonl", [{"x": 1}])
-    assert main(["demo", "quick", f"--output={tmp_path}"]) == 2
+    assert main(["quick_demo", f"--output={tmp_path}"]) == 2
     assert "not a demo" in capsys.readouterr().err
     assert mine.is_file()

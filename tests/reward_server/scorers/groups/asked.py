@@ -39,6 +39,7 @@ def judged(
             asked = next(given) if answers is None else given.send(answers)
         except StopIteration as end:
             return end.value
+        assert isinstance(asked, Ask)
         answers = answer(asked)
 
 

@@ -1,0 +1,86 @@
+"""What the proofs on pretrained weights share: stages and evaluations that are skipped when done.
+
+The model is the one that `reward-server fetch smollm2` leaves; it is fetched where it is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ROOT
+from touchstone_rewards.trainer.evaluation import command as evaluate
+from touchstone_rewards.trainer.evaluation.write import RESULTS, SUMMARY, read_results
+from touchstone_rewards.trainer.running.paired import Estimate
+from touchstone_rewards.trainer.workflow.stages import MODEL_FILES, Stage, run_stage
+
+RUNS = ROOT / "runs" / "real"
+# A killed stage goes on from its last checkpoint; one is kept.
+ON_A_CPU: Mapping[str, Any] = {
+    "lr_scheduler_type": "constant",
+    "weight_decay": 0.0,
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "logging_steps": 1,
+    "save_strategy": "steps",
+    "save_steps": 10,
+    "save_total_limit": 1,
+    "report_to": "none",
+}
+
+
+def trained(folder: Path, command: str, name: str, url: str | None = None, **fields: Any) -> Path:
+    """Run `trainer COMMAND` into `folder/name` unless it is done; returns that folder."""
+    hidden: dict[str, Any] = {"resume_from_checkpoint": True, "disable_tqdm": True}
+    hidden |= {"reward_url": [url]} if url else {}
+    about = {**ON_A_CPU, **fields, "output_dir": str(folder / name)}
+    stage = Stage(name, command, about, makes=MODEL_FILES, trains=True, hidden=hidden)
+    return run_stage(folder, stage)
+
+
+def measured(
+    folder: Path, name: str, model: Path, data: Path, url: str, profile: str, *flags: str
+) -> list[dict[str, Any]]:
+    """The lines of `trainer eval` into `folder/name`, run unless they are there."""
+    output = folder / name
+    if not (output / SUMMARY).is_file():
+        words = [f"--model={model}", f"--dataset={data}", f"--output={output}", *flags]
+        evaluate.run([*words, "--reward_url", url, f"--profile={profile}"])
+    assert (output / RESULTS).is_file()
+    return read_results(output)
+
+
+def right_by_row(
+    lines: Iterable[Mapping[str, Any]], profile: str | None = None
+) -> dict[str, float]:
+    """1 or 0 a row: the full reward, of the profile that decided or of one beside it."""
+    rewards = {
+        line["id"]: line["reward"] if profile is None else line["also"][profile] for line in lines
+    }
+    return {name: float(reward == 1) for name, reward in rewards.items() if reward is not None}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def compared(what: str, ours: Estimate, peer: Estimate, difference: Estimate) -> dict[str, Any]:
+    """A row of the results: two settings, their intervals and seeds, and how far they are apart."""
+    print(f"{what}: {peer.mean:.3f} -> {ours.mean:.3f}, difference {difference.interval}")
+    return {
+        "what": what,
+        "ours": ours.mean,
+        "peer": peer.mean,
+        "ratio": ours.mean / peer.mean if peer.mean else None,
+        "interval": ours.interval,
+        "peer_interval": peer.interval,
+        "difference_interval": difference.interval,
+        "by_seed": ours.by_seed,
+        "rows": ours.rows,
+        "apart": difference.is_apart,
+    }

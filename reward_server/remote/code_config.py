@@ -1,0 +1,67 @@
+"""What a profile says of a sandbox service and of the tests that it runs."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.remote.endpoint import EndpointConfig
+from touchstone_rewards.reward_server.scorers.rules.rule import METADATA, ResponsePart
+
+SandboxWire = Literal["sandbox_fusion", "open_instruct"]
+SandboxLanguage = Literal[
+    "python",
+    "cpp",
+    "nodejs",
+    "typescript",
+    "go",
+    "java",
+    "csharp",
+    "rust",
+    "bash",
+    "php",
+    "lua",
+    "R",
+    "perl",
+    "ruby",
+    "scala",
+    "julia",
+    "swift",
+    "racket",
+    "kotlin_script",
+]
+
+
+class CodeConfig(EndpointConfig):
+    """`wire`: whose service it is. `tests`: the field with the tests, `ground_truth` or
+    `metadata.NAME`. `credit`: the share of tests that pass, or 1 only if all do.
+
+    `run_timeout_s`: of one run: of one input, or of all asserts together."""
+
+    wire: SandboxWire
+    language: SandboxLanguage = "python"
+    tests: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
+    credit: Literal["share", "all"] = "share"
+    part: ResponsePart = "said"
+    run_timeout_s: float = Field(default=10.0, gt=0)
+    compile_timeout_s: float = Field(default=10.0, gt=0)
+    memory_mb: int = Field(default=1024, ge=1, description="of a run; SandboxFusion's alone")
+    max_tests: int = Field(default=100, ge=1, description="of more tests the first are run")
+    tests_in_flight: int = Field(default=4, ge=1, description="runs of one sample at a time")
+
+    @model_validator(mode="after")
+    def _check_language(self) -> Self:
+        if self.wire == "open_instruct" and self.language != "python":
+            raise ValueError(f"wire open_instruct runs Python alone, not {self.language}")
+        if self.timeout_s <= self.run_timeout_s + self.compile_timeout_s:
+            raise ValueError(
+                f"timeout_s {self.timeout_s:g} leaves no time for an answer after run_timeout_s "
+                f"{self.run_timeout_s:g} and compile_timeout_s {self.compile_timeout_s:g}"
+            )
+        return self
+
+    @property
+    def field(self) -> str:
+        """The field of a sample that has the tests."""
+        return "metadata" if self.tests.startswith(METADATA) else self.tests

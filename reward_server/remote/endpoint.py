@@ -1,0 +1,52 @@
+"""What the config of every scorer behind an endpoint says: where it is, the key, how much at once.
+
+In: the config. Out: the transport to it.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from touchstone_rewards.reward_server.addresses import EndpointUrl, KeyVariable, urls_of
+from touchstone_rewards.reward_server.remote.admission import Proof
+from touchstone_rewards.reward_server.remote.keys import read_key
+from touchstone_rewards.reward_server.remote.transport import Endpoints, UpstreamTransport
+from touchstone_rewards.reward_server.scorers.rules.rule import RuleConfig
+
+
+class EndpointConfig(RuleConfig):
+    """`url`: several are replicas of one service. `key_env` or `key_file`: where the key is.
+
+    `timeout_s`: of one try. `max_in_flight`: samples in hand at a time."""
+
+    url: EndpointUrl
+    key_env: KeyVariable = None
+    key_file: str | None = None
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_in_flight: int = Field(default=64, ge=1)
+    requests_per_s: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if self.key_env is not None and self.key_file is not None:
+            raise ValueError("say key_env or key_file, not both")
+        return self
+
+
+def transport_to(
+    config: EndpointConfig, path: str, proof: Proof | None = None
+) -> UpstreamTransport:
+    """Return the transport to `path` of the endpoints of a config.
+
+    Raises:
+        ValueError: the key cannot be read.
+    """
+    endpoints = Endpoints(
+        urls_of(config.url, path),
+        read_key(config.key_env, config.key_file),
+        timeout_s=config.timeout_s,
+        requests_per_s=config.requests_per_s,
+    )
+    return UpstreamTransport(endpoints, proof)
