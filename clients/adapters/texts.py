@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from touchstone_rewards.clients.adapters.numbers import Numbers, rewards_of, rewards_of_async
 from touchstone_rewards.clients.adapters.rows import from_row
 from touchstone_rewards.clients.adapters.trl_columns import prompt_id
@@ -26,8 +28,9 @@ def reward_of(
     null_reward: float | None = None,
 ) -> Numbers:
     """Return the reward, and the scorers' numbers with `no_reward`. Of `row` the prompt is
-    `prompt`, `question` or `messages`; `signals` and `group_id` are what they say, the rest is
-    metadata. What the profile does not read is not sent.
+    `prompt`, `question` or `messages`; `signals` and `group_id` are what they say (without one
+    the prompt's hash is the group), the rest is metadata. What the profile does not read is not
+    sent.
 
     Example:
         >>> reward_of("It is \\\\boxed{46}.", "46")  # doctest: +SKIP
@@ -62,6 +65,6 @@ def with_prompt(row: Mapping[str, Any], prompt: str) -> dict[str, Any]:
 
 def _sample(response: str, ground_truth: Any, row: Mapping[str, Any]) -> Sample:
     sample = from_row("0", response, ground_truth, row)
-    if sample.group_id is None and isinstance(sample.prompt, str):
-        sample.group_id = prompt_id(sample.prompt)
+    if sample.group_id is None and sample.prompt is not None:
+        sample.group_id = prompt_id(msgspec.to_builtins(sample.prompt))
     return sample

@@ -19,6 +19,7 @@ from typing import Any
 
 from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
 from touchstone_rewards.clients.adapters.numbers import rewards_of
+from touchstone_rewards.clients.adapters.trl_columns import prompt_id
 
 
 def reward_function(
@@ -26,15 +27,20 @@ def reward_function(
     *,
     url: str | None = None,
     null_reward: float | None = None,
-    ground_truth_column: str = "answer",
+    ground_truth_column: str | None = None,
 ) -> Callable[..., list[float]]:
-    """Return the function that Tunix calls, named as the profile, which Tunix logs. Columns travel
-    as those of ms-swift. It raises what `adapters.ms_swift.RemoteReward` raises."""
+    """Return the function that Tunix calls, named as the profile, which Tunix logs. The ground truth
+    is the column `answer`, if no other is named; columns travel as those of ms-swift. It raises
+    what `adapters.ms_swift.RemoteReward` raises."""
     columns = RemoteReward()
-    columns.ground_truth_column = ground_truth_column
+    truth = columns.ground_truth_column = ground_truth_column or columns.ground_truth_column
 
     def reward_fn(prompts: Sequence[str], completions: Sequence[str], **kwargs: Any) -> list[float]:
-        samples = columns.samples(completions, {**kwargs, "prompt": prompts})
+        groups = [prompt_id(prompt) for prompt in prompts]
+        given = {"group_id": groups, **kwargs, "prompt": prompts}
+        if ground_truth_column is None:
+            given[truth] = given.pop("answer", None)
+        samples = columns.samples(completions, given)
         return [reward for reward, _ in rewards_of(samples, profile, url, null_reward)]
 
     reward_fn.__name__ = profile

@@ -24,7 +24,7 @@ class TouchstoneReward(RewardFn):
         message = rollout.turns[-1].completion_message if rollout.turns else None
         if message is None:
             raise NoReward(f"a rollout that ended as {rollout.status} has no answer to score")
-        row = {"prompt": env_input.prompt, "group_id": str(rollout.group_id)}
         text, truth = message.get("content") or "", env_input.ground_truth
+        row = {"prompt": env_input.prompt}
         reward, _ = await reward_of_async(text, truth, row, **self.options)
         return reward

@@ -117,7 +117,7 @@ def test_tunix_gets_a_list_from_columns_of_arrays(server: LiveServer) -> None:
     assert reward_fn.__name__ == "math"
     gold = numpy.array(["46", "46"])
     assert reward_fn(prompts=prompts, completions=[WRONG, RIGHT], gold=gold) == [0.0, 1.0]
-    with pytest.raises(MissingColumn, match="'gold'; there are answer, prompt"):
+    with pytest.raises(MissingColumn, match="no column 'gold'; there are answer"):
         reward_fn(prompts, [WRONG, RIGHT], answer=["46", "46"])
     with pytest.raises(NoReward, match="sample 1 has no reward"):
         reward_fn(prompts, [RIGHT, RIGHT], gold=["46", None])

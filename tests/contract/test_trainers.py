@@ -1,10 +1,11 @@
 """The trainers' own client code against a live server.
 
 Set TOUCHSTONE_CONTRACT to a folder that holds checkouts under the names of their repositories
-(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner), or
-their unpacked wheels. Each client runs in an environment of its own, which `environments/make.sh`
-makes. What is not there skips its test and says how to get it; a library that is missing in an
-environment is a failure, because its requirements are wrong.
+(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner,
+AReaL, open-instruct, rllm, tunix, tinker-cookbook, SkyRL, torchtitan, axolotl), or their unpacked
+wheels. Each client runs in an environment of its own, which `environments/make.sh` makes. What is
+not there skips its test and says how to get it; a library that is missing in an environment is a
+failure, because its requirements are wrong.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def test_eval_protocol_gets_results_that_its_types_accept(server: LiveServer) ->
 
 
 OF_TEXTS = [
-    ("areal", "AReaL", {"in_its_workers": True}),
+    ("areal", "AReaL", {"its_time_out": 0, "in_its_workers": True}),
     ("open_instruct", "open-instruct", {}),
     ("rllm", "rllm", {}),
     ("tunix", "tunix", {"a_none_of_another": [0.0]}),

@@ -6,36 +6,33 @@ response, for one that cannot be scored, and for that one where a number stands 
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import atexit
 import contextlib
 import dataclasses
 import importlib
 import inspect
 import json
+import os
 import sys
+import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stubs import Stub, definitions, load, outcome, pretend
+from stubs import Stub, definitions, load, module, outcome, pretend
 
 CHECKOUT, PROJECT, REWARD_URL, LAUNCH = Path(sys.argv[1]), *sys.argv[2:5]
 QUESTION = "What is 6 + 40?"
 RIGHT, WRONG = "So it is \\boxed{46}.", "So it is \\boxed{45}."
-
-
-def module(name: str, **contents: Any) -> Any:
-    """Make a module that imports find under this name, with what was cut out of the trainer."""
-    parent = name.rpartition(".")[0]
-    if parent and parent not in sys.modules:
-        module(parent)
-    made = sys.modules[name] = type(sys)(name)
-    made.__path__ = []  # type: ignore[attr-defined]
-    vars(made).update(contents)
-    return made
 
 
 def launch_file(name: str) -> Any:
@@ -53,12 +50,13 @@ def areal() -> dict[str, Any]:
         CHECKOUT / "areal/api/reward_api.py",
         "AsyncRewardWrapper",
         "_get_device_count_safely",
-        **{
-            name: importlib.import_module(name) for name in ("asyncio", "atexit", "os", "threading")
-        },
-        ProcessPoolExecutor=importlib.import_module("concurrent.futures").ProcessPoolExecutor,
-        BrokenProcessPool=importlib.import_module("concurrent.futures.process").BrokenProcessPool,
-        partial=importlib.import_module("functools").partial,
+        asyncio=asyncio,
+        atexit=atexit,
+        os=os,
+        threading=threading,
+        ProcessPoolExecutor=ProcessPoolExecutor,
+        BrokenProcessPool=BrokenProcessPool,
+        partial=partial,
         logger=Stub(),
     )["AsyncRewardWrapper"]
     rlvr = definitions(
@@ -112,6 +110,7 @@ def areal() -> dict[str, Any]:
         "batch": [episode(RIGHT, "6 + 40 = 46\n#### 46"), episode(WRONG, "46")],
         "unscorable": outcome(lambda: episode(RIGHT, None)),
         "constant": episode(RIGHT, None, null_reward=-1.0),
+        "its_time_out": asyncio.run(wrapper(time.sleep, timeout_seconds=0.2, max_retries=0)(5)),
         "in_its_workers": isinstance(outcome(lambda: asyncio.run(in_its_workers())), str),
     }
 
@@ -215,14 +214,14 @@ def tunix() -> dict[str, Any]:
         "AbstractRewardManager",
         "SequenceRewardManager",
         "_calculate_scalar_reward_log_metrics",
-        abc=importlib.import_module("abc"),
+        abc=abc,
         asdict=dataclasses.asdict,
         function_registry=Stub(),
         inspect=inspect,
         logging=Stub(),
         np=numpy,
-        os=importlib.import_module("os"),
-        Sequence=importlib.import_module("collections.abc").Sequence,
+        os=os,
+        Sequence=Sequence,
     )["SequenceRewardManager"]
     config = dataclasses.make_dataclass("Config", [("beta", float, 0.0), ("profile", str, "none")])
 
@@ -388,7 +387,6 @@ def axolotl() -> dict[str, Any]:
         LOG=Stub(),
     )["get_reward_func"]
     sys.path.insert(0, LAUNCH)
-    # A method cut out of its class is still a classmethod object.
     function = find.__func__(None, "axolotl_rewards.math")
 
     def rewards(texts: list[str], answers: list[Any]) -> Any:
