@@ -29,9 +29,9 @@ def reward_function(
     null_reward: float | None = None,
     ground_truth_column: str | None = None,
 ) -> Callable[..., list[float]]:
-    """Return the function that Tunix calls, named as the profile, which Tunix logs. The ground truth
-    is the column `answer`, if no other is named; columns travel as those of ms-swift. It raises
-    what `adapters.ms_swift.RemoteReward` raises."""
+    """Return the function that Tunix calls, named as the profile, which Tunix logs. The ground
+    truth is the column `answer`, if no other is named; columns travel as those of ms-swift. It
+    raises what `adapters.ms_swift.RemoteReward` raises."""
     columns = RemoteReward()
     truth = columns.ground_truth_column = ground_truth_column or columns.ground_truth_column
 

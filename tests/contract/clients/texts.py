@@ -231,11 +231,8 @@ def tunix() -> dict[str, Any]:
             completions=texts,
             answer=numpy.array(answers, dtype=object),
         )
-        assert "rewards/math" in found["log_metrics"] or function is none
+        assert f"rewards/{function.__name__}" in found["log_metrics"]
         return found["rewards"].tolist()
-
-    def none(prompts: Any, completions: Any, **_: Any) -> list[None]:
-        return [None] * len(completions)
 
     ours = reward_function("math", url=REWARD_URL)
     lenient = reward_function("math", url=REWARD_URL, null_reward=-1.0)
@@ -243,7 +240,7 @@ def tunix() -> dict[str, Any]:
         "batch": rewards(ours, [RIGHT, WRONG], ["46", "46"]),
         "unscorable": outcome(lambda: rewards(ours, [RIGHT, RIGHT], [None, "46"])),
         "constant": rewards(lenient, [RIGHT, RIGHT], [None, "46"])[0],
-        "a_none_of_another": rewards(none, [RIGHT], ["46"]),
+        "a_none_of_another": rewards(lambda **_: [None], [RIGHT], ["46"]),
     }
 
 
