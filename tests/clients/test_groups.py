@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,7 +24,7 @@ from tests.clients.peers import (
     told_of,
 )
 from touchstone_rewards.clients import AsyncRemoteRewardClient, RemoteRewardClient, Sample
-from touchstone_rewards.clients.adapters import openrlhf, verl
+from touchstone_rewards.clients.adapters import areal, openrlhf, tunix, verl
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 WHOLE = {"groups": {"size": None}}
@@ -133,6 +134,23 @@ def test_trainers_that_ask_one_sample_at_a_time_get_the_groups_rewards(
     with ThreadPoolExecutor(4) as callers:
         for ask in (by_verl, by_openrlhf, by_route):
             assert list(callers.map(ask, texts)) == WANTED
+
+
+async def test_functions_of_texts_give_the_samples_of_a_prompt_one_group(
+    voting: LiveServer,
+) -> None:
+    answers = [f"So \\boxed{{{text}}}." for text in ANSWERS]
+    reward_fn = areal.reward_function("vote", url=voting.url)
+    row = {"messages": [{"role": "user", "content": "What is 5 + 41?"}]}
+    found = await asyncio.gather(*(reward_fn("", text, [], [], **row) for text in answers))
+    assert list(found) == WANTED
+
+
+def test_tunixs_prompts_are_its_groups(voting: LiveServer) -> None:
+    answers = [f"So \\boxed{{{text}}}." for text in ANSWERS for _ in "ab"]
+    prompts = ["What is 4 + 42?", "What is 3 + 43?"] * len(ANSWERS)
+    found = tunix.reward_function("vote", url=voting.url)(prompts, answers)
+    assert found == [reward for reward in WANTED for _ in "ab"]
 
 
 def test_a_client_sends_whole_groups(voting: LiveServer) -> None:

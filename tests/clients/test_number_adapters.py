@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy
 import pytest
 
 from tests.checkout import ROOT
 from touchstone_rewards.clients import RewardClientError
-from touchstone_rewards.clients.adapters import easyr1, openrlhf, verl
+from touchstone_rewards.clients.adapters import areal, easyr1, openrlhf, texts, tunix, verl
 from touchstone_rewards.clients.adapters.ms_swift import RemoteReward
 from touchstone_rewards.clients.adapters.numbers import NoReward
+from touchstone_rewards.clients.errors import MissingColumn
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 RIGHT, WRONG = "So \\boxed{46}.", "So \\boxed{45}."
@@ -100,8 +102,54 @@ def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
     assert reward_func([], [], []) == {"rewards": [], "scores": [], "extra_logs": {}}
 
 
-@pytest.mark.parametrize("name", ["verl", "easyr1", "openrlhf", "ms_swift"])
+@pytest.mark.parametrize(
+    "name", ["verl", "easyr1", "openrlhf", "ms_swift", "areal", "rllm", "texts", "tunix"]
+)
 def test_an_adapter_needs_no_trainer_and_asks_no_server_when_imported(name: str) -> None:
     load = f"import sys; from touchstone_rewards.clients.adapters import {name}"
     code = f"{load}; assert not {{'torch', 'verl'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_tunix_gets_a_list_from_columns_of_arrays(server: LiveServer) -> None:
+    reward_fn = tunix.reward_function("math", url=server.url, ground_truth_column="gold")
+    prompts = ["What is 6 + 40?"] * 2
+    assert reward_fn.__name__ == "math"
+    gold = numpy.array(["46", "46"])
+    assert reward_fn(prompts=prompts, completions=[WRONG, RIGHT], gold=gold) == [0.0, 1.0]
+    with pytest.raises(MissingColumn, match="no column 'gold'; there are answer"):
+        reward_fn(prompts, [WRONG, RIGHT], answer=["46", "46"])
+    with pytest.raises(NoReward, match="sample 1 has no reward"):
+        reward_fn(prompts, [RIGHT, RIGHT], gold=["46", None])
+
+
+async def test_areals_function_is_awaited_and_its_row_changes_no_setting(
+    server: LiveServer,
+) -> None:
+    reward_fn = areal.reward_function("math", url=server.url)
+    row = {"answer": "46", "profile": "format", "url": "http://127.0.0.1:9", "null_reward": 1.0}
+    assert await reward_fn("What is 6 + 40?", RIGHT, [1], [2], **row, prompt="another") == 1.0
+    assert await reward_fn("What is 6 + 40?", WRONG, [1], [2], **row) == 0.0
+    with pytest.raises(NoReward, match="bad_ground_truth"):
+        await reward_fn("What is 6 + 40?", RIGHT, [1], [2], **{**row, "answer": None})
+
+
+def test_a_text_takes_its_prompt_from_the_row_and_else_from_the_trainer() -> None:
+    chat = [{"role": "user", "content": "What is 6 + 40?"}]
+    assert texts.with_prompt({"messages": chat, "level": 2}, "<user>") == {
+        "messages": chat,
+        "level": 2,
+    }
+    assert texts.with_prompt({"messages": None}, "Q:") == {"messages": None, "prompt": "Q:"}
+
+
+def test_a_text_without_a_reward_raises_or_is_the_number_that_was_chosen(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    url = start_server().url
+    assert texts.reward_of(RIGHT, "46", url=url)[0] == 1.0
+    with pytest.raises(NoReward, match="bad_ground_truth"):
+        texts.reward_of(RIGHT, {"odd": 1}, {"prompt": "Q:"}, url=url)
+    reward, scores = texts.reward_of(RIGHT, None, url=url, null_reward=-1.0)
+    assert (reward, scores["no_reward"]) == (-1.0, 1.0)
+    assert math.isnan(scores["math"])

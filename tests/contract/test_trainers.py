@@ -1,10 +1,11 @@
 """The trainers' own client code against a live server.
 
 Set TOUCHSTONE_CONTRACT to a folder that holds checkouts under the names of their repositories
-(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner), or
-their unpacked wheels. Each client runs in an environment of its own, which `environments/make.sh`
-makes. What is not there skips its test and says how to get it; a library that is missing in an
-environment is a failure, because its requirements are wrong.
+(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner,
+AReaL, open-instruct, rllm, tunix, tinker-cookbook, SkyRL, torchtitan, axolotl), or their unpacked
+wheels. Each client runs in an environment of its own, which `environments/make.sh` makes. What is
+not there skips its test and says how to get it; a library that is missing in an environment is a
+failure, because its requirements are wrong.
 """
 
 from __future__ import annotations
@@ -141,3 +142,32 @@ def test_eval_protocol_gets_results_that_its_types_accept(server: LiveServer) ->
     assert found["remote"] == [1.0, {"math": 1.0}]
     assert found["preview"] == [0.0, True, "score 0"]
     assert found["unscorable"].startswith("HTTPError")
+
+
+OF_TEXTS = [
+    ("areal", "AReaL", {"its_time_out": 0, "in_its_workers": True}),
+    ("open_instruct", "open-instruct", {}),
+    ("rllm", "rllm", {}),
+    ("tunix", "tunix", {"a_none_of_another": [0.0]}),
+    ("tinker_cookbook", "tinker-cookbook", {}),
+    ("skyrl", "SkyRL", {}),
+    ("torchtitan", "torchtitan", {"no_answer": "NoReward:", "its_error_reward": [1.0, -2.0]}),
+]
+
+
+@pytest.mark.parametrize(("project", "repository", "others"), OF_TEXTS)
+def test_a_trainer_holds_our_reward_and_no_number_for_a_missing_one(
+    server: LiveServer, project: str, repository: str, others: dict[str, Any]
+) -> None:
+    launch = str(ROOT / "docs" / "launch")
+    found = run_client("texts", repository, server, project, server.url, launch)
+    assert found.pop("batch") == [1.0, 0.0]
+    assert found.pop("unscorable").startswith("NoReward: sample 0 has no reward")
+    assert found.pop("constant") == -1.0
+    assert found == others
+
+
+def test_axolotl_finds_a_trl_reward_by_its_dotted_name(server: LiveServer) -> None:
+    launch = str(ROOT / "docs" / "launch")
+    found = run_client("texts", "axolotl", server, "axolotl", server.url, launch)
+    assert found == {"batch": [1.0, 0.0], "unscorable": [1.0, None]}

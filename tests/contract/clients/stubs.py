@@ -93,6 +93,17 @@ def load(path: str | Path, name: str) -> Any:
     return module
 
 
+def module(name: str, **contents: Any) -> Any:
+    """Make a module that imports find by this name."""
+    parent = name.rpartition(".")[0]
+    if parent and parent not in sys.modules:
+        module(parent)
+    made = sys.modules[name] = type(sys)(name)
+    made.__path__ = []  # type: ignore[attr-defined]
+    vars(made).update(contents)
+    return made
+
+
 def outcome(function: Callable[[], Any]) -> Any:
     """What it returns, or the name and the status of what it raises."""
     try:

@@ -17,7 +17,7 @@ DOCS = (ROOT / "docs" / "functions.md").read_text(encoding="utf-8")
 
 def test_the_function_shown_scores_as_the_page_says(tmp_path: Path) -> None:
     [code] = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
-    profile, _ = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    profile, *_ = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
     for folder, name, text in (("own", "my_rewards.py", code), ("profiles", "p.yaml", profile)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)

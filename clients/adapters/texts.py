@@ -1,0 +1,70 @@
+"""The reward of one response, for trainers whose user writes a function, a verifier or an
+environment: open-instruct, SkyRL, torchtitan, and whatever calls Python. `docs/launch` has a file
+for each of these.
+
+A sample without a reward raises, unless `null_reward` is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from touchstone_rewards.clients.adapters.numbers import Numbers, rewards_of, rewards_of_async
+from touchstone_rewards.clients.adapters.rows import from_row
+from touchstone_rewards.clients.adapters.trl_columns import prompt_id
+from touchstone_rewards.reward_server.schemas import Sample
+
+
+def reward_of(
+    response: str,
+    ground_truth: Any = None,
+    row: Mapping[str, Any] | None = None,
+    *,
+    profile: str = "math",
+    url: str | None = None,
+    null_reward: float | None = None,
+) -> Numbers:
+    """Return the reward, and the scorers' numbers with `no_reward`. Of `row` the prompt is
+    `prompt`, `question` or `messages`; `signals` and `group_id` are what they say (without one
+    the prompt's hash is the group), the rest is metadata. What the profile does not read is not
+    sent.
+
+    Example:
+        >>> reward_of("It is \\\\boxed{46}.", "46")  # doctest: +SKIP
+        (1.0, {'math': 1.0, 'format': 0.0, 'no_reward': 0.0})
+
+    Raises:
+        NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
+    """
+    [found] = rewards_of([_sample(response, ground_truth, row or {})], profile, url, null_reward)
+    return found
+
+
+async def reward_of_async(
+    response: str,
+    ground_truth: Any = None,
+    row: Mapping[str, Any] | None = None,
+    *,
+    profile: str = "math",
+    url: str | None = None,
+    null_reward: float | None = None,
+) -> Numbers:
+    """As `reward_of`, awaited: calls that wait at the same time share requests."""
+    sample = _sample(response, ground_truth, row or {})
+    [found] = await rewards_of_async([sample], profile, url, null_reward)
+    return found
+
+
+def with_prompt(row: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+    """Return the row with a prompt for the case that it has none of its own."""
+    return {**row, "prompt": prompt} if from_row("", "", None, row).prompt is None else {**row}
+
+
+def _sample(response: str, ground_truth: Any, row: Mapping[str, Any]) -> Sample:
+    sample = from_row("0", response, ground_truth, row)
+    if sample.group_id is None and sample.prompt is not None:
+        sample.group_id = prompt_id(msgspec.to_builtins(sample.prompt))
+    return sample
