@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from math import isfinite
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.received import open_fields
@@ -41,12 +49,16 @@ class ScheduleConfig(BaseModel):
 
     @field_validator("points", mode="before")
     @classmethod
-    def _as_seconds(cls, points: Any) -> Any:
+    def _as_seconds(cls, points: Any, info: ValidationInfo) -> Any:
         """Times become seconds since 1970; YAML reads 2026-11-30T12:00:00Z as a time itself."""
         if not isinstance(points, dict):
             return points
         given = cast("dict[Any, Any]", points)
-        return {_seconds(at): weight for at, weight in given.items()}
+        if info.data.get("by") == TIME:
+            return {_seconds(at): weight for at, weight in given.items()}
+        if dated := [at for at in given if isinstance(at, date)]:
+            raise ValueError(f"{dated[0]} came, and the weight goes by steps; expected numbers")
+        return given
 
     @model_validator(mode="after")
     def _refuse_what_is_no_number(self) -> ScheduleConfig:
@@ -56,12 +68,15 @@ class ScheduleConfig(BaseModel):
         return self
 
 
-def _seconds(at: Any) -> Any:
+def _seconds(at: Any) -> float:
+    if isinstance(at, str):
+        with suppress(ValueError):
+            at = datetime.fromisoformat(at)
     if isinstance(at, datetime):
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     if isinstance(at, date):
         return datetime(at.year, at.month, at.day, tzinfo=UTC).timestamp()
-    return at
+    raise ValueError(f"got {at!r}; expected a time, such as 2026-11-30T12:00:00Z")
 
 
 class Schedule:

@@ -75,9 +75,9 @@ class Account:
 class Call:
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
     is handed out any more, and this is what they get instead. `on_score` is told each verdict.
-    `served`: the request that it is a part of. `deaths`: see `outlived`. `flow`: whose it is, the
-    one who asks now, and its scorer; `accounts`: what its worker time is counted to, by the
-    caller's `weight`."""
+    `batch`: whether its scorer is given a chunk at once. `served`: the request that it is a part
+    of. `deaths`: see `outlived`. `flow`: whose it is, the one who asks now, and its scorer;
+    `accounts`: what its worker time is counted to, by the caller's `weight`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -89,6 +89,7 @@ class Call:
     after_s: float = 0.0
     deadline_s: float | None = None
     memory_bytes: int | None = None
+    batch: bool = False
     served: Served = field(default_factory=current)
     deaths: dict[int, int] = field(default_factory=dict[int, int])
     flow: Flow = field(init=False)

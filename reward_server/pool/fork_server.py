@@ -46,16 +46,19 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Built(Struct):
-    """Answers a request to build: what each scorer reads beside the id, or why it cannot be."""
+    """Answers a request to build: what each scorer reads beside the id, which of them take whole
+    batches, or why it cannot be."""
 
     reads: dict[str, tuple[str, ...]] = {}
+    batches: set[str] = set()
     refused: str = ""
 
 
 class ForkServer:
     """Starts the process, starts it again when it is gone, and speaks with it.
 
-    `reads`: the fields of a sample that each scorer reads. `generation` counts the sets of
+    `reads`: the fields of a sample that each scorer reads. `batches`: the scorers that are given
+    all samples of a message in one call. `generation` counts the sets of
     scorers: a worker has those of the generation it was forked in. `on_exit` is called when the
     process dies.
     """
@@ -67,6 +70,7 @@ class ForkServer:
         on_exit: Callable[[], None],
     ) -> None:
         self.reads: dict[str, tuple[str, ...]] = {}
+        self.batches: set[str] = set()
         self.generation = 0
         self._scorers = dict(scorers)
         self._memory_limit_bytes = memory_limit_bytes
@@ -97,7 +101,8 @@ class ForkServer:
             self._link.setblocking(False)
             asyncio.get_running_loop().add_reader(self._link, self._read, self._link)
             try:
-                self.reads = await self._build(self._link, self._scorers)
+                built = await self._build(self._link, self._scorers)
+                self.reads, self.batches = built.reads, built.batches
             except BaseException:
                 self.kill()
                 raise
@@ -114,7 +119,9 @@ class ForkServer:
             if self._link is None:
                 raise ConfigError("the worker pool is not running; try again when it is")
             if scorers:
-                self.reads |= await self._build(self._link, scorers)
+                built = await self._build(self._link, scorers)
+                self.reads |= built.reads
+                self.batches = self.batches - built.reads.keys() | built.batches
                 self.generation += 1
             kept = {key: spec for key, spec in self._scorers.items() if key not in set(gone)}
             self._scorers = {**kept, **scorers}
@@ -148,9 +155,7 @@ class ForkServer:
             if not (answer := self._answers.popleft()).done():
                 answer.set_exception(ConnectionResetError("the fork server died"))
 
-    async def _build(
-        self, link: socket.socket, scorers: Mapping[str, ScorerSpec]
-    ) -> dict[str, tuple[str, ...]]:
+    async def _build(self, link: socket.socket, scorers: Mapping[str, ScorerSpec]) -> Built:
         answer = asyncio.get_running_loop().create_future()
         try:
             link.send(msgpack.encode({key: spec[:2] for key, spec in scorers.items()}))
@@ -160,7 +165,7 @@ class ForkServer:
             raise ConfigError(f"scorers {sorted(scorers)} cannot be built: {error}") from error
         if built.refused:
             raise ConfigError(built.refused)
-        return built.reads
+        return built
 
     def _read(self, link: socket.socket) -> None:
         try:
@@ -227,7 +232,7 @@ def _build(packet: bytes, scorers: dict[str, CallableScorer]) -> Built:
     # What is never collected is never written to, so workers keep sharing it.
     gc.collect()
     gc.freeze()
-    return Built(reads)
+    return Built(reads, {key for key, one in built.items() if getattr(one, "batch", False)})
 
 
 def _reads(scorer: CallableScorer) -> tuple[str, ...]:

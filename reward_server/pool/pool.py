@@ -164,6 +164,7 @@ class WorkerPool:
             return [NEVER_BEGUN] * len(samples)
         about = scorer, self._server.reads[scorer], samples, explain, self._chunk
         call = Call(*about, loop.create_future(), on_score, after_s, deadline_s, memory_bytes)
+        call.batch = scorer in self._server.batches
         if give_up_at_s is not None:
             call.timer = loop.call_at(give_up_at_s, self._give_up, call)
         self._calls.add(call)
@@ -215,7 +216,8 @@ class WorkerPool:
 
     def _hand_out(self, worker: Worker, free: int, stuck: set[Flow]) -> None:
         """Gives the worker its share of the calls while others are `free` too, one chunk of each,
-        else as much as it may have. What is alike goes in one message, whoever's it is."""
+        else as much as it may have. What is alike goes in one message, whoever's it is; for a
+        scorer of batches each chunk goes in its own, for it is one call of the scorer."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
         turns = -(-len(self._queue) // free) if free else HAND_SAMPLES
         slots: list[HandSlot] = []
@@ -230,7 +232,7 @@ class WorkerPool:
             call.queued = bool(call.waiting)
             if call.queued:
                 self._queue.append(call)
-            if slots and slots[0][0].kind != call.kind:
+            if slots and (call.batch or slots[0][0].kind != call.kind):
                 given, slots = worker.give_alike(slots) or given, []
             slots += [(call, position) for position in positions]
             turns -= bool(positions)

@@ -342,7 +342,8 @@ def score_call(
         given = scorer.score(samples, explain=task.explain)
         return checked_scores(scorer, given, len(samples)), ""
     except MemoryError:
-        limit = f"{limit_bytes / 1024**2:.0f} MiB (memory_limit_bytes)"
+        setting = "memory_bytes in the profile" if own else "worker_memory_bytes of the server"
+        limit = f"{limit_bytes / 1024**2:.0f} MiB ({setting})"
         return [
             failed(f"scorer {name_of(scorer)} needed more memory than a sample may have: {limit}")
         ], ""

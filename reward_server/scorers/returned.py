@@ -82,7 +82,7 @@ def checked_score(scorer: object, given: object) -> Score:
         if value is None:
             return failed(
                 f"scorer {name_of(scorer)} returned {float(score.value or 0.0):g}; expected a "
-                f"finite number within its range {list(getattr(scorer, 'range', ()))}"
+                f"finite number{_range_shown(scorer)}"
             )
         if score.undecided is not None and value > (_least(scorer) or 0.0):
             return failed(
@@ -192,6 +192,12 @@ def _bounds(scorer: object) -> tuple[float, float]:
     return _finite_bounds(*bounds)
 
 
+def _range_shown(scorer: object) -> str:
+    """The scorer's range behind the word number; nothing where it has no bound."""
+    bounds = getattr(scorer, "range", None) or (None, None)
+    return f" within its range {list(bounds)}" if any(b is not None for b in bounds) else ""
+
+
 @lru_cache(maxsize=256)
 def _finite_bounds(least: float | None, greatest: float | None) -> tuple[float, float]:
     return (
@@ -224,8 +230,8 @@ def _with_turns(scorer: object, score: Score) -> Score:
     known = [turn for turn in score.turns if turn is not None]
     if len(turns) < len(score.turns) or len(known) > sum(turn is not None for turn in turns):
         raise WrongAnswer(
-            f"the turns {shown(score.turns)}; expected numbers within its range "
-            f"{[least, greatest]}, or None"
+            f"the turns {shown(score.turns)}; expected finite numbers{_range_shown(scorer)}, "
+            "or None"
         )
     return replace(score, turns=turns)
 

@@ -41,7 +41,8 @@ class RelativeLength:
         for member, size in zip(members, sizes, strict=True):
             value = 0.5 - (size - least) / (most - least) if most > least else 0.0
             right = self.key is None or member.scores[self.key] >= self.right_from
-            about = {"length": size, "shortest": least, "longest": most, "right": right}
+            about = {"length": size, "shortest": least, "longest": most}
+            about |= {} if self.key is None else {"right": right}
             value = value if right else min(0.0, value)
             found.append(Score(value, None, about if explain else None))
         return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -23,7 +22,6 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     RulePlace,
     RuleVerdict,
     Unscorable,
-    reads_of,
     shown,
     truths,
 )
@@ -71,10 +69,7 @@ class ChoiceScorer(Rule[ChoiceConfig]):
     version = "1"
     runs_in: RulePlace = "worker"  # the search for the answer is that of the math scorer
     config_type = ChoiceConfig
-
-    def __init__(self, **config: Any) -> None:
-        super().__init__(**config)
-        self.reads = reads_of("ground_truth", self.config.options_from)
+    reads = ("response", "ground_truth", "metadata")
 
     def judge(self, sample: Sample) -> RuleVerdict:
         options = self._options(sample)

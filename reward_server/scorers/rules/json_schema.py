@@ -94,7 +94,9 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
         try:
             if source == "ground_truth":
                 given = truths(sample)
-                schema = parse_json(given[0]) if len(given) == 1 else None
+                if len(given) != 1:
+                    raise ValueError(f"it has {len(given)} schemas; one is expected")
+                schema = parse_json(given[0])
             else:
                 schema = field(sample, source)
                 schema = parse_json(schema) if isinstance(schema, str) else schema

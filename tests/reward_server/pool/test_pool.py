@@ -248,7 +248,7 @@ async def test_a_memory_bomb_is_told_the_limit_and_no_other_notices(start_pool: 
         samples[at] = acting("memory")
     scores = await pool.score("hostile", samples)
     assert_only(dict.fromkeys((5, 6, 500), "scorer_failed"), scores, 1000)
-    assert "256 MiB" in message(scores[5])
+    assert "256 MiB (worker_memory_bytes of the server)" in message(scores[5])
     assert set(pool.restarts) == {"memory"}
 
 

@@ -47,6 +47,13 @@ def test_every_built_in_scorer_says_what_it_is_and_what_it_takes() -> None:
     assert "url" in similarity.config["properties"]
 
 
+@pytest.mark.parametrize("name", ["choice", "contains", "exact", "f1", "numeric", "tool_call"])
+def test_a_rule_without_config_reads_what_its_row_says(name: str) -> None:
+    assert infos()[name].reads == [
+        field for field in Sample.__struct_fields__ if field in build_scorer(name, {}).reads
+    ]
+
+
 def test_functions_in_use_are_listed_with_their_config_and_nothing_that_a_sample_fills() -> None:
     found = infos(
         used(f"{REWARDS}:short_enough", most_chars=3),

@@ -110,6 +110,12 @@ def test_by_the_clock_all_samples_have_the_weight_of_now() -> None:
     assert (before.reward, after.reward) == (0.25, 0.25)
 
 
+def test_a_time_in_quotation_marks_is_a_time() -> None:
+    times = {"2026-11-30T00:00:00Z": 0.0, "2026-12-01": 1.0}
+    noon_s = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+    assert schedule(by="time", points=times).weight(noon_s) == 0.5
+
+
 def test_the_fingerprint_is_that_of_the_whole_schedule() -> None:
     assert profile().fingerprint == profile().fingerprint
     other = {"dummy": {}, "form": {"scorer": "format", "schedule": {**STEPS, "shape": "steps"}}}
@@ -122,11 +128,16 @@ def test_the_fingerprint_is_that_of_the_whole_schedule() -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("{weight: 1.0, schedule: {by: time, points: {0: 1}}}", "weight came beside a schedule"),
+        (
+            "{weight: 1.0, schedule: {by: metadata.step, points: {0: 1}}}",
+            "weight came beside a schedule",
+        ),
         ("{schedule: {by: step, points: {0: 1}}}", "got 'step'; expected time, or a field"),
         ("{schedule: {by: time, points: {}}}", "points"),
-        ("{schedule: {by: time, points: {0: .nan}}}", "expected finite numbers"),
-        ("{schedule: {by: time, points: {soon: 1}}}", "points"),
+        ("{schedule: {by: metadata.step, points: {0: .nan}}}", "expected finite numbers"),
+        ("{schedule: {by: time, points: {soon: 1}}}", "got 'soon'; expected a time, such as"),
+        ("{schedule: {by: time, points: {200: 1}}}", "got 200; expected a time, such as"),
+        ("{schedule: {by: metadata.step, points: {2026-11-30: 1}}}", "expected numbers"),
     ],
 )
 def test_a_schedule_that_cannot_be_refuses_to_load(tmp_path: Path, entry: str, says: str) -> None:

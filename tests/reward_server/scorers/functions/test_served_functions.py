@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,7 +62,8 @@ async def test_what_a_sync_function_does_to_one_sample_it_does_to_no_other(engin
     messages = [result.error.message if result.error else "" for result in results]
     assert messages[1] == "took more than 0.5 s"
     assert messages[2] == f"scorer {REWARDS}:of_a_kind raised KeyError: 'gold'"
-    assert "needed more memory than a sample may have: 128 MiB" in messages[4]
+    assert messages[3] == f"scorer {REWARDS}:of_a_kind returned nan; expected a finite number"
+    assert messages[4].endswith("than a sample may have: 128 MiB (memory_bytes in the profile)")
     assert results[6].explanation == {
         "mine": {"function": f"{REWARDS}:of_a_kind", "why": "a quarter"}
     }
@@ -93,6 +95,14 @@ async def test_a_batch_is_what_a_worker_has_in_hand(engine: Engine) -> None:
     sizes = [(result.explanation or {})["mine"]["together"] for result in results]
     assert max(sizes) == 8
     assert sizes.count(1) < 8
+
+
+async def test_rows_of_several_requests_are_never_one_call(engine: Engine) -> None:
+    samples = [Sample(str(at), "fine", ground_truth=at) for at in range(3)]
+    requests = (ScoreRequest(samples, profile="lists", explain=True) for _ in range(20))
+    answers = await asyncio.gather(*map(engine.score, requests))
+    rows = [row for answer in answers for row in answer.results]
+    assert max((row.explanation or {})["mine"]["together"] for row in rows) <= 3
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,11 @@ def test_of_a_long_response_only_the_beginning_is_compared() -> None:
     [score] = rule.score([Sample("1", "a", None, "a " * 20_000)])
     assert score.error is not None
     assert score.error.code == "bad_ground_truth"
+
+
+def test_several_schemas_are_one_too_many() -> None:
+    pytest.importorskip("jsonschema_rs")
+    rule = built("json_schema", schema_from="ground_truth")
+    [score] = rule.score([Sample("1", "{}", None, ['{"type": "object"}', '{"type": "array"}'])])
+    assert score.error is not None
+    assert score.error.message == "ground_truth: it has 2 schemas; one is expected"
