@@ -119,9 +119,9 @@ def test_the_shortest_right_response_gets_most_and_brevity_alone_nothing() -> No
     assert values(judged(right, members)) == [0.0, 0.0, -0.5]
     assert values(judged(right, members_of("ab", "cd", math=[1.0, 0.0]))) == [0.0, 0.0]
     members = members_of("x", "xx", math=[0.0, 1.0])
-    [short, _] = group_scorer("relative_length").score(members, explain=True)
+    [short, _] = judged(group_scorer("relative_length"), members)
     assert short.explanation == {"length": 1, "shortest": 1, "longest": 2}
-    [short, _] = right.score(members, explain=True)
+    [short, _] = judged(right, members)
     assert short.explanation == {"length": 1, "shortest": 1, "longest": 2, "right": False}
     by_words = group_scorer("relative_length", unit="words")
     assert values(judged(by_words, members_of("long-winded", "a b c"))) == [0.5, -0.5]
