@@ -7,6 +7,7 @@ it returns is brought into our form. Each form's docstring names where the train
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from touchstone_rewards.reward_server.scorers.functions.form import (
     Getter,
     MissingField,
     Parameters,
+    as_chat,
     checked_config,
     parameters_of,
     plain_prompt,
@@ -32,6 +34,7 @@ from touchstone_rewards.reward_server.scorers.functions.rollouts import (
     easyr1_form,
     verifiers_form,
 )
+from touchstone_rewards.reward_server.turn_texts import response_text
 
 # A column of this name that the metadata lacks is the ground truth.
 TRUTH_COLUMNS = ("solution", "ground_truth", "answer", "label", "target", "reference", "gold")
@@ -66,11 +69,12 @@ def trl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
     def completion(sample: Sample) -> Any:
         chat = form == "chat" or (form != "text" and isinstance(sample.prompt, list))
         if not chat:
-            return sample.response
-        return [{"role": "assistant", "content": sample.response}]
+            return response_text(sample.response)
+        return as_chat(sample.response)
 
     fields = {"completions": completion, "prompts": _needed_prompt("prompts" in parameters.needed)}
-    return _column_form(name, function, config, parameters, fields)
+    called = _column_form(name, function, config, parameters, fields)
+    return replace(called, sees_turns=form != "text")
 
 
 def ms_swift_form(name: str, function: Callable[..., Any], config: Config) -> Form:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
+
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Message, Sample
 
@@ -19,6 +21,13 @@ Getter = Callable[[Sample], Any]
 
 class MissingField(Exception):
     """A sample has nothing for a parameter that the function needs."""
+
+
+def as_chat(response: str | list[Message]) -> list[dict[str, Any]]:
+    """The response as a chat: its messages, or one of the assistant."""
+    if isinstance(response, str):
+        return [{"role": "assistant", "content": response}]
+    return msgspec.to_builtins(response)
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Form:
     lacks are the ground truth, where there is one. `read` brings what was returned into the
     form of ours: for each sample a number, None, or a pair of those and a dict that explains.
     `whole_group`: it must see all samples of a group; `group_parameter` takes their responses.
+    `sees_turns`: a response that is a list of messages comes as it is.
     """
 
     name: str
@@ -45,6 +55,7 @@ class Form:
     read: Callable[[Any], Any] = lambda returned: returned
     whole_group: bool = False
     group_parameter: str = ""
+    sees_turns: bool = False
 
     def row(self, sample: Sample) -> dict[str, Any]:
         """The arguments that one sample fills.

@@ -12,6 +12,7 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.functions.form import (
     Form,
     Getter,
+    as_chat,
     parameters_of,
     plain_prompt,
 )
@@ -75,7 +76,8 @@ def verifiers_form(name: str, function: Callable[..., Any], config: Config) -> F
     known = plural if batch else single
     if batch and parameters.any_other:
         known = {each: get for each, get in plural.items() if each in parameters.names}
-    return plain_form(name, function, config, parameters, known, batch, whole_group=batch)
+    form = plain_form(name, function, config, parameters, known, batch, whole_group=batch)
+    return replace(form, sees_turns=True)
 
 
 def _parser(name: str, function: Callable[..., Any], wanted: object) -> Any:
@@ -104,7 +106,7 @@ def _rollout(sample: Sample) -> dict[str, Any]:
     info = sample.metadata.get("info", sample.metadata)
     return {
         "prompt": prompt,
-        "completion": [{"role": "assistant", "content": sample.response}],
+        "completion": as_chat(sample.response),
         "answer": "" if truth is None else str(truth) if isinstance(truth, int | float) else truth,
         "task": sample.metadata.get("task", "default"),
         "info": info,

@@ -108,6 +108,7 @@ class FunctionScorer(_Function):
     def __init__(self, form: Form) -> None:
         super().__init__(form)
         self.batch = form.batch
+        self.sees_turns = form.sees_turns
         self.deterministic = bool(getattr(original(form.function), "deterministic", False))
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
@@ -129,6 +130,7 @@ class AsyncFunctionScorer(_Function):
 
     def __init__(self, form: Form) -> None:
         super().__init__(form)
+        self.sees_turns = form.sees_turns
         own = original(form.function)
         self.max_in_flight: int = getattr(own, "max_in_flight", MAX_IN_FLIGHT)
 

@@ -33,6 +33,9 @@ PROFILES = {
     "length: {weight: 0.0, config: {least: 3}}}",
     "each": "scorers: {tool_call: {turns: mean, config: {calls_from: metadata.calls}}}",
     "own": "scorers: {own: {scorer: 'tests.reward_server.scoring.test_turns:ToolCalls'}}",
+    "rollout": "scorers: {own: {scorer: 'verifiers:tests.reward_server.scoring.test_turns:roles'}}",
+    "chats": "scorers: {own: {scorer: 'trl:tests.reward_server.scoring.test_turns:tools_asked'}}",
+    "awaited": "scorers: {own: {scorer: 'trl:tests.reward_server.scoring.test_turns:awaited'}}",
     "wrong": "scorers: {own: {scorer: 'tests.reward_server.scoring.test_turns:WrongTurns'}}",
 }
 GOOD = "<think> x </think> <answer> \\boxed{46} </answer>"
@@ -66,6 +69,20 @@ class ToolCalls:
             if turn.role == "assistant"
         ]
         return Score(max(turns), turns=[*turns[:-1], None])
+
+
+def roles(completion: list[dict[str, Any]]) -> tuple[float, dict[str, Any]]:
+    """A function of verifiers, which is handed the whole rollout."""
+    return float(len(completion)), {"roles": [turn["role"] for turn in completion]}
+
+
+def tools_asked(completions: list[list[dict[str, Any]]], **_: Any) -> list[float]:
+    """A function of TRL's, whose chats hold the tools' answers too."""
+    return [float(sum(turn["role"] == "tool" for turn in chat)) for chat in completions]
+
+
+async def awaited(completions: list[list[dict[str, Any]]], **_: Any) -> list[float]:
+    return tools_asked(completions)
 
 
 class WrongTurns(ToolCalls):
@@ -105,6 +122,18 @@ async def test_a_text_scorer_sees_the_last_message_of_the_assistant(engine: Engi
     assert [each.reward for each in results] == [0.0, 1.0, 0.0, 0.0]
     assert all(each.turns is msgspec.UNSET for each in results)
     assert b"turns" not in msgspec.json.encode(results)
+
+
+async def test_functions_of_other_trainers_see_the_chats_that_those_hand_them(
+    engine: Engine,
+) -> None:
+    whole, text = await score(engine, "rollout", ROLLOUT, GOOD, explain=True)
+    assert (whole.reward, text.reward) == (4.0, 1.0)
+    told = (whole.explanation or {})["own"]["roles"]
+    assert told == ["assistant", "tool", "assistant", "user"]
+    for profile in ("chats", "awaited"):
+        results = await score(engine, profile, ROLLOUT, ROLLOUT[:1], GOOD)
+        assert [each.reward for each in results] == [1.0, 0.0, 0.0]
 
 
 def calling(*names: str, text: str | None = None) -> dict[str, Any]:
