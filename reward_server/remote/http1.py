@@ -203,7 +203,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
+        if not colon or name.split() != [name]:
             raise BrokenAnswer(f"a header is {line!r}")
         name, value = name.lower(), value.strip()
         if name == "content-length" and found.get(name, value) != value:
@@ -334,9 +334,9 @@ class Http1Client:
         """Keep a connection for the next request, and close those that are too old for one."""
         now_s = connection.idle_since_s = asyncio.get_running_loop().time()
         kept = self._idle.setdefault(place, deque())
-        kept.append(connection)
-        while now_s - kept[0].idle_since_s >= IDLE_S:
+        while kept and now_s - kept[0].idle_since_s >= IDLE_S:
             kept.popleft().close()
+        kept.append(connection)
 
     def _kept(self, place: tuple[str, int, bool]) -> _Connection | None:
         """The connection that was used last, if it is not too old."""
