@@ -77,7 +77,7 @@ async def close_connections(scorers: Iterable[Scorer]) -> None:
             try:
                 async with asyncio.timeout(CLOSE_S):
                     await scorer.aclose()
-            except Exception as error:  # a plug-in may raise anything
+            except Exception as error:  # noqa: BLE001 (a plug-in may raise anything)
                 logger.warning("%s: not closed: %s", name_of(scorer), type(error).__name__)
 
 

@@ -223,7 +223,7 @@ async def test_connections_of_a_busy_hour_are_closed_after_it(start: Start) -> N
     url = await start(talk)
     client = Http1Client({}, MOST)
     await asyncio.gather(*(client.send("POST", url, b"{}") for _ in range(5)))
-    [kept] = client._idle.values()  # noqa: SLF001
+    [kept] = client._idle.values()
     for connection in [*kept][:4]:
         connection.idle_since_s -= 1000.0
     await client.send("POST", url, b"{}")
@@ -271,7 +271,9 @@ async def test_an_answer_before_the_whole_request_ends_the_connection(start: Sta
     assert count == 2
 
 
-async def test_a_host_of_ipv6_and_a_proxy_that_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_of_ipv6_and_a_proxy_that_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     heads: list[str] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -285,7 +287,9 @@ async def test_a_host_of_ipv6_and_a_proxy_that_is_not_asked(monkeypatch: pytest.
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     port = server.sockets[0].getsockname()[1]
-    assert (await Http1Client({}, MOST).send("POST", f"http://[::1]:{port}/v1", b"{}")).status == 200
+    assert (
+        await Http1Client({}, MOST).send("POST", f"http://[::1]:{port}/v1", b"{}")
+    ).status == 200
     assert f"\r\nHost: [::1]:{port}\r\n" in heads[0]
     server.close()
 

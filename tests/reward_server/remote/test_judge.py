@@ -318,7 +318,9 @@ def test_what_is_no_address_is_refused_at_once_and_not_shown(url: str) -> None:
     assert "sk-secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "https://b\u00fccher.example", "http://h:/v1/"])
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:8000/v1", "https://b\u00fccher.example", "http://h:/v1/"]
+)
 def test_addresses_of_ipv6_and_of_other_alphabets_are_addresses(url: str) -> None:
     build_scorer("judge", {"url": url, "model": "m"})
 
