@@ -23,12 +23,16 @@ def check_url(url: str | list[str]) -> str | list[str]:
     for one in [url] if isinstance(url, str) else url:
         try:
             parts = urlsplit(one)
+            host = (parts.hostname or "").encode("idna")
+            port_is_real = parts.port != 0  # one that is no number raises
         except ValueError:
-            raise ValueError("one is no address") from None
+            raise ValueError("one is no address: its host or its port is none") from None
         if parts.username or parts.password or parts.query:
             raise ValueError("a key does not belong in it; name key_env or key_file")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{one[:80]!r} is no http:// or https:// address")
+        if parts.scheme not in ("http", "https") or not host or not port_is_real:
+            raise ValueError("one is no http:// or https:// address")
+        if not one.isprintable() or any(letter in one for letter in " ?#@"):
+            raise ValueError("one has a space, a control character or one of ?#@ in it")
     if not url:
         raise ValueError("it is empty")
     return url

@@ -62,7 +62,11 @@ class ChatAnswers:
             what = "no choices[0].logprobs.content[0].top_logprobs"
             raise self.transport.misshapen(json.encode(answer), what)
         self._reported.check(answer.get("model"))
-        return found
+        return [self._told(each) for each in found]
+
+    def _told(self, token: Any) -> Any:
+        text = token.get("token") if is_object(token) else None
+        return token | {"token": self.transport.told(text)} if isinstance(text, str) else token
 
     def _choice(self, answer: dict[str, Any]) -> dict[str, Any]:
         choices = answer.get("choices")

@@ -52,6 +52,7 @@ REFUSED_WORDS = (
     *("from torch", "import sklearn", "from sklearn"),
 )
 SHOWN_OUTCOMES = 100
+LONGEST_KEY = 4096
 
 
 class CodeScorer:
@@ -221,6 +222,10 @@ class CodeScorer:
         ]
         return TestedProgram(outcomes)
 
+    def _end_of(self, stderr: str) -> str:
+        """The end of what a program wrote; a key is looked for before it is cut."""
+        return self.transport.told(stderr[-STDERR_CHARS - LONGEST_KEY :])[-STDERR_CHARS:]
+
     def _explanation(self, found: TestedProgram, tests: CodeTests) -> dict[str, Any]:
         run = len(found.outcomes)
         told: dict[str, Any] = {
@@ -231,7 +236,7 @@ class CodeScorer:
             "style": "stdio" if tests.stdio else "asserts",
             "language": self.config.language,
             "note": self.transport.told(found.note),
-            "stderr": self.transport.told(found.stderr[-STDERR_CHARS:]),
+            "stderr": self._end_of(found.stderr),
         }
         return {
             name: value for name, value in told.items() if value not in ("", 0) or name == "passed"

@@ -10,7 +10,9 @@ Source: RFC 9112, section 6 (the length of a message's body).
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
+from collections import deque
 from typing import NamedTuple, cast
 
 import httpx2
@@ -19,11 +21,17 @@ MAX_HEAD_BYTES = 64 * 1024
 # Servers close connections that have been idle for 5 s and more.
 IDLE_S = 4.0
 _END = b"\r\n\r\n"
+_FIRST = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?")
+# Their values are lists, which may come in several lines.
+_LISTS = frozenset({"connection", "transfer-encoding"})
 _NO_BODY = frozenset({204, 304})
 
 
 class BrokenAnswer(Exception):
-    """A connection that ended before the answer did, or an answer that is no HTTP/1."""
+    """A connection that ended before the answer did, or an answer that is no HTTP/1.
+
+    What came stands in the message uncut, so that a key in it is found before it is cut.
+    """
 
 
 class EndpointAnswer(NamedTuple):
@@ -55,11 +63,11 @@ class AnswerReader:
         self._received = bytearray()
         self._at = 0  # of what was received, the first byte that is not yet read
         self._seen = 0  # how far the end of the head was looked for
+        self._head_bytes = 0  # of heads, those of words before the answer too
         self._left: int | None = None  # bytes of the content, or of the chunk; None: not known
         self._chunked = self._last = False
         self._between = 0  # bytes of lines between chunks
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._content = bytearray()
 
     def feed(self, data: bytes) -> bool:
         """Take what came; return whether the answer is complete.
@@ -85,44 +93,50 @@ class AnswerReader:
 
     def answer(self) -> EndpointAnswer:
         """Return the answer, once it is complete."""
-        return EndpointAnswer(self.status, b"".join(self._parts), self.headers.get("retry-after"))
+        return EndpointAnswer(self.status, bytes(self._content), self.headers.get("retry-after"))
 
     def _read_head(self) -> bool:
         at = self._received.find(_END, max(0, self._seen - len(_END)))
+        self._seen = len(self._received) if at < 0 else at
+        if self._head_bytes + self._seen > MAX_HEAD_BYTES:
+            raise BrokenAnswer(f"its head is longer than {MAX_HEAD_BYTES} bytes")
         if at < 0:
-            self._seen = len(self._received)
-            if self._seen > MAX_HEAD_BYTES:
-                raise BrokenAnswer(f"its head is longer than {MAX_HEAD_BYTES} bytes")
             return False
+        self._head_bytes += at + len(_END)
         first, *lines = bytes(self._received[:at]).decode("latin-1").split("\r\n")
         del self._received[: at + len(_END)]
         self._seen = 0
-        version, _, rest = first.partition(" ")
-        code = rest[:3]
-        if version not in ("HTTP/1.1", "HTTP/1.0") or not (code.isascii() and code.isdecimal()):
-            raise BrokenAnswer(f"its first line is {first[:80]!r}")
-        if code.startswith("1"):  # a word before the answer
+        match = _FIRST.fullmatch(first)
+        if match is None:
+            raise BrokenAnswer(f"its first line is {first!r}")
+        status = int(match[2])
+        if status < 200:  # a word before the answer
             return True
         self.headers = _headers(lines)
-        self._measure(int(code), version)
-        self.status = int(code)
+        self._measure(status, old=match[1] == "0")
+        self.status = status
         return True
 
-    def _measure(self, status: int, version: str) -> None:
-        """Find out where the content ends, and whether the connection can be used again."""
+    def _measure(self, status: int, old: bool) -> None:
+        """Find out where the content ends, and whether the connection can be used again.
+
+        `old`: the answer is HTTP/1.0.
+        """
         said = self.headers.get("connection", "").lower()
-        kept = "keep-alive" in said if version == "HTTP/1.0" else "close" not in said
+        kept = "keep-alive" in said if old else "close" not in said
         coding = self.headers.get("transfer-encoding")
         length = self.headers.get("content-length")
         if status in _NO_BODY:
             self._left = 0
         elif coding is not None:
             if coding.lower() != "chunked":
-                raise BrokenAnswer(f"its transfer-encoding is {coding[:80]!r}")
+                raise BrokenAnswer(f"its transfer-encoding is {coding!r}")
             self._chunked = True
+            # Someone between may have cut it by its length.
+            kept = kept and length is None and not old
         elif length is not None:
             if not (length.isascii() and length.isdecimal() and len(length) < 16):
-                raise BrokenAnswer(f"its content-length is {length[:80]!r}")
+                raise BrokenAnswer(f"its content-length is {length!r}")
             self._left = int(length)
         self.reusable = kept and (self._chunked or self._left is not None)
 
@@ -130,13 +144,12 @@ class AnswerReader:
         """Take so many bytes of content, or all that are there; return how many."""
         there = len(self._received) - self._at
         count = there if most is None else min(most, there)
-        self._parts.append(bytes(self._received[self._at : self._at + count]))
+        self._content += self._received[self._at : self._at + count]
         self._at += count
-        self._size += count
         return count
 
     def _too_much(self) -> bool:
-        if self._size <= self.max_bytes:
+        if len(self._content) <= self.max_bytes:
             return False
         self.reusable = False
         return True
@@ -186,15 +199,17 @@ class AnswerReader:
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
-    """The headers by their names in small letters; a list of the same length twice is one."""
+    """The headers by their names in small letters; the same length twice is one."""
     found: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
-            raise BrokenAnswer(f"a header is {line[:80]!r}")
+        if not colon or name.split() != [name]:
+            raise BrokenAnswer(f"a header is {line!r}")
         name, value = name.lower(), value.strip()
         if name == "content-length" and found.get(name, value) != value:
             raise BrokenAnswer("it has two lengths")
+        if name in _LISTS and name in found:
+            value = f"{found[name]}, {value}"
         found[name] = value
     return found
 
@@ -203,7 +218,7 @@ def _size_of(line: bytes) -> int:
     """The size of a chunk, by the line before it."""
     digits = line.partition(b";")[0].strip()
     if not 1 <= len(digits) <= 12 or digits.strip(b"0123456789abcdefABCDEF"):
-        raise BrokenAnswer(f"a chunk's size is {digits[:20]!r}")
+        raise BrokenAnswer(f"a chunk's size is {digits!r}")
     return int(digits, 16)
 
 
@@ -249,11 +264,18 @@ class _Connection(asyncio.Protocol):
 
     async def send(self, request: bytes, max_bytes: int) -> tuple[EndpointAnswer, bool]:
         """Return the answer, and whether another request can be sent after this one."""
-        assert self.transport is not None
+        if self.transport is None:
+            raise BrokenAnswer("the connection ended at once")
         reader = self._reader = AnswerReader(max_bytes)
         self._answered = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        return await self._answered, reader.reusable
+        answer = await self._answered
+        return answer, reader.reusable and self.has_sent_all
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether nothing of a request is left to be sent; an answer may come before."""
+        return self.transport is not None and self.transport.get_write_buffer_size() == 0
 
 
 class Http1Client:
@@ -266,7 +288,8 @@ class Http1Client:
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._max_bytes = max_bytes
         self._tls: ssl.SSLContext | None = None
-        self._idle: dict[tuple[str, int, bool], list[_Connection]] = {}
+        self._idle: dict[tuple[str, int, bool], deque[_Connection]] = {}
+        self._keeps = True
         self._places: dict[str, tuple[tuple[str, int, bool], str]] = {}
 
     async def send(self, method: str, url: str, body: bytes = b"") -> EndpointAnswer:
@@ -284,15 +307,15 @@ class Http1Client:
             request = first.encode("latin-1") + body
             answer, reusable = await connection.send(request, self._max_bytes)
         finally:
-            if reusable and connection.is_open:
-                connection.idle_since_s = asyncio.get_running_loop().time()
-                self._idle.setdefault(place, []).append(connection)
+            if reusable and connection.is_open and self._keeps:
+                self._keep(place, connection)
             else:
                 connection.close()
         return answer
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the connections that are kept, those in use after their answer."""
+        self._keeps = False
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -301,16 +324,24 @@ class Http1Client:
     def _place(self, url: str) -> tuple[tuple[str, int, bool], str]:
         address = httpx2.URL(url)
         secure = address.scheme == "https"
-        place = address.host, address.port or (443 if secure else 80), secure
+        place = address.raw_host.decode("ascii"), address.port or (443 if secure else 80), secure
         path = address.raw_path.decode("ascii")
         head = f"{path} HTTP/1.1\r\nHost: {address.netloc.decode('ascii')}\r\n{self._lines}"
         self._places[url] = place, head
         return self._places[url]
 
+    def _keep(self, place: tuple[str, int, bool], connection: _Connection) -> None:
+        """Keep a connection for the next request, and close those that are too old for one."""
+        now_s = connection.idle_since_s = asyncio.get_running_loop().time()
+        kept = self._idle.setdefault(place, deque())
+        while kept and now_s - kept[0].idle_since_s >= IDLE_S:
+            kept.popleft().close()
+        kept.append(connection)
+
     def _kept(self, place: tuple[str, int, bool]) -> _Connection | None:
         """The connection that was used last, if it is not too old."""
         now_s = asyncio.get_running_loop().time()
-        kept = self._idle.get(place, [])
+        kept = self._idle.get(place)
         while kept:
             connection = kept.pop()
             if connection.is_open and now_s - connection.idle_since_s < IDLE_S:

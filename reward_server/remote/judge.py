@@ -177,6 +177,10 @@ class Judge:
         asked = (self._score(sample, explain, give_up_at_s) for sample in samples)
         return list(await asyncio.gather(*asked))
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.transport.aclose()
+
     async def _score(self, sample: Sample, explain: bool, give_up_at_s: float | None) -> Score:
         try:
             about = self.form, self.way, self.config.part, self.config.max_chars

@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 RETRIED_4XX = frozenset({408, 429})
+# What a server may ask for: one that names the wrong century is asked again all the same.
+LONGEST_REST_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,19 @@ def is_retried(status: int) -> bool:
 def retry_after_s(value: str | None, now_s: float) -> float:
     """Return the seconds a `Retry-After` header asks for, given as seconds or as a date; else 0.
 
+    It is at most `LONGEST_REST_S`.
+
     `now_s` is the time since the epoch.
     Source: RFC 9110, section 10.2.3.
     """
     if value is None:
         return 0.0
-    if value.strip().isdecimal():
-        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
-    except ValueError:
+        plain = value.strip().isdecimal()
+        rest_s = float(value) if plain else parsedate_to_datetime(value).timestamp() - now_s
+    except (ValueError, OverflowError):
         return 0.0
+    return min(max(0.0, rest_s), LONGEST_REST_S)
 
 
 class ServerHealth:

@@ -116,6 +116,10 @@ class RemoteRewardModel:
         asked = (self._score(sample, explain, give_up_at_s) for sample in samples)
         return list(await asyncio.gather(*asked))
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.transport.aclose()
+
     async def _score(self, sample: Sample, explain: bool, give_up_at_s: float | None) -> Score:
         try:
             found = await self._gathered.ask(Text(sample.prompt, sample.response), give_up_at_s)

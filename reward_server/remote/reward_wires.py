@@ -162,10 +162,10 @@ def _number(row: object, label: int | str | None) -> float:
     else:
         raise Misshapen("an output that is no list of numbers")
     if label is None and len(values) != 1:
-        raise Misshapen(f"{len(values)} outputs ({', '.join(map(str, names))[:80]}); say a label")
+        raise Misshapen(f"{len(values)} outputs ({', '.join(map(str, names))}); say a label")
     if label is not None and label not in names:
-        raise Misshapen(f"no output {label!r} among {', '.join(map(str, names))[:80]}")
+        raise Misshapen(f"no output {label!r} among {', '.join(map(str, names))}")
     value = values[names.index(label) if label is not None else 0]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Misshapen(f"the output {value!r:.40}, which is no finite number")
+        raise Misshapen(f"the output {value!r}, which is no finite number")
     return float(value)

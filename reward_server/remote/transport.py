@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -88,6 +89,7 @@ class UpstreamTransport:
         self._servers: list[ServerHealth] = []
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
+        self._escaped = _escaped(endpoints.key) if endpoints.key else None
 
     async def post(
         self,
@@ -311,7 +313,8 @@ class UpstreamTransport:
         except (OSError, BrokenAnswer, httpx2.InvalidURL) as error:
             if self._admission is not None:
                 self._admission.forget(url)
-            return Failure(self.told(f"gave no answer: {type(error).__name__} {error}".strip()))
+            said = self.told(f"{type(error).__name__} {error}".strip())
+            return Failure(f"gave no answer: {said[:SHOWN_CHARS]}")
         if not is_retried(answer.status):
             return answer
         rest_s = retry_after_s(answer.retry_after, time.time())
@@ -338,13 +341,23 @@ class UpstreamTransport:
     def misshapen(self, content: bytes, what: str) -> UpstreamFailed:
         """Return the failure of an answer that is not of the expected shape, with its beginning."""
         return UpstreamFailed(
-            f"answered 200 with {what}: {self._beginning(content)}", answered=True
+            f"answered 200 with {self.told(what)[:SHOWN_CHARS]}: {self._beginning(content)}",
+            answered=True,
         )
 
     def _beginning(self, content: bytes) -> str:
-        return repr(self.told(content[:4096].decode(errors="replace"))[:SHOWN_CHARS])
+        text = content[:4096].decode(errors="replace")
+        if self._escaped is not None:
+            text = self._escaped.sub("[key]", text)
+        return repr(self.told(text)[:SHOWN_CHARS])
 
     def told(self, text: str) -> str:
         """Return a text as it may be shown: an endpoint may repeat the key that it was sent."""
         key = self.endpoints.key
         return text_of(text.replace(key, "[key]") if key else text)
+
+
+def _escaped(key: str) -> re.Pattern[str]:
+    """A pattern of the key as JSON may write it: `/`, `\\/` or `\\u002f`."""
+    letters = (rf"\\{{0,4}}(?:{re.escape(letter)}|u(?i:{ord(letter):04x}))" for letter in key)
+    return re.compile("".join(letters))

@@ -149,7 +149,7 @@ def read_logprobs(tokens: Sequence[Any], form: VerdictForm, least_mass: float) -
     for each in tokens:
         token, logprob = (each.get("token"), each.get("logprob")) if is_object(each) else (0, 0)
         if not isinstance(token, str) or not isinstance(logprob, int | float):
-            raise NoVerdict(f"its log-probabilities have {each!r:.80}")
+            raise NoVerdict("its log-probabilities have a token without a number")
         word = token.strip().lower()
         if word in words:
             words[word] += math.exp(min(logprob, 1.0))

@@ -183,6 +183,15 @@ class ProvenFirst(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A remote scorer that holds connections."""
+
+    async def aclose(self) -> None:
+        """Close them; calls in hand come to their end."""
+        ...
+
+
 class Member(NamedTuple):
     """One sample of a group, and what the scorers say of it that the group scorer names in `of`."""
 

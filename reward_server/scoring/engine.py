@@ -46,7 +46,12 @@ from touchstone_rewards.reward_server.scoring.model_host import (
     batcher,
 )
 from touchstone_rewards.reward_server.scoring.normalization import Normalizers, finished
-from touchstone_rewards.reward_server.scoring.remote import RemoteScorers, prove_endpoints
+from touchstone_rewards.reward_server.scoring.remote import (
+    RemoteScorers,
+    built_scorers,
+    close_connections,
+    prove_endpoints,
+)
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
 from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
@@ -121,6 +126,7 @@ class Engine:
             self.normalizers.save(self.normalizers.unsaved(self.profiles))
         self.normalizers.close()
         self.columns.groups.gatherer.stop()
+        await close_connections(built_scorers(self.profiles).values())
         await self.models.stop()
         await self.pool.stop()
 

@@ -21,7 +21,11 @@ from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
-from touchstone_rewards.reward_server.scoring.remote import prove_endpoints
+from touchstone_rewards.reward_server.scoring.remote import (
+    built_scorers,
+    close_connections,
+    prove_endpoints,
+)
 from touchstone_rewards.reward_server.scoring.worker_specs import worker_specs
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
@@ -131,6 +135,8 @@ class Reloader:
         engine.profiles.clear()
         engine.profiles.update(new)
         await engine.models.drop(engine.models.unused())
+        before, now = built_scorers(old), built_scorers(new)
+        await close_connections(before[one] for one in before.keys() - now.keys())
         return _report(old, new)
 
 

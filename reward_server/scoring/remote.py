@@ -10,7 +10,8 @@ no other's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from touchstone_rewards.reward_server.caller import current
@@ -19,7 +20,13 @@ from touchstone_rewards.reward_server.pool.calls import GAVE_UP, NEVER_BEGUN, ra
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import ProvenFirst, RemoteScorer, Score
+from touchstone_rewards.reward_server.scorers.base import (
+    Closing,
+    ProvenFirst,
+    RemoteScorer,
+    Score,
+    Scorer,
+)
 from touchstone_rewards.reward_server.scorers.returned import (
     MESSAGE_CHARS,
     WrongAnswer,
@@ -30,8 +37,11 @@ from touchstone_rewards.reward_server.scorers.returned import (
     trace_of,
 )
 
-# How long endpoints have for their proof when a server starts.
+logger = logging.getLogger(__name__)
+
+# How long endpoints have for their proof when a server starts, and a scorer to close connections.
 PROOF_S = 30.0
+CLOSE_S = 5.0
 
 
 async def prove_endpoints(profiles: Mapping[str, Profile]) -> None:
@@ -53,6 +63,22 @@ def proven_first(profiles: Mapping[str, Profile]) -> list[tuple[str, ProvenFirst
         for key, scorer in profile.scorers.items()
         if scorer.runs_in == "remote" and isinstance(scorer, ProvenFirst)
     ]
+
+
+def built_scorers(profiles: Mapping[str, Profile]) -> dict[int, Scorer]:
+    """Return the scorers of these profiles and those that they ask, each once, by its identity."""
+    return {id(one): one for profile in profiles.values() for one in profile.built().values()}
+
+
+async def close_connections(scorers: Iterable[Scorer]) -> None:
+    """Have remote scorers that no profile has any more close their connections."""
+    for scorer in scorers:
+        if scorer.runs_in == "remote" and isinstance(scorer, Closing):
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await scorer.aclose()
+            except Exception as error:  # noqa: BLE001 (a plug-in may raise anything)
+                logger.warning("%s: not closed: %s", name_of(scorer), type(error).__name__)
 
 
 class RemoteScorers:

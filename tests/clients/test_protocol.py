@@ -177,6 +177,9 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
         ("-3", 0.0),
         ("", 0.0),
         (None, 0.0),
+        ("9" * 400, 600.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 600.0),
+        ("Mon, 99999999999 Jan 2020 00:00:00 GMT", 0.0),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(value: str | None, seconds: float) -> None:

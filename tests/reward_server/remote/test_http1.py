@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from touchstone_rewards.reward_server.remote.http1 import (
     MAX_HEAD_BYTES,
     AnswerReader,
@@ -40,12 +41,33 @@ READ = {
         True,
     ),
     "a last answer": (OK + b"Connection: Close\r\ncontent-length: 2\r\n\r\n{}", b"{}", False),
+    "a length that is none": (
+        CHUNKED[:-2] + b"content-length: 9\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"{}",
+        False,
+    ),
+    "chunks of an old server": (
+        CHUNKED.replace(b"1.1", b"1.0")[:-2]
+        + b"connection: keep-alive\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"{}",
+        False,
+    ),
+    "a last answer, by two lines": (
+        OK + b"connection: close\r\nconnection: x\r\ncontent-length: 0\r\n\r\n",
+        b"",
+        False,
+    ),
     "an old server": (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}", b"{}", False),
 }
 BROKEN = {
     "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
     "another version": b"HTTP/2 200 OK\r\n\r\n",
     "no status": b"HTTP/1.1 abc\r\n\r\n",
+    "the status 000": b"HTTP/1.1 000 OK\r\n\r\n",
+    "four digits": b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
+    "two codings": OK + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n",
+    "a long head": OK + b"x: " + b"y" * MAX_HEAD_BYTES + b"\r\n\r\n",
+    "words without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 3000,
     "no header": OK + b"what is this\r\n\r\n",
     "a folded header": OK + b"a: b\r\n c: d\r\n\r\n",
     "two lengths": OK + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
@@ -179,6 +201,97 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(start: Star
         assert (await client.send("POST", url, b"{}")).content == b"{}"
         await asyncio.sleep(0.05)
     assert count == 3
+
+
+async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer every request, and keep the connection for ever."""
+    while True:
+        try:
+            await reader.readuntil(b"{}")
+        except asyncio.IncompleteReadError:
+            return writer.close()
+        writer.write(READ["a length"][0])
+
+
+async def test_connections_of_a_busy_hour_are_closed_after_it(start: Start) -> None:
+    ended: list[int] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answering(reader, writer)
+        ended.append(1)
+
+    url = await start(talk)
+    client = Http1Client({}, MOST)
+    await asyncio.gather(*(client.send("POST", url, b"{}") for _ in range(5)))
+    [kept] = client._idle.values()
+    for connection in [*kept][:4]:
+        connection.idle_since_s -= 1000.0
+    await client.send("POST", url, b"{}")
+    await until(lambda: len(ended) == 4)
+    client.close()
+    await until(lambda: len(ended) == 5)
+
+
+async def test_a_closed_client_keeps_no_connection(start: Start) -> None:
+    ended: list[int] = []
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        asked.set()
+        await go_on.wait()
+        writer.write(READ["a length"][0])
+        await answering(reader, writer)
+        ended.append(1)
+
+    url = await start(talk)
+    client = Http1Client({}, MOST)
+    in_hand = asyncio.create_task(client.send("POST", url, b"{}"))
+    await asked.wait()
+    client.close()
+    go_on.set()
+    assert (await in_hand).content == b"{}"
+    await until(lambda: len(ended) == 1)
+
+
+async def test_an_answer_before_the_whole_request_ends_the_connection(start: Start) -> None:
+    count = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n")
+        await asyncio.sleep(3600)  # what follows is not read
+
+    url = await start(talk)
+    client = Http1Client({}, MOST)
+    for _ in range(2):
+        assert (await client.send("POST", url, bytes(2**25))).status == 413
+    assert count == 2
+
+
+async def test_a_host_of_ipv6_and_a_proxy_that_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heads: list[str] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"{}")).decode())
+        writer.write(READ["a last answer"][0])
+
+    try:
+        server = await asyncio.start_server(talk, "::1", 0)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    port = server.sockets[0].getsockname()[1]
+    assert (
+        await Http1Client({}, MOST).send("POST", f"http://[::1]:{port}/v1", b"{}")
+    ).status == 200
+    assert f"\r\nHost: [::1]:{port}\r\n" in heads[0]
+    server.close()
 
 
 async def test_a_call_that_is_given_up_takes_its_connection_along(start: Start) -> None:

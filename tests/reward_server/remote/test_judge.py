@@ -293,6 +293,38 @@ async def test_a_prompt_of_ones_own(start_peer: StartPeer, make: MakeJudge, tmp_
     assert make(peer.url, prompt=str(file), form="scale").version != before
 
 
+NO_ADDRESSES = (
+    "sk-secret",
+    "http://a\r\nX: y/v1",
+    "http://h/v1\r\nX: y",
+    "http://h/v1#sk-secret",
+    "http://h/v1?",
+    "http://@h/v1",
+    "http://h:99999/v1",
+    "http://h:abc/v1",
+    "http://h:0/v1",
+    "http://a..b/v1",
+    "http://" + "a" * 70 + "/v1",
+    " http://h/v1",
+    "http://h/a b",
+    "http://[::1/v1",
+)
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
+def test_what_is_no_address_is_refused_at_once_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="url: ") as caught:
+        build_scorer("judge", {"url": url, "model": "m"})
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:8000/v1", "https://b\u00fccher.example", "http://h:/v1/"]
+)
+def test_addresses_of_ipv6_and_of_other_alphabets_are_addresses(url: str) -> None:
+    build_scorer("judge", {"url": url, "model": "m"})
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "no http:// or https:// address": {"url": "ftp://x"},
     "a key does not belong in it": {"url": "https://user:sk-secret@x/v1"},
@@ -450,6 +482,18 @@ async def test_the_key_stands_in_nothing_that_can_be_read(
     profile = repr(engine.profiles["judged"].info)
     for place in (repr(results), json.dumps(caplog.text), metrics, profile):
         assert key[:8] not in place
+
+
+@pytest.mark.parametrize("logprob", [-0.1, "x"])
+async def test_the_key_is_no_token_that_is_told(
+    start_peer: StartPeer, make: MakeJudge, monkeypatch: pytest.MonkeyPatch, logprob: object
+) -> None:
+    key = "sk-very-secret-123-and-longer-than-is-shown"
+    monkeypatch.setenv("JUDGE_KEY", key)
+    likely = {"content": [{"top_logprobs": [{"token": key, "logprob": logprob}]}]}
+    peer = await start_peer(in_turn(Reply(200, {"model": "m", "choices": [{"logprobs": likely}]})))
+    judge = make(peer.url, key_env="JUDGE_KEY", verdict="logprobs")
+    assert key[:8] not in why(await verdict(judge, sample()))
 
 
 async def test_the_metrics_count_what_a_judge_costs(

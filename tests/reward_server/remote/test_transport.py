@@ -183,6 +183,38 @@ async def test_the_rate_limit_refuses_what_would_come_too_late(
         await transport.post(b"{}", within(60))
 
 
+@pytest.mark.parametrize("value", ["9" * 400, "Mon, 99999999999 Jan 2020 00:00:00 GMT"])
+async def test_a_retry_after_that_makes_no_sense_fails_the_call_and_no_more(
+    start_peer: StartPeer, connect: Connect, value: str
+) -> None:
+    peer = await start_peer(in_turn(Reply(429, headers={"Retry-After": value})))
+    transport = connect(peer)
+    with pytest.raises(UpstreamFailed, match="answered 429"):
+        await transport.post(b"{}", within(60))
+    assert transport.servers[0].rests_until_s <= within(600)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Reply(401, '{"e": "sk-very\\/secret+123"}'),
+        Reply(401, '{"e": "s\\u006b-very\\u002Fsecret\\u002b123"}'),
+        Reply(200, '{"e": "sk-very\\/secret+123"'),
+        Reply(200, {}, {"x" * 60 + " sk-very/secret+123": ""}),
+        Reply(200, {}, {"Transfer-Encoding": "x" * 70 + "sk-very/secret+123"}),
+    ],
+)
+async def test_a_key_is_found_before_a_message_is_cut_and_behind_escapes(
+    start_peer: StartPeer, connect: Connect, said: Reply
+) -> None:
+    peer = await start_peer(in_turn(said))
+    with pytest.raises(UpstreamFailed) as caught:
+        await connect(peer, key="sk-very/secret+123").post(b"{}", within(60))
+    for part in ("sk-very", "very", "secret", "123"):
+        assert part not in str(caught.value)
+    assert "[key]" in str(caught.value)
+
+
 async def test_the_key_is_sent_and_never_shown(
     start_peer: StartPeer, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import load_profiles
@@ -170,6 +170,45 @@ async def test_requests_in_flight_finish_with_the_profile_they_began_with(
     answer = await scoring
     assert [result.scores for result in answer.results] == [{"long": float(at)} for at in range(4)]
     assert answer.fingerprint == before != engine.profiles["mine"].fingerprint
+
+
+JUDGED = "scorers: {judge: {config: {url: 'URL', model: m, max_tokens: MOST}}}\n"
+YES = b'{"model": "m", "choices": [{"message": {"content": "Verdict: yes"}}]}'
+
+
+async def test_connections_are_closed_with_the_judge_that_has_them(profiles: Path) -> None:
+    connections: set[asyncio.StreamWriter] = set()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.rpartition(b": ")[2]))
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(YES) + YES)
+        except asyncio.IncompleteReadError:
+            connections.discard(writer)
+            writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    judged = JUDGED.replace("URL", url)
+    write(profiles, mine=judged.replace("MOST", "5"), same=judged.replace("MOST", "7"))
+    settings = load_settings(overrides={"workers": 1})
+    engine = create_engine(load_profiles([profiles]), settings, Metrics())
+    await engine.start()
+    request = [Sample("1", "4", "2 + 2?", "4")]
+    for profile in ("mine", "same"):
+        assert (await engine.score(ScoreRequest(request, profile))).results[0].reward == 1.0
+    assert len(connections) == 2
+    write(profiles, mine=judged.replace("MOST", "6"))
+    await Reloader(engine, [profiles]).reload()
+    await until(lambda: len(connections) == 1)
+    assert (await engine.score(ScoreRequest(request, "mine"))).results[0].reward == 1.0
+    assert len(connections) == 2
+    await engine.stop()
+    await until(lambda: not connections)
+    server.close()
 
 
 async def test_no_sample_is_lost_while_the_workers_are_exchanged(
