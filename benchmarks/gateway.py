@@ -38,7 +38,7 @@ from touchstone_rewards.reward_server.live_server import free_port, without_sett
 
 CALLS, ROUNDS, STAGGERED, ARRIVALS = 512, 5, 200, 1000
 OTHERS_S, OTHERS_ROUNDS, OTHERS_CONNECTIONS, OTHERS_SAMPLES = 1.0, 5, 4, 64
-# What the issue of a gateway is: this much of a bare client's time, and so many milliseconds more.
+# What the goal of a gateway is: this much of a bare client's time, and so many milliseconds more.
 GOAL_BURST, GOAL_P99_MS = 1.2, 3.0
 MESSAGE = {"role": "user", "content": "Does the answer agree with the reference? " * 8}
 Contender = Callable[[], Awaitable[None]]
