@@ -119,7 +119,15 @@ async def test_a_killed_engine_scores_nothing_and_heals(
     assert failed
     # A share of two probabilities is neither 0 nor 1: what is 0 would have been made up.
     assert all(reward is None or 0.0 < reward < 1.0 for reward in disturbed)
+    # What `/ready` says under `upstreams`.
+    dead = {"judged.judge": "none of its 1 endpoints answers"}
+    assert engine.upstreams.down() == dead
     llama.start()
-    await until(lambda: llama.process is not None and llama.process.poll() is None)
+
+    def is_back() -> bool:
+        engine.upstreams.look()
+        return not engine.upstreams.down()
+
+    await until(is_back)
     engine = await start_engine(verdict="logprobs", least_mass=0.001)
     assert None not in [each.reward for each in await scored(engine, *(texts[at] for at in failed))]
