@@ -2,7 +2,8 @@
 
 `python -m benchmarks._gateway_peers upstream PORT` answers every chat completion with a verdict
 after 0.3 s, one to the model `hangs` never. `… fastapi PORT UPSTREAM_URL` has our wire's samples
-judged there by one httpx2 client, 256 at a time.
+judged there by one httpx2 client, 256 at a time. LiteLLM's proxy, which takes the calls one by one,
+runs in an environment of its own.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import uvicorn
+import yaml
 from fastapi import FastAPI
 from pydantic import BaseModel
 
@@ -80,6 +83,30 @@ def gateway(url: str) -> FastAPI:
         return {"results": await asyncio.gather(*map(judged, request.samples))}
 
     return app
+
+
+# What LiteLLM would ask other hosts for, and that it may serve without a key on loopback.
+LITELLM_SETTINGS = {
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def litellm_command(environment: Path, folder: Path, port: int, upstream: int) -> list[str]:
+    """Return what starts LiteLLM's proxy before the endpoint; its config goes into the folder."""
+    about = {
+        "model": "openai/m",
+        "api_base": f"http://127.0.0.1:{upstream}/v1",
+        "api_key": "none",
+    }
+    config = folder / "litellm.yaml"
+    config.write_text(
+        yaml.safe_dump({"model_list": [{"model_name": "m", "litellm_params": about}]})
+    )
+    words = ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    return [str(environment / "bin" / "litellm"), *words, "--telemetry", "False"]
 
 
 def main(name: str, port: int, url: str = "") -> None:

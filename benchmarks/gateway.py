@@ -2,7 +2,8 @@
 
 Burst: seconds for 512 calls, 256 at a time: ours in one request over HTTP, a FastAPI handler with
 httpx2 likewise, and bare clients on asyncio that call the endpoint themselves, one of httpx2 and
-one that writes and reads bytes. Rounds of all in turn, medians; and the processor time of a call
+one that writes and reads bytes; the latter through LiteLLM's proxy too, where GATEWAY_LITELLM names
+an environment with `litellm[proxy]`. Rounds of all in turn, medians; and the processor time of a call
 in the server or the client, which other work on the machine disturbs less.
 
 Latency: single samples arrive staggered, so that 200 are in flight; milliseconds beyond the
@@ -22,8 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ import psutil
 import yaml
 
 from benchmarks import ROOT, live_server, record
-from benchmarks._gateway_peers import CALL_S, HANGS, IN_FLIGHT
+from benchmarks._gateway_peers import (
+    CALL_S,
+    HANGS,
+    IN_FLIGHT,
+    LITELLM_SETTINGS,
+    litellm_command,
+)
 from benchmarks.serving import load, post, request_bytes
 from touchstone_rewards.reward_server.live_server import free_port, without_settings
 
@@ -41,6 +48,7 @@ OTHERS_S, OTHERS_ROUNDS, OTHERS_CONNECTIONS, OTHERS_SAMPLES = 1.0, 5, 4, 64
 # What the goal of a gateway is: this much of a bare client's time, and so many milliseconds more.
 GOAL_BURST, GOAL_P99_MS = 1.2, 3.0
 MESSAGE = {"role": "user", "content": "Does the answer agree with the reference? " * 8}
+LITELLM = "LiteLLM's proxy"
 Contender = Callable[[], Awaitable[None]]
 
 
@@ -82,10 +90,12 @@ def main() -> None:
             options = ("--profiles_dir", str(folder / "profiles"), "--cache_bytes", "0")
             ours = live_server(folder / "log", *options, "--log_level", "error").start()
             assert ours.process is not None
-            with peer("fastapi", url) as (fastapi, fastapi_pid):
+            with peer("fastapi", url) as (fastapi, fastapi_pid), litellm(folder, upstream) as proxy:
                 pids = {"ours": ours.process.pid, "FastAPI and httpx2": fastapi_pid}
-                rows = asyncio.run(bursts(ours.port, fastapi, upstream, url, pids))
-                rows += asyncio.run(latencies(ours.port, fastapi, upstream))
+                pids |= {LITELLM: proxy[1]} if proxy else {}
+                proxied = proxy[0] if proxy else None
+                rows = asyncio.run(bursts(ours.port, fastapi, upstream, url, pids, proxied))
+                rows += asyncio.run(latencies(ours.port, fastapi, upstream, proxied))
             rows += asyncio.run(others(ours.port))
             ours.kill()
     for each in rows:
@@ -102,15 +112,40 @@ def write_profiles(folder: Path, port: int) -> None:
         (folder / "profiles" / f"{name}.yaml").write_text(text)
 
 
-@contextmanager
-def peer(name: str, *words: str) -> Iterator[tuple[int, int]]:
+def peer(name: str, *words: str) -> AbstractContextManager[tuple[int, int]]:
     """The port of a process of its own that serves one of the peers, and its id."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks._gateway_peers", name, str(port), *words]
-    process = subprocess.Popen(command, cwd=ROOT, env=without_settings())
+    return serving(command, port)
+
+
+@contextmanager
+def litellm(folder: Path, upstream: int) -> Iterator[tuple[int, int] | None]:
+    """The port and process of LiteLLM's proxy; None, said aloud, without an environment for it."""
+    environment = Path(os.environ.get("GATEWAY_LITELLM", ""))
+    if not (environment / "bin" / "litellm").is_file():
+        print("LiteLLM's proxy is left out: GATEWAY_LITELLM names no environment with it")
+        yield None
+        return
+    port = free_port()
+    command = litellm_command(environment, folder, port, upstream)
+    with (
+        (folder / "litellm.log").open("wb") as log,
+        serving(command, port, LITELLM_SETTINGS, log) as proxy,
+    ):
+        yield proxy
+
+
+@contextmanager
+def serving(
+    command: list[str], port: int, settings: Mapping[str, str] | None = None, log: Any = None
+) -> Iterator[tuple[int, int]]:
+    """The port and the id of a process that is started, and ended afterwards."""
+    env = without_settings() | dict(settings or {})
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
         while True:
-            assert process.poll() is None, f"{name} ended"
+            assert process.poll() is None, f"{command[0]} ended"
             try:
                 httpx2.post(f"http://127.0.0.1:{port}/score", json={"model": "m", "samples": []})
                 break
@@ -132,10 +167,15 @@ def asked(count: int, profile: str = "judged", first: int = 0) -> bytes:
 
 
 async def bursts(
-    ours: int, fastapi: int, upstream: int, url: str, pids: dict[str, int]
+    ours: int,
+    fastapi: int,
+    upstream: int,
+    url: str,
+    pids: dict[str, int],
+    proxied: int | None,
 ) -> list[dict[str, Any]]:
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    wires = {port: Wire(port) for port in (ours, fastapi, upstream)}
+    wires = {port: Wire(port) for port in (ours, fastapi, upstream, proxied) if port}
     call = {"model": "m", "messages": [MESSAGE]}
     raw = post("/v1/chat/completions", call)
 
@@ -148,8 +188,8 @@ async def bursts(
         async def by_httpx2() -> None:
             assert (await client.post(url, json=call)).json()["model"] == "m"
 
-        async def by_bytes() -> None:
-            assert json.loads(await wires[upstream].send(raw))["model"] == "m"
+        async def by_bytes(port: int = upstream) -> None:
+            assert json.loads(await wires[port].send(raw))["model"] == "m"
 
         contenders: dict[str, Contender] = {
             "ours": lambda: one_request(ours),
@@ -157,6 +197,8 @@ async def bursts(
             "bare httpx2 client": lambda: at_a_time(by_httpx2),
             "bare bytes": lambda: at_a_time(by_bytes),
         }
+        if proxied:
+            contenders[LITELLM] = lambda: at_a_time(lambda: by_bytes(proxied))
         found = await in_turn(contenders, pids)
     seconds, cpu_us = (
         {name: statistics.median(each[part] for each in found[name]) for name in found}
@@ -207,13 +249,17 @@ async def at_a_time(call: Callable[[], Awaitable[None]]) -> None:
     await asyncio.gather(*(one() for _ in range(CALLS)))
 
 
-async def latencies(ours: int, fastapi: int, upstream: int) -> list[dict[str, Any]]:
+async def latencies(
+    ours: int, fastapi: int, upstream: int, proxied: int | None
+) -> list[dict[str, Any]]:
     raw = post("/v1/chat/completions", {"model": "m", "messages": [MESSAGE]})
     found = {
         "ours": await staggered(Wire(ours), lambda at: asked(1, first=at)),
         "FastAPI and httpx2": await staggered(Wire(fastapi), lambda at: asked(1, first=at)),
         "straight to the endpoint": await staggered(Wire(upstream), lambda at: raw),
     }
+    if proxied:
+        found[LITELLM] = await staggered(Wire(proxied), lambda at: raw)
     rows: list[dict[str, Any]] = []
     for part, place in (("median", 49), ("p99", 98)):
         ms = {name: statistics.quantiles(each, n=100)[place] for name, each in found.items()}

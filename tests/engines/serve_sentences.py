@@ -80,11 +80,9 @@ def app(embedder: SentenceTransformer, classifier: CrossEncoder, name: str) -> F
     @served.post("/predict")
     def predict(body: Predict) -> list[list[dict[str, Any]]]:
         texts = [text for [text] in body.inputs]
-        check(texts, classifier.tokenizer, classifier.max_length, body.truncate)
-        activation = torch.nn.Identity() if body.raw_scores else torch.nn.Sigmoid()
+        check(texts, classifier.tokenizer, classifier.max_seq_length, body.truncate)
         with turn:
-            # One at a time: a decoder's tokenizer may have nothing to pad with.
-            found = [float(classifier.predict([t], activation_fn=activation)[0]) for t in texts]
+            found = [score_of(classifier, text, body.raw_scores) for text in texts]
         return [[{"score": score, "label": "LABEL_0"}] for score in found]
 
     return served
@@ -98,6 +96,14 @@ def vector_of(embedder: SentenceTransformer, one: str | list[int]) -> list[float
     with torch.inference_mode():
         found = embedder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     return torch.nn.functional.normalize(found["sentence_embedding"][0], dim=0).tolist()
+
+
+def score_of(classifier: CrossEncoder, text: str, raw: bool) -> float:
+    """The score of a text as it is: `predict` would apply the folder's chat template, TEI does not."""
+    with torch.inference_mode():
+        found = classifier(dict(classifier.tokenizer(text, return_tensors="pt")))
+    score = found["scores"].flatten()[0]
+    return float(score if raw else torch.sigmoid(score))
 
 
 def check(inputs: list[str] | list[list[int]], tokenizer: Any, most: int, cut: bool) -> None:

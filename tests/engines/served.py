@@ -24,6 +24,10 @@ class Served(NamedTuple):
     url: str
     group: int
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def kill(self) -> None:
         """End it as a crash would."""
         os.killpg(self.group, signal.SIGKILL)
@@ -37,9 +41,15 @@ def environments() -> Path:
 
 @contextmanager
 def served(
-    words: Sequence[str | Path], folder: Path, log: Path, env: Mapping[str, str], alive: str
+    words: Sequence[str | Path],
+    folder: Path,
+    log: Path,
+    env: Mapping[str, str],
+    alive: str,
+    port: int | None = None,
 ) -> Iterator[Served]:
-    """Run `words` with a free port in place of PORT; ready once the path `alive` answers 200.
+    """Run `words` with a free port, or this one, in place of PORT; ready once the path `alive`
+    answers 200.
 
     Raises:
         RuntimeError: it ended instead, with what it said.
@@ -47,8 +57,8 @@ def served(
     """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    command = [port if word == "PORT" else str(word) for word in words]
+        port = port or int(found.getsockname()[1])
+    command = [str(port) if word == "PORT" else str(word) for word in words]
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
