@@ -38,6 +38,9 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         head, separator, body = self.received.partition(b"\r\n\r\n")
+        if head.startswith(b"GET "):  # LiteLLM asks for a list of models, and does without
+            self.transport.close()
+            return
         if not separator or len(body) < int(head.lower().split(b"content-length: ")[1].split()[0]):
             return
         self.received = b""

@@ -2,9 +2,11 @@
 
 Burst: seconds for 512 calls, 256 at a time: ours in one request over HTTP, a FastAPI handler with
 httpx2 likewise, and bare clients on asyncio that call the endpoint themselves, one of httpx2 and
-one that writes and reads bytes; the latter through LiteLLM's proxy too, where GATEWAY_LITELLM names
-an environment with `litellm[proxy]`. Rounds of all in turn, medians; and the processor time of a call
+one that writes and reads bytes. Rounds of all in turn, medians; and the processor time of a call
 in the server or the client, which other work on the machine disturbs less.
+
+LiteLLM's proxy gets the calls one by one from the client of bytes, where GATEWAY_LITELLM names an
+environment with `litellm[proxy]`.
 
 Latency: single samples arrive staggered, so that 200 are in flight; milliseconds beyond the
 endpoint's 0.3 s, median and p99, beside the same calls made straight to the endpoint.

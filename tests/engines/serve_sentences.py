@@ -99,7 +99,7 @@ def vector_of(embedder: SentenceTransformer, one: str | list[int]) -> list[float
 
 
 def score_of(classifier: CrossEncoder, text: str, raw: bool) -> float:
-    """The score of a text as it is: `predict` would apply the folder's chat template, TEI does not."""
+    """The score of a text as it is, where `predict` would apply the folder's chat template."""
     with torch.inference_mode():
         found = classifier(dict(classifier.tokenizer(text, return_tensors="pt")))
     score = found["scores"].flatten()[0]
