@@ -106,7 +106,7 @@ def score_of(classifier: CrossEncoder, text: str, raw: bool) -> float:
     return float(score if raw else torch.sigmoid(score))
 
 
-def check(inputs: list[str] | list[list[int]], tokenizer: Any, most: int, cut: bool) -> None:
+def check(inputs: list[str] | list[list[int]], tokenizer: Any, most: int | None, cut: bool) -> None:
     """Refuse what TEI refuses.
 
     Raises:
@@ -116,7 +116,7 @@ def check(inputs: list[str] | list[list[int]], tokenizer: Any, most: int, cut: b
         raise Refused(f"batch size {len(inputs)} > maximum allowed batch size {MOST_INPUTS}")
     for one in inputs:
         count = len(one if isinstance(one, list) else tokenizer(one, verbose=False).input_ids)
-        if count > most and not cut:
+        if most is not None and count > most and not cut:
             raise Refused(f"`inputs` must have less than {most} tokens. Given: {count}")
 
 

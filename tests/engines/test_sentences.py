@@ -124,6 +124,8 @@ async def test_similarity_is_that_of_the_local_model(
     assert info.about["parity_drift"] <= 1e-5
     found = [result.reward for result in await scored(engine, *PAIRS)]
     assert found == pytest.approx(expected, abs=1e-4)
+    assert found[0] is not None
+    assert found[1] is not None
     assert found[0] > 0.5 > found[1]
 
 
