@@ -155,10 +155,11 @@ async def test_another_model_behind_the_endpoint_is_refused(
         await start_engine("remote_reward_model", **there, local_folder=str(other))
 
 
+@pytest.mark.long
 async def test_a_killed_server_scores_nothing_and_heals(
     serve: Serve, start_engine: StartEngine
 ) -> None:
-    pairs = [(f"It is {number} o'clock.", f"{number} sheep sleep.") for number in range(400)]
+    pairs = [(f"It is {number} o'clock.", f"{number} sheep sleep.") for number in range(120)]
     expected = await near(start_engine, *pairs)
     found: dict[int, SampleResult] = {}
 
