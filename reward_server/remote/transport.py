@@ -41,6 +41,8 @@ from touchstone_rewards.reward_server.scorers.returned import text_of
 
 logger = logging.getLogger(__name__)
 
+# A character as JSON may write it, also within a text within JSON: `\/` or `\u002f` for a slash.
+_ESCAPED = re.compile(r"\\{1,4}(?:u([0-9a-fA-F]{4})|([^\\]))")
 # What is told of an answer, and the most that is read of one.
 SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
@@ -89,7 +91,6 @@ class UpstreamTransport:
         self._servers: list[ServerHealth] = []
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
-        self._escaped = _escaped(endpoints.key) if endpoints.key else None
 
     async def post(
         self,
@@ -347,8 +348,9 @@ class UpstreamTransport:
 
     def _beginning(self, content: bytes) -> str:
         text = content[:4096].decode(errors="replace")
-        if self._escaped is not None:
-            text = self._escaped.sub("[key]", text)
+        key = self.endpoints.key
+        if key and key in (plain := _ESCAPED.sub(_plain, text)):
+            text = plain
         return repr(self.told(text)[:SHOWN_CHARS])
 
     def told(self, text: str) -> str:
@@ -357,7 +359,5 @@ class UpstreamTransport:
         return text_of(text.replace(key, "[key]") if key else text)
 
 
-def _escaped(key: str) -> re.Pattern[str]:
-    """A pattern of the key as JSON may write it: `/`, `\\/` or `\\u002f`."""
-    letters = (rf"\\{{0,4}}(?:{re.escape(letter)}|u(?i:{ord(letter):04x}))" for letter in key)
-    return re.compile("".join(letters))
+def _plain(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else escape[2]
