@@ -30,7 +30,7 @@ class Logged(NamedTuple):
 
 
 def read_log(path: Path, most: int) -> list[Logged]:
-    """Return the newest samples of a score log, without those of groups and trajectories cut.
+    """Return so many samples of a score log at most, those of its newest file first.
 
     Raises:
         ConfigError: there is no such file, or a line is none of a score log.

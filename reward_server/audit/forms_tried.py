@@ -5,6 +5,7 @@ The greatest reward that any form earns a row is what the row's right answer is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -43,27 +44,17 @@ async def try_forms(scoring: AuditedProfile, rows: Sequence[AuditRow]) -> RightA
     tried += [(EMPTY, row, "") for row in rows]
     scored = await score_all(scoring, [row.sample(name, text) for name, row, text in tried])
     best, floor = _best(tried, scored.results)
-    worth = {number: reward for number, reward in best.items() if reward > floor.get(number, -1e9)}
-    outcomes = [
-        _outcome(
-            name,
-            [(row, result) for form, row, result in _joined(tried, scored) if form == name],
-            best,
-        )
-        for name in dict.fromkeys(name for name, _, _ in tried if name != EMPTY)
-    ]
+    worth = {
+        number: reward for number, reward in best.items() if reward > floor.get(number, -math.inf)
+    }
+    by_form: dict[str, list[tuple[AuditRow, SampleResult]]] = {}
+    for (name, row, _), result in zip(tried, scored.results, strict=True):
+        by_form.setdefault(name, []).append((row, result))
+    outcomes = [_outcome(name, of, best) for name, of in by_form.items() if name != EMPTY]
     usable = [each for each in outcomes if each.name in FORMS and each.mean_reward is not None]
     form = max(usable, key=lambda each: each.mean_reward or 0.0, default=None)
     unearned = [row for row in rows if row.number in best and row.number not in worth]
     return RightAnswers(form.name if form else "bare", worth, unearned, outcomes, scored)
-
-
-def _joined(
-    tried: Sequence[Tried], scored: ScoredBatch
-) -> list[tuple[str, AuditRow, SampleResult]]:
-    return [
-        (name, row, result) for (name, row, _), result in zip(tried, scored.results, strict=True)
-    ]
 
 
 def _best(

@@ -29,8 +29,8 @@ class Shown(Struct):
 
 
 class FormOutcome(Struct):
-    """How a form fares with right answers. `right`: of the rows that have a reward, those with the
-    greatest that any form earned."""
+    """How a form fares with right answers. `refused`: of the rows that have a reward, those with
+    less than the greatest that any form earned."""
 
     name: str
     mean_reward: float | None

@@ -58,7 +58,7 @@ async def audit(
     scoring: AuditedProfile,
     given: AuditInput,
     other: AuditedProfile | None = None,
-    advance: Callable[[str], None] = lambda _: None,
+    advance: Callable[[], None] = lambda: None,
 ) -> tuple[AuditReport, list[ToLabel]]:
     """Return the report, and the samples that are most worth a label.
 
@@ -67,7 +67,7 @@ async def audit(
         RunFailed: the server did not answer.
     """
     right = await try_forms(scoring, given.rows)
-    advance("forms")
+    advance()
     _refuse_nothing_scored(right)
     report = AuditReport(
         given.profile,
@@ -86,10 +86,10 @@ async def audit(
         if tried := await try_strategy(scoring, given.rows, strategy, right):
             outcomes.append(tried[0])
             scored.append(tried[1])
-        advance(strategy.name)
+        advance()
     report.strategies = by_danger(outcomes)
     report.rewritings, rewritten = await try_rewritings(scoring, given.rows, right)
-    advance("rewritings")
+    advance()
     report.cost = _cost([*scored, *rewritten], outcomes)
     report.data = data_findings(given.rows, right, scoring.profile)
     groups = None

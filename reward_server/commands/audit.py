@@ -118,7 +118,7 @@ async def _audit(
     async with _scoring(arguments, arguments.profile) as scoring, _other(arguments) as other:
         with progress_bar() as progress:
             task = progress.add_task(arguments.profile, total=len(given.strategies) + 2)
-            return await audit(scoring, given, other, lambda _: progress.advance(task))
+            return await audit(scoring, given, other, lambda: progress.advance(task))
 
 
 @asynccontextmanager
