@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from benchmarks._engine import MODEL, EngineMissing, LlamaServer, llama_server
+from tests.started_engines import started_engines
 from tests.waiting import until
-from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.judge import Judge
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
-from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
-from touchstone_rewards.reward_server.settings import load_settings
-from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.scoring.engine import Engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 StartEngine = Callable[..., Awaitable[Engine]]
@@ -39,21 +36,17 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
 
 @pytest.fixture
 async def start_engine(tmp_path: Path, llama: LlamaServer) -> AsyncIterator[StartEngine]:
-    engines: list[Engine] = []
+    async with started_engines(tmp_path, request_deadline_s=HOUR_S) as start:
 
-    async def start(name: str = "judge", deadline_s: float = HOUR_S, **config: Any) -> Engine:
-        judge = {"url": llama.url, "model": MODEL, "timeout_s": HOUR_S, "max_in_flight": 2} | config
-        entry = {"scorer": name, "config": judge if name == "judge" else {"judge": judge}}
-        profile = {"scorers": {"judge": {**entry, "deadline_s": deadline_s}}}
-        (tmp_path / "judged.yaml").write_text(yaml.safe_dump(profile))
-        settings = load_settings(overrides={"workers": 1, "request_deadline_s": HOUR_S})
-        engines.append(create_engine(load_profiles([tmp_path]), settings, Metrics()))
-        await engines[-1].start()
-        return engines[-1]
+        def judged(
+            name: str = "judge", deadline_s: float = HOUR_S, **config: Any
+        ) -> Awaitable[Engine]:
+            about = {"url": llama.url, "model": MODEL, "timeout_s": HOUR_S, "max_in_flight": 2}
+            judge = about | config
+            entry = {"scorer": name, "config": judge if name == "judge" else {"judge": judge}}
+            return start("judged", {"scorers": {"judge": {**entry, "deadline_s": deadline_s}}})
 
-    yield start
-    for engine in engines:
-        await engine.stop()
+        yield judged
 
 
 async def scored(engine: Engine, *responses: str) -> list[SampleResult]:

@@ -15,21 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.engines.served import Served, served
 from tests.reward_server.models import tiny
+from tests.started_engines import started_engines
 from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import RewardModelConfig
 from touchstone_rewards.reward_server.models.files import resolve
 from touchstone_rewards.reward_server.models.reward import load_reward_model
 from touchstone_rewards.reward_server.models.text import Text
-from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
-from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
-from touchstone_rewards.reward_server.settings import load_settings
-from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.scoring.engine import Engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
@@ -74,19 +71,12 @@ def server(serve: Serve) -> Iterator[Served]:
 
 @pytest.fixture
 async def start_engine(tmp_path: Path) -> AsyncIterator[StartEngine]:
-    engines: list[Engine] = []
+    async with started_engines(tmp_path, request_deadline_s=HOUR_S) as start:
 
-    async def start(scorer: str, **config: Any) -> Engine:
-        profile = {"scorers": {scorer: {"config": config}}}
-        (tmp_path / "far.yaml").write_text(yaml.safe_dump(profile))
-        settings = load_settings(overrides={"workers": 1, "request_deadline_s": HOUR_S})
-        engines.append(create_engine(load_profiles([tmp_path]), settings, Metrics()))
-        await engines[-1].start()
-        return engines[-1]
+        def far(scorer: str, **config: Any) -> Awaitable[Engine]:
+            return start("far", {"scorers": {scorer: {"config": config}}})
 
-    yield start
-    for engine in engines:
-        await engine.stop()
+        yield far
 
 
 async def scored(engine: Engine, *pairs: tuple[str, str]) -> list[SampleResult]:

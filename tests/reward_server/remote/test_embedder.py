@@ -7,21 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.clients.peers import Action, Hang, Reply, Reset, Script, Seen
 from tests.reward_server.models.test_embedding import sentence_folder
 from tests.reward_server.remote.conftest import StartPeer, in_turn
+from tests.started_engines import started_engines
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest
 from touchstone_rewards.reward_server.http.model_routes import check_changes
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig
 from touchstone_rewards.reward_server.models.embedding import load_embedder
-from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers import build_scorer
-from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
-from touchstone_rewards.reward_server.settings import load_settings
-from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.scoring.engine import Engine
 
 StartEngine = Callable[..., Awaitable[Engine]]
 Vectors = Callable[[Sequence[Any]], list[list[float]]]
@@ -59,19 +56,13 @@ def served(wire: str, vectors: Vectors) -> Script:
 
 @pytest.fixture
 async def start_engine(tmp_path: Path) -> AsyncIterator[StartEngine]:
-    engines: list[Engine] = []
+    async with started_engines(tmp_path) as start:
 
-    async def start(**config: Any) -> Engine:
-        profile = {"scorers": {"similarity": {"config": {"clip": [-1, 1], **config}}}}
-        (tmp_path / "near.yaml").write_text(yaml.safe_dump(profile))
-        settings = load_settings(overrides={"workers": 1})
-        engines.append(create_engine(load_profiles([tmp_path]), settings, Metrics()))
-        await engines[-1].start()
-        return engines[-1]
+        def similarity(**config: Any) -> Awaitable[Engine]:
+            entry = {"config": {"clip": [-1, 1], **config}}
+            return start("near", {"scorers": {"similarity": entry}})
 
-    yield start
-    for engine in engines:
-        await engine.stop()
+        yield similarity
 
 
 async def scored(engine: Engine, *pairs: tuple[str, str]) -> list[SampleResult]:

@@ -14,6 +14,7 @@ import yaml
 
 from tests.clients.peers import Action, Drip, Hang, Reply, Reset, Script, Seen
 from tests.reward_server.remote.conftest import StartPeer, in_turn
+from tests.started_engines import started_engines
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.judge import Judge
@@ -21,9 +22,7 @@ from touchstone_rewards.reward_server.remote.prompts import mark_of
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
-from touchstone_rewards.reward_server.settings import load_settings
-from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.scoring.engine import Engine
 
 MakeJudge = Callable[..., Judge]
 StartEngine = Callable[..., Awaitable[Engine]]
@@ -367,23 +366,13 @@ def test_a_wrong_config_is_one_line_that_shows_no_key(
 
 @pytest.fixture
 async def start_engine(tmp_path: Path) -> AsyncIterator[StartEngine]:
-    engines: list[Engine] = []
+    async with started_engines(tmp_path) as start:
 
-    async def start(deadline_s: float = 60.0, **config: Any) -> Engine:
-        entry = {"deadline_s": deadline_s, "config": {"model": "m", **config}}
-        text = yaml.safe_dump({"scorers": {"judge": entry}})
-        (tmp_path / "judged.yaml").write_text(text)
-        settings = load_settings(overrides={"workers": 1})
-        engines.append(create_engine(load_profiles([tmp_path]), settings, Metrics()))
-        await engines[-1].start()
-        return engines[-1]
+        def judged(deadline_s: float = 60.0, **config: Any) -> Awaitable[Engine]:
+            entry = {"deadline_s": deadline_s, "config": {"model": "m", **config}}
+            return start("judged", {"scorers": {"judge": entry}})
 
-    yield start
-    for engine in engines:
-        scorer = engine.profiles["judged"].scorers["judge"]
-        assert isinstance(scorer, Judge)
-        await scorer.transport.aclose()
-        await engine.stop()
+        yield judged
 
 
 def shown(engine: Engine) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ import yaml
 from tests.clients.peers import Action, Reply, Seen
 from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.reward_server.remote.test_judge import YES, MakeJudge, make, said, sample, verdict, why
+from tests.started_engines import started_engines
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers import build_scorer
-from touchstone_rewards.reward_server.scoring.engine import Engine, create_engine
-from touchstone_rewards.reward_server.settings import load_settings
-from touchstone_rewards.reward_server.telemetry.metrics import Metrics
+from touchstone_rewards.reward_server.scoring.engine import Engine
 
 __all__ = ["make"]
 StartEngine = Callable[[dict[str, Any]], Awaitable[Engine]]
@@ -115,18 +115,8 @@ def test_a_prompt_of_form_pair_has_the_other_response(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def start_engine(tmp_path: Path) -> AsyncIterator[StartEngine]:
-    engines: list[Engine] = []
-
-    async def start(profile: dict[str, Any]) -> Engine:
-        (tmp_path / "p.yaml").write_text(yaml.safe_dump(profile))
-        settings = load_settings(overrides={"workers": 1})
-        engines.append(create_engine(load_profiles([tmp_path]), settings, Metrics()))
-        await engines[-1].start()
-        return engines[-1]
-
-    yield start
-    for engine in engines:
-        await engine.stop()
+    async with started_engines(tmp_path) as start:
+        yield partial(start, "p")
 
 
 async def ranked(engine: Engine, *responses: str) -> list[SampleResult]:
