@@ -42,6 +42,7 @@ def test_help_is_short_and_help_all_has_every_option(
     assert main([*command.split(), "--help_all"]) == 0
     whole = capsys.readouterr().out
     for field in (each for kind in kinds for each in kind.fields):
+        assert not field.help.startswith(("f'", 'f"')), "not a literal, so shown as source"
         assert f"  --{field.name} " in whole
         if field.module.startswith(PACKAGE):
             assert f"  --{field.name} " in short

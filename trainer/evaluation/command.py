@@ -40,7 +40,7 @@ from touchstone_rewards.trainer.evaluation.generated import (
     open_generated,
 )
 from touchstone_rewards.trainer.evaluation.generation import Generation, generate, plan_batches
-from touchstone_rewards.trainer.evaluation.known_sets import KNOWN_SETS, known_set, question_column
+from touchstone_rewards.trainer.evaluation.known_sets import known_set, question_column
 from touchstone_rewards.trainer.evaluation.page import write_page
 from touchstone_rewards.trainer.evaluation.votes import ScoreFunction, answer_of, classes_of
 from touchstone_rewards.trainer.evaluation.write import (
@@ -70,8 +70,7 @@ class EvalArguments:
     benchmark: str | None = field(
         default=None,
         metadata={
-            "help": f"{' or '.join(KNOWN_SETS)}: the columns, and the hub name if dataset is not "
-            "given."
+            "help": "gsm8k or math500: the columns, and the hub name if dataset is not given."
         },
     )
     dataset: list[str] | None = field(

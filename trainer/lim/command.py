@@ -48,7 +48,10 @@ class LimArguments:
         default=None, metadata={"help": "The rows that trained: the selection keeps their columns."}
     )
     output: str | None = field(default=None, metadata={"help": "The folder for everything."})
-    method: str = field(default="lim", metadata={"help": f"One of {', '.join(METHODS)}."})
+    method: str = field(
+        default="lim",
+        metadata={"help": "One of lim, mean_reward, variance, band, learnability, linear, random."},
+    )
     threshold: float | None = field(
         default=None, metadata={"help": "Least score that is kept. Default: the method's own."}
     )
@@ -62,7 +65,9 @@ class LimArguments:
         default=None, metadata={"help": "Cut the epochs by steps, not by the trainer's state."}
     )
     max_epochs: int | None = field(default=None, metadata={"help": "Leave out later epochs."})
-    fill: str = field(default="none", metadata={"help": f"Missing epochs: {', '.join(FILLS)}."})
+    fill: str = field(
+        default="none", metadata={"help": "Missing epochs: none, ffill, bfill, paper."}
+    )
     min_coverage: float = field(
         default=0.5, metadata={"help": "Least share of epochs, after filling, that gets a score."}
     )

@@ -66,7 +66,7 @@ class WorkflowArguments:
         default="rl", metadata={"help": "rl (PPO on the selection) or sft (on its responses)."}
     )
     compare: list[str] | None = field(
-        default=None, metadata={"help": f"Also train on: {', '.join(COMPARED)}."}
+        default=None, metadata={"help": "Also train on: random, linear."}
     )
     num_devices: int | None = field(
         default=None, metadata={"help": "Processes to train on. Default: the GPUs there are."}

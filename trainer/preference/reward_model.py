@@ -74,8 +74,8 @@ class HeadArguments:
     save_predictions: bool = field(
         default=False,
         metadata={
-            "help": f"Write {PREDICTIONS}: the saved model's scores of every evaluation pair, or "
-            "of every training pair where there are none."
+            "help": "Write predictions.jsonl: the saved model's scores of every evaluation pair, "
+            "or of every training pair where there are none."
         },
     )
 

@@ -38,8 +38,8 @@ class AdapterArguments:
     create_new_adapter: bool = field(
         default=False,
         metadata={
-            "help": f"Merge that adapter into its base (OUTPUT_DIR/{MERGED}) and train a new one "
-            "on it, of the lora_* fields."
+            "help": "Merge that adapter into its base (OUTPUT_DIR/merged_model) and train a new "
+            "one on it, of the lora_* fields."
         },
     )
 
