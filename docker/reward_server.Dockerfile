@@ -32,7 +32,7 @@ RUN pip="/opt/touchstone/bin/pip install -q"; lock="/locks/$EXTRAS.txt" \
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin touchstone \
- && install -d -o touchstone -g touchstone /models /profiles /logs /state
+ && install -d -o touchstone -g touchstone /models /profiles /plugins /logs /state
 COPY --from=build /opt/touchstone /opt/touchstone
 ENV PATH=/opt/touchstone/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp HF_HOME=/models/hub REWARD_HOST=0.0.0.0 REWARD_PORT=8700

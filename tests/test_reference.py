@@ -1,4 +1,4 @@
-"""docs/reference is what the code says: settings, profile keys, scorers, errors, metrics."""
+"""docs/reference is what the code says, page by page."""
 
 from __future__ import annotations
 

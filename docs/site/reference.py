@@ -1,4 +1,4 @@
-"""Write docs/reference: settings, profile keys, scorers, errors and metrics as the code has them.
+"""Write docs/reference as the code has it: settings, profiles, scorers, errors, metrics and more.
 
 Run `make reference` after a change of any of these; a test holds the pages to the code.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import errors_page
+from from_source import client_page, log_page, trainer_fields_page
 from pydantic import BaseModel
 
 from touchstone_rewards.reward_server.app import create_app
@@ -62,6 +63,9 @@ def main() -> None:
         "scorers": scorers_page(scorer_infos([])),
         "errors": errors_page(),
         "metrics": metrics_page(),
+        "log": log_page(),
+        "client": client_page(),
+        "trainer_fields": trainer_fields_page(),
     }.items():
         title, _, rest = page.partition("\n\n")
         (output / f"{name}.md").write_text(f"{title}\n\n{MADE}{rest}", encoding="utf-8")
