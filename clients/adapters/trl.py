@@ -105,6 +105,7 @@ class TrlOptions(TypedDict, total=False):
     priority: Priority | Callable[[], Priority]
     """"train" if not given. Batches with "eval" stop no training."""
     explain: bool
+    """Ask for explanations, which `on_results` then gets; False."""
 
 
 @dataclass(frozen=True)

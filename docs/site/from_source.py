@@ -95,7 +95,8 @@ def parameter(found: inspect.Parameter) -> str:
     star = {found.VAR_POSITIONAL: "*", found.VAR_KEYWORD: "**"}.get(found.kind, "")
     kind = "" if found.annotation is found.empty else f": {annotation(found.annotation)}"
     equals = " = " if kind else "="
-    default = "" if found.default is found.empty else f"{equals}{found.default!r}"
+    shown = repr(found.default).replace("<factory>", "{}")
+    default = "" if found.default is found.empty else f"{equals}{shown}"
     return f"{star}{found.name}{kind}{default}"
 
 

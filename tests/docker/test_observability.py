@@ -9,8 +9,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import promql_parser
 import pytest
 import yaml
 
@@ -23,15 +25,42 @@ KEY = "a-key-for-the-metrics"
 SCRAPED_WITHIN_S = 30.0
 
 
+VARIABLES = ("instance", "profile", "key")
+
+
+def board() -> Any:
+    return json.loads(BOARD.read_text(encoding="utf-8"))
+
+
 def expressions() -> list[str]:
-    """Every query of the dashboard."""
-    panels = json.loads(BOARD.read_text(encoding="utf-8"))["panels"]
-    return [target["expr"] for panel in panels for target in panel["targets"]]
+    """Every query of the dashboard, with all servers, profiles and keys chosen."""
+    found = [target["expr"] for panel in board()["panels"] for target in panel["targets"]]
+    return [re.sub(rf"\$({'|'.join(VARIABLES)})\b", ".*", each) for each in found]
 
 
 def metric_names() -> set[str]:
     """The metrics that the dashboard asks for."""
     return set(re.findall(r"\breward_\w+", " ".join(expressions())))
+
+
+def test_every_query_is_promql_and_follows_the_choice_of_a_server() -> None:
+    given = {each["name"]: each["query"]["query"] for each in board()["templating"]["list"]}
+    assert tuple(given) == VARIABLES
+    assert all(query.startswith("label_values(reward_") for query in given.values())
+    for panel in board()["panels"]:
+        for target in panel["targets"]:
+            named = re.findall(r"\breward_\w+", target["expr"])
+            assert target["expr"].count('instance=~"$instance"') == len(named), panel["title"]
+    for expression in expressions():
+        promql_parser.parse(expression)
+
+
+def test_no_two_panels_lie_on_each_other() -> None:
+    panels = board()["panels"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"], panel["id"]) for panel in panels]
+    assert (
+        len({(x, y) for x, y, _ in places}) == len({number for *_, number in places}) == len(places)
+    )
 
 
 @pytest.fixture
