@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         ScoreResult,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["AsyncRemoteRewardClient", "RemoteRewardClient", "Sample", "ScoreResult", "__version__"]
 
 

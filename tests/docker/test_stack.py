@@ -25,7 +25,7 @@ from touchstone_rewards.trainer.data.kept_samples import read_samples, step_file
 pytestmark = pytest.mark.docker
 
 BUILD_S, TRAINING_S = 1800.0, 2400.0
-IMAGES = ("touchstone-reward-server:0.1.0", "touchstone-trainer:0.1.0")
+IMAGES = ("touchstone-reward-server:0.2.0", "touchstone-trainer:0.2.0")
 
 
 @pytest.fixture(scope="module")
