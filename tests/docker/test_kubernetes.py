@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import kubernetes_validate
 import pytest
 import yaml
 
 from tests.checkout import ROOT
 from touchstone_rewards.reward_server.container import fit_memory
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import Settings
 
 FOLDER = ROOT / "docker" / "k8s"
@@ -74,3 +79,45 @@ def test_the_pods_of_the_ray_service_are_probed_without_wget() -> None:
         for container in spec["containers"]:
             for probe in ("livenessProbe", "readinessProbe"):
                 assert container[probe]["exec"]["command"][0] == "python3"
+
+
+def merged(kept: Any, patch: Any) -> Any:
+    """Merge as `kubectl patch` does for these kinds: lists of named things by their names."""
+    if isinstance(patch, dict):
+        return {**kept, **{key: merged(kept.get(key, {}), each) for key, each in patch.items()}}
+    if isinstance(patch, list):
+        by_name = {each["name"]: each for each in kept or []}
+        for each in patch:
+            by_name[each["name"]] = merged(by_name.get(each["name"], {}), each)
+        return list(by_name.values())
+    return patch
+
+
+def test_the_patch_for_own_rewards_fits_the_deployment() -> None:
+    patch = yaml.safe_load((FOLDER / "own_rewards.yaml").read_text(encoding="utf-8"))
+    patched = merged(DEPLOYED["Deployment"], patch)
+    for version in VERSIONS:
+        kubernetes_validate.validate(patched, version, strict=True)
+    [container] = patched["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    assert {"REWARD_API_KEY", "REWARD_WORKERS", "REWARD_PLUGINS_DIR"} <= set(given)
+    mounts = {each["mountPath"] for each in container["volumeMounts"]}
+    assert {"/tmp", given["REWARD_PROFILES_DIR"], given["REWARD_PLUGINS_DIR"]} == mounts
+
+
+def test_a_scorer_is_loaded_out_of_a_config_map(
+    tmp_path: Path, start_server: Callable[..., LiveServer]
+) -> None:
+    """Kubernetes mounts a config map as links to files in a folder whose name has dots."""
+    for name in ("profiles", "plugins"):
+        version = tmp_path / name / "..2026_11_30"
+        shutil.copytree(ROOT / "examples" / "compose" / name, version)
+        (tmp_path / name / "..data").symlink_to(version.name)
+        for path in version.iterdir():
+            (tmp_path / name / path.name).symlink_to(f"..data/{path.name}")
+    live = start_server(
+        REWARD_PROFILES_DIR=str(tmp_path / "profiles"), REWARD_PLUGINS_DIR=str(tmp_path / "plugins")
+    )
+    body = {"profile": "rhyme", "samples": [{"id": "1", "response": "a cat\non a mat"}]}
+    answer = httpx2.post(f"{live.url}/score", json=body).json()
+    assert answer["results"][0]["reward"] == 1.0
