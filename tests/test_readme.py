@@ -104,7 +104,17 @@ def test_nothing_says_to_install_a_package_that_no_registry_has() -> None:
     """Anyone may register the name `touchstone-rewards` on a public registry."""
     texts = [
         path
-        for folder in ("docs", "reward_server", "clients", "trainer", "src", "docker", "tests")
+        for folder in (
+            ".github",
+            "docs",
+            "examples",
+            "reward_server",
+            "clients",
+            "trainer",
+            "src",
+            "docker",
+            "tests",
+        )
         for path in (ROOT / folder).rglob("*")
         if path.suffix in (".md", ".py", ".yaml", ".yml", ".sh") and path.is_file()
     ]

@@ -1,4 +1,4 @@
-"""Make the pages of the client's API, of the trainers' fields and of the server's log lines."""
+"""Make the pages of the client's API, of the trainers' fields, of log lines and of alerts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import yaml
+
 from touchstone_rewards import clients
 from touchstone_rewards.clients import adapters
 from touchstone_rewards.clients.adapters.trl import Chosen, TrlOptions
 from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES
 from touchstone_rewards.trainer.field_source import SourceClass, SourceField, read_options
 
-SERVER = Path(__file__).parents[2] / "reward_server"
+ROOT = Path(__file__).parents[2]
+SERVER = ROOT / "reward_server"
+ALERTS = ROOT / "docker" / "prometheus" / "alerts.yml"
 LEVELS = ("critical", "error", "exception", "warning", "info", "debug")
 OURS = "touchstone_rewards."
 # Everything that a class inherits from msgspec, Exception or object is left out.
@@ -218,6 +222,24 @@ def field_row(field: SourceField, prefix: str) -> str:
     values = ", ".join(f"`{each}`" for each in field.choices) or f"`{cell(field.type)}`"
     default = "none" if field.default in (None, "None") else f"`{cell(field.default)}`"
     return f"| `{prefix}{field.name}` | {values} | {default} | {cell(field.help)} |\n"
+
+
+def alerts_page() -> str:
+    """Return the page of the alert rules of `docker/prometheus/alerts.yml`."""
+    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    parts = [
+        "# Alerts\n\n`docker/prometheus/alerts.yml`, which [the stack](../docker.md) loads into "
+        "Prometheus. Copy it into yours; [metrics](metrics.md) says what each name counts.\n"
+    ]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        notes = rule["annotations"]
+        after = f", after {rule['for']}" if "for" in rule else ""
+        summary = re.sub(r"\{\{ *\$(?:labels\.)?(\w+)[^}]*\}\}", r"*\1*", notes["summary"])
+        parts.append(
+            f"## {rule['alert']}\n\n{rule['labels']['severity'].capitalize()}{after}: {summary}. "
+            f"{notes['description']}\n\n```\n{rule['expr']}\n```\n"
+        )
+    return "\n".join(parts)
 
 
 class LogLine(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import errors_page
-from from_source import client_page, log_page, trainer_fields_page
+from from_source import alerts_page, client_page, log_page, trainer_fields_page
 from pydantic import BaseModel
 
 from touchstone_rewards.reward_server.app import create_app
@@ -64,6 +64,7 @@ def main() -> None:
         "errors": errors_page(),
         "metrics": metrics_page(),
         "log": log_page(),
+        "alerts": alerts_page(),
         "client": client_page(),
         "trainer_fields": trainer_fields_page(),
     }.items():
