@@ -179,8 +179,8 @@ def rows_of(data: DataArguments, args: TrainingArguments) -> tuple[Dataset, Data
     if args.eval_strategy == "no":
         if other and args.process_index == 0:
             print(
-                f"data: {', '.join(other)} (eval_dataset_name) is not read, because eval_strategy is no: "
-                "set it to steps or epoch"
+                f"data: {', '.join(other)} (eval_dataset_name) is not read, because eval_strategy "
+                "is no: set it to steps or epoch"
             )
         return rows, None
     in_one_part = not data.dataset_dir and any(map(_has_one_split, names_of(names)))

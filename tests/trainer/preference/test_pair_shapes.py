@@ -178,7 +178,7 @@ def test_rows_to_measure_on_are_not_left_out_without_a_word(
     assert rows_of(DataArguments([pairs]), args)[1] is None
     assert capsys.readouterr().out == ""
     rows_of(DataArguments([pairs], eval_dataset_name=["held_out.jsonl"]), args)
-    said = "data: held_out.jsonl (eval_dataset_name) is not read, because eval_strategy is no"
+    said = "data: held_out.jsonl (eval_dataset_name) is not read, because eval_strategy "
     assert said in capsys.readouterr().out
 
 
