@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.reward_server.remote.engine_process import EngineProcess
-from tests.typed_pages import Block, blocks_of, is_printed, type_page
+from tests.typed_pages import Block, blocks_of, is_printed, peers_environments, type_page
 from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetched_folder
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -26,13 +24,6 @@ JUDGE = "http://127.0.0.1:8000"
 
 def page_id(path: Path) -> str:
     return path.parent.name if path.name == "README.md" else path.stem
-
-
-def environments() -> dict[str, str]:
-    """Return the environments of other programs that were made on this machine, by name."""
-    default = Path(tempfile.gettempdir()) / "touchstone_peers"
-    folder = Path(os.environ.get("TOUCHSTONE_PEERS", default))
-    return {path.parent.name: str(path.parent) for path in folder.glob("*/.made_with")}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +71,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, judge: str) -> Non
     else:
         folder.mkdir()
     blocks = blocks_of(text)
-    typed = type_page(blocks, folder, environments(), {JUDGE: judge})
+    typed = type_page(blocks, folder, peers_environments(), {JUDGE: judge})
     assert typed.status == 0, f"{typed.output[-3000:]}\n{typed.errors[-3000:]}"
     check_output(blocks, typed.steps)
 

@@ -20,6 +20,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +84,13 @@ def readers_environment(port: int) -> dict[str, str]:
         "TERM": "dumb",
         "COLUMNS": "100",
     }
+
+
+def peers_environments() -> dict[str, str]:
+    """Return the environments of other programs that were made on this machine, by name."""
+    default = Path(tempfile.gettempdir()) / "touchstone_peers"
+    folder = Path(os.environ.get("TOUCHSTONE_PEERS", default))
+    return {path.parent.name: str(path.parent) for path in folder.glob("*/.made_with")}
 
 
 def type_page(
