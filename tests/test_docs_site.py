@@ -17,7 +17,8 @@ from tests.waiting import PATIENCE_S
 
 DOCS = ROOT / "docs"
 CONFIG = yaml.load((ROOT / "mkdocs.yml").read_text(), yaml.BaseLoader)
-PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+FOLDERS = (DOCS, ROOT / "examples")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for each in FOLDERS for page in each.rglob("*.md"))])
 MKDOCS = ROOT / ".venv-docs" / "bin" / "mkdocs"
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)(?: \"[^\"]*\")?\)")
