@@ -124,7 +124,7 @@ class RemoteScorers:
                 if on_score is not None:
                     verdict.add_done_callback(partial(_tell, on_score, len(begun)))
                 begun.append(verdict)
-            found = list(await asyncio.gather(*begun))
+            found = [await verdict for verdict in begun]
         finally:
             for verdict in begun:
                 verdict.cancel()
