@@ -308,7 +308,8 @@ async def staggered(
             await endpoint.send(TAKEN)
             seconds = await arriving(wire, request, ARRIVALS)
             taken_s = {int(at): s for at, s in json.loads(await endpoint.send(TAKEN)).items()}
-            found[name].append([(s - taken_s[at]) * 1e3 for at, s in enumerate(seconds)])
+            beyond_ms = [(s - taken_s[at]) * 1e3 for at, s in enumerate(seconds)]
+            found[name].append(beyond_ms[STAGGERED:])  # before them fewer are in flight
     return found
 
 

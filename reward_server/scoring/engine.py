@@ -90,7 +90,7 @@ class Engine:
         self.limits = columns.limits
         self.metrics = columns.metrics
         self.cache = columns.cache
-        self.upstreams = Upstreams(profiles)
+        self.upstreams = Upstreams(profiles, columns.models.batchers)
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
