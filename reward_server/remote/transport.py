@@ -354,16 +354,17 @@ class UpstreamTransport:
         )
 
     def _beginning(self, content: bytes) -> str:
-        text = content[:4096].decode(errors="replace")
-        key = self.endpoints.key
-        if key and key in (plain := _ESCAPED.sub(_plain, text)):
-            text = plain
-        return repr(self.told(text)[:SHOWN_CHARS])
+        return repr(self.told(content[:4096].decode(errors="replace"))[:SHOWN_CHARS])
 
     def told(self, text: str) -> str:
-        """Return a text as it may be shown: an endpoint may repeat the key that it was sent."""
+        """Return a text as it may be shown: an endpoint may repeat the key that it was sent, as it
+        is or with JSON's escapes."""
         key = self.endpoints.key
-        return text_of(text.replace(key, "[key]") if key else text)
+        if key is None:
+            return text_of(text)
+        if "\\" in text and key in (plain := _ESCAPED.sub(_plain, text)):
+            text = plain
+        return text_of(text.replace(key, "[key]"))
 
 
 def _plain(escape: re.Match[str]) -> str:

@@ -473,6 +473,22 @@ async def test_the_key_stands_in_nothing_that_can_be_read(
         assert key[:8] not in place
 
 
+async def test_a_key_in_escapes_is_not_told_in_what_the_judge_said(
+    start_peer: StartPeer, make: MakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-very/secret+123"
+    monkeypatch.setenv("JUDGE_KEY", key)
+    escaped = "".join(f"\\u{ord(each):04x}" for each in key)
+    told = f'{{"reasoning": "{key} {escaped}", "verdict": "yes"}}'
+    assert json.loads(told)["reasoning"] == f"{key} {key}"
+    peer = await start_peer(in_turn(said(told)))
+    judge = make(peer.url, key_env="JUDGE_KEY", guided=True)
+    [score] = await judge.score([sample()], explain=True)
+    assert score.value == 1.0
+    assert score.explanation is not None
+    assert json.loads(score.explanation["said"])["reasoning"] == "[key] [key]"
+
+
 @pytest.mark.parametrize("logprob", [-0.1, "x"])
 async def test_the_key_is_no_token_that_is_told(
     start_peer: StartPeer, make: MakeJudge, monkeypatch: pytest.MonkeyPatch, logprob: object
