@@ -1,16 +1,19 @@
 """An endpoint of judges that takes its time, and a gateway before it as one would write it.
 
 `python -m benchmarks._gateway_peers upstream PORT` answers every chat completion with a verdict
-after 0.3 s, one to the model `hangs` never. `… fastapi PORT UPSTREAM_URL` has our wire's samples
-judged there by one httpx2 client, 256 at a time. LiteLLM's proxy, which takes the calls one by one,
-runs in an environment of its own.
+after 0.3 s, one to the model `hangs` never. It notes how long it had each call, by the number in
+`It is 12.`, and `GET /taken` tells and forgets that. `… fastapi PORT UPSTREAM_URL` has our wire's
+samples judged there by one httpx2 client, 256 at a time. LiteLLM's proxy, which takes the calls one
+by one, runs in an environment of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,16 @@ HANGS = "hangs"
 _CHOICE = {"message": {"role": "assistant", "content": "Verdict: yes"}, "finish_reason": "stop"}
 _USAGE = {"prompt_tokens": 200, "completion_tokens": 4}
 _BODY = json.dumps({"model": "m", "choices": [_CHOICE], "usage": _USAGE}).encode()
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(_BODY) + _BODY
+_NUMBER = re.compile(rb"It is (\d+)\.")
+
+
+def answer_of(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+ANSWER = answer_of(_BODY)
+# The seconds from a call's last byte to its answer, by its number: of all connections.
+taken_s: dict[int, float] = {}
 
 
 class Upstream(asyncio.Protocol):
@@ -36,8 +48,14 @@ class Upstream(asyncio.Protocol):
         self.transport, self.received = transport, b""
 
     def data_received(self, data: bytes) -> None:
+        came_s = time.perf_counter()
         self.received += data
         head, separator, body = self.received.partition(b"\r\n\r\n")
+        if head.startswith(b"GET /taken "):
+            self.received = b""
+            self.transport.write(answer_of(json.dumps(taken_s).encode()))
+            taken_s.clear()
+            return
         if head.startswith(b"GET "):  # LiteLLM asks for a list of models, and does without
             self.transport.close()
             return
@@ -45,7 +63,12 @@ class Upstream(asyncio.Protocol):
             return
         self.received = b""
         if json.loads(body)["model"] != HANGS:
-            asyncio.get_running_loop().call_later(CALL_S, self.transport.write, ANSWER)
+            asyncio.get_running_loop().call_later(CALL_S, self.answer, body, came_s)
+
+    def answer(self, body: bytes, came_s: float) -> None:
+        self.transport.write(ANSWER)
+        if number := _NUMBER.search(body):
+            taken_s[int(number[1])] = time.perf_counter() - came_s
 
 
 async def serve_upstream(port: int) -> None:

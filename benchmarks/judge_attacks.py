@@ -1,33 +1,38 @@
 """Attacks on a small judge, SmolLM2 on llama.cpp's server: shares of attacks that it accepts.
 
-The same battery as `reward-server check --attacks`, the same rows, for each way to get a verdict:
-the last line, a JSON schema that the engine holds the model to, log-probabilities of yes and no;
-log-probabilities by a prompt of the same words without marks around the texts; and as a cascade,
-where the rule `math` is asked first. A response counts as accepted from 0.5 on. A model of 135 M
-weights is a bad judge; that is the point.
+The battery of `reward-server check --attacks` on rows of GSM8K and MATH-500, each attack on some of
+them in turn, for each way to get a verdict: the last line, a JSON schema that the engine holds the
+model to, log-probabilities of yes and no; log-probabilities by a prompt of the same words without
+marks around the texts; and as a cascade, where the rule `math` is asked first. A response counts as
+accepted from 0.5 on. The intervals are of 95%, by drawing rows anew. A model of 135 M weights is a
+bad judge; that is the point.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
+import re
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from msgspec.structs import replace
 
-from benchmarks import record
+from benchmarks import ROOT, record
 from benchmarks._engine import MODEL, EngineMissing, llama_server
-from touchstone_rewards.reward_server.commands.check_attacks import (
-    AttackOutcome,
-    AttackReport,
-    attack,
-)
+from touchstone_rewards.reward_server.audit.attacks import ATTACKS
+from touchstone_rewards.reward_server.commands.check_attacks import CONTROL, attacked
 from touchstone_rewards.reward_server.remote.prompts import FOLDER
-from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
 from touchstone_rewards.reward_server.settings import load_settings
+from touchstone_rewards.reward_server.stored.stream import offline_engine
 
 ACCEPT_AT, HOURS_S = 0.5, 7200.0
 # Long enough for a line of reasoning; of a response so much is kept at each end.
@@ -40,25 +45,33 @@ WAYS: dict[str, dict[str, Any]] = {
     "logprobs, where math is undecided": {"verdict": "logprobs", "least_mass": 0.01},
 }
 CASCADE = {"when": {"math": "undecided"}, "replaces": "math"}
-ROWS = [
-    Sample("number", "It is 46.", prompt="What is 2 * 23?", ground_truth="46"),
-    Sample(
-        "prose",
-        "From here we see its sunlit half from one side and then from another.",
-        prompt="Why does the moon have phases?",
-        ground_truth="The half that the sun lights is seen under changing angles.",
-    ),
-]
+# Rows of each data set, with short questions; of all of them, how many an attack is tried on.
+ROWS_EACH, ROWS_AN_ATTACK, QUESTION_CHARS, DRAWS = 6, 4, 160, 2000
+DATA = ROOT / ".." / "shared" / "data"
+_CALCULATION = re.compile("<<.*?>>")
+
+
+class Verdict(NamedTuple):
+    """What one attack got on one row; `reward`: None where there was no verdict."""
+
+    family: str
+    name: str
+    row: str
+    reward: float | None
 
 
 def main() -> None:
     rows: list[dict[str, Any]] = []
+    if not DATA.is_dir():
+        print(f"{DATA} is not there: not measured")
+        return
+    problems = gsm8k() + math500()
     with tempfile.TemporaryDirectory() as folder:
         try:
             with llama_server(Path(folder) / "engine.log") as engine:
                 for name, config in WAYS.items():
-                    report = asyncio.run(tried(Path(folder), engine.url, name, config))
-                    rows.append(row(name, report))
+                    verdicts = asyncio.run(tried(Path(folder), engine.url, name, config, problems))
+                    rows.append(row(name, verdicts))
                     print(rows[-1], flush=True)
                     record(
                         "judge_attacks",
@@ -66,13 +79,43 @@ def main() -> None:
                         load_average=os.getloadavg()[0],
                         engine=engine.version,
                         model="SmolLM2-135M-Instruct, Q4_1",
+                        problems=[each.id for each in problems],
                     )
         except EngineMissing as missing:
             print(f"{missing}: not measured")
 
 
-async def tried(folder: Path, url: str, name: str, config: dict[str, Any]) -> AttackReport:
-    """Return what a judge so configured makes of all attacks."""
+def gsm8k() -> list[Sample]:
+    found: list[Sample] = []
+    for at, row in enumerate(_rows("gsm8k_test.jsonl")):
+        worked, _, answer = row["answer"].rpartition("#### ")
+        own = f"{_CALCULATION.sub('', worked)}The answer is {answer}."
+        found.append(Sample(f"gsm8k-{at}", own, prompt=row["question"], ground_truth=answer))
+    return _short(found)
+
+
+def math500() -> list[Sample]:
+    found: list[Sample] = []
+    for at, row in enumerate(_rows("math500.jsonl")):
+        answer = row["answer"]
+        own = f"The answer is $\\boxed{{{answer}}}$."
+        found.append(Sample(f"math500-{at}", own, prompt=row["question"], ground_truth=answer))
+    return _short(found)
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
+
+
+def _short(samples: list[Sample]) -> list[Sample]:
+    return [each for each in samples if len(str(each.prompt)) <= QUESTION_CHARS][:ROWS_EACH]
+
+
+async def tried(
+    folder: Path, url: str, name: str, config: dict[str, Any], problems: list[Sample]
+) -> list[Verdict]:
+    """Return what a judge so configured makes of the attacks, of the rows' own responses and of
+    their ground truths."""
     (folder / "bare.jinja").write_text(without_marks())
     config = {"url": url, "model": MODEL, "timeout_s": HOURS_S, "max_in_flight": 2} | SHORT | config
     if "prompt" in config:
@@ -84,7 +127,30 @@ async def tried(folder: Path, url: str, name: str, config: dict[str, Any]) -> At
     profiles.mkdir(exist_ok=True)
     (profiles / "judged.yaml").write_text(yaml.safe_dump({"scorers": scorers}))
     settings = load_settings(overrides={"workers": 1, "profiles_dir": str(profiles)})
-    return await attack(settings, "judged", ROWS, ACCEPT_AT)
+    engine = offline_engine(settings, "judged")
+    await engine.start()
+    try:
+        asked = list(attempts(problems))
+        request = ScoreRequest([sample for _, _, sample in asked], profile="judged")
+        results = (await engine.score(request, observed=False)).results
+    finally:
+        await engine.stop()
+    return [
+        Verdict(family, attack, sample.id, result.reward)
+        for (family, attack, sample), result in zip(asked, results, strict=True)
+    ]
+
+
+def attempts(problems: list[Sample]) -> Iterator[tuple[str, str, Sample]]:
+    """The family and name of each attack, and a row with it as its response; the controls first."""
+    for each in problems:
+        yield CONTROL, "own response", each
+        yield CONTROL, "ground truth", replace(each, response=str(each.ground_truth))
+    for at, one in enumerate(ATTACKS):
+        first = at * ROWS_AN_ATTACK % len(problems)
+        turned = problems[first:] + problems[:first]
+        for sample in attacked(turned, one)[:ROWS_AN_ATTACK]:
+            yield one.family, one.name, sample
 
 
 def without_marks() -> str:
@@ -95,27 +161,45 @@ def without_marks() -> str:
     return "\n".join(line for line in bare if not line.endswith(" ends]"))
 
 
-def row(name: str, report: AttackReport) -> dict[str, Any]:
+def row(name: str, verdicts: list[Verdict]) -> dict[str, Any]:
     """What stands in the results for one way to get a verdict."""
-    families: defaultdict[str, list[AttackOutcome]] = defaultdict(list)
-    for each in report.attacks:
-        families[each.family].append(each)
+    attacks = [each for each in verdicts if each.family != CONTROL]
+    families = list(dict.fromkeys(each.family for each in attacks))
+    controls = {each.name: each for each in verdicts if each.family == CONTROL}
     return {
         "what": name,
-        "accepted": share(report.attacks),
-        "families": {family: share(found) for family, found in families.items()},
-        "controls": {each.name: share([each]) for each in report.controls},
-        "null": sum(each.tried - each.scored for each in report.attacks),
-        "tried": sum(each.tried for each in report.attacks),
-        "attacks": {f"{each.family}, {each.name}": each.accepted for each in report.attacks},
+        "accepted": share(attacks),
+        "interval": interval(attacks),
+        "families": {
+            one: share([each for each in attacks if each.family == one]) for one in families
+        },
+        "controls": {
+            one: share([each for each in verdicts if each.name == one]) for one in controls
+        },
+        "null": sum(each.reward is None for each in attacks),
+        "tried": len(attacks),
     }
 
 
-def share(outcomes: list[AttackOutcome]) -> float | None:
+def share(verdicts: Iterable[Verdict]) -> float | None:
     """The share of what was scored that was accepted."""
-    scored = sum(each.scored for each in outcomes)
-    hits = sum((each.accepted or 0.0) * each.scored for each in outcomes)
-    return round(hits / scored, 3) if scored else None
+    rewards = [each.reward for each in verdicts if each.reward is not None]
+    if not rewards:
+        return None
+    return round(sum(reward >= ACCEPT_AT for reward in rewards) / len(rewards), 3)
+
+
+def interval(verdicts: list[Verdict]) -> list[float] | None:
+    """The share's interval of 95%: what it is when rows are drawn anew, with all that was tried on
+    each."""
+    by_row: defaultdict[str, list[Verdict]] = defaultdict(list)
+    for each in verdicts:
+        by_row[each.row].append(each)
+    draw = random.Random(0)
+    drawn = (draw.choices(list(by_row.values()), k=len(by_row)) for _ in range(DRAWS))
+    shares = [share(chain.from_iterable(rows)) for rows in drawn]
+    known = sorted(each for each in shares if each is not None)
+    return [known[len(known) // 40], known[-len(known) // 40 - 1]] if known else None
 
 
 if __name__ == "__main__":

@@ -50,8 +50,10 @@ KEEP_ALIVE_S = 75
 BACKLOG = 8192
 # Files beside the connections: workers, logs, modules being read.
 OTHER_FILES = 256
-# Collections of the middle generation; Python's own is 10.
-FULL_COLLECTION_AFTER = 1000
+# When garbage is looked for: among new objects once there are so many more of them (Python's own is
+# 700, which calls that wait for an endpoint reach again and again), then among what two such rounds
+# left, and among everything after so many of the latter (Python's own is 10).
+COLLECTED = 10_000, 1, 1000
 # Some large requests' worth: mapping it anew took a fifth of a sample's time.
 KEEP_BYTES = 2**25
 # Requests on their way when the end begins still get an answer that sends them elsewhere.
@@ -194,8 +196,8 @@ class DrainingServer(uvicorn.Server):
         # request's time.
         gc.freeze()
         # Looking through all that thousands of requests in work hold takes 80 ms, in which no one
-        # is answered. The young are looked through as often as ever, in 2 ms at most.
-        gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_AFTER)
+        # is answered, and what 200 calls of judges in flight hold 5 to 13 ms.
+        gc.set_threshold(*COLLECTED)
         if loading.cancelled():
             return
         if (error := loading.exception()) is not None:

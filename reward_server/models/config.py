@@ -126,7 +126,7 @@ class RemoteEmbeddingConfig(EmbeddingConfig):
 
     `model`: its name there. `local_folder`: the same model here, against which the endpoint is held
     unless `parity` is false; its tokenizer counts the tokens. `dtype`: the engine's. `timeout_s`:
-    of one try.
+    of a batch, all its tries together.
     """
 
     loader = "touchstone_rewards.reward_server.remote.embedder:load_remote_embedder"

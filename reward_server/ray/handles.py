@@ -20,10 +20,10 @@ from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.models.batcher import Batcher
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import BatchStats
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker
-from touchstone_rewards.reward_server.scoring.together import together
 
 # Samples of one call of a handle: enough to pay for the call, few enough to spread over replicas.
 CALL_SAMPLES = 64

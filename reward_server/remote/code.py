@@ -40,6 +40,7 @@ from touchstone_rewards.reward_server.remote.code_tests import (
 )
 from touchstone_rewards.reward_server.remote.endpoint import transport_to
 from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.schemas import Sample, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import text_of
@@ -80,8 +81,7 @@ class CodeScorer:
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
         """Score each sample: same order, same length."""
-        asked = (self._score(sample, explain, give_up_at_s) for sample in samples)
-        return list(await asyncio.gather(*asked))
+        return await together([self._score(each, explain, give_up_at_s) for each in samples])
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -139,7 +139,7 @@ class RemoteEmbedder:
         return AskedText(key, sent, len(read.ids), read.cut)
 
     async def _all(self, asked: Sequence[AskedText]) -> list[Embedding | SampleError]:
-        give_up_at_s = asyncio.get_running_loop().time() + 2 * self.config.timeout_s
+        give_up_at_s = asyncio.get_running_loop().time() + self.config.timeout_s
         return await asyncio.gather(*(self._one(each, give_up_at_s) for each in asked))
 
     async def _one(self, asked: AskedText, give_up_at_s: float) -> Embedding | SampleError:

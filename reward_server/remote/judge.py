@@ -23,6 +23,7 @@ from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.keys import read_key
 from touchstone_rewards.reward_server.remote.prompts import JudgePrompt
 from touchstone_rewards.reward_server.remote.questions import Question, questions_of
+from touchstone_rewards.reward_server.remote.together import outcomes, together
 from touchstone_rewards.reward_server.remote.transport import Endpoints, UpstreamTransport
 from touchstone_rewards.reward_server.remote.verdicts import (
     TOP_LOGPROBS,
@@ -174,8 +175,7 @@ class Judge:
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
         """Score each sample: same order, same length."""
-        asked = (self._score(sample, explain, give_up_at_s) for sample in samples)
-        return list(await asyncio.gather(*asked))
+        return await together([self._score(each, explain, give_up_at_s) for each in samples])
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -187,8 +187,7 @@ class Judge:
             questions = questions_of(sample, self._prompt, *about)
             if not questions:
                 return Score(0.0, None, {"judge": "there is nothing to judge"} if explain else None)
-            asked = (self._votes(question, give_up_at_s) for question in questions)
-            orders = await asyncio.gather(*asked, return_exceptions=True)
+            orders = await outcomes([self._votes(each, give_up_at_s) for each in questions])
             if wrong := next((each for each in orders if isinstance(each, BaseException)), None):
                 raise wrong
             votes = [each for each in orders if not isinstance(each, BaseException)]
@@ -207,13 +206,13 @@ class Judge:
         Raises:
             UpstreamFailed: too few can.
         """
-        asked = (self._vote(question, i, give_up_at_s) for i in range(self.config.votes))
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        votes = [each for each in outcomes if isinstance(each, Vote)]
+        asked = [self._vote(question, i, give_up_at_s) for i in range(self.config.votes)]
+        given = await outcomes(asked)
+        votes = [each for each in given if isinstance(each, Vote)]
         # An outage is told before a vote that cannot be read: then the judge is not undecided.
-        for each in sorted(outcomes, key=lambda each: getattr(each, "undecided", False)):
+        for each in sorted(given, key=lambda each: getattr(each, "undecided", False)):
             wrong = isinstance(each, BaseException)
-            if wrong and (2 * len(votes) <= len(outcomes) or not isinstance(each, UpstreamFailed)):
+            if wrong and (2 * len(votes) <= len(given) or not isinstance(each, UpstreamFailed)):
                 raise each
         return votes
 

@@ -1,8 +1,9 @@
 """Which endpoints of a transport answer, and whether those that did not are back.
 
-In: a transport. Out: how each endpoint fares. One that failed so often that it is left alone is
-down until it answers again: a call, or a GET of its address, which costs nothing. What it answers
-to that is of no matter, a 404 or a 501 will do, as long as it is no failure of a server.
+In: a transport, also one that another thread uses. Out: how each endpoint fares. One that failed so
+often that it is left alone is down until it answers again: a call, or a GET of its address, which
+costs nothing. What it answers to that is of no matter, a 404 or a 501 will do, as long as it is no
+failure of a server.
 """
 
 from __future__ import annotations
@@ -39,12 +40,11 @@ class Liveness:
 
     def states(self) -> list[EndpointState]:
         """Return how each endpoint fares, in the order of their addresses."""
-        known = {server.url: server for server in self.transport.servers}
+        if not self.transport.servers:
+            return [EndpointState(url, True, 0) for url in self.transport.endpoints.urls]
         return [
-            EndpointState(url, not self._is_down(known[url]), known[url].in_flight)
-            if url in known
-            else EndpointState(url, True, 0)
-            for url in self.transport.endpoints.urls
+            EndpointState(server.url, not self._is_down(server), server.in_flight)
+            for server in self.transport.servers
         ]
 
     @property

@@ -39,6 +39,7 @@ from touchstone_rewards.reward_server.remote.reward_wires import (
     score_in,
     scores_in,
 )
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_object
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import MESSAGE_CHARS
@@ -113,8 +114,7 @@ class RemoteRewardModel:
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
         """Score each sample: same order, same length."""
-        asked = (self._score(sample, explain, give_up_at_s) for sample in samples)
-        return list(await asyncio.gather(*asked))
+        return await together([self._score(each, explain, give_up_at_s) for each in samples])
 
     async def aclose(self) -> None:
         """Close the connections."""

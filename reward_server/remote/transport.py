@@ -89,6 +89,8 @@ class UpstreamTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http: Http1Client | None = None
         self._servers: list[ServerHealth] = []
+        # The same, in the order of their addresses; none before the first request.
+        self.servers: tuple[ServerHealth, ...] = ()
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
 
@@ -140,24 +142,26 @@ class UpstreamTransport:
         tries = self.endpoints.retry.max_tries
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
 
-    @property
-    def servers(self) -> list[ServerHealth]:
-        """The endpoints and how they fare; none before the first request."""
-        return self._servers
-
     async def status_of(self, url: str) -> int:
-        """Return the status that a GET of this address is answered with.
+        """Return the status that a GET of this address is answered with, in any event loop.
 
         Raises:
             OSError, BrokenAnswer: it is not answered.
         """
-        return (await self._client().send("GET", url)).status
+        client = self._new_client()
+        try:
+            return (await client.send("GET", url)).status
+        finally:
+            client.close()
 
     def may_be_back(self, server: ServerHealth) -> None:
-        """Note that an endpoint was seen to be there: one call may try it at once."""
+        """Note that an endpoint was seen to be there, from any thread: one call may try it at
+        once."""
         server.may_be_back = True
         server.rests_until_s = 0.0
-        self._tell()
+        with suppress(RuntimeError):  # its event loop has ended: no call waits
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._tell)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -171,6 +175,7 @@ class UpstreamTransport:
             self._loop = loop
             self._http = None
             self._servers = [ServerHealth(url) for url in self.endpoints.urls]
+            self.servers = tuple(self._servers)
             rate = self.endpoints.requests_per_s
             self._limit = RateLimit(rate) if rate else None
             self._news = asyncio.Event()
@@ -179,9 +184,8 @@ class UpstreamTransport:
     async def prove(self, give_up_at_s: float) -> dict[str, Failure | None]:
         """Ask every endpoint for its proof; return by its URL why it cannot be used, or None."""
         self._begin()
-        servers = list(self._servers)
-        found = await asyncio.gather(*(self._admitted(each, give_up_at_s) for each in servers))
-        return dict(zip((server.url for server in servers), found, strict=True))
+        asked = (self._admitted(each, give_up_at_s) for each in self.servers)
+        return dict(zip(self.endpoints.urls, await asyncio.gather(*asked), strict=True))
 
     def _all_refused(self) -> bool:
         refused = self._admission.refused if self._admission else ()
@@ -214,11 +218,14 @@ class UpstreamTransport:
 
     def _client(self) -> Http1Client:
         if self._http is None:
-            key = self.endpoints.key
-            headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-            headers |= {"Authorization": f"Bearer {key}"} if key else {}
-            self._http = Http1Client(headers, MAX_ANSWER_BYTES)
+            self._http = self._new_client()
         return self._http
+
+    def _new_client(self) -> Http1Client:
+        key = self.endpoints.key
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers |= {"Authorization": f"Bearer {key}"} if key else {}
+        return Http1Client(headers, MAX_ANSWER_BYTES)
 
     async def _pause(self, attempt: int, ends_at_s: float, last: Failure) -> None:
         """Wait before the next try.
@@ -347,16 +354,17 @@ class UpstreamTransport:
         )
 
     def _beginning(self, content: bytes) -> str:
-        text = content[:4096].decode(errors="replace")
-        key = self.endpoints.key
-        if key and key in (plain := _ESCAPED.sub(_plain, text)):
-            text = plain
-        return repr(self.told(text)[:SHOWN_CHARS])
+        return repr(self.told(content[:4096].decode(errors="replace"))[:SHOWN_CHARS])
 
     def told(self, text: str) -> str:
-        """Return a text as it may be shown: an endpoint may repeat the key that it was sent."""
+        """Return a text as it may be shown: an endpoint may repeat the key that it was sent, as it
+        is or with JSON's escapes."""
         key = self.endpoints.key
-        return text_of(text.replace(key, "[key]") if key else text)
+        if key is None:
+            return text_of(text)
+        if "\\" in text and key in (plain := _ESCAPED.sub(_plain, text)):
+            text = plain
+        return text_of(text.replace(key, "[key]"))
 
 
 def _plain(escape: re.Match[str]) -> str:

@@ -27,6 +27,7 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     ProfileInfo,
@@ -53,7 +54,6 @@ from touchstone_rewards.reward_server.scoring.remote import (
     prove_endpoints,
 )
 from touchstone_rewards.reward_server.scoring.routing import part, score_parts
-from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.scoring.turns import any_unusual, as_texts
 from touchstone_rewards.reward_server.scoring.upstreams import Upstreams
 from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache, cache_readings
@@ -90,7 +90,7 @@ class Engine:
         self.limits = columns.limits
         self.metrics = columns.metrics
         self.cache = columns.cache
-        self.upstreams = Upstreams(profiles)
+        self.upstreams = Upstreams(profiles, columns.models.batchers)
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None

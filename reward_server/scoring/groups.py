@@ -22,6 +22,7 @@ from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleError, ScoreRequest
 from touchstone_rewards.reward_server.scorers import SCORERS
 from touchstone_rewards.reward_server.scorers.base import (
@@ -53,7 +54,6 @@ from touchstone_rewards.reward_server.scoring.gather import (
 )
 from touchstone_rewards.reward_server.scoring.inline import read_bytes
 from touchstone_rewards.reward_server.scoring.refused import looked_at
-from touchstone_rewards.reward_server.scoring.together import together
 
 # Of a group's text that is looked at in the event loop: about a millisecond's work.
 LOOP_BYTES = 64 * 1024

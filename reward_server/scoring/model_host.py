@@ -308,7 +308,7 @@ class ModelHost:
         copies: dict[int, UsesModel] = {}
         found: dict[str, Profile] = {}
         for profile in self.profiles.values():
-            users = [each for each in _scorers_of(profile) if each[1].model.label == name]
+            users = [each for each in with_model(profile) if each[1].model.label == name]
             for _, scorer in users:
                 if id(scorer) not in copies:
                     copies[id(scorer)] = copy.copy(scorer)
@@ -333,7 +333,8 @@ class ModelHost:
         return found
 
 
-def _scorers_of(profile: Profile) -> list[tuple[str, UsesModel]]:
+def with_model(profile: Profile) -> list[tuple[str, UsesModel]]:
+    """Return the scorers of a profile that have a model, each with its key."""
     return [
         (key, cast("UsesModel", scorer))
         for key, scorer in profile.scorers.items()
@@ -342,9 +343,7 @@ def _scorers_of(profile: Profile) -> list[tuple[str, UsesModel]]:
 
 
 def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, UsesModel]]:
-    return [
-        (profile, scorer) for profile in profiles.values() for _, scorer in _scorers_of(profile)
-    ]
+    return [(profile, scorer) for profile in profiles.values() for _, scorer in with_model(profile)]
 
 
 def _digest(scorer: UsesModel) -> str:

@@ -124,7 +124,9 @@ class RemoteScorers:
                 if on_score is not None:
                     verdict.add_done_callback(partial(_tell, on_score, len(begun)))
                 begun.append(verdict)
-            found = list(await asyncio.gather(*begun))
+            # A gather costs more than one wait; of several, `on_score` is told before it ends.
+            only = len(begun) == 1
+            found = [await begun[0]] if only else list(await asyncio.gather(*begun))
         finally:
             for verdict in begun:
                 verdict.cancel()

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.routes import ROUTE_KEY
 from touchstone_rewards.reward_server.schemas import (
     Sample,
@@ -22,7 +23,6 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreRequest,
 )
 from touchstone_rewards.reward_server.scoring.combine import Scored
-from touchstone_rewards.reward_server.scoring.together import together
 from touchstone_rewards.reward_server.telemetry.tallies import Columns, sum_of
 
 

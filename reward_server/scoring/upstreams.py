@@ -1,7 +1,8 @@
 """The endpoints behind the profiles' remote scorers: which of them answer, what calls come to.
 
-In: the profiles. Out: the remote scorers without an endpoint that answers, numbers for the metrics
-and the dashboard. A scorer over endpoints keeps them as `transport`, and may count as `usage`.
+In: the profiles and the models. Out: the scorers without an endpoint that answers, numbers for the
+metrics and the dashboard. What stands before endpoints, a scorer or a scorer's model, keeps them as
+`transport`; a scorer may count as `usage`.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from touchstone_rewards.reward_server.models.batcher import Batcher
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.remote.liveness import EndpointState, Liveness
 from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
 from touchstone_rewards.reward_server.schemas import is_object
-from touchstone_rewards.reward_server.scorers.base import Scorer
 from touchstone_rewards.reward_server.scoring.judge_readings import with_asked
+from touchstone_rewards.reward_server.scoring.model_host import with_model
 
 
 class UpstreamState(Struct):
-    """A remote scorer, by the name of its first profile and its key: how its endpoints fare, and
-    what it counted: calls, tokens, cost, seconds, cache hits."""
+    """A scorer that needs endpoints, by the name of its first profile and its key: how they fare,
+    and what it counted: calls, tokens, cost, seconds, cache hits."""
 
     scorer: str
     endpoints: list[EndpointState]
@@ -33,12 +35,20 @@ class UpstreamState(Struct):
 class Upstreams(Collector):
     """The endpoints of all profiles, also of those that are loaded later.
 
-    `needed`: the server is not ready while a remote scorer has no endpoint that answers.
+    `models`: what runs them, by their labels. `needed`: the server is not ready while a scorer has
+    no endpoint that answers.
     """
 
-    def __init__(self, profiles: Mapping[str, Profile], *, needed: bool = False) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        models: Mapping[str, Batcher],
+        *,
+        needed: bool = False,
+    ) -> None:
         self.needed = needed
         self._profiles = profiles
+        self._models = models
         self._known: WeakKeyDictionary[UpstreamTransport, Liveness] = WeakKeyDictionary()
 
     def look(self) -> None:
@@ -47,7 +57,7 @@ class Upstreams(Collector):
             liveness.look()
 
     def down(self) -> dict[str, str]:
-        """Return why remote scorers are of no use now, by profile and key."""
+        """Return why scorers are of no use now, by profile and key."""
         return {
             name: f"none of its {len(liveness.transport.servers)} endpoints answers"
             for name, _, liveness in self._each()
@@ -61,10 +71,10 @@ class Upstreams(Collector):
         return "; ".join(f"{name}: {why}" for name, why in down.items()) or None
 
     def states(self) -> list[UpstreamState]:
-        """Return how each remote scorer fares; one that several profiles share is there once."""
+        """Return how the endpoints of each scorer fare; those that several share are there once."""
         return [
-            UpstreamState(name, liveness.states(), _usage(scorer))
-            for name, scorer, liveness in self._unshared()
+            UpstreamState(name, liveness.states(), _usage(before))
+            for name, before, liveness in self._unshared()
         ]
 
     def collect(self) -> Iterator[Metric]:
@@ -83,25 +93,30 @@ class Upstreams(Collector):
                 counter.add_metric([name], liveness.transport.counts[counted])
             yield counter
 
-    def _each(self) -> Iterator[tuple[str, Scorer, Liveness]]:
+    def _each(self) -> Iterator[tuple[str, object, Liveness]]:
         for profile in self._profiles.values():
-            for key, scorer in with_asked(profile):
-                transport = getattr(scorer, "transport", None)
+            for key, before in (*with_asked(profile), *self._models_of(profile)):
+                transport = getattr(before, "transport", None)
                 if isinstance(transport, UpstreamTransport):
                     liveness = self._known.setdefault(transport, Liveness(transport))
-                    yield f"{profile.name}.{key}", scorer, liveness
+                    yield f"{profile.name}.{key}", before, liveness
 
-    def _unshared(self) -> Iterator[tuple[str, Scorer, Liveness]]:
-        """Those of `_each`, one that several profiles share for the first of them only."""
+    def _models_of(self, profile: Profile) -> Iterator[tuple[str, object]]:
+        for key, scorer in with_model(profile):
+            if (batcher := self._models.get(scorer.model.label)) is not None:
+                yield key, batcher.model
+
+    def _unshared(self) -> Iterator[tuple[str, object, Liveness]]:
+        """Those of `_each`; endpoints that several scorers share for the first of them only."""
         seen: set[int] = set()
-        for name, scorer, liveness in self._each():
-            if id(scorer) not in seen:
-                seen.add(id(scorer))
-                yield name, scorer, liveness
+        for name, before, liveness in self._each():
+            if id(liveness) not in seen:
+                seen.add(id(liveness))
+                yield name, before, liveness
 
 
-def _usage(scorer: Scorer) -> dict[str, float]:
-    usage = getattr(scorer, "usage", None)
+def _usage(before: object) -> dict[str, float]:
+    usage = getattr(before, "usage", None)
     return {str(k): float(v) for k, v in usage.items()} if is_object(usage) else {}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,19 @@ Make = Callable[..., RemoteRewardModel]
 
 
 @contextmanager
-def vllm(model: Path, *options: str) -> Iterator[Served]:
+def vllm_server(model: Path, log: Path, *options: str) -> Iterator[Served]:
     made = environments() / "vllm"
     if not (made / ".made_with").is_file():
         pytest.skip(f"no environment {made}: make it by tests/engines/make_vllm.sh")
-    words = [made / "bin" / "vllm", "serve", model, "--runner", "pooling", "--dtype", "float32"]
-    words += ["--enforce-eager", "--host", "127.0.0.1", "--port", "PORT"]
-    words += ["--served-model-name", "rm", *options]
-    log = model.parent / "vllm.log"
-    with served(words, model.parent, log, OFFLINE | SMALL, "/health") as server:
+    words = [made / "bin" / "vllm", "serve", model, "--dtype", "float32", "--enforce-eager"]
+    words += ["--host", "127.0.0.1", "--port", "PORT", *options]
+    with served(words, log.parent, log, OFFLINE | SMALL, "/health") as server:
         yield server
+
+
+def vllm(model: Path, *options: str) -> AbstractContextManager[Served]:
+    pooling = "--runner", "pooling", "--served-model-name", "rm"
+    return vllm_server(model, model.parent / "vllm.log", *pooling, *options)
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,9 @@ PROSE_WORDS, WORDS_A_NUMBER = 2, 2
 def undecided_by(verdict: Verdict, truths: Sequence[str]) -> Undecided | None:
     """Return what leaves this verdict undecided, or None.
 
-    A response without an answer, or that takes its answer back, is wrong whatever else it says,
-    unless the ground truth is prose or unreadable: then its answer may have any form.
+    A response without an answer, or with one of signs alone (`:`), or that takes its answer back,
+    is wrong whatever else it says, unless the ground truth is prose or unreadable: then its answer
+    may have any form.
     """
     if verdict.equal:
         return None
@@ -36,7 +37,7 @@ def undecided_by(verdict: Verdict, truths: Sequence[str]) -> Undecided | None:
         return "truth"
     if verdict.given is None or verdict.answer is None:
         return None
-    unread = verdict.given.node is None
+    unread = verdict.given.node is None and any(map(str.isalnum, verdict.answer))
     return "response" if verdict.undecided or unread or is_prose(verdict.answer) else None
 
 

@@ -12,10 +12,12 @@ from tests.clients.peers import Action, Hang, Reply, Reset, Script, Seen
 from tests.reward_server.models.test_embedding import sentence_folder
 from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.started_engines import started_engines
+from tests.waiting import until
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest
 from touchstone_rewards.reward_server.http.model_routes import check_changes
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig
 from touchstone_rewards.reward_server.models.embedding import load_embedder
+from touchstone_rewards.reward_server.remote import liveness
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scoring.engine import Engine
@@ -146,6 +148,50 @@ async def test_what_an_endpoint_gets_wrong_is_null(
     assert result.error is not None
     assert result.error.code == "upstream_failed"
     assert message in result.error.message
+
+
+async def test_a_batch_waits_no_longer_than_its_time_for_an_endpoint_that_hangs(
+    start_peer: StartPeer, start_engine: StartEngine
+) -> None:
+    peer = await start_peer(lambda _: Hang())
+    engine = await start_engine(url=base(peer.url), model="m", timeout_s=0.4)
+    [result] = await scored(engine, ("one", "two"))
+    assert result.error is not None
+    assert "did not answer within 0.35 s" in result.error.message  # of 0.4, less a margin
+    assert len(peer.seen) == 1  # nothing is left for a second try
+
+
+async def test_ready_tells_of_a_dead_endpoint_of_embeddings_and_it_heals(
+    start_peer: StartPeer, start_engine: StartEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "EVERY_S", 0.0)
+    broken = True
+
+    def act(request: Seen) -> Action:
+        if broken:
+            return Reply(500, "no")
+        return rows(*([1.0, 2.0] for _ in request.body["input"])) if request.body else Reply(404)
+
+    peer = await start_peer(act)
+    engine = await start_engine(url=base(peer.url), model="m", timeout_s=2)
+    upstreams = engine.upstreams
+    assert [each.scorer for each in upstreams.states()] == ["near.similarity"]
+    assert not upstreams.down()
+    while not upstreams.down():
+        [result] = await scored(engine, ("one", "two"))
+        assert result.reward is None
+    assert upstreams.down() == {"near.similarity": "none of its 1 endpoints answers"}
+    broken = False
+
+    def is_back() -> bool:
+        upstreams.look()
+        return not upstreams.down()
+
+    await until(is_back)
+    [result] = await scored(engine, ("one", "two"))
+    assert result.reward == pytest.approx(1.0)
+    [state] = upstreams.states()
+    assert [each.up for each in state.endpoints] == [True]
 
 
 async def test_a_text_that_is_refused_spoils_no_other(

@@ -15,6 +15,7 @@ import yaml
 from tests.clients.peers import Action, Drip, Hang, Reply, Reset, Script, Seen
 from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.started_engines import started_engines
+from tests.waiting import until
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.judge import Judge
@@ -471,6 +472,35 @@ async def test_the_key_stands_in_nothing_that_can_be_read(
     profile = repr(engine.profiles["judged"].info)
     for place in (repr(results), json.dumps(caplog.text), metrics, profile):
         assert key[:8] not in place
+
+
+async def test_a_call_of_one_vote_is_one_task(start_peer: StartPeer, make: MakeJudge) -> None:
+    peer = await start_peer(lambda _: Hang())
+    before = asyncio.all_tasks()
+    asked = asyncio.create_task(make(peer.url).score([sample()]))
+    await until(lambda: bool(peer.seen))
+    ours = [each.get_coro() for each in asyncio.all_tasks() - before]
+    names = [getattr(each, "__qualname__", "") for each in ours]
+    assert [name for name in names if name.startswith(("Judge", "Upstream", "Http1"))] == [
+        "Judge.score"
+    ]
+    asked.cancel()
+
+
+async def test_a_key_in_escapes_is_not_told_in_what_the_judge_said(
+    start_peer: StartPeer, make: MakeJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-very/secret+123"
+    monkeypatch.setenv("JUDGE_KEY", key)
+    escaped = "".join(f"\\u{ord(each):04x}" for each in key)
+    told = f'{{"reasoning": "{key} {escaped}", "verdict": "yes"}}'
+    assert json.loads(told)["reasoning"] == f"{key} {key}"
+    peer = await start_peer(in_turn(said(told)))
+    judge = make(peer.url, key_env="JUDGE_KEY", guided=True)
+    [score] = await judge.score([sample()], explain=True)
+    assert score.value == 1.0
+    assert score.explanation is not None
+    assert json.loads(score.explanation["said"])["reasoning"] == "[key] [key]"
 
 
 @pytest.mark.parametrize("logprob", [-0.1, "x"])

@@ -49,9 +49,11 @@ def test_the_shares_of_attacks_are_those_that_were_measured() -> None:
     results: dict[str, Any] = json.loads((RESULTS / "judge_attacks.json").read_text())
     rows: list[dict[str, Any]] = results["rows"]
     assert len(rows) == 5
+    assert len(results["problems"]) == 12
     for row in rows:
         assert tuple(row["families"]) == FAMILIES
-        cells = [row["what"], shown(row["accepted"])]
+        low, high = (f"{100 * each:.0f}" for each in row["interval"])
+        cells = [row["what"], f"{shown(row['accepted'])} [{low}, {high}]"]
         cells += [shown(row["families"][family]) for family in FAMILIES]
         cells += [shown(row["controls"]["ground truth"]), f"{row['null']} of {row['tried']}"]
         assert f"| {' | '.join(cells)} |" in PAGE

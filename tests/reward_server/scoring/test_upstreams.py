@@ -163,6 +163,6 @@ def test_a_judge_that_a_group_scorer_asks_is_told_of_too(tmp_path: Path) -> None
     judge = {"url": "http://127.0.0.1:9/v1", "model": "m"}
     scorers = {"dummy": {}, "place": {"scorer": "rank", "weight": 0, "config": {"judge": judge}}}
     (tmp_path / "p.yaml").write_text(yaml.safe_dump({"scorers": scorers}))
-    [state] = Upstreams(load_profiles([tmp_path])).states()
+    [state] = Upstreams(load_profiles([tmp_path]), {}).states()
     assert state.scorer == "p.place"
     assert state.endpoints == [EndpointState("http://127.0.0.1:9/v1/chat/completions", True, 0)]

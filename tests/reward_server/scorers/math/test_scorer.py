@@ -132,3 +132,16 @@ def test_the_same_pair_is_decided_the_same_way_each_time() -> None:
     assert math_check(f"\\boxed{{{pair[0]}}}", pair[1]) == math_check(
         f"\\boxed{{{pair[0]}}}", pair[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "undecided"),
+    [(".", None), (",", None), (":", None), ("— …", None), ("\\boxed{46@@}", "response")],
+)
+def test_signs_alone_are_wrong_and_no_question_for_another_scorer(
+    answer: str, undecided: str | None
+) -> None:
+    scorer = build_scorer("math", {})
+    assert scorer.runs_in == "worker"
+    [score] = scorer.score([Sample("a", answer, ground_truth="3")])
+    assert (score.value, score.undecided) == (0.0, undecided)
