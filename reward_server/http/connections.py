@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import http
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -99,6 +99,25 @@ class ConnectionLimits:
     idle_s: float = 75.0
 
 
+@dataclass
+class Crowd:
+    """The connections of this process beside those of others that serve the same port.
+
+    `too_many`: so many are closed after their next answer, for their callers to come again
+    elsewhere. `on_closed` hears of each that has closed.
+    """
+
+    too_many: int = 0
+    on_closed: Callable[[], None] | None = None
+
+    def lets_go(self) -> bool:
+        """Is this one of those that are too many?"""
+        if not self.too_many:
+            return False
+        self.too_many -= 1
+        return True
+
+
 class Connection(HttpToolsProtocol):
     """`waits_since_s`: when the client was last heard of, in the loop's time, while a request of
     its is incomplete; None while nothing is awaited of it.
@@ -125,9 +144,11 @@ class Connection(HttpToolsProtocol):
         *arguments: Any,
         limits: ConnectionLimits,
         gate: Gate | None = None,
+        crowd: Crowd | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self.crowd = crowd or Crowd()
         self.limits = limits
         self.gate = gate
 
@@ -138,6 +159,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(
                 NotReady(f"{self.limits.most} connections are open; try again or elsewhere")
             )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.crowd.on_closed is not None:
+            self.crowd.on_closed()
 
     def _make_room(self) -> bool:
         """Close the connection that has idled longest; returns whether there was one."""
@@ -223,6 +249,8 @@ class Connection(HttpToolsProtocol):
             for header in headers:
                 super().on_header(*header)
             super().on_headers_complete()
+            if self.crowd.too_many and self.crowd.lets_go():
+                self.cycle.keep_alive = False
         else:
             self.cycle = cast(Any, whole)
         self.headers = []  # of trailers, which are of no interest
@@ -242,7 +270,8 @@ class Connection(HttpToolsProtocol):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
         about = (path.decode(), query), (self.headers, headers), int(length)
-        return WholeRequest(self.gate, endpoint, *about, keep_alive=parser.should_keep_alive())
+        keep_alive = parser.should_keep_alive() and not self.crowd.lets_go()
+        return WholeRequest(self.gate, endpoint, *about, keep_alive=keep_alive)
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that came whole."""
