@@ -114,7 +114,7 @@ def create_app(
     """
     metrics = Metrics()
     profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
-    other = OtherProcess() if member and member.place else None
+    other = OtherProcess(member.place) if member and member.place else None
     elsewhere = other and other.score
     engine = create_engine(profiles, settings, metrics, make_pool, make_batcher, elsewhere)
     background = attach(engine, settings, metrics)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Generator
+from collections.abc import Generator, MutableSequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -16,8 +16,6 @@ from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
 
 # A request, its list of samples and a sample lie around the metadata.
 BODY_DEPTH = MAX_DEPTH + 3
-# Of this process, or in memory that several share.
-Numbers = "array[float] | memoryview[float]"
 
 
 @dataclass
@@ -111,8 +109,8 @@ class Counted:
 
     def __init__(
         self,
-        pending: Numbers | None = None,
-        debt: Numbers | None = None,
+        pending: MutableSequence[float] | None = None,
+        debt: MutableSequence[float] | None = None,
         mine: int = 0,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:

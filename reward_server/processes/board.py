@@ -10,7 +10,8 @@ import fcntl
 import mmap
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
+from typing import cast
 
 from touchstone_rewards.reward_server.limits import Counted
 
@@ -42,7 +43,7 @@ class Board:
 
     def counted(self, key: str, place: int) -> Counted:
         """Return the numbers of a key, for the process at `place`; of `""`, the whole server's."""
-        row = self._row(self._rows[key])
+        row = cast("MutableSequence[float]", self._row(self._rows[key]))
         return Counted(row[: self.processes], row[self.processes :], place, self._lock)
 
     def forget(self, place: int) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import msgspec
+from prometheus_client.core import CounterMetricFamily
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from touchstone_rewards.reward_server.caller import begin
@@ -38,6 +40,8 @@ from touchstone_rewards.reward_server.received import ReceivedRequest
 from touchstone_rewards.reward_server.schemas import ScoreRequest, ScoreResponse
 from touchstone_rewards.reward_server.scoring.engine import Engine, Observer
 from touchstone_rewards.reward_server.scoring.reload import Reloader
+from touchstone_rewards.reward_server.telemetry.metrics import Answered
+from touchstone_rewards.reward_server.telemetry.others import MetricReading
 
 # Pages with numbers: the others are asked for theirs before, and so long.
 NUMBERS = ("/metrics", "/dashboard/data")
@@ -54,8 +58,8 @@ class FirstProcess:
     def __init__(self, processes: int) -> None:
         self.processes = processes
         self.tasks: set[asyncio.Task[None]] = set()
-        self._links: dict[int, Link] = {}
-        self._next = 0
+        self._links: dict[Link, int] = {}
+        self._answered: Counter[int] = Counter()
         self._complete = processes == 1
         self._joined = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -66,6 +70,9 @@ class FirstProcess:
         """Answer for the others; `own`: observers that every process has for itself."""
         self.engine, self.gate = engine, gate
         self._watchers = [each for each in engine.observers if each not in own]
+        self._counters = list(engine.metrics.request_observers)
+        engine.metrics.request_observers.append(partial(self._note_answered, 0))
+        engine.metrics.watch([self._reading()])
         reloader.on_reloaded = self._reload_others
         for (method, path), endpoint in gate.endpoints.items():
             if path in NUMBERS:
@@ -75,25 +82,28 @@ class FirstProcess:
 
     def on_link(self, connected: socket.socket) -> None:
         """Take up the way to another process."""
-        self._next += 1
-        place = self._next
-        link = self._links[place] = Link(partial(self._answer, place), self.tasks)
-        task = asyncio.get_running_loop().create_task(self._run(place, link, connected))
+
+        async def answer(what: str, body: bytes) -> bytes:
+            return await self._answer(link, what, body)
+
+        link = Link(answer, self.tasks)
+        self._links[link] = 0
+        task = asyncio.get_running_loop().create_task(self._run(link, connected))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _run(self, place: int, link: Link, connected: socket.socket) -> None:
-        await link.run(connected)
-        del self._links[place]
-        self.engine.metrics.others.leave(place)
+    async def _run(self, link: Link, connected: socket.socket) -> None:
+        await link.open(connected)
+        await link.run()
+        self.engine.metrics.others.leave(self._links.pop(link))
 
-    async def _answer(self, place: int, what: str, body: bytes) -> bytes:
+    async def _answer(self, link: Link, what: str, body: bytes) -> bytes:
         if what == "score":
             return await self._score(unpacked(body, AskedScore))
         if what == "page":
             return await self._page(unpacked(body, AskedPage))
         if what == "report":
-            self._count(place, unpacked(body, Report))
+            self._count(link, unpacked(body, Report))
             return b""
         while self.engine.not_ready_reason and not self.engine.ready_since:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -133,11 +143,24 @@ class FirstProcess:
         await self.gate.endpoints[asked.method, asked.path](scope, receive, send)
         return packed(answer)
 
-    def _count(self, place: int, report: Report) -> None:
+    def _reading(self) -> MetricReading:
+        text = "Requests answered, by the process that answered them"
+
+        def read() -> dict[str, float]:
+            return {str(place): count for place, count in sorted(self._answered.items())}
+
+        return MetricReading(CounterMetricFamily, "reward_process_requests", text, "process", read)
+
+    def _note_answered(self, place: int, answered: Sequence[Answered]) -> None:
+        self._answered[place] += len(answered)
+
+    def _count(self, link: Link, report: Report) -> None:
         metrics = self.engine.metrics
-        metrics.merge(place, report.taken)
-        for observe in metrics.request_observers:
-            observe(report.answered)
+        self._links[link] = report.place
+        metrics.merge(report.place, report.taken)
+        self._note_answered(report.place, report.answered)
+        for count in self._counters:
+            count(report.answered)
         for profile, found in report.verdicts:
             for observe in metrics.verdict_observers:
                 observe(profile, found)
@@ -162,7 +185,7 @@ class FirstProcess:
                 async with asyncio.timeout(PATIENCE_S if what == "report" else None):
                     await link.ask(what, body)
 
-        await asyncio.gather(*map(ask, list(self._links.values())))
+        await asyncio.gather(*map(ask, list(self._links)))
 
     async def _reload_others(self) -> None:
         await self._ask_all("reload", packed(fingerprints(self.engine)))

@@ -41,7 +41,7 @@ class Intake:
     ) -> None:
         self._control, self._crowd = control, crowd
         self._protocol, self._on_link = protocol, on_link
-        self._options = {"ssl": tls, "ssl_handshake_timeout": handshake_timeout_s} if tls else {}
+        self._tls, self._handshake_timeout_s = tls, handshake_timeout_s if tls else None
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         crowd.on_closed = self._tell_closed
@@ -95,7 +95,12 @@ class Intake:
 
     async def _open(self, connected: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connected, **self._options)
+            await self._loop.connect_accepted_socket(
+                self._protocol,
+                connected,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+            )
         except (OSError, asyncio.CancelledError):  # a handshake that failed, for one
             connected.close()
             self._tell_closed()

@@ -59,7 +59,7 @@ _decode_failure = msgspec.msgpack.Decoder(Failure).decode
 class Link:
     """One end. `answer` gets what the other side asks and tells: the name and the body.
 
-    `run` reads until the other side is gone. `tasks`: where running answers are kept, for whoever
+    `open` it, then `run` it until the other side is gone. `tasks`: where running answers are kept, for whoever
     must wait for them at the end.
     """
 
@@ -72,9 +72,13 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set() if tasks is None else tasks
         self._writer: asyncio.StreamWriter | None = None
 
-    async def run(self, connected: socket.socket) -> None:
+    async def open(self, connected: socket.socket) -> None:
+        """Take up a socket: from now on it can be asked."""
+        self._reader, self._writer = await asyncio.open_connection(sock=connected)
+
+    async def run(self) -> None:
         """Read what comes, until the other side is gone."""
-        reader, self._writer = await asyncio.open_connection(sock=connected)
+        reader = self._reader
         try:
             while True:
                 length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")

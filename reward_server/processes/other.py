@@ -14,6 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -58,7 +59,8 @@ class OtherProcess:
     `loaded` is set by whoever loads it, `linked` once its profiles are those of the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: int) -> None:
+        self.place = place
         self.link: Link | None = None
         self.loaded, self.linked = asyncio.Event(), asyncio.Event()
         self._answered: list[Answered] = []
@@ -69,9 +71,7 @@ class OtherProcess:
         self._soon = False
         self._running: set[asyncio.Task[None]] = set()
 
-    async def score(
-        self, request: ScoreRequest, *, observed: bool, gather: bool
-    ) -> ScoreResponse:
+    async def score(self, request: ScoreRequest, *, observed: bool, gather: bool) -> ScoreResponse:
         """Have the first process score a request."""
         served = current()
         caller = served.caller.name if served.caller else ""
@@ -79,7 +79,7 @@ class OtherProcess:
         return _decode_response(await self._ask("score", packed(asked)))
 
     def attach(self, engine: Engine, reloader: Reloader, gate: Gate, own: list[Observer]) -> None:
-        """Ask the first for what it keeps, report to it; `own`: observers that every process has."""
+        """Ask the first for what it keeps, report to it; `own`: observers of every process."""
         self.engine, self.reloader = engine, reloader
         engine.observers[:] = [*own, self._observe]
         engine.metrics.request_observers[:] = [self._note_answered]
@@ -96,7 +96,8 @@ class OtherProcess:
         task.add_done_callback(self._running.discard)
 
     async def _run(self, link: Link, connected: socket.socket) -> None:
-        reading = asyncio.create_task(link.run(connected))
+        await link.open(connected)
+        reading = asyncio.create_task(link.run())
         try:
             await self.loaded.wait()
             theirs = await link.ask("hello", b"")
@@ -111,10 +112,8 @@ class OtherProcess:
         """See that the profiles are those of the first process; end where they cannot be."""
         if theirs == fingerprints(self.engine):
             return
-        try:
+        with suppress(ConfigError):  # it is in the log
             await self.reloader.reload()
-        except ConfigError:
-            pass  # it is in the log
         if theirs != fingerprints(self.engine):
             logger.error(
                 "the profile files are not those that this server began with: reload the profiles; "
@@ -143,7 +142,7 @@ class OtherProcess:
                 path,
                 scope["query_string"],
                 [pair for pair in scope["headers"] if pair[0] in PASSED_HEADERS],
-                await read_body(receive),
+                bytes(await read_body(receive)),
                 served.caller.name if served.caller else "",
                 served.request_id,
             )
@@ -192,11 +191,10 @@ class OtherProcess:
         self._soon = True  # what is counted now asks for no report of its own
         if self.link is not None and self.link.has_room:
             taken = self.engine.metrics.take()
-            report = Report(taken, self._answered, self._verdicts, self._observed)
+            seen = self._answered, self._verdicts, self._observed
+            report = Report(self.place, taken, *seen)
             self.link.tell("report", packed(report))
             self._answered, self._verdicts, self._observed = [], [], []
         for kept in (self._answered, self._verdicts, self._observed):
             del kept[:-MOST_KEPT]
         self._soon = False
-
-

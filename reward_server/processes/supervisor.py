@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import FrameType
 
 from touchstone_rewards.reward_server.processes.board import Board
 
@@ -58,6 +59,7 @@ class _Child:
     control: socket.socket
     connections: int = 0
     ready: bool = False
+    loaded: bool = False
     lets_go: int = 0
 
 
@@ -106,7 +108,7 @@ class Supervisor:
         self._woken.setblocking(False)
         signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _woken_by)
         self.selector.register(self._woken, selectors.EVENT_READ)
 
     def _hear_signals(self) -> None:
@@ -175,6 +177,9 @@ class Supervisor:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_A_TURN):
+            if not self._ready():  # whoever comes waits in the queue of the port
+                self.selector.unregister(self.listening)
+                return
             try:
                 connection, _ = self.listening.accept()
             except BlockingIOError:
@@ -186,6 +191,10 @@ class Supervisor:
             with connection:
                 self._give(connection)
 
+    def _accept_again(self) -> None:
+        if self.listening.fileno() >= 0 and self.listening not in self.selector.get_map():
+            self.selector.register(self.listening, selectors.EVENT_READ)
+
     def _give(self, connection: socket.socket) -> None:
         """Hand it to the process that has the fewest; closed where there is none."""
         for child in sorted(self._ready(), key=lambda each: each.connections):
@@ -195,7 +204,9 @@ class Supervisor:
                 return
 
     def _ready(self) -> list[_Child]:
-        return [child for child in self.children.values() if child.ready]
+        """Those that take connections: loaded ones, or else one that says that it loads."""
+        ready = [child for child in self.children.values() if child.ready]
+        return [child for child in ready if child.loaded] or ready
 
     def _hear(self, place: int, control: object) -> None:
         child = self.children.get(place)
@@ -211,13 +222,15 @@ class Supervisor:
             child.control.close()
             return
         child.connections -= said.count(CLOSED)
-        child.ready = child.ready or READY in said
+        if READY in said:
+            child.ready = True
+            self._accept_again()
         if LOADED in said:
-            self.ever_loaded = True
+            child.loaded = self.ever_loaded = True
             self._waits_s[place] = AGAIN_S
 
     def _even_out(self) -> None:
-        """Have processes with too many connections let go of some: who comes again goes elsewhere."""
+        """Have processes with too many connections let go of some: their callers come again."""
         ready = self._ready()
         if len(ready) < 2:
             return
@@ -264,5 +277,10 @@ class Supervisor:
 
     def _close_port(self) -> None:
         if self.listening.fileno() >= 0:
-            self.selector.unregister(self.listening)
+            with suppress(KeyError):
+                self.selector.unregister(self.listening)
             self.listening.close()
+
+
+def _woken_by(_number: int, _frame: FrameType | None) -> None:
+    """The signal's number is read where the processes are seen to."""

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.received import ReceivedSample
-from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.schemas import SampleResult
+from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.telemetry.metrics import Answered
 from touchstone_rewards.reward_server.telemetry.others import TakenCounts
 from touchstone_rewards.reward_server.telemetry.tallies import Verdicts
@@ -55,8 +55,9 @@ class Observed(Struct, array_like=True):
 
 
 class Report(Struct, array_like=True):
-    """What a process counted and saw since its last report."""
+    """What the process at `place` counted and saw since its last report."""
 
+    place: int
     taken: TakenCounts
     answered: list[Answered]
     verdicts: list[tuple[str, Verdicts]]
@@ -81,4 +82,3 @@ def fingerprints(engine: Engine) -> dict[str, str]:
         for name, profile in engine.profiles.items()
         if not profile.kept_once
     }
-

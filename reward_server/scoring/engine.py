@@ -368,8 +368,10 @@ def create_engine(
         request_deadline_s=settings.request_deadline_s,
         eval_wait_s=settings.eval_wait_s,
     )
-    modelled = (profiles, settings.other_models) if elsewhere is None else ({}, ())
-    models = ModelHost(*modelled, make_batcher)
+    if elsewhere is None:
+        models = ModelHost(profiles, settings.other_models, make_batcher)
+    else:
+        models = ModelHost({}, (), make_batcher)
     cache = VerdictCache(settings.cache_bytes)
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))

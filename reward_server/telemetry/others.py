@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -79,9 +80,10 @@ class ProcessesCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
         for pid in self.others.pids:
-            for family in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
+            for family in ProcessCollector(pid=partial(int, pid), registry=None).collect():
                 known = families.setdefault(family.name, family)
                 if known is not family and family.name not in NOT_ADDED:
-                    for sample in family.samples:
-                        known.add_metric([], known.samples.pop().value + sample.value)
+                    pairs = zip(known.samples, family.samples, strict=True)
+                    added = [one._replace(value=one.value + other.value) for one, other in pairs]
+                    known.samples = added
         return families.values()
