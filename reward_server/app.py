@@ -48,7 +48,7 @@ from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.pool.pools import worker_pools
 from touchstone_rewards.reward_server.processes.first import FirstProcess
 from touchstone_rewards.reward_server.processes.other import OtherProcess
-from touchstone_rewards.reward_server.processes.supervisor import Member
+from touchstone_rewards.reward_server.processes.supervisor import ProcessMember
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import (
     ReceivedEnvelope,
@@ -101,7 +101,7 @@ def create_app(
     load_in_background: bool = False,
     make_pool: PoolMaker = worker_pools,
     make_batcher: BatcherMaker = batcher,
-    member: Member | None = None,
+    member: ProcessMember | None = None,
 ) -> GatedApp:
     """The app that `settings` describe. Its workers start with its lifespan.
 
@@ -143,10 +143,7 @@ def create_app(
     app.state.url = None  # whoever listens knows
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
-    keys = KeyRing(settings.keys)
-    if member is not None:
-        engine.counted = member.board.counted("", member.place)
-        keys = KeyRing(settings.keys, lambda name: member.board.counted(name, member.place))
+    keys = _keys(settings, engine, member)
     seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
     routes = [
         *_routes(app.state, metrics, background, settings.max_body_elements),
@@ -160,13 +157,22 @@ def create_app(
     gate = Gate(app.behind_the_gate, keys=keys, settings=settings, metrics=metrics, routes=routes)
     app.entrance = app.gate = gate
     if member is not None:
-        family = app.state.family = other or FirstProcess(member.processes)
+        app.state.family = other or FirstProcess(member.processes)
         own = [background.log.take] if background.log else []
-        family.attach(engine, background.reloader, gate, own)
+        app.state.family.attach(engine, background.reloader, gate, own)
     if settings.traces:
         app.gate = None
         engine.columns.tracer = _tracer(app, [route.path for route in routes])
     return app
+
+
+def _keys(settings: Settings, engine: Engine, member: ProcessMember | None) -> KeyRing:
+    """The keys, their limits and the samples in work shared with the other processes, if any."""
+    if member is None:
+        return KeyRing(settings.keys)
+    board, place = member.board, member.place
+    engine.counted = board.counted("", place)
+    return KeyRing(settings.keys, lambda name: board.counted(name, place))
 
 
 def _tracer(app: GatedApp, routes: list[str]) -> Tracer:

@@ -99,7 +99,7 @@ class SampleLimits:
             )
 
 
-class Counted:
+class SharedCounts:
     """Numbers that the processes of one server share; of a server of one process, its own.
 
     `pending`: samples in work, a place for each process, of which this one writes `mine`. `debt`:
@@ -140,7 +140,7 @@ class Share:
     key_name: str
     max_pending_samples: int | None = None
     samples_per_s: float | None = None
-    counted: Counted = field(default_factory=Counted)
+    counted: SharedCounts = field(default_factory=SharedCounts)
 
     @property
     def pending_samples(self) -> int:

@@ -42,7 +42,7 @@ from touchstone_rewards.reward_server.models.memory import keep_freed_memory
 from touchstone_rewards.reward_server.processes.first import FirstProcess
 from touchstone_rewards.reward_server.processes.intake import Intake
 from touchstone_rewards.reward_server.processes.other import OtherProcess
-from touchstone_rewards.reward_server.processes.supervisor import Member, Supervisor
+from touchstone_rewards.reward_server.processes.supervisor import ProcessMember, Supervisor
 from touchstone_rewards.reward_server.ray.session import prepare
 from touchstone_rewards.reward_server.scoring.claim import belong_to
 from touchstone_rewards.reward_server.settings import Settings
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(
-    settings: Settings, url: str, sockets: list[socket.socket], member: Member | None = None
+    settings: Settings, url: str, sockets: list[socket.socket], member: ProcessMember | None = None
 ) -> int:
     """Serve until a signal says otherwise; returns the exit status."""
     app = create_app(settings, load_in_background=True, member=member)
@@ -104,7 +104,7 @@ def _serve(
     return server.exit_status()
 
 
-def _serve_as(member: Member, settings: Settings, url: str) -> int:
+def _serve_as(member: ProcessMember, settings: Settings, url: str) -> int:
     """Serve as one of several processes: with its part of the workers and of what is in work."""
     belong_to(member.server_id)
     return _serve(settings.part(member.place), url, [], member)
@@ -158,7 +158,9 @@ class DrainingServer(uvicorn.Server):
     It ends when the app's loading fails.
     """
 
-    def __init__(self, app: GatedApp, settings: Settings, member: Member | None = None) -> None:
+    def __init__(
+        self, app: GatedApp, settings: Settings, member: ProcessMember | None = None
+    ) -> None:
         self.crowd, self.member = Crowd(), member
         self.intake: Intake | None = None
         super().__init__(
@@ -209,7 +211,7 @@ class DrainingServer(uvicorn.Server):
         connections = self.server_state.connections
         self._sweeper = asyncio.create_task(sweep_connections(connections))
 
-    def _take_in(self, member: Member) -> None:
+    def _take_in(self, member: ProcessMember) -> None:
         """Have the supervisor give connections to this process: to the first at once, to the others
         when they are loaded."""
         family = self.app_state.family

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from touchstone_rewards.reward_server.caller import Caller, current
 from touchstone_rewards.reward_server.errors import Forbidden, Unauthorized
-from touchstone_rewards.reward_server.limits import Counted, Share
+from touchstone_rewards.reward_server.limits import Share, SharedCounts
 from touchstone_rewards.reward_server.settings import ApiKey
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -20,7 +20,9 @@ class KeyRing:
     """The keys that open the server and whose they are. An empty ring opens for everyone."""
 
     def __init__(
-        self, keys: Iterable[ApiKey], counted: Callable[[str], Counted] = lambda _: Counted()
+        self,
+        keys: Iterable[ApiKey],
+        counted: Callable[[str], SharedCounts] = lambda _: SharedCounts(),
     ) -> None:
         """`counted`: the numbers of the key of this name."""
         # Digests have one length, so a comparison tells nothing of a key's length either.

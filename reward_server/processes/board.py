@@ -13,7 +13,7 @@ import time
 from collections.abc import MutableSequence, Sequence
 from typing import cast
 
-from touchstone_rewards.reward_server.limits import Counted
+from touchstone_rewards.reward_server.limits import SharedCounts
 
 NUMBER_BYTES = 8
 # Of a row, behind the samples in work of each process: what is owed, and since when.
@@ -41,10 +41,10 @@ class Board:
             self._row(row)[-1] = time.monotonic()
         self._lock = _FileLock()
 
-    def counted(self, key: str, place: int) -> Counted:
+    def counted(self, key: str, place: int) -> SharedCounts:
         """Return the numbers of a key, for the process at `place`; of `""`, the whole server's."""
         row = cast("MutableSequence[float]", self._row(self._rows[key]))
-        return Counted(row[: self.processes], row[self.processes :], place, self._lock)
+        return SharedCounts(row[: self.processes], row[self.processes :], place, self._lock)
 
     def forget(self, place: int) -> None:
         """Let go of what a process had in work: it has died."""

@@ -28,7 +28,7 @@ from touchstone_rewards.reward_server.processes.wire import (
     AskedPage,
     AskedScore,
     Observed,
-    Report,
+    ProcessReport,
     decode_results,
     decode_samples,
     encode_json,
@@ -103,7 +103,7 @@ class FirstProcess:
         if what == "page":
             return await self._page(unpacked(body, AskedPage))
         if what == "report":
-            self._count(link, unpacked(body, Report))
+            self._count(link, unpacked(body, ProcessReport))
             return b""
         while self.engine.not_ready_reason and not self.engine.ready_since:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -154,7 +154,7 @@ class FirstProcess:
     def _note_answered(self, place: int, answered: Sequence[Answered]) -> None:
         self._answered[place] += len(answered)
 
-    def _count(self, link: Link, report: Report) -> None:
+    def _count(self, link: Link, report: ProcessReport) -> None:
         metrics = self.engine.metrics
         self._links[link] = report.place
         metrics.merge(report.place, report.taken)

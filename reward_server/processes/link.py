@@ -42,7 +42,7 @@ class LinkMessage(Struct, array_like=True):
     body: bytes
 
 
-class Failure(Struct, array_like=True):
+class LinkFailure(Struct, array_like=True):
     """A `RequestError` on its way."""
 
     status: int
@@ -51,19 +51,19 @@ class Failure(Struct, array_like=True):
     retry_after_s: float | None
 
 
-Answer = Callable[[str, bytes], Awaitable[bytes]]
+AnswerAsked = Callable[[str, bytes], Awaitable[bytes]]
 _decode = msgspec.msgpack.Decoder(LinkMessage).decode
-_decode_failure = msgspec.msgpack.Decoder(Failure).decode
+_decode_failure = msgspec.msgpack.Decoder(LinkFailure).decode
 
 
 class Link:
     """One end. `answer` gets what the other side asks and tells: the name and the body.
 
-    `open` it, then `run` it until the other side is gone. `tasks`: where running answers are kept, for whoever
-    must wait for them at the end.
+    `open` it, then `run` it until the other side is gone. `tasks`: where running answers are kept,
+    for whoever must wait for them at the end.
     """
 
-    def __init__(self, answer: Answer, tasks: set[asyncio.Task[None]] | None = None) -> None:
+    def __init__(self, answer: AnswerAsked, tasks: set[asyncio.Task[None]] | None = None) -> None:
         self.lost = False
         self._answer = answer
         self._numbers = count(1)
@@ -126,7 +126,7 @@ class Link:
         return self._writer.transport.get_write_buffer_size() <= MOST_WAITING_BYTES
 
     def tell(self, what: str, body: bytes) -> None:
-        """Report something."""
+        """ProcessReport something."""
         self._send("tell", 0, what, body)
 
     def _send(self, kind: str, number: int, what: str, body: bytes) -> None:
@@ -164,14 +164,14 @@ class Link:
                 self._send(kind, message.number, "", body)
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception) -> LinkFailure:
     if not isinstance(error, RequestError):
         logger.error("another process's request failed", exc_info=error)
         error = InternalError("this is a bug of the server; its log has the details")
-    return Failure(error.status, error.code, str(error), error.retry_after_s)
+    return LinkFailure(error.status, error.code, str(error), error.retry_after_s)
 
 
-def _raised(failure: Failure) -> RequestError:
+def _raised(failure: LinkFailure) -> RequestError:
     kind = ERRORS.get((failure.status, failure.code), RequestError)
     raised = kind(failure.message, retry_after_s=failure.retry_after_s)
     raised.status, raised.code = failure.status, failure.code

@@ -29,7 +29,7 @@ from touchstone_rewards.reward_server.processes.wire import (
     AskedPage,
     AskedScore,
     Observed,
-    Report,
+    ProcessReport,
     encode_json,
     fingerprints,
     packed,
@@ -192,7 +192,7 @@ class OtherProcess:
         if self.link is not None and self.link.has_room:
             taken = self.engine.metrics.take()
             seen = self._answered, self._verdicts, self._observed
-            report = Report(self.place, taken, *seen)
+            report = ProcessReport(self.place, taken, *seen)
             self.link.tell("report", packed(report))
             self._answered, self._verdicts, self._observed = [], [], []
         for kept in (self._answered, self._verdicts, self._observed):

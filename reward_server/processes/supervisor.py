@@ -43,7 +43,7 @@ logger = logging.getLogger("touchstone_rewards.reward_server")
 
 
 @dataclass(frozen=True)
-class Member:
+class ProcessMember:
     """One of the processes: its place among them, its socket to the supervisor, what they share."""
 
     place: int
@@ -73,7 +73,7 @@ class Supervisor:
     listening: socket.socket
     processes: int
     keys: Sequence[str]
-    serve: Callable[[Member], int]
+    serve: Callable[[ProcessMember], int]
     drain_s: float
     children: dict[int, _Child] = field(default_factory=dict[int, _Child])
     status: int = 0
@@ -87,7 +87,7 @@ class Supervisor:
         self._starts_at_s = dict.fromkeys(range(self.processes), 0.0)
         self._waits_s = dict.fromkeys(range(self.processes), AGAIN_S)
         self._ends_at_s: float | None = None
-        self._member: Member | None = None
+        self._member: ProcessMember | None = None
         self._listen_to_signals()
         self.listening.setblocking(False)
         self.selector.register(self.listening, selectors.EVENT_READ)
@@ -145,7 +145,7 @@ class Supervisor:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            member = Member(place, self.processes, theirs, self.board, self.server_id)
+            member = ProcessMember(place, self.processes, theirs, self.board, self.server_id)
             return self._become(member, ours)
         theirs.close()
         ours.setblocking(False)
@@ -155,7 +155,7 @@ class Supervisor:
             if other != 0 and 0 in self.children:
                 self._link(other)
 
-    def _become(self, member: Member, ours: socket.socket) -> None:
+    def _become(self, member: ProcessMember, ours: socket.socket) -> None:
         """Be one of the processes: let go of what the supervisor alone may hold."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:

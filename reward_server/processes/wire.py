@@ -54,7 +54,7 @@ class Observed(Struct, array_like=True):
     results: bytes
 
 
-class Report(Struct, array_like=True):
+class ProcessReport(Struct, array_like=True):
     """What the process at `place` counted and saw since its last report."""
 
     place: int

@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.errors import (
     RequestDeadline,
     UnknownProfile,
 )
-from touchstone_rewards.reward_server.limits import Counted, SampleLimits
+from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.routes import link
@@ -102,7 +102,7 @@ class Engine:
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
         self.elsewhere = elsewhere
-        self.counted = Counted()
+        self.counted = SharedCounts()
         self.draining = False
         self._started = False
         self.ready_since = ""
@@ -174,8 +174,7 @@ class Engine:
         started = time.perf_counter()
         profile = self.check_admitted(request.profile, len(request.samples))
         if self.elsewhere is not None and profile.kept_once:
-            how = {"observed": observed, "gather": gather}
-            return await score_elsewhere(self.elsewhere, request, **how)
+            return await score_elsewhere(self.elsewhere, request, observed=observed, gather=gather)
         fingerprint = profile.fingerprint
         served = current()
         served.profile = profile.name
@@ -200,9 +199,8 @@ class Engine:
         started = time.perf_counter()
         samples = request.samples
         known = self.profiles.get(request.profile)
-        if known is not None and (not known.at_once or any_unusual(samples)):
-            return None
-        if known is not None and self.elsewhere is not None and known.kept_once:
+        away = self.elsewhere is not None and known is not None and known.kept_once
+        if away or (known is not None and (not known.at_once or any_unusual(samples))):
             return None
         profile = self.check_admitted(request.profile, len(samples))
         columns = self.columns.at_once(profile, request)
@@ -368,10 +366,10 @@ def create_engine(
         request_deadline_s=settings.request_deadline_s,
         eval_wait_s=settings.eval_wait_s,
     )
-    if elsewhere is None:
-        models = ModelHost(profiles, settings.other_models, make_batcher)
-    else:
-        models = ModelHost({}, (), make_batcher)
+    here = elsewhere is None  # another process's models are loaded there
+    models = ModelHost(
+        profiles if here else {}, settings.other_models if here else (), make_batcher
+    )
     cache = VerdictCache(settings.cache_bytes)
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
