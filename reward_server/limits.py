@@ -76,6 +76,10 @@ class SampleLimits:
     request_deadline_s: float
     eval_wait_s: float
 
+    def nearly_full(self, pending_samples: int) -> bool:
+        """Are nine tenths of the samples in work that may be?"""
+        return 10 * pending_samples > 9 * self.max_pending_samples
+
     def admit(self, count: int, pending_samples: int) -> None:
         """Raise if `count` samples may not join the `pending_samples` that are being scored.
 

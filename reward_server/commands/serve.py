@@ -161,7 +161,9 @@ class DrainingServer(uvicorn.Server):
     def __init__(
         self, app: GatedApp, settings: Settings, member: ProcessMember | None = None
     ) -> None:
-        self.crowd, self.member = Crowd(), member
+        engine = app.state.engine
+        full = lambda: engine.limits.nearly_full(engine.pending_samples)  # noqa: E731
+        self.crowd, self.member = Crowd(full=full), member
         self.intake: Intake | None = None
         super().__init__(
             uvicorn.Config(
