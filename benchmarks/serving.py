@@ -7,6 +7,10 @@ and given bodies of 2 KB a sample over raw connections from another process; rou
 medians, and the processor time of the server beside the clock, which other work disturbs less.
 `SERVING_BEFORE`, an older checkout, is one more peer: how its server did beside this one.
 
+Processes: one server of two processes beside two servers of one, each of these with half of the
+load: what being one server costs. The load of a process must be the same for that, since a request
+costs less the more of them are found together. By the clock only where cores are spare.
+
 Math: real solutions for the worker scorer `math`, alone in their requests and among 64, many
 requests in flight: what a sample costs the server and its worker together.
 
@@ -29,7 +33,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +42,11 @@ import psutil
 
 from benchmarks import ROOT, live_server, older_server, record
 from benchmarks.capacity import SOLUTIONS, samples
-from touchstone_rewards.reward_server.live_server import free_port, without_settings
+from touchstone_rewards.reward_server.live_server import (
+    LiveServer,
+    free_port,
+    without_settings,
+)
 
 # Short rounds: what else the machine does comes and goes in seconds, and is to hit all alike.
 ROUNDS, ROUND_S = 25, 0.4
@@ -49,6 +57,8 @@ GOALS = {1: 2.2, 64: 2.0, 512: 2.4}
 # Math: samples in a request -> connections, requests of a round; a sample alone may cost so many
 # times what it costs among 64.
 MATH_SHAPES, MATH_ROUNDS, MATH_GOAL = {1: (64, 2048), 64: (4, 64)}, 9, 2.0
+# Processes: samples in a request -> connections, requests of a round.
+PROCESS_SHAPES, PROCESS_ROUNDS, PROCESS_GOAL = {1: (64, 12_000), 64: (8, 800)}, 9, 1.1
 FLOODS = (2000, 4000)
 OPTIONS = ("--log_level", "warning", "--workers", "1")
 
@@ -257,6 +267,55 @@ def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
     }
 
 
+def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a sample costs two processes of one server, and two servers of one process."""
+    options = "--log_level", "warning"
+    one = live_server(folder / "one", *options, "--processes", "2", "--workers", "2").start()
+    others = [live_server(folder / f"apart{n}", *options, "--workers", "1") for n in range(2)]
+    sides = {"ours": [one], "peer": [each.start() for each in others]}
+    for count, (connections, requests) in PROCESS_SHAPES.items():
+        found: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(PROCESS_ROUNDS):
+            for side, servers in sides.items():
+                found[side].append(split_cpu_us(servers, count, connections, requests))
+        cost = {side: statistics.median(each) for side, each in found.items()}
+        ratios = [a / b for a, b in zip(found["ours"], found["peer"], strict=True)]
+        lower, middle, upper = statistics.quantiles(ratios, n=4)
+        yield {
+            "what": f"--processes 2: µs of processor a sample at {count} a request",
+            "ours": round(cost["ours"], 2),
+            "peer": round(cost["peer"], 2),
+            "peer_name": "two servers of one process, half of the load each",
+            "ratio": round(middle, 2),
+            "ratio_spread": [round(lower, 2), round(upper, 2)],
+            "goal": PROCESS_GOAL,
+        }
+    for server in [one, *others]:
+        server.stop()
+
+
+def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, each: int) -> float:
+    """Processor microseconds of a sample, with the load split evenly over these servers."""
+    roots = [psutil.Process(server.process.pid) for server in servers if server.process]
+    serving = [process for root in roots for process in [root, *root.children()]]
+    share = len(servers)
+
+    def used() -> float:
+        return sum(each.cpu_times().user + each.cpu_times().system for each in serving)
+
+    async def all_of_them() -> None:
+        body = request_bytes(count)
+        loads = [
+            load_of(server.port, repeat(body, each // share), connections // share)
+            for server in servers
+        ]
+        await asyncio.gather(*loads)
+
+    before = used()
+    asyncio.run(all_of_them())
+    return (used() - before) / (each * count) * 1e6
+
+
 async def flood(port: int, calls: int) -> dict[str, Any]:
     """All calls at once; those shed come again."""
     request, shed = openrlhf_bytes(), 0
@@ -310,6 +369,7 @@ def main() -> None:
     raise_file_limit()
     with tempfile.TemporaryDirectory() as folder:
         rows = [*throughput(Path(folder)), *one_and_many(Path(folder))]
+        rows += two_processes(Path(folder))
         with ours(Path(folder), "--max_pending_samples", "200", "--cache_bytes", "0") as server:
             rows += [asyncio.run(flood(server.port, calls)) for calls in FLOODS]
     for row in rows:

@@ -46,6 +46,9 @@ from touchstone_rewards.reward_server.http.body import (
 from touchstone_rewards.reward_server.http.gate import SMALL_BYTES, Gate, error_body
 from touchstone_rewards.reward_server.http.model_routes import model_routes
 from touchstone_rewards.reward_server.pool.pools import worker_pools
+from touchstone_rewards.reward_server.processes.first import FirstProcess
+from touchstone_rewards.reward_server.processes.other import OtherProcess
+from touchstone_rewards.reward_server.processes.supervisor import ProcessMember
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.received import (
     ReceivedEnvelope,
@@ -98,18 +101,22 @@ def create_app(
     load_in_background: bool = False,
     make_pool: PoolMaker = worker_pools,
     make_batcher: BatcherMaker = batcher,
+    member: ProcessMember | None = None,
 ) -> GatedApp:
     """The app that `settings` describe. Its workers start with its lifespan.
 
     With `load_in_background` it answers while it loads: `/health` with 200, `/ready` and `/score`
-    with 503. What comes of the loading is then in the task `app.state.loading`.
+    with 503. What comes of the loading is then in the task `app.state.loading`. `member`: which of
+    several processes of one server it is; what it asks the others is then in `app.state.family`.
 
     Raises:
         ConfigError: a profile that cannot be loaded.
     """
     metrics = Metrics()
     profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
-    engine = create_engine(profiles, settings, metrics, make_pool, make_batcher)
+    other = OtherProcess(member.place) if member and member.place else None
+    elsewhere = other and other.score
+    engine = create_engine(profiles, settings, metrics, make_pool, make_batcher, elsewhere)
     background = attach(engine, settings, metrics)
     engine.normalizers = Normalizers(settings.state_dir)
 
@@ -136,7 +143,7 @@ def create_app(
     app.state.url = None  # whoever listens knows
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
-    keys = KeyRing(settings.keys)
+    keys = _keys(settings, engine, member)
     seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
     routes = [
         *_routes(app.state, metrics, background, settings.max_body_elements),
@@ -147,13 +154,25 @@ def create_app(
     ]
     app.router.routes.extend(routes)
     app.add_exception_handler(HTTPException, _as_ours)
-    app.entrance = app.gate = Gate(
-        app.behind_the_gate, keys=keys, settings=settings, metrics=metrics, routes=routes
-    )
+    gate = Gate(app.behind_the_gate, keys=keys, settings=settings, metrics=metrics, routes=routes)
+    app.entrance = app.gate = gate
+    if member is not None:
+        app.state.family = other or FirstProcess(member.processes)
+        own = [background.log.take] if background.log else []
+        app.state.family.attach(engine, background.reloader, gate, own)
     if settings.traces:
         app.gate = None
         engine.columns.tracer = _tracer(app, [route.path for route in routes])
     return app
+
+
+def _keys(settings: Settings, engine: Engine, member: ProcessMember | None) -> KeyRing:
+    """The keys, their limits and the samples in work shared with the other processes, if any."""
+    if member is None:
+        return KeyRing(settings.keys)
+    board, place = member.board, member.place
+    engine.counted = board.counted("", place)
+    return KeyRing(settings.keys, lambda name: board.counted(name, place))
 
 
 def _tracer(app: GatedApp, routes: list[str]) -> Tracer:

@@ -43,16 +43,21 @@ def fit_memory(settings: Settings, limit_bytes: int | None, own_workers: int = 0
     Raises:
         ConfigError: what was chosen does not fit, or nothing does.
     """
-    workers = settings.workers + SPARE_WORKERS + own_workers
-    needed = SERVER_BYTES + workers * settings.worker_memory_bytes
+    processes = settings.processes
+    spare = SPARE_WORKERS * processes
+    workers = max(settings.workers, processes) + spare + own_workers * processes
+    server_bytes = SERVER_BYTES * processes
+    needed = server_bytes + workers * settings.worker_memory_bytes
     if limit_bytes is None or needed <= limit_bytes:
         return settings
-    fits = (limit_bytes - SERVER_BYTES) // workers
-    more = f", and {own_workers} in scorers' own pools," if own_workers else ""
+    fits = (limit_bytes - server_bytes) // workers
+    more = f", and {own_workers * processes} in scorers' own pools," if own_workers else ""
+    spare_said = "a spare one" if processes == 1 else f"{spare} spare ones"
     each_mib = settings.worker_memory_bytes >> 20
+    asked = workers - spare - own_workers * processes
     said = (
-        f"{settings.workers} workers and a spare one{more} of {each_mib} MiB and "
-        f"{SERVER_BYTES >> 20} MiB for the server are more than the container's "
+        f"{asked} workers and {spare_said}{more} of {each_mib} MiB and "
+        f"{server_bytes >> 20} MiB for the server are more than the container's "
         f"{limit_bytes >> 20} MiB"
     )
     if fits < LEAST_WORKER_BYTES:

@@ -6,8 +6,9 @@ Every refusal for size or load is raised here. The values come from `settings.py
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from array import array
+from collections.abc import Generator, MutableSequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
@@ -75,6 +76,10 @@ class SampleLimits:
     request_deadline_s: float
     eval_wait_s: float
 
+    def nearly_full(self, pending_samples: int) -> bool:
+        """Are nine tenths of the samples in work that may be?"""
+        return 10 * pending_samples > 9 * self.max_pending_samples
+
     def admit(self, count: int, pending_samples: int) -> None:
         """Raise if `count` samples may not join the `pending_samples` that are being scored.
 
@@ -98,6 +103,36 @@ class SampleLimits:
             )
 
 
+class SharedCounts:
+    """Numbers that the processes of one server share; of a server of one process, its own.
+
+    `pending`: samples in work, a place for each process, of which this one writes `mine`. `debt`:
+    samples that were scored beyond the rate, and the moment of that. `lock`: for whoever reads
+    numbers and then writes what follows from them.
+    """
+
+    def __init__(
+        self,
+        pending: MutableSequence[float] | None = None,
+        debt: MutableSequence[float] | None = None,
+        mine: int = 0,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self.pending = array("d", [0.0]) if pending is None else pending
+        self.debt = array("d", [0.0, time.monotonic()]) if debt is None else debt
+        self.mine = mine
+        self.lock = lock or nullcontext()
+
+    @property
+    def pending_samples(self) -> int:
+        """Samples in work now, in all processes."""
+        return int(sum(self.pending))
+
+    def add(self, count: int) -> None:
+        """Count so many samples as in work; a negative number: as done."""
+        self.pending[self.mine] += count
+
+
 @dataclass
 class Share:
     """One key's share of the server; None: no limit.
@@ -109,9 +144,12 @@ class Share:
     key_name: str
     max_pending_samples: int | None = None
     samples_per_s: float | None = None
-    pending_samples: int = 0
-    _owed: float = 0.0
-    _owed_at_s: float = field(default_factory=time.monotonic)
+    counted: SharedCounts = field(default_factory=SharedCounts)
+
+    @property
+    def pending_samples(self) -> int:
+        """Samples of the key in work now."""
+        return self.counted.pending_samples
 
     @contextmanager
     def room(self, count: int) -> Generator[None]:
@@ -121,6 +159,17 @@ class Share:
             RequestTooLarge: there never is so much.
             QueueFull: there is none now; `retry_after_s` says when there may be.
         """
+        if self.max_pending_samples is None and self.samples_per_s is None:
+            self.counted.add(count)
+        else:
+            with self.counted.lock:
+                self._enter(count)
+        try:
+            yield
+        finally:
+            self.counted.add(-count)
+
+    def _enter(self, count: int) -> None:
         most = self.max_pending_samples
         if most is not None and count > most:
             raise RequestTooLarge(
@@ -133,23 +182,19 @@ class Share:
                 f"came, at most {most} at once; try again after Retry-After seconds"
             )
         self._spend(count)
-        self.pending_samples += count
-        try:
-            yield
-        finally:
-            self.pending_samples -= count
+        self.counted.add(count)
 
     def _spend(self, count: int) -> None:
-        rate = self.samples_per_s
+        rate, debt = self.samples_per_s, self.counted.debt
         if rate is None:
             return
         now_s = time.monotonic()
-        self._owed = max(0.0, self._owed - (now_s - self._owed_at_s) * rate)
-        self._owed_at_s = now_s
-        if self._owed > rate:
+        owed, owed_at_s = debt
+        owed = max(0.0, owed - (now_s - owed_at_s) * rate)
+        if owed > rate:
             raise QueueFull(
                 f"key {self.key_name} may score {rate:g} samples a second and had more than these; "
                 "try again after Retry-After seconds",
-                retry_after_s=self._owed / rate - 1,
+                retry_after_s=owed / rate - 1,
             )
-        self._owed += count
+        debt[0], debt[1] = owed + count, now_s

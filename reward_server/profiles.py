@@ -134,6 +134,20 @@ class Profile:
         inline = all(scorer.runs_in == "inline" for scorer in self.scorers.values())
         return inline and not apart
 
+    @cached_property
+    def kept_once(self) -> bool:
+        """Does scoring need what one process of a server keeps: the numbers of a running
+        normalization, a group that comes in several requests, a model, an endpoint?"""
+        groups = self.config.groups
+        gathered = groups is not None and groups.size is not None
+        used = [*self.scorers.values(), *self.asked.values()]
+        held = any(
+            one.runs_in in ("model", "remote") or (one.runs_in == "group" and one.model is not None)
+            for one in used
+        )
+        here = gathered or held or self.config.normalization != "none"
+        return here or any(target.kept_once for target in self.targets.values())
+
     def _only_score(self) -> str | None:
         """The key of the scorer whose score is the reward; None where more goes into it."""
         if len(self.counting) != 1:

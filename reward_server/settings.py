@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         default=None, description="folder that models loaded at run time must lie below"
     )
+    processes: int = Field(
+        default=1, ge=1, le=64, description="processes that serve the port, as one server"
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
     )
@@ -250,6 +253,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _refuse_processes_on_a_cluster(self) -> Settings:
+        if self.cluster and self.processes > 1:
+            raise ValueError(
+                f"processes: {self.processes} and cluster do not go together; Ray has replicas "
+                "(cluster_min_replicas)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _refuse_half_of_tls(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together; one of them is missing")
@@ -261,6 +273,20 @@ class Settings(BaseSettings):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"api_keys: two keys are called {', '.join(twice)}; name them apart")
         return self
+
+    def part(self, place: int) -> Settings:
+        """Return what the process at `place` of several has: its part of the workers, connections
+        and bytes. The first alone looks for changed profiles."""
+        among = self.processes
+        most_bytes = max(self.max_pending_bytes // among, self.max_body_bytes)
+        changes = {
+            "workers": max(1, self.workers // among + (place < self.workers % among)),
+            "max_connections": max(1, self.max_connections // among),
+            "max_pending_bytes": most_bytes,
+            "cache_bytes": self.cache_bytes // among,
+            "reload_s": 0.0 if place else self.reload_s,
+        }
+        return self.model_copy(update=changes)
 
     @property
     def profile_dirs(self) -> list[Path]:

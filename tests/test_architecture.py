@@ -52,7 +52,7 @@ LAYERS = [
     ["watching", "stored"],
     ["audit"],
     ["http", "environments"],
-    ["compat", "openapi"],
+    ["compat", "openapi", "processes"],
     ["dashboard", "app"],
     ["ray"],
     ["commands", "__main__"],

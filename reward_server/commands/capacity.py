@@ -21,8 +21,8 @@ BUSY_SHARE = 0.7
 class Cost:
     """What one sample costs, in milliseconds of processor time.
 
-    `server_ms` is spent in the server's own process, which is one core at most; `worker_ms` in
-    its workers, of which there are as many as one likes.
+    `server_ms` is spent in the processes that serve, each of which is one core at most;
+    `worker_ms` in their workers, of which there are as many as one likes.
     """
 
     server_ms: float
@@ -46,21 +46,22 @@ class PlannedModel:
 @dataclass(frozen=True)
 class CapacityPlan:
     """What is needed. `samples_per_s` is the rate in the time that the rewards have;
-    `worker_cores`: how many cores the workers of all servers keep busy, together."""
+    `processes`: those of one server, a core each; `worker_cores`: how many cores the workers of all
+    of them keep busy, together."""
 
     samples_per_s: float
-    servers: int
+    processes: int
     worker_cores: int
     devices: int
 
     @property
-    def workers_each(self) -> int:
-        """Workers of one server; each has one at least, where there is work for any."""
-        return -(-self.worker_cores // self.servers)
+    def workers(self) -> int:
+        """Workers of all processes; each has one at least, where there is work for any."""
+        return -(-self.worker_cores // self.processes) * self.processes
 
     @property
     def cores(self) -> int:
-        return self.servers + self.worker_cores
+        return self.processes + self.worker_cores
 
 
 def plan(
@@ -80,7 +81,7 @@ def plan(
 
     return CapacityPlan(
         samples_per_s=rate,
-        servers=max(1, needed(cost.server_ms)),
+        processes=max(1, needed(cost.server_ms)),
         worker_cores=max(1, needed(cost.worker_ms)) if cost.worker_ms else 0,
         devices=max(1, needed(model.ms)) if model else 0,
     )

@@ -85,14 +85,12 @@ def _lines(
     lines = [
         f"{arguments.samples_per_step} samples in {window_s:.3g} s {when}: "
         f"{needed.samples_per_s:,.0f} samples/s",
-        f"servers   {needed.servers}   one core each"
-        + ("; give the client all their URLs" if needed.servers > 1 else ""),
+        f"processes {needed.processes}   --processes {needed.processes}, one core each",
     ]
     if needed.worker_cores:
-        workers = needed.workers_each * needed.servers
-        busy = needed.worker_cores
+        workers, busy = needed.workers, needed.worker_cores
         lines.append(
-            f"workers   {workers}   --workers {needed.workers_each} a server"
+            f"workers   {workers}   --workers {workers}, of all processes"
             + (f"; together they keep {busy} cores busy" if busy < workers else "")
         )
     lines.append(f"cores     {needed.cores}")

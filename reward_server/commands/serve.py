@@ -35,10 +35,16 @@ from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
 from touchstone_rewards.reward_server.http.connections import (
     Connection,
     ConnectionLimits,
+    Crowd,
     sweep_connections,
 )
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
+from touchstone_rewards.reward_server.processes.first import FirstProcess
+from touchstone_rewards.reward_server.processes.intake import Intake
+from touchstone_rewards.reward_server.processes.other import OtherProcess
+from touchstone_rewards.reward_server.processes.supervisor import ProcessMember, Supervisor
 from touchstone_rewards.reward_server.ray.session import prepare
+from touchstone_rewards.reward_server.scoring.claim import belong_to
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.logs import configure
 
@@ -68,18 +74,42 @@ def run(arguments: argparse.Namespace) -> int:
         return serve_on_ray(settings)
     own = own_workers(settings.profile_dirs)
     settings = fit_memory(settings, container_limit_bytes(), own)
-    server = DrainingServer(create_app(settings, load_in_background=True), settings)
-    # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
-    signal.signal(signal.SIGTERM, _leave)
     try:
         listening = listen(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
         print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
         return 1
-    server.app_state.url = url_of(listening, encrypted=settings.tls_cert is not None)
-    server.run(sockets=[listening])
+    url = url_of(listening, encrypted=settings.tls_cert is not None)
+    if settings.processes == 1:
+        return _serve(settings, url, [listening])
+    logger.info("%d processes serve it", settings.processes)
+    return Supervisor(
+        listening,
+        settings.processes,
+        [key.name for key in settings.keys],
+        lambda member: _serve_as(member, settings, url),
+        settings.drain_s,
+    ).run()
+
+
+def _serve(
+    settings: Settings, url: str, sockets: list[socket.socket], member: ProcessMember | None = None
+) -> int:
+    """Serve until a signal says otherwise; returns the exit status."""
+    app = create_app(settings, load_in_background=True, member=member)
+    server = DrainingServer(app, settings, member)
+    # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
+    signal.signal(signal.SIGTERM, _leave)
+    server.app_state.url = url
+    server.run(sockets=sockets)
     return server.exit_status()
+
+
+def _serve_as(member: ProcessMember, settings: Settings, url: str) -> int:
+    """Serve as one of several processes: with its part of the workers and of what is in work."""
+    belong_to(member.server_id)
+    return _serve(settings.part(member.place), url, [], member)
 
 
 def serve_on_ray(settings: Settings) -> int:
@@ -130,12 +160,24 @@ class DrainingServer(uvicorn.Server):
     It ends when the app's loading fails.
     """
 
-    def __init__(self, app: GatedApp, settings: Settings) -> None:
+    def __init__(
+        self, app: GatedApp, settings: Settings, member: ProcessMember | None = None
+    ) -> None:
+        engine = app.state.engine
+        full = lambda: engine.limits.nearly_full(engine.pending_samples)  # noqa: E731
+        self.crowd, self.member = Crowd(full=full), member
+        self.intake: Intake | None = None
         super().__init__(
             uvicorn.Config(
                 app,
                 http=cast(
-                    Any, partial(Connection, limits=connection_limits(settings), gate=app.gate)
+                    Any,
+                    partial(
+                        Connection,
+                        limits=connection_limits(settings),
+                        gate=app.gate,
+                        crowd=self.crowd,
+                    ),
                 ),
                 host=settings.host,
                 port=settings.port,
@@ -165,15 +207,49 @@ class DrainingServer(uvicorn.Server):
                 loop.create_server, ssl_handshake_timeout=self.receive_timeout_s
             )
         await super().startup(sockets)
+        if self.member is not None:
+            self._take_in(self.member)
         self.app_state.loading.add_done_callback(self._on_loaded)
         reloader = self.app_state.reloader
         loop.add_signal_handler(signal.SIGHUP, reloader.ask)
         connections = self.server_state.connections
         self._sweeper = asyncio.create_task(sweep_connections(connections))
 
+    def _take_in(self, member: ProcessMember) -> None:
+        """Have the supervisor give connections to this process: to the first at once, to the others
+        when they are loaded."""
+        family = self.app_state.family
+        self.intake = Intake(
+            member.control,
+            self.crowd,
+            self._protocol,
+            family.on_link,
+            tls=self.config.ssl,
+            handshake_timeout_s=self.receive_timeout_s,
+        )
+        if isinstance(family, FirstProcess):
+            family.tasks = self.server_state.tasks
+            self.intake.ready()
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        return made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    async def _join(self, intake: Intake) -> None:
+        family = self.app_state.family
+        if isinstance(family, OtherProcess):
+            family.loaded.set()
+            await family.linked.wait()
+            intake.ready()
+        intake.loaded()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.failure is None:
             await asyncio.sleep(LINGER_S)
+        if self.intake is not None:
+            self.intake.close()
         await super().shutdown(sockets)
         self._sweeper.cancel()
 
@@ -203,6 +279,8 @@ class DrainingServer(uvicorn.Server):
         if (error := loading.exception()) is not None:
             self.failure, self.should_exit = error, True
             return
+        if self.intake is not None:
+            self._joining = asyncio.create_task(self._join(self.intake))
         seconds = time.monotonic() - self.began_s
         about = self.app_state.url, seconds, ", ".join(self.app_state.engine.profiles)
         logger.info("ready on %s after %.1f s; profiles: %s", *about)

@@ -21,6 +21,11 @@ from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import ModelInfo, ShadowInfo
 from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
 from touchstone_rewards.reward_server.scoring.upstreams import UpstreamState
+from touchstone_rewards.reward_server.telemetry.metrics import (
+    WORKER_RESTARTS,
+    WORKERS_ALIVE,
+    WORKERS_PENDING,
+)
 from touchstone_rewards.reward_server.watching.hacking import Watch, Watched
 from touchstone_rewards.reward_server.watching.shadow import Shadows
 
@@ -150,9 +155,9 @@ def _server(sources: Sources) -> ServerState:
         uptime_s=round(time.monotonic() - sources.started_s, 1),
         not_ready_reason=engine.not_ready_reason,
         pending_samples=engine.pending_samples,
-        workers_alive=engine.pool.alive,
-        workers_pending=engine.pool.pending,
-        worker_restarts=dict(engine.pool.restarts),
+        workers_alive=int(engine.metrics.reading(WORKERS_ALIVE)[""]),
+        workers_pending=int(engine.metrics.reading(WORKERS_PENDING)[""]),
+        worker_restarts={why: int(n) for why, n in engine.metrics.reading(WORKER_RESTARTS).items()},
         models=engine.models.info(),
         upstreams=engine.upstreams.states(),
     )

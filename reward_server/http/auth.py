@@ -6,11 +6,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from touchstone_rewards.reward_server.caller import Caller, current
 from touchstone_rewards.reward_server.errors import Forbidden, Unauthorized
-from touchstone_rewards.reward_server.limits import Share
+from touchstone_rewards.reward_server.limits import Share, SharedCounts
 from touchstone_rewards.reward_server.settings import ApiKey
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -19,14 +19,19 @@ Headers = Sequence[tuple[bytes, bytes]]
 class KeyRing:
     """The keys that open the server and whose they are. An empty ring opens for everyone."""
 
-    def __init__(self, keys: Iterable[ApiKey]) -> None:
+    def __init__(
+        self,
+        keys: Iterable[ApiKey],
+        counted: Callable[[str], SharedCounts] = lambda _: SharedCounts(),
+    ) -> None:
+        """`counted`: the numbers of the key of this name."""
         # Digests have one length, so a comparison tells nothing of a key's length either.
         self._keys = [
             (
                 key.digest,
                 Caller(
                     key.name,
-                    Share(key.name, key.max_pending_samples, key.samples_per_s),
+                    Share(key.name, key.max_pending_samples, key.samples_per_s, counted(key.name)),
                     admin=key.role == "admin",
                     weight=key.weight,
                 ),
@@ -37,6 +42,10 @@ class KeyRing:
     def __bool__(self) -> bool:
         """Is a key asked for at all?"""
         return bool(self._keys)
+
+    def named(self, name: str) -> Caller | None:
+        """Whose key is called so."""
+        return next((caller for _, caller in self._keys if caller.name == name), None)
 
     def owner(self, headers: Headers) -> Caller | None:
         """Whose key these headers carry, if it is one that opens."""

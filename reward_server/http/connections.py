@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import http
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,31 +27,46 @@ SWEEP_S = 1.0
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
 # So many requests begin in one pass of the event loop, some milliseconds of work.
 MOST_A_PASS = 16
+# While the server is full, a request waits so long before it is begun and refused, and each look
+# takes so long: a place is free sooner than a refused caller comes again.
+HOLD_S, LOOK_AGAIN_S = 1.0, 0.005
 # Parts of refused bodies that are read in one pass, of 256 KiB at the most.
 DISCARDS_A_PASS = 2
 
 
 class ConnectionTurns:
     """When thousands of requests come at once, they begin a few at a time, in their order, and
-    whoever asks with a GET, such as a probe of `/health`, need not wait for all of them."""
+    whoever asks with a GET, such as a probe of `/health`, need not wait for all of them. While the
+    server is full they wait, `HOLD_S` at most."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Connection] = deque()
+        self.waiting: deque[tuple[Connection, float]] = deque()
         self._begun = 0
 
-    def taken(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Are this pass's turns taken? If not, one more is."""
+    def taken(self, connection: Connection) -> bool:
+        """Are this pass's turns taken, or is the server full? If not, one more is taken."""
         if self._begun == 0:
-            loop.call_soon(self._next_pass, loop)
+            connection.loop.call_soon(self._next_pass, connection.loop)
         self._begun += 1
-        return self._begun > MOST_A_PASS
+        return self._begun > MOST_A_PASS or bool(self.waiting) or connection.crowd.full()
+
+    def wait(self, connection: Connection) -> None:
+        """Begin this connection's request when its turn comes."""
+        self.waiting.append((connection, connection.loop.time()))
 
     def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._begun = min(MOST_A_PASS, len(self.waiting))
+        now_s, self._begun = loop.time(), 0
+        while self.waiting and self._begun < MOST_A_PASS:
+            connection, since_s = self.waiting[0]
+            if now_s < since_s + HOLD_S and connection.crowd.full():
+                break
+            self._begun += 1
+            self.waiting.popleft()[0].begin()
         if self._begun:
             loop.call_soon(self._next_pass, loop)
-        for _ in range(self._begun):
-            self.waiting.popleft().begin()
+        elif self.waiting:
+            self._begun = 1  # whoever comes now waits behind these
+            loop.call_later(LOOK_AGAIN_S, self._next_pass, loop)
 
 
 class Discards:
@@ -99,6 +114,27 @@ class ConnectionLimits:
     idle_s: float = 75.0
 
 
+@dataclass
+class Crowd:
+    """The connections of this process beside those of others that serve the same port.
+
+    `too_many`: so many are closed after their next answer, for their callers to come again
+    elsewhere. `on_closed` hears of each that has closed. `full`: are nearly as many samples in work
+    as there may be?
+    """
+
+    too_many: int = 0
+    full: Callable[[], bool] = lambda: False
+    on_closed: Callable[[], None] | None = None
+
+    def lets_go(self) -> bool:
+        """Is this one of those that are too many?"""
+        if not self.too_many:
+            return False
+        self.too_many -= 1
+        return True
+
+
 class Connection(HttpToolsProtocol):
     """`waits_since_s`: when the client was last heard of, in the loop's time, while a request of
     its is incomplete; None while nothing is awaited of it.
@@ -125,9 +161,11 @@ class Connection(HttpToolsProtocol):
         *arguments: Any,
         limits: ConnectionLimits,
         gate: Gate | None = None,
+        crowd: Crowd | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self.crowd = crowd or Crowd()
         self.limits = limits
         self.gate = gate
 
@@ -138,6 +176,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(
                 NotReady(f"{self.limits.most} connections are open; try again or elsewhere")
             )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.crowd.on_closed is not None:
+            self.crowd.on_closed()
 
     def _make_room(self) -> bool:
         """Close the connection that has idled longest; returns whether there was one."""
@@ -160,9 +203,9 @@ class Connection(HttpToolsProtocol):
             if len(self._held) > MAX_HEAD_BYTES:
                 self.flow.pause_reading()
             return
-        elif not data.startswith(b"GET ") and _turns.taken(self.loop):
+        elif not data.startswith(b"GET ") and _turns.taken(self):
             self._held = data
-            _turns.waiting.append(self)
+            _turns.wait(self)
             return
         self._feed(data)
 
@@ -223,6 +266,8 @@ class Connection(HttpToolsProtocol):
             for header in headers:
                 super().on_header(*header)
             super().on_headers_complete()
+            if self.crowd.too_many and self.crowd.lets_go():
+                self.cycle.keep_alive = False
         else:
             self.cycle = cast(Any, whole)
         self.headers = []  # of trailers, which are of no interest
@@ -242,7 +287,8 @@ class Connection(HttpToolsProtocol):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
         about = (path.decode(), query), (self.headers, headers), int(length)
-        return WholeRequest(self.gate, endpoint, *about, keep_alive=parser.should_keep_alive())
+        keep_alive = parser.should_keep_alive() and not self.crowd.lets_go()
+        return WholeRequest(self.gate, endpoint, *about, keep_alive=keep_alive)
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that came whole."""

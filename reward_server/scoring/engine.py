@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.errors import (
     RequestDeadline,
     UnknownProfile,
 )
-from touchstone_rewards.reward_server.limits import SampleLimits
+from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.remote.together import together
@@ -40,6 +40,11 @@ from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
 from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.elsewhere import (
+    ScoreElsewhere,
+    score_elsewhere,
+    served_here,
+)
 from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
@@ -75,13 +80,15 @@ class Engine:
 
     `profiles` are those of `models` too: `reload.py` exchanges what is in them. Before the start,
     `normalizers` may be replaced by ones that outlive this process, and the tracer of `columns` by
-    one that keeps spans.
+    one that keeps spans. `elsewhere`: the process that scores for profiles that are `kept_once`;
+    None: this one does. `counted`: samples in work, also of the server's other processes.
     """
 
     def __init__(
         self,
         profiles: dict[str, Profile],
         columns: ScorerColumns,
+        elsewhere: ScoreElsewhere | None = None,
     ) -> None:
         self.profiles = profiles
         self.pool = columns.pool
@@ -94,7 +101,8 @@ class Engine:
         self.observers: list[Observer] = []
         self.normalizers = Normalizers()
         self._saver: asyncio.Task[None] | None = None
-        self.pending_samples = 0
+        self.elsewhere = elsewhere
+        self.counted = SharedCounts()
         self.draining = False
         self._started = False
         self.ready_since = ""
@@ -106,11 +114,12 @@ class Engine:
             ConfigError: a scorer cannot be built in a worker, a model cannot be served, an endpoint
                 fails its proof, or what an earlier run left cannot be read.
         """
-        self.normalizers.load(self.profiles)
+        profiles = served_here(self.profiles, self.elsewhere)
+        self.normalizers.load(profiles)
         await self.pool.start()
         try:
             await self.models.start()
-            await prove_endpoints(self.profiles)
+            await prove_endpoints(profiles)
         except BaseException:
             await self.models.stop()
             await self.pool.stop()
@@ -136,6 +145,11 @@ class Engine:
             await asyncio.to_thread(self.normalizers.save, self.normalizers.unsaved(self.profiles))
 
     @property
+    def pending_samples(self) -> int:
+        """Samples in work."""
+        return self.counted.pending_samples
+
+    @property
     def not_ready_reason(self) -> str | None:
         """Why requests are turned away now, or None."""
         if self.draining:
@@ -159,17 +173,19 @@ class Engine:
         """
         started = time.perf_counter()
         profile = self.check_admitted(request.profile, len(request.samples))
+        if self.elsewhere is not None and profile.kept_once:
+            return await score_elsewhere(self.elsewhere, request, observed=observed, gather=gather)
         fingerprint = profile.fingerprint
         served = current()
         served.profile = profile.name
         count = len(request.samples)
         with served.room(count):
-            self.pending_samples += count
+            self.counted.add(count)
             try:
                 learn = observed and request.priority == "train"
                 scored = await self._scored(profile, request, learn, gather and observed)
             finally:
-                self.pending_samples -= count
+                self.counted.add(-count)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
@@ -183,7 +199,8 @@ class Engine:
         started = time.perf_counter()
         samples = request.samples
         known = self.profiles.get(request.profile)
-        if known is not None and (not known.at_once or any_unusual(samples)):
+        away = self.elsewhere is not None and known is not None and known.kept_once
+        if away or (known is not None and (not known.at_once or any_unusual(samples))):
             return None
         profile = self.check_admitted(request.profile, len(samples))
         columns = self.columns.at_once(profile, request)
@@ -336,11 +353,12 @@ def create_engine(
     metrics: Metrics,
     make_pool: PoolMaker = worker_pools,
     make_batcher: BatcherMaker = batcher,
+    elsewhere: ScoreElsewhere | None = None,
 ) -> Engine:
     """The engine that `settings` describe, not yet started; workers and models stand in this
     process's own pool and threads, unless other ones are made."""
     profiles = dict(profiles)
-    pool = make_pool(worker_specs(profiles), settings)
+    pool = make_pool(worker_specs(served_here(profiles, elsewhere)), settings)
     limits = SampleLimits(
         max_samples=settings.max_samples,
         max_response_bytes=settings.max_response_bytes,
@@ -348,7 +366,10 @@ def create_engine(
         request_deadline_s=settings.request_deadline_s,
         eval_wait_s=settings.eval_wait_s,
     )
-    models = ModelHost(profiles, settings.other_models, make_batcher)
+    here = elsewhere is None  # another process's models are loaded there
+    models = ModelHost(
+        profiles if here else {}, settings.other_models if here else (), make_batcher
+    )
     cache = VerdictCache(settings.cache_bytes)
     metrics.watch_pool(pool)
     metrics.watch(cache_readings(cache))
@@ -358,7 +379,7 @@ def create_engine(
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
     metrics.watch(columns.groups.gatherer.readings())
     check_group_sizes(profiles, settings.max_samples)
-    engine = Engine(profiles, columns)
+    engine = Engine(profiles, columns, elsewhere)
     engine.upstreams.needed = settings.ready_needs_upstreams
     metrics.registry.register(engine.upstreams)
     return engine

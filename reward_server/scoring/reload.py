@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
+from touchstone_rewards.reward_server.scoring.elsewhere import served_here
 from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
 from touchstone_rewards.reward_server.scoring.remote import (
     built_scorers,
@@ -33,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 
 class Reloader:
-    """`refusal` says why the files are not what is served, if they are not."""
+    """`refusal` says why the files are not what is served, if they are not. `on_reloaded`: awaited
+    after an exchange, before anyone hears of it."""
 
     def __init__(
         self, engine: Engine, directories: Sequence[Path], plugins: Plugins = NO_PLUGINS
@@ -41,6 +43,7 @@ class Reloader:
         self.engine = engine
         self.plugins = plugins
         self.directories = directories
+        self.on_reloaded: Callable[[], Awaitable[None]] | None = None
         self.refusal: str | None = None
         self.counts = Counter(done=0, refused=0)
         self._seen = self._look()
@@ -64,6 +67,8 @@ class Reloader:
                 self.refusal = str(error) if known else f"{type(error).__name__}: {error}"
                 logger.error("profiles not reloaded: %s", self.refusal, exc_info=not known)
                 raise ConfigError(f"the old profiles go on: {self.refusal}") from error
+            if self.on_reloaded is not None:
+                await self.on_reloaded()
         self.counts["done"] += 1
         self.refusal = None
         logger.info("profiles reloaded: %s", report)
@@ -121,14 +126,16 @@ class Reloader:
         built = {key: scorer for profile in old.values() for key, scorer in profile.built().items()}
         new = await asyncio.to_thread(load_profiles, self.directories, built, self.plugins)
         check_group_sizes(new, engine.limits.max_samples)
-        old_specs, new_specs = worker_specs(old), worker_specs(new)
-        engine.normalizers.load(new)
-        models = await engine.models.prepare(new)
+        ours = served_here(new, engine.elsewhere)
+        old_specs = worker_specs(served_here(old, engine.elsewhere))
+        new_specs = worker_specs(ours)
+        engine.normalizers.load(ours)
+        models = await engine.models.prepare(ours)
         try:
-            await prove_endpoints(new)
+            await prove_endpoints(ours)
             added = {key: spec for key, spec in new_specs.items() if key not in old_specs}
             await engine.pool.add(added, old_specs.keys() - new_specs.keys())
-            engine.models.check(new)  # a model may have been exchanged meanwhile
+            engine.models.check(ours)  # a model may have been exchanged meanwhile
         except BaseException:
             await engine.models.drop(models)
             raise

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Info,
-    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,6 +21,12 @@ from prometheus_client.registry import Collector
 from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.schemas import ProfileInfo
 from touchstone_rewards.reward_server.telemetry.deferred import Deferred
+from touchstone_rewards.reward_server.telemetry.others import (
+    MetricReading,
+    Others,
+    ProcessesCollector,
+    TakenCounts,
+)
 from touchstone_rewards.reward_server.telemetry.tallies import (
     BulkCounter,
     BulkHistogram,
@@ -42,14 +48,8 @@ Answered = tuple[str, int, float]
 _ROUTE_AND_STATUS = itemgetter(0, 1)
 
 
-class MetricReading(NamedTuple):
-    """Numbers that are read whenever the metrics are: `read` gives them by the label's values."""
-
-    kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
-    name: str
-    text: str
-    label: str
-    read: Callable[[], Mapping[str, float]]
+WORKERS_ALIVE, WORKERS_PENDING = "reward_workers_alive", "reward_worker_pending_samples"
+WORKER_RESTARTS = "reward_worker_restarts"
 
 
 class PoolNumbers(Protocol):
@@ -93,9 +93,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.others = Others()
+        self.registry.register(ProcessesCollector(self.others))
         build = Info("reward_build", "What runs here", registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
+        self._readings: list[MetricReading] = []
+        self._counters: dict[str, BulkCounter] = {}
+        self._histograms: dict[str, BulkHistogram] = {}
         self._columns = Deferred(self._count_columns)
         self._answers = Deferred(self._count_answers)
         # Told route, status and seconds of every request, of many at once.
@@ -132,6 +136,7 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> BulkCounter:
         counter = BulkCounter(f"reward_{name}", text, labels)
         self.registry.register(counter)
+        self._counters[name] = counter
         return counter
 
     def _histogram(
@@ -139,6 +144,7 @@ class Metrics:
     ) -> BulkHistogram:
         histogram = BulkHistogram(f"reward_{name}", text, labels, bounds)
         self.registry.register(histogram)
+        self._histograms[name] = histogram
         return histogram
 
     def observe_columns(self, profile: ProfileInfo, columns: Columns) -> None:
@@ -213,15 +219,41 @@ class Metrics:
 
     def watch(self, readings: Sequence[MetricReading]) -> None:
         """Read these whenever the metrics are read."""
-        self.registry.register(_ReadingsCollector(readings))
+        self._readings += readings
+        self.registry.register(_ReadingsCollector(readings, self.others))
 
     def watch_pool(self, pool: PoolNumbers) -> None:
         """Read the pool's numbers whenever the metrics are read."""
-        self.registry.register(_PoolCollector(pool))
+        self.watch(pool_readings(pool))
 
     def watch_models(self, models: Mapping[str, ModelNumbers]) -> None:
         """Read the models' numbers whenever the metrics are read."""
         self.registry.register(_ModelCollector(models))
+
+    def reading(self, name: str) -> Counter[str]:
+        """Return the numbers of a reading by its name, those of other processes added."""
+        return sum(
+            (self.others.added(each) for each in self._readings if each.name == name),
+            Counter[str](),
+        )
+
+    def take(self) -> TakenCounts:
+        """Return what was counted since the last time, and what the readings say now."""
+        self.count()
+        return TakenCounts(
+            os.getpid(),
+            {name: counter.take() for name, counter in self._counters.items()},
+            {name: histogram.take() for name, histogram in self._histograms.items()},
+            {each.name: dict(each.read()) for each in self._readings},
+        )
+
+    def merge(self, source: int, taken: TakenCounts) -> None:
+        """Count what another process took, the one at the place `source`."""
+        for name, counts in taken.counts.items():
+            self._counters[name].merge(counts)
+        for name, histogram in taken.histograms.items():
+            self._histograms[name].merge(histogram)
+        self.others.now[source] = taken
 
     def render(self) -> tuple[bytes, str]:
         """The metrics as text, and its content type."""
@@ -230,14 +262,16 @@ class Metrics:
 
 
 class _ReadingsCollector(Collector):
-    def __init__(self, readings: Sequence[MetricReading]) -> None:
+    def __init__(self, readings: Sequence[MetricReading], others: Others) -> None:
         self.readings = readings
+        self.others = others
 
     def collect(self) -> Iterable[Metric]:
         for reading in self.readings:
-            family = reading.kind(reading.name, reading.text, labels=[reading.label])
-            for value, number in reading.read().items():
-                family.add_metric([value], number)
+            labels = [reading.label] if reading.label else []
+            family = reading.kind(reading.name, reading.text, labels=labels)
+            for value, number in self.others.added(reading).items():
+                family.add_metric([value] if labels else [], number)
             yield family
 
 
@@ -254,26 +288,22 @@ def _verdicts(
     yield "unscored", scores.unknown
 
 
-class _PoolCollector(Collector):
-    def __init__(self, pool: PoolNumbers) -> None:
-        self.pool = pool
-
-    def collect(self) -> Iterable[Metric]:
-        yield from self._gauges()
-        restarts = CounterMetricFamily(
-            "reward_worker_restarts", "Workers replaced, by reason", labels=["reason"]
-        )
-        for reason, count in self.pool.restarts.items():
-            restarts.add_metric([reason], count)
-        yield restarts
-
-    def _gauges(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("reward_workers_alive", "Workers that live", value=self.pool.alive)
-        yield GaugeMetricFamily(
-            "reward_worker_pending_samples",
-            "Samples queued for workers or running in them",
-            value=self.pool.pending,
-        )
+def pool_readings(pool: PoolNumbers) -> list[MetricReading]:
+    """Return what the metrics show of a pool of workers."""
+    waiting = "Samples queued for workers or running in them"
+    return [
+        MetricReading(
+            GaugeMetricFamily, WORKERS_ALIVE, "Workers that live", "", lambda: {"": pool.alive}
+        ),
+        MetricReading(GaugeMetricFamily, WORKERS_PENDING, waiting, "", lambda: {"": pool.pending}),
+        MetricReading(
+            CounterMetricFamily,
+            WORKER_RESTARTS,
+            "Workers replaced, by reason",
+            "reason",
+            lambda: pool.restarts,
+        ),
+    ]
 
 
 class _ModelCollector(Collector):

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
+from operator import add
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
@@ -98,6 +99,15 @@ class BulkCounter(Collector):
         """Return each combination of labels, and its count."""
         return list(self._counts.items())
 
+    def take(self) -> dict[Labels, int]:
+        """Return the counts, and begin anew."""
+        counts, self._counts = self._counts, Counter()
+        return counts
+
+    def merge(self, counts: Mapping[Labels, int]) -> None:
+        """Count what another process counted."""
+        self._counts.update(counts)
+
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
         for labels, count in self._counts.items():
@@ -146,11 +156,29 @@ class BulkHistogram(Collector):
         self._sums[labels] += sum(values)
         values.clear()
 
+    def take(self) -> dict[Labels, tuple[list[int], float]]:
+        """Return the count of each bucket and the sum, and begin anew."""
+        self._count_waiting()
+        taken = {labels: (counts, self._sums[labels]) for labels, counts in self._counts.items()}
+        self._counts.clear()
+        self._sums.clear()
+        return taken
+
+    def merge(self, taken: Mapping[Labels, tuple[Sequence[int], float]]) -> None:
+        """Count what another process counted."""
+        for labels, (counts, total) in taken.items():
+            before = self._counts[labels]
+            before[:] = map(add, before, counts)
+            self._sums[labels] += total
+
+    def _count_waiting(self) -> None:
+        for labels, waiting in self._waiting.items():
+            self._count(labels, waiting)
+
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        for labels, waiting in self._waiting.items():
-            self._count(labels, waiting)
+        self._count_waiting()
         for labels, counts in self._counts.items():
             buckets = list(zip(bounds, accumulate(counts), strict=True))
             family.add_metric(labels, buckets, self._sums[labels])

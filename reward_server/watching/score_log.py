@@ -3,12 +3,13 @@
 In: the requests that the engine answered. Out: lines appended to a file, whole ones only, rotated
 by size: `scores.jsonl` is the newest, `scores.jsonl.1` the one before it. A thread encodes and
 writes them, so that no answer waits for a disk. What it cannot keep up with or cannot write is
-dropped and counted, never silently. One server writes a log, and claims it; `commands/replay.py`
-reads it.
+dropped and counted, never silently. One server writes a log, and claims it, its processes one after
+the other; `commands/replay.py` reads it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
@@ -93,7 +94,7 @@ class ScoreLog:
         try:
             lock = self.path.with_name(f"{self.path.name}.lock")
             self._claim: int | None = claim(lock, f"score log {self.path}")
-            with _opened(self.path):
+            with self._locked(), _opened(self.path):
                 cut_torn_line(self.path)
         except OSError as error:
             raise ConfigError(f"score log {self.path} cannot be written: {error}") from error
@@ -139,9 +140,28 @@ class ScoreLog:
                 logger.error("score log %s: %d lines are lost: %s", self.path, count, error)
             self._done_bytes += answered.bytes
 
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """Inside, no other process of this server writes."""
+        if self._claim is None:
+            yield
+            return
+        fcntl.lockf(self._claim, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._claim, fcntl.LOCK_UN)
+
     def _append(self, content: bytes) -> None:
+        with self._locked():
+            self._append_alone(content)
+
+    def _append_alone(self, content: bytes) -> None:
         with _opened(self.path) as file:
             size = os.fstat(file).st_size
+            if size and os.pread(file, 1, size - 1) != b"\n":  # of a process killed as it wrote
+                cut_torn_line(self.path)
+                size = os.fstat(file).st_size
             if not size or size + len(content) <= self.max_bytes:
                 _write(file, content, size)
                 return
@@ -179,7 +199,7 @@ def _opened(path: Path) -> Generator[int]:
     """A descriptor to append with, closed once whatever happens: its number may be another file's
     or another thread's socket a moment later."""
     # What models and users wrote is no one else's to read.
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         yield file
     finally:

@@ -20,13 +20,13 @@ def test_cores_are_the_rate_times_the_cost_with_room_to_spare() -> None:
     # 7,000 samples in 2 s: 3,500/s. At 0.1 ms the server is busy 0.35 of a core, half of the 0.7
     # it may be; at 0.5 ms the workers are busy 1.75 cores, which takes 3.
     found = plan(7000, 2.0, Cost(server_ms=0.1, worker_ms=0.5))
-    assert (found.samples_per_s, found.servers, found.worker_cores) == (3500.0, 1, 3)
+    assert (found.samples_per_s, found.processes, found.worker_cores) == (3500.0, 1, 3)
     assert (found.cores, found.devices) == (4, 0)
 
 
 def test_a_profile_without_workers_needs_none() -> None:
     assert plan(100_000, 1.0, Cost(0.01, 0.0)).worker_cores == 0
-    assert plan(100_000, 1.0, Cost(0.01, 0.0)).servers == 2
+    assert plan(100_000, 1.0, Cost(0.01, 0.0)).processes == 2
 
 
 def test_a_model_costs_two_operations_a_parameter_and_token() -> None:
@@ -43,19 +43,20 @@ def test_what_a_number_of_devices_takes_of_a_step() -> None:
     assert device_share(1000, 100.0, model, 8) == pytest.approx(0.0625)
 
 
-def test_the_workers_are_those_of_all_servers(capsys: pytest.CaptureFixture[str]) -> None:
-    """Six servers have at least a worker each, however little these have to do."""
+def test_the_workers_are_those_of_all_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Six processes have at least a worker each, however little these have to do."""
     cost = measured()["cost_ms"]["math"]["1"]
     rate = 30_000 / 1.2
-    servers = math.ceil(rate * cost["server_ms"] / 1e3 / 0.7)
+    processes = math.ceil(rate * cost["server_ms"] / 1e3 / 0.7)
     busy = math.ceil(rate * cost["worker_ms"] / 1e3 / 0.7)
-    assert busy < servers
+    assert busy < processes
     flags = ["--samples_per_step", "30000", "--step_s", "60", "--samples_per_request", "1"]
     assert main(["plan", *flags]) == 0
     printed = capsys.readouterr().out
-    assert f"servers   {servers}   " in printed
-    assert f"workers   {servers}   --workers 1 a server; together they keep {busy} cores" in printed
-    assert f"cores     {servers + busy}\n" in printed
+    assert f"processes {processes}   --processes {processes}, one core each" in printed
+    workers = f"workers   {processes}   --workers {processes}, of all processes"
+    assert f"{workers}; together they keep {busy} cores" in printed
+    assert f"cores     {processes + busy}\n" in printed
 
 
 @pytest.mark.parametrize(("samples", "window_s"), [(0, 1.0), (1, 0.0), (1, float("nan"))])
