@@ -1,0 +1,223 @@
+"""The samples, profiles and tiny models that every trainer gets: made from seeds, nothing fetched.
+
+In: a folder. Out: 400 samples in parts, a server's settings with their profiles, a policy and a
+reward model of random weights with a tokenizer of single bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+GROUP = 4
+END = "<|im_end|>"
+CHATML = (
+    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+FAULTS = "benchmarks._parity.faults"
+PROFILES: dict[str, Any] = {
+    "math": None,
+    "format": None,
+    "blend": {
+        "scorers": {
+            "math": {"weight": 0.7},
+            "length": {"weight": 0.3, "config": {"shape": "target", "target": 11}},
+        }
+    },
+    "brief": {
+        "scorers": {
+            "length": {
+                "config": {"shape": "target", "target": 90, "unit": "characters"}
+            }
+        }
+    },
+    "mix": {
+        "route": {
+            "by": "metadata.data_source",
+            "cases": {"sums": "blend", "tags": "format", "notes": "brief"},
+            "otherwise": "error",
+        }
+    },
+    "slow": {"scorers": {"slow": {"scorer": f"{FAULTS}:slow", "deadline_s": 60}}},
+    "faulty": {"scorers": {"faulty": {"scorer": f"{FAULTS}:faulty", "deadline_s": 2}}},
+}
+# What cannot be scored: the part, its profile, the code. Of a group whose ground truth is bad all
+# samples are null, of the others the second.
+NULLS = {
+    "no_ground_truth": ("math", "bad_ground_truth"),
+    "unreadable_ground_truth": ("math", "bad_ground_truth"),
+    "killed_worker": ("faulty", "worker_lost"),
+    "hung_worker": ("faulty", "deadline_exceeded"),
+    "raised": ("faulty", "scorer_failed"),
+    "gave_none": ("faulty", "scorer_failed"),
+}
+BAD_TRUTHS = {"no_ground_truth": None, "unreadable_ground_truth": "\\frac{1}{"}
+SIZES = {"math": 120, "format": 80, "reward_model": 80, "mix": 80, "slow": 16}
+"""Samples a part, beside the nulls: 400 in all."""
+
+
+def samples() -> list[dict[str, Any]]:
+    """Return the samples: id, part, profile, prompt, response, ground_truth, metadata."""
+    made: list[dict[str, Any]] = []
+    draw = random.Random(24)
+    for part in (*SIZES, *NULLS):
+        profile = part if part in SIZES else NULLS[part][0]
+        for _ in range(SIZES.get(part, GROUP) // GROUP):
+            number = len(made) // GROUP
+            for place, row in enumerate(_group(part, number, draw)):
+                about = {"id": f"q{number}/{place}", "part": part, "profile": profile}
+                made.append({**about, "metadata": {}, **row})
+    return made
+
+
+def _group(part: str, number: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """Four samples of one prompt, no two responses alike."""
+    a, b = draw.randint(2, 99), draw.randint(2, 99)
+    value = Fraction(a, b) if number % 3 == 0 else Fraction(a + b)
+    asked = f"{a} / {b}" if number % 3 == 0 else f"{a} + {b}"
+    truth = str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+    row = {"prompt": f"Question {number}: what is {asked}?", "ground_truth": truth}
+    source = ("sums", "tags", "notes")[number % 3]
+    if part in ("math", *NULLS) or (part == "mix" and source == "sums"):
+        yield from _math_rows(row, value, draw, part)
+    elif part in ("format", "slow") or (part == "mix" and source == "tags"):
+        yield from _tag_rows(row, value, draw, part)
+    else:
+        for place in range(GROUP):
+            words = draw.choices(_WORDS, k=5 + 4 * place)
+            yield {**_sourced(row, part, "notes"), "response": " ".join(words) + f" {place}."}
+
+
+_WORDS = "the lighthouse keeper counted naïve waves, 灯塔 and 🌊 then wrote: “enough” — or so.".split()
+
+
+def _sourced(row: dict[str, Any], part: str, source: str) -> dict[str, Any]:
+    return {**row, "metadata": {"data_source": source}} if part == "mix" else row
+
+
+def _math_rows(
+    row: dict[str, Any], value: Fraction, draw: random.Random, part: str
+) -> Iterator[dict[str, Any]]:
+    twice = f"\\frac{{{2 * value.numerator}}}{{{2 * value.denominator}}}"
+    says = [
+        f"So it is \\boxed{{{value}}}.",
+        f"{' '.join(draw.choices(_WORDS, k=draw.randint(1, 9)))}\n\n\\boxed{{{value + 1}}}",
+        f"The answer, doubled above and below:\n$\\boxed{{{twice}}}$",
+        f"I do not know, {draw.choice(_WORDS)}.",
+    ]
+    for place, response in enumerate(says):
+        made = {**_sourced(row, part, "sums"), "response": response}
+        if part in BAD_TRUTHS:
+            made["ground_truth"] = BAD_TRUTHS[part]
+        elif part in NULLS and place == 1:
+            made["response"] = f"{part} {response}"
+        yield made
+
+
+def _tag_rows(
+    row: dict[str, Any], value: Fraction, draw: random.Random, part: str
+) -> Iterator[dict[str, Any]]:
+    thought = " ".join(draw.choices(_WORDS, k=6))
+    for response in (
+        f"<think>{thought}</think><answer>{value}</answer>",
+        f"<think>{thought}</think> {value}",
+        f"<answer>{value}</answer>",
+        f"{thought}: {value}",
+    ):
+        yield {**_sourced(row, part, "tags"), "response": response}
+
+
+def write_models(folder: Path) -> tuple[Path, Path]:
+    """Write the policy and the reward model; return their folders."""
+    torch.manual_seed(24)
+    tokenizer = chat_tokenizer()
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    policy, reward_model = folder / "policy", folder / "reward_model"
+    for path in (policy, reward_model):
+        Qwen2ForCausalLM(config).save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        told = path / "tokenizer_config.json"  # transformers 4 knows no class of transformers 5
+        fields = json.loads(told.read_text()) | {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "attention_mask"],
+            "chat_template": CHATML,
+        }
+        for name in ("backend", "is_local"):
+            fields.pop(name, None)
+        told.write_text(json.dumps(fields))
+    head = {"v_head.summary.weight": torch.randn(1, 32), "v_head.summary.bias": torch.zeros(1)}
+    save_file(head, reward_model / "value_head.safetensors", {"format": "pt"})
+    return policy, reward_model
+
+
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of single bytes with ChatML: what it decodes is what it encoded."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(  # pyright: ignore[reportAttributeAccessIssue]
+        add_prefix_space=False, use_regex=False
+    )
+    inner.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<|endoftext|>",
+        eos_token=END,
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=CHATML,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def write_settings(folder: Path, reward_model: Path) -> Path:
+    """Write the profiles, the ground truths of those trainers that send none, and the settings."""
+    profiles = folder / "profiles"
+    profiles.mkdir()
+    model = {"model": str(reward_model), "batch_tokens": 1}  # one text a batch: the same bits always
+    for name, template in (("reward_model", "chat"), ("reward_model_plain", "plain")):
+        config = {**model, "name": name, "template": template}
+        content = {"scorers": {"reward_model": {"config": config}}}
+        (profiles / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    for name, content in PROFILES.items():
+        if content is not None:
+            (profiles / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    truths = folder / "truths.jsonl"
+    rows = {
+        row["prompt"]: {name: row[name] for name in ("prompt", "ground_truth", "metadata")}
+        for row in reversed(samples())  # a group's own truth is that of its first sample
+    }
+    truths.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    settings = folder / "server.yaml"
+    settings.write_text(
+        yaml.safe_dump(
+            {
+                "profiles_dir": str(profiles),
+                "compat_ground_truths": str(truths),
+                "cache_bytes": 0,
+                "log_level": "error",
+            }
+        )
+    )
+    return settings
