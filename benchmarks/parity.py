@@ -29,7 +29,7 @@ from benchmarks._parity import material
 from benchmarks._parity.comparing import compare, faults
 from benchmarks._parity.page import page_of
 from benchmarks._parity.peers import NOT_RUN, PEERS, Form, Peer
-from touchstone_rewards.reward_server.live_server import without_settings
+from touchstone_rewards.reward_server.live_server import free_port, without_settings
 
 SCRIPTS = Path(__file__).parent / "_parity" / "scripts"
 PAGE = ROOT / "docs" / "parity.md"
@@ -101,7 +101,8 @@ def as_sent(row: dict[str, Any], form: Form) -> dict[str, Any]:
 
 def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> dict[str, Any]:
     """Run one trainer and compare."""
-    about = {"peer": peer.name, "way": peer.way, "form": peer.form, "left_out": peer.left_out}
+    told_of = ("way", "form", "absent", "left_out")
+    about = {"peer": peer.name} | {name: getattr(peer, name) for name in told_of}
     where = python_and_checkout(peer)
     if isinstance(where, str):
         return about | {"status": "not run", "why": where, "listed": peer.name in NOT_RUN}
@@ -115,9 +116,9 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
         if part not in peer.left_out
         for rows in [[row for row in material.samples() if row["part"] == part]]
     ]
-    task.write_text(
-        json.dumps({"url": url, "policy": str(policy), "checkout": checkout, "parts": parts})
-    )
+    about_task = {"url": url, "policy": str(policy), "checkout": checkout, "parts": parts}
+    about_task |= {"launch": str(ROOT / "docs" / "launch"), "ports": [free_port() for _ in parts]}
+    task.write_text(json.dumps(about_task), encoding="utf-8")
     done = run_script(python, peer, task, found)
     if not found.is_file():
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:400]
@@ -153,15 +154,19 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     environment = {
         **without_settings(),
+        "PARITY_TASK": str(task),
+        "PARITY_FOUND": str(found),
+        "PARITY_ABSENT": " ".join(peer.absent),
         "PYTHONPATH": f"{ROOT / 'src'}:{SCRIPTS}",
         "PATH": f"{python.parent}:{os.environ['PATH']}",
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "RAY_worker_niceness": "0",  # else 15: on a busy machine an actor then hardly runs
     }
     return subprocess.run(
-        [str(python), str(SCRIPTS / f"{peer.script}.py"), str(task), str(found)],
+        [str(python), str(SCRIPTS / f"{peer.script}.py")],
         env=environment,
         cwd=task.parent,
         capture_output=True,

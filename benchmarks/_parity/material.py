@@ -164,8 +164,9 @@ def write_models(folder: Path) -> tuple[Path, Path]:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", "attention_mask"],
             "chat_template": CHATML,
+            "additional_special_tokens": ["<|im_start|>"],
         }
-        for name in ("backend", "is_local"):
+        for name in ("backend", "is_local", "extra_special_tokens"):
             fields.pop(name, None)
         told.write_text(json.dumps(fields))
     head = {"v_head.summary.weight": torch.randn(1, 32), "v_head.summary.bias": torch.zeros(1)}

@@ -1,10 +1,10 @@
 """What every script of this folder is given, and what it hands back. The standard library alone:
 a script runs in its trainer's environment.
 
-In: `python with_NAME.py TASK.json FOUND.json`. The task has the server's `url`, the folder of the
-`policy`, the trainer's `checkout` if it has one, and `parts`, each with `name`, `profile`,
-`samples` and `null`, which says that not all of these have a reward. Out: `version`, and of each
-part what the trainer held, by sample id, or what it raised.
+In: the file that PARITY_TASK names. It has the server's `url`, the folder of the `policy`, the
+trainer's `checkout` if it has one, and `parts`, each with `name`, `profile`, `samples` and `null`,
+which says that not all of these have a reward. Out, in the file that PARITY_FOUND names: `version`,
+and of each part what the trainer held, by sample id, or what it raised.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 END = "<|im_end|>"
-TASK: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+TASK: dict[str, Any] = json.loads(Path(os.environ["PARITY_TASK"]).read_text(encoding="utf-8"))
 URL: str = TASK["url"]
 POLICY: str = TASK["policy"]
+CHECKOUT: str | None = TASK["checkout"]
 
 
 class Lookup:
@@ -79,7 +80,7 @@ def run(version: str, hold: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
             found[part["name"]] = {"raised": said(error)}
         print(part["name"], str(found[part["name"]])[:300], file=sys.stderr, flush=True)
     content = json.dumps({"version": version, "parts": found})
-    Path(sys.argv[2]).write_text(content, encoding="utf-8")
+    Path(os.environ["PARITY_FOUND"]).write_text(content, encoding="utf-8")
     sys.stdout.flush()
     os._exit(0)  # threads and actors of a trainer have nothing left to do
 

@@ -13,7 +13,8 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from held import END, POLICY, URL, Lookup, number, run, told
+from held import POLICY, URL, Lookup, number, run, told
+from scripted_generate import scripted
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
@@ -53,20 +54,6 @@ class Spied(GRPOTrainer):
         return batch
 
 
-def scripted(model: Any, lookup: Lookup) -> Any:
-    """A `generate` that says the samples' responses."""
-
-    def generate(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
-        texts = tokenizer.batch_decode(input_ids)
-        ids = [tokenizer(lookup.next(text) + END)["input_ids"] for text in texts]
-        width = max(map(len, ids))
-        padded = [row + [tokenizer.pad_token_id] * (width - len(row)) for row in ids]
-        return torch.cat([input_ids, torch.tensor(padded)], dim=1)
-
-    model.generate = generate
-    return model
-
-
 def hold(part: dict[str, Any]) -> dict[str, Any]:
     lookup = Lookup(part["samples"])
     rows = [
@@ -100,8 +87,9 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
         "disable_tqdm": True,
     }
     model = AutoModelForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
+    model.generate = scripted(tokenizer, lookup)
     trainer = Spied(
-        model=scripted(model, lookup),
+        model=model,
         reward_funcs=reward,
         args=GRPOConfig(**fields),
         train_dataset=Dataset.from_list(rows),
