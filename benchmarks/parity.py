@@ -5,7 +5,7 @@ half a second, and samples that cannot be scored: without a ground truth, with a
 killing their worker, hanging, raising, giving None. `/score` is asked first and once more at the
 end. Each trainer runs in its own environment, `_parity/scripts/with_NAME.py`, and tells what it
 holds; that is compared with `/score` bit by bit. `PARITY=trl,verl` runs those alone, and keeps what
-the results file has of the others.
+the results file has of the others; `PARITY_AT_ONCE=4` runs so many side by side.
 
 Ends with 1 where a reward differs, a number stands for null, or a trainer was not run that
 `_parity/peers.py` does not list so. `tests/contract/environments/make.sh` makes the environments.
@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,16 @@ def main() -> int:
         options = ("--config", str(settings), "--workers", "2")
         with live_server(folder / "log", *options) as server:
             said = {form: asked(server.url, form) for form in ("question", "rendered", "alone")}
-            rows: list[dict[str, Any]] = []
-            for peer in PEERS:
+
+            def row(peer: Peer) -> dict[str, Any]:
                 if chosen and not any(word in peer.script for word in chosen):
-                    rows += [row for row in rows_before if row["peer"] == peer.name]
-                    continue
-                rows.append(row_of(peer, said[peer.form], folder, policy, server.url))
-                _show(rows[-1])
+                    return rows_before[peer.name]
+                made = row_of(peer, said[peer.form], folder, policy, server.url)
+                _show(made)
+                return made
+
+            with ThreadPoolExecutor(int(os.environ.get("PARITY_AT_ONCE", "1"))) as turns:
+                rows = list(turns.map(row, PEERS))
             again = {form: asked(server.url, form) for form in said}
     rows += [
         {"peer": name, "status": "not run", "why": why, "listed": True}
@@ -107,8 +110,7 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
     if isinstance(where, str):
         return about | {"status": "not run", "why": where, "listed": peer.name in NOT_RUN}
     python, checkout = where
-    task, found = folder / "task.json", folder / "found.json"
-    found.unlink(missing_ok=True)
+    task, found = (folder / f"{what}_{peer.environment}.json" for what in ("task", "found"))
     parts = [
         {"name": part, "null": part in material.NULLS, "samples": rows}
         | {"profile": profile_of(rows[0], peer.form)}
@@ -129,6 +131,7 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
         | compare(
             {row["id"]: said[row["id"]] for row in part["samples"]},
             told["parts"].get(part["name"]),
+            peer.null,
         )
         for part in parts
     }
@@ -180,9 +183,14 @@ def _kept_samples() -> list[dict[str, Any]]:
     return [{"id": row["id"], "part": row["part"]} for row in material.samples()]
 
 
-def _rows_before() -> Sequence[dict[str, Any]]:
+def _rows_before() -> dict[str, dict[str, Any]]:
+    """The rows of the results file by trainer; without one, all are missing."""
     path = RESULTS / "parity.json"
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    never = {"status": "not run", "why": "never run", "listed": False}
+    return {peer.name: {"peer": peer.name, **never} for peer in PEERS} | {
+        row["peer"]: row for row in rows
+    }
 
 
 def _show(row: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ In: the rewards of `/score` and what a script told of one part. Out: a verdict, 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,19 +30,30 @@ def is_number(value: Any) -> bool:
 
 
 def compare(
-    said: Mapping[str, float | None], found: Mapping[str, Any] | None
+    said: Mapping[str, float | None], found: Mapping[str, Any] | None, null: str = ""
 ) -> dict[str, Any]:
     """Return the verdict on one part.
 
     `said`: the server's reward by sample id, null where there is none. `found`: what the script
-    told, or None. The verdict's `different` are rewards that are not the server's bit by bit,
-    `invented` numbers that stand for null, `lost` rewards that are nowhere though nothing
-    was raised.
+    told, or None. `null`: a pattern for what the trainer does where there is none. The verdict's
+    `different` are rewards that are not the server's bit by bit, `invented` numbers that stand for
+    null, `lost` rewards that are nowhere though no null stopped the trainer; `unexpected` is what
+    it did with a null if that is not what the pattern says.
 
     Example:
-        >>> compare({"a": 0.5, "b": None}, {"kind": "float32", "rewards": {"a": 0.5, "b": "nan"}})
-        {'equal': 1, 'nulls': 1, 'different': [], 'invented': [], 'lost': []}
+        >>> verdict = compare({"a": 0.5, "b": None}, {"kind": "float32", "rewards": {"a": 0.5}})
+        >>> verdict["equal"], verdict["nulls"], verdict["different"], verdict["invented"]
+        (1, 1, [], [])
     """
+    verdict = _compared(said, found)
+    if found is not None and verdict["nulls"]:
+        did = str(found.get("raised", found.get("then", "")))
+        if not re.search(null, did):
+            verdict["unexpected"] = did
+    return verdict
+
+
+def _compared(said: Mapping[str, float | None], found: Mapping[str, Any] | None) -> dict[str, Any]:
     if found is None:
         return {"equal": 0, "nulls": 0, "different": [], "invented": [], "lost": [*said]}
     nulls = [name for name, reward in said.items() if reward is None]
@@ -82,7 +94,9 @@ def faults(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 found.append(f"{row['peer']}: not run, and not listed as such: {row['why']}")
             continue
         for name, part in row["parts"].items():
-            for what in ("different", "invented", "lost"):
-                if part.get(what):
-                    found.append(f"{row['peer']}, {name}: {what}: {str(part[what])[:300]}")
+            found += [
+                f"{row['peer']}, {name}: {what}: {str(part[what])[:300]}"
+                for what in ("different", "invented", "lost", "unexpected")
+                if what in part and part[what] != []
+            ]
     return found

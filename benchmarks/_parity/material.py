@@ -36,11 +36,7 @@ PROFILES: dict[str, Any] = {
         }
     },
     "brief": {
-        "scorers": {
-            "length": {
-                "config": {"shape": "target", "target": 90, "unit": "characters"}
-            }
-        }
+        "scorers": {"length": {"config": {"shape": "target", "target": 90, "unit": "characters"}}}
     },
     "mix": {
         "route": {
@@ -86,7 +82,11 @@ def _group(part: str, number: int, draw: random.Random) -> Iterator[dict[str, An
     a, b = draw.randint(2, 99), draw.randint(2, 99)
     value = Fraction(a, b) if number % 3 == 0 else Fraction(a + b)
     asked = f"{a} / {b}" if number % 3 == 0 else f"{a} + {b}"
-    truth = str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+    truth = (
+        str(value)
+        if value.denominator == 1
+        else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+    )
     row = {"prompt": f"Question {number}: what is {asked}?", "ground_truth": truth}
     source = ("sums", "tags", "notes")[number % 3]
     if part in ("math", *NULLS) or (part == "mix" and source == "sums"):
@@ -99,7 +99,10 @@ def _group(part: str, number: int, draw: random.Random) -> Iterator[dict[str, An
             yield {**_sourced(row, part, "notes"), "response": " ".join(words) + f" {place}."}
 
 
-_WORDS = "the lighthouse keeper counted naïve waves, 灯塔 and 🌊 then wrote: “enough” — or so.".split()
+_WORDS = [
+    *("the", "lighthouse", "keeper", "counted", "naïve", "waves,", "灯塔", "and", "🌊"),
+    *("then", "wrote:", "“enough”", "—", "or", "so."),
+]
 
 
 def _sourced(row: dict[str, Any], part: str, source: str) -> dict[str, Any]:
@@ -196,7 +199,10 @@ def write_settings(folder: Path, reward_model: Path) -> Path:
     """Write the profiles, the ground truths of those trainers that send none, and the settings."""
     profiles = folder / "profiles"
     profiles.mkdir()
-    model = {"model": str(reward_model), "batch_tokens": 1}  # one text a batch: the same bits always
+    model = {
+        "model": str(reward_model),
+        "batch_tokens": 1,
+    }  # one text a batch: the same bits always
     for name, template in (("reward_model", "chat"), ("reward_model_plain", "plain")):
         config = {**model, "name": name, "template": template}
         content = {"scorers": {"reward_model": {"config": config}}}

@@ -8,9 +8,9 @@ from typing import Any
 INTRO = """\
 # Parity
 
-What each trainer holds, against what `/score` says: the same {count} samples through each trainer's own code,
-reward by reward, bit by bit. Made by `make bench BENCH=parity` on {date}; the rewards themselves are in
-[parity.json](https://github.com/touchstone/touchstone/blob/main/benchmarks/results/parity.json).
+What each trainer holds, against what `/score` says: the same {count} samples through each trainer's
+own code, reward by reward, bit by bit. Made by `make bench BENCH=parity` on {date}; every reward is
+in `benchmarks/results/parity.json`.
 """
 PARTS = """
 | part | samples | null | what it is |
@@ -58,7 +58,7 @@ def page_of(results: Mapping[str, Any]) -> str:
 
 def _equal(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
     yield "## The same rewards\n"
-    yield "Rewards that are the server's bit by bit, of all that there are, in the form that the trainer keeps.\n"
+    yield "Rewards that are the server's bit by bit, of all there are, as the trainer keeps them.\n"
     yield f"| trainer | version | keeps | {' | '.join(parts)} | different |"
     yield f"|---|---|---|{'---|' * len(parts)}---|"
     for row in rows:
@@ -86,7 +86,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 def _null(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
     yield "## What becomes of null\n"
-    yield "No trainer holds a number where the server has none. What it does instead, by its own code:\n"
+    yield "No trainer holds a number where the server has none. What its own code does instead:\n"
     yield "| trainer | what the samples lack | what the trainer does |"
     yield "|---|---|---|"
     for row in rows:
@@ -119,7 +119,7 @@ def _plain(text: str) -> str:
 
 def _how(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "## How each was run\n"
-    yield "| trainer | its code, and what it holds | the server is given | stood in for | left out |"
+    yield "| trainer | its code, and what it holds | the server gets | stood in for | left out |"
     yield "|---|---|---|---|---|"
     for row in rows:
         if "way" in row:
@@ -127,10 +127,19 @@ def _how(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             absent = ", ".join(row["absent"])
             yield f"| {row['peer']} | {row['way']} | {FORMS[row['form']]} | {absent} | {left} |"
     yield ""
-    yield (
-        "The policy is scripted: it says the samples' responses in place of sampling them. The rest is the\n"
-        "trainer's own code, in an environment that `tests/contract/environments/make.sh` makes; what is stood in\n"
-        "for needs a GPU or is not on a reward's way. A trainer that was not run fails the bench unless\n"
-        "`benchmarks/_parity/peers.py` lists it, with the reason. A job of `.github/workflows/parity.yml` runs it\n"
-        "every week."
-    )
+    yield OUTRO
+
+
+OUTRO = """\
+The policy is scripted: it says the samples' responses in place of sampling them. The rest is the
+trainer's own code, in an environment that `tests/contract/environments/make.sh` makes; what is
+stood in for needs a GPU or is not on a reward's way. A trainer that was not run fails the bench
+unless `benchmarks/_parity/peers.py` lists it, with the reason. `.github/workflows/parity.yml` runs
+all of it with the newest releases every week, and on demand. Here:
+
+```bash
+export TOUCHSTONE_PEERS=/tmp/peers TOUCHSTONE_CONTRACT=/tmp/checkouts
+tests/contract/environments/checkouts.sh
+(cd tests/contract/environments && ./make.sh trl_newest parity_verl)
+PARITY=trl,verl make bench BENCH=parity
+```"""

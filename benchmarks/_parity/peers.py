@@ -17,13 +17,15 @@ class Peer:
     `way`: its code that asks, and what it holds. `environment`: the requirements file below
     tests/contract/environments. `checkout`: the repository's folder where the code is not in the
     environment. `absent`: packages that it imports, that need a GPU or are not on a reward's way,
-    and that are stood in for. `left_out`: parts that this way cannot carry, and why.
+    and that are stood in for. `null`: a pattern for what it does with a sample without a reward:
+    anything else is a fault. `left_out`: parts that this way cannot carry, and why.
     """
 
     name: str
     way: str
     script: str
     environment: str
+    null: str
     form: Form = "question"
     checkout: str | None = None
     absent: tuple[str, ...] = ()
@@ -32,21 +34,23 @@ class Peer:
 
 _TRL = "`GRPOTrainer.train`, two steps: `rewards_per_func`"
 PEERS = (
-    Peer("TRL, newest", _TRL, "with_trl", "trl_newest"),
-    Peer("TRL 1.6", _TRL, "with_trl", "trl_1_6"),
-    Peer("TRL 1.5", _TRL, "with_trl", "trl_1_5"),
-    Peer("TRL 0.24", _TRL, "with_trl", "trl_0_24"),
+    Peer("TRL, newest", _TRL, "with_trl", "trl_newest", "^advantages"),
+    Peer("TRL 1.6", _TRL, "with_trl", "trl_1_6", "^advantages"),
+    Peer("TRL 1.5", _TRL, "with_trl", "trl_1_5", "^NoReward"),
+    Peer("TRL 0.24", _TRL, "with_trl", "trl_0_24", "^NoReward"),
     Peer(
         "verl",
         "`RewardLoopManager.compute_rm_score`, two Ray actors: `rm_scores`",
         "with_verl",
         "parity_verl",
+        "NoReward",
     ),
     Peer(
         "OpenRLHF",
         "`RolloutRayActor`, `SamplesGenerator`, `RemoteExperienceMaker`: `Experience.rewards`",
         "with_openrlhf",
         "parity_openrlhf",
+        "rewards are None",
         form="rendered",
         absent=("vllm", "deepspeed", "flash_attn"),
     ),
@@ -55,6 +59,7 @@ PEERS = (
         "`generate_and_rm_group` with `remote_rm`: `Sample.reward`",
         "with_slime",
         "parity_slime",
+        "^ClientResponseError: (422|503) after 9 waits",
         checkout="slime",
         absent=("sglang", "sglang_router", "megatron", "ray", "wandb"),
     ),
@@ -63,6 +68,7 @@ PEERS = (
         "`run_exp`, stage ppo, two steps: `get_rewards`",
         "with_llamafactory",
         "parity_llamafactory",
+        "^KeyError: 'scores'",
         form="rendered",
         absent=("torchaudio", "torchvision"),
     ),
@@ -71,6 +77,7 @@ PEERS = (
         "`AutoRewardManager` as its trainer's Ray actor: the reward tensor",
         "with_easyr1",
         "parity_easyr1",
+        "NoReward",
         form="alone",
         checkout="EasyR1",
         absent=("vllm",),
@@ -81,12 +88,14 @@ PEERS = (
         "`rlhf_main` with a plugin, GRPO, two steps: `rewards_per_func`",
         "with_ms_swift",
         "parity_ms_swift",
+        "^NoReward",
     ),
     Peer(
         "NeMo Gym",
         "`SimpleAgent.run`, then `RolloutReverificationHelper`: the row's `reward`",
         "with_nemo_gym",
         "nemo_gym",
+        "rollouts fail: ClientResponseError: 500",
         checkout="Gym",
         absent=("ray", "mlflow", "wandb", "yappi", "gprof2dot", "pydot", "anthropic", "devtools"),
     ),
@@ -95,10 +104,12 @@ PEERS = (
         "`RemoteRewardSystemWorker.compute_rewards`: `scores`",
         "with_roll",
         "parity_roll",
+        "^ValueError: too many dimensions 'str'",
         checkout="ROLL",
     ),
 )
 # Trainers that are not run here, and why.
 NOT_RUN: dict[str, str] = {
-    "xtuner": "its judger is run by tests/contract/test_trainers.py, over slime's route; its trainer needs a GPU",
+    "xtuner": "its trainer needs a GPU; tests/contract/test_trainers.py has its judger ask slime's "
+    "route",
 }

@@ -25,6 +25,12 @@ POLICY: str = TASK["policy"]
 CHECKOUT: str | None = TASK["checkout"]
 
 
+def commit() -> str:
+    """Return the commit of the trainer's checkout, which `checkouts.sh` notes."""
+    noted = Path(str(CHECKOUT), ".commit")
+    return noted.read_text().strip() if noted.is_file() else "unknown"
+
+
 class Lookup:
     """The scripted policy: the responses of a prompt, one after the other."""
 
@@ -59,7 +65,10 @@ class Lookup:
 
 def told(kind: str, rewards: Mapping[str, float], **more: Any) -> dict[str, Any]:
     """Say what a trainer held: `kind` is float16, float32 or float64, the rewards by sample id."""
-    return {"kind": kind, "rewards": {name: number(value) for name, value in rewards.items()}} | more
+    return {
+        "kind": kind,
+        "rewards": {name: number(value) for name, value in rewards.items()},
+    } | more
 
 
 def number(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A `generate` for transformers models that says what the samples have. All else is the trainer's."""
+"""A `generate` for transformers models that says the samples. All else is the trainer's."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class AsyncLLMEngine:
         yield SimpleNamespace(outputs=[output])
 
 
-def TokensPrompt(**fields: Any) -> dict[str, Any]:
-    return fields
+class TokensPrompt(dict[str, Any]):
+    """Fields by name."""
 
 
 def random_uuid() -> str:

@@ -1,5 +1,5 @@
-"""Python imports this first, in a trainer's processes too: the packages that PARITY_ABSENT names are
-stood in for by mocks, and vLLM by `scripted_vllm`. Each is said in the table of trainers."""
+"""Python imports this first, in a trainer's other processes too: mocks stand in for the packages
+that PARITY_ABSENT names, and `scripted_vllm` for vLLM. The table of trainers says which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLaMA-Factory: `run_exp` with stage ppo, two steps of its PPO trainer; what `get_rewards` returned.
+"""LLaMA-Factory: `run_exp` with stage ppo, two steps of its trainer; what `get_rewards` returned.
 
 All is its own but `generate`, which says the samples. It asks for trl 0.9.6, whose
 `trl.models.utils` lacks two names that its KTO imports: they are given, and never called.
@@ -16,8 +16,8 @@ from typing import Any
 
 os.environ["DISABLE_VERSION_CHECK"] = "1"
 
-import torch  # noqa: E402
-import trl.models.utils as trl_utils  # noqa: E402  # pyright: ignore[reportMissingImports]
+import torch
+import trl.models.utils as trl_utils  # pyright: ignore[reportMissingImports]
 
 for name in ("prepare_deepspeed", "prepare_fsdp"):
     vars(trl_utils).setdefault(name, lambda model, *_, **__: model)

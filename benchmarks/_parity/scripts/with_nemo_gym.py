@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from held import CHECKOUT, TASK, URL, Lookup, run, said, told
+from held import CHECKOUT, TASK, URL, Lookup, commit, run, said, told
 
 assert CHECKOUT is not None
 sys.path.insert(0, CHECKOUT)
@@ -36,7 +36,8 @@ IN_FLIGHT = 16
 
 def load(path: str) -> Any:
     spec = importlib.util.spec_from_file_location("touchstone_app", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = sys.modules["touchstone_app"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -188,4 +189,4 @@ async def client() -> None:
 
 
 loop.run_until_complete(client())
-run("07d6b0d", hold)
+run(commit(), hold)

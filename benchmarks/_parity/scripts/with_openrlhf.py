@@ -1,5 +1,5 @@
-"""OpenRLHF: its rollout actor, sample generator and experience maker; `Experience.rewards`, and what
-`compute_advantages_and_returns` makes of it.
+"""OpenRLHF: its rollout actor, sample generator and experience maker; `Experience.rewards`, and
+what `compute_advantages_and_returns` makes of it.
 
 vLLM is stood in for by an engine that says the samples. deepspeed and flash-attn are mocks. The
 query, its prompt and the label go to the reward server one by one, as the actor sends them.

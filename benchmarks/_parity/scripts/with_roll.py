@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 import torch
-from held import CHECKOUT, POLICY, URL, run, told
+from held import CHECKOUT, POLICY, URL, commit, run, told
 from transformers import AutoTokenizer
 
 assert CHECKOUT is not None
@@ -58,4 +58,4 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
     return told(kind, dict(zip(names, scores.tolist(), strict=True)))
 
 
-run("8eb27cc", hold)
+run(commit(), hold)

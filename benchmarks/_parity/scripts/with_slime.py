@@ -13,7 +13,8 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from held import CHECKOUT, POLICY, URL, Lookup, run, told
+from aiohttp import ClientResponseError
+from held import CHECKOUT, POLICY, URL, Lookup, commit, run, told
 
 assert CHECKOUT is not None
 sys.path.insert(0, CHECKOUT)
@@ -62,17 +63,23 @@ def label(row: dict[str, Any]) -> Any:
     return json.dumps({"ground_truth": truth, **row["metadata"]}) if row["metadata"] else truth
 
 
+NOW: dict[str, Lookup] = {}
+
+
+async def generate(_: Any, sample: Any, __: Any) -> Any:
+    """slime's hook: the next response to the sample's prompt."""
+    sample.response = NOW["part"].next(sample.prompt[-1]["content"])
+    sample.tokens = [1, 2]
+    sample.response_length = 1
+    sample.status = Sample.Status.COMPLETED
+    return sample
+
+
+sys.modules["scripted_policy"] = SimpleNamespace(generate=generate)  # type: ignore[assignment]
+
+
 def hold(part: dict[str, Any]) -> dict[str, Any]:
-    lookup = Lookup(part["samples"])
-
-    async def generate(_: Any, sample: Any, __: Any) -> Any:
-        sample.response = lookup.next(sample.prompt[-1]["content"])
-        sample.tokens = [1, 2]
-        sample.response_length = 1
-        sample.status = Sample.Status.COMPLETED
-        return sample
-
-    sys.modules["scripted_policy"] = SimpleNamespace(generate=generate)  # type: ignore[assignment]
+    lookup = NOW["part"] = Lookup(part["samples"])
     chosen = arguments(part["profile"])
     rollout.get_rollout_num_engines = lambda _: 1
     waits.clear()
@@ -93,9 +100,8 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
 
     try:
         done = asyncio.run(groups())
-    except Exception as error:
-        error.args = (f"{getattr(error, 'status', error)} after {len(waits)} waits",)
-        raise
+    except ClientResponseError as error:
+        return {"raised": f"ClientResponseError: {error.status} after {len(waits)} waits"}
     return told(
         "float64",
         {
@@ -105,4 +111,4 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-run("624b824", hold)
+run(commit(), hold)

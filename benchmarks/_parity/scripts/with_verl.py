@@ -12,18 +12,18 @@ from held import END, POLICY, URL, run, told
 
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 
-import ray  # noqa: E402  # pyright: ignore[reportMissingImports]
-import torch  # noqa: E402
-import verl  # noqa: E402  # pyright: ignore[reportMissingImports]
-from hydra import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+import ray  # pyright: ignore[reportMissingImports]
+import torch
+import verl  # pyright: ignore[reportMissingImports]
+from hydra import (  # pyright: ignore[reportMissingImports]
     compose,
     initialize_config_dir,
 )
-from verl import DataProto  # noqa: E402  # pyright: ignore[reportMissingImports]
-from verl.experimental.reward_loop import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+from verl import DataProto  # pyright: ignore[reportMissingImports]
+from verl.experimental.reward_loop import (  # pyright: ignore[reportMissingImports]
     RewardLoopManager,
 )
-from verl.utils import hf_tokenizer  # noqa: E402  # pyright: ignore[reportMissingImports]
+from verl.utils import hf_tokenizer  # pyright: ignore[reportMissingImports]
 
 tokenizer = hf_tokenizer(POLICY)
 ray.init(
@@ -65,6 +65,20 @@ def batch_of(samples: list[dict[str, Any]]) -> Any:
     )
 
 
+KEPT: dict[str, Any] = {}
+
+
+def manager_of(config: Any, profile: str) -> Any:
+    """The manager of this profile: one at a time, its actors take memory."""
+    if profile not in KEPT:
+        for manager in KEPT.values():
+            for worker in manager.reward_loop_workers:
+                ray.kill(worker)
+        KEPT.clear()
+        KEPT[profile] = RewardLoopManager(config)
+    return KEPT[profile]
+
+
 def hold(part: dict[str, Any]) -> dict[str, Any]:
     function = "reward.custom_reward_function"
     chosen = [
@@ -77,12 +91,8 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
     ]
     with initialize_config_dir(str(files("verl.trainer") / "config"), version_base=None):
         config = compose("ppo_trainer", overrides=chosen)
-    manager = RewardLoopManager(config)
-    try:
-        scores = manager.compute_rm_score(batch_of(part["samples"])).batch["rm_scores"]
-    finally:
-        for worker in manager.reward_loop_workers:
-            ray.kill(worker)
+    scores = manager_of(config, part["profile"]).compute_rm_score(batch_of(part["samples"]))
+    scores = scores.batch["rm_scores"]
     kind = str(scores.dtype).removeprefix("torch.")
     assert int((scores != 0).sum(-1).max()) <= 1, "a reward stands on more than one token"
     rewards = scores.sum(-1).tolist()
