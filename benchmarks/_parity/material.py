@@ -48,6 +48,9 @@ PROFILES: dict[str, Any] = {
     "slow": {"scorers": {"slow": {"scorer": f"{FAULTS}:slow", "deadline_s": 60}}},
     "faulty": {"scorers": {"faulty": {"scorer": f"{FAULTS}:faulty", "deadline_s": 2}}},
 }
+# For trainers whose process is dear: the row says by which of the profiles it is scored.
+EVERY = "every"
+SCORED_BY = (*PROFILES, "reward_model", "reward_model_plain")
 # What cannot be scored: the part, its profile, the code. Of a group whose ground truth is bad all
 # samples are null, of the others the second.
 NULLS = {
@@ -207,7 +210,9 @@ def write_settings(folder: Path, reward_model: Path) -> Path:
         config = {**model, "name": name, "template": template}
         content = {"scorers": {"reward_model": {"config": config}}}
         (profiles / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    for name, content in PROFILES.items():
+    route = {"by": "metadata.scored_by", "cases": {name: name for name in SCORED_BY}}
+    every: dict[str, Any] = {"route": {**route, "otherwise": "error"}}
+    for name, content in {**PROFILES, EVERY: every}.items():
         if content is not None:
             (profiles / f"{name}.yaml").write_text(yaml.safe_dump(content))
     truths = folder / "truths.jsonl"

@@ -1,4 +1,4 @@
-"""EasyR1: its batch reward manager as the Ray actor of its trainer; the reward tensor.
+"""EasyR1: its batch reward manager, the adapter named as its config names it; the reward tensor.
 
 It hands a reward function the response and the ground truth alone.
 """
@@ -6,7 +6,6 @@ It hands a reward function the response and the ground truth alone.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,6 @@ from held import CHECKOUT, END, POLICY, URL, commit, run, told
 
 assert CHECKOUT is not None
 sys.path.insert(0, CHECKOUT)
-os.environ["PYTHONPATH"] = f"{CHECKOUT}:{os.environ['PYTHONPATH']}"
-os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-
-import ray  # noqa: E402  # pyright: ignore[reportMissingImports]
 import torch  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
@@ -29,14 +24,6 @@ DataProto: Any = importlib.import_module("verl.protocol").DataProto
 RewardConfig: Any = importlib.import_module("verl.workers.reward.config").RewardConfig
 Manager: Any = importlib.import_module("verl.workers.reward.function").AutoRewardManager
 tokenizer = AutoTokenizer.from_pretrained(POLICY)
-ray.init(
-    num_cpus=2,
-    num_gpus=0,
-    include_dashboard=False,
-    object_store_memory=200 << 20,
-    log_to_driver=False,
-    runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"], "OMP_NUM_THREADS": "1"}},
-)
 
 
 def hold(part: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +33,7 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
         reward_function_kwargs={"profile": part["profile"], "url": URL},
     )
     config.post_init()
-    manager = ray.remote(Manager).options(num_cpus=config.num_cpus).remote(config, tokenizer)
+    manager = Manager(config, tokenizer)
     ids = [tokenizer(row["response"] + END)["input_ids"] for row in samples]
     width = max(map(len, ids))
     pad = tokenizer.pad_token_id
@@ -60,10 +47,7 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
         },
         non_tensors={"ground_truth": numpy.array(truths, dtype=object)},
     )
-    try:
-        rewards, _ = ray.get(manager.compute_reward.remote(data))
-    finally:
-        ray.kill(manager)
+    rewards, _ = manager.compute_reward(data)
     names = [row["id"] for row in samples]
     kind = str(rewards.dtype).removeprefix("torch.")
     return told(kind, dict(zip(names, rewards.sum(-1).tolist(), strict=True)))

@@ -2,7 +2,8 @@
 what `compute_advantages_and_returns` makes of it.
 
 vLLM is stood in for by an engine that says the samples. deepspeed and flash-attn are mocks. The
-query, its prompt and the label go to the reward server one by one, as the actor sends them.
+query, its prompt and the label go to the reward server one by one, as the actor sends them. The
+actor is started once: a profile routes by what the label says.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ ray.init(
     object_store_memory=200 << 20,
     log_to_driver=False,
     runtime_env={"env_vars": {name: os.environ[name] for name in passed}},
+)
+
+
+engine = engines.RolloutRayActor.options(num_cpus=1, num_gpus=0).remote(
+    model=POLICY,
+    seed=1,
+    num_gpus=0,
+    distributed_executor_backend="uni",
+    remote_rm_url=[f"{URL}/compat/openrlhf/get_reward?profile=every"],
 )
 
 
@@ -80,10 +90,6 @@ def arguments(prompts: int) -> Any:
 
 def hold(part: dict[str, Any]) -> dict[str, Any]:
     lookup = Lookup(part["samples"])
-    url = f"{URL}/compat/openrlhf/get_reward?profile={part['profile']}"
-    engine = engines.RolloutRayActor.options(num_cpus=1, num_gpus=0).remote(
-        model=POLICY, seed=1, num_gpus=0, distributed_executor_backend="uni", remote_rm_url=[url]
-    )
     rows = [
         (
             ["sums"],
@@ -94,18 +100,15 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
                     add_generation_prompt=True,
                 )
             ],
-            [label(row)],
+            [label(row, part["profile"])],
             [None],
         )
         for row in lookup.rows.values()
     ]
     strategy = SimpleNamespace(args=arguments(len(rows)))
-    try:
-        made, *_ = Generator(strategy, rows, None, tokenizer, [engine]).generate_samples(
-            max_new_tokens=1024, temperature=1.0, max_len=2048
-        )
-    finally:
-        ray.kill(engine)
+    made, *_ = Generator(strategy, rows, None, tokenizer, [engine]).generate_samples(
+        max_new_tokens=1024, temperature=1.0, max_len=2048
+    )
     names = [name_of(each, lookup) for each in made]
     held = {
         name: each.rewards.item()
@@ -117,10 +120,10 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
     return told(kind, held, then=then(made, strategy))
 
 
-def label(row: dict[str, Any]) -> Any:
-    """A label carries the metadata too, where there are any."""
-    truth = row["ground_truth"]
-    return json.dumps({"ground_truth": truth, **row["metadata"]}) if row["metadata"] else truth
+def label(row: dict[str, Any], profile: str) -> str:
+    """A label carries the metadata too."""
+    about = {"ground_truth": row["ground_truth"], "scored_by": profile}
+    return json.dumps(about | row["metadata"])
 
 
 def name_of(experience: Any, lookup: Lookup) -> str:

@@ -1,5 +1,6 @@
 """verl: `RewardLoopManager` with two Ray actors, the adapter named as its config names it; what
-`compute_rm_score` returned, and verl's own advantages."""
+`compute_rm_score` returned. Its actors are started once: a profile routes by what the row says.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ ray.init(
 )
 
 
-def batch_of(samples: list[dict[str, Any]]) -> Any:
+def batch_of(samples: list[dict[str, Any]], profile: str) -> Any:
     """The batch as verl's rollout leaves it: padded tokens, and columns of objects."""
     ids = [tokenizer(row["response"] + END)["input_ids"] for row in samples]
     width, count = max(map(len, ids)), len(ids)
@@ -46,7 +47,12 @@ def batch_of(samples: list[dict[str, Any]]) -> Any:
         "data_source": [row["metadata"].get("data_source", "sums") for row in samples],
         "reward_model": [{"ground_truth": row["ground_truth"]} for row in samples],
         "extra_info": [
-            {"index": row["id"].partition("/")[0], "question": row["prompt"]} for row in samples
+            {
+                "index": row["id"].partition("/")[0],
+                "question": row["prompt"],
+                "scored_by": profile,
+            }
+            for row in samples
         ],
     }
     return DataProto.from_dict(
@@ -65,34 +71,22 @@ def batch_of(samples: list[dict[str, Any]]) -> Any:
     )
 
 
-KEPT: dict[str, Any] = {}
-
-
-def manager_of(config: Any, profile: str) -> Any:
-    """The manager of this profile: one at a time, its actors take memory."""
-    if profile not in KEPT:
-        for manager in KEPT.values():
-            for worker in manager.reward_loop_workers:
-                ray.kill(worker)
-        KEPT.clear()
-        KEPT[profile] = RewardLoopManager(config)
-    return KEPT[profile]
+FUNCTION = "reward.custom_reward_function"
+CHOSEN = [
+    f"actor_rollout_ref.model.path={POLICY}",
+    "reward.num_workers=2",
+    f"{FUNCTION}.path=pkg://touchstone_rewards.clients.adapters.verl",
+    f"{FUNCTION}.name=compute_score_async",
+    f"+{FUNCTION}.reward_kwargs.url={URL}",
+    f"+{FUNCTION}.reward_kwargs.profile=every",
+]
+with initialize_config_dir(str(files("verl.trainer") / "config"), version_base=None):
+    manager = RewardLoopManager(compose("ppo_trainer", overrides=CHOSEN))
 
 
 def hold(part: dict[str, Any]) -> dict[str, Any]:
-    function = "reward.custom_reward_function"
-    chosen = [
-        f"actor_rollout_ref.model.path={POLICY}",
-        "reward.num_workers=2",
-        f"{function}.path=pkg://touchstone_rewards.clients.adapters.verl",
-        f"{function}.name=compute_score_async",
-        f"+{function}.reward_kwargs.url={URL}",
-        f"+{function}.reward_kwargs.profile={part['profile']}",
-    ]
-    with initialize_config_dir(str(files("verl.trainer") / "config"), version_base=None):
-        config = compose("ppo_trainer", overrides=chosen)
-    scores = manager_of(config, part["profile"]).compute_rm_score(batch_of(part["samples"]))
-    scores = scores.batch["rm_scores"]
+    batch = batch_of(part["samples"], part["profile"])
+    scores = manager.compute_rm_score(batch).batch["rm_scores"]
     kind = str(scores.dtype).removeprefix("torch.")
     assert int((scores != 0).sum(-1).max()) <= 1, "a reward stands on more than one token"
     rewards = scores.sum(-1).tolist()
