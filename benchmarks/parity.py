@@ -63,6 +63,7 @@ def main() -> int:
     rows += [
         {"peer": name, "status": "not run", "why": why, "listed": True}
         for name, why in NOT_RUN.items()
+        if name not in {peer.name for peer in PEERS}
     ]
     found = faults(rows)
     if again != said:
@@ -108,7 +109,8 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
     about = {"peer": peer.name} | {name: getattr(peer, name) for name in told_of}
     where = python_and_checkout(peer)
     if isinstance(where, str):
-        return about | {"status": "not run", "why": where, "listed": peer.name in NOT_RUN}
+        why = NOT_RUN.get(peer.name, where)
+        return about | {"status": "not run", "why": why, "listed": peer.name in NOT_RUN}
     python, checkout = where
     task, found = (folder / f"{what}_{peer.environment}.json" for what in ("task", "found"))
     parts = [
@@ -124,7 +126,8 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
     done = run_script(python, peer, task, found)
     if not found.is_file():
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:400]
-        return about | {"status": "not run", "why": f"it ended: {why}", "listed": False}
+        why = NOT_RUN.get(peer.name, f"it ended: {why}")
+        return about | {"status": "not run", "why": why, "listed": peer.name in NOT_RUN}
     told = json.loads(found.read_text(encoding="utf-8"))
     verdicts = {
         part["name"]: told["parts"].get(part["name"], {})
