@@ -118,7 +118,9 @@ def test_a_trainers_own_code_holds_the_servers_rewards(tmp_path: Path) -> None:
     peer = first_there()
     if isinstance(peer, str):
         pytest.skip(peer)
-    policy, reward_model = material.write_models(tmp_path)
+    from benchmarks._parity.models import write_models
+
+    policy, reward_model = write_models(tmp_path)
     settings = material.write_settings(tmp_path, reward_model)
     with live_server(tmp_path / "log", "--config", str(settings)) as server:
         said = parity.asked(server.url, peer.form)
