@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ INTRO = """\
 # Parity
 
 What each trainer holds, against what `/score` says: the same {count} samples through each trainer's
-own code, reward by reward, bit by bit. Made by `make bench BENCH=parity` on {date}; every reward is
-in `benchmarks/results/parity.json`.
+own code, reward by reward, bit by bit. Made by `make bench BENCH=parity` on {date}; every reward
+is in `benchmarks/results/parity.json`.
 """
 PARTS = """
 | part | samples | null | what it is |
@@ -103,12 +104,20 @@ def _null(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[s
 
 def _outcome(part: Mapping[str, Any]) -> str:
     if "raised" in part:
-        return f"stops: {_plain(part['raised'])}"
+        return f"stops with `{_short(part['raised'])}`"
     kept = sorted({value for value in part["rewards"].values() if isinstance(value, str)})
     held = f"holds {kept[0]}" if kept else "holds nothing"
-    others = f", and the {part['equal']} rewards beside it" if part["equal"] else ""
+    others = f" beside {part['equal']} rewards" if part["equal"] else ""
     then = f"; {_plain(part['then'])}" if part.get("then") else ""
     return f"{held}{others}{then}"
+
+
+def _short(raised: str) -> str:
+    """An error's name, and its status or its message where that is a word or two."""
+    name, _, message = raised.partition(": ")
+    status = re.match(r"\d{3}\b", message)
+    detail = status[0] if status else message if len(message) < 40 else ""
+    return f"{name}: {detail}" if detail else name
 
 
 def _plain(text: str) -> str:

@@ -12,6 +12,18 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
+# Packages of which types alone are used, in annotations that pydantic reads.
+OF_TYPES = {"anthropic"}
+
+
+class Types(ModuleType):
+    """Every name in it is any type."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Any
+
 
 class Absent(MetaPathFinder, Loader):
     """Finds any module of the packages that are named."""
@@ -24,7 +36,10 @@ class Absent(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=True) if absent else None
 
     def create_module(self, spec: ModuleSpec) -> Any:
-        if spec.name.partition(".")[0] == "vllm":
+        package = spec.name.partition(".")[0]
+        if package in OF_TYPES:
+            made = Types(spec.name)
+        elif package == "vllm":
             made = ModuleType(spec.name)
             vars(made).update(vars(importlib.import_module("scripted_vllm")))
         else:
