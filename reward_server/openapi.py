@@ -143,8 +143,10 @@ def _compat(spoken: Format[Any]) -> dict[str, Any]:
 
 
 def _fixed(about: FixedAnswer) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": {}, "example": about.answer}}
-    answers: dict[str, Any] = {"200": {"description": "Always the same", "content": content}}
+    example = msgspec.to_builtins(about.answer)
+    content: dict[str, Any] = {"application/json": {"schema": {}, "example": example}}
+    said = "Always the same" if about.answer_to is None else "What the body alone decides"
+    answers: dict[str, Any] = {"200": {"description": said, "content": content}}
     return {
         "summary": about.summary,
         "operationId": about.path.removeprefix("/").replace("/", "_"),

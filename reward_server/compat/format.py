@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from touchstone_rewards.reward_server.errors import RequestError
 from touchstone_rewards.reward_server.schemas import (
     Message,
     Sample,
@@ -49,6 +50,8 @@ class FixedAnswer:
     path: str
     summary: str
     answer: Any
+    answer_to: Callable[[bytes], Any] | None = None
+    """What is answered to a body, where it follows from the body alone; `answer` is an example."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Format(Generic[Asked]):
     """The request as it is decoded, where that is not its type: fields that are still text."""
     decode: Callable[[bytes], Asked] | None = None
     """Reads the body where the request's type alone does not say how."""
+    refused: Callable[[RequestError], Any] | None = None
+    """The body for a request that gets no results, and for a sample without a reward, of a format
+    whose client makes a number of any other failure."""
+    deadline_ms: float | None = None
+    """How long its client waits, where that is less than the server's own deadline may be."""
     sends_ids: bool = False
     """Are the ids of its samples the trainer's own? Elsewhere they are places in the request."""
 

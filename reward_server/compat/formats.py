@@ -11,6 +11,7 @@ from touchstone_rewards.reward_server.compat.llamafactory import LLAMAFACTORY
 from touchstone_rewards.reward_server.compat.nemo_gym import GYM_ANSWERS, NEMO_GYM
 from touchstone_rewards.reward_server.compat.openrlhf import OPENRLHF
 from touchstone_rewards.reward_server.compat.rewards import REWARDS
+from touchstone_rewards.reward_server.compat.roll import ROLL, ROLL_ANSWERS
 from touchstone_rewards.reward_server.compat.sglang import SGLANG
 from touchstone_rewards.reward_server.compat.slime import SLIME, SLIME_DICT
 from touchstone_rewards.reward_server.compat.vllm import VLLM, VLLM_POOLING
@@ -27,5 +28,6 @@ FORMATS: tuple[Format[Any], ...] = (
     SGLANG,
     EVAL_PROTOCOL,
     REWARDS,
+    ROLL,
 )
-FIXED_ANSWERS = GYM_ANSWERS
+FIXED_ANSWERS = (*GYM_ANSWERS, *ROLL_ANSWERS)

@@ -31,6 +31,7 @@ from touchstone_rewards.reward_server.errors import (
     InvalidRequest,
     NoReward,
     NoRewardNow,
+    RequestError,
 )
 from touchstone_rewards.reward_server.http.body import (
     DOES_NOT_FIT,
@@ -72,12 +73,13 @@ def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
 
 
 def _fixed(about: FixedAnswer) -> Endpoint:
-    """The endpoint of a route that always answers the same; what it was asked is read and left."""
+    """The endpoint of a route whose answer is always the same, or follows from the body alone."""
     said = encode(about.answer)
 
     async def endpoint(request: Request) -> Response:
-        await request.body()
-        return Response(said, media_type="application/json")
+        body = await request.body()
+        answer = said if about.answer_to is None else encode(about.answer_to(body))
+        return Response(answer, media_type="application/json")
 
     return endpoint
 
@@ -108,6 +110,20 @@ class CompatEndpoint:
 
     def begin(self, query: bytes, body: Body) -> bytes | Coroutine[Any, Any, bytes]:
         """Answer a small body, at once where nothing has to be waited for."""
+        if self.format.refused is None:
+            return self._begin(query, body)
+        return self._unless_refused(query, body)
+
+    async def _unless_refused(self, query: bytes, body: Body) -> bytes:
+        """Answer a body of a format that has an answer of its own for what has no reward."""
+        assert self.format.refused is not None
+        try:
+            answer = self._begin(query, body)
+            return answer if isinstance(answer, bytes) else await answer
+        except RequestError as error:
+            return encode(self.format.refused(error))
+
+    def _begin(self, query: bytes, body: Body) -> bytes | Coroutine[Any, Any, bytes]:
         asked = decode(body, self.decoder, self.expected)
         come = self._come(asked, _profile_in(query) or self.profile, counted=False)
         answer = self.engine.at_once(come.request)
@@ -115,7 +131,7 @@ class CompatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, query = await read_body(receive), scope["query_string"]
-        if len(body) <= SMALL_BYTES:
+        if len(body) <= SMALL_BYTES or self.format.refused is not None:
             answer = self.begin(query, body)
         else:
             asked = await self._decoded(body)
@@ -141,7 +157,8 @@ class CompatEndpoint:
         came = self._samples(asked, profile)
         samples = [each for each in came if isinstance(each, Sample)]
         check_received(samples, self.max_elements, count=not counted)
-        return Come(asked, came, logged, ScoreRequest(samples, profile))
+        request = ScoreRequest(samples, profile, self.format.deadline_ms)
+        return Come(asked, came, logged, request)
 
     async def _later(self, come: Come) -> bytes:
         return self._said(come, (await self.engine.score(come.request)).results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,30 @@ def test_a_constant_stands_for_null_only_where_the_operator_said_so(
     refused = {path for path, answer in answers.items() if answer.status_code == 422}
     assert refused == set(UNSCORABLE) - set(said)
     assert {"llamafactory/v1/score/evaluation", "vllm/classify"} <= refused
+
+
+def roll_result(server: LiveServer, profile: str, truth: str | None) -> dict[str, Any]:
+    """What ROLL is given for a task that it submits, and then asks for."""
+    body = json.dumps({"response": "\\boxed{4}", "reward_info": {"ground_truth": truth}})
+    submitted = post(server, f"roll/submit_task?profile={profile}", body)
+    assert submitted.json()["errcode"] == 0
+    asked = {"reward_request_id": submitted.json()["reward_request_id"]}
+    return httpx2.request("GET", f"{server.url}/compat/roll/task_result", json=asked).json()
+
+
+def test_rolls_id_is_the_result_or_the_reason_why_there_is_none(server: LiveServer) -> None:
+    right = roll_result(server, "math", "4")
+    assert (right["errcode"], right["reward_score"]) == (0, 1.0)
+    assert right["dimention_reward_score"] == {"math": {"score": 1.0}}
+    for profile, truth, why in (
+        ("math", None, "no_reward: .*bad_ground_truth"),
+        ("nope", "4", "unknown_profile: .*nope"),
+    ):
+        found = roll_result(server, profile, truth)
+        assert re.match(why, found["reward_score"])
+    foreign = {"reward_request_id": "ü of another server"}
+    found = httpx2.request("GET", f"{server.url}/compat/roll/task_result", json=foreign).json()
+    assert found["reward_score"].startswith("no_reward: this server gave no such")
 
 
 def test_the_profile_comes_from_the_url_then_from_the_settings(

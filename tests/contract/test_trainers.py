@@ -2,10 +2,10 @@
 
 Set TOUCHSTONE_CONTRACT to a folder that holds checkouts under the names of their repositories
 (OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner,
-AReaL, open-instruct, rllm, tunix, tinker-cookbook, SkyRL, torchtitan, axolotl), or their unpacked
-wheels. Each client runs in an environment of its own, which `environments/make.sh` makes. What is
-not there skips its test and says how to get it; a library that is missing in an environment is a
-failure, because its requirements are wrong.
+ROLL, AReaL, open-instruct, rllm, tunix, tinker-cookbook, SkyRL, torchtitan, axolotl), or their
+unpacked wheels. Each client runs in an environment of its own, which `environments/make.sh` makes.
+What is not there skips its test and says how to get it; a library that is missing in an environment
+is a failure, because its requirements are wrong.
 """
 
 from __future__ import annotations
@@ -134,6 +134,19 @@ def test_ms_swift_fills_its_matrix_of_rewards(server: LiveServer) -> None:
     assert found["batch"] == found["awaited"] == [[1.0], [0.0]]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [[1.0], [-1.0]]
+
+
+def test_roll_submits_and_polls_and_has_no_number_for_a_missing_reward(
+    server: LiveServer,
+) -> None:
+    launch = str(ROOT / "docs" / "launch")
+    found = run_client("roll", "ROLL", server, server.url, launch)
+    assert found["batch"] == found["with_our_worker"] == [1.0, 0.0]
+    assert found["unscorable"] == "ValueError: too many dimensions 'str'"
+    # ROLL's own way with a server that is away, and what the launch file makes of it.
+    assert (found["no_server"], found["tries"]) == ([0.0], 20)
+    assert found["no_server_with_our_worker"].startswith("RuntimeError: no reward for row-0")
+    assert "bad_ground_truth" in found["unscorable_with_our_worker"]
 
 
 def test_eval_protocol_gets_results_that_its_types_accept(server: LiveServer) -> None:

@@ -1,0 +1,154 @@
+"""docs/parity.md out of benchmarks/results/parity.json: the page says nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+INTRO = """\
+# Parity
+
+What each trainer holds, against what `/score` says: the same {count} samples through each trainer's
+own code, reward by reward, bit by bit. Made by `make bench BENCH=parity` on {date}; every reward
+is in `benchmarks/results/parity.json`.
+"""
+PARTS = """
+| part | samples | null | what it is |
+|---|---|---|---|
+"""
+WHAT = {
+    "math": "sums and fractions; responses right, wrong, in another form, without an answer",
+    "format": "think and answer tags, whole, in part and not at all",
+    "reward_model": "a Qwen2 of two layers with a value head, random weights, one text a batch",
+    "mix": "a profile that routes by `metadata.data_source` to three others",
+    "slow": "a plug-in that takes half a second a sample",
+    "no_ground_truth": "the profile needs a ground truth, the row has none",
+    "unreadable_ground_truth": "the ground truth is `\\frac{1}{`",
+    "killed_worker": "the second response kills its worker process",
+    "hung_worker": "the second response hangs until it is killed, after 2 s",
+    "raised": "the plug-in raises at the second response",
+    "gave_none": "the plug-in returns None for the second response",
+}
+FORMS = {
+    "question": "the question",
+    "rendered": "the chat template's text, the response with its end token",
+    "alone": "no prompt",
+}
+
+
+def page_of(results: Mapping[str, Any]) -> str:
+    """Return the page."""
+    parts: dict[str, list[str]] = {}
+    for sample in results["samples"]:
+        parts.setdefault(sample["part"], []).append(sample["id"])
+    score = results["score"]["question"]
+    nulls = {name: sum(score[each] is None for each in ids) for name, ids in parts.items()}
+    rows = results["rows"]
+    lines = [
+        INTRO.format(count=len(results["samples"]), date=results["date"]),
+        PARTS.rstrip("\n").lstrip("\n"),
+        *(f"| {name} | {len(ids)} | {nulls[name]} | {WHAT[name]} |" for name, ids in parts.items()),
+        "",
+        *_equal(rows, [name for name in parts if not nulls[name]]),
+        *_null(rows, [name for name in parts if nulls[name]]),
+        *_how(rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _equal(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
+    yield "## The same rewards\n"
+    yield "Rewards that are the server's bit by bit, of all there are, as the trainer keeps them.\n"
+    yield f"| trainer | version | keeps | {' | '.join(parts)} | different |"
+    yield f"|---|---|---|{'---|' * len(parts)}---|"
+    for row in rows:
+        if row["status"] != "run":
+            blanks = " | " * len(parts)
+            yield f"| {row['peer']} | | | {blanks}not run: {row['why']} |"
+            continue
+        kinds = {part["kind"] for part in row["parts"].values() if "kind" in part}
+        cells = [_cell(row, name) for name in parts]
+        wrong = sum(
+            len(part["different"]) + len(part["lost"]) + len(part["invented"])
+            for part in row["parts"].values()
+        )
+        kept = ", ".join(sorted(kinds))
+        yield f"| {row['peer']} | {row['version']} | {kept} | {' | '.join(cells)} | {wrong} |"
+    yield ""
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    if name in row["left_out"]:
+        return "–"
+    part = row["parts"][name]
+    return f"{part['equal']} of {part['equal'] + len(part['different']) + len(part['lost'])}"
+
+
+def _null(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
+    yield "## What becomes of null\n"
+    yield "No trainer holds a number where the server has none. What its own code does instead:\n"
+    yield "| trainer | what the samples lack | what the trainer does |"
+    yield "|---|---|---|"
+    for row in rows:
+        if row["status"] != "run":
+            continue
+        told: dict[str, list[str]] = {}
+        for name in parts:
+            if name in row["parts"]:
+                told.setdefault(_outcome(row["parts"][name]), []).append(name)
+        for outcome, names in told.items():
+            yield f"| {row['peer']} | {', '.join(names)} | {outcome} |"
+    yield ""
+
+
+def _outcome(part: Mapping[str, Any]) -> str:
+    if "raised" in part:
+        return f"stops with `{_short(part['raised'])}`"
+    kept = sorted({value for value in part["rewards"].values() if isinstance(value, str)})
+    held = f"holds {kept[0]}" if kept else "holds nothing"
+    others = f" beside {part['equal']} rewards" if part["equal"] else ""
+    then = f"; {_plain(part['then'])}" if part.get("then") else ""
+    return f"{held}{others}{then}"
+
+
+def _short(raised: str) -> str:
+    """An error's name, and its status or its message where that is a word or two."""
+    name, _, message = raised.partition(": ")
+    status = re.match(r"\d{3}\b", message)
+    detail = status[0] if status else message if len(message) < 40 else ""
+    return f"{name}: {detail}" if detail else name
+
+
+def _plain(text: str) -> str:
+    """A message as a table's cell has it, cut where it goes on at length."""
+    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return line if len(line) <= 160 else f"{line[:157]}…"
+
+
+def _how(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "## How each was run\n"
+    yield "| trainer | its code, and what it holds | the server gets | stood in for | left out |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        if "way" in row:
+            left = "; ".join(f"{name}: {why}" for name, why in row["left_out"].items())
+            absent = ", ".join(row["absent"])
+            yield f"| {row['peer']} | {row['way']} | {FORMS[row['form']]} | {absent} | {left} |"
+    yield ""
+    yield OUTRO
+
+
+OUTRO = """\
+The policy is scripted: it says the samples' responses in place of sampling them. The rest is the
+trainer's own code, in an environment that `tests/contract/environments/make.sh` makes; what is
+stood in for needs a GPU or is not on a reward's way. A trainer that was not run fails the bench
+unless `benchmarks/_parity/peers.py` lists it, with the reason. `.github/workflows/parity.yml` runs
+all of it with the newest releases every week, and on demand. Here:
+
+```bash
+export TOUCHSTONE_PEERS=/tmp/peers TOUCHSTONE_CONTRACT=/tmp/checkouts
+tests/contract/environments/checkouts.sh
+(cd tests/contract/environments && ./make.sh trl_newest parity_verl)
+PARITY=trl,verl make bench BENCH=parity
+```"""

@@ -1,0 +1,97 @@
+"""verl: `RewardLoopManager` with two Ray actors, the adapter named as its config names it; what
+`compute_rm_score` returned. Its actors are started once: a profile routes by what the row says.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from typing import Any
+
+import numpy
+from held import END, POLICY, URL, run, told
+
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+
+import ray  # pyright: ignore[reportMissingImports]
+import torch
+import verl  # pyright: ignore[reportMissingImports]
+from hydra import (  # pyright: ignore[reportMissingImports]
+    compose,
+    initialize_config_dir,
+)
+from verl import DataProto  # pyright: ignore[reportMissingImports]
+from verl.experimental.reward_loop import (  # pyright: ignore[reportMissingImports]
+    RewardLoopManager,
+)
+from verl.utils import hf_tokenizer  # pyright: ignore[reportMissingImports]
+
+tokenizer = hf_tokenizer(POLICY)
+ray.init(
+    num_cpus=2,
+    num_gpus=0,
+    include_dashboard=False,
+    object_store_memory=200 << 20,
+    log_to_driver=False,
+    runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"], "OMP_NUM_THREADS": "1"}},
+)
+
+
+def batch_of(samples: list[dict[str, Any]], profile: str) -> Any:
+    """The batch as verl's rollout leaves it: padded tokens, and columns of objects."""
+    ids = [tokenizer(row["response"] + END)["input_ids"] for row in samples]
+    width, count = max(map(len, ids)), len(ids)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+    prompts = torch.ones(count, 4, dtype=torch.long)
+    columns: dict[str, list[Any]] = {
+        "data_source": [row["metadata"].get("data_source", "sums") for row in samples],
+        "reward_model": [{"ground_truth": row["ground_truth"]} for row in samples],
+        "extra_info": [
+            {
+                "index": row["id"].partition("/")[0],
+                "question": row["prompt"],
+                "scored_by": profile,
+            }
+            for row in samples
+        ],
+    }
+    return DataProto.from_dict(
+        tensors={
+            "prompts": prompts,
+            "responses": torch.tensor(
+                [row + [tokenizer.pad_token_id] * (width - len(row)) for row in ids]
+            ),
+            "response_mask": mask,
+            "attention_mask": torch.cat([prompts, mask], dim=1),
+        },
+        non_tensors={
+            name: numpy.fromiter(values, dtype=object, count=count)
+            for name, values in columns.items()
+        },
+    )
+
+
+FUNCTION = "reward.custom_reward_function"
+CHOSEN = [
+    f"actor_rollout_ref.model.path={POLICY}",
+    "reward.num_workers=2",
+    f"{FUNCTION}.path=pkg://touchstone_rewards.clients.adapters.verl",
+    f"{FUNCTION}.name=compute_score_async",
+    f"+{FUNCTION}.reward_kwargs.url={URL}",
+    f"+{FUNCTION}.reward_kwargs.profile=every",
+]
+with initialize_config_dir(str(files("verl.trainer") / "config"), version_base=None):
+    manager = RewardLoopManager(compose("ppo_trainer", overrides=CHOSEN))
+
+
+def hold(part: dict[str, Any]) -> dict[str, Any]:
+    batch = batch_of(part["samples"], part["profile"])
+    scores = manager.compute_rm_score(batch).batch["rm_scores"]
+    kind = str(scores.dtype).removeprefix("torch.")
+    assert int((scores != 0).sum(-1).max()) <= 1, "a reward stands on more than one token"
+    rewards = scores.sum(-1).tolist()
+    names = [row["id"] for row in part["samples"]]
+    return told(kind, dict(zip(names, rewards, strict=True)))
+
+
+run(verl.__version__, hold)

@@ -1,0 +1,25 @@
+"""ROLL's reward worker, ending the run where a reward is missing: ROLL itself goes on with 0.
+
+    rewards:
+      touchstone:
+        worker_cls: roll_worker.RewardWorker
+
+and in `reward_system_config` the addresses `submit_url: URL/compat/roll/submit_task?profile=math`
+and `get_result_url: URL/compat/roll/task_result`.
+"""
+
+from typing import Any
+
+from roll.pipeline.rlvr.rewards import remote_reward_system_worker as remote
+
+
+class Handler(remote.RewardSystemHandler):
+    def get_reward(self, *sample: Any, **fields: Any) -> tuple[float, Any]:
+        score, parts = super().get_reward(*sample, **fields)
+        if not isinstance(score, float):
+            raise RuntimeError(f"no reward for {fields.get('data_id')}: {score or 'no answer'}")
+        return score, parts
+
+
+remote.RewardSystemHandler = Handler
+RewardWorker = remote.RemoteRewardSystemWorker
