@@ -45,7 +45,7 @@ from touchstone_rewards.reward_server.watching.signals import (
 MOST_WAITING_OF_A_RUN = 4096
 MAX_WAITING_BYTES = 16 * 2**20
 MOST_RUNS, MOST_ALARMS = 64, 256
-# Samples looked at in one go, and what of the time the watch may take.
+# Samples looked at in one go, and what of the processor's time the watch may take.
 SLICE, TIME_SHARE = 8, 0.1
 # An alarm stands in the answers of its run for so many points; a run gets the newest ones.
 TOLD_POINTS, TOLD_ALARMS = 2, 8
@@ -161,10 +161,10 @@ class RunWatch:
         weights = {key: entry.weight for key, entry in config.scorers.items()} if config else {}
         self._raise(run, points, points.begin(answered.step))
         for at in range(0, len(answered.samples), SLICE):
-            began_s = time.perf_counter()
+            began_s = time.thread_time()
             pairs = zip(answered.samples[at : at + SLICE], answered.results[at:], strict=False)
             points.add(facts_of(*pair, compared, weights) for pair in pairs)
-            await asyncio.sleep((time.perf_counter() - began_s) * (1 / TIME_SHARE - 1))
+            await asyncio.sleep((time.thread_time() - began_s) * (1 / TIME_SHARE - 1))
 
     def shadowed(
         self,
