@@ -12,11 +12,11 @@ from fractions import Fraction
 
 from touchstone_rewards.reward_server.audit.forms import FORMS, WRAPPINGS, stated
 from touchstone_rewards.reward_server.audit.forms_tried import RightAnswers
+from touchstone_rewards.reward_server.audit.near_misses import number_in
 from touchstone_rewards.reward_server.audit.report import RewritingOutcome
 from touchstone_rewards.reward_server.audit.rows import AuditRow
 from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.shares import share, shown
-from touchstone_rewards.reward_server.audit.strategies import number_in
 
 Rewrite = Callable[[str], str | None]
 SHOWN_EXAMPLES = 3

@@ -21,7 +21,7 @@ class MathScorer:
     """Is the final answer of the response equal to the ground truth? The config keys are the fields
     of `policy.Policy`: see docs/math.md."""
 
-    version = "3"
+    version = "4"
     range = (0.0, 1.0)
     runs_in: Literal["worker"] = "worker"
     deterministic = True
