@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from touchstone_rewards import __version__
+from touchstone_rewards.reward_server.alarms import AlarmList
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.compat.routes import compat_routes
 from touchstone_rewards.reward_server.dashboard.data import Sources
@@ -71,6 +72,8 @@ _decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 # FastAPI's own would trace every request a second time, exceptions with their text.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
+# What `GET /alarms` may be asked to keep to.
+ALARM_FILTERS = frozenset({"run", "profile", "signal"})
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
 
 
@@ -204,6 +207,16 @@ def _routes(
         # The built-in ones that no profile uses are imported for this, once.
         return json_response(ScorerList(await asyncio.to_thread(scorer_infos, used)))
 
+    async def alarms(request: Request) -> Response:
+        wanted = request.query_params
+        found = [
+            each
+            for each in background.runs.alarms
+            if all(getattr(each, name) == wanted[name] for name in ALARM_FILTERS & wanted.keys())
+        ]
+        # Stored nowhere on its way: there are samples in it.
+        return json_response(AlarmList(found), headers={"cache-control": "no-store"})
+
     async def reload(_: Request) -> Response:
         require_admin("reload profiles from outside")
         try:
@@ -222,6 +235,7 @@ def _routes(
         Route("/ready", ready),
         Route("/profiles", profiles),
         Route("/scorers", scorers),
+        Route("/alarms", alarms),
         Route("/profiles/reload", reload, methods=["POST"]),
         Route("/metrics", show_metrics),
     ]

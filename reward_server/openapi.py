@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from touchstone_rewards import __version__
+from touchstone_rewards.reward_server.alarms import AlarmList
 from touchstone_rewards.reward_server.compat.format import FixedAnswer, Format
 from touchstone_rewards.reward_server.compat.formats import FIXED_ANSWERS, FORMATS
 from touchstone_rewards.reward_server.errors import (
@@ -72,6 +73,7 @@ TYPES = [
     ModelInfo,
     ModelList,
     ErrorBody,
+    AlarmList,
     ProfileList,
     ScorerList,
     ReloadReport,
@@ -99,6 +101,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
             "/ready": {
                 "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
             },
+            "/alarms": {"get": _guarded(_alarms())},
             "/profiles": {"get": _guarded(_get("What can be asked for", ProfileList))},
             "/scorers": {"get": _guarded(_get("The scorers that a profile may name", ScorerList))},
             "/profiles/reload": {"post": _reload()},
@@ -150,6 +153,15 @@ def _fixed(about: FixedAnswer) -> dict[str, Any]:
         "operationId": about.path.removeprefix("/").replace("/", "_"),
         **_guarded({"responses": answers}),
     }
+
+
+def _alarms() -> dict[str, Any]:
+    names = {"run": "of this run", "profile": "of this profile", "signal": "of this signal"}
+    parameters = [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+        for name, text in names.items()
+    ]
+    return {"parameters": parameters, **_get("The watch's last alarms, oldest first", AlarmList)}
 
 
 def _embed() -> dict[str, Any]:

@@ -61,9 +61,8 @@ async def open_envelope(envelope: ReceivedEnvelope) -> ReceivedRequest:
         InvalidRequest: one does not fit.
     """
     samples = await _decode_items("samples", envelope.samples, _decode_sample)
-    return ReceivedRequest(
-        samples, envelope.profile, envelope.deadline_ms, envelope.priority, envelope.explain
-    )
+    about = (getattr(envelope, name) for name in envelope.__struct_fields__[1:])
+    return ReceivedRequest(samples, *about)
 
 
 async def decode_in_slices(body: bytes | bytearray | memoryview, kind: type[T]) -> T:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, json
 
+from touchstone_rewards.reward_server.alarms import Alarm
+
 Priority = Literal["train", "eval"]
 Status = Literal["ok", "error"]
 SampleErrorCode = Literal[
@@ -161,13 +163,17 @@ def _is_answer(value: Any) -> bool:
 
 
 class ScoreRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of `POST /score`. Without `deadline_ms` the server's own deadline holds."""
+    """The body of `POST /score`. Without `deadline_ms` the server's own deadline holds.
+
+    `run`, `step`: of the training that asks, for the watch; its alarms come in the answers."""
 
     samples: list[Sample]
     profile: str = "math"
     deadline_ms: Annotated[float, Meta(gt=0)] | None = None
     priority: Priority = "train"
     explain: bool = False
+    run: Annotated[str, Meta(max_length=200)] | None = None
+    step: Annotated[int, Meta(ge=0)] | None = None
 
 
 class SampleError(Struct, frozen=True, gc=False):
@@ -187,6 +193,7 @@ class SampleResult(Struct, gc=False):
     each message that the assistant wrote, null where it could not score it. `weights`: of scorers
     whose weight changes over time, the one that this sample's score had. `decided_by`: of each
     scorer that another may replace, whose verdict the reward has; null where none could tell.
+    `undecided`: the scorers that ran and could not tell.
     """
 
     id: str
@@ -200,15 +207,19 @@ class SampleResult(Struct, gc=False):
     turns: list[float | None] | UnsetType = UNSET
     weights: dict[str, float] | UnsetType = UNSET
     decided_by: dict[str, str | None] | UnsetType = UNSET
+    undecided: list[str] | UnsetType = UNSET
 
 
 class ScoreResponse(Struct):
-    """The answer to `POST /score`: results in the order of the samples, same length, same ids."""
+    """The answer to `POST /score`: results in the order of the samples, same length, same ids.
+
+    `alarms`: those of the request's `run` in its last steps; not there without any."""
 
     results: list[SampleResult]
     profile: str
     fingerprint: str
     elapsed_ms: float
+    alarms: list[Alarm] | UnsetType = UNSET
 
 
 class ErrorDetail(Struct):

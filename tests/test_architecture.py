@@ -22,6 +22,7 @@ PACKAGES = ("reward_server", "clients", "trainer")
 LAYERS = [
     [
         "schemas",
+        "alarms",
         "errors",
         "structure",
         "limits",
@@ -59,7 +60,8 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What the clients may import of the server: the wire, how a text is split, when to send again.
-CLIENTS_ALLOW = {f"{NAME}.reward_server.{name}" for name in ("schemas", "texts", "remote.policy")}
+CLIENTS_READ = ("schemas", "alarms", "texts", "remote.policy")
+CLIENTS_ALLOW = {f"{NAME}.reward_server.{name}" for name in CLIENTS_READ}
 # Which other packages a module of the trainer may import; all others import the trainer alone.
 TRAINER_ALLOWS = {
     f"{NAME}.trainer.rewards": "clients",

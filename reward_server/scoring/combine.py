@@ -63,6 +63,8 @@ def combine(
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
     codes = _note_errors(results, profile.errors(counted)) if unscored else ()
+    if not profile.at_once:  # a rule is never undecided
+        _note_undecided(results, columns)
     if explain:
         for i, result in enumerate(results):
             result.explanation = {key: _explain(column[i]) for key, column in columns.items()}
@@ -93,6 +95,16 @@ def _note_weights(
         result.weights = {key: weight for key, weight in known.items() if weight is not None}
     for at, error in unknown.items():
         results[at].status, results[at].error, results[at].reward = "error", error, None
+
+
+def _note_undecided(
+    results: Sequence[SampleResult], columns: Mapping[str, Sequence[Score]]
+) -> None:
+    """Say in the results which scorers could not tell."""
+    for key, column in columns.items():
+        for at, score in enumerate(column):
+            if score.undecided is not None:
+                results[at].undecided = [*(results[at].undecided or ()), key]
 
 
 def _rows(

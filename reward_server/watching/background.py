@@ -17,6 +17,7 @@ from touchstone_rewards.reward_server.scoring.reload import Reloader
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.watching.hacking import Watch, WatchCollector
+from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 from touchstone_rewards.reward_server.watching.score_log import ScoreLog
 from touchstone_rewards.reward_server.watching.shadow import Shadows
 
@@ -25,6 +26,7 @@ class Background(NamedTuple):
     """Attached to one engine; `log` where the settings name a file."""
 
     watch: Watch
+    runs: RunWatch
     shadows: Shadows
     reloader: Reloader
     log: ScoreLog | None
@@ -37,22 +39,26 @@ def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
         ConfigError: the score log cannot be written.
     """
     watch = create_watch(engine, metrics)
+    runs = RunWatch(engine.profiles)
+    engine.observers.append(runs.take)
+    metrics.watch(runs.readings())
     shadows = Shadows(
         engine.profiles,
         partial(engine.score, observed=False),
         lambda: engine.pending_samples == 0,
         watch.disagreement,
+        runs.shadowed,
     )
     engine.observers.append(shadows.take)
     metrics.watch(shadows.readings())
     reloader = Reloader(engine, settings.profile_dirs, settings.plugins)
     metrics.watch(reloader.readings())
     if settings.score_log is None:
-        return Background(watch, shadows, reloader, None)
+        return Background(watch, runs, shadows, reloader, None)
     log = ScoreLog(settings.score_log, settings.score_log_bytes, settings.score_log_files)
     engine.observers.append(log.take)
     metrics.watch(log.readings())
-    return Background(watch, shadows, reloader, log)
+    return Background(watch, runs, shadows, reloader, log)
 
 
 def create_watch(engine: Engine, metrics: Metrics) -> Watch:
@@ -74,7 +80,8 @@ async def running(background: Background, reload_s: float = 0.0) -> AsyncGenerat
 
     `reload_s`: how often to look for changed profiles, 0 for never.
     """
-    tasks = [asyncio.create_task(background.shadows.run())]
+    works = (background.shadows.run(), background.runs.run())
+    tasks = [asyncio.create_task(work) for work in works]
     if reload_s:
         tasks.append(asyncio.create_task(background.reloader.watch(reload_s)))
     if background.log is not None:

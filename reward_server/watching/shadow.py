@@ -12,6 +12,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import Context, copy_context
+from typing import NamedTuple
 
 from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -43,6 +45,9 @@ MOST_PIECES = 256
 logger = logging.getLogger(__name__)
 
 ScoredSample = tuple[Sample, SampleResult]
+OnCompared = Callable[
+    [ScoreRequest, ScoreResponse, Sequence[tuple[Sample, SampleResult, SampleResult]]], None
+]
 ScoreSlice = Callable[[ScoreRequest], Awaitable[ScoreResponse]]
 
 
@@ -56,11 +61,22 @@ class Disagreement(Struct):
     shadow_result: SampleResult
 
 
+class _Taken(NamedTuple):
+    """A request that was answered, to be compared; `context`: that of the request."""
+
+    shadow: str
+    request: ScoreRequest
+    answer: ScoreResponse
+    bytes: int
+    context: Context
+
+
 class Shadows:
     """Compares in the background while `run` runs. `disagreements`: the last ones, newest last.
 
-    `on_compared` hears of each slice: the profile's name, and for each sample whether the verdicts
-    differ.
+    `on_differing` hears of each slice: the profile's name, and for each sample whether the verdicts
+    differ. `on_compared` hears of it in the context of the request: what was asked and answered,
+    and the samples with both results.
     """
 
     def __init__(
@@ -68,16 +84,18 @@ class Shadows:
         profiles: Mapping[str, Profile],
         score: ScoreSlice,
         idle: Callable[[], bool],
-        on_compared: Callable[[str, Sequence[bool]], None] | None = None,
+        on_differing: Callable[[str, Sequence[bool]], None] | None = None,
+        on_compared: OnCompared | None = None,
     ) -> None:
         self.disagreements: deque[Disagreement] = deque()
         self.infos: dict[str, ShadowInfo] = {}
+        self.on_differing = on_differing
         self.on_compared = on_compared
         self._profiles = profiles
         self._score = score
         self._idle = idle
         self._sizes: deque[int] = deque()  # of the disagreements, in bytes
-        self._waiting: deque[tuple[str, ScoreRequest, ScoreResponse, int]] = deque()
+        self._waiting: deque[_Taken] = deque()
         self._waiting_bytes = 0
         # Groups that came in several requests, by name: the members that were answered so far.
         self._pieces: dict[str, dict[tuple[str, str], ScoredSample]] = {}
@@ -94,7 +112,7 @@ class Shadows:
             self._info(answer.profile, shadow).dropped += len(request.samples)
             return
         self._waiting_bytes += size
-        self._waiting.append((shadow, request, answer, size))
+        self._waiting.append(_Taken(shadow, request, answer, size, copy_context()))
         self._came.set()
 
     async def run(self) -> None:
@@ -103,12 +121,12 @@ class Shadows:
             if not self._waiting:
                 self._came.clear()
                 await self._came.wait()
-            shadow, request, answer, size = self._waiting.popleft()
-            self._waiting_bytes -= size
-            pairs = list(zip(request.samples, answer.results, strict=True))
-            for part in self._parts(shadow, pairs):
+            taken = self._waiting.popleft()
+            self._waiting_bytes -= taken.bytes
+            pairs = list(zip(taken.request.samples, taken.answer.results, strict=True))
+            for part in self._parts(taken.shadow, pairs):
                 await self._give_way()
-                await self._compare(answer.profile, shadow, part)
+                await self._compare(taken, part)
 
     def _parts(self, shadow: str, pairs: list[ScoredSample]) -> Iterator[list[ScoredSample]]:
         """What is compared at a time: `SLICE` samples, or a little more where groups are whole."""
@@ -149,7 +167,8 @@ class Shadows:
         while not self._idle() and loop.time() < until:
             await asyncio.sleep(PATIENCE_S / 20)
 
-    async def _compare(self, profile: str, shadow: str, pairs: Sequence[ScoredSample]) -> None:
+    async def _compare(self, taken: _Taken, pairs: Sequence[ScoredSample]) -> None:
+        profile, shadow = taken.answer.profile, taken.shadow
         info = self._info(profile, shadow)
         scored_by = self._profiles.get(shadow)
         samples = [addressed(scored_by, sample) for sample, _ in pairs]
@@ -176,8 +195,11 @@ class Shadows:
             if differs[-1]:
                 info.disagreements += 1
                 self._keep(Disagreement(profile, shadow, sample, result, other))
+        if self.on_differing is not None:
+            self.on_differing(profile, differs)
         if self.on_compared is not None:
-            self.on_compared(profile, differs)
+            both = [(*pair, other) for pair, other in zip(pairs, answer.results, strict=True)]
+            taken.context.run(self.on_compared, taken.request, taken.answer, both)
 
     def _keep(self, found: Disagreement) -> None:
         """Keep it and let go of the oldest, as far as count and bytes ask for it."""

@@ -1,0 +1,328 @@
+"""The watch over a run: signals of each step, change points, alarms with the samples that raised them.
+
+In: the requests that the engine answered, as an observer. Out: alarms, in the next answers to the
+same run, at `/alarms`, in the metrics, and to whoever listens. A request costs its answer a few
+microseconds: the facts are made of its samples afterwards, some at a time. Memory is bounded in
+runs, in samples of a step and in what waits; what is too much is left out and counted. All state
+is one object, which a reload of profiles leaves alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+from prometheus_client.core import CounterMetricFamily
+
+from touchstone_rewards.reward_server.alarms import Alarm, AlarmSample
+from touchstone_rewards.reward_server.caller import current
+from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.schemas import (
+    Sample,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
+from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
+from touchstone_rewards.reward_server.watching.change_points import (
+    ChangePoint,
+    Detector,
+    DetectorConfig,
+    RewardHolds,
+)
+from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
+from touchstone_rewards.reward_server.watching.signals import (
+    SHADOW_SIGNALS,
+    SIGNALS,
+    Facts,
+    Signal,
+    facts_of,
+    mean,
+    score_signals,
+    shadow_facts,
+)
+
+# A point of the run: a step, or as many as have so many samples; of a run that names no steps, so
+# many samples.
+POINT_SAMPLES, UNNAMED_STEP_SAMPLES = 32, 128
+# Samples of one point, and of one run that wait to be looked at: what is beyond is left out.
+MOST_OF_A_POINT, MOST_WAITING_OF_A_RUN = 512, 4096
+MAX_WAITING_BYTES = 16 * 2**20
+MOST_RUNS, MOST_ALARMS = 64, 256
+# Samples looked at in one go, and what of the time the watch may take.
+SLICE, TIME_SHARE = 8, 0.1
+SHOWN_SAMPLES = 8
+# An alarm stands in the answers of its run for so many points; a run gets the newest ones.
+TOLD_POINTS, TOLD_ALARMS = 2, 8
+
+logger = logging.getLogger(__name__)
+
+RunName = tuple[str, str, str]  # the key's name, the run's, the profile's
+Listener = Callable[[Alarm], None]
+
+
+class _Answered(NamedTuple):
+    run: Run
+    step: int | None
+    samples: Sequence[Sample]
+    results: Sequence[SampleResult]
+    bytes: int
+
+
+class Points:
+    """The samples of a run as they gather to points, and the detectors of its signals."""
+
+    def __init__(self, signals: Sequence[Signal], config: DetectorConfig) -> None:
+        self._signals = signals
+        self._config = config
+        self._detectors: dict[str, Detector] = {}
+        self._holds = RewardHolds(config.first)
+        self.facts: list[Facts] = []
+        self.step = 0
+        self.count = 0
+
+    def begin(self, step: int | None) -> list[tuple[Signal, ChangePoint, list[Facts]]]:
+        """Note the step of the samples that come next; return what the point before it raised."""
+        found: list[tuple[Signal, ChangePoint, list[Facts]]] = []
+        enough = UNNAMED_STEP_SAMPLES if step is None else POINT_SAMPLES
+        if step is None:
+            step = self.step + (len(self.facts) >= enough)
+        if step != self.step and len(self.facts) >= enough:
+            found = self._close()
+            self.facts = []
+        self.step = step
+        return found
+
+    def _close(self) -> list[tuple[Signal, ChangePoint, list[Facts]]]:
+        self.count += 1
+        facts = self.facts
+        holds = self._holds.take(mean(lambda one: one.reward, facts))
+        found: list[tuple[Signal, ChangePoint, list[Facts]]] = []
+        for signal in [*self._signals, *score_signals(facts)]:
+            value = signal.value(facts)
+            detector = self._detectors.get(signal.name)
+            if detector is None:
+                detector = Detector(signal.rises, signal.least, self._config)
+                self._detectors[signal.name] = detector
+            if value is None:
+                continue
+            change = detector.take(self.step, value, allowed=holds)
+            if change is not None:
+                shown = sorted(facts, key=signal.shown_by, reverse=True)[:SHOWN_SAMPLES]
+                found.append((signal, change, shown))
+        return found
+
+
+class Run:
+    """One run under one profile: what its samples say, and those that a second profile scored."""
+
+    def __init__(self, name: RunName, fingerprint: str, config: DetectorConfig) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.own = Points(SIGNALS, config)
+        self.shadowed = Points(SHADOW_SIGNALS, config)
+        self.alarms: deque[tuple[int, Alarm]] = deque(maxlen=TOLD_ALARMS)
+        self.last_step = 0
+        self.waiting = 0
+
+    def told(self) -> list[Alarm]:
+        """The alarms that its answers say now."""
+        return [alarm for at, alarm in self.alarms if self.own.count - at <= TOLD_POINTS]
+
+
+class RunWatch:
+    """Watches all runs while `run` runs. `alarms`: the last ones with their samples, newest last.
+
+    `listeners` hear of each alarm. `profiles`: those of the engine, which a reload changes.
+    """
+
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        config: DetectorConfig | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.alarms: deque[Alarm] = deque(maxlen=MOST_ALARMS)
+        self.listeners: list[Listener] = []
+        self.raised: Counter[tuple[str, str]] = Counter()  # by profile and signal
+        self.left_out: Counter[str] = Counter()
+        self._profiles = profiles
+        self._config = config or DetectorConfig()
+        self._clock = clock
+        self._runs: OrderedDict[RunName, Run] = OrderedDict()
+        self._waiting: deque[_Answered] = deque()
+        self._waiting_bytes = 0
+        self._came = asyncio.Event()
+        self._prefix = secrets.token_hex(4)
+
+    def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
+        """Keep these for later, as far as there is room, and say in the answer what was raised."""
+        if request.priority != "train" or not request.samples:
+            return
+        caller = current().caller
+        name = (caller.name if caller else "", request.run or "", answer.profile)
+        run = self._runs.get(name)
+        if run is None or run.fingerprint != answer.fingerprint:  # another reward: begin anew
+            run = self._begin(name, answer.fingerprint)
+        if request.run is not None:
+            _tell(run, request.step, answer)
+        samples, results = request.samples, answer.results
+        if len(samples) > MOST_OF_A_POINT:
+            samples, results = samples[:MOST_OF_A_POINT], results[:MOST_OF_A_POINT]
+        full = run.waiting + len(samples) > MOST_WAITING_OF_A_RUN
+        if full or not self._has_room(size := held_bytes(samples, results)):
+            self.left_out[answer.profile] += len(request.samples)
+            return
+        self.left_out[answer.profile] += len(request.samples) - len(samples)
+        run.waiting += len(samples)
+        self._runs.move_to_end(name)
+        self._waiting_bytes += size
+        self._waiting.append(_Answered(run, request.step, samples, results, size))
+        self._came.set()
+
+    def _has_room(self, size: int) -> bool:
+        return not self._waiting_bytes or self._waiting_bytes + size <= MAX_WAITING_BYTES
+
+    def _begin(self, name: RunName, fingerprint: str) -> Run:
+        run = self._runs[name] = Run(name, fingerprint, self._config)
+        if len(self._runs) > MOST_RUNS:
+            self._runs.popitem(last=False)
+        return run
+
+    async def run(self) -> None:
+        """Look at what was taken, until cancelled."""
+        while True:
+            if not self._waiting:
+                self._came.clear()
+                await self._came.wait()
+            answered = self._waiting.popleft()
+            self._waiting_bytes -= answered.bytes
+            answered.run.waiting -= len(answered.samples)
+            try:
+                await self._look(answered)
+            except Exception:  # one request's samples are no reason to end the watch
+                logger.exception("the watch failed on samples of run %r", answered.run.name[1])
+
+    async def _look(self, answered: _Answered) -> None:
+        run, points = answered.run, answered.run.own
+        config = self._profiles[run.name[2]].config if run.name[2] in self._profiles else None
+        compared = config.watch.compare if config and config.watch else None
+        weights = {key: entry.weight for key, entry in config.scorers.items()} if config else {}
+        self._raise(run, points, points.begin(answered.step))
+        for at in range(0, len(answered.samples), SLICE):
+            began_s = time.perf_counter()
+            pairs = zip(answered.samples[at : at + SLICE], answered.results[at:], strict=False)
+            add(points, (facts_of(*pair, compared, weights) for pair in pairs))
+            await asyncio.sleep((time.perf_counter() - began_s) * (1 / TIME_SHARE - 1))
+
+    def shadowed(
+        self,
+        request: ScoreRequest,
+        answer: ScoreResponse,
+        compared: Sequence[tuple[Sample, SampleResult, SampleResult]],
+    ) -> None:
+        """Take in what a second profile said of samples: each with both results. It is called in
+        the context of the request."""
+        caller = current().caller
+        run = self._runs.get((caller.name if caller else "", request.run or "", answer.profile))
+        if request.priority != "train" or run is None or run.fingerprint != answer.fingerprint:
+            return
+        self._raise(run, run.shadowed, run.shadowed.begin(request.step))
+        facts = (shadow_facts(sample, own, other.reward) for sample, own, other in compared)
+        add(run.shadowed, facts)
+
+    def _raise(
+        self,
+        run: Run,
+        points: Points,
+        found: Iterable[tuple[Signal, ChangePoint, Sequence[Facts]]],
+    ) -> None:
+        for signal, change, shown in found:
+            key, name, profile = run.name
+            self.raised[profile, signal.name] += 1
+            alarm = Alarm(
+                id=f"{self._prefix}-{sum(self.raised.values())}",
+                time=round(self._clock(), 3),
+                run=name,
+                profile=profile,
+                fingerprint=run.fingerprint,
+                signal=signal.name,
+                step=points.step,
+                since=change.since,
+                expected=round(change.expected, 4),
+                tolerance=round(change.tolerance, 4),
+                value=round(change.value, 4),
+                message=told(signal, change, points.step, name, profile),
+                key=key,
+                sample_ids=[one.id for one in shown],
+            )
+            logger.warning("alarm %s: %s", alarm.id, alarm.message)
+            run.alarms.append((run.own.count, alarm))
+            texts = [AlarmSample(one.id, one.prompt, one.excerpt, one.reward) for one in shown]
+            self.alarms.append(replace(alarm, samples=texts))
+            for listen in self.listeners:
+                listen(alarm)
+
+    def readings(self) -> list[MetricReading]:
+        """What the metrics show of it."""
+
+        def by_profile() -> dict[str, float]:
+            counts: Counter[str] = Counter()
+            for (profile, _), count in self.raised.items():
+                counts[profile] += count
+            return dict(counts)
+
+        def by_signal() -> dict[str, float]:
+            counts: Counter[str] = Counter()
+            for (_, signal), count in self.raised.items():
+                counts[signal.partition(":")[0]] += count
+            return dict(counts)
+
+        counter = CounterMetricFamily
+        return [
+            MetricReading(
+                counter, "reward_alarms", "Alarms of the watch over runs", "profile", by_profile
+            ),
+            MetricReading(
+                counter, "reward_signal_alarms", "The same, by their signal", "signal", by_signal
+            ),
+            MetricReading(
+                counter,
+                "reward_watch_left_out",
+                "Samples that the watch over runs had no room for",
+                "profile",
+                lambda: dict(self.left_out),
+            ),
+        ]
+
+
+def _tell(run: Run, step: int | None, answer: ScoreResponse) -> None:
+    """Say in the answer what was raised in the last points of its run."""
+    if step is not None:
+        if step < run.last_step - 1:  # it goes on from an earlier checkpoint
+            run.alarms.clear()
+        run.last_step = step
+    if run.alarms and (found := run.told()):
+        answer.alarms = found
+
+
+def add(points: Points, facts: Iterable[Facts]) -> None:
+    """Add these to the point, as far as there is room."""
+    for one in facts:
+        if len(points.facts) < MOST_OF_A_POINT:
+            points.facts.append(one)
+
+
+def told(signal: Signal, change: ChangePoint, step: int, run: str, profile: str) -> str:
+    """Return the alarm in a sentence."""
+    whose = f"run {run!r} under {profile}" if run else f"what {profile} scores"
+    return (
+        f"{whose}, step {step}: {signal.text}: {change.value:.3g} since step {change.since}, where "
+        f"{change.expected:.3g} ± {change.tolerance:.2g} was expected from its first part"
+    )
