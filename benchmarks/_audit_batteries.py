@@ -197,17 +197,19 @@ def main(output: Path) -> None:
             (profiles / f"grader {name}.yaml").write_text(yaml.safe_dump({"scorers": {"it": line}}))
         modules = "benchmarks,trl,verl"
         options = ("--profiles_dir", str(profiles), "--scorer_modules", modules)
-        with live_server(Path(folder) / "server.log", *options) as server:
-            with httpx2.Client(base_url=server.url, timeout=600) as client:
-                for name in graders:
-                    profile = f"grader {name}"
-                    grade = grade_by(client, profile)
-                    found[name] = {key: run(grade) for key, run in batteries.items()}
-                    for data in SOURCES:
-                        found[name][data] = audited(server.url, profile, data, Path(folder))
-                    print(name, json.dumps(found[name])[:400], file=sys.stderr, flush=True)
-                    versions = {each: version(each.replace("_", "-")) for each in batteries}
-                    output.write_text(json.dumps({"versions": versions, "graders": found}))
+        with (
+            live_server(Path(folder) / "server.log", *options) as server,
+            httpx2.Client(base_url=server.url, timeout=600) as client,
+        ):
+            for name in graders:
+                profile = f"grader {name}"
+                grade = grade_by(client, profile)
+                found[name] = {key: run(grade) for key, run in batteries.items()}
+                for data in SOURCES:
+                    found[name][data] = audited(server.url, profile, data, Path(folder))
+                print(name, json.dumps(found[name])[:400], file=sys.stderr, flush=True)
+                versions = {each: version(each.replace("_", "-")) for each in batteries}
+                output.write_text(json.dumps({"versions": versions, "graders": found}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 
 def math_verify(response: str, ground_truth: str) -> float:
-    """Return 1 where Math-Verify takes the response for the ground truth, as its README calls it."""
+    """Return 1 where Math-Verify, called as its README does, takes the response for right."""
     from math_verify import parse, verify  # pyright: ignore[reportMissingImports]
 
     return float(verify(parse(f"${ground_truth}$"), parse(response)))

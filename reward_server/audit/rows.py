@@ -64,7 +64,8 @@ def read_audit_rows(path: Path, most: int) -> tuple[int, list[AuditRow]]:
     answers = list(dict.fromkeys(row.answer for row in found if row.answer))
     for at, row in enumerate(found):
         turned = answers[at % len(answers) :] + answers[: at % len(answers)] if answers else []
-        row.others = list(islice((each for each in turned if not row.is_as_good(each)), MOST_OTHERS))
+        wrong = (each for each in turned if not row.is_as_good(each))
+        row.others = list(islice(wrong, MOST_OTHERS))
     return total, found
 
 
