@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.__main__ import main as reward_server
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SOURCES = {"MATH-500": ("math500.jsonl", "HuggingFaceH4/MATH-500"),
            "GSM8K": ("gsm8k_test.jsonl", "openai/gsm8k")}  # fmt: skip
-ROWS = 50
+ROWS = 16
 VERL = "verl:verl.utils.reward_score"
 # Each grader by one line of a profile; the package that it needs, and its checkout where it is none
 # of the registry's.
