@@ -36,6 +36,7 @@ WRAPPINGS: Mapping[str, str] = {
     "colon and line break": f"The final answer is:\n\n{ANSWER}",
     "so the answer is": f"Putting it together, so the answer is {ANSWER}",
     "hashes after steps": f"First we count. Then we add.\n#### {ANSWER}",
+    "A behind worked lines": f"She has 3 + 4 = <<3+4=7>>7 of them.\nA: {ANSWER}",
     "Chinese": f"所以答案是{ANSWER}。",
     "end token": f"The answer is {ANSWER}.<|im_end|>",
 }

@@ -10,13 +10,15 @@ from typing import Any
 
 from msgspec import field
 
-from touchstone_rewards.reward_server.schemas import plain_ground_truth
+from touchstone_rewards.reward_server.schemas import is_object, plain_ground_truth
 from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_equal
 from touchstone_rewards.reward_server.stored.prompt_rows import PromptRow, read_prompt_rows
 
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 MAX_ANSWER_CHARS = 2000
 MOST_OTHERS = 20
+# Where an object that is a ground truth has its answer: `{"target": ["46"]}`.
+ANSWER_KEYS = ("target", "answer", "answers", "ground_truth", "solution", "value")
 
 
 class AuditRow(PromptRow, kw_only=True):
@@ -77,11 +79,16 @@ def answers_in(truth: Any) -> list[str]:
         ['4']
     """
     try:
-        plain = plain_ground_truth(truth)
+        plain = plain_ground_truth(_named_answer(truth) if is_object(truth) else truth)
     except ValueError:
         return []
     texts = plain if isinstance(plain, list) else [] if plain is None else [plain]
     return [_short(str(text)) for text in texts]
+
+
+def _named_answer(truth: dict[str, Any]) -> Any:
+    """The answer in an object, under the names that data sets use; None without one."""
+    return next((truth[name] for name in ANSWER_KEYS if truth.get(name) is not None), None)
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_headings_never_skip_a_level_and_links_skip_to_where_one_works(
         "Array.from(document.querySelectorAll('h1,h2,h3,h4,h5,h6'), (h) => Number(h.tagName[1]))"
     )
     assert levels[0] == 1
-    assert all(below - above <= 1 for above, below in zip(levels, levels[1:], strict=False))
+    assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
     for link, target in enumerate(("recent_part", "try_form")):
         page.run(f"document.querySelectorAll('.skip')[{link}].focus()")
         page.wait_for(
@@ -184,7 +185,7 @@ def test_labels_of_the_time_axis_never_touch(
         page.wait_for(f"innerWidth === {width}")
         places = page.run(f"(() => ({draw}))()")
         assert len(places) >= 3
-        assert all(one[1] + 4 <= other[0] for one, other in zip(places, places[1:], strict=False))
+        assert all(one[1] + 4 <= other[0] for one, other in itertools.pairwise(places))
 
 
 def test_looking_at_the_server_is_no_request_and_no_line_of_the_log(

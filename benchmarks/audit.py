@@ -1,0 +1,66 @@
+"""Batteries of others, and our own audit, over our math profile and the graders of others.
+
+`rewardprobe`, `rewardlint`, `reward-doctor` and `gradecheck` try a function on lists of their own;
+our audit tries a profile on rows. Each asks every grader: `math`, Math-Verify, TRL's
+`accuracy_reward`, open-r1's, verl's default, and three with a known hole. Those of others come from
+
+    tests/contract/environments/make.sh audit                  into TOUCHSTONE_PEERS
+    git clone https://github.com/huggingface/open-r1 and volcengine/verl into TOUCHSTONE_CONTRACT
+
+Without these the batteries, or the graders, are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ROOT, record
+from benchmarks._audit_batteries import BATTERIES, DATA, ROWS, SOURCES
+
+
+def main() -> None:
+    if not all((DATA / file).exists() for file, _ in SOURCES.values()):
+        print(f"no rows in {DATA}: nothing is tried")
+        return
+    peers = Path(os.environ.get("TOUCHSTONE_PEERS", "no folder"), "audit", "bin", "python")
+    python = str(peers) if peers.exists() else sys.executable
+    checkouts = Path(os.environ.get("TOUCHSTONE_CONTRACT", "no folder"))
+    path = [ROOT / "src", ROOT, checkouts / "verl", os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "found.json")
+        command = [python, "-m", "benchmarks._audit_batteries", str(output)]
+        subprocess.run(command, check=True, env=environment, cwd=ROOT)
+        found: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    rows = [{"what": name, **each} for name, each in found["graders"].items()]
+    for row in rows:
+        print(" | ".join(cells(row)))
+    record("audit", rows, versions=found["versions"], rows_of_each=ROWS)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One grader as a line of the table in docs/audit.md."""
+    batteries = [
+        f"{row[name]['right']} of {row[name]['cases']}" if name in row else "–"
+        for name in BATTERIES
+    ]
+    return [row["what"], *batteries, *(each for data in SOURCES for each in audited(row[data]))]
+
+
+def audited(found: dict[str, Any]) -> list[str]:
+    """What our audit found on one data set: free rewards, and right answers that are refused."""
+    if found["form"] is None:
+        return ["no right answer got a reward", "–"]
+    refused = [found["refused"][kind] for kind in ("spelling", "wrapping")]
+    return [said(found["free"]), " and ".join(map(said, refused))]
+
+
+def said(part: dict[str, int]) -> str:
+    """A share as the table has it."""
+    return f"{part['count'] / part['of']:.1%}" if part["of"] else "–"
