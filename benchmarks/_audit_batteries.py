@@ -10,12 +10,14 @@ the audit ask every grader the same way. Writes OUTPUT, JSON, anew after each gr
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -78,6 +80,7 @@ def row(question: str, truth: str, source: str) -> Found:
 def grade_by(client: httpx2.Client, profile: str) -> Grade:
     """A function as the batteries take them: of a response, a ground truth and a prompt."""
 
+    @functools.cache  # two of the batteries have the same cases
     def grade(response: str, truth: Any, prompt: str = "") -> float:
         asked = row(prompt, str(truth), SOURCES["MATH-500"][1])
         sample = {"id": "1", "response": response, "prompt": prompt,
@@ -201,14 +204,18 @@ def main(output: Path) -> None:
             live_server(Path(folder) / "server.log", *options) as server,
             httpx2.Client(base_url=server.url, timeout=600) as client,
         ):
+
+            def tried(name: str) -> Found:
+                grade = grade_by(client, f"grader {name}")
+                return {key: run(grade) for key, run in batteries.items()}
+
+            with ThreadPoolExecutor(len(graders)) as pool:
+                found |= zip(graders, pool.map(tried, graders), strict=True)
+            versions = {each: version(each.replace("_", "-")) for each in batteries}
             for name in graders:
-                profile = f"grader {name}"
-                grade = grade_by(client, profile)
-                found[name] = {key: run(grade) for key, run in batteries.items()}
                 for data in SOURCES:
-                    found[name][data] = audited(server.url, profile, data, Path(folder))
+                    found[name][data] = audited(server.url, f"grader {name}", data, Path(folder))
                 print(name, json.dumps(found[name])[:400], file=sys.stderr, flush=True)
-                versions = {each: version(each.replace("_", "-")) for each in batteries}
                 output.write_text(json.dumps({"versions": versions, "graders": found}))
 
 

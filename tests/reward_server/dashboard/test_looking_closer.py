@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from tests.browser import Page
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
@@ -20,7 +21,7 @@ Open = Callable[..., Page]
 
 
 def post(live: LiveServer, **body: Any) -> None:
-    httpx2.post(f"{live.url}/score", json=body, timeout=60).raise_for_status()
+    httpx2.post(f"{live.url}/score", json=body, timeout=PATIENCE_S).raise_for_status()
 
 
 def drift(live: LiveServer) -> None:
@@ -193,8 +194,8 @@ def test_looking_at_the_server_is_no_request_and_no_line_of_the_log(
 ) -> None:
     live = start_server()
     page = open_page(live).wait_for(SHOWN)
-    for path in ("/docs", "/openapi.json", "/label", "/alarms", "/scorers", "/dashboard/samples"):
-        httpx2.get(f"{live.url}{path}", timeout=60).raise_for_status()
+    for path in ("/docs", "/openapi.json", "/label", "/alarms", "/dashboard/samples"):
+        httpx2.get(f"{live.url}{path}", timeout=PATIENCE_S).raise_for_status()
     post(live, samples=[RIGHT])
     page.wait_for("page.data.rates.requests_per_s.some((rate) => rate > 0)")
     page.wait_for("page.data.rates.requests_per_s.at(-1) === 0")
