@@ -4,16 +4,15 @@
 
 Run by the Python of the environment `audit` of tests/contract/environments/make.sh, whose packages
 the batteries and the graders are. All graders are profiles of one server, so that each battery and
-the audit ask every grader the same way. Writes OUTPUT, JSON, anew after each grader.
+the audit ask every grader the same way. Writes OUTPUT, JSON.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -29,12 +28,11 @@ import httpx2
 import yaml
 
 from benchmarks import live_server
-from touchstone_rewards.reward_server.__main__ import main as reward_server
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SOURCES = {"MATH-500": ("math500.jsonl", "HuggingFaceH4/MATH-500"),
            "GSM8K": ("gsm8k_test.jsonl", "openai/gsm8k")}  # fmt: skip
-ROWS = 16
+ROWS, TASKS = 16, 4  # of each data set for our audit, and for the batteries that take rows
 VERL = "verl:verl.utils.reward_score"
 # Each grader by one line of a profile; the package that it needs, and its checkout where it is none
 # of the registry's.
@@ -115,7 +113,7 @@ def corpus(package: str, grade: Grade) -> Found:
 def rewardprobe(grade: Grade) -> Found:
     """Probes of one function over rows; those that found something."""
     tasks = [{"prompt": each["question"], "answer": each["ground_truth"]}
-             for each in rows_of("GSM8K")[:10]]  # fmt: skip
+             for each in rows_of("GSM8K")[:TASKS]]  # fmt: skip
 
     def judged(completion: str, answer: str, prompt: str = "") -> float:
         return grade(completion, answer, prompt)
@@ -134,7 +132,7 @@ def gradecheck(grade: Grade) -> Found:
         return grade(completion, answer, question)
 
     rows = [{"prompt": each["question"], "question": each["question"],
-             "answer": each["ground_truth"]} for each in rows_of("GSM8K")[:10]]  # fmt: skip
+             "answer": each["ground_truth"]} for each in rows_of("GSM8K")[:TASKS]]  # fmt: skip
     rubric = SimpleNamespace(funcs=[judged], weights=[1.0])
     environment = SimpleNamespace(rubric=rubric, message_type="completion", parser=None,
                                   get_dataset=lambda: rows)  # fmt: skip
@@ -154,13 +152,14 @@ BATTERIES: dict[str, Callable[[Grade], Found]] = {
 
 def audited(url: str, profile: str, data: str, folder: Path) -> Found:
     """What our own audit finds: free rewards, refused right answers, and what was not scored."""
-    rows, output = folder / f"{data}.jsonl", folder / f"{profile} {data}"
+    output = folder / f"{profile} {data}"
+    rows = output.with_suffix(".jsonl")
     rows.write_text("".join(json.dumps(each) + "\n" for each in rows_of(data)), encoding="utf-8")
-    command = ["audit", "--url", url, "--profile", profile, "--input", str(rows)]
-    with contextlib.redirect_stdout(io.StringIO()):
-        code = reward_server([*command, "--output", str(output), "--fail_on", "accepted=1"])
-    if code:
-        return {"form": None}
+    command = [sys.executable, "-m", "touchstone_rewards.reward_server", "audit", "--url", url]
+    command += ["--profile", profile, "--input", str(rows), "--output", str(output)]
+    done = subprocess.run([*command, "--fail_on", ""], capture_output=True, check=False)
+    if done.returncode:
+        return {"form": None, "why": done.stderr.decode().strip().splitlines()[-1]}
     report = json.loads((output / "audit.json").read_text(encoding="utf-8"))
     strategies, rewritings = report["strategies"], report["rewritings"]
     forms = {each["name"]: each for each in report["forms"]}
@@ -192,31 +191,31 @@ def there(package: str, checkout: str) -> bool:
 def main(output: Path) -> None:
     graders = {name: line for name, (line, *needs) in GRADERS.items() if there(*needs)}
     batteries = {name: run for name, run in BATTERIES.items() if find_spec(name)}
-    found: dict[str, Found] = {}
     with tempfile.TemporaryDirectory() as folder:
         profiles = Path(folder) / "profiles"
         profiles.mkdir()
         for name, line in graders.items():
             (profiles / f"grader {name}.yaml").write_text(yaml.safe_dump({"scorers": {"it": line}}))
         modules = "benchmarks,trl,verl"
-        options = ("--profiles_dir", str(profiles), "--scorer_modules", modules)
+        options = ("--workers", "6", "--profiles_dir", str(profiles), "--scorer_modules", modules)
         with (
             live_server(Path(folder) / "server.log", *options) as server,
             httpx2.Client(base_url=server.url, timeout=600) as client,
         ):
 
             def tried(name: str) -> Found:
-                grade = grade_by(client, f"grader {name}")
-                return {key: run(grade) for key, run in batteries.items()}
+                profile = f"grader {name}"
+                grade = grade_by(client, profile)
+                found = {key: run(grade) for key, run in batteries.items()}
+                for data in SOURCES:
+                    found[data] = audited(server.url, profile, data, Path(folder))
+                print(name, json.dumps(found)[:400], file=sys.stderr, flush=True)
+                return found
 
             with ThreadPoolExecutor(len(graders)) as pool:
-                found |= zip(graders, pool.map(tried, graders), strict=True)
-            versions = {each: version(each.replace("_", "-")) for each in batteries}
-            for name in graders:
-                for data in SOURCES:
-                    found[name][data] = audited(server.url, f"grader {name}", data, Path(folder))
-                print(name, json.dumps(found[name])[:400], file=sys.stderr, flush=True)
-                output.write_text(json.dumps({"versions": versions, "graders": found}))
+                found = dict(zip(graders, pool.map(tried, graders), strict=True))
+    versions = {each: version(each.replace("_", "-")) for each in batteries}
+    output.write_text(json.dumps({"versions": versions, "graders": found}), encoding="utf-8")
 
 
 if __name__ == "__main__":
