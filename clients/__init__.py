@@ -15,6 +15,7 @@ from touchstone_rewards.clients.errors import (
     RewardClientError,
     RewardServerUnavailable,
     RewardsUnusable,
+    StoppedByAlarm,
     TooManyFailures,
     Unauthorized,
     UnknownHost,
@@ -22,10 +23,12 @@ from touchstone_rewards.clients.errors import (
     UntrustedCertificate,
 )
 from touchstone_rewards.clients.results import ScoreResult
+from touchstone_rewards.reward_server.alarms import Alarm
 from touchstone_rewards.reward_server.remote.policy import RetryPolicy
 from touchstone_rewards.reward_server.schemas import Sample
 
 __all__ = [
+    "Alarm",
     "AsyncRemoteRewardClient",
     "ClientClosed",
     "InvalidRequest",
@@ -42,6 +45,7 @@ __all__ = [
     "RewardsUnusable",
     "Sample",
     "ScoreResult",
+    "StoppedByAlarm",
     "TooManyFailures",
     "Unauthorized",
     "UnknownHost",

@@ -110,8 +110,13 @@ class AsyncRemoteRewardClient:
         *,
         priority: Priority = "train",
         explain: bool = False,
+        run: str | None = None,
+        step: int | None = None,
     ) -> list[ScoreResult]:
         """One result a sample, in their order. A sample that could not be scored has status error.
+
+        `run`, `step`: the training's name and its update, for the server's watch, whose alarms the
+        results then have. A server older than the watch refuses a request that names a run.
 
         Raises:
             RewardServerUnavailable: samples unanswered after `timeout_s`; `results` has the others.
@@ -125,7 +130,7 @@ class AsyncRemoteRewardClient:
             return []
         call = ClientCall(len(encoded), gives_up_at_s=time.monotonic() + self.timeout_s)
         dispatcher = self._dispatcher()
-        dispatcher.submit(Lane(profile, priority, explain), call, encoded)
+        dispatcher.submit(Lane(profile, priority, explain, run, step), call, encoded)
         try:
             await asyncio.wait([call.ended], timeout=self.timeout_s)
         finally:
@@ -255,10 +260,14 @@ class RemoteRewardClient:
         *,
         priority: Priority = "train",
         explain: bool = False,
+        run: str | None = None,
+        step: int | None = None,
     ) -> list[ScoreResult]:
         """As `AsyncRemoteRewardClient.score`."""
         return self._wait_for(
-            self._remote.score(samples, profile, priority=priority, explain=explain)
+            self._remote.score(
+                samples, profile, priority=priority, explain=explain, run=run, step=step
+            )
         )
 
     def profiles(self) -> list[ProfileInfo]:

@@ -31,6 +31,8 @@ class Lane(NamedTuple):
     profile: str
     priority: Priority
     explain: bool
+    run: str | None = None
+    step: int | None = None
 
 
 class ClientCall:
@@ -152,7 +154,7 @@ class Dispatcher:
             self._wake(len(parts))
             return
         tries_500 = TRIES_500_ALONE if alone else TRIES_500
-        body = partial(protocol.build, samples, *lane)
+        body = partial(protocol.build, samples, *lane[:3], run=lane.run, step=lane.step)
         exchange = Exchange("POST", "/score", body, tries_500)
         gives_up_at_s = max(entry.call.gives_up_at_s for entry in entries)
         try:

@@ -15,7 +15,8 @@
         ├── MissingColumn           the batch lacks a column that the profile needs
         ├── NoReward                samples have no reward, and nothing may stand for one
         ├── TooManyFailures         more rewards failed, for longer, than was allowed
-        └── PreflightFailed         right and wrong answers get the same reward
+        ├── PreflightFailed         right and wrong answers get the same reward
+        └── StoppedByAlarm          the server's watch raised an alarm, and on_alarm is "stop"
 
 A sample that could not be scored is no exception: it is a result with status `error`.
 """
@@ -101,3 +102,7 @@ class TooManyFailures(RewardsUnusable):
 
 class PreflightFailed(RewardsUnusable):
     """Answers known to be right and wrong get the same reward, or none."""
+
+
+class StoppedByAlarm(RewardsUnusable):
+    """The server's watch raised an alarm of this run, and it was asked to stop there."""

@@ -120,13 +120,21 @@ def _without_lone_surrogates(value: Any) -> Any:
 
 
 def build(
-    samples: Sequence[Encoded], profile: str, priority: Priority, explain: bool, time_left_s: float
+    samples: Sequence[Encoded],
+    profile: str,
+    priority: Priority,
+    explain: bool,
+    time_left_s: float,
+    run: str | None = None,
+    step: int | None = None,
 ) -> bytes:
-    """The body of `POST /score`; `time_left_s` is how long the client will listen."""
+    """The body of `POST /score`; `time_left_s` is how long the client will listen. Without `run` it
+    is one that older servers know."""
     margin_s = min(MAX_ANSWER_MARGIN_S, ANSWER_MARGIN_FRACTION * time_left_s)
     raw: list[Any] = [msgspec.Raw(sample.json) for sample in samples]
     deadline_ms = max(1.0, round((time_left_s - margin_s) * 1e3))
-    return msgspec.json.encode(ScoreRequest(raw, profile, deadline_ms, priority, explain))
+    request = ScoreRequest(raw, profile, deadline_ms, priority, explain, run, step)
+    return msgspec.json.encode(request)
 
 
 def parse(body: bytes, samples: Sequence[Encoded], profile: str) -> list[ScoreResult]:
@@ -170,8 +178,10 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
         result.turns,
         result.weights,
         result.decided_by,
+        result.undecided,
         profile=answer.profile,
         fingerprint=answer.fingerprint,
+        alarms=answer.alarms or (),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -36,6 +37,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from touchstone_rewards.reward_server.addresses import KeyVariable, check_url
 from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
@@ -196,6 +198,12 @@ class Settings(BaseSettings):
     )
     score_log_files: int = Field(
         default=8, ge=1, description="files of the score log that are kept, the newest included"
+    )
+    alarm_webhook: Annotated[str, AfterValidator(check_url)] | None = Field(
+        default=None, description="address that alarms of the watch are posted to: docs/watch.md"
+    )
+    alarm_webhook_key_env: KeyVariable = Field(
+        default=None, description="environment variable with a bearer token for alarm_webhook"
     )
     cache_bytes: int = Field(
         default=64 * 2**20, ge=0, description="verdicts kept for samples that come again; 0: none"

@@ -6,6 +6,7 @@ In: fields. Out: checked values. Nothing is asked or started here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass
@@ -40,6 +41,10 @@ class RewardArguments:
     )
     failed_steps_patience: int = field(
         default=3, metadata={"help": "Bad steps in a row after which the run stops."}
+    )
+    on_alarm: Literal["log", "stop"] = field(
+        default="log",
+        metadata={"help": "What an alarm of the server's watch does; stop leaves a checkpoint."},
     )
     ground_truth_column: str = field(
         default="ground_truth", metadata={"help": "The column with the reference answers."}

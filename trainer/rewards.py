@@ -8,8 +8,7 @@ reward function is the clients' own; here every scored sample of training goes t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -18,6 +17,7 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from touchstone_rewards.clients import (
+    Alarm,
     InvalidSample,
     MalformedAnswer,
     PreflightFailed,
@@ -38,6 +38,7 @@ from touchstone_rewards.clients.adapters.trl_columns import DatasetColumns, samp
 from touchstone_rewards.trainer.data.kept_samples import HELD_OUT, KeptSample, SampleWriter
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
+from touchstone_rewards.trainer.running.ranks import share, together
 from touchstone_rewards.trainer.several_rewards import RewardPart, SeveralRewards
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ class ServerReward:
     """The clients' reward function for TRL, with what a run of ours does beside it: every sample is
     kept, and all ranks stop together. Each rank calls its own on its rows.
 
+    `run`: its name for the server's watch. `alarm`: what the watch said when the run was to stop.
     `is_training` tells a training batch from an evaluation batch, whose samples are kept apart, in
     `held_out` below the store, and whose failures stop nothing. `scored_counts` has, for each batch
     since the last update, how many samples of all ranks got a reward.
@@ -186,6 +188,7 @@ class ServerReward:
         *,
         num_generations: int,
         is_training: Callable[[], bool],
+        run: str | None = None,
     ) -> None:
         self.writer = writer
         self.several = client if isinstance(client, SeveralRewards) else None
@@ -194,6 +197,9 @@ class ServerReward:
         self.is_training = is_training
         self.scored_counts: list[int] = []
         self.__name__ = arguments.reward_profile
+        self.alarm: str | None = None
+        self._stops = arguments.on_alarm == "stop"
+        self._alarms: list[Alarm] = []
         self._state = TrainerState()
         self._log: Callable[[str, float], None] = _no_log
         self._shared = False  # do all ranks know whether this batch was scored on each of them?
@@ -212,6 +218,8 @@ class ServerReward:
             on_results=self._keep,
             gather=self._gather,
             priority=lambda: "train" if is_training() else "eval",
+            run=run,
+            on_alarm=self._alarms.append if run else None,
         )
 
     def __call__(
@@ -225,12 +233,24 @@ class ServerReward:
     ) -> list[float | None]:
         self._state, self._log, self._shared = trainer_state, log_metric, False
         try:
-            return self._reward(prompts, completions, log_metric=log_metric, **columns)
+            columns |= {"trainer_state": trainer_state, "log_metric": log_metric}
+            rewards = self._reward(prompts, completions, **columns)
         except Exception as error:  # the rank's boundary: the others must hear of it
             failed = _stop_of(error)
             if not self._shared:
                 share(failed)
             raise failed from error
+        self._hear()
+        return rewards
+
+    def _hear(self) -> None:
+        """Tell what the watch raised on any rank; all ranks call it, and stop together."""
+        heard = {alarm.id: alarm.message for alarm in gather_object(self._alarms)}
+        self._alarms.clear()
+        for message in heard.values() if self.writer.rank == 0 else ():
+            logger.warning("alarm of the reward server's watch: %s", message)
+        if heard and self._stops and self.alarm is None:
+            self.alarm = next(iter(heard.values()))
 
     def _name(self, samples: list[Sample]) -> None:
         """A group may lie on several ranks: its samples are numbered over all of them."""
@@ -267,34 +287,6 @@ def _no_log(_: str, __: float) -> None:
     pass
 
 
-@contextmanager
-def together() -> Iterator[None]:
-    """Run what one rank alone may fail in, and fail on all of them if one does.
-
-    A rank that ends by itself leaves the others waiting for it in the next collective.
-
-    Raises:
-        RunFailed: what one of them said.
-    """
-    own: Exception | None = None
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  the rank's boundary: the others must hear of it
-        own = error
-    share(own)
-
-
-def share(error: Exception | None) -> None:
-    """Tell the other ranks how this one fared; each rank calls it equally often.
-
-    Raises:
-        RunFailed: what one of them said.
-    """
-    said = [each for each in gather_object([error and f"{_kind(error)}{error}"]) if each]
-    if said:
-        raise RunFailed(said[0]) from error
-
-
 def _stop_of(error: Exception) -> Exception:
     """The error that ends the run, in the run's words."""
     if isinstance(error, RequestRefused):
@@ -305,10 +297,6 @@ def _stop_of(error: Exception) -> Exception:
             f"{said}. Mend the reward server, then go on with --resume_from_checkpoint true"
         )
     return error
-
-
-def _kind(error: Exception) -> str:
-    return "" if isinstance(error, RunFailed) else f"{type(error).__name__}: "
 
 
 class HoldWithoutRewards(TrainerCallback):

@@ -47,9 +47,10 @@ class UnknownSampleId(KeyError):
 
 
 class RuleResult(SampleResult, kw_only=True):
-    """A result as the client gives it: with the fingerprint of the profile."""
+    """A result as the client gives it: with the fingerprint of the profile, and no alarms."""
 
     fingerprint: str | None = None
+    alarms: Sequence[Any] = ()
 
 
 class RuleBasedRewardModel:

@@ -124,7 +124,8 @@ def together(results: dict[str, Any], reward: float | None) -> Any:
     fingerprint = "+".join(str(each.fingerprint) for each in answered.values())
     status = "ok" if reward is not None else "error"
     changed = {"reward": reward, "scores": scores, "fingerprint": fingerprint, "status": status}
-    return structs.replace(first, error=worst.error, **changed)
+    alarms = [alarm for each in answered.values() for alarm in each.alarms]
+    return structs.replace(first, error=worst.error, alarms=alarms, **changed)
 
 
 def column_functions(first: Any, several: SeveralRewards) -> list[Any]:

@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 
 from touchstone_rewards.clients import preflight
 from touchstone_rewards.clients.adapters import missing
+from touchstone_rewards.clients.adapters.alarms import AlarmHook, OnAlarm
 from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
 from touchstone_rewards.clients.adapters.trl_columns import (
     ChatOrText,
@@ -26,6 +27,7 @@ from touchstone_rewards.clients.adapters.trl_columns import (
     check_columns,
     check_route,
     samples_of,
+    step_of,
 )
 from touchstone_rewards.clients.errors import (
     MalformedAnswer,
@@ -45,7 +47,14 @@ class AsyncScoring(Protocol):
     """The part of `AsyncRemoteRewardClient` that is used here."""
 
     def score(
-        self, samples: list[Sample], profile: str, *, priority: Priority, explain: bool
+        self,
+        samples: list[Sample],
+        profile: str,
+        *,
+        priority: Priority,
+        explain: bool,
+        run: str | None = None,
+        step: int | None = None,
     ) -> Awaitable[list[ScoreResult]]: ...
 
     def profiles(self) -> Awaitable[list[ProfileInfo]]: ...
@@ -55,7 +64,14 @@ class Scoring(Protocol):
     """The part of `RemoteRewardClient` that is used here."""
 
     def score(
-        self, samples: list[Sample], profile: str, *, priority: Priority, explain: bool
+        self,
+        samples: list[Sample],
+        profile: str,
+        *,
+        priority: Priority,
+        explain: bool,
+        run: str | None = None,
+        step: int | None = None,
     ) -> list[ScoreResult]: ...
 
     def profiles(self) -> list[ProfileInfo]: ...
@@ -105,6 +121,12 @@ class TrlOptions(TypedDict, total=False):
     priority: Priority | Callable[[], Priority]
     """"train" if not given. Batches with "eval" stop no training."""
     explain: bool
+    run: str | None
+    """The training's name for the server's watch, the same on all ranks; without one the server
+    tells this training no alarms."""
+    on_alarm: OnAlarm | None
+    """What is done about an alarm of the watch: "log", "stop", or a function that is called with
+    it; "log" if not given."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +147,8 @@ class Chosen:
     gather: Callable[[Counts], Sequence[Counts]] | None = None
     priority: Priority | Callable[[], Priority] = "train"
     explain: bool = False
+    run: str | None = None
+    on_alarm: OnAlarm | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.priority, str) and self.priority not in get_args(Priority):
@@ -175,6 +199,7 @@ class Batches:
             profile, options.max_failed_frac, options.failed_steps_patience, options.gather
         )
         self.watch.any_reward = options.checked_before
+        self.alarms = AlarmHook(options.run, options.on_alarm)
         self.info: ProfileInfo | None = None
         self.tried = not options.preflight
 
@@ -253,11 +278,13 @@ class Batches:
 
         Raises:
             NoReward, TooManyFailures: as `missing.py` says.
+            StoppedByAlarm: as `alarms.py` says.
         """
         if self.options.on_results is not None:
             self.options.on_results(samples, results)
         if priority == "train":
             self.watch.look(results)
+            self.alarms.look(results)
         groups = [sample.group_id or sample.id for sample in samples]
         found = [None if result is None else result.reward for result in results]
         return missing.filled(found, groups, self.on_missing, missing.why_missing(results))
@@ -310,9 +337,12 @@ async def _rewards(
         logger.info(preflight.verdict(len(rows), tried, profile, forms))
     began_s = time.monotonic()
     explain = batches.options.explain
+    named: dict[str, Any] = batches.alarms.names(step_of(columns))
     results: list[ScoreResult | None]
     try:
-        results = [*await scoring.score(samples, profile, priority=priority, explain=explain)]
+        results = [
+            *await scoring.score(samples, profile, priority=priority, explain=explain, **named)
+        ]
     except (RewardServerUnavailable, MalformedAnswer) as error:
         results = batches.survived(error, len(samples))
     if "log_metric" in columns:

@@ -123,7 +123,7 @@ def samples_of(
     truths = given.get(columns.ground_truth or "", [None] * count)
     signals = given.get(columns.signals) or [None] * count
     metadata = {name: given[name] for name in metadata_of(columns, given, reads, route)}
-    step = getattr(given.get("trainer_state"), "global_step", None)
+    step = step_of(given)
     by_step = profile is not None and STEP_FIELD in profile.schedules and step is not None
     if by_step and "step" not in metadata:
         metadata["step"] = [step] * count
@@ -145,6 +145,11 @@ def samples_of(
         )
         seen[row] += 1
     return samples
+
+
+def step_of(given: Mapping[str, Any]) -> int | None:
+    """Return the updates done so far, as TRL's state says; None where TRL does not pass it on."""
+    return getattr(given.get("trainer_state"), "global_step", None)
 
 
 def row_of(columns: Mapping[str, Any], place: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
+from touchstone_rewards.reward_server.errors import ConfigError
+from touchstone_rewards.reward_server.remote.keys import read_key
 from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
 from touchstone_rewards.reward_server.scoring.reload import Reloader
 from touchstone_rewards.reward_server.settings import Settings
@@ -20,6 +22,7 @@ from touchstone_rewards.reward_server.watching.hacking import Watch, WatchCollec
 from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 from touchstone_rewards.reward_server.watching.score_log import ScoreLog
 from touchstone_rewards.reward_server.watching.shadow import Shadows
+from touchstone_rewards.reward_server.watching.webhook import Webhook
 
 
 class Background(NamedTuple):
@@ -30,18 +33,20 @@ class Background(NamedTuple):
     shadows: Shadows
     reloader: Reloader
     log: ScoreLog | None
+    webhook: Webhook | None
 
 
 def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
     """Have them told of all that counts and shown in the metrics.
 
     Raises:
-        ConfigError: the score log cannot be written.
+        ConfigError: the score log cannot be written, or the webhook's key is not there.
     """
     watch = create_watch(engine, metrics)
     runs = RunWatch(engine.profiles)
     engine.observers.append(runs.take)
     metrics.watch(runs.readings())
+    webhook = _webhook(settings, runs, metrics)
     shadows = Shadows(
         engine.profiles,
         partial(engine.score, observed=False),
@@ -54,11 +59,24 @@ def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
     reloader = Reloader(engine, settings.profile_dirs, settings.plugins)
     metrics.watch(reloader.readings())
     if settings.score_log is None:
-        return Background(watch, runs, shadows, reloader, None)
+        return Background(watch, runs, shadows, reloader, None, webhook)
     log = ScoreLog(settings.score_log, settings.score_log_bytes, settings.score_log_files)
     engine.observers.append(log.take)
     metrics.watch(log.readings())
-    return Background(watch, runs, shadows, reloader, log)
+    return Background(watch, runs, shadows, reloader, log, webhook)
+
+
+def _webhook(settings: Settings, runs: RunWatch, metrics: Metrics) -> Webhook | None:
+    if settings.alarm_webhook is None:
+        return None
+    try:
+        key = read_key(settings.alarm_webhook_key_env, None)
+    except ValueError as error:
+        raise ConfigError(f"alarm_webhook: {error}") from None
+    webhook = Webhook(settings.alarm_webhook, key)
+    runs.listeners.append(webhook.take)
+    metrics.watch(webhook.readings())
+    return webhook
 
 
 def create_watch(engine: Engine, metrics: Metrics) -> Watch:
@@ -80,8 +98,9 @@ async def running(background: Background, reload_s: float = 0.0) -> AsyncGenerat
 
     `reload_s`: how often to look for changed profiles, 0 for never.
     """
-    works = (background.shadows.run(), background.runs.run())
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks = [asyncio.create_task(each.run()) for each in (background.shadows, background.runs)]
+    if background.webhook is not None:
+        tasks.append(asyncio.create_task(background.webhook.run()))
     if reload_s:
         tasks.append(asyncio.create_task(background.reloader.watch(reload_s)))
     if background.log is not None:

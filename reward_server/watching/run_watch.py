@@ -1,4 +1,4 @@
-"""The watch over a run: signals of each step, change points, alarms with the samples that raised them.
+"""The watch over a run: alarms where a signal changes, with the samples that raised them.
 
 In: the requests that the engine answered, as an observer. Out: alarms, in the next answers to the
 same run, at `/alarms`, in the metrics, and to whoever listens. A request costs its answer a few
@@ -30,34 +30,23 @@ from touchstone_rewards.reward_server.schemas import (
     ScoreResponse,
 )
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
-from touchstone_rewards.reward_server.watching.change_points import (
-    ChangePoint,
-    Detector,
-    DetectorConfig,
-    RewardHolds,
-)
+from touchstone_rewards.reward_server.watching.change_points import ChangePoint, DetectorConfig
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
+from touchstone_rewards.reward_server.watching.points import MOST_OF_A_POINT, Points, Raised
 from touchstone_rewards.reward_server.watching.signals import (
     SHADOW_SIGNALS,
     SIGNALS,
-    Facts,
     Signal,
     facts_of,
-    mean,
-    score_signals,
     shadow_facts,
 )
 
-# A point of the run: a step, or as many as have so many samples; of a run that names no steps, so
-# many samples.
-POINT_SAMPLES, UNNAMED_STEP_SAMPLES = 32, 128
-# Samples of one point, and of one run that wait to be looked at: what is beyond is left out.
-MOST_OF_A_POINT, MOST_WAITING_OF_A_RUN = 512, 4096
+# Samples of one run that wait to be looked at; what is beyond is left out.
+MOST_WAITING_OF_A_RUN = 4096
 MAX_WAITING_BYTES = 16 * 2**20
 MOST_RUNS, MOST_ALARMS = 64, 256
-# Samples looked at in one go, and what of the time the watch may take.
+# Samples looked at in one go, and what of the processor's time the watch may take.
 SLICE, TIME_SHARE = 8, 0.1
-SHOWN_SAMPLES = 8
 # An alarm stands in the answers of its run for so many points; a run gets the newest ones.
 TOLD_POINTS, TOLD_ALARMS = 2, 8
 
@@ -73,50 +62,6 @@ class _Answered(NamedTuple):
     samples: Sequence[Sample]
     results: Sequence[SampleResult]
     bytes: int
-
-
-class Points:
-    """The samples of a run as they gather to points, and the detectors of its signals."""
-
-    def __init__(self, signals: Sequence[Signal], config: DetectorConfig) -> None:
-        self._signals = signals
-        self._config = config
-        self._detectors: dict[str, Detector] = {}
-        self._holds = RewardHolds(config.first)
-        self.facts: list[Facts] = []
-        self.step = 0
-        self.count = 0
-
-    def begin(self, step: int | None) -> list[tuple[Signal, ChangePoint, list[Facts]]]:
-        """Note the step of the samples that come next; return what the point before it raised."""
-        found: list[tuple[Signal, ChangePoint, list[Facts]]] = []
-        enough = UNNAMED_STEP_SAMPLES if step is None else POINT_SAMPLES
-        if step is None:
-            step = self.step + (len(self.facts) >= enough)
-        if step != self.step and len(self.facts) >= enough:
-            found = self._close()
-            self.facts = []
-        self.step = step
-        return found
-
-    def _close(self) -> list[tuple[Signal, ChangePoint, list[Facts]]]:
-        self.count += 1
-        facts = self.facts
-        holds = self._holds.take(mean(lambda one: one.reward, facts))
-        found: list[tuple[Signal, ChangePoint, list[Facts]]] = []
-        for signal in [*self._signals, *score_signals(facts)]:
-            value = signal.value(facts)
-            detector = self._detectors.get(signal.name)
-            if detector is None:
-                detector = Detector(signal.rises, signal.least, self._config)
-                self._detectors[signal.name] = detector
-            if value is None:
-                continue
-            change = detector.take(self.step, value, allowed=holds)
-            if change is not None:
-                shown = sorted(facts, key=signal.shown_by, reverse=True)[:SHOWN_SAMPLES]
-                found.append((signal, change, shown))
-        return found
 
 
 class Run:
@@ -216,10 +161,10 @@ class RunWatch:
         weights = {key: entry.weight for key, entry in config.scorers.items()} if config else {}
         self._raise(run, points, points.begin(answered.step))
         for at in range(0, len(answered.samples), SLICE):
-            began_s = time.perf_counter()
+            began_s = time.thread_time()
             pairs = zip(answered.samples[at : at + SLICE], answered.results[at:], strict=False)
-            add(points, (facts_of(*pair, compared, weights) for pair in pairs))
-            await asyncio.sleep((time.perf_counter() - began_s) * (1 / TIME_SHARE - 1))
+            points.add(facts_of(*pair, compared, weights) for pair in pairs)
+            await asyncio.sleep((time.thread_time() - began_s) * (1 / TIME_SHARE - 1))
 
     def shadowed(
         self,
@@ -235,13 +180,13 @@ class RunWatch:
             return
         self._raise(run, run.shadowed, run.shadowed.begin(request.step))
         facts = (shadow_facts(sample, own, other.reward) for sample, own, other in compared)
-        add(run.shadowed, facts)
+        run.shadowed.add(facts)
 
     def _raise(
         self,
         run: Run,
         points: Points,
-        found: Iterable[tuple[Signal, ChangePoint, Sequence[Facts]]],
+        found: Iterable[Raised],
     ) -> None:
         for signal, change, shown in found:
             key, name, profile = run.name
@@ -310,13 +255,6 @@ def _tell(run: Run, step: int | None, answer: ScoreResponse) -> None:
         run.last_step = step
     if run.alarms and (found := run.told()):
         answer.alarms = found
-
-
-def add(points: Points, facts: Iterable[Facts]) -> None:
-    """Add these to the point, as far as there is room."""
-    for one in facts:
-        if len(points.facts) < MOST_OF_A_POINT:
-            points.facts.append(one)
 
 
 def told(signal: Signal, change: ChangePoint, step: int, run: str, profile: str) -> str:

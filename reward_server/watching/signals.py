@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
@@ -57,7 +57,11 @@ class Facts(NamedTuple):
     truth: float | None = None
 
 
-class Signal(NamedTuple):
+StepNumber = Callable[[Sequence[Facts]], float | None]
+
+
+@dataclass(frozen=True)
+class Signal:
     """One number of a step. `rises`: it is an alarm upwards, else downwards. `least`: the smallest
     change that matters, in the signal's own unit. `value`: of a step's facts, None where these do
     not tell. `shown_by`: the facts of a sample to a number; the greatest show the signal most."""
@@ -66,7 +70,7 @@ class Signal(NamedTuple):
     text: str
     rises: bool
     least: float
-    value: Callable[[Sequence[Facts]], float | None]
+    value: StepNumber
     shown_by: Callable[[Facts], float]
 
 
@@ -91,6 +95,16 @@ def alike(of: Callable[[Facts], Hashable], facts: Sequence[Facts]) -> float | No
     in_group = Counter((one.group, of(one)) for one in facts)
     squares = sum(count * count for count in same.values())
     return (squares - sum(count * count for count in in_group.values())) / all_pairs
+
+
+def mean_of(of: Callable[[Facts], float | None]) -> StepNumber:
+    """Return the function that gives the mean of a step."""
+    return lambda facts: mean(of, facts)
+
+
+def alike_of(of: Callable[[Facts], Hashable]) -> StepNumber:
+    """Return the function that gives the share of equal pairs in a step."""
+    return lambda facts: alike(of, facts)
 
 
 def _pairs(groups: Iterable[int], count: int) -> int:
@@ -121,10 +135,10 @@ def log_length(one: Facts) -> float:
 
 def dominance(facts: Sequence[Facts]) -> float | None:
     """Return the greatest share that one component has in what is paid, of two or more."""
-    sums: Counter[str] = Counter()
+    sums: dict[str, float] = {}
     for one in facts:
         for key, paid in one.paid.items():
-            sums[key] += abs(paid)
+            sums[key] = sums.get(key, 0.0) + abs(paid)
     total = sum(sums.values())
     return max(sums.values()) / total if len(sums) > 1 and total else None
 
@@ -148,7 +162,7 @@ SIGNALS = (
         "responses get longer (doublings)",
         True,
         0.5,
-        partial(mean, log_length),
+        mean_of(log_length),
         log_length,
     ),
     Signal(
@@ -156,7 +170,7 @@ SIGNALS = (
         "responses get shorter (doublings)",
         False,
         0.5,
-        partial(mean, log_length),
+        mean_of(log_length),
         lambda one: -log_length(one),
     ),
     Signal(
@@ -172,7 +186,7 @@ SIGNALS = (
         "different prompts get the same final answer (share of pairs)",
         True,
         0.1,
-        partial(alike, lambda one: one.answer),
+        alike_of(lambda one: one.answer),
         lambda one: _one(one.reward),
     ),
     Signal(
@@ -180,7 +194,7 @@ SIGNALS = (
         "different prompts get the same response (share of pairs)",
         True,
         0.1,
-        partial(alike, lambda one: one.response),
+        alike_of(lambda one: one.response),
         lambda one: _one(one.reward),
     ),
     Signal(
@@ -188,7 +202,7 @@ SIGNALS = (
         "responses give several different final answers (share)",
         True,
         0.1,
-        partial(mean, lambda one: one.several),
+        mean_of(lambda one: one.several),
         lambda one: one.several + _one(one.reward) / 2,
     ),
     Signal(
@@ -196,7 +210,7 @@ SIGNALS = (
         "responses repeat themselves (share of sequences of four words)",
         True,
         0.1,
-        partial(mean, lambda one: one.repeated),
+        mean_of(lambda one: one.repeated),
         lambda one: one.repeated,
     ),
     Signal(
@@ -204,7 +218,7 @@ SIGNALS = (
         "responses are written in letters beyond ASCII (share of characters)",
         True,
         0.05,
-        partial(mean, lambda one: one.foreign),
+        mean_of(lambda one: one.foreign),
         lambda one: one.foreign,
     ),
     Signal(
@@ -212,7 +226,7 @@ SIGNALS = (
         "responses repeat the end of their prompt (share)",
         True,
         0.1,
-        partial(mean, lambda one: one.echo),
+        mean_of(lambda one: one.echo),
         lambda one: one.echo + _one(one.reward) / 2,
     ),
     Signal(
@@ -220,7 +234,7 @@ SIGNALS = (
         "samples get no reward (share)",
         True,
         0.1,
-        partial(mean, lambda one: one.reward is None),
+        mean_of(lambda one: one.reward is None),
         lambda one: one.reward is None,
     ),
     Signal(
@@ -228,7 +242,7 @@ SIGNALS = (
         "scorers cannot tell (share)",
         True,
         0.1,
-        partial(mean, lambda one: one.undecided),
+        mean_of(lambda one: one.undecided),
         lambda one: one.undecided + _one(one.reward) / 2,
     ),
     Signal(
@@ -236,7 +250,7 @@ SIGNALS = (
         "the compared scorers differ, as a judge and a rule (share)",
         True,
         0.1,
-        partial(mean, lambda one: one.differs),
+        mean_of(lambda one: one.differs),
         lambda one: _one(one.differs) + _one(one.reward) / 2,
     ),
     Signal(
@@ -255,7 +269,7 @@ SHADOW_SIGNALS = (
         "the reward is above that of the second profile (difference)",
         True,
         0.1,
-        partial(mean, overpaid),
+        mean_of(overpaid),
         lambda one: _one(overpaid(one)),
     ),
     Signal(
@@ -263,7 +277,7 @@ SHADOW_SIGNALS = (
         "the second profile's reward falls (mean)",
         False,
         0.1,
-        partial(mean, lambda one: one.truth),
+        mean_of(lambda one: one.truth),
         lambda one: -_one(one.truth),
     ),
 )
@@ -281,7 +295,7 @@ def _score_falls(key: str) -> Signal:
 
     text = f"the score of {key} falls while the reward does not (mean)"
     return Signal(
-        f"score_falls:{key}", text, False, 0.1, partial(mean, score), lambda one: -_one(score(one))
+        f"score_falls:{key}", text, False, 0.1, mean_of(score), lambda one: -_one(score(one))
     )
 
 

@@ -43,6 +43,7 @@ from touchstone_rewards.trainer.rewards import (
     readers_of,
     scoring_of,
 )
+from touchstone_rewards.trainer.running.alarm import StopOnAlarm, run_name
 from touchstone_rewards.trainer.running.lora import (
     AdapterArguments,
     model_for_trl,
@@ -224,6 +225,7 @@ def build_trainer(
         writer,
         num_generations=args.num_generations or 1,
         is_training=lambda: bool(cast(Any, trainer.model).training),
+        run=run_name(args),
     )
     functions = column_functions(reward, scoring) if reward.several else [reward]
     trainer = kind(
@@ -231,7 +233,7 @@ def build_trainer(
         args=args,
         train_dataset=rows,
         eval_dataset=eval_rows,
-        callbacks=[HoldWithoutRewards(reward)],
+        callbacks=[HoldWithoutRewards(reward), StopOnAlarm(lambda: reward.alarm)],
         **start,
         **own,
     )

@@ -33,6 +33,7 @@ from touchstone_rewards.trainer.data.files import names_of
 from touchstone_rewards.trainer.data.registry import registered_rows
 from touchstone_rewards.trainer.data.rows import DataArguments, ensure_sample_ids, load_rows
 from touchstone_rewards.trainer.errors import InputError
+from touchstone_rewards.trainer.running.alarm import StopOnAlarm
 from touchstone_rewards.trainer.running.earlier_run import claim_output, remove_run, remove_weights
 from touchstone_rewards.trainer.running.merging import base_of, is_adapter, tokenizer_folder
 from touchstone_rewards.trainer.running.plots import is_meant
@@ -315,7 +316,11 @@ def train_on_rows(
 
 
 def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
-    """Train, then save the model, the state, the curves and the report into `output_dir`."""
+    """Train, then save the model, the state, the curves and the report into `output_dir`.
+
+    Raises:
+        RunFailed: an alarm stopped the run.
+    """
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     if not trainer.args.disable_tqdm:
@@ -333,3 +338,6 @@ def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
     if trainer.is_world_process_zero():
         write_report(Path(trainer.args.output_dir or "."))
     trainer.accelerator.wait_for_everyone()
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, StopOnAlarm):
+            callback.check()

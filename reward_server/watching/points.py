@@ -1,0 +1,100 @@
+"""The points of a run: its samples as they gather, and the detectors of its signals.
+
+In: the facts of samples, step by step. Out: what each point raised. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from touchstone_rewards.reward_server.watching.change_points import (
+    ChangePoint,
+    Detector,
+    DetectorConfig,
+    RewardHolds,
+)
+from touchstone_rewards.reward_server.watching.signals import Facts, Signal, mean, score_signals
+
+# A point is a step, or as many as have so many samples; of a run that names no steps, so many
+# samples. What is beyond the most is left out.
+POINT_SAMPLES, UNNAMED_STEP_SAMPLES, MOST_OF_A_POINT = 32, 128, 512
+SHOWN_SAMPLES = 8
+
+
+class Raised(NamedTuple):
+    """An alarm in the making: the signal, its change, and the samples that show it most."""
+
+    signal: Signal
+    change: ChangePoint
+    shown: Sequence[Facts]
+
+
+class Detectors:
+    """One detector for each signal of a run. No alarm is given while the reward is below its first
+    part."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        self._config = config
+        self._holds = RewardHolds(config.first)
+        self._detectors: dict[str, Detector] = {}
+
+    def take(
+        self, at: int, reward: float | None, values: Mapping[Signal, float | None]
+    ) -> list[tuple[Signal, ChangePoint]]:
+        """Take in a point's mean reward and its signals; return what changed."""
+        holds = self._holds.take(reward)
+        found: list[tuple[Signal, ChangePoint]] = []
+        for signal, value in values.items():
+            detector = self._detectors.get(signal.name)
+            if detector is None:
+                detector = Detector(signal.rises, signal.least, self._config)
+                self._detectors[signal.name] = detector
+            change = None if value is None else detector.take(at, value, allowed=holds)
+            if change is not None:
+                found.append((signal, change))
+        return found
+
+
+class Points:
+    """The samples of a run as they gather to points. `step`: that of the samples that come now;
+    `count`: points so far."""
+
+    def __init__(self, signals: Sequence[Signal], config: DetectorConfig) -> None:
+        self._signals = signals
+        self._detectors = Detectors(config)
+        self._facts: list[Facts] = []
+        self.step = 0
+        self.count = 0
+
+    def begin(self, step: int | None) -> list[Raised]:
+        """Note the step of the samples that come next; return what the point before it raised."""
+        enough = len(self._facts) >= (UNNAMED_STEP_SAMPLES if step is None else POINT_SAMPLES)
+        if step is None:
+            step = self.step + enough
+        found = self._close() if enough and step != self.step else []
+        self.step = step
+        return found
+
+    def add(self, facts: Iterable[Facts]) -> None:
+        """Add these to the point, as far as there is room."""
+        for one in facts:
+            if len(self._facts) < MOST_OF_A_POINT:
+                self._facts.append(one)
+
+    def _close(self) -> list[Raised]:
+        facts, self._facts = self._facts, []
+        self.count += 1
+        reward, values = values_of(facts, self._signals)
+        return [
+            Raised(signal, change, sorted(facts, key=signal.shown_by, reverse=True)[:SHOWN_SAMPLES])
+            for signal, change in self._detectors.take(self.step, reward, values)
+        ]
+
+
+def values_of(
+    facts: Sequence[Facts], signals: Sequence[Signal]
+) -> tuple[float | None, dict[Signal, float | None]]:
+    """Return the mean reward of a point, and its signals."""
+    every = [*signals, *score_signals(facts)]
+    return mean(lambda one: one.reward, facts), {each: each.value(facts) for each in every}
