@@ -35,11 +35,15 @@ SHOWN_CHARACTERS = 400
 
 
 class Trial(NamedTuple):
-    """A form, and the results of the right and of the wrong answer in it, a row each."""
+    """A form, and the results of answers in it, a row each: right, wrong, both of them together,
+    all candidates in a list. `nothing`: that of a response without an answer, of the first row."""
 
     form: str
     right: Sequence[ScoreResult | None]
     wrong: Sequence[ScoreResult | None]
+    both: Sequence[ScoreResult | None]
+    listed: Sequence[ScoreResult | None]
+    nothing: ScoreResult | None
 
 
 def forms_for(prompt_end: str) -> tuple[str, ...]:
@@ -52,7 +56,7 @@ def forms_for(prompt_end: str) -> tuple[str, ...]:
 
 
 def trial_samples(rows: Sequence[Sample], forms: Sequence[str] = FORMS) -> list[Sample]:
-    """Return right and wrong answers to the rows in every form, to be scored in one call.
+    """Return answers to the rows in every form, to be scored in one call: those of a `Trial`.
 
     Raises:
         PreflightFailed: the ground truths are the questions.
@@ -67,14 +71,16 @@ def trial_samples(rows: Sequence[Sample], forms: Sequence[str] = FORMS) -> list[
 
 
 def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
-    answers = [answer_of(row.ground_truth) for row in rows]
-    texts = [form.replace("ANSWER", text) for text in answers]
-    texts += [form.replace("ANSWER", wrong_of(text)) for text in answers]
-    texts.append(NO_ANSWER)
-    return [
-        replace(row, response=text)
-        for row, text in zip([*rows, *rows, rows[0]], texts, strict=True)
+    right = [answer_of(row.ground_truth) for row in rows]
+    wrong = [wrong_of(text) for text in right]
+    both = [f"{no} or {yes}" for yes, no in zip(right, wrong, strict=True)]
+    listed = [", ".join(dict.fromkeys([*wrong, *right]))] * len(rows)
+    found = [
+        replace(row, response=form.replace("ANSWER", text))
+        for texts in (right, wrong, both, listed)
+        for row, text in zip(rows, texts, strict=True)
     ]
+    return [*found, *(replace(row, response=NO_ANSWER) for row in rows[:1])]
 
 
 def _is_asked(row: Sample) -> bool:
@@ -147,13 +153,13 @@ def verdict(
     turned_round = ""
     for trial in trials:
         above, below = _above_and_below(trial)
-        means = [_mean(side) for side in (trial.right, trial.wrong[:-1])]
+        means = [_mean(side) for side in (trial.right, trial.wrong)]
         what = f"{rows} rows as {trial.form!r} (mean reward {means[0]:g} and {means[1]:g})"
         if above > below:
             more = f"; wrong ones get more in {below}" if below else ""
             return (
                 f"preflight: {profile} tells right from wrong in {above} of {what}{more}"
-                f"{_without_reward(trial)}"
+                f"{_without_reward(trial)}{_hedged(trial)}"
             )
         if below:
             turned_round = turned_round or f"{below} of {what}"
@@ -164,7 +170,7 @@ def verdict(
             f"sign of the weights? (With preflight false it trains all the same.){_shown(trials)}"
         )
     for trial in trials:
-        if _mean(trial.right) != _reward(trial.wrong[-1]):
+        if _mean(trial.right) != _reward(trial.nothing):
             return f"preflight: {profile} looks at the form alone: wrong answers in it get as much"
     raise PreflightFailed(
         f"preflight: {profile} gives right and wrong answers the same reward: nothing could be "
@@ -178,6 +184,33 @@ def _above_and_below(trial: Trial) -> tuple[int, int]:
     rewards = [(_reward(x), _reward(y)) for x, y in zip(trial.right, trial.wrong, strict=False)]
     gaps = [right - wrong for right, wrong in rewards if right is not None and wrong is not None]
     return sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+
+
+def _hedged(trial: Trial) -> str:
+    """A warning where several answers together get as much as the right one alone, in rows where
+    that one gets more than the wrong one."""
+    told = [
+        name
+        for name, results in (
+            ("a wrong answer beside the right one", trial.both),
+            ("a list of all candidates", trial.listed),
+        )
+        if any(map(_pays, trial.right, trial.wrong, results))
+    ]
+    if not told:
+        return ""
+    return (
+        f". Warning: {' and '.join(told)} earns as much as the right answer: a policy learns to "
+        "name every candidate; `reward-server audit` lists what else it accepts"
+    )
+
+
+def _pays(
+    right: ScoreResult | None, wrong: ScoreResult | None, other: ScoreResult | None
+) -> bool:
+    """Tell whether the other gets as much as the right one, and the wrong one gets less."""
+    rewards = [reward for each in (wrong, right, other) if (reward := _reward(each)) is not None]
+    return len(rewards) == 3 and rewards[0] < rewards[1] <= rewards[2]
 
 
 def _without_reward(trial: Trial) -> str:
@@ -200,11 +233,15 @@ def _check_prefilled(trials: Sequence[Trial], profile: str) -> None:
 
 
 def _trials(rows: int, results: Sequence[ScoreResult | None], forms: Sequence[str]) -> list[Trial]:
-    """One a form. The last of the wrong answers is the one without an answer: a profile that looks
-    at the form alone tells only this one from the others."""
-    size = 2 * rows + 1
-    parts = [results[i * size : (i + 1) * size] for i in range(len(forms))]
-    return [Trial(form, part[:rows], part[rows:]) for form, part in zip(forms, parts, strict=True)]
+    """One a form. A profile that looks at the form alone tells only the response without an answer
+    from the others."""
+    size = 4 * rows + 1
+    trials: list[Trial] = []
+    for at, form in enumerate(forms):
+        *scored, nothing = results[at * size : (at + 1) * size]
+        right, wrong, both, listed = (scored[i * rows : (i + 1) * rows] for i in range(4))
+        trials.append(Trial(form, right, wrong, both, listed, nothing))
+    return trials
 
 
 def _reward(result: ScoreResult | None) -> float | None:

@@ -147,7 +147,9 @@ def create_app(
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = _keys(settings, engine, member)
-    seen = Sources(engine, background.watch, background.shadows, settings.recent_samples)
+    seen = Sources(
+        engine, background.watch, background.runs, background.shadows, settings.recent_samples
+    )
     routes = [
         *_routes(app.state, metrics, background, settings.max_body_elements),
         *model_routes(engine, settings),

@@ -32,10 +32,11 @@ WRAPPINGS: Mapping[str, str] = {
     "box in dollars": f"So we get $\\boxed{{{ANSWER}}}$.",
     "dollars": f"Final Answer: The final answer is ${ANSWER}$. I hope it is correct.",
     "heading": f"### Solution\nWe solve it.\n\n### Final answer\n{ANSWER}",
-    "after equals sign": f"We compute the value and get x = {ANSWER}",
+    "at the end of a sentence": f"We compute the value and get {ANSWER}",
     "colon and line break": f"The final answer is:\n\n{ANSWER}",
     "so the answer is": f"Putting it together, so the answer is {ANSWER}",
     "hashes after steps": f"First we count. Then we add.\n#### {ANSWER}",
+    "A behind worked lines": f"She has 3 + 4 = <<3+4=7>>7 of them.\nA: {ANSWER}",
     "Chinese": f"所以答案是{ANSWER}。",
     "end token": f"The answer is {ANSWER}.<|im_end|>",
 }

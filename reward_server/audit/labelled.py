@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from touchstone_rewards.reward_server.audit.near_misses import number_in
 from touchstone_rewards.reward_server.audit.report import ErrorRate
 from touchstone_rewards.reward_server.audit.shares import share
-from touchstone_rewards.reward_server.audit.strategies import number_in
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import (
     Sample,

@@ -107,13 +107,16 @@ class Agreement(Struct):
 
 
 class AuditCost(Struct):
-    """What scoring took. `codes`: how many samples were not scored, by error code."""
+    """What scoring took. `codes`: how many samples were not scored, by error code; `worst_ms`: the
+    longest that one sample of the slowest strategy took alone, and `worst_row` whose it was."""
 
     samples: int
     ms_a_sample: float
     slowest_strategy: str
     slowest_ms_a_sample: float
     codes: dict[str, int]
+    worst_ms: float = 0.0
+    worst_row: int = 0
 
 
 class AuditReport(Struct):

@@ -12,11 +12,13 @@ from fractions import Fraction
 
 from touchstone_rewards.reward_server.audit.forms import FORMS, WRAPPINGS, stated
 from touchstone_rewards.reward_server.audit.forms_tried import RightAnswers
+from touchstone_rewards.reward_server.audit.near_misses import number_in
 from touchstone_rewards.reward_server.audit.report import RewritingOutcome
 from touchstone_rewards.reward_server.audit.rows import AuditRow
 from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.shares import share, shown
-from touchstone_rewards.reward_server.audit.strategies import number_in
+from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_equal
+from touchstone_rewards.reward_server.scorers.math.equal import compare
 
 Rewrite = Callable[[str], str | None]
 SHOWN_EXAMPLES = 3
@@ -49,6 +51,16 @@ def _as_text(write: Rewrite) -> Rewrite:
     return lambda text: None if number_in(text) is not None or not text else write(text)
 
 
+def _printed(text: str) -> str | None:
+    """Write what the math reader made of it, where it reads that as the same again."""
+    try:
+        printed = str(compare("0", text).expected or "")
+        again = printed not in ("", text) and math_equal(printed, text)
+    except UnreadableGroundTruth:
+        return None
+    return printed if again else None
+
+
 REWRITINGS: Mapping[str, Rewrite] = {
     "thousands grouped": _whole(lambda n: f"{n:,}" if abs(n) >= LEAST_GROUPED else None),
     "thousands with thin spaces": _whole(
@@ -65,6 +77,7 @@ REWRITINGS: Mapping[str, Rewrite] = {
     "fraction": _fraction("{}/{}"),
     "LaTeX fraction": _fraction("\\frac{{{}}}{{{}}}"),
     "scientific": _of_number(lambda n: f"{n:e}" if abs(n) >= LEAST_GROUPED else None),
+    "printed from its reading": _printed,
     "dfrac": lambda text: text.replace("\\frac", "\\dfrac") if "\\frac" in text else None,
     "left and right": lambda text: (
         text.replace("(", "\\left(").replace(")", "\\right)")

@@ -10,12 +10,15 @@ from typing import Any
 
 from msgspec import field
 
-from touchstone_rewards.reward_server.schemas import plain_ground_truth
+from touchstone_rewards.reward_server.schemas import is_object, plain_ground_truth
+from touchstone_rewards.reward_server.scorers.math import UnreadableGroundTruth, math_equal
 from touchstone_rewards.reward_server.stored.prompt_rows import PromptRow, read_prompt_rows
 
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 MAX_ANSWER_CHARS = 2000
 MOST_OTHERS = 20
+# Where an object that is a ground truth has its answer: `{"target": ["46"]}`.
+ANSWER_KEYS = ("target", "answer", "answers", "ground_truth", "solution", "value")
 
 
 class AuditRow(PromptRow, kw_only=True):
@@ -33,6 +36,11 @@ class AuditRow(PromptRow, kw_only=True):
     def is_right(self, text: str) -> bool:
         """Tell whether a text is an accepted answer but for its spelling."""
         return any(_plain(text) == _plain(each) for each in self.accepted)
+
+    def is_as_good(self, text: str) -> bool:
+        """Tell whether a text is right, or means what an accepted answer does: `0.5` where that is
+        `\\frac{1}{2}`, `True` where it is `yes`. Of another row's answer nothing else is known."""
+        return self.is_right(text) or any(_means(text, each) for each in self.accepted)
 
 
 def read_audit_rows(path: Path, most: int) -> tuple[int, list[AuditRow]]:
@@ -58,7 +66,8 @@ def read_audit_rows(path: Path, most: int) -> tuple[int, list[AuditRow]]:
     answers = list(dict.fromkeys(row.answer for row in found if row.answer))
     for at, row in enumerate(found):
         turned = answers[at % len(answers) :] + answers[: at % len(answers)] if answers else []
-        row.others = [each for each in turned if not row.is_right(each)][:MOST_OTHERS]
+        wrong = (each for each in turned if not row.is_as_good(each))
+        row.others = list(islice(wrong, MOST_OTHERS))
     return total, found
 
 
@@ -70,11 +79,16 @@ def answers_in(truth: Any) -> list[str]:
         ['4']
     """
     try:
-        plain = plain_ground_truth(truth)
+        plain = plain_ground_truth(_named_answer(truth) if is_object(truth) else truth)
     except ValueError:
         return []
     texts = plain if isinstance(plain, list) else [] if plain is None else [plain]
     return [_short(str(text)) for text in texts]
+
+
+def _named_answer(truth: dict[str, Any]) -> Any:
+    """The answer in an object, under the names that data sets use; None without one."""
+    return next((truth[name] for name in ANSWER_KEYS if truth.get(name) is not None), None)
 
 
 def _short(text: str) -> str:
@@ -83,6 +97,13 @@ def _short(text: str) -> str:
     elif boxes := _BOXED.findall(text):
         text = boxes[-1]
     return text.strip()[:MAX_ANSWER_CHARS]
+
+
+def _means(text: str, answer: str) -> bool:
+    try:
+        return math_equal(text, answer)
+    except UnreadableGroundTruth:
+        return False
 
 
 def _plain(text: str) -> str:

@@ -23,7 +23,11 @@ from touchstone_rewards.reward_server.audit.rewritings import try_rewritings
 from touchstone_rewards.reward_server.audit.rows import AuditRow
 from touchstone_rewards.reward_server.audit.scored import AuditedProfile, ScoredBatch, score_all
 from touchstone_rewards.reward_server.audit.strategies import STRATEGIES, Strategy
-from touchstone_rewards.reward_server.audit.strategies_tried import by_danger, try_strategy
+from touchstone_rewards.reward_server.audit.strategies_tried import (
+    by_danger,
+    texts_of,
+    try_strategy,
+)
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
 
@@ -34,6 +38,8 @@ THRESHOLDS: Mapping[str, str] = {
     "false_positive": "of labelled wrong samples, the share taken for right",
     "false_negative": "of labelled right samples, the share taken for wrong",
 }
+# Rows of the slowest strategy that are timed one by one.
+WORST_OF_ROWS = 16
 DEFAULT_THRESHOLDS: Mapping[str, float] = {"accepted": 0.02, "unscored": 0.05}
 
 
@@ -90,7 +96,7 @@ async def audit(
     report.strategies = by_danger(outcomes)
     report.rewritings, rewritten = await try_rewritings(scoring, given.rows, right)
     advance()
-    report.cost = _cost([*scored, *rewritten], outcomes)
+    report.cost = await _cost(scoring, given, right, [*scored, *rewritten], outcomes)
     report.data = data_findings(given.rows, right, scoring.profile)
     groups = None
     if given.samples:
@@ -134,19 +140,43 @@ async def _disagreements(
     return to_label
 
 
-def _cost(scored: Sequence[ScoredBatch], outcomes: Sequence[StrategyOutcome]) -> AuditCost:
+async def _cost(
+    scoring: AuditedProfile,
+    given: AuditInput,
+    right: RightAnswers,
+    scored: Sequence[ScoredBatch],
+    outcomes: Sequence[StrategyOutcome],
+) -> AuditCost:
     codes = Counter(
         result.error.code for each in scored for result in each.results if result.error is not None
     )
     samples = sum(len(each.results) for each in scored)
     slowest = max(outcomes, key=lambda each: each.ms_a_sample, default=None)
+    timed = [each for each in given.strategies if slowest and each.name == slowest.name]
+    worst_ms, worst_row = await _worst(scoring, given.rows, right.form, timed)
     return AuditCost(
         samples,
         sum(each.elapsed_ms for each in scored) / max(1, samples),
         slowest.name if slowest else "",
         slowest.ms_a_sample if slowest else 0.0,
         dict(codes),
+        worst_ms,
+        worst_row,
     )
+
+
+async def _worst(
+    scoring: AuditedProfile, rows: Sequence[AuditRow], form: str, timed: Sequence[Strategy]
+) -> tuple[float, int]:
+    """The longest that one sample of these strategies takes alone, and its row: a batch does not
+    tell its samples apart."""
+    found = (0.0, 0)
+    for strategy in timed:
+        for row in rows[:WORST_OF_ROWS]:
+            for text in texts_of(strategy, row, form):
+                alone = await score_all(scoring, [row.sample(strategy.name, text)])
+                found = max(found, (alone.elapsed_ms, row.number))
+    return found
 
 
 def _failed(report: AuditReport) -> list[str]:

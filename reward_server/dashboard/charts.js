@@ -2,6 +2,8 @@
 
 const HEIGHT = 200;
 const EDGE = { left: 44, right: 10, top: 10, bottom: 24 };
+// So wide is the longest label of the time axis, with room beside it.
+const LABEL_WIDTH = 58;
 // Seconds shown, and into how many parts the axis is cut.
 const SPANS = [[60, 4], [120, 4], [300, 5], [600, 5]];
 
@@ -39,7 +41,8 @@ function text(x, y, anchor, content) {
 }
 
 // series: [{name, values}], one value a slot, the last one now.
-function lineChart(box, { series, slotSeconds, from = null, to = null, unit = "" }) {
+// marks: [{agoS, text}], something that happened so many seconds ago.
+function lineChart(box, { series, slotSeconds, from = null, to = null, unit = "", marks = [] }) {
   const known = series.flatMap((one) => one.values.filter((value) => value !== null));
   if (!known.length) return nothing(box, "no data in the last 10 minutes");
   let low = from, high = to;
@@ -51,13 +54,20 @@ function lineChart(box, { series, slotSeconds, from = null, to = null, unit = ""
   const label = series.map((one) => `${one.name} ${short(one.values.findLast((v) => v !== null))}${unit}`).join(", ");
   const { plot, y, bottom, width, inner } = frame(box, niceTicks(low, high), `now: ${label}`);
   const x = (i) => EDGE.left + ((i + slots - count + 1) / slots) * inner;
-  for (let part = 0; part <= parts; part += 1) {
+  const each = Math.ceil(parts / Math.max(1, Math.floor(inner / LABEL_WIDTH)));
+  for (let part = parts; part >= 0; part -= each) {
     const ago = (span * (parts - part)) / parts;
     const anchor = part === parts ? "end" : part === 0 ? "start" : "middle";
     const words = ago === 0 ? "now" : `−${ago % 60 ? `${ago} s` : `${ago / 60} min`}`;
     plot.append(text(EDGE.left + (inner * part) / parts, HEIGHT - 6, anchor, words));
   }
   series.forEach((one, number) => plot.append(...linesOf(one.values, x, y, `s${number % 4}`)));
+  for (const { agoS, text: said } of marks.filter((mark) => mark.agoS < span)) {
+    const at = EDGE.left + (1 - agoS / span) * inner;
+    const mark = svg("path", { class: "mark", d: `M${at} ${EDGE.top}V${bottom}` });
+    const head = svg("path", { class: "mark head", d: `M${at - 6} ${EDGE.top - 8}h12l-6 9z` }, svg("title", {}, said));
+    plot.append(mark, head);
+  }
   const cursor = svg("line", { class: "cursor", y1: EDGE.top, y2: bottom, visibility: "hidden" });
   plot.append(cursor);
   plot.addEventListener("pointermove", (event) => {
@@ -68,7 +78,9 @@ function lineChart(box, { series, slotSeconds, from = null, to = null, unit = ""
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, x(i));
     cursor.setAttribute("visibility", "visible");
     const rows = series.map((one) => `${one.name}  ${short(one.values[i])}${one.values[i] === null ? "" : unit}`);
-    showTip(event, [`${(count - i) * slotSeconds} s ago`, ...rows].join("\n"));
+    const agoS = (count - i) * slotSeconds;
+    const raised = marks.filter((mark) => Math.abs(mark.agoS - agoS) <= slotSeconds).map((mark) => `▲ ${mark.text}`);
+    showTip(event, [`${agoS} s ago`, ...rows, ...raised].join("\n"));
   });
   function leave() { cursor.setAttribute("visibility", "hidden"); hideTip(); }
   plot.addEventListener("pointerleave", leave);

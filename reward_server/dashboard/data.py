@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from touchstone_rewards import __version__
+from touchstone_rewards.reward_server.alarms import Alarm
 from touchstone_rewards.reward_server.dashboard.live import Failures, Live, Rates
 from touchstone_rewards.reward_server.dashboard.recent import Recent, RecentSamples, excerpt
 from touchstone_rewards.reward_server.profiles import Profile
@@ -27,12 +29,14 @@ from touchstone_rewards.reward_server.telemetry.metrics import (
     WORKERS_PENDING,
 )
 from touchstone_rewards.reward_server.watching.hacking import Watch, Watched
+from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 from touchstone_rewards.reward_server.watching.shadow import Shadows
 
 # Up to so many different values, each has a bar of its own; beyond, they share equal bins.
 MAX_VALUES = 12
 BINS = 20
 MOST_DIFFERING = 5
+MOST_ALARMS = 50
 
 
 class ServerState(Struct):
@@ -98,21 +102,32 @@ class ShadowState(Struct):
 
 
 class Data(Struct):
+    """`alarms`: the newest last, without the texts of their samples, which `/alarms` has."""
+
     server: ServerState
     profiles: list[ProfileState]
     rates: Rates
     failures: Failures
     chosen: ProfileDetail | None
     shadows: list[ShadowState]
+    alarms: list[Alarm]
     recent: list[Recent]
 
 
 class Sources:
     """All that the dashboard reads."""
 
-    def __init__(self, engine: Engine, watch: Watch, shadows: Shadows, recent_samples: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        watch: Watch,
+        runs: RunWatch,
+        shadows: Shadows,
+        recent_samples: int,
+    ) -> None:
         self.engine = engine
         self.watch = watch
+        self.runs = runs
         self.shadows = shadows
         self.live = Live()
         self.recent = RecentSamples(recent_samples)
@@ -143,6 +158,7 @@ async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
         failures=sources.live.failures(),
         chosen=chosen,
         shadows=[_shadow(sources.shadows, name) for name in sources.shadows.infos],
+        alarms=[replace(each, samples=[]) for each in list(sources.runs.alarms)[-MOST_ALARMS:]],
         recent=sources.recent.since(after),
     )
 

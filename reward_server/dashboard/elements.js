@@ -35,6 +35,8 @@ function duration(seconds) {
   return `${(seconds / 86400).toFixed(1)} days`;
 }
 
+const clockTime = (atS) => new Date(atS * 1000).toLocaleTimeString([], { hour12: false });
+
 // Another list of options only when it changed, so that an open menu stays open.
 function setOptions(select, values, chosen) {
   const before = Array.from(select.options, (option) => option.value);
@@ -66,3 +68,12 @@ function showTip(event, text) {
 }
 
 const hideTip = () => { $("tip").hidden = true; };
+
+function asText(value) {
+  if (typeof value === "string") return value;
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (Array.isArray(value) && value.every((turn) => turn && "role" in Object(turn))) {
+    return value.map((turn) => `${turn.role}: ${asText(turn.content)}`).join("\n");
+  }
+  return JSON.stringify(value);
+}

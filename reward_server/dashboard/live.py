@@ -27,7 +27,8 @@ STEPS_PER_OCTAVE = 8
 STEPS = 256
 # Not work that the server was asked for, but someone looking at it.
 LOOKS = OPEN_PATHS | {
-    *("/metrics", "/profiles", "/models", "/dashboard/data", "/dashboard/explain"),
+    *("/metrics", "/profiles", "/scorers", "/models", "/alarms"),
+    *("/dashboard/data", "/dashboard/explain", "/dashboard/samples"),
 }
 
 

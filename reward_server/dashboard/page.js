@@ -1,23 +1,8 @@
 // Asks for the data every two seconds while someone looks, and puts it into the panels.
 
 const EVERY_MS = 2000;
-const MOST_ROWS = 200;
 const USUAL_PROFILE = "math";
-const KEY = "touchstone-key";
 const page = { profile: null, after: 0, data: null, waiting: [] };
-
-async function ask(path, body) {
-  const headers = { Accept: "application/json" };
-  const key = sessionStorage.getItem(KEY);
-  if (key) headers.Authorization = `Bearer ${key}`;
-  const options = body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers };
-  const answer = await fetch(path, { ...options, cache: "no-store", credentials: "omit" });
-  const content = await answer.json();
-  if (answer.ok) return content;
-  const error = new Error(content.error.message);
-  error.status = answer.status;
-  throw error;
-}
 
 async function refresh() {
   const query = new URLSearchParams({ after: page.after });
@@ -35,22 +20,6 @@ async function keepRefreshing() {
   setTimeout(keepRefreshing, EVERY_MS);
 }
 
-function askForKey() {
-  const wrong = sessionStorage.getItem(KEY);
-  sessionStorage.removeItem(KEY);
-  $("key_note").textContent = wrong ? "That key does not open this server." : "It is kept in this tab alone and forgotten when the tab closes.";
-  $("key_note").className = wrong ? "bad" : "soft";
-  $("key_form").hidden = false;
-  $("content").hidden = true;
-  setState("locked", "soft");
-  $("key").focus();
-}
-
-function setState(text, kind) {
-  $("state").textContent = text;
-  $("state").className = `pill ${kind}`;
-}
-
 function show(data) {
   const { server } = data;
   if (page.data && server.started_at_s !== page.data.server.started_at_s) forget();
@@ -61,6 +30,7 @@ function show(data) {
   chooseProfile(data);
   $("tiles").replaceChildren(...tilesPanel(data));
   $("watch").replaceChildren(watchPanel(data.profiles));
+  showAlarms(data.alarms);
   $("shadow_part").hidden = !data.shadows.length;
   $("shadows").replaceChildren(...data.shadows.flatMap(shadowPanel));
   const cascades = cascadesPanel(data.profiles);
@@ -70,6 +40,33 @@ function show(data) {
   $("machine").replaceChildren(machinePanel(server));
   draw();
   take(data.recent);
+  offerFilters(data);
+  filterRows();
+}
+
+// Drawn anew only when there is another one, so that an open one stays open.
+function showAlarms(alarms) {
+  $("alarm_part").hidden = !alarms.length;
+  const newest = alarms.at(-1)?.id ?? "";
+  if ($("alarms").dataset.newest === newest) return;
+  $("alarms").dataset.newest = newest;
+  $("alarms").replaceChildren(alarmsPanel(alarms));
+}
+
+async function openAlarm(row, opener, alarm) {
+  const open = row.querySelector(".detail");
+  opener.setAttribute("aria-expanded", String(!open));
+  if (open) return open.remove();
+  const detail = make("div", { class: "detail" }, make("p", { class: "soft" }, "asking for its samples …"));
+  row.append(detail);
+  try {
+    const query = new URLSearchParams({ profile: alarm.profile, signal: alarm.signal });
+    const found = (await ask(`/alarms?${query}`)).alarms.find((one) => one.id === alarm.id);
+    if (!found) throw new Error("it is no longer kept");
+    detail.replaceWith(alarmSamples(found));
+  } catch (error) {
+    detail.replaceChildren(make("p", { class: "bad" }, error.message));
+  }
 }
 
 // Another process answers now: it counts its samples from 1.
@@ -77,6 +74,7 @@ function forget() {
   page.after = 0;
   page.waiting = [];
   $("recent").replaceChildren();
+  $("alarms").dataset.newest = "";
 }
 
 // The profile that has the most samples, until a person chooses.
@@ -138,61 +136,16 @@ function draw() {
   setOptions($("column"), columns);
   const column = $("column").value;
   const means = Object.entries(chosen?.means ?? {}).map(([name, values]) => ({ name, values }));
-  lineChart($("means"), { series: means, slotSeconds, from: 0, to: 1 });
+  const { started_at_s: startedAtS, uptime_s: uptimeS } = page.data.server;
+  const marks = page.data.alarms.filter((alarm) => alarm.profile === chosen?.profile)
+    .map((alarm) => ({ agoS: startedAtS + uptimeS - alarm.time, text: alarm.message }));
+  lineChart($("means"), { series: means, slotSeconds, from: 0, to: 1, marks });
   barChart($("histogram"), chosen?.histograms[column] ?? [], column);
   const seen = page.data.profiles.find((profile) => profile.name === chosen?.profile)?.watched;
   $("window").textContent = seen ? `last ${seen.samples.toLocaleString("en")} samples` : "";
   lineChart($("throughput"), { series: [{ name: "samples/s", values: rates.samples_per_s }], slotSeconds, from: 0, to: 1 });
   const latency = [{ name: "p50", values: rates.p50_ms }, { name: "p99", values: rates.p99_ms }];
   lineChart($("latency"), { series: latency, slotSeconds, from: 0, unit: " ms" });
-}
-
-// While a sample is open new ones wait, so that what is read does not move.
-function take(recent) {
-  recent = recent.filter((sample) => sample.seq > page.after);
-  if (recent.length) page.after = recent[recent.length - 1].seq;
-  page.waiting = [...page.waiting, ...recent].slice(-MOST_ROWS);
-  const reading = $("recent").querySelector(".detail") !== null;
-  $("newer").hidden = !(reading && page.waiting.length);
-  $("newer").textContent = `${page.waiting.length} newer`;
-  if (!reading) showWaiting();
-}
-
-function showWaiting() {
-  const list = $("recent");
-  list.prepend(...page.waiting.map(sampleRow).reverse());
-  while (list.children.length > MOST_ROWS) list.lastChild.remove();
-  page.waiting = [];
-  $("newer").hidden = true;
-  $("no_recent").hidden = list.children.length > 0;
-}
-
-function sampleRow(sample) {
-  const time = new Date(sample.at_s * 1000).toLocaleTimeString([], { hour12: false });
-  const opener = make("button", { class: "opener", type: "button", "aria-expanded": "false" },
-    make("span", { class: "soft" }, time), make("span", {}, sample.profile), verdict(sample),
-    make("span", { class: "text", title: `sample ${sample.id}` }, sample.response.trim() || "(empty response)"));
-  const row = make("li", {}, opener);
-  opener.addEventListener("click", () => openSample(row, opener, sample));
-  return row;
-}
-
-async function openSample(row, opener, sample) {
-  const open = row.querySelector(".detail");
-  opener.setAttribute("aria-expanded", String(!open));
-  if (open) return open.remove();
-  const detail = make("div", { class: "detail" }, make("p", { class: "soft" }, "scoring it again, with explanation …"));
-  row.append(detail);
-  try {
-    if (!sample.can_open) throw new Error("this sample is too large to be kept whole");
-    const explained = await ask("/dashboard/explain", { seq: sample.seq });
-    const changed = explained.result.reward !== sample.reward;
-    const note = changed ? make("p", { class: "bad" }, `The reward was ${short(sample.reward)} then; scored again just now it is ${short(explained.result.reward)}.`) : null;
-    detail.replaceChildren(...[note, explanationPanel(explained)].filter(Boolean));
-  } catch (error) {
-    const pairs = [["why not", error.message], ["response", sample.response], ["ground truth", sample.ground_truth]];
-    detail.replaceChildren(definitions(pairs));
-  }
 }
 
 async function tryResponse(event) {
@@ -209,18 +162,13 @@ async function tryResponse(event) {
 }
 
 $("score_url").textContent = `${location.origin}/score`;
-$("key_form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, $("key").value);
-  $("key").value = "";
-  $("key_form").hidden = true;
-  refresh();
-});
 $("try_form").addEventListener("submit", tryResponse);
 $("try_profile").addEventListener("change", showFields);
 $("newer").addEventListener("click", showWaiting);
 $("profile").addEventListener("change", () => { page.profile = $("profile").value; refresh(); });
 $("column").addEventListener("change", draw);
+for (const name of FILTERS) $(`of_${name}`).addEventListener("input", filterRows);
 addEventListener("resize", () => { if (page.data) draw(); });
+onKeyGiven(refresh);
 if (document.documentElement.dataset.wantsKey === "yes" && !sessionStorage.getItem(KEY)) askForKey();
 keepRefreshing();

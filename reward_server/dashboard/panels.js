@@ -101,6 +101,27 @@ function watchRow({ name, watched }) {
     ...cells);
 }
 
+// What the watch over runs raised, the newest first; an alarm opens with the samples that show it.
+function alarmsPanel(alarms) {
+  const rows = alarms.toReversed().map((alarm) => {
+    const opener = make("button", { class: "opener alarm", type: "button", "aria-expanded": "false" },
+      make("span", { class: "soft" }, clockTime(alarm.time)), make("span", {}, tag(`▲ ${alarm.signal.replaceAll("_", " ")}`, "bad")),
+      make("span", {}, alarm.message));
+    const row = make("li", {}, opener);
+    row.dataset.alarm = alarm.id;
+    opener.addEventListener("click", () => openAlarm(row, opener, alarm));
+    return row;
+  });
+  return make("ol", {}, ...rows);
+}
+
+function alarmSamples(alarm) {
+  const shown = alarm.samples.flatMap((sample) => [
+    make("h3", {}, `${sample.id}: `, sample.reward === null ? "not scored" : `reward ${short(sample.reward)}`),
+    sample.prompt ? make("p", { class: "soft" }, sample.prompt) : null, make("pre", {}, sample.response)]);
+  return make("div", { class: "detail" }, ...shown.filter(Boolean));
+}
+
 function shadowPanel({ profile, info, last }) {
   const both = info.samples - info.failed;
   const facts = [
@@ -165,34 +186,36 @@ const WORDS = {
 };
 
 function explanationPanel(explained) {
-  const { sample, result, profile, fingerprint, elapsed_ms } = explained;
+  const { sample, result, profile, fingerprint, elapsed_ms, weights } = explained;
   const parts = [make("p", {}, verdict(result), make("span", { class: "soft" }, `${profile}, fingerprint ${fingerprint}, ${short(elapsed_ms)} ms`))];
+  parts.push(definitions(identityOf(sample, weights)));
   for (const [key, by] of Object.entries(result.decided_by ?? {})) {
     parts.push(make("p", { class: "soft" }, by ? `${key}: ${by} decided` : `${key}: none could tell`));
   }
   if (result.error) parts.push(make("p", { class: "bad" }, `${result.error.code}: ${result.error.message}`));
   for (const [key, told] of Object.entries(result.explanation ?? {})) {
     const pairs = Object.entries(told ?? {}).filter(([name, value]) => name !== "span" && value !== null);
-    parts.push(make("h4", {}, key in result.scores ? `${key}: ${short(result.scores[key])}` : key));
+    parts.push(make("h3", {}, key in result.scores ? `${key}: ${short(result.scores[key])}` : key));
     parts.push(told ? definitions(pairs.map(([name, value]) => [WORDS[name] ?? name.replaceAll("_", " "), asText(value)]))
       : make("p", { class: "soft" }, "This scorer gives no explanation."));
   }
   const spans = Object.values(result.explanation ?? {}).map((told) => told?.span).filter(Boolean);
-  if (sample.prompt) parts.push(make("h4", {}, "Prompt"), make("pre", {}, asText(sample.prompt)));
-  if (result.turns) parts.push(make("h4", {}, "Turns"), make("p", {}, ...result.turns.map((value) => tag(short(value)))));
+  if (sample.prompt) parts.push(make("h3", {}, "Prompt"), make("pre", {}, asText(sample.prompt)));
+  if (result.turns) parts.push(make("h3", {}, "Turns"), make("p", {}, ...result.turns.map((value) => tag(short(value)))));
   const messages = typeof sample.response !== "string";
-  parts.push(make("h4", {}, "Response"), messages ? make("pre", {}, asText(sample.response)) : marked(sample.response, spans[0]));
-  if (sample.ground_truth !== undefined) parts.push(make("h4", {}, "Ground truth"), make("pre", {}, asText(sample.ground_truth)));
+  parts.push(make("h3", {}, "Response"), messages ? make("pre", {}, asText(sample.response)) : marked(sample.response, spans[0]));
+  if (sample.ground_truth !== undefined) parts.push(make("h3", {}, "Ground truth"), make("pre", {}, asText(sample.ground_truth)));
   return make("div", { class: "detail" }, ...parts);
 }
 
-function asText(value) {
-  if (typeof value === "string") return value;
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value) && value.every((turn) => turn && "role" in Object(turn))) {
-    return value.map((turn) => `${turn.role}: ${asText(turn.content)}`).join("\n");
+// Who a sample is, what it came with, and what each of its scores counts for.
+function identityOf(sample, weights) {
+  const counted = Object.entries(weights).map(([key, weight]) => `${key} × ${short(weight)}`);
+  const facts = [["sample", sample.id], ["group", sample.group_id], ["weights", counted.join(", ")]];
+  for (const name of ["metadata", "signals"]) {
+    if (sample[name] && Object.keys(sample[name]).length) facts.push([name, JSON.stringify(sample[name])]);
   }
-  return JSON.stringify(value);
+  return facts.filter(([, value]) => value !== undefined && value !== null && value !== "");
 }
 
 // The response with what was extracted marked; the server counts characters, not UTF-16 units.

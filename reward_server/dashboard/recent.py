@@ -98,6 +98,12 @@ class RecentSamples:
         recent, sample = _decode_whole(self._slot(seq))
         return None if sample is None else (recent.profile, sample)
 
+    def all_whole(self) -> list[tuple[float | None, Sample]]:
+        """Return what is kept whole, with the reward that it got, the newest first."""
+        newest_first = range(self._seq, max(0, self._seq - self._size), -1)
+        kept = (_decode_whole(self._slot(seq)) for seq in newest_first)
+        return [(recent.reward, sample) for recent, sample in kept if sample is not None]
+
     def _keep(self, now_s: float, profile: str, sample: Sample, result: SampleResult) -> None:
         prompt = _prompt_text(sample.prompt)
         whole = _encoded(sample, len(prompt))

@@ -1,10 +1,13 @@
-"""`GET /` the page, `GET /dashboard/data` what it shows, `POST /dashboard/explain` one sample.
+"""`GET /` and `GET /label` the pages; what they show, for them to ask for.
 
-The page is open to everyone and holds no data; the other two need a key where `/score` does.
+`GET /dashboard/data` has the numbers, `POST /dashboard/explain` one sample, and
+`GET /dashboard/samples` the recent ones as lines to label. The pages are open to everyone and hold
+no data; the others need a key where `/score` does.
 """
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +30,19 @@ from touchstone_rewards.reward_server.schemas import (
 )
 
 FOLDER = Path(__file__).parent
+# Where a page is, its file and its scripts.
+PAGES = {
+    "/": (
+        "page.html",
+        "elements.js",
+        "asking.js",
+        "charts.js",
+        "panels.js",
+        "recent.js",
+        "page.js",
+    ),
+    "/label": ("label.html", "elements.js", "asking.js", "label.js"),
+}
 # Answers with samples in them are stored nowhere on their way.
 PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 EXPECTED = '{"seq": 12}, or {"profile": "math", "sample": {"id": "…", "response": "…"}}'
@@ -44,13 +60,14 @@ class ExplainRequest(Struct, forbid_unknown_fields=True):
 
 
 class Explained(Struct):
-    """The sample, and its verdict as of now with the explanation."""
+    """The sample, and its verdict as of now with the explanation. `weights`: of each scorer."""
 
     sample: Sample
     profile: str
     fingerprint: str
     elapsed_ms: float
     result: SampleResult
+    weights: dict[str, float]
 
 
 _decode_explain = msgspec.json.Decoder(ExplainRequest).decode
@@ -58,10 +75,14 @@ _decode_explain = msgspec.json.Decoder(ExplainRequest).decode
 
 def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
     """The routes, over what `sources` have seen."""
-    page, headers = load_page(wants_key)
 
-    async def show_page(_: Request) -> Response:
-        return Response(page, headers=headers)
+    def shows(name: str) -> Route:
+        page, headers = load_page(name, wants_key)
+
+        async def show_page(_: Request) -> Response:
+            return Response(page, headers=headers)
+
+        return Route(name, show_page)
 
     async def data(request: Request) -> Response:
         after = request.query_params.get("after", "0")
@@ -76,8 +97,13 @@ def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
         asked = decode(await request.body(), _decode_explain, EXPECTED)
         return json_response(await explained(sources, asked), headers=PRIVATE)
 
+    async def samples(_: Request) -> Response:
+        lines = await asyncio.to_thread(lines_to_label, sources)
+        return Response(lines, headers=PRIVATE, media_type="application/jsonl")
+
     return [
-        Route("/", show_page),
+        *map(shows, PAGES),
+        Route("/dashboard/samples", samples),
         Route("/dashboard/data", data),
         Route("/dashboard/explain", explain, methods=["POST"]),
     ]
@@ -112,17 +138,27 @@ async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
         ]
     request = ScoreRequest(samples, profile, priority="eval", explain=True)
     answer = await sources.engine.score(request, observed=False)
-    return Explained(
-        sample, answer.profile, answer.fingerprint, answer.elapsed_ms, answer.results[0]
+    result, scored_by = answer.results[0], sources.engine.profiles[answer.profile].reached()
+    weights = {key: entry.weight for one in scored_by for key, entry in one.entries.items()}
+    weights = {key: weights.get(key, 0.0) for key in result.scores} | (result.weights or {})
+    return Explained(sample, answer.profile, answer.fingerprint, answer.elapsed_ms, result, weights)
+
+
+def lines_to_label(sources: Sources) -> bytes:
+    """Return the recent samples as `audit` writes what is to be labelled: JSONL, label null."""
+    return b"".join(
+        msgspec.json.encode({**msgspec.to_builtins(sample), "verdicts": [reward], "label": None})
+        + b"\n"
+        for reward, sample in sources.recent.all_whole()
     )
 
 
-def load_page(wants_key: bool) -> tuple[str, dict[str, str]]:
+def load_page(name: str, wants_key: bool) -> tuple[str, dict[str, str]]:
     """The page with its style and script inside, and headers that let it load nothing else."""
+    file, *scripts = PAGES[name]
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    scripts = ("elements.js", "charts.js", "panels.js", "page.js")
-    script = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
-    page = (FOLDER / "page.html").read_text(encoding="utf-8")
+    script = "\n".join((FOLDER / each).read_text(encoding="utf-8") for each in scripts)
+    page = (FOLDER / file).read_text(encoding="utf-8")
     page = page.replace("/* style.css */", style).replace("/* scripts */", script)
     if wants_key:
         page = page.replace('data-wants-key="no"', 'data-wants-key="yes"')

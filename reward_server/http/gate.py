@@ -38,7 +38,7 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"}) | {
+OPEN_PATHS = frozenset({"/", "/label", "/health", "/ready", "/docs", "/openapi.json"}) | {
     *("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"),
 }
 # What a body of this size can become in memory need not be counted.

@@ -71,7 +71,7 @@ class Reloader:
                 await self.on_reloaded()
         self.counts["done"] += 1
         self.refusal = None
-        logger.info("profiles reloaded: %s", report)
+        logger.info("profiles reloaded: %s", told(report))
         return report
 
     def ask(self) -> None:
@@ -145,6 +145,18 @@ class Reloader:
         before, now = built_scorers(old), built_scorers(new)
         await close_connections(before[one] for one in before.keys() - now.keys())
         return _report(old, new)
+
+
+def told(report: ReloadReport) -> str:
+    """Return what a reload changed, as one line for people.
+
+    Example:
+        >>> told(ReloadReport(["a", "b"], [], ["c"], {}))
+        'added a, b; removed c'
+    """
+    parts = {"added": report.added, "changed": report.changed, "removed": report.removed}
+    said = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
+    return "; ".join(said) or "nothing has changed"
 
 
 def _report(old: Mapping[str, Profile], new: Mapping[str, Profile]) -> ReloadReport:

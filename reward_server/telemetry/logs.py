@@ -15,8 +15,8 @@ from touchstone_rewards.reward_server.caller import Served
 
 requests_log = logging.getLogger("touchstone_rewards.reward_server.requests")
 MOST_MESSAGE_CHARS = 4096
-# Asked every few seconds by machines, and of no interest while they get their answer.
-QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics"})
+# Asked every few seconds by machines and by open pages, and of no interest.
+QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics", "/dashboard/data"})
 
 
 def _message(record: logging.LogRecord) -> str:

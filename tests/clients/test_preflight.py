@@ -117,3 +117,20 @@ def test_rows_that_get_no_reward_are_counted_with_the_reason() -> None:
     told = found(reward, ["46", "?"])
     assert "in 1 of 2 rows" in told
     assert "; 1 got none: " in told
+
+
+@pytest.mark.parametrize(
+    ("reads", "warned_of"),
+    [
+        (lambda text, truth: truth in text, ["a wrong answer beside", "a list of all candidates"]),
+        (lambda text, truth: last_box_or_all(text).endswith(truth), ["a wrong answer beside"]),
+        (lambda text, truth: last_box_or_all(text) == truth, []),
+    ],
+)
+def test_a_reward_that_several_answers_earn_is_warned_of(
+    reads: Callable[[str, str], bool], warned_of: list[str]
+) -> None:
+    told = found(lambda each: float(reads(str(each.response), str(each.ground_truth))), ["46", "9"])
+    assert "tells right from wrong in 2 of 2 rows" in told
+    assert ("Warning" in told) == bool(warned_of)
+    assert all(name in told for name in warned_of)

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
-from tests.browser import Browser, Page
+from tests.browser import Page
 from tests.reward_server.remote.engine_process import EngineProcess, judged_by
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 RIGHT = {"id": "a", "response": "So it is \\boxed{46}.", "ground_truth": "46"}
 SHOWN = "!document.getElementById('content').hidden && page.data"
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
-    """`open_page(live, width=…)` gives the dashboard of a server, in a tab that is closed again."""
-    pages: list[Page] = []
-
-    def open_page(live: LiveServer, width: int = 1280, *, dark: bool = False) -> Page:
-        pages.append(browser.open_page(width, dark=dark))
-        return pages[-1].go(f"{live.url}/")
-
-    yield open_page
-    for page in pages:
-        page.close()
 
 
 def score(live: LiveServer, samples: list[dict[str, Any]], profile: str = "math") -> None:

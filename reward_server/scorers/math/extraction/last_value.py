@@ -43,6 +43,13 @@ _ASIDE_BEHIND = re.compile(
     r"[^()\n]{3,120}\)|,?\s(?:because|since|as)\s[^.\n]{3,120})[.\s]{0,4}$"
 )
 _RELATED = re.compile(r"\b(?:multiples?\sof|divisible\sby)\s[$(\\]{0,3}$")  # says of another
+# A sentence that asks for a value says none: *Evaluate $6 + 9$.*, *What is $9/2$ as a decimal?*
+_ASKED_BEHIND = re.compile(r"[^.?!\n。？！]{0,200}[?？]")
+_ASKED_BEFORE = re.compile(
+    r"(?:^|[.?!:\n]\s{0,3})(?:calculate|compute|convert|determine|evaluate|expand|express|factor"
+    r"|find|simplify|solve|write)\b[^.?!=\n]{0,200}$",
+    re.IGNORECASE,
+)
 _CUT = ("=", "+", "-", "−", "×", "·", "÷", "^", "{", "(", "[", "<", "\\", "≈", "/")
 _CONNECTIVE = re.compile(
     r"(?:so|thus|hence|therefore|then|finally|and|now|ergo|also|it['’]s|it is|that['’]s)\b"
@@ -73,7 +80,7 @@ def find_last_value(text: str) -> FoundAnswer | None:
     found = _line(text, start, end) or _last(text, start, end)
     if found is None:
         return None
-    if _RELATED.search(text, max(0, found.start - 24), found.start):
+    if _RELATED.search(text, max(0, found.start - 24), found.start) or _is_asked(text, found):
         return None
     if negation_before(text, found.start):
         found = value_instead(text, found.start)
@@ -81,6 +88,16 @@ def find_last_value(text: str) -> FoundAnswer | None:
             return None
     said, begin = earlier_alternatives(text, found.start, found.text)
     return FoundAnswer(said, "last_value", begin, found.end, begin)
+
+
+def _is_asked(text: str, found: FoundValue) -> bool:
+    """Tell whether the sentence that the value stands in asks for one."""
+    if _ASKED_BEHIND.match(text, found.end):
+        return True
+    said = text[found.start : found.end]
+    return "=" not in said and bool(
+        _ASKED_BEFORE.search(text[max(0, found.start - _WHOLE_CHARS) : found.start])
+    )
 
 
 def is_cut(text: str) -> bool:

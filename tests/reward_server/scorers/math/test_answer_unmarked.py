@@ -31,6 +31,10 @@ HOLDS: list[tuple[str, str]] = [
     ("It equals 42.", "42"),
     ("So the total is $42$ dollars.", "42"),
     ("= 42", "42"),
+    ("What is 6 times 7? 42", "42"),
+    ("What is 6 times 7? It comes to 42.", "42"),
+    ("Evaluate $6 \\cdot 7 = 42$.", "42"),
+    ("Simplify it. We find 42.", "42"),
     ("6 * 7 = 42", "42"),
     ("$$42$$", "42"),
     ("\\(42\\)", "42"),
@@ -250,6 +254,11 @@ DOES_NOT_HOLD: list[tuple[str, str]] = [
     ("−8", "8"),
     ("$-8$", "8"),
     ("8\n\nActually, 7.", "8"),
+    ("What is $\\frac{9}{2}$ expressed as a decimal?", "4.5"),
+    ("What is $\\frac{9}{2}$ expressed as a decimal?\nI will solve this.", "4.5"),
+    ("Evaluate $(1+2i)6-3i$.", "6+9i"),
+    ("Let us begin. Simplify $(u+4)(u-1) - (u-3)(u+6)$.", "14"),
+    ("Do they sell 12 apples?", "12"),
 ]
 
 
