@@ -48,6 +48,11 @@ class ToldStory(Struct, frozen=True):
     def chinese(self) -> bool:
         return self.language == "Chinese"
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        told = (self.setting, self.asked, self.answered, self.now, self.narrative, self.utterance)
+        return (*told, self.retold)
+
 
 class CannedText(Struct, frozen=True):
     """A text that answers any story, and so none."""
