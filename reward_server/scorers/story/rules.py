@@ -16,6 +16,7 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story import context
+from touchstone_rewards.reward_server.scorers.story.language import language, ordered_share
 from touchstone_rewards.reward_server.scorers.story.text import (
     copied,
     known_of,
@@ -148,6 +149,24 @@ def own_words(
     return _guarded(given, units(text), zero_at, one_at, full_at)
 
 
+def word_order(
+    sample: Sample, *, zero_at: float = 0.05, one_at: float = 0.13, full_at: float = 40
+) -> Score:
+    """1 where words stand in an order that the story's language uses: by how much more often its
+    neighbours are known in this order than in the reverse (`language.word_order`)."""
+    told_before = context.story(sample, 2)
+    if isinstance(told_before, SampleError):
+        return Score(error=told_before)
+    spoken, text = language(told_before[0]), told(sample.response)
+    if language(text) != spoken:
+        return Score(0.0, explanation={"rule": f"the story is in {spoken}, the response is not"})
+    ordered = ordered_share(text, spoken)
+    if ordered is None:
+        message = f"the story is in {spoken}; word order is known for English and Chinese only"
+        return Score(error=sample_error("unsupported_input", message))
+    return _guarded(ordered, units(text), zero_at, one_at, full_at)
+
+
 def next_episode(sample: Sample) -> Score:
     """1 where `next_episode` is the target's.
 
@@ -235,6 +254,7 @@ RULES = {
     "repetition": StoryRule(repetition, ("response",)),
     "own_phrases": StoryRule(own_phrases, (*_CONTEXT, "ground_truth")),
     "own_words": StoryRule(own_words, _CONTEXT),
+    "word_order": StoryRule(word_order, _CONTEXT),
     "next_episode": StoryRule(next_episode, ("response", "ground_truth")),
     "logprob_gain": StoryRule(logprob_gain, ("signals",)),
     "exp_neg_cre": StoryRule(exp_neg_cre, ("signals",)),
@@ -245,7 +265,7 @@ RULES = {
 class RulePart:
     """One of `RULES`, with its settings."""
 
-    version = "1"
+    version = "2"
     range = (0.0, 1.0)
     runs_in: Literal["inline"] = "inline"
 

@@ -21,12 +21,15 @@ MAX_CHARACTERS = 20_000
 PHRASE_UNITS = 4
 # Letters of a run that is known again where words are glued; times a word makes a frame.
 LETTERS, FRAME_WORDS = 16, 3
+# Of a response's part: enough to be about something.
+PART_UNITS, MAX_PARTS = 32, 16
 # What a word and a Chinese character take up with their signs, and what any text may have beyond.
 CHARACTERS_A_WORD, CHARACTERS_A_SIGN, FREE_CHARACTERS = 8, 1.5, 40
 _CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"[{_CHINESE}]|[^\W_{_CHINESE}]+")
 _CHINESE_RUN = re.compile(rf"[{_CHINESE}]{{2,}}")
 _SENTENCE = re.compile(r"[^.!?。！？…\n]+[.!?。！？…]*")
+_WHOLE_SENTENCE = re.compile(r"[^.!?。！？…\n]*[.!?。！？…\n]+|[^.!?。！？…\n]+")
 _CLAUSE = re.compile(r"[^.!?,;:。！？…，；：、\n]+")
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
@@ -116,6 +119,28 @@ def sentences(text: str) -> list[str]:
     return [one.strip() for one in _SENTENCE.findall(text) if len(_UNIT.findall(one)) > 2]
 
 
+def parts_of(text: str) -> list[str]:
+    """The sentences of a text, joined to parts of `PART_UNITS` units or more, at most `MAX_PARTS`;
+    the last takes what is left. Nothing of the text is left out.
+
+    Example:
+        >>> [len(units(part)) for part in parts_of("One two three. " * 30)]
+        [33, 33, 24]
+    """
+    parts: list[str] = []
+    part, count = "", 0
+    for sentence in _WHOLE_SENTENCE.findall(text):
+        part, count = part + sentence, count + len(_UNIT.findall(sentence))
+        if count >= PART_UNITS and len(parts) < MAX_PARTS - 1:
+            parts.append(part.strip())
+            part, count = "", 0
+    if count * 2 < PART_UNITS and parts:
+        parts[-1] = f"{parts[-1]} {part.strip()}".strip()
+    elif part.strip():
+        parts.append(part.strip())
+    return parts
+
+
 def clauses(text: str) -> list[str]:
     """What stands between two marks of punctuation."""
     return _CLAUSE.findall(text[:MAX_CHARACTERS])
@@ -162,13 +187,12 @@ def copied(text: str, known: Known) -> float:
     """
     found = units(text)
     kept = [one for one in found if one in known.units]
-    shares = [
+    through = set(map(hash, runs(kept, PHRASE_UNITS))) & known.phrases
+    return max(
         _share(runs(found, PHRASE_UNITS), known.phrases),
         _share(_letter_runs(found), known.letters),
-        _share(runs(kept, PHRASE_UNITS), known.phrases)
-        * min(2 * len(kept) / max(len(found), 1), 1),
-    ]
-    return max(shares)
+        len(through) / max(len(found) - PHRASE_UNITS + 1, 1),
+    )
 
 
 def repeated(found: list[str], size: int) -> float:
