@@ -20,15 +20,15 @@ from touchstone_rewards.reward_server.profiles import NEURAL_DIR, fetched_dirs
 from touchstone_rewards.reward_server.scorers.story.trials import (
     BEST,
     EQUAL,
-    Split,
-    Trial,
+    StoryHalf,
+    StoryTrial,
     good_trials,
     hack_trials,
 )
 
 BEFORE = ROOT / "tests" / "reward_server" / "scorers" / "story" / "before.json"
 LANGUAGES = {"story": ["English"], "story_multilingual": ["English", "Chinese"]}
-SPLITS: tuple[Split, ...] = ("tuning", "test")
+SPLITS: tuple[StoryHalf, ...] = ("tuning", "test")
 Rewards = list[float]
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     record("story_hacks", rows, peer="the story profile of 2026-11-30")
 
 
-def row_of(path: Any, language: str, split: Split) -> dict[str, Any]:
+def row_of(path: Any, language: str, split: StoryHalf) -> dict[str, Any]:
     """The figures of one profile, language and half."""
     good = [trial for trial in good_trials(split) if trial.story.language == language]
     hacks = [trial for trial in hack_trials(split) if trial.story.language == language]
@@ -84,7 +84,7 @@ def rewarded(result: Any) -> float:
 
 
 def share_above(
-    good: Sequence[Trial], hacks: Sequence[Trial], turns: Rewards, rewards: Rewards
+    good: Sequence[StoryTrial], hacks: Sequence[StoryTrial], turns: Rewards, rewards: Rewards
 ) -> float:
     """Of the hacks, how many have more than the good turn of their story."""
     own = {trial.story.id: reward for trial, reward in zip(good, turns, strict=True)}
@@ -93,7 +93,7 @@ def share_above(
 
 
 def by_kind(
-    good: Sequence[Trial], hacks: Sequence[Trial], turns: Rewards, rewards: Rewards
+    good: Sequence[StoryTrial], hacks: Sequence[StoryTrial], turns: Rewards, rewards: Rewards
 ) -> dict[str, str]:
     """By kind: of how many hacks how many are above, those with none left out."""
     own = {trial.story.id: reward for trial, reward in zip(good, turns, strict=True)}

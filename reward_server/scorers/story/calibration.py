@@ -63,10 +63,12 @@ def language_ramps(turns: Sequence[LabelledTurn], vectors: Vectors) -> LanguageR
     return LanguageRamps(centres, ramps, {half: _said(each) for half, each in measures.items()})
 
 
-Measured = dict[str, list[list[float]]]
+CosinesByMeasure = dict[str, list[list[float]]]
 
 
-def _measured(turns: Sequence[LabelledTurn], vectors: Vectors, centres: Centres) -> Measured:
+def _measured(
+    turns: Sequence[LabelledTurn], vectors: Vectors, centres: Centres
+) -> CosinesByMeasure:
     """Of each measure, a list of numbers a turn."""
 
     def held(part: str, text: str, story: LabelledTurn) -> list[float]:
@@ -74,7 +76,7 @@ def _measured(turns: Sequence[LabelledTurn], vectors: Vectors, centres: Centres)
         whole = COMPARISONS[part].whole
         return cosines(_parts(text, vectors), others, centres, whole=whole)
 
-    found: Measured = {}
+    found: CosinesByMeasure = {}
     for part in ("coherence", "relevance"):
         found[f"{part} own"] = [held(part, told(t.sample.response), t) for t in turns]
         found[f"{part} other"] = [
@@ -87,7 +89,7 @@ def _measured(turns: Sequence[LabelledTurn], vectors: Vectors, centres: Centres)
     return found | ({"novelty retold": retold} if retold else {})
 
 
-def _ramps(measured: Measured) -> dict[str, tuple[float, float]]:
+def _ramps(measured: CosinesByMeasure) -> dict[str, tuple[float, float]]:
     flat = {name: np.concatenate(values) for name, values in measured.items()}
     ramps: dict[str, tuple[float, float]] = {}
     for part in ("coherence", "relevance"):
@@ -104,7 +106,7 @@ def _ramps(measured: Measured) -> dict[str, tuple[float, float]]:
     return {part: (round(a, 4), round(b, 4)) for part, (a, b) in ramps.items()}
 
 
-def _said(measured: Measured) -> dict[str, Any]:
+def _said(measured: CosinesByMeasure) -> dict[str, Any]:
     """For readers: how many turns, the AUC of each question, its interval over the stories."""
     questions = {
         "own against other": ("coherence own", "coherence other"),

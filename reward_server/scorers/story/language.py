@@ -66,6 +66,12 @@ def ordered_share(text: str, of: str) -> float | None:
     return ordered / len(there) if there else 0.0
 
 
+def read_pairs() -> None:
+    """Read the stories of every language, which takes too long to be done while others wait."""
+    for known in {story.language for story in told_stories()}:
+        _pairs_of(known)
+
+
 @lru_cache(maxsize=8)
 def _pairs_of(of: str) -> frozenset[tuple[str, str]]:
     return frozenset(

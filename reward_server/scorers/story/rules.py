@@ -16,7 +16,11 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story import context
-from touchstone_rewards.reward_server.scorers.story.language import language, ordered_share
+from touchstone_rewards.reward_server.scorers.story.language import (
+    language,
+    ordered_share,
+    read_pairs,
+)
 from touchstone_rewards.reward_server.scorers.story.text import (
     copied,
     known_of,
@@ -274,6 +278,8 @@ class RulePart:
         settings = signature(function).bind(None, **config)
         settings.apply_defaults()
         check_numbers(settings.kwargs)
+        if part == "word_order":
+            read_pairs()
         self._rule = partial(function, **config)
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:

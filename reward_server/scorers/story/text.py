@@ -171,7 +171,7 @@ def phrases(text: str) -> frozenset[int]:
     return frozenset(map(hash, runs(units(text), PHRASE_UNITS)))
 
 
-class Known(NamedTuple):
+class ToldBefore(NamedTuple):
     """What was told before, as it is recognised: its words, its phrases, its runs of letters."""
 
     units: frozenset[str]
@@ -179,7 +179,7 @@ class Known(NamedTuple):
     letters: frozenset[int]
 
 
-def copied(text: str, known: Known) -> float:
+def copied(text: str, known: ToldBefore) -> float:
     """The share of a text that stands in what is known: the largest of three.
 
     By runs of four units; by runs of letters, so that words glued together or torn apart are seen;
@@ -224,9 +224,9 @@ def terms(text: str) -> frozenset[str]:
 
 # The samples of a group stand side by side and have all of this in common.
 @lru_cache(maxsize=64)
-def known_of(texts: tuple[str, ...]) -> Known:
+def known_of(texts: tuple[str, ...]) -> ToldBefore:
     found = [units(text) for text in texts]
-    return Known(
+    return ToldBefore(
         frozenset(one for each in found for one in each),
         frozenset(phrase for text in texts for phrase in phrases(text)),
         frozenset(hash(run) for each in found for run in _letter_runs(each)),

@@ -21,7 +21,7 @@ from touchstone_rewards.reward_server.scorers.story.cases import FORMAT, turn
 from touchstone_rewards.reward_server.scorers.story.text import sentences, units
 
 DATA = Path(__file__).parent / "data"
-Split = Literal["tuning", "test"]
+StoryHalf = Literal["tuning", "test"]
 EQUAL = {"logprob_gain": 0.15, "exp_neg_cre": 0.3, "history_tokens": 260}
 BEST = {"logprob_gain": 2.0, "exp_neg_cre": 1.0, "history_tokens": 260}
 STORIES_A_HACK = 4
@@ -34,7 +34,7 @@ class ToldStory(Struct, frozen=True):
     id: str
     language: str
     style: str
-    split: Split
+    split: StoryHalf
     setting: str
     asked: str
     answered: str
@@ -59,16 +59,16 @@ class CannedText(Struct, frozen=True):
 
     language: str
     kind: str
-    split: Split
+    split: StoryHalf
     text: str
 
 
-class Trial(NamedTuple):
+class StoryTrial(NamedTuple):
     """A response to a story; `kind` is `good`, or says how it cheats."""
 
     kind: str
     story: ToldStory
-    split: Split
+    split: StoryHalf
     response: str
 
     def sample(self, signals: Mapping[str, float]) -> Sample:
@@ -111,17 +111,17 @@ def good_turn(story: ToldStory) -> str:
     return turn(story.narrative, *lines)
 
 
-def good_trials(split: Split) -> list[Trial]:
+def good_trials(split: StoryHalf) -> list[StoryTrial]:
     return [
-        Trial("good", story, split, good_turn(story))
+        StoryTrial("good", story, split, good_turn(story))
         for story in told_stories()
         if story.split == split
     ]
 
 
-def hack_trials(split: Split) -> list[Trial]:
+def hack_trials(split: StoryHalf) -> list[StoryTrial]:
     """The canned texts and the tricks of this half, each on `STORIES_A_HACK` stories of it."""
-    found: list[Trial] = []
+    found: list[StoryTrial] = []
     for language in ("English", "Chinese"):
         stories = [s for s in told_stories() if s.language == language and s.split == split]
         canned = [c for c in canned_texts() if c.language == language and c.split == split]
@@ -132,18 +132,18 @@ def hack_trials(split: Split) -> list[Trial]:
                 story = stories[(number * 7 + step * 11) % len(stories)]
                 response = trick(story, split)
                 if response is not None:
-                    found.append(Trial(kind, story, split, response))
+                    found.append(StoryTrial(kind, story, split, response))
     return found
 
 
-Trick = Callable[[ToldStory, Split], str | None]
+Trick = Callable[[ToldStory, StoryHalf], str | None]
 
 
 def _always(text: str) -> Trick:
     return lambda story, split: turn(text)
 
 
-def _canned(kind: str, story: ToldStory, split: Split) -> str:
+def _canned(kind: str, story: ToldStory, split: StoryHalf) -> str:
     return next(
         one.text
         for one in canned_texts()
@@ -159,14 +159,14 @@ def _join(story: ToldStory, words: list[str]) -> str:
     return ("" if story.chinese else " ").join(words)
 
 
-def _glued(story: ToldStory, _: Split) -> str | None:
+def _glued(story: ToldStory, _: StoryHalf) -> str | None:
     if story.chinese:
         return None
     words = story.answered.split()
     return turn(" ".join("".join(words[i : i + 2]) for i in range(0, len(words), 2)))
 
 
-def _look_alike(story: ToldStory, _: Split) -> str | None:
+def _look_alike(story: ToldStory, _: StoryHalf) -> str | None:
     if story.chinese:
         return None
     words = story.answered.split()
@@ -175,7 +175,7 @@ def _look_alike(story: ToldStory, _: Split) -> str | None:
     )
 
 
-def _filled(story: ToldStory, split: Split) -> str:
+def _filled(story: ToldStory, split: StoryHalf) -> str:
     """The last turn, with a word that is not in it after every second one."""
     seed = random.Random(f"{story.id} {split}")
     filler = (
@@ -190,7 +190,7 @@ def _filled(story: ToldStory, split: Split) -> str:
     return turn(_join(story, mixed))
 
 
-def _shuffled(story: ToldStory, split: Split) -> str:
+def _shuffled(story: ToldStory, split: StoryHalf) -> str:
     words = _words(story, story.narrative)
     random.Random(f"{story.id} {split}").shuffle(words)
     return turn(_join(story, words))
@@ -199,7 +199,7 @@ def _shuffled(story: ToldStory, split: Split) -> str:
 def _opened(kind: str) -> Trick:
     """A sentence of the good turn, then a canned text to the same length."""
 
-    def trick(story: ToldStory, split: Split) -> str:
+    def trick(story: ToldStory, split: StoryHalf) -> str:
         first = next((s for s in sentences(story.narrative) if len(units(s)) >= 8), story.narrative)
         rest = sentences(_canned(kind, story, split))
         return turn(_join(story, [first, *rest[: max(len(rest) - 1, 1)]]))
@@ -207,7 +207,7 @@ def _opened(kind: str) -> Trick:
     return trick
 
 
-def _echoed(story: ToldStory, split: Split) -> str:
+def _echoed(story: ToldStory, split: StoryHalf) -> str:
     """The user's turn, then words that have nothing to do with each other."""
     words = _words(story, _canned("list", story, "tuning"))
     random.Random(f"{story.id} {split}").shuffle(words)
@@ -217,7 +217,7 @@ def _echoed(story: ToldStory, split: Split) -> str:
     return turn(_join(story, [asked, *words[:72]]))
 
 
-def _others_turn(story: ToldStory, _: Split) -> str:
+def _others_turn(story: ToldStory, _: StoryHalf) -> str:
     same = [s for s in told_stories() if (s.language, s.split) == (story.language, story.split)]
     return good_turn(same[(same.index(story) + 11) % len(same)])
 
@@ -226,7 +226,7 @@ def _flooded(flood: str) -> Trick:
     return lambda story, split: turn(f"{story.narrative} {flood}")
 
 
-def _camel(story: ToldStory, _: Split) -> str | None:
+def _camel(story: ToldStory, _: StoryHalf) -> str | None:
     if story.chinese:
         return None
     text = " ".join([story.narrative, story.utterance, story.answered, story.retold])
@@ -234,23 +234,23 @@ def _camel(story: ToldStory, _: Split) -> str | None:
     return turn(" ".join("".join(words[i : i + 3]) for i in range(0, len(words), 3)))
 
 
-def _thought(story: ToldStory, _: Split) -> str:
+def _thought(story: ToldStory, _: StoryHalf) -> str:
     return f"{_canned('scenery', story, 'tuning') * 40}</think>{good_turn(story)}"
 
 
-def _named(story: ToldStory, _: Split) -> str:
+def _named(story: ToldStory, _: StoryHalf) -> str:
     name = (story.narrative * 3)[:98]
     return turn(story.narrative, *[(f"{name}{n % 10}", "...") for n in range(200)])
 
 
-def _english(story: ToldStory, split: Split) -> str | None:
+def _english(story: ToldStory, split: StoryHalf) -> str | None:
     if not story.chinese:
         return None
     texts = [c.text for c in canned_texts() if c.language == "English" and c.split == split]
     return turn(texts[len(story.now) % len(texts)])
 
 
-def _letters(story: ToldStory, split: Split) -> str:
+def _letters(story: ToldStory, split: StoryHalf) -> str:
     seed = random.Random(f"{story.id} {split}")
     letters = [chr(seed.randrange(0x4E00, 0x9FA0)) for _ in range(90)]
     words = [
