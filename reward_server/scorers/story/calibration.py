@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.scorers.story.text import parts_of, told
 OTHERS, RESAMPLES, LEAST_TURNS = 5, 500, 20
 # Of the turns that the ramps are set on: how many other stories' turns score above 0, how many own
 # turns below 1, how many near-copies above 0.
-OTHERS_ABOVE_0, OWN_BELOW_1, COPIES_ABOVE_0 = 0.25, 0.05, 0.1
+OTHERS_ABOVE_0, OWN_BELOW_1, COPIES_ABOVE_0 = 0.75, 0.03, 0.1
 Vectors = Mapping[str, Any]
 
 
