@@ -56,6 +56,10 @@ COMMANDS = {
         "fetch a pretrained model, convert and verify it, say where it lies",
         "touchstone_rewards.reward_server.commands.fetch",
     ),
+    "calibrate": (
+        "measure where an embedding model's story scores begin and end, from labelled stories",
+        "touchstone_rewards.reward_server.commands.calibrate",
+    ),
     "completion": (
         "print the script with which a shell completes this command",
         "touchstone_rewards.reward_server.commands.completion",

@@ -25,6 +25,11 @@ from touchstone_rewards.reward_server.gathering import (
     group_keys,
     turn_keys,
 )
+from touchstone_rewards.reward_server.models.fetchable import (
+    FETCHABLE,
+    FETCHED_FILE,
+    fetched_folder,
+)
 from touchstone_rewards.reward_server.profile_config import ProfileConfig, read_config
 from touchstone_rewards.reward_server.routes import (
     ERROR,
@@ -42,7 +47,18 @@ from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 BUILTIN_DIR = Path(__file__).parent / "profiles"
 # Apart, so that a server that is not asked for them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
+# By the fetched model that they need: there once it is.
+FETCHED_DIR = BUILTIN_DIR / "fetched"
 OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
+
+
+def fetched_dirs() -> list[Path]:
+    """Where the profiles lie whose models `reward-server fetch` has brought onto this machine."""
+    return [
+        FETCHED_DIR / name
+        for name in FETCHABLE
+        if (FETCHED_DIR / name).is_dir() and (fetched_folder(name) / FETCHED_FILE).is_file()
+    ]
 
 
 class Profile:
@@ -120,6 +136,7 @@ class Profile:
             turns=bool(self.turn_keys),
             schedules=list(dict.fromkeys(one.by for one in self.schedules.values())),
             cascades=self.cascades.infos if self.cascades else {},
+            languages=_languages(self.scorers.values()),
         )
 
     @cached_property
@@ -324,3 +341,11 @@ def load_profile(
         raise ConfigError(f"profile {path}: {describe(error)}") from error
     except ConfigError as error:
         raise ConfigError(f"profile {path}: {error}") from error
+
+
+def _languages(scorers: Iterable[Scorer]) -> list[str] | None:
+    """The languages that all scorers read which say so, None where none does."""
+    said: list[list[str]] = [
+        one for scorer in scorers if (one := getattr(scorer, "languages", None)) is not None
+    ]
+    return [one for one in said[0] if all(one in each for each in said)] if said else None

@@ -283,7 +283,8 @@ class ProfileInfo(Struct):
     groups, whose members must not be sent in several requests unless they have a size. `turns`: it
     judges turns, so that a rollout's messages are of use to it. `schedules`: what its weights go
     by, `time` or a field such as `metadata.step`. `cascades`: of scorers that run for some samples
-    only, when they do."""
+    only, when they do. `languages`: those that its scorers were calibrated for, null where none
+    says; in others they answer `unsupported_input`."""
 
     name: str
     description: str
@@ -299,6 +300,7 @@ class ProfileInfo(Struct):
     turns: bool = False
     schedules: list[str] = []
     cascades: dict[str, CascadeInfo] = {}
+    languages: list[str] | None = None
 
 
 class ProfileList(Struct):

@@ -41,7 +41,7 @@ from touchstone_rewards.reward_server.addresses import KeyVariable, check_url
 from touchstone_rewards.reward_server.complaints import describe, on_one_line
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
-from touchstone_rewards.reward_server.profiles import NEURAL_DIR
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, fetched_dirs
 from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
@@ -300,7 +300,7 @@ class Settings(BaseSettings):
     def profile_dirs(self) -> list[Path]:
         """Where profiles lie beside the built-in ones that need no model."""
         return [
-            *([NEURAL_DIR] if self.neural_profiles else []),
+            *([NEURAL_DIR, *fetched_dirs()] if self.neural_profiles else []),
             *([self.profiles_dir] if self.profiles_dir else []),
         ]
 

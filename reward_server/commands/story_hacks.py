@@ -1,7 +1,8 @@
-"""The story profile against its hacks, as a table: run this module with `python -m`.
+"""The story profiles against their hacks, as a table: run this module with `python -m`.
 
-In: the cases of `scorers.story.cases`. Out: each part's score and the reward, in Markdown; exit
-status 1 where a hack is not below the good turn.
+In: the cases of `scorers.story.cases`, the English ones for `story`, the Chinese one for
+`story_multilingual`, where its model was fetched. Out: each part's score and the reward, in
+Markdown; exit status 1 where a hack is not below the good turn.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profile
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, fetched_dirs, load_profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.story.cases import STORIES, UNCAUGHT, samples
 from touchstone_rewards.reward_server.scoring.engine import create_engine
@@ -57,8 +58,17 @@ def beaten(results: list[SampleResult]) -> bool:
     return good is not None and all(hack is not None and hack < good for hack in hacks)
 
 
+def table_results() -> Results:
+    """The results of each story under the profile that reads it, where it is here."""
+    found = score_all({n: samples(story) for n, story in STORIES.items() if n != "teahouse"})
+    paths = [folder / "story_multilingual.yaml" for folder in fetched_dirs()]
+    for path in filter(Path.is_file, paths):
+        found |= score_all({"teahouse": samples(STORIES["teahouse"])}, path)
+    return found
+
+
 def main() -> int:
-    found = score_all({name: samples(story) for name, story in STORIES.items()})
+    found = table_results()
     for name, results in found.items():
         print(f"{name}\n\n{table(results)}\n")
     return 0 if all(map(beaten, found.values())) else 1

@@ -132,8 +132,8 @@ class ModelScorer(UsesModel, Protocol):
         """What the model must run for this sample."""
         ...
 
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
-        """The score, from the model's outputs of a sample's inputs."""
+    def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
+        """The score, from the model's outputs of the sample's inputs."""
         ...
 
 

@@ -43,7 +43,7 @@ class RewardModelScorer:
     def inputs(self, sample: Sample) -> Sequence[Text]:
         return [Text(sample.prompt, sample.response)]
 
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
+    def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
         [output] = outputs
         score = output.score - self.lower_bound_stds * (output.std or 0.0)
         return Score(score, None, _explained(output) if explain else None)

@@ -140,7 +140,7 @@ class ModelHost:
         wanted = [each async for each in wanted_inputs(scorer, samples)]
         inputs = [one for each in wanted if not isinstance(each, Score) for one in each]
         outputs = await self.run(scorer, inputs, give_up_at_s=give_up_at_s, priority=priority)
-        return [each async for each in judged(scorer, wanted, outputs, explain)]
+        return [each async for each in judged(scorer, samples, wanted, outputs, explain)]
 
     async def run(
         self,

@@ -44,17 +44,18 @@ async def wanted_inputs(
 
 async def judged(
     scorer: ModelScorer,
+    samples: Sequence[Sample],
     wanted: Sequence[list[Any] | Score],
     outputs: Sequence[Any],
     explain: bool,
 ) -> AsyncIterator[Score]:
     """Yield the score of each sample, from the outputs of all inputs in their order."""
     rest = iter(outputs)
-    async for each in in_slices(wanted):
+    async for sample, each in in_slices(zip(samples, wanted, strict=True)):
         if isinstance(each, Score):
             yield each
         else:
-            yield _judged(scorer, [next(rest) for _ in each], explain)
+            yield _judged(scorer, sample, [next(rest) for _ in each], explain)
 
 
 async def in_slices(values: Iterable[T]) -> AsyncIterator[T]:
@@ -75,12 +76,12 @@ def _inputs(scorer: ModelScorer, sample: Sample) -> list[Any] | Score:
         return _raised(scorer, error)
 
 
-def _judged(scorer: ModelScorer, outputs: Sequence[Any], explain: bool) -> Score:
+def _judged(scorer: ModelScorer, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
     error = next((one for one in outputs if isinstance(one, SampleError)), None)
     if error is not None:
         return Score(error=error)
     try:
-        return checked_score(scorer, scorer.judge(outputs, explain))
+        return checked_score(scorer, scorer.judge(sample, outputs, explain))
     except Exception as error:  # noqa: BLE001 (a scorer call: it fails this sample alone)
         return _raised(scorer, error)
 

@@ -1,9 +1,9 @@
 """`trainer data story`: conversations in ShareGPT's form -> one row for each assistant turn.
 
-In: a .json or .jsonl file of objects with `conversations` (turns as from/value or role/content)
-and, if they have any, `system`, `instruction` and `story_content`. Out: Parquet or JSON lines with
-the columns of `FEATURES`. Turns that cannot be used are named with their place. It scores nothing
-and shortens nothing.
+In: a .json or .jsonl file of objects with `conversations` or `messages` (turns as from/value or
+role/content) and, if they have any, `system`, `instruction` and `story_content`. Out: Parquet or
+JSON lines with the columns of `FEATURES`. Turns that cannot be used are named with their place. It
+scores nothing, shortens nothing and adds no word that it was not asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from touchstone_rewards.trainer.data.rows import PROMPTS
 from touchstone_rewards.trainer.data.shapes import ROLES, SHOWN_ROLES
 from touchstone_rewards.trainer.errors import InputError
 
-FORMAT_PROMPT = PROMPTS / "story_generation.jinja"
+FORMAT_PROMPTS = {
+    "en": PROMPTS / "story_generation.jinja",
+    "zh": PROMPTS / "story_generation_zh.jinja",
+}
+NO_PROMPT = "none"
+TURN_KEYS = ("conversations", "messages")
 PROBLEMS_SHOWN = 20
 
 ShareGptTurn = dict[str, str]
@@ -55,8 +60,18 @@ class StoryDataArguments:
     )
     output: str | None = field(default=None, metadata={"help": "A .parquet or .jsonl file."})
     format_prompt: str = field(
-        default=str(FORMAT_PROMPT),
-        metadata={"help": "The Jinja file that becomes output_format, the end of system_prompt."},
+        default=NO_PROMPT,
+        metadata={
+            "help": "What becomes output_format, the end of system_prompt: en or zh (ask for the "
+            "JSON that the story profiles read, in English or Chinese), a Jinja file, or none."
+        },
+    )
+    consecutive_turns: Literal["refuse", "merge"] = field(
+        default="refuse",
+        metadata={
+            "help": "merge: turns of the same role in a row become one, a line break between; "
+            "refuse: the second one is a bad turn."
+        },
     )
     data_source: str = field(
         default="story_generation", metadata={"help": "What the column data_source says."}
@@ -96,7 +111,8 @@ def run(argv: Sequence[str]) -> None:
     problems: list[TurnProblem] = []
     template = read_format_prompt(arguments.format_prompt)
     conversations = read_conversations(Path(source))
-    rows = list(story_rows(conversations, template, arguments.data_source, problems))
+    merges = arguments.consecutive_turns == "merge"
+    rows = list(story_rows(conversations, template, arguments.data_source, problems, merges=merges))
     if problems and arguments.on_bad_turns == "refuse":
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0].at(source)}{more}")
@@ -109,7 +125,7 @@ def run(argv: Sequence[str]) -> None:
     write_rows(rows, output)
     print(
         f"{output}: {len(rows)} rows of {len(conversations)} conversations; "
-        f"{len(problems)} conversations end at a bad turn"
+        f"{len(problems)} conversations end at a bad turn or have none to learn from"
     )
 
 
@@ -121,36 +137,56 @@ def read_conversations(path: Path) -> list[Any]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-        content = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read the conversations of {path}: {error}") from error
+    if path.suffix == ".jsonl":
+        lines = enumerate(text.split("\n"), start=1)
+        return [_parsed(line, f"{path}, line {n}") for n, line in lines if line.strip()]
+    content = _parsed(text, str(path))
     if not isinstance(content, list | dict):
-        raise InputError(f"{path}: a list of conversations is expected, not {type(content)}")
+        raise InputError(f"{path}: a list of conversations is expected, not {content!r:.60}")
     return content if isinstance(content, list) else [content]
 
 
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        hint = ""
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            hint = "; one object a line is JSON lines: name the file .jsonl"
+        raise InputError(f"{where} is not JSON: {error}{hint}") from error
+
+
 def read_format_prompt(path: str) -> Template:
-    """The Jinja template of the output format; it may name what `story_rows` hands it.
+    """The Jinja template of the output format, empty for `none`; it may name what `story_rows`
+    hands it.
 
     Raises:
         InputError: no such file, or it is no template.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        file = FORMAT_PROMPTS.get(path, Path(path))
+        text = "" if path == NO_PROMPT else file.read_text(encoding="utf-8")
         return SandboxedEnvironment(undefined=StrictUndefined).from_string(text)
     except (OSError, ValueError, TemplateError) as error:
         raise InputError(f"format_prompt {path}: {error}") from error
 
 
 def story_rows(
-    conversations: Sequence[Any], template: Template, data_source: str, problems: list[TurnProblem]
+    conversations: Sequence[Any],
+    template: Template,
+    data_source: str,
+    problems: list[TurnProblem],
+    *,
+    merges: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One row for each assistant turn; a conversation ends before its first bad turn.
+    """One row for each assistant turn that answers a user; a conversation ends before its first bad
+    turn.
 
-    What follows a bad turn is left out with it: its history would have a hole. `problems` grows by
-    what was wrong.
+    What follows a bad turn is left out with it: its history would have a hole. An assistant's turn
+    before the first user's is history. `merges`: turns of one role in a row are one. `problems`
+    grows by what was wrong.
 
     Raises:
         InputError: the template asks for something that there is not.
@@ -161,18 +197,51 @@ def story_rows(
             problems.append(TurnProblem(number, None, reason))
             continue
         told, turns = _told_and_turns(conversation)
-        messages: list[ShareGptTurn] = []
-        for turn, (place, raw) in enumerate(turns):
-            message = _message(raw, expected=("user", "assistant")[turn % 2])
-            if isinstance(message, str):
-                problems.append(TurnProblem(number, place, message))
-                break
-            messages.append(message)
-            if message["role"] == "assistant":
-                row = _row(messages, told, template)
-                row["data_source"] = data_source
-                row["extra_info"] = {"conversation": number, "turn": place}
-                yield {name: row[name] for name in FEATURES}
+        messages, problem = _read_turns(turns, number, merges=merges)
+        if problem is None and not any(_answers(messages)):
+            problem = TurnProblem(number, None, "no turn of the assistant answers one of the user")
+        problems += [problem] if problem else []
+        for place, end in _answers(messages):
+            row = _row([message for _, message in messages[:end]], told, template)
+            row["data_source"] = data_source
+            row["extra_info"] = {"conversation": number, "turn": place}
+            yield {name: row[name] for name in FEATURES}
+
+
+PlacedTurn = tuple[int, ShareGptTurn]
+
+
+def _read_turns(
+    turns: Sequence[tuple[int, Any]], number: int, *, merges: bool
+) -> tuple[list[PlacedTurn], TurnProblem | None]:
+    """The messages of a conversation up to its first bad turn, each with the place of its first
+    turn; and what is wrong there."""
+    messages: list[PlacedTurn] = []
+    for place, raw in turns:
+        message = _message(raw)
+        if isinstance(message, str):
+            return messages, TurnProblem(number, place, message)
+        before = messages[-1][1]["role"] if messages else None
+        if message["role"] != before:
+            messages.append((place, message))
+        elif merges:
+            first, earlier = messages[-1]
+            content = f"{earlier['content']}\n{message['content']}"
+            messages[-1] = (first, {"role": message["role"], "content": content})
+        else:
+            reason = (
+                f"two turns of the {before} in a row: turns must alternate; "
+                "--consecutive_turns merge makes one of them"
+            )
+            return messages, TurnProblem(number, place, reason)
+    return messages, None
+
+
+def _answers(messages: Sequence[PlacedTurn]) -> Iterator[tuple[int, int]]:
+    """The place of each turn that answers a user, and how many messages there are up to it."""
+    for end, (place, message) in enumerate(messages, start=1):
+        if message["role"] == "assistant" and end > 1:
+            yield place, end
 
 
 def write_rows(rows: Sequence[Mapping[str, object]], output: Path) -> None:
@@ -188,13 +257,20 @@ def write_rows(rows: Sequence[Mapping[str, object]], output: Path) -> None:
 def _not_a_conversation(conversation: object) -> str:
     if not isinstance(conversation, dict):
         return f"an object with 'conversations' is expected, not {conversation!r:.60}"
-    turns = conversation.get("conversations")
+    key = _turn_key(conversation)
+    if key is None:
+        return f"no {' or '.join(map(repr, TURN_KEYS))} among the keys {list(conversation)!r:.80}"
+    turns = conversation[key]
     if not isinstance(turns, list) or not turns:
-        return f"'conversations' must be a list of turns, not {turns!r:.60}"
+        return f"{key!r} must be a list of turns with at least one, not {turns!r:.60}"
     for key in ("system", "instruction", "story_content"):
         if not isinstance(conversation.get(key) or "", str):
             return f"{key!r} must be text, not {conversation[key]!r:.60}"
     return ""
+
+
+def _turn_key(conversation: Mapping[str, Any]) -> str | None:
+    return next((key for key in TURN_KEYS if conversation.get(key) is not None), None)
 
 
 def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tuple[int, Any]]]:
@@ -203,7 +279,7 @@ def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tu
     Without a `story_content` of its own the system text is the story: in such data it sets the
     scene. With one, the system text is the instruction.
     """
-    turns = list(enumerate(conversation["conversations"]))
+    turns = list(enumerate(conversation[_turn_key(conversation) or TURN_KEYS[0]]))
     system = conversation.get("system") or ""
     first = turns[0][1]
     if isinstance(first, dict) and _role(first) == "system" and isinstance(_content(first), str):
@@ -211,7 +287,7 @@ def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tu
         turns = turns[1:]
     story = conversation.get("story_content") or ""
     instruction = conversation.get("instruction") or (system if story else "")
-    return {"instruction": instruction.strip(), "story_content": (story or system).strip()}, turns
+    return {"instruction": instruction, "story_content": story or system}, turns
 
 
 def _row(
@@ -224,7 +300,7 @@ def _row(
     except TemplateError as error:
         raise InputError(f"the format prompt cannot be filled: {error}") from error
     parts = [told["instruction"], told["story_content"], output_format]
-    system_prompt = "\n\n".join(part for part in parts if part)
+    system_prompt = "\n\n".join(part for part in parts if part.strip())
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     return {
         "prompt": [*system, *history, asked],
@@ -239,7 +315,7 @@ def _row(
     }
 
 
-def _message(turn: object, expected: str) -> ShareGptTurn | str:
+def _message(turn: object) -> ShareGptTurn | str:
     """A turn as role and content, or what is wrong with it."""
     if not isinstance(turn, dict):
         return f"a turn is an object, not {turn!r:.60}"
@@ -255,8 +331,8 @@ def _message(turn: object, expected: str) -> ShareGptTurn | str:
         return f"an empty turn of the {role}: {content!r:.60}"
     if not _is_unicode(content):
         return f"the turn holds half a character: {content!r:.60}"
-    if role != expected:
-        return f"a turn of the {role} where one of the {expected} is due: turns must alternate"
+    if role not in ("user", "assistant"):
+        return f"a turn of the {role}: only user and assistant take turns in a story"
     return {"role": role, "content": content}
 
 

@@ -174,7 +174,7 @@ TEAHOUSE = StoryCase(
     "子都隔在外面。你伸手去拿，指尖刚碰到，灯便灭了。",
 )
 
-UNCAUGHT = ("history retold", "words in reverse", "another story's turn")
+UNCAUGHT = ("history retold",)
 STORIES = {"lighthouse": LIGHTHOUSE, "bakery": BAKERY, "teahouse": TEAHOUSE}
 
 
@@ -202,16 +202,17 @@ def responses(story: StoryCase) -> dict[str, str]:
         "very short": turn(story.sentence),
         "very long": turn(narrative + story.long, (name, said)),
         "copied target": turn(story.target[0], story.target[1:]),
-        **dict(zip(UNCAUGHT, _uncaught(story), strict=True)),
+        "words in reverse": turn(("" if chinese else " ").join(reversed(units(narrative)))),
+        "another story's turn": turn(*_others_turn(story)),
+        # No part understands a story: need not be below the good turn.
+        "history retold": turn(story.retold),
     }
 
 
-def _uncaught(story: StoryCase) -> list[str]:
-    """Ways to cheat that need not be below the good turn: no part understands a story."""
+def _others_turn(story: StoryCase) -> tuple[str, tuple[str, str]]:
     others = list(STORIES.values())
     narrative, name, said = others[others.index(story) - 1].good
-    backwards = ("" if story is TEAHOUSE else " ").join(reversed(units(story.good[0])))
-    return [turn(story.retold), turn(backwards), turn(narrative, (name, said))]
+    return narrative, (name, said)
 
 
 def samples(story: StoryCase) -> dict[str, Sample]:

@@ -36,12 +36,18 @@ def history(sample: Sample, turns: int) -> list[str] | SampleError:
     return [text for text in said if text.strip()]
 
 
-def recent(sample: Sample, turns: int) -> list[str] | SampleError:
-    """The last turns as one text; in a first turn the setting stands for them."""
+def story(sample: Sample, turns: int) -> list[str] | SampleError:
+    """The setting, the last turns and the user's, as far as they are there, as one text."""
     said = history(sample, turns)
     if isinstance(said, SampleError):
         return said
-    return ["\n".join(said)] if said else setting(sample)
+    begun, asked = setting(sample), user_turn(sample)
+    texts = [*(_there(begun)), *said, *(_there(asked))]
+    return ["\n".join(texts)] if texts else begun
+
+
+def _there(found: list[str] | SampleError) -> list[str]:
+    return [] if isinstance(found, SampleError) else found
 
 
 def earlier(sample: Sample, turns: int) -> list[str] | SampleError:
@@ -51,8 +57,7 @@ def earlier(sample: Sample, turns: int) -> list[str] | SampleError:
         return said
     if isinstance(asked, SampleError):
         return asked
-    begun = setting(sample)
-    return [*([] if isinstance(begun, SampleError) else begun), *said, *asked]
+    return [*_there(setting(sample)), *said, *asked]
 
 
 def setting(sample: Sample) -> list[str] | SampleError:

@@ -16,11 +16,19 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story import context
+from touchstone_rewards.reward_server.scorers.story.language import (
+    language,
+    ordered_share,
+    read_pairs,
+)
 from touchstone_rewards.reward_server.scorers.story.text import (
-    phrases,
-    phrases_of,
+    copied,
+    known_of,
+    names,
     read,
-    runs,
+    repeated,
+    size,
+    templated,
     terms,
     terms_of,
     told,
@@ -28,6 +36,8 @@ from touchstone_rewards.reward_server.scorers.story.text import (
 )
 
 REPEATED_UNITS = 3
+# Of a name; what is longer counts as text.
+NAME_CHARACTERS = 24
 
 
 def ramp(measured: float, zero_at: float, one_at: float) -> float:
@@ -72,24 +82,38 @@ def form(
     return Score(math.fsum(weights[name] for name in kept if kept[name]), explanation=kept)
 
 
-def length(sample: Sample, *, least: float = 80, most: float = 100, sigma: float = 20.0) -> Score:
+def length(
+    sample: Sample,
+    *,
+    least: float = 80,
+    most: float = 100,
+    sigma: float = 20.0,
+    most_thought: float = 0,
+) -> Score:
     """1 inside the window, a Gaussian of `sigma` outside; in words, or Chinese characters.
+
+    Every character counts: signs, words longer than words are, names, and what stands before
+    `</think>` beyond `most_thought` units.
 
     Source: length reward of the story project's final code.
     """
-    count = len(units(told(sample.response)))
+    reading = read(sample.response)
+    named = sum(max(len(name) - NAME_CHARACTERS, 0) / 4 for name in names(reading.turn))
+    thought = max(size(reading.thought) - most_thought, 0.0)
+    count = size(reading.text) + named + thought
     off = max(least - count, count - most, 0.0)
-    return Score(math.exp(-0.5 * (off / sigma) ** 2), explanation={"units": count})
+    return Score(math.exp(-0.5 * (off / sigma) ** 2), explanation={"units": round(count, 2)})
 
 
 def repetition(
     sample: Sample, *, zero_at: float = 0.5, one_at: float = 0.1, full_at: float = 40
 ) -> Score:
-    """1 where nothing is said twice: by the share of runs of three units that were there before."""
-    found = units(told(sample.response))
-    there = runs(found, REPEATED_UNITS)
-    repeated = 1 - len(set(there)) / len(there) if there else 0.0
-    return _guarded(repeated, found, zero_at, one_at, full_at)
+    """1 where nothing is said twice: by the share of runs of three units that were there before,
+    or of the text that fills a form used before with other words, whichever is more."""
+    text = told(sample.response)
+    found = units(text)
+    share = max(repeated(found, REPEATED_UNITS), templated(text))
+    return _guarded(share, found, zero_at, one_at, full_at)
 
 
 def own_phrases(
@@ -101,14 +125,14 @@ def own_phrases(
     turns: int = 64,
 ) -> Score:
     """1 where the phrases are its own: by the share of runs of four units that stand in the
-    setting, the history, the user's turn, or the target."""
+    setting, the history, the user's turn, or the target; also through words glued, torn apart,
+    put in between or spelt with other alphabets (`text.copied`)."""
     earlier = context.earlier(sample, turns)
     if isinstance(earlier, SampleError):
         return Score(error=earlier)
     text = told(sample.response)
-    known = phrases_of((*earlier, *context.targets(sample)))
-    copied = _share(phrases(text), known)
-    return _guarded(copied, units(text), zero_at, one_at, full_at)
+    known = known_of((*earlier, *context.targets(sample)))
+    return _guarded(copied(text, known), units(text), zero_at, one_at, full_at)
 
 
 def own_words(
@@ -127,6 +151,24 @@ def own_words(
     text = told(sample.response)
     given = _share(terms(text), terms_of(tuple(earlier)))
     return _guarded(given, units(text), zero_at, one_at, full_at)
+
+
+def word_order(
+    sample: Sample, *, zero_at: float = 0.05, one_at: float = 0.13, full_at: float = 40
+) -> Score:
+    """1 where words stand in an order that the story's language uses: by how much more often its
+    neighbours are known in this order than in the reverse (`language.word_order`)."""
+    told_before = context.story(sample, 2)
+    if isinstance(told_before, SampleError):
+        return Score(error=told_before)
+    spoken, text = language(told_before[0]), told(sample.response)
+    if language(text) != spoken:
+        return Score(0.0, explanation={"rule": f"the story is in {spoken}, the response is not"})
+    ordered = ordered_share(text, spoken)
+    if ordered is None:
+        message = f"the story is in {spoken}; word order is known for English and Chinese only"
+        return Score(error=sample_error("unsupported_input", message))
+    return _guarded(ordered, units(text), zero_at, one_at, full_at)
 
 
 def next_episode(sample: Sample) -> Score:
@@ -216,6 +258,7 @@ RULES = {
     "repetition": StoryRule(repetition, ("response",)),
     "own_phrases": StoryRule(own_phrases, (*_CONTEXT, "ground_truth")),
     "own_words": StoryRule(own_words, _CONTEXT),
+    "word_order": StoryRule(word_order, _CONTEXT),
     "next_episode": StoryRule(next_episode, ("response", "ground_truth")),
     "logprob_gain": StoryRule(logprob_gain, ("signals",)),
     "exp_neg_cre": StoryRule(exp_neg_cre, ("signals",)),
@@ -226,7 +269,7 @@ RULES = {
 class RulePart:
     """One of `RULES`, with its settings."""
 
-    version = "1"
+    version = "2"
     range = (0.0, 1.0)
     runs_in: Literal["inline"] = "inline"
 
@@ -235,6 +278,8 @@ class RulePart:
         settings = signature(function).bind(None, **config)
         settings.apply_defaults()
         check_numbers(settings.kwargs)
+        if part == "word_order":
+            read_pairs()
         self._rule = partial(function, **config)
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:

