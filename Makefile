@@ -41,7 +41,7 @@ limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the 
 	$(BIN)/python -m touchstone_rewards.trainer limr --config trainer/configs/limr_tiny.yaml
 
 test: $(INSTALLED) ## run the tests on all cores; LONG=1 runs the long ones too
-	LONG=$(LONG) $(BIN)/python -m pytest -n auto --maxprocesses 4
+	PYTHONDONTWRITEBYTECODE= LONG=$(LONG) $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 serve: $(SERVER) ## start the server on 127.0.0.1:8700; installs it alone, without torch
 	$(BIN)/python -m touchstone_rewards.reward_server serve

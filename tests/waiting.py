@@ -41,6 +41,12 @@ async def until(condition: Callable[[], object], pause_s: float = 0.005) -> None
             await asyncio.sleep(pause_s)
 
 
+def longer_and_longer(first_s: float) -> tuple[float, ...]:
+    """Time limits to try in turn, for what must be seen to happen within one: the first is enough
+    on a quiet machine."""
+    return first_s, 6 * first_s, 36 * first_s, 216 * first_s
+
+
 def skip_time(monkeypatch: pytest.MonkeyPatch, skipped_s: float) -> None:
     """Put the running event loop's clock forward: timers that are set within this time end now."""
     loop = asyncio.get_running_loop()
