@@ -138,20 +138,21 @@ def test_kill_9_leaves_no_process_behind(
     assert len(gone) == len(family)
 
 
+HANGING = {"loop": "deadline_exceeded", "stuck_in_c": "deadline_exceeded"}
+FAILING = {"memory": "scorer_failed", "segfault": "worker_lost", "raise": "scorer_failed"}
+
+
+@pytest.mark.parametrize(("acts", "deadline_s"), [(HANGING, 1), (FAILING, 600)])
 def test_samples_that_hang_or_kill_their_worker_spoil_no_other(
-    start_server: Callable[..., LiveServer], tmp_path: Path
+    start_server: Callable[..., LiveServer], tmp_path: Path, acts: dict[str, str], deadline_s: int
 ) -> None:
     (tmp_path / "hostile.yaml").write_text(HOSTILE)
-    limits = ("--sample_deadline_s", "1", "--worker_memory_bytes", str(2**28))
+    limits = ("--sample_deadline_s", str(deadline_s), "--worker_memory_bytes", str(2**28))
     live = start_server("--profiles_dir", str(tmp_path), *limits)
-    acts = {"loop": "deadline_exceeded", "stuck_in_c": "deadline_exceeded"}
-    acts |= {"memory": "scorer_failed", "segfault": "worker_lost", "raise": "scorer_failed"}
     samples = [{"id": f"g{i}", "response": str(i)} for i in range(1000)]
     for place, act in enumerate(acts):
         samples.insert(190 * place + 7, {"id": act, "response": "1", "ground_truth": act})
-    answer = httpx2.post(
-        f"{live.url}/score", json={"profile": "hostile", "samples": samples}, timeout=60
-    )
+    answer = httpx2.post(f"{live.url}/score", json={"profile": "hostile", "samples": samples})
     results = answer.json()["results"]
     assert [result["id"] for result in results] == [sample["id"] for sample in samples]
     for result in results:
@@ -166,7 +167,8 @@ def test_the_service_stays_awake_while_workers_are_stuck(
     start_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
     (tmp_path / "hostile.yaml").write_text(HOSTILE)
-    live = start_server("--profiles_dir", str(tmp_path), "--sample_deadline_s", "60")
+    patience = ("--sample_deadline_s", "1200", "--request_deadline_s", "1200")
+    live = start_server("--profiles_dir", str(tmp_path), *patience)
     stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
     body = {"profile": "hostile", "samples": [stuck] * 4}
     with subprocess.Popen(

@@ -27,7 +27,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     (tmp_path / "short.yaml").write_text(
         f"scorers: {{far: {{scorer: '{ACTING}', deadline_s: 0.05, max_in_flight: 2}}}}\n"
     )
-    settings = load_settings(overrides={"workers": 1})
+    settings = load_settings(overrides={"workers": 1, "sample_deadline_s": 100.0})
     engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
