@@ -148,6 +148,7 @@ async def test_what_an_endpoint_gets_wrong_is_null(
 ) -> None:
     action, message = BAD[name]
     peer = await start_peer(in_turn(action))
+    told = ""
     for within_s in longer_and_longer(1.0):
         judge = make(peer.url, timeout_s=within_s / 5)
         told = why(await verdict(judge, sample(), within_s=within_s))

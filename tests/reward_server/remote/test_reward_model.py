@@ -248,6 +248,7 @@ async def test_what_an_engine_gets_wrong_is_null(
 ) -> None:
     action, message = BAD[name]
     peer = await start_peer(in_turn(action))
+    told = ""
     for within_s in longer_and_longer(1.0):
         scorer = make(base(peer.url), timeout_s=within_s / 5)
         [score] = await scored(scorer, "one", within_s=within_s)

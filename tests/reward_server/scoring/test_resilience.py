@@ -135,10 +135,12 @@ async def test_one_hanging_response_alone_in_its_request_is_a_result_not_a_faile
             calls = (client.score(request, each) for each in (name, f"worth_{name}"))
             return [result for [result] in await asyncio.gather(*calls)]
 
+    results: list[ScoreResult] = []
     for timeout_s in longer_and_longer(2.0):
         with suppress(RewardServerUnavailable):  # on a busy machine they had begun too late
             results = await both("endless", timeout_s)
             break
+    assert results
     for result in results:  # its own deadline has not passed: it is worth nothing
         assert result.reward is None
         assert result.error is not None

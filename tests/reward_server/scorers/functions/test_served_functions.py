@@ -136,6 +136,7 @@ async def test_one_row_of_a_batch_spoils_no_other(
 
 async def test_a_batch_that_runs_when_its_request_ends_is_given_up(engine: Engine) -> None:
     samples = [Sample(str(at), "hang", ground_truth=1) for at in range(8)]
+    results: list[SampleResult] = []
     for deadline_s in longer_and_longer(0.2):
         request = ScoreRequest(samples, profile="patient", deadline_ms=1000 * deadline_s)
         with suppress(RequestDeadline):  # on a busy machine none had begun
