@@ -40,8 +40,9 @@ demo: $(INSTALLED) ## fetch a pretrained model, train it against a server; QUICK
 limr: $(INSTALLED) ## PPO, data selection and training on the selection, on the small task
 	$(BIN)/python -m touchstone_rewards.trainer limr --config trainer/configs/limr_tiny.yaml
 
+# Bytecode is kept, whatever the environment says: the servers and commands under test start sooner.
 test: $(INSTALLED) ## run the tests on all cores; LONG=1 runs the long ones too
-	LONG=$(LONG) $(BIN)/python -m pytest -n auto --maxprocesses 4
+	PYTHONDONTWRITEBYTECODE= LONG=$(LONG) $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 serve: $(SERVER) ## start the server on 127.0.0.1:8700; installs it alone, without torch
 	$(BIN)/python -m touchstone_rewards.reward_server serve

@@ -6,14 +6,19 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.checkout import ROOT, live_server
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetched_folder
 
 # Read when the libraries are imported: no test asks a host outside for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A request of a test may take a busy machine more than the five seconds that httpx2 waits.
+for phase in ("connect", "read", "write", "pool"):
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, PATIENCE_S)
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 

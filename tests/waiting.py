@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 PATIENCE_S = 600.0
 
 
@@ -37,6 +39,19 @@ async def until(condition: Callable[[], object], pause_s: float = 0.005) -> None
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(pause_s)
+
+
+def longer_and_longer(first_s: float) -> tuple[float, ...]:
+    """Time limits to try in turn, for what must be seen to happen within one: the first is enough
+    on a quiet machine."""
+    return first_s, 6 * first_s, 36 * first_s, 216 * first_s
+
+
+def skip_time(monkeypatch: pytest.MonkeyPatch, skipped_s: float) -> None:
+    """Put the running event loop's clock forward: timers that are set within this time end now."""
+    loop = asyncio.get_running_loop()
+    time_s = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time_s() + skipped_s)
 
 
 def kill_when_there(process: subprocess.Popen[bytes] | subprocess.Popen[str], *there: Path) -> None:

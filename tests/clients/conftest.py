@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from tests.clients.peers import Peer, Script
-from touchstone_rewards.reward_server.live_server import free_port
 
 StartPeer = Callable[[Script], Awaitable[Peer]]
 
@@ -31,8 +31,11 @@ async def start_peer() -> AsyncIterator[StartPeer]:
 
 
 @pytest.fixture
-def dead_url() -> str:
-    return f"http://127.0.0.1:{free_port()}"
+def dead_url() -> Iterator[str]:
+    """Nothing listens there, and while the test runs nothing else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(autouse=True)

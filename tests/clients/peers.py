@@ -26,12 +26,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `body` is sent as JSON unless it is text or bytes."""
+    """An answer, once `gate` is set if there is one; `body` is sent as JSON unless it is text or
+    bytes."""
 
     status: int
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     after_s: float = 0.0
+    gate: asyncio.Event | None = None
 
 
 class Hang:
@@ -136,6 +138,8 @@ async def _act(action: Action, writer: asyncio.StreamWriter) -> None:
             await asyncio.sleep(0.02)
     assert isinstance(action, Reply)
     await asyncio.sleep(action.after_s)
+    if action.gate is not None:
+        await action.gate.wait()
     body = action.body
     if not isinstance(body, bytes):
         body = (body if isinstance(body, str) else json.dumps(body)).encode()

@@ -40,7 +40,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=ROOT,
         env=clean_environment(),
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -100,7 +100,7 @@ async def test_proxies_of_the_environment_are_not_used(
     monkeypatch.setenv("http_proxy", dead_url)
     monkeypatch.setenv("all_proxy", dead_url)
     peer = await start_peer(scored)
-    async with AsyncRemoteRewardClient(peer.url, timeout_s=5) as client:
+    async with AsyncRemoteRewardClient(peer.url) as client:
         assert len(await client.score(ONE)) == 1
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -27,6 +27,7 @@ from tests.clients.peers import (
     result,
     scored,
 )
+from tests.waiting import PATIENCE_S, longer_and_longer, until
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidRequest,
@@ -141,9 +142,14 @@ async def test_retry_after_in_seconds_is_honoured(start_peer: StartPeer, score: 
 
 
 async def test_retry_after_as_a_date_is_honoured(start_peer: StartPeer) -> None:
-    # HTTP dates have whole seconds: this one is one to two seconds ahead.
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    peer = await start_peer(first(Reply(503, error_body("not_ready"), {"Retry-After": date})))
+    def script(seen: Seen) -> Action:
+        if len(peer.seen) > 1:
+            return scored(seen)
+        # HTTP dates have whole seconds: this one is one to two seconds ahead.
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+        return Reply(503, error_body("not_ready"), {"Retry-After": date})
+
+    peer = await start_peer(script)
     async with AsyncRemoteRewardClient(peer.url) as client:
         await client.score(samples(1))
     refused, served = peer.seen
@@ -164,19 +170,22 @@ async def test_a_server_that_stalls_holds_nobody_beyond_the_deadline(
     start_peer: StartPeer, score: ScoreWith, stall: Action
 ) -> None:
     peer = await start_peer(lambda _: stall)
-    started = time.monotonic()
-    with pytest.raises(RewardServerUnavailable, match=r"2 of 2 samples .* 0\.3 s"):
-        await score(peer.url, 2, timeout_s=0.3)
-    assert time.monotonic() - started < 5
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(RewardServerUnavailable, match=r"2 of 2 samples .* 0\.3 s"):
+            await score(peer.url, 2, timeout_s=0.3)
 
 
 async def test_a_server_that_is_not_there_is_said_to_be_so(score: ScoreWith, dead_url: str) -> None:
-    with pytest.raises(RewardServerUnavailable) as caught:
-        await score(dead_url, 2, timeout_s=0.3)
-    assert dead_url in str(caught.value)
-    assert "ConnectError" in str(caught.value)
-    assert "reward-server serve" in str(caught.value)
-    assert caught.value.results == [None, None]
+    said = ""
+    for timeout_s in longer_and_longer(0.3):
+        with pytest.raises(RewardServerUnavailable) as caught:
+            await score(dead_url, 2, timeout_s=timeout_s)
+        assert caught.value.results == [None, None]
+        said = str(caught.value)
+        if "ConnectError" in said:
+            break
+    assert f"{dead_url}: ConnectError" in said
+    assert "reward-server serve" in said
 
 
 async def test_tries_are_counted(start_peer: StartPeer, score: ScoreWith) -> None:
@@ -190,10 +199,14 @@ async def test_what_had_arrived_is_not_lost_when_time_runs_out(
     start_peer: StartPeer, score: ScoreWith
 ) -> None:
     peer = await start_peer(lambda seen: Hang() if "s2" in seen.ids else scored(seen))
-    with pytest.raises(RewardServerUnavailable, match="2 of 6 samples") as caught:
-        await score(peer.url, 6, batch_size=2, timeout_s=0.5)
-    arrived = [each and each.id for each in caught.value.results]
-    assert arrived == ["s0", "s1", None, None, "s4", "s5"]
+    for timeout_s in longer_and_longer(0.5):
+        with pytest.raises(RewardServerUnavailable) as caught:
+            await score(peer.url, 6, batch_size=2, timeout_s=timeout_s)
+        arrived = [each and each.id for each in caught.value.results]
+        if arrived == ["s0", "s1", None, None, "s4", "s5"]:
+            assert "2 of 6 samples" in str(caught.value)
+            return
+    pytest.fail("what had arrived was lost")
 
 
 async def test_what_had_arrived_is_not_lost_when_a_request_is_refused(
@@ -269,11 +282,16 @@ async def test_a_sample_that_fails_to_the_end_is_a_result_and_no_exception(
     peer = await start_peer(
         lambda seen: Reply(200, answer([failed(each, retryable=True) for each in seen.ids]))
     )
-    [only] = await score(peer.url, 1, timeout_s=0.5)
-    assert only.reward is None
-    assert only.error is not None
-    assert only.error.code == "worker_lost"
-    assert len(peer.seen) > 1
+    for timeout_s in longer_and_longer(0.5):
+        peer.seen.clear()
+        with suppress(RewardServerUnavailable):  # too busy a machine for the first answer
+            [only] = await score(peer.url, 1, timeout_s=timeout_s)
+            assert only.reward is None
+            assert only.error is not None
+            assert only.error.code == "worker_lost"
+            if len(peer.seen) > 1:
+                return
+    pytest.fail("it was not sent again")
 
 
 async def test_another_server_takes_over_at_once(
@@ -285,10 +303,11 @@ async def test_another_server_takes_over_at_once(
 
 
 async def test_nobody_sleeps_while_another_server_is_healthy(start_peer: StartPeer) -> None:
-    busy = await start_peer(lambda _: Reply(503, error_body("no"), {"Retry-After": "30"}))
+    busy = await start_peer(lambda _: Reply(503, error_body("no"), {"Retry-After": "600"}))
     peer = await start_peer(scored)
-    async with AsyncRemoteRewardClient([busy.url, peer.url], batch_size=1) as client:
-        await asyncio.wait_for(client.score(samples(30)), 25)  # Retry-After asks for 30
+    urls = [busy.url, peer.url]
+    async with AsyncRemoteRewardClient(urls, batch_size=1, timeout_s=700) as client:
+        await asyncio.wait_for(client.score(samples(30)), 500)  # Retry-After asks for 600
     assert len(busy.seen) <= 8, "a server that asked to be left alone was asked on"
 
 
@@ -302,20 +321,30 @@ async def test_a_server_that_hangs_is_left_for_one_that_answers(
     start_peer: StartPeer, score: ScoreWith
 ) -> None:
     hanging, peer = await start_peer(lambda _: Hang()), await start_peer(scored)
-    assert len(await score([hanging.url, peer.url], 8, batch_size=2, timeout_s=2.0)) == 8
-    assert hanging.seen
+    for timeout_s in longer_and_longer(2.0):
+        with suppress(RewardServerUnavailable):
+            results = await score([hanging.url, peer.url], 8, batch_size=2, timeout_s=timeout_s)
+            assert ids(results) == [f"s{i}" for i in range(8)]
+            assert hanging.seen
+            return
+    pytest.fail("the server that answers was not asked in time")
 
 
 async def test_a_server_known_to_hang_holds_one_request_at_a_time(start_peer: StartPeer) -> None:
     hanging, peer = await start_peer(lambda _: Hang()), await start_peer(scored)
-    urls = [hanging.url, peer.url]
-    async with AsyncRemoteRewardClient(urls, batch_size=1, timeout_s=1.0) as client:
-        await client.score(samples(8))
-        held = len(hanging.seen)
-        await asyncio.sleep(0.7)  # it held each for 0.5 s, and rests as long
-        await client.score(samples(40))
-    assert held > 1
-    assert len(hanging.seen) == held + 1
+    urls, held = [hanging.url, peer.url], 0
+    for timeout_s in longer_and_longer(1.0):  # on a busy machine 40 samples outlast a short rest
+        hanging.seen.clear()
+        async with AsyncRemoteRewardClient(urls, batch_size=1, timeout_s=timeout_s) as client:
+            with suppress(RewardServerUnavailable):
+                await client.score(samples(8))
+                held = len(hanging.seen)
+                assert held > 1
+                await asyncio.sleep(0.7 * timeout_s)  # it held each for half, and rests as long
+                await client.score(samples(40))
+                if len(hanging.seen) == held + 1:
+                    return
+    pytest.fail(f"it held {len(hanging.seen) - held} requests at a time")
 
 
 async def test_a_server_that_came_back_is_used_again(start_peer: StartPeer) -> None:
@@ -331,17 +360,27 @@ async def test_a_server_that_came_back_is_used_again(start_peer: StartPeer) -> N
 async def test_there_are_never_more_requests_in_flight_than_allowed(
     start_peer: StartPeer, score: ScoreWith
 ) -> None:
-    peer = await start_peer(lambda seen: scored(seen, after_s=0.01))
-    await score(peer.url, 100, batch_size=1, max_in_flight=5)
+    gate = asyncio.Event()
+    peer = await start_peer(lambda seen: scored(seen, gate=gate))
+    scoring = asyncio.ensure_future(score(peer.url, 100, batch_size=1, max_in_flight=5))
+    await until(lambda: peer.busy == 5)
+    await asyncio.sleep(0.05)  # time for a sixth
+    gate.set()
+    await scoring
     assert peer.most_busy == 5
     assert len(peer.seen) == 100
 
 
 async def test_the_cap_holds_over_all_calls_of_a_client(start_peer: StartPeer) -> None:
-    peer = await start_peer(lambda seen: scored(seen, after_s=0.01))
+    gate = asyncio.Event()
+    peer = await start_peer(lambda seen: scored(seen, gate=gate))
     async with AsyncRemoteRewardClient(peer.url, batch_size=1, max_in_flight=5) as client:
         calls = (client.score(samples(3), profile) for profile in ["math", "format"] * 10)
-        await asyncio.gather(*calls)
+        scoring = asyncio.gather(*calls)
+        await until(lambda: peer.busy == 5)
+        await asyncio.sleep(0.05)  # time for a sixth
+        gate.set()
+        await scoring
     assert peer.most_busy == 5
 
 
@@ -396,10 +435,10 @@ async def test_a_large_body_is_cut_by_its_bytes(start_peer: StartPeer) -> None:
 
 
 async def test_a_call_that_was_cancelled_is_not_sent_on(start_peer: StartPeer) -> None:
-    peer = await start_peer(lambda seen: scored(seen, after_s=0.05))
+    peer = await start_peer(scored)
     async with AsyncRemoteRewardClient(peer.url, batch_size=1, max_in_flight=1) as client:
         call = asyncio.create_task(client.score(samples(100)))
-        await asyncio.sleep(0.12)
+        await until(lambda: len(peer.seen) > 1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import StartPeer
-from tests.clients.peers import Action, Hang, Reply, Seen, error_body, scored, told_of
+from tests.clients.peers import Action, Reply, Reset, Seen, error_body, scored, told_of
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     InvalidSample,
     NoReward,
     RemoteRewardClient,
+    RetryPolicy,
     RewardServerUnavailable,
     Sample,
     ScoreResult,
@@ -142,7 +143,9 @@ def test_every_call_may_come_from_another_event_loop(client: Any) -> None:
 
 
 def reward_of(url: str, **options: Any) -> TrlReward:
-    return AsyncRemoteRewardClient(url, timeout_s=0.3, batch_size=1).as_trl_reward(**options)
+    """A reward that gives up a server once it has failed twice in a row."""
+    retry = RetryPolicy(max_tries=2, first_delay_s=0.01)
+    return AsyncRemoteRewardClient(url, batch_size=1, retry=retry).as_trl_reward(**options)
 
 
 async def test_a_server_that_is_down_from_the_start_raises(dead_url: str) -> None:
@@ -154,7 +157,7 @@ async def test_a_server_that_goes_down_gives_none_and_one_warning(
     start_peer: StartPeer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def script(seen: Seen) -> Action:
-        return scored(seen, 0.5) if seen.ids == ["first/0"] else Hang()
+        return scored(seen, 0.5) if seen.ids == ["first/0"] else Reset()
 
     keeper = Keeper()
     peer = await start_peer(told_of(script))
@@ -169,7 +172,7 @@ async def test_a_server_that_goes_down_gives_none_and_one_warning(
 
 async def test_the_rewards_that_had_arrived_are_given(start_peer: StartPeer) -> None:
     def script(seen: Seen) -> Action:
-        return Hang() if "b/0" in seen.ids else scored(seen, 0.5)
+        return Reset() if "b/0" in seen.ids else scored(seen, 0.5)
 
     reward = reward_of((await start_peer(told_of(script))).url)
     rewards = await reward(prompts=["p"] * 3, completions=["x"] * 3, id=["a", "b", "c"])

@@ -26,7 +26,7 @@ RIGHT = "\\boxed{1}"
 
 
 def reward_of(url: str, profile: str = "math", **options: Any) -> TrlReward:
-    return AsyncRemoteRewardClient(url, timeout_s=5).as_trl_reward(profile, **options)
+    return AsyncRemoteRewardClient(url).as_trl_reward(profile, **options)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from touchstone_rewards.reward_server.schemas import Sample
@@ -30,14 +31,20 @@ class SeenByWorker(Seen):
 
 
 class Sleeper(Seen):
-    """Takes as many seconds as the response says, in a worker."""
+    """Takes as many seconds as the response says, in a worker. Where that names a file instead, it
+    makes one of that name and the process's number, and waits until the file is there."""
 
     runs_in: ClassVar[RunsIn] = "worker"
     reads: ClassVar[tuple[str, ...]] = ("response",)
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         for sample in samples:
-            time.sleep(float(sample.response))
+            if not sample.response.startswith("/"):
+                time.sleep(float(sample.response))
+                continue
+            Path(f"{sample.response}.{os.getpid()}").touch()
+            while not Path(sample.response).exists():
+                time.sleep(0.01)
         return [Score(1.0) for _ in samples]
 
 

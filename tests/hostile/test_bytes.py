@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.checkout import live_server
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.dashboard.recent import RecentSamples
 from touchstone_rewards.reward_server.errors import InvalidRequest
 from touchstone_rewards.reward_server.http.body import encoded, read_body
@@ -221,12 +221,10 @@ async def test_a_body_that_drips_after_its_refusal_is_not_waited_for(live: LiveS
     reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
     writer.write(HEAD + b"content-length: 1000000\r\n\r\n")
     closed = asyncio.create_task(reader.read())
-    for _ in range(60):  # a drop each quarter of a second: never silent for long
-        writer.write(b" ")
-        await asyncio.sleep(0.25)
-        if closed.done():
-            break
-    assert closed.done()
+    async with asyncio.timeout(PATIENCE_S):
+        while not closed.done():  # a drop each quarter of a second: never silent for long
+            writer.write(b" ")
+            await asyncio.sleep(0.25)
     assert (await closed).startswith(b"HTTP/1.1 401")
 
 
@@ -241,11 +239,7 @@ async def test_answers_that_nobody_reads_are_dropped(live: LiveServer) -> None:
         writer.write(head + body)
         await writer.drain()
         writers.append(writer)
-    for _ in range(100):
-        await asyncio.sleep(0.2)
-        if not connections_with(live, writers):
-            break
-    assert not connections_with(live, writers)
+    await until(lambda: not connections_with(live, writers), pause_s=0.2)
     assert memory(live) - before < 96
     assert score(live, body).status_code == 200
 
@@ -264,17 +258,18 @@ async def test_beyond_the_limit_of_connections_idle_ones_go_and_then_new_ones(
     live = start_server("--max_connections", "3")
     first = [await asyncio.open_connection("127.0.0.1", live.port) for _ in range(3)]
     await asyncio.sleep(0.2)
-    refused = await talk(live, timeout_s=10)  # all three have yet to say what they want
+    refused = await talk(live)  # all three have yet to say what they want
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1" in refused
     reader, writer = first[0]
     writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
-    await asyncio.sleep(0.2)
-    served = await talk(
-        live, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    )
-    assert served.startswith(b"HTTP/1.1 200")  # in the place of the one that idled
+    async with asyncio.timeout(PATIENCE_S):
+        served = b""
+        while not served.startswith(b"HTTP/1.1 200"):  # in the place of the one that now idles
+            served = await talk(
+                live, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+            )
     for _, each in first:
         each.close()
 

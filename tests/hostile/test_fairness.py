@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from tests.checkout import PLUGINS, live_server
+from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.caller import Caller, begin
 from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
 from touchstone_rewards.reward_server.limits import SampleLimits, Share
@@ -54,6 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def live(folder: Path) -> Iterator[LiveServer]:
     options = ["--config", str(folder / "server.yaml"), "--cache_bytes", "0"]
+    options += ["--sample_deadline_s", "1200", "--request_deadline_s", "1200"]
     server = live_server(folder / "log", *options, "--profiles_dir", str(folder / "profiles"))
     yield server.start()
     server.kill()
@@ -63,7 +66,7 @@ async def score(live: LiveServer, key: str, profile: str, responses: list[str]) 
     samples = [
         {"id": str(at), "response": text, "ground_truth": "4"} for at, text in enumerate(responses)
     ]
-    async with httpx2.AsyncClient(timeout=60) as client:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as client:
         body = {"profile": profile, "samples": samples}
         answer = await client.post(f"{live.url}/score", json=body, headers={"X-API-Key": key})
     assert answer.status_code == 200, answer.text
@@ -79,31 +82,29 @@ async def score(live: LiveServer, key: str, profile: str, responses: list[str]) 
     ],
 )
 async def test_slow_samples_hold_up_neither_other_callers_nor_other_scorers(
-    live: LiveServer, key: str, profile: str, responses: list[str]
+    live: LiveServer, key: str, profile: str, responses: list[str], tmp_path: Path
 ) -> None:
-    slow = [asyncio.create_task(score(live, "abuser", "sleeper", ["1.5"] * 6)) for _ in range(2)]
-    await asyncio.sleep(0.5)  # both workers have one of them
-    began = time.monotonic()
-    assert await score(live, key, profile, responses) == [1.0] * len(responses)
-    took_s = time.monotonic() - began
-    assert not any(task.done() for task in slow)  # nine seconds of work for two workers
-    print(f"{key} {profile}: {took_s:.2f} s")
-    for task in slow:
-        task.cancel()
-    await asyncio.gather(*slow, return_exceptions=True)
+    async with both_workers_held(live, tmp_path, "sleeper", "sleeper"):
+        assert await score(live, key, profile, responses) == [1.0] * len(responses)
 
 
-async def test_a_scorer_with_workers_of_its_own_waits_for_no_other(live: LiveServer) -> None:
-    slow = [
-        asyncio.create_task(score(live, "abuser", profile, ["2"] * 6))
-        for profile in ("sleeper", "other")
-    ]
-    await asyncio.sleep(0.5)  # both workers and the spare one have one of them
-    assert await score(live, "abuser", "own", ["0"] * 8) == [1.0] * 8
+async def test_a_scorer_with_workers_of_its_own_waits_for_no_other(
+    live: LiveServer, tmp_path: Path
+) -> None:
+    async with both_workers_held(live, tmp_path, "sleeper", "other"):
+        assert await score(live, "abuser", "own", ["0"] * 8) == [1.0] * 8
+
+
+@asynccontextmanager
+async def both_workers_held(live: LiveServer, folder: Path, *profiles: str) -> AsyncIterator[None]:
+    """Both workers have one of six slow samples of each profile, which end only after this."""
+    gate = folder / "go_on"
+    slow = [asyncio.create_task(score(live, "abuser", each, [str(gate)] * 6)) for each in profiles]
+    await until(lambda: len(list(folder.glob("go_on.*"))) >= 2)
+    yield
     assert not any(task.done() for task in slow)
-    for task in slow:
-        task.cancel()
-    await asyncio.gather(*slow, return_exceptions=True)
+    gate.touch()
+    assert await asyncio.gather(*slow) == [[1.0] * 6] * 2
 
 
 async def test_a_scorers_own_deadline_holds_for_its_samples_alone(live: LiveServer) -> None:

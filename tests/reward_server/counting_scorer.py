@@ -14,7 +14,8 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class Counting:
-    """The score is the response's length. The prompt may say to `sleep`, or to `die once`."""
+    """The score is the response's length. The prompt may say to `wait` until beside the file there
+    is one of its name and `.open`, or to `die once`."""
 
     version: ClassVar[str] = "1"
     range: ClassVar[tuple[float, float]] = (0.0, 1e9)
@@ -30,8 +31,8 @@ class Counting:
         before = self.file.exists()
         with self.file.open("a") as file:
             file.write(f"{sample.id}\n")
-        if sample.prompt == "sleep":
-            time.sleep(1.5)
+        while sample.prompt == "wait" and not Path(f"{self.file}.open").exists():
+            time.sleep(0.01)
         if sample.prompt == "die once" and not before:
             os._exit(1)
         if sample.ground_truth is None:

@@ -1,9 +1,11 @@
-"""Scorers whose model loads slowly, not at all, or dies when it is asked to score "poison"."""
+"""Scorers whose model loads once a file is there, or not at all, or dies of a "poison"."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
 from touchstone_rewards.reward_server.models.config import ModelConfig
@@ -45,7 +47,8 @@ class SlowConfig(DyingConfig):
 
 
 def load_slowly(_: ModelConfig) -> Dying:
-    time.sleep(3)
+    while not Path(os.environ["TEST_LOADS_WHEN"]).exists():
+        time.sleep(0.02)
     return Dying()
 
 

@@ -48,7 +48,10 @@ class Deadly(Length):
 
 
 class Hostile(Length):
-    """Does what `ground_truth` names; otherwise the score is the number in `response`."""
+    """Does what `ground_truth` names; otherwise the score is the number in `response`.
+
+    Makes the file that the metadata names as `begun`, if any, before it does anything.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth", "metadata")
 
@@ -58,6 +61,8 @@ class Hostile(Length):
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> Any:
         (sample,) = samples
+        if begun := sample.metadata.get("begun"):
+            Path(begun).touch()
         act = ACTS.get(sample.ground_truth) if isinstance(sample.ground_truth, str) else None
         if act is not None and (done := act(sample)) is not None:
             return done

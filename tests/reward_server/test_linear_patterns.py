@@ -53,11 +53,11 @@ def _is_re(call: ast.AST) -> bool:
 
 def found_patterns(folder: Path) -> Iterator[Found]:
     for path in sorted(folder.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        for node in nodes:
             if isinstance(node, ast.Call) and _is_re(node):
                 file = path.relative_to(folder).as_posix()
-                yield Found(file, node.lineno, _evaluated(node, path), _modes(node, tree))
+                yield Found(file, node.lineno, _evaluated(node, path), _modes(node, nodes))
             elif isinstance(node, ast.keyword) and node.arg == "pattern":
                 made = re.compile(ast.literal_eval(node.value))
                 yield Found(path.relative_to(folder).as_posix(), node.lineno, made, ALL_MODES)
@@ -86,14 +86,14 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(node), "<pattern>", "eval"), dict(names))
 
 
-def _modes(call: ast.Call, tree: ast.Module) -> frozenset[Mode]:
+def _modes(call: ast.Call, nodes: list[ast.AST]) -> frozenset[Mode]:
     assert isinstance(call.func, ast.Attribute)
     if call.func.attr != "compile":
         return _mode(call.func.attr, 2, len(call.args))
-    name = next((_target(n) for n in ast.walk(tree) if getattr(n, "value", None) is call), None)
+    name = next((_target(n) for n in nodes if getattr(n, "value", None) is call), None)
     if name is None or not name.startswith("_"):
         return ALL_MODES
-    return _modes_of_name(name, tree)
+    return _modes_of_name(name, nodes)
 
 
 def _target(node: ast.AST) -> str | None:
@@ -101,17 +101,17 @@ def _target(node: ast.AST) -> str | None:
     return targets[0].id if isinstance(targets[0], ast.Name) else None
 
 
-def _modes_of_name(name: str, tree: ast.Module) -> frozenset[Mode]:
+def _modes_of_name(name: str, nodes: list[ast.AST]) -> frozenset[Mode]:
     """How the private pattern `name` is run in its file: all ways where it is handed on."""
     modes: set[Mode] = set()
     called = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = node.func.value
             if isinstance(owner, ast.Name) and owner.id == name:
                 called.add(owner)
                 modes |= _mode(node.func.attr, 1, len(node.args))
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load):
             modes |= set() if node in called else ALL_MODES
     return frozenset(modes)

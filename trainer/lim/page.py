@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from touchstone_rewards.trainer.running.page import panel, readable, render_page
-from touchstone_rewards.trainer.running.plots import Theme, as_svg, dress, panel_figure
+from touchstone_rewards.trainer.running.plots import LIGHT, Theme, as_svg, dress, panel_figure
 
 LINES_DRAWN = 60
 
@@ -30,14 +30,11 @@ def write_page(
 ) -> Path:
     """Write `report.html` into `folder`; `facts` are shown as a table."""
     dropped = np.setdiff1d(np.flatnonzero(~np.isnan(scores)), kept)
-    panels = [panel("scores", lambda theme: draw_scores(scores, threshold, theme))]
+    panels = [panel("scores", draw_scores(scores, threshold))]
     if matrix.shape[1]:
         panels = [
-            panel("kept", lambda theme: draw_lines(matrix, kept, f"{len(kept)} kept", 2, theme)),
-            panel(
-                "dropped",
-                lambda theme: draw_lines(matrix, dropped, f"{len(dropped)} dropped", 1, theme),
-            ),
+            panel("kept", draw_lines(matrix, kept, f"{len(kept)} kept", 2)),
+            panel("dropped", draw_lines(matrix, dropped, f"{len(dropped)} dropped", 1)),
             *panels,
         ]
     page = render_page(
@@ -57,7 +54,7 @@ def draw_lines(
     rows: Int[np.ndarray, " rows"],
     title: str,
     colour: int,
-    theme: Theme,
+    theme: Theme = LIGHT,
 ) -> bytes:
     """An SVG of the trajectories of some prompts and the mean of all."""
     figure = panel_figure(theme)
@@ -68,7 +65,7 @@ def draw_lines(
 
 
 def draw_scores(
-    scores: Float[np.ndarray, " prompts"], threshold: float | None, theme: Theme
+    scores: Float[np.ndarray, " prompts"], threshold: float | None, theme: Theme = LIGHT
 ) -> bytes:
     """An SVG of how many prompts have which score."""
     figure = panel_figure(theme)

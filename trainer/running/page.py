@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment
 from markupsafe import Markup
 
-from touchstone_rewards.trainer.running.plots import DARK, LIGHT, Drawing, Theme, draw_panel
+from touchstone_rewards.trainer.running.plots import DARK, LIGHT, Drawing, draw_panel, recoloured
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "report.html"
-THEMES = {"light": LIGHT, "dark": DARK}
 TURNS_SHOWN = 3
 
 
@@ -47,16 +46,16 @@ def render_page(**parts: object) -> str:
 
 def panels_of(drawings: Sequence[Drawing], *, legend: bool = True) -> list[dict[str, str]]:
     """Every drawing in both themes."""
-    return [
-        panel(each.title, lambda theme, each=each: draw_panel(each, theme, legend=legend))
-        for each in drawings
-    ]
+    return [panel(each.title, draw_panel(each, legend=legend)) for each in drawings]
 
 
-def panel(title: str, draw: Callable[[Theme], bytes]) -> dict[str, str]:
-    """One SVG in both themes, as addresses that hold the picture itself."""
-    held = {name: base64.b64encode(draw(theme)).decode() for name, theme in THEMES.items()}
-    return {"title": title, **{name: f"data:image/svg+xml;base64,{held[name]}" for name in held}}
+def panel(title: str, light: bytes) -> dict[str, str]:
+    """One SVG, given in the light theme, in both, as addresses that hold the picture itself."""
+    held = {"light": light, "dark": recoloured(light, LIGHT, DARK)}
+    return {"title": title} | {
+        name: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+        for name, svg in held.items()
+    }
 
 
 def verdict(sample: Mapping[str, Any]) -> Markup:

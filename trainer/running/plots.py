@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -193,7 +194,9 @@ def draw_panel(drawing: Drawing, theme: Theme = LIGHT, *, legend: bool = True) -
 
 def panel_figure(theme: Theme) -> Figure:
     """An empty panel, of a size whose text can be read on a narrow screen."""
-    return Figure(figsize=PANEL_INCHES, facecolor=theme.background, layout="constrained")
+    figure = Figure(figsize=PANEL_INCHES, facecolor=theme.background)
+    figure.subplots_adjust(left=0.14, right=0.97, bottom=0.17, top=0.85)
+    return figure
 
 
 def as_svg(figure: Figure) -> bytes:
@@ -204,12 +207,26 @@ def as_svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def recoloured(svg: bytes, old: Theme, new: Theme) -> bytes:
+    """The picture in the colours of another theme: no need to draw it again."""
+    colours = dict(zip(_colours(old), _colours(new), strict=True))
+    return re.sub(b"|".join(colours), lambda found: colours[found[0]], svg)
+
+
+def _colours(theme: Theme) -> list[bytes]:
+    return [each.encode() for each in (theme.background, theme.ink, theme.grid, *theme.lines)]
+
+
 def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
     """A PNG with one panel for everything that the history knows of."""
     drawings, _ = drawings_of(history)
     rows = max(1, -(-len(drawings) // COLUMNS))
-    figure = Figure(figsize=(12, 2.9 * rows), facecolor=theme.background, layout="constrained")
+    height = 2.9 * rows
+    figure = Figure(figsize=(12, height), facecolor=theme.background)
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(
+        left=0.05, right=0.985, bottom=0.5 / height, top=1 - 0.45 / height, wspace=0.2, hspace=0.4
+    )
     for place, drawing in enumerate(drawings, 1):
         _draw(figure.add_subplot(rows, COLUMNS, place), drawing, theme, legend=True)
     buffer = io.BytesIO()

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 import pytest
 
 from tests.checkout import ROOT, clean_environment
+from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 HOSTILE = "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"
@@ -97,12 +99,18 @@ async def test_sigterm_finishes_what_is_in_flight_and_turns_the_rest_away(
 ) -> None:
     (tmp_path / "slow.yaml").write_text(HOSTILE)
     live = start_server("--profiles_dir", str(tmp_path))
-    slow = {"id": "s", "response": "1.5", "ground_truth": "sleep"}
-    body = {"profile": "slow", "samples": [slow]}
-    async with httpx2.AsyncClient(base_url=live.url, timeout=30) as client:
+
+    def body(begun: str) -> dict[str, Any]:
+        slow = {"id": "s", "response": "1.5", "ground_truth": "sleep"}
+        return {"profile": "slow", "samples": [{**slow, "metadata": {"begun": begun}}]}
+
+    begun = [tmp_path / "one", tmp_path / "two"]
+    async with httpx2.AsyncClient(base_url=live.url, timeout=PATIENCE_S) as client:
         await client.get("/health")  # a connection of its own, still open when the signal comes
-        in_flight = [asyncio.create_task(client.post("/score", json=body)) for _ in range(2)]
-        await asyncio.sleep(0.5)
+        in_flight = [
+            asyncio.create_task(client.post("/score", json=body(str(file)))) for file in begun
+        ]
+        await until(lambda: all(file.exists() for file in begun))
         stopping = asyncio.create_task(asyncio.to_thread(live.stop))
         answers = await asyncio.gather(*in_flight)
         assert await stopping == 0
@@ -117,31 +125,34 @@ def test_kill_9_leaves_no_process_behind(
     (tmp_path / "slow.yaml").write_text(HOSTILE)
     live = start_server("--profiles_dir", str(tmp_path))
     stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
+    body = {"profile": "slow", "samples": [stuck]}
+    timeout = httpx2.Timeout(PATIENCE_S, read=1)
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(f"{live.url}/score", json={"profile": "slow", "samples": [stuck]}, timeout=1)
+        httpx2.post(f"{live.url}/score", json=body, timeout=timeout)
     assert live.process is not None
     family = psutil.Process(live.process.pid).children(recursive=True)
     assert len(family) >= 3  # two workers and a spare at the least
     live.kill()
-    gone, alive = psutil.wait_procs(family, timeout=10)
+    gone, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not alive, alive
     assert len(gone) == len(family)
 
 
+HANGING = {"loop": "deadline_exceeded", "stuck_in_c": "deadline_exceeded"}
+FAILING = {"memory": "scorer_failed", "segfault": "worker_lost", "raise": "scorer_failed"}
+
+
+@pytest.mark.parametrize(("acts", "deadline_s"), [(HANGING, 1), (FAILING, 600)])
 def test_samples_that_hang_or_kill_their_worker_spoil_no_other(
-    start_server: Callable[..., LiveServer], tmp_path: Path
+    start_server: Callable[..., LiveServer], tmp_path: Path, acts: dict[str, str], deadline_s: int
 ) -> None:
     (tmp_path / "hostile.yaml").write_text(HOSTILE)
-    limits = ("--sample_deadline_s", "1", "--worker_memory_bytes", str(2**28))
+    limits = ("--sample_deadline_s", str(deadline_s), "--worker_memory_bytes", str(2**28))
     live = start_server("--profiles_dir", str(tmp_path), *limits)
-    acts = {"loop": "deadline_exceeded", "stuck_in_c": "deadline_exceeded"}
-    acts |= {"memory": "scorer_failed", "segfault": "worker_lost", "raise": "scorer_failed"}
     samples = [{"id": f"g{i}", "response": str(i)} for i in range(1000)]
     for place, act in enumerate(acts):
         samples.insert(190 * place + 7, {"id": act, "response": "1", "ground_truth": act})
-    answer = httpx2.post(
-        f"{live.url}/score", json={"profile": "hostile", "samples": samples}, timeout=60
-    )
+    answer = httpx2.post(f"{live.url}/score", json={"profile": "hostile", "samples": samples})
     results = answer.json()["results"]
     assert [result["id"] for result in results] == [sample["id"] for sample in samples]
     for result in results:
@@ -156,7 +167,8 @@ def test_the_service_stays_awake_while_workers_are_stuck(
     start_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
     (tmp_path / "hostile.yaml").write_text(HOSTILE)
-    live = start_server("--profiles_dir", str(tmp_path), "--sample_deadline_s", "60")
+    patience = ("--sample_deadline_s", "1200", "--request_deadline_s", "1200")
+    live = start_server("--profiles_dir", str(tmp_path), *patience)
     stuck = {"id": "s", "response": "1", "ground_truth": "stuck_in_c"}
     body = {"profile": "hostile", "samples": [stuck] * 4}
     with subprocess.Popen(

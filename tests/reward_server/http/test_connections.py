@@ -50,7 +50,7 @@ async def until_closed(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
 async def test_half_open_connections_are_closed_and_slow_ones_are_not(
     start_server: StartServer,
 ) -> None:
-    live = start_server("--receive_timeout_s", "2")
+    live = start_server("--receive_timeout_s", "4")
     length = f"content-length: {len(BODY)}\r\n\r\n".encode()
     closed = await asyncio.gather(
         until_closed(live.port),
@@ -63,7 +63,7 @@ async def test_half_open_connections_are_closed_and_slow_ones_are_not(
     assert [said[:12] for said in closed] == [b""] * 4 + [b"HTTP/1.1 200"]
     slowly = [BODY[i : i + 6] for i in range(0, len(BODY), 6)]
     ending = HEAD + b"connection: close\r\n" + length
-    assert len(slowly) * 1.0 > 2
+    assert len(slowly) * 1.0 > 4
     said = await until_closed(live.port, ending, *slowly, pause_s=1.0)
     assert said.startswith(b"HTTP/1.1 200")
 
@@ -86,7 +86,7 @@ async def test_hundreds_of_requests_at_once_take_turns_and_all_are_answered(
 
 
 def test_413_before_a_body_is_sent_at_all(server: LiveServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(HEAD + b"content-length: 200000000\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 413")
 
@@ -116,7 +116,7 @@ async def test_https_with_a_certificate_that_the_client_is_told_to_trust(
         async with AsyncRemoteRewardClient(url, ca_file=cert) as trusting:
             [result] = await trusting.score([SAMPLE], "dummy")
         assert result.reward is not None
-        async with AsyncRemoteRewardClient(url, timeout_s=1) as careful:
+        async with AsyncRemoteRewardClient(url) as careful:
             with pytest.raises(UntrustedCertificate, match=r"self-signed certificate.*system's"):
                 await careful.score([SAMPLE], "dummy")
         monkeypatch.setenv("REWARD_CA_FILE", str(cert))
@@ -177,7 +177,7 @@ def test_a_certificate_that_cannot_be_used_ends_with_a_clear_line(
     junk = tmp_path / "junk.pem"
     junk.write_text("no certificate")
     options = ["--port", "0", "--tls_cert", str(junk), "--tls_key", str(certificate[1])]
-    done = run_command("serve", *options, timeout_s=60)
+    done = run_command("serve", *options)
     assert done.returncode == 2
     assert f"tls_cert {junk} and tls_key" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import random
+import socket
 import time
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 from tests.checkout import live_server
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     InvalidRequest,
@@ -54,6 +56,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     (folder / "profiles").mkdir()
     (folder / "slow.yaml").rename(folder / "profiles" / "slow.yaml")
     options = ["--config", str(folder / "server.yaml"), "--profiles_dir", str(folder / "profiles")]
+    options += ["--sample_deadline_s", str(2 * PATIENCE_S)]
     server = live_server(folder / "log", *options).start()
     yield server
     server.kill()
@@ -110,7 +113,8 @@ def test_a_hash_is_no_key(live: LiveServer, key: str) -> None:
 
 def test_a_key_beyond_its_rate_is_told_when_to_come_again(live: LiveServer) -> None:
     many = {"profile": "dummy", "samples": samples(30)}
-    answers = [post(live, "hush-slow", many) for _ in range(3)]
+    # A busy machine may need the three seconds between two of them that the first 30 cost.
+    answers = (post(live, "hush-slow", many) for _ in range(100))
     shed = next(answer for answer in answers if answer.status_code == 429)
     assert shed.json()["error"]["code"] == "queue_full"
     assert "key slow may score 10 samples a second" in shed.json()["error"]["message"]
@@ -121,13 +125,20 @@ def test_a_key_beyond_its_rate_is_told_when_to_come_again(live: LiveServer) -> N
     assert post(live, "hush-slow", many).status_code == 200
 
 
-def test_a_keys_samples_in_work_are_limited_and_no_other_keys(live: LiveServer) -> None:
-    long = {"profile": "slow", "samples": samples(3, "2", ground_truth="sleep")}
-    headers = {"X-API-Key": "hush-small"}
-    with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(f"{live.url}/score", json=long, headers=headers, timeout=0.2)
+def test_a_keys_samples_in_work_are_limited_and_no_other_keys(
+    live: LiveServer, tmp_path: Path
+) -> None:
+    metadata = {"begun": str(tmp_path / "begun"), "file": "no such file"}
+    endless = samples(3, "2", ground_truth="wait_for", metadata=metadata)
+    content = json.dumps({"profile": "slow", "samples": endless}).encode()
+    head = "POST /score HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: hush-small\r\n"
+    few = {"profile": "dummy", "samples": samples(4)}
+    with socket.create_connection(("127.0.0.1", live.port)) as connection:
+        connection.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
+        wait_until((tmp_path / "begun").exists)
+        assert post(live, "hush-small", few).status_code == 429
     # That caller has left, so its samples count no more.
-    assert post(live, "hush-small", {"profile": "dummy", "samples": samples(4)}).status_code == 200
+    wait_until(lambda: post(live, "hush-small", few).status_code == 200)
     share = Share("small", max_pending_samples=4)
     with share.room(3):
         with pytest.raises(QueueFull, match="3 samples of key small are in work and 2 came"):

@@ -90,7 +90,7 @@ def post(server: LiveServer, path: str, body: Any, **options: Any) -> httpx2.Res
 
 
 def get(server: LiveServer, path: str) -> Any:
-    return httpx2.get(f"{server.url}{path}", headers=HEADERS, timeout=10).json()
+    return httpx2.get(f"{server.url}{path}", headers=HEADERS, timeout=60).json()
 
 
 def scored(server: LiveServer, profile: str, samples: list[dict[str, Any]]) -> list[Any]:
@@ -242,7 +242,7 @@ def model_metric(server: LiveServer, name: str, model: str) -> float:
 
 def test_the_work_of_a_caller_that_hangs_up_is_dropped(live: LiveServer) -> None:
     before = model_metric(live, "reward_model_dropped_total", "slow")
-    samples = [{"id": str(i), "response": "one " * 400} for i in range(200)]
+    samples = [{"id": str(i), "response": "one " * 400} for i in range(600)]
     body = httpx2.Request(
         "POST", "http://x/score", json={"profile": "slow", "samples": samples}
     ).read()

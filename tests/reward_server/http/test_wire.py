@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
+from tests.waiting import until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import Settings
@@ -270,14 +271,17 @@ async def test_429_with_retry_after_when_too_much_is_in_work(
 async def test_504_when_no_sample_gets_its_turn(connect: Connect, tmp_path: Path) -> None:
     slow = "tests.reward_server.hostile_scorers:Hostile"
     (tmp_path / "slow.yaml").write_text(f"scorers: {{slow: {{scorer: '{slow}'}}}}")
-    client = await connect(profiles_dir=tmp_path, workers=1, sample_deadline_s=20)
-    samples = [{"id": "a", "response": "1.5", "ground_truth": "sleep"}]
-    first = asyncio.create_task(client.post("/score", json={"profile": "slow", "samples": samples}))
-    await asyncio.sleep(0.5)
-    body = {"profile": "slow", "samples": samples, "deadline_ms": 200}
-    answer = await client.post("/score", json=body)
+    client = await connect(profiles_dir=tmp_path, workers=1, sample_deadline_s=1200)
+    begun, gate = tmp_path / "begun", tmp_path / "open"
+    metadata = {"begun": str(begun), "file": str(gate)}
+    sample = {"id": "a", "response": "1.5", "ground_truth": "wait_for", "metadata": metadata}
+    body = {"profile": "slow", "samples": [sample], "deadline_ms": 600_000}
+    first = asyncio.create_task(client.post("/score", json=body, timeout=600))
+    await until(begun.exists)
+    answer = await client.post("/score", json={**body, "deadline_ms": 200})
     assert refusal(answer) == (504, "request_deadline")
     assert "deadline_ms" in answer.json()["error"]["message"]
+    gate.touch()
     assert (await first).json()["results"][0]["reward"] == 1.5
 
 

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 import uvloop
 
 from tests.reward_server.hostile_scorers import nested
-from tests.waiting import PATIENCE_S, until
+from tests.waiting import PATIENCE_S, skip_time, until
 from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool import link
@@ -30,6 +32,7 @@ from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 SCORERS = Path(__file__).parents[1]
 LENGTH = ScorerSpec("hostile_scorers:Length", {})
 HOSTILE = ScorerSpec("hostile_scorers:Hostile", {})
+REQUEST_S = 100.0  # what a call has where a test puts the clock forward
 StartPool = Callable[..., Awaitable[WorkerPool]]
 
 
@@ -57,8 +60,11 @@ async def start_pool() -> AsyncIterator[StartPool]:
 
 def processes() -> list[psutil.Process]:
     """The pools' processes: other tests' servers may run beside them."""
-    servers = [child for child in psutil.Process().children() if is_fork_server(child)]
-    return [each for server in servers for each in (server, *server.children(recursive=True))]
+    return [*fork_servers(), *worker_processes()]
+
+
+def fork_servers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if is_fork_server(child)]
 
 
 def is_fork_server(process: psutil.Process) -> bool:
@@ -69,11 +75,15 @@ def is_fork_server(process: psutil.Process) -> bool:
 
 
 def worker_processes() -> list[psutil.Process]:
-    return [child for child in processes() if child.ppid() != os.getpid()]
+    found: list[psutil.Process] = []
+    for server in fork_servers():
+        with suppress(psutil.NoSuchProcess):
+            found += server.children(recursive=True)
+    return found
 
 
 def fork_server_process() -> psutil.Process:
-    (server,) = [child for child in processes() if child.ppid() == os.getpid()]
+    (server,) = fork_servers()
     return server
 
 
@@ -178,6 +188,7 @@ async def test_calls_that_come_together_travel_together(
         sent.append(len(message.samples))
 
     monkeypatch.setattr(link, "write_frame", noted)
+    monkeypatch.setattr(link, "PACE_MEMORY", 1.0)  # no sample seems slow for the machine's sake
     calls = [pool.score("hostile", [sample]) for sample in numbers(30)]
     scores = [score for [score] in await asyncio.gather(*calls)]
     assert_only({}, scores, 30)
@@ -199,7 +210,7 @@ async def test_a_huge_call_does_not_starve_a_small_one(start_pool: StartPool) ->
     pool = await start_pool(workers=1, spares=0)
     slow = [acting("sleep", "0.01") for _ in range(3000)]
     huge = asyncio.create_task(pool.score("hostile", slow))
-    await asyncio.sleep(0.1)
+    await until(lambda: pool.pending < 3000)
     assert_only({}, await pool.score("hostile", numbers(3)), 3)
     assert not huge.done()
     assert pool.pending > 1500
@@ -380,15 +391,19 @@ async def test_a_slow_sample_keeps_no_other_one_waiting(
 
 
 async def test_a_call_that_comes_while_a_sample_stalls_does_not_wait_for_it(
-    start_pool: StartPool,
+    start_pool: StartPool, tmp_path: Path
 ) -> None:
-    pool = await start_pool(sample_deadline_s=20.0)
-    slow = asyncio.create_task(pool.score("hostile", [*numbers(200), acting("sleep", "10")]))
-    await asyncio.sleep(0.3)
+    pool = await start_pool(sample_deadline_s=2 * PATIENCE_S)
+    begun, go_on = tmp_path / "begun", tmp_path / "go_on"
+    stalling = acting("wait_for", begun=str(begun), file=str(go_on))
+    slow = asyncio.create_task(pool.score("hostile", [*numbers(200), stalling]))
+    await until(begun.exists)
     for _ in range(20):
-        assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(200)), 5), 200)
+        others = pool.score("hostile", numbers(200))
+        assert_only({}, await asyncio.wait_for(others, PATIENCE_S), 200)
     assert not slow.done()
-    slow.cancel()
+    go_on.touch()
+    assert [score.value for score in await slow] == [*range(200), 0.0]
 
 
 # What happens to workers
@@ -411,25 +426,30 @@ async def test_a_sample_that_kills_its_worker_is_not_tried_again(
 
 
 async def test_60_random_kills_cost_at_most_60_of_1500_samples(start_pool: StartPool) -> None:
-    pool = await start_pool(sample_deadline_s=10.0)
+    pool = await start_pool(sample_deadline_s=PATIENCE_S)
     dice = random.Random(7)
-    call = asyncio.create_task(
-        pool.score("hostile", [acting("sleep", f"0.004{number:04d}") for number in range(1500)])
-    )
-    kills = 0
-    while not call.done() and kills < 60:
-        await asyncio.sleep(0.02)
-        # In a thread: while the loop looks for them, workers would run out of samples.
-        if victims := await asyncio.to_thread(worker_processes):
-            dice.choice(victims).kill()
-            kills += 1
-    scores = await asyncio.wait_for(call, PATIENCE_S)
+
+    async def kill_60() -> None:
+        kills = 0
+        while kills < 60:
+            await asyncio.sleep(0.02)
+            # In a thread: while the loop looks for them, workers would run out of samples.
+            if victims := await asyncio.to_thread(worker_processes):
+                with suppress(psutil.NoSuchProcess):  # the last victim, that was still to be buried
+                    dice.choice(victims).kill()
+                    kills += 1
+
+    killing = asyncio.create_task(kill_60())
+    scores: list[Score] = []
+    while not killing.done() or len(scores) < 1500:  # as many samples as the kills take
+        seconds = [f"0.004{len(scores) + number:06d}" for number in range(500)]
+        scores += await pool.score("hostile", [acting("sleep", each) for each in seconds])
+    await killing
     lost = [at for at, score in enumerate(scores) if score.value is None]
-    assert kills == 60
     assert {code(scores[at]) for at in lost} <= {"worker_lost"}
     assert 0 < len(lost) <= 60
     for at, score in enumerate(scores):
-        assert score.value is None or score.value == float(f"0.004{at:04d}")
+        assert score.value is None or score.value == float(f"0.004{at:06d}")
     assert_only({}, await pool.score("hostile", numbers(100)), 100)
 
 
@@ -440,9 +460,8 @@ async def test_the_pool_heals_when_all_its_workers_die_at_once(
     pool = await start_pool(sample_deadline_s=10.0)
     samples = [acting("sleep", "0.01") for _ in range(100)]
     call = asyncio.create_task(pool.score("hostile", samples))
-    await asyncio.sleep(0.1)
+    await until(lambda: pool.pending < 100 and len(worker_processes()) == 3)
     victims = worker_processes()
-    assert len(victims) == 3
     if with_fork_server:
         victims.append(fork_server_process())
     for victim in victims:
@@ -451,15 +470,13 @@ async def test_the_pool_heals_when_all_its_workers_die_at_once(
     assert {code(score) for score in scores} <= {None, "worker_lost"}
     assert sum(score.value is None for score in scores) <= 2
     assert_only({}, await pool.score("hostile", numbers(100)), 100)
-    while len(worker_processes()) < 3:
-        await asyncio.sleep(0.01)
-    assert pool.alive == 2
+    await until(lambda: len(worker_processes()) >= 3 and pool.alive == 2)
 
 
 async def test_a_killed_fork_server_is_replaced(start_pool: StartPool) -> None:
     pool = await start_pool()
     fork_server_process().kill()
-    await asyncio.sleep(0.05)
+    await until(lambda: pool.restarts["fork_server"] == 1)
     assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(100)), PATIENCE_S), 100)
     assert pool.restarts["fork_server"] == 1
 
@@ -553,9 +570,8 @@ async def test_no_worker_outlives_a_server_killed_with_9(tmp_path: Path) -> None
     assert server.stdout is not None
     with server.stdout:
         assert server.stdout.readline() == b"up\n"
-    await asyncio.sleep(0.3)
+    await until(lambda: len(psutil.Process(server.pid).children(recursive=True)) == 4)
     family = psutil.Process(server.pid).children(recursive=True)
-    assert len(family) == 4
     server.kill()
     server.wait()
     await gone(family)
@@ -564,52 +580,70 @@ async def test_no_worker_outlives_a_server_killed_with_9(tmp_path: Path) -> None
 # What callers do
 
 
-async def test_samples_not_begun_in_time_may_be_sent_again(start_pool: StartPool) -> None:
-    pool = await start_pool()
-    samples = [acting("sleep", "0.1") for _ in range(40)]
-    now = asyncio.get_running_loop().time()
-    scores = await asyncio.wait_for(
-        pool.score("hostile", samples, give_up_at_s=now + 0.45), PATIENCE_S
-    )
+def timed_call(pool: WorkerPool, samples: list[Sample]) -> asyncio.Task[list[Score]]:
+    """A call that gives up once `REQUEST_S` have passed: those of the patched clock."""
+    give_up_at_s = asyncio.get_running_loop().time() + REQUEST_S
+    return asyncio.create_task(pool.score("hostile", samples, give_up_at_s=give_up_at_s))
+
+
+async def test_samples_not_begun_in_time_may_be_sent_again(
+    start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await start_pool(chunk=1, sample_deadline_s=2 * PATIENCE_S)
+    begun = [tmp_path / str(number) for number in range(38)]
+    waiting = [acting("wait_for", begun=str(file), file="no such file") for file in begun]
+    call = timed_call(pool, [*[acting("sleep", "1")] * 2, *waiting])
+    await until(lambda: pool.pending == 38 and sum(file.exists() for file in begun) == 2)
+    skip_time(monkeypatch, REQUEST_S)
+    scores = await asyncio.wait_for(call, PATIENCE_S)
+    assert [score.value for score in scores] == [1.0, 1.0, *[None] * 38]
     late = [score.error for score in scores if score.error]
-    assert 2 <= len(scores) - len(late) <= 12
     assert {(error.code, error.retryable) for error in late} == {("deadline_exceeded", True)}
     assert pool.pending == 0
     assert_only({}, await pool.score("hostile", numbers(10)), 10)
+    assert sum(file.exists() for file in begun) == 2
 
 
 async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
-    start_pool: StartPool,
+    start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = await start_pool(sample_deadline_s=60.0)
-    now = asyncio.get_running_loop().time()
-    samples = [*numbers(4), acting("stuck_in_c")]
-    scores = await asyncio.wait_for(
-        pool.score("hostile", samples, give_up_at_s=now + 0.3), PATIENCE_S
-    )
+    pool = await start_pool(sample_deadline_s=2 * PATIENCE_S)
+    begun = tmp_path / "begun"
+    call = timed_call(pool, [*numbers(4), acting("stuck_in_c", begun=str(begun))])
+    await until(lambda: pool.pending == 1 and begun.exists())
+    skip_time(monkeypatch, REQUEST_S)
+    scores = await asyncio.wait_for(call, PATIENCE_S)
     assert_only({4: "deadline_exceeded"}, scores, 5)
     assert scores[4].error is not None
     assert pool.restarts == {"gave_up": 1}
 
 
 async def test_a_hang_that_took_its_requests_time_is_its_own_and_not_worth_another_try(
-    start_pool: StartPool,
+    start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent again for ever, one such response would end in no answer for all the others."""
-    pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0)
-    now = asyncio.get_running_loop().time()
-    (hung,) = await pool.score("hostile", [acting("loop")], give_up_at_s=now + 0.5)
+    pool = await start_pool(workers=1, spares=0, sample_deadline_s=2 * PATIENCE_S)
+    sent_at_s, begun = time.monotonic(), tmp_path / "begun"
+    call = timed_call(pool, [acting("loop", begun=str(begun))])
+    await until(begun.exists)
+    await asyncio.sleep(0.1 + 2 * (time.monotonic() - sent_at_s))  # most of the request's time
+    skip_time(monkeypatch, REQUEST_S)
+    (hung,) = await call
     assert hung.error is not None
     assert not hung.error.retryable
     assert not hung.timed_out  # its own deadline had not passed
 
 
-async def test_a_sample_whose_turn_came_late_may_be_sent_again(start_pool: StartPool) -> None:
-    pool = await start_pool(workers=1, spares=0, sample_deadline_s=60.0, chunk=1)
-    now = asyncio.get_running_loop().time()
-    samples = [acting("sleep", "0.9"), acting("loop")]
-    first, late = await pool.score("hostile", samples, give_up_at_s=now + 1.2)
-    assert first.value == 0.9
+async def test_a_sample_whose_turn_came_late_may_be_sent_again(
+    start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await start_pool(workers=1, spares=0, sample_deadline_s=2 * PATIENCE_S, chunk=1)
+    begun = tmp_path / "begun"
+    call = timed_call(pool, [acting("sleep", "1"), acting("loop", begun=str(begun))])
+    await until(begun.exists)
+    skip_time(monkeypatch, REQUEST_S)
+    first, late = await call
+    assert first.value == 1.0
     assert late.error is not None
     assert late.error.retryable
 
@@ -628,12 +662,12 @@ async def test_a_cancelled_call_drops_what_it_had_queued(
     begun = tmp_path / "begun"
     samples = [acting("note", file=str(begun)) for _ in range(100)]
     call = asyncio.create_task(pool.score("hostile", samples))
-    await asyncio.sleep(0.35)
+    await until(lambda: begun.exists() and begun.read_text().count("\n") >= 2)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert pool.pending == 0
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # time for more to begin, were they not dropped
     lines = begun.read_text().count("\n")
     assert 2 <= lines < 50
     assert_only({}, await pool.score("hostile", numbers(100)), 100)
@@ -701,24 +735,30 @@ async def test_a_scorer_that_the_pool_does_not_have_is_our_own_bug(start_pool: S
         await pool.score("no_such_scorer", numbers(1))
 
 
-async def test_evaluation_waits_behind_training_and_does_not_starve(start_pool: StartPool) -> None:
-    pool = await start_pool(workers=1, spares=0, chunk=1)
+async def test_evaluation_waits_behind_training_and_does_not_starve(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool(workers=1, spares=0, chunk=1, sample_deadline_s=PATIENCE_S)
     done: list[str] = []
+    gate = tmp_path / "gate"
 
-    async def call(name: str, seconds: str, after_s: float) -> None:
-        await pool.score("hostile", [acting("sleep", seconds)] * 3, after_s=after_s)
+    async def call(name: str, act: str, after_s: float) -> None:
+        samples = [acting(act, "0.01", file=str(gate)) for _ in range(3)]
+        await pool.score("hostile", samples, after_s=after_s)
         done.append(name)
 
-    busy = asyncio.create_task(call("first", "0.1", 0.0))
-    await asyncio.sleep(0.05)
-    evaluation = asyncio.create_task(call("evaluation", "0.01", 60.0))
-    await asyncio.sleep(0.01)
-    training = asyncio.create_task(call("training", "0.01", 0.0))
-    await asyncio.gather(busy, evaluation, training)
+    calls = [("first", "wait_for", 0.0), ("evaluation", "sleep", 60.0), ("training", "sleep", 0.0)]
+    tasks: list[asyncio.Task[None]] = []
+    for each in calls:
+        tasks.append(asyncio.create_task(call(*each)))
+        await until(lambda: pool.pending == 3 * len(tasks))
+    gate.touch()
+    await asyncio.gather(*tasks)
     assert done.index("training") < done.index("evaluation")
 
-    stream = [asyncio.create_task(pool.score("hostile", [acting("sleep", "0.01")] * 200))]
-    await asyncio.sleep(0.05)
+    # Half a minute of work: the evaluation does not wait for its end.
+    stream = asyncio.create_task(pool.score("hostile", [acting("sleep", "0.01")] * 3000))
+    await until(lambda: pool.pending < 3000)
     await pool.score("hostile", [acting("sleep", "0.01")], after_s=0.3)
-    assert not stream[0].done()
-    stream[0].cancel()
+    assert not stream.done()
+    stream.cancel()

@@ -199,7 +199,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(start: Star
     client = Http1Client({}, MOST)
     for _ in range(3):
         assert (await client.send("POST", url, b"{}")).content == b"{}"
-        await asyncio.sleep(0.05)
+        await until(lambda: not any(each.is_open for [each] in client._idle.values()))
     assert count == 3
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients.peers import Action, Drip, Hang, Peer, Reply, Reset
 from tests.reward_server.remote.conftest import StartPeer, in_turn
-from tests.waiting import until
+from tests.waiting import skip_time, until
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.remote.policy import Breaker, RetryPolicy
 from touchstone_rewards.reward_server.remote.transport import (
@@ -132,12 +132,15 @@ async def test_load_is_shared(start_peer: StartPeer, connect: Connect) -> None:
 
 
 async def test_the_breaker_leaves_a_dead_endpoint_alone_and_one_request_finds_it_back(
-    start_peer: StartPeer, connect: Connect, caplog: pytest.LogCaptureFixture
+    start_peer: StartPeer,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO)
     down = True
     peer = await start_peer(lambda _: Reply(500) if down else GOOD)
-    breaker = Breaker(failures=4, rest_s=1.0, max_rest_s=1.0)
+    breaker = Breaker(failures=4, rest_s=100.0, max_rest_s=100.0)
     transport = connect(peer, breaker=breaker)
     with pytest.raises(UpstreamFailed, match="answered 500"):
         await transport.post(b"{}", within(60))
@@ -146,6 +149,7 @@ async def test_the_breaker_leaves_a_dead_endpoint_alone_and_one_request_finds_it
     assert len(peer.seen) == 4, "it was left alone"
     assert f"{peer.url} failed 4 times in a row (status 500)" in caplog.text
     down = False
+    skip_time(monkeypatch, 100.0)
     answers = await asyncio.gather(*(transport.post(b"{}", within(60)) for _ in range(20)))
     assert answers == [{"ok": True}] * 20
     assert caplog.text.count("answers again") == 1

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.checkout import live_server, run_command
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 StartServer = Callable[..., LiveServer]
@@ -25,7 +25,7 @@ def profile(folder: Path, scorer: str) -> tuple[str, str]:
 
 
 def ready(live: LiveServer) -> tuple[int, Any]:
-    answer = httpx2.get(f"{live.url}/ready", timeout=10)
+    answer = httpx2.get(f"{live.url}/ready", timeout=60)
     return answer.status_code, answer.json().get("reason")
 
 
@@ -43,19 +43,21 @@ def wait_for_health(live: LiveServer) -> None:
 
 @pytest.fixture
 def live(tmp_path: Path) -> Any:
-    server = live_server(tmp_path / "log", *profile(tmp_path, "SlowToLoad"))
+    options = profile(tmp_path, "SlowToLoad")
+    server = live_server(tmp_path / "log", *options, TEST_LOADS_WHEN=str(tmp_path / "load"))
     server.start(wait=False)
     yield server
     server.kill()
 
 
-def test_the_port_answers_before_the_models_are_loaded(live: LiveServer) -> None:
+def test_the_port_answers_before_the_models_are_loaded(live: LiveServer, tmp_path: Path) -> None:
     wait_for_health(live)
     status, reason = ready(live)
     assert status == 503
     assert reason.startswith("starting: ")
     turned_away = httpx2.post(f"{live.url}/score", json=BODY)
     assert (turned_away.status_code, turned_away.headers["retry-after"]) == (503, "1")
+    (tmp_path / "load").touch()
     live.wait_until_ready()
     scored = httpx2.post(f"{live.url}/score", json=BODY).json()
     assert scored["results"][0]["reward"] == 0.5
@@ -66,12 +68,12 @@ def test_a_server_that_is_stopped_while_it_loads_leaves_nothing_behind(live: Liv
     assert live.process is not None
     family = psutil.Process(live.process.pid).children(recursive=True)
     assert live.stop() == 0
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=PATIENCE_S)[1]
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server_with_one_line(tmp_path: Path) -> None:
     options = ["--port", "0", "--workers", "1", *profile(tmp_path, "CannotBeLoaded")]
-    done = run_command("serve", *options, timeout_s=60)
+    done = run_command("serve", *options)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]

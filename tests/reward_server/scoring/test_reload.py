@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
-from tests.waiting import until, wait_until
+from tests.waiting import PATIENCE_S, until, wait_until
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import load_profiles
@@ -147,7 +147,8 @@ def test_a_signal_or_a_changed_file_reloads(
 
 @pytest.fixture
 async def engine(profiles: Path) -> AsyncIterator[Engine]:
-    settings = load_settings(overrides={"workers": 2})
+    patience = {"sample_deadline_s": 2 * PATIENCE_S, "request_deadline_s": PATIENCE_S}
+    settings = load_settings(overrides={"workers": 2, **patience})
     engine = create_engine(load_profiles([profiles], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
@@ -161,12 +162,13 @@ async def test_requests_in_flight_finish_with_the_profile_they_began_with(
     write(profiles, mine=f"scorers: {{long: {COUNTING}}}\n")
     await reloader.reload()
     before = engine.profiles["mine"].fingerprint
-    samples = [Sample(str(at), "x" * at, "sleep", "1") for at in range(4)]  # longer than a reload
+    samples = [Sample(str(at), "x" * at, "wait", "1") for at in range(4)]
     scoring = asyncio.create_task(engine.score(ScoreRequest(samples, "mine")))
-    await asyncio.sleep(0.1)
+    await until((profiles.parent / "counted").exists)
     write(profiles, mine=f"scorers: {{long: {COUNTING}, math: {{config: {{rounding: exact}}}}}}\n")
     await reloader.reload()
     assert not scoring.done()
+    (profiles.parent / "counted.open").touch()
     answer = await scoring
     assert [result.scores for result in answer.results] == [{"long": float(at)} for at in range(4)]
     assert answer.fingerprint == before != engine.profiles["mine"].fingerprint

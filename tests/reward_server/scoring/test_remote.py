@@ -10,6 +10,7 @@ import pytest
 
 from tests.checkout import PLUGINS
 from tests.reward_server.remote_scorers import Acting
+from tests.waiting import skip_time
 from touchstone_rewards.reward_server.errors import RequestDeadline
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
@@ -26,7 +27,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     (tmp_path / "short.yaml").write_text(
         f"scorers: {{far: {{scorer: '{ACTING}', deadline_s: 0.05, max_in_flight: 2}}}}\n"
     )
-    settings = load_settings(overrides={"workers": 1})
+    settings = load_settings(overrides={"workers": 1, "sample_deadline_s": 100.0})
     engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
@@ -107,8 +108,15 @@ async def test_a_call_that_will_not_be_cancelled_answers_in_time_and_keeps_its_t
     assert codes(await scored(engine, "short", "good", "good")) == [None, None]
 
 
-async def test_the_requests_deadline_ends_what_runs_and_what_waits(engine: Engine) -> None:
-    results = await scored(engine, "far", "good", *["hang"] * 4, "good", deadline_ms=60)
+async def test_the_requests_deadline_ends_what_runs_and_what_waits(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorer_of(engine, "far")
+    words = ["good", *["hang"] * 4, "good"]
+    scoring = asyncio.create_task(scored(engine, "far", *words, deadline_ms=20_000))
+    await until(lambda: scorer.in_hand == 4)
+    skip_time(monkeypatch, 20.0)
+    results = await scoring
     assert results[0].reward == 4.0
     errors = [result.error for result in results[1:]]
     assert {error.code for error in errors if error} == {"deadline_exceeded"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import PLUGINS
+from tests.waiting import PATIENCE_S, skip_time, until
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import Score
@@ -27,7 +28,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     for name, scorer in {"counted": "Counting", "undecided": "Undecided"}.items():
         config = f"{{scorer: '{MODULE}:{scorer}', config: {{file: {tmp_path}/{name}}}}}"
         (tmp_path / f"{name}.yaml").write_text(f"scorers: {{{name}: {config}}}\n")
-    settings = load_settings(overrides={"workers": 2})
+    patience = {"sample_deadline_s": 2 * PATIENCE_S, "request_deadline_s": PATIENCE_S}
+    settings = load_settings(overrides={"workers": 2, **patience})
     engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, Metrics())
     await engine.start()
     yield engine
@@ -37,6 +39,16 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 def evaluated(tmp_path: Path, name: str = "counted") -> list[str]:
     path = tmp_path / name
     return path.read_text().split() if path.exists() else []
+
+
+def let_go_on(tmp_path: Path, name: str = "counted") -> None:
+    """Let the samples go on that wait."""
+    (tmp_path / f"{name}.open").touch()
+
+
+def shared(engine: Engine) -> int:
+    """How many wait for another's evaluation."""
+    return sum(map(len, engine.cache._flying.values()))
 
 
 async def score(engine: Engine, *samples: Sample, **fields: object) -> list[SampleResult]:
@@ -110,50 +122,62 @@ async def test_an_error_that_lies_in_the_data_is_kept_and_a_lost_worker_is_not(
 
 
 async def test_requests_in_flight_share_an_evaluation(engine: Engine, tmp_path: Path) -> None:
-    both = (score(engine, sample(name, prompt="sleep")) for name in "ab")
-    rewards = [result.reward for [result] in await asyncio.gather(*both)]
-    assert rewards == [4.0, 4.0]
+    both = asyncio.gather(*(score(engine, sample(name, prompt="wait")) for name in "ab"))
+    await until(lambda: evaluated(tmp_path) and shared(engine) == 1)
+    let_go_on(tmp_path)
+    assert [result.reward for [result] in await both] == [4.0, 4.0]
     assert len(evaluated(tmp_path)) == 1
 
 
 async def test_a_caller_that_leaves_does_not_fail_the_one_that_waits_with_it(
     engine: Engine, tmp_path: Path
 ) -> None:
-    first = asyncio.create_task(score(engine, sample("first", prompt="sleep")))
-    await asyncio.sleep(0.1)
-    second = asyncio.create_task(score(engine, sample("second", prompt="sleep")))
-    await asyncio.sleep(0.1)
-    assert evaluated(tmp_path) == ["first"]
+    first = asyncio.create_task(score(engine, sample("first", prompt="wait")))
+    await until(lambda: evaluated(tmp_path) == ["first"])
+    second = asyncio.create_task(score(engine, sample("second", prompt="wait")))
+    await until(lambda: shared(engine) == 1)
     first.cancel()
-    [result] = await second
-    assert (result.id, result.reward) == ("second", 4.0)
     with pytest.raises(asyncio.CancelledError):
         await first
+    let_go_on(tmp_path)
+    [result] = await second
+    assert (result.id, result.reward) == ("second", 4.0)
 
 
-async def test_who_waits_for_anothers_verdict_gives_up_at_its_own_deadline(engine: Engine) -> None:
-    slow = asyncio.create_task(score(engine, sample("slow", prompt="sleep")))
-    await asyncio.sleep(0.1)
-    [late, quick] = await score(
-        engine, sample("late", prompt="sleep"), sample("quick", "ok"), deadline_ms=700
-    )
+async def test_who_waits_for_anothers_verdict_gives_up_at_its_own_deadline(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = asyncio.create_task(score(engine, sample("slow", prompt="wait")))
+    await until(lambda: evaluated(tmp_path) == ["slow"])
+    both = sample("late", prompt="wait"), sample("quick", "ok")
+    hasty = asyncio.create_task(score(engine, *both, deadline_ms=60_000))
+    await until(lambda: shared(engine) == 1)  # what it leads itself is done by then
+    skip_time(monkeypatch, 60.0)
+    [late, quick] = await hasty
     assert code(late) == "deadline_exceeded"
     assert late.error is not None
     assert late.error.retryable
     assert quick.reward == 2.0
+    let_go_on(tmp_path)
     [result] = await slow
     assert result.reward == 4.0
 
 
-async def test_whose_deadline_passes_leaves_the_others_theirs(engine: Engine) -> None:
-    hasty = asyncio.create_task(
-        score(engine, sample("hasty", prompt="sleep"), sample("quick", "ok"), deadline_ms=700)
-    )
-    await asyncio.sleep(0.05)
-    [patient] = await score(engine, sample("patient", prompt="sleep"))
-    assert patient.reward == 4.0
+async def test_whose_deadline_passes_leaves_the_others_theirs(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = sample("hasty", prompt="wait"), sample("quick", "ok")
+    hasty = asyncio.create_task(score(engine, *both, deadline_ms=60_000))
+    await until(lambda: sorted(evaluated(tmp_path)) == ["hasty", "quick"])
+    patient = sample("patient", prompt="wait")
+    waiting = asyncio.create_task(score(engine, patient))
+    await until(lambda: shared(engine) == 1)
+    skip_time(monkeypatch, 60.0)
     [late, _] = await hasty
     assert code(late) == "deadline_exceeded"
+    let_go_on(tmp_path)
+    [result] = await waiting
+    assert result.reward == 4.0
 
 
 @pytest.mark.parametrize("explained", [False, True])

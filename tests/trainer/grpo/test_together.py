@@ -15,7 +15,8 @@ from datasets import Dataset
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags
-from touchstone_rewards.reward_server.live_server import LiveServer, free_port
+from tests.waiting import PATIENCE_S
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, SampleWriter, read_samples
 from touchstone_rewards.trainer.data.rows import PromptArguments
@@ -24,31 +25,22 @@ from touchstone_rewards.trainer.grpo.command import prepare_rows
 from touchstone_rewards.trainer.rewards import RewardArguments, together
 
 SCRIPT = """
-from accelerate import PartialState
-from touchstone_rewards.trainer.errors import RunFailed
-from touchstone_rewards.trainer.rewards import together
-
-state = PartialState(cpu=True)
-try:
-    with together():
-        if state.process_index == 1:
-            raise TypeError("no form for a Picture")
-except RunFailed as error:
-    with open(f"{state.process_index}.txt", "w") as file:
-        file.write(str(error))
-state.destroy_process_group()
-"""
-
-
-ROWS = """
 from pathlib import Path
 from types import SimpleNamespace
 from accelerate import Accelerator
+from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.grpo.learning import LearningArguments
 from touchstone_rewards.trainer.grpo.trainer import GrpoTrainer
+from touchstone_rewards.trainer.rewards import together
 
 accelerator = Accelerator(cpu=True)
 rank = accelerator.process_index
+try:
+    with together():
+        if rank == 1:
+            raise TypeError("no form for a Picture")
+except RunFailed as error:
+    Path(f"failed_{rank}.txt").write_text(str(error))
 trainer = SimpleNamespace(
     accelerator=accelerator,
     learning=LearningArguments(curriculum=True),
@@ -56,42 +48,48 @@ trainer = SimpleNamespace(
     train_dataset={"id": ["a", "b"]},
 )
 trainer._known_rows = lambda epoch: GrpoTrainer._known_rows(trainer, epoch)
-Path(f"{rank}.txt").write_text(repr(GrpoTrainer._records(trainer, 1)))
+Path(f"rows_{rank}.txt").write_text(repr(GrpoTrainer._records(trainer, 1)))
 accelerator.state.destroy_process_group()
 """
 
 
-def in_two_processes(folder: Path, script: str) -> list[str]:
-    """What the script wrote as each of two ranks."""
-    (folder / "script.py").write_text(script)
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the script ran as each of two ranks; rank 0 has samples of one row."""
+    folder = tmp_path_factory.mktemp("two_ranks")
+    rewards = [("a", 1.0), ("a", 0.0)]
+    samples = [
+        KeptSample(f"{group}/{n}", "?", "!", reward, {}, 1, 0.5, group, None)
+        for n, (group, reward) in enumerate(rewards)
+    ]
+    SampleWriter(folder / "samples").write_batch(1, samples)
+    (folder / "script.py").write_text(SCRIPT)
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     done = subprocess.run(
         [sys.executable, *launch, "script.py"],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return [(folder / f"{rank}.txt").read_text() for rank in (0, 1)]
+    return folder
 
 
-def test_one_rank_that_fails_ends_both(tmp_path: Path) -> None:
-    said = in_two_processes(tmp_path, SCRIPT)
-    assert said == ["TypeError: no form for a Picture"] * 2
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_rank_that_fails_ends_both(two_ranks: Path, rank: int) -> None:
+    said = (two_ranks / f"failed_{rank}.txt").read_text()
+    assert said == "TypeError: no form for a Picture"
 
 
-def test_ranks_without_a_shared_disk_choose_their_rows_by_the_same_samples(tmp_path: Path) -> None:
-    rewards = [("a", 1.0), ("a", 0.0)]
-    samples = [
-        KeptSample(f"{group}/{n}", "?", "!", reward, {}, 1, 0.5, group, None)
-        for n, (group, reward) in enumerate(rewards)
-    ]
-    SampleWriter(tmp_path / "samples").write_batch(1, samples)
-    said = in_two_processes(tmp_path, ROWS)
-    assert said == ["[Record(mean=0.5, equal_in_a_row=0), None]"] * 2
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_without_a_shared_disk_choose_their_rows_by_the_same_samples(
+    two_ranks: Path, rank: int
+) -> None:
+    said = (two_ranks / f"rows_{rank}.txt").read_text()
+    assert said == "[Record(mean=0.5, equal_in_a_row=0), None]"
 
 
 def test_a_rank_alone_goes_on_or_says_what_failed() -> None:

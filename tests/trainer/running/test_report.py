@@ -16,6 +16,7 @@ from touchstone_rewards.trainer.running.plots import (
     draw_curves,
     draw_panel,
     drawings_of,
+    recoloured,
     series,
     smoothed,
 )
@@ -101,6 +102,19 @@ def test_smoothing_follows_the_last_tenth_and_begins_at_the_first_value() -> Non
 def test_a_curve_of_many_values_is_drawn_smoothed_with_the_values_behind_it() -> None:
     assert b"stroke-opacity: 0.35" not in draw_panel(drawings_of(short_history(3))[0][0])
     assert b"stroke-opacity: 0.35" in draw_panel(drawings_of(short_history(SMOOTHED_FROM))[0][0])
+
+
+def test_a_panel_in_the_dark_colours_is_the_light_one_recoloured() -> None:
+    history = [{"step": s, f"scores/p/{name}": s / 40} for s in range(40) for name in "abcdefghi"]
+    [drawing], _ = drawings_of(history)
+    dark = draw_panel(drawing, DARK)
+    assert without_ids(recoloured(draw_panel(drawing, LIGHT), LIGHT, DARK)) == without_ids(dark)
+    assert not any(colour.encode() in dark for colour in LIGHT[:3] + LIGHT.lines)
+
+
+def without_ids(svg: bytes) -> bytes:
+    """Marks are named by a hash of their colours too."""
+    return re.sub(rb"\bm[0-9a-f]{10}\b", b"", svg)
 
 
 def short_history(count: int) -> list[dict[str, float]]:
