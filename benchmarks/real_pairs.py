@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import record
-from benchmarks._real import RUNS, compared, measured, right_by_row, trained, write_rows
+from benchmarks._real import RUNS, compared, fill_page, measured, right_by_row, trained, write_rows
 from touchstone_rewards.trainer.data.kept_samples import KeptSample
 from touchstone_rewards.trainer.demo.base_model import fetched_model
 from touchstone_rewards.trainer.demo.problems import PRODUCTS_TO, SUMS_TO, Calculation
@@ -248,6 +248,7 @@ def main(
         pairs={"train": len(train), "test": len(test)},
         sizes=sizes._asdict(),
     )
+    fill_page()
 
 
 if __name__ == "__main__":
