@@ -8,7 +8,7 @@ from pathlib import Path
 
 # Run only when they are named: one needs a GPU, the others take half an hour or more.
 LONG = frozenset(
-    {"soak", "demo", "judge_attacks", "gpu_minutes", "real_words", "real_pairs", "why"}
+    {"soak", "demo", "judge_attacks", "gpu_minutes", "real_words", "real_pairs", "real_grpo", "why"}
 )
 
 

@@ -6,6 +6,7 @@ The model is the one that `reward-server fetch smollm2` leaves; it is fetched wh
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from touchstone_rewards.trainer.running.paired import Estimate
 from touchstone_rewards.trainer.workflow.stages import MODEL_FILES, Stage, run_stage
 
 RUNS = ROOT / "runs" / "real"
+PAGE = ROOT / "docs" / "proofs.md"
+# In the page: the rows of a table, in a place that names a file of results.
+PLACE = re.compile(r"(<!-- results: (\w+) -->\n(?:\|.*\n){2})((?:\|.*\n)*)")
 # A killed stage goes on from its last checkpoint; one is kept.
 ON_A_CPU: Mapping[str, Any] = {
     "lr_scheduler_type": "constant",
@@ -84,3 +88,29 @@ def compared(what: str, ours: Estimate, peer: Estimate, difference: Estimate) ->
         "rows": ours.rows,
         "apart": difference.is_apart,
     }
+
+
+def filled(page: str) -> str:
+    """The page with the rows of its tables as the files of results have them."""
+
+    def rows(place: re.Match[str]) -> str:
+        found = json.loads(
+            (ROOT / "benchmarks" / "results" / f"{place[2]}.json").read_text(encoding="utf-8")
+        )
+        return place[1] + "".join(f"| {' | '.join(cells(row))} |\n" for row in found["rows"])
+
+    return PLACE.sub(rows, page)
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of the page: what, the peer, here, here by seed, how far apart."""
+    low, high = row["difference_interval"]
+    apart = "" if row["apart"] else ", not told apart"
+    seeds = ", ".join(f"{value:.3f}" for value in row["by_seed"])
+    interval = f"[{low:+.3f}, {high:+.3f}]{apart}"
+    return [row["what"], f"{row['peer']:.3f}", f"{row['ours']:.3f}", seeds, interval]
+
+
+def fill_page() -> None:
+    """Write the tables of the page anew."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

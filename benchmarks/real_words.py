@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import record
-from benchmarks._real import RUNS, compared, measured, right_by_row, trained
+from benchmarks._real import RUNS, compared, fill_page, measured, right_by_row, trained
 from touchstone_rewards.trainer.demo.base_model import fetched_model
 from touchstone_rewards.trainer.running.paired import difference, estimate
 from touchstone_rewards.trainer.toy import demo
@@ -118,6 +118,7 @@ def main(
         sizes=sizes._asdict(),
         responses=shown(found),
     )
+    fill_page()
 
 
 def shown(found: dict[str, list[list[dict[str, Any]]]]) -> dict[str, Sequence[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks import record
 from touchstone_rewards.trainer.__main__ import main as trainer
@@ -17,9 +18,13 @@ CONFIG = ROOT / "trainer" / "configs" / "study_tiny.yaml"
 RUNS = ROOT / "runs" / "study"  # as the config says, from the root of the checkout
 
 
-def main() -> None:
-    assert trainer(["study", "grpo", "--config", str(CONFIG)]) == 0
-    found = json.loads((RUNS / "study.json").read_text(encoding="utf-8"))
+def read_study(folder: Path) -> dict[str, Any]:
+    """The figures that `trainer study grpo` left in its folder."""
+    return json.loads((folder / "study.json").read_text(encoding="utf-8"))
+
+
+def compared_settings(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row of the results a comparison and measure: two settings and how far they are apart."""
     rows = []
     for each in found["comparisons"]:
         ours, peer = (
@@ -37,9 +42,15 @@ def main() -> None:
                 "difference_by_seed": each["by_seed"],
             }
         )
+    return rows
+
+
+def main() -> None:
+    assert trainer(["study", "grpo", "--config", str(CONFIG)]) == 0
+    found = read_study(RUNS)
     record(
         "study",
-        rows,
+        compared_settings(found),
         peer="the setting each is compared with",
         seeds=found["seeds"],
         settings={
