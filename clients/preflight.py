@@ -205,9 +205,7 @@ def _hedged(trial: Trial) -> str:
     )
 
 
-def _pays(
-    right: ScoreResult | None, wrong: ScoreResult | None, other: ScoreResult | None
-) -> bool:
+def _pays(right: ScoreResult | None, wrong: ScoreResult | None, other: ScoreResult | None) -> bool:
     """Tell whether the other gets as much as the right one, and the wrong one gets less."""
     rewards = [reward for each in (wrong, right, other) if (reward := _reward(each)) is not None]
     return len(rewards) == 3 and rewards[0] < rewards[1] <= rewards[2]
