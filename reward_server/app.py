@@ -70,6 +70,7 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
+from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 
 _decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
@@ -147,9 +148,7 @@ def create_app(
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = _keys(settings, engine, member)
-    seen = Sources(
-        engine, background.watch, background.runs, background.shadows, settings.recent_samples
-    )
+    seen = _sources(engine, background, settings)
     routes = [
         *_routes(app.state, metrics, background, settings.max_body_elements),
         *model_routes(engine, settings),
@@ -178,6 +177,11 @@ def _keys(settings: Settings, engine: Engine, member: ProcessMember | None) -> K
     board, place = member.board, member.place
     engine.counted = board.counted("", place)
     return KeyRing(settings.keys, lambda name: board.counted(name, place))
+
+
+def _sources(engine: Engine, background: Background, settings: Settings) -> Sources:
+    watch, runs, shadows = background.watch, background.runs, background.shadows
+    return Sources(engine, watch, runs, shadows, settings.recent_samples)
 
 
 def _tracer(app: GatedApp, routes: list[str]) -> Tracer:
@@ -228,16 +232,6 @@ def _routes(
         # The built-in ones that no profile uses are imported for this, once.
         return json_response(ScorerList(await asyncio.to_thread(scorer_infos, used)))
 
-    async def alarms(request: Request) -> Response:
-        wanted = request.query_params
-        found = [
-            each
-            for each in background.runs.alarms
-            if all(getattr(each, name) == wanted[name] for name in ALARM_FILTERS & wanted.keys())
-        ]
-        # Stored nowhere on its way: there are samples in it.
-        return json_response(AlarmList(found), headers={"cache-control": "no-store"})
-
     async def reload(_: Request) -> Response:
         require_admin("reload profiles from outside")
         try:
@@ -256,10 +250,24 @@ def _routes(
         Route("/ready", ready),
         Route("/profiles", profiles),
         Route("/scorers", scorers),
-        Route("/alarms", alarms),
+        _alarm_route(background.runs),
         Route("/profiles/reload", reload, methods=["POST"]),
         Route("/metrics", show_metrics),
     ]
+
+
+def _alarm_route(runs: RunWatch) -> Route:
+    async def alarms(request: Request) -> Response:
+        wanted = request.query_params
+        found = [
+            each
+            for each in runs.alarms
+            if all(getattr(each, name) == wanted[name] for name in ALARM_FILTERS & wanted.keys())
+        ]
+        # Stored nowhere on its way: there are samples in it.
+        return json_response(AlarmList(found), headers={"cache-control": "no-store"})
+
+    return Route("/alarms", alarms)
 
 
 class ScoreEndpoint:
