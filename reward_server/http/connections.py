@@ -204,7 +204,7 @@ class Connection(HttpToolsProtocol):
                 self.flow.pause_reading()
             return
         elif not data.startswith(b"GET ") and _turns.taken(self):
-            self._held = data
+            self._held, self.waits_since_s = data, None  # who is waited for is us
             _turns.wait(self)
             return
         self._feed(data)
@@ -213,6 +213,7 @@ class Connection(HttpToolsProtocol):
         """What was held back until its turn came is read."""
         data, self._held = self._held, b""
         if data and self.parser is not None:
+            self.waits_since_s = self.loop.time()
             self.flow.resume_reading()
             self._feed(data)
 

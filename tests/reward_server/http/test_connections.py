@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.checkout import live_server, run_command
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.clients import (
     AsyncRemoteRewardClient,
     RemoteRewardClient,
@@ -228,6 +228,17 @@ def connected(status: int) -> tuple[Connection, FakeTransport]:
 async def passes(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def test_a_request_that_is_held_back_does_not_count_as_silence_of_its_client() -> None:
+    connection, transport = connected(200)
+    full = [True]
+    connection.crowd.full = lambda: full[0]
+    connection.data_received(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+    connection.sweep(asyncio.get_running_loop().time() + 60)
+    assert not transport.is_closing()
+    full[0] = False
+    await until(lambda: b"200" in transport.written)
 
 
 async def test_a_connection_that_idles_is_closed_and_one_that_asks_again_is_not() -> None:
