@@ -173,6 +173,7 @@ def run_script(
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_worker_niceness": "0",  # else 15: on a busy machine an actor then hardly runs
     }
     return subprocess.run(

@@ -122,7 +122,9 @@ def _short(raised: str) -> str:
 
 def _plain(text: str) -> str:
     """A message as a table's cell has it, cut where it goes on at length."""
-    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    line = (
+        " ".join(re.sub(r", message=.*", "", text).split()).replace("|", "\\|").replace("<", "&lt;")
+    )
     return line if len(line) <= 160 else f"{line[:157]}…"
 
 

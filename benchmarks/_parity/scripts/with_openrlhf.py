@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
-import ray  # pyright: ignore[reportMissingImports]
 import torch
 from held import POLICY, URL, Lookup, run, told
+from ray_started import start_ray
 from transformers import AutoTokenizer
 
 GROUP = 4
@@ -29,15 +28,7 @@ Maker: Any = importlib.import_module(
     "openrlhf.trainer.ppo_utils.experience_maker"
 ).RemoteExperienceMaker
 tokenizer = AutoTokenizer.from_pretrained(POLICY)
-passed = ("PYTHONPATH", "PARITY_TASK", "PARITY_FOUND", "PARITY_ABSENT", "OMP_NUM_THREADS")
-ray.init(
-    num_cpus=2,
-    num_gpus=0,
-    include_dashboard=False,
-    object_store_memory=200 << 20,
-    log_to_driver=False,
-    runtime_env={"env_vars": {name: os.environ[name] for name in passed}},
-)
+start_ray()
 
 
 engine = engines.RolloutRayActor.options(num_cpus=1, num_gpus=0).remote(

@@ -4,22 +4,18 @@
 
 from __future__ import annotations
 
-import os
 from importlib.resources import files
 from typing import Any
 
 import numpy
-from held import END, POLICY, URL, run, told
-
-os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-
-import ray  # pyright: ignore[reportMissingImports]
 import torch
 import verl  # pyright: ignore[reportMissingImports]
+from held import END, POLICY, URL, run, told
 from hydra import (  # pyright: ignore[reportMissingImports]
     compose,
     initialize_config_dir,
 )
+from ray_started import start_ray
 from verl import DataProto  # pyright: ignore[reportMissingImports]
 from verl.experimental.reward_loop import (  # pyright: ignore[reportMissingImports]
     RewardLoopManager,
@@ -27,14 +23,7 @@ from verl.experimental.reward_loop import (  # pyright: ignore[reportMissingImpo
 from verl.utils import hf_tokenizer  # pyright: ignore[reportMissingImports]
 
 tokenizer = hf_tokenizer(POLICY)
-ray.init(
-    num_cpus=2,
-    num_gpus=0,
-    include_dashboard=False,
-    object_store_memory=200 << 20,
-    log_to_driver=False,
-    runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"], "OMP_NUM_THREADS": "1"}},
-)
+start_ray()
 
 
 def batch_of(samples: list[dict[str, Any]], profile: str) -> Any:
