@@ -22,6 +22,8 @@ CAUGHT = {
     "very short": ["length"],
     "very long": ["length"],
     "copied target": ["own_phrases"],
+    "words in reverse": ["word_order"],
+    "another story's turn": ["coherence"],
 }
 DOCS = ROOT / "docs" / "story_scorer.md"
 
@@ -85,7 +87,9 @@ def test_closeness_to_the_target_is_told_but_not_rewarded(
     results: dict[str, list[SampleResult]],
 ) -> None:
     copied = by_case(results, "lighthouse")["copied target"]
-    assert copied.scores["target"] == pytest.approx(1.0, abs=1e-4)
+    others = [result for result in results["lighthouse"] if result.id != "copied target"]
+    assert copied.scores["target"] is not None
+    assert copied.scores["target"] > 0.8 > 4 * max(other.scores["target"] or 0 for other in others)
     assert copied.reward == 0.0
 
 
