@@ -6,7 +6,7 @@ In: settings. Out: an ASGI app that speaks the wire of `schemas`. It decides not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -67,6 +67,7 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
+from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 
 _decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
@@ -207,16 +208,6 @@ def _routes(
         # The built-in ones that no profile uses are imported for this, once.
         return json_response(ScorerList(await asyncio.to_thread(scorer_infos, used)))
 
-    async def alarms(request: Request) -> Response:
-        wanted = request.query_params
-        found = [
-            each
-            for each in background.runs.alarms
-            if all(getattr(each, name) == wanted[name] for name in ALARM_FILTERS & wanted.keys())
-        ]
-        # Stored nowhere on its way: there are samples in it.
-        return json_response(AlarmList(found), headers={"cache-control": "no-store"})
-
     async def reload(_: Request) -> Response:
         require_admin("reload profiles from outside")
         try:
@@ -235,10 +226,27 @@ def _routes(
         Route("/ready", ready),
         Route("/profiles", profiles),
         Route("/scorers", scorers),
-        Route("/alarms", alarms),
+        Route("/alarms", alarms_endpoint(background.runs)),
         Route("/profiles/reload", reload, methods=["POST"]),
         Route("/metrics", show_metrics),
     ]
+
+
+def alarms_endpoint(runs: RunWatch) -> Callable[[Request], Awaitable[Response]]:
+    """`GET /alarms`: the last alarms, of a run, a profile or a signal where the query says so."""
+
+    async def alarms(request: Request) -> Response:
+        wanted = request.query_params
+        names = ALARM_FILTERS & wanted.keys()
+        found = [
+            each
+            for each in runs.alarms
+            if all(getattr(each, name) == wanted[name] for name in names)
+        ]
+        # Stored nowhere on its way: there are samples in it.
+        return json_response(AlarmList(found), headers={"cache-control": "no-store"})
+
+    return alarms
 
 
 class ScoreEndpoint:
