@@ -217,7 +217,9 @@ def main() -> None:
                 "spread": one.spread,
                 "threshold": one.threshold,
                 "false": [round(each, 2) for each in judged[one].false],
-                "found": sum(o.delay is not None for os in judged[one].outcomes.values() for o in os),
+                "found": sum(
+                    o.delay is not None for os in judged[one].outcomes.values() for o in os
+                ),
                 "of": sum(map(len, judged[one].outcomes.values())),
             }
             for one in GRID
