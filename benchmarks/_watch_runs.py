@@ -23,7 +23,7 @@ from touchstone_rewards.trainer.data.kept_samples import read_samples
 from touchstone_rewards.trainer.toy.arithmetic import draw_problems, split_sums
 
 GROUPS, SIZE = 8, 8
-UPDATES = 250
+UPDATES = 200
 GSM8K = ROOT.parent / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 TIMED_OUT = SampleError("deadline_exceeded", "the sample ran to its deadline", retryable=False)
 WORDS = (
@@ -407,6 +407,10 @@ def _scored(
     return sample, result
 
 
+def _prompt(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
+
+
 def recorded(folder: Path, hack: Callable[[Any], bool]) -> Iterator[Update]:
     """The updates of a run that the trainer kept; `hack` knows a hacked sample."""
     by_step: dict[int, list[Any]] = {}
@@ -416,7 +420,7 @@ def recorded(folder: Path, hack: Callable[[Any], bool]) -> Iterator[Update]:
         rows = by_step[step]
         scored = [
             (
-                Sample(each.id, each.response, each.prompt, each.ground_truth, each.group),
+                Sample(each.id, each.response, _prompt(each.prompt), group_id=each.group),
                 SampleResult(each.id, "ok", each.reward, each.scores),
             )
             for each in rows

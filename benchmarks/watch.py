@@ -30,10 +30,10 @@ from touchstone_rewards.reward_server.watching.signals import (
     shadow_facts,
 )
 
-SEEDS, HACK_SEEDS = 4, 6
+SEEDS, HACK_SEEDS = 2, 5
 GRID = [
     DetectorConfig(spread=spread, threshold=threshold)
-    for spread, threshold in product((2.0, 3.0, 4.0, 6.0), (1.0, 2.0, 3.0, 4.0, 6.0))
+    for spread, threshold in product((2.0, 3.0, 4.0, 6.0), (1.0, 2.0, 3.0, 5.0))
 ]
 # False alarms per 1,000 updates that a choice of thresholds may have on its half of honest runs.
 MOST_FALSE = 1.0
@@ -180,6 +180,7 @@ def row_of(kind: str, outcomes: Sequence[Outcome], config: DetectorConfig) -> di
 
 
 def main() -> None:
+    kept = [recorded_row(*each.split("=", 1)) for each in named_runs()]
     honest: list[list[list[Point]]] = [[], []]
     for (name, kind), task, seed in product(HONEST.items(), TASKS, range(SEEDS)):
         updates = simulated(task, kind, 1000 + seed, hacked=False)
@@ -224,7 +225,7 @@ def main() -> None:
             }
             for one in GRID
         ],
-        recorded=[recorded_row(*each.split("=", 1)) for each in named_runs()],
+        recorded=kept,
     )
     for row in rows:
         print(row)

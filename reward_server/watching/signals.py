@@ -321,7 +321,7 @@ def facts_of(
         group=sample.group_id or hash(prompt),
         response=hash(response),
         answer=hash(answer),
-        several=several,
+        several=several or " or " in answer,
         repeated=repeated_share(tail),
         foreign=1 - len(tail.encode("ascii", "ignore")) / len(tail) if tail else 0.0,
         echo=_repeats(response, prompt),
