@@ -176,9 +176,14 @@ def rows_of(data: DataArguments, args: TrainingArguments) -> tuple[Dataset, Data
     """
     names = require(data.dataset_name, "dataset_name")
     rows = named_rows(data, names, data.dataset_train_split)
-    if args.eval_strategy == "no":
-        return rows, None
     other = data.eval_dataset_name
+    if args.eval_strategy == "no":
+        if other and args.process_index == 0:
+            print(
+                f"data: {', '.join(other)} (eval_dataset_name) is not read, because eval_strategy "
+                "is no: set it to steps or epoch"
+            )
+        return rows, None
     in_one_part = not data.dataset_dir and any(map(_has_one_split, names_of(names)))
     if other is None and (data.dataset_dir or in_one_part):
         return held_out(rows, data.eval_share, told=args.process_index == 0)

@@ -26,8 +26,11 @@ from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, 
 
 
 class Distinct:
-    """`by`: `answers`, `words` or `embeddings`. `math`: as in `majority`. `words`: the length of a
-    run. `embedding`: the config of the embedding model."""
+    """Measure what a response has of its own in its group: answer, words or meaning.
+
+    `by`: `answers`, `words` or `embeddings`. `math`: as in `majority`. `words`: the length of a
+    run. `embedding`: the config of the embedding model.
+    """
 
     version = "1"
     range = (0.0, 1.0)

@@ -17,7 +17,11 @@ MAX_MEMBERS = 128
 
 
 class Duplicates:
-    """`from_share`: the part of their runs that makes two texts near copies. `words`: of a run."""
+    """Take away the share of the other members that are near copies of the response.
+
+    `from_share`: the part of their runs that makes two texts near copies. `words`: the length of a
+    run.
+    """
 
     version = "1"
     range = (-1.0, 0.0)

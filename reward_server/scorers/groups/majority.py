@@ -21,8 +21,11 @@ from touchstone_rewards.reward_server.scorers.groups.answers import (
 
 
 class Majority:
-    """`min_share`: the part of the group that a majority must have. `math`: the config of the math
-    scorer, by whose rules two answers are the same."""
+    """Give 1 to the members of the largest class of equal answers, 0 to the others.
+
+    `min_share`: the part of the group that a majority must have. `math`: the config of the math
+    scorer, by whose rules two answers are the same.
+    """
 
     version = "1"
     range = (0.0, 1.0)

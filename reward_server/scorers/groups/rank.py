@@ -31,8 +31,11 @@ MAX_JUDGED = 32
 
 
 class Rank:
-    """`of`: the key of a scorer in the same profile, a reward model for one. `judge`: in its place,
-    the config of a scorer `judge`, whose prompt compares two responses."""
+    """Give the share of the other members that a response beats, a tie as half.
+
+    `of`: the key of a scorer in the same profile, a reward model for one. `judge`: in its place,
+    the config of a scorer `judge`, whose prompt compares two responses.
+    """
 
     version = "1"
     range = (0.0, 1.0)

@@ -16,8 +16,11 @@ from touchstone_rewards.reward_server.scorers.groups.texts import words
 
 
 class RelativeLength:
-    """`of`: the key of the scorer that says what is right, from a score of `right_from` on.
-    `unit`: `characters` or `words`."""
+    """Give 0.5 to the shortest member of a group, down to -0.5 for the longest.
+
+    `of`: the key of the scorer that says what is right, from a score of `right_from` on.
+    `unit`: `characters` or `words`.
+    """
 
     version = "1"
     range = (-0.5, 0.5)

@@ -241,21 +241,30 @@ async def test_422_says_what_does_not_fit(connect: Connect, body: bytes, complai
     assert "samples" in answer.json()["error"]["message"]
 
 
-async def test_429_with_retry_after_when_too_much_is_in_work(connect: Connect) -> None:
-    client = await connect(max_pending_samples=10)
-    stuck = {"id": "s", "response": "\\boxed{1}", "ground_truth": "1"}
-    answers = await asyncio.gather(
-        *(client.post("/score", json={"samples": [stuck] * 8}) for _ in range(40))
-    )
-    shed = [answer for answer in answers if answer.status_code == 429]
-    assert shed
-    for answer in shed:
-        assert refusal(answer) == (429, "queue_full")
-        assert int(answer.headers["retry-after"]) >= 1
-    scored = [answer for answer in answers if answer.status_code == 200]
-    assert scored
-    assert len(scored) + len(shed) == 40
-    assert all(r["reward"] == 1.0 for answer in scored for r in answer.json()["results"])
+async def test_429_with_retry_after_when_too_much_is_in_work(
+    connect: Connect, tmp_path: Path
+) -> None:
+    hostile = "tests.reward_server.hostile_scorers:Hostile"
+    (tmp_path / "held.yaml").write_text(f"scorers: {{held: {{scorer: '{hostile}'}}}}")
+    client = await connect(max_pending_samples=10, profiles_dir=tmp_path, sample_deadline_s=600)
+
+    def post(count: int, **sample: Any) -> asyncio.Task[httpx2.Response]:
+        samples = [{"id": "s", "response": "1", **sample}] * count
+        body = {"profile": "held", "samples": samples, "deadline_ms": 600_000}
+        return asyncio.create_task(client.post("/score", json=body, timeout=600))
+
+    gate = tmp_path / "open"
+    held = post(8, ground_truth="wait_for", metadata={"file": str(gate)})
+    # The held request may arrive after these; from then on, three more are too many.
+    while (shed := await post(3)).status_code == 200:
+        assert [result["reward"] for result in shed.json()["results"]] == [1.0] * 3
+        assert not held.done()
+    assert refusal(shed) == (429, "queue_full")
+    assert int(shed.headers["retry-after"]) >= 1
+    gate.touch()
+    answer = await held
+    assert [result["reward"] for result in answer.json()["results"]] == [1.0] * 8
+    assert (await post(3)).status_code == 200
 
 
 async def test_504_when_no_sample_gets_its_turn(connect: Connect, tmp_path: Path) -> None:

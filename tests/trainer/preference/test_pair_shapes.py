@@ -170,6 +170,18 @@ def test_a_file_alone_is_parted_the_same_way_whatever_the_seed(
         rows_of(DataArguments([str(write_rows(tmp_path / "one.jsonl", rows[:1]))]), args)
 
 
+def test_rows_to_measure_on_are_not_left_out_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = str(write_rows(tmp_path / "pairs.jsonl", [{"prompt": "q", **SIDES}]))
+    args = TrainingArguments(str(tmp_path), use_cpu=True)
+    assert rows_of(DataArguments([pairs]), args)[1] is None
+    assert capsys.readouterr().out == ""
+    rows_of(DataArguments([pairs], eval_dataset_name=["held_out.jsonl"]), args)
+    said = "data: held_out.jsonl (eval_dataset_name) is not read, because eval_strategy "
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["rm", "dpo"])
 def test_the_shipped_configs_train_on_one_file_of_llama_factorys_rows(
     sorting: Sorting, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
