@@ -44,6 +44,7 @@ def rows(markdown: str) -> Iterator[tuple[str, Counter[str]]]:
     words = {"是": "yes", "否": "no"}
     for row in re.findall(r"^\|.*\|$", FENCED.sub("", markdown), re.MULTILINE):
         told = SIDES.sub(lambda match: f"| {words[match[1]]} ", row)
+        told = re.sub(r"(\d+) 万", lambda match: f"{int(match[1]) / 100:g} million", told)
         code = CODE.findall(told)
         yield row, Counter([*code, *FIGURE.findall(CODE.sub("", told))])
 
@@ -70,6 +71,13 @@ def test_every_block_stands_on_an_english_page(page: Path) -> None:
 @pytest.mark.parametrize("page", [each for each in PAGES if each.name != "index.md"], ids=name_of)
 def test_every_row_of_a_table_has_the_code_and_figures_of_an_english_one(page: Path) -> None:
     assert strange_rows(page.read_text(encoding="utf-8"), english(page)) == []
+
+
+def test_the_tables_of_the_readmes_agree() -> None:
+    ours, theirs = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.zh.md", "README.md")
+    )
+    assert strange_rows(ours, theirs) == []
 
 
 def test_a_row_that_differs_is_found() -> None:
