@@ -104,7 +104,7 @@ PEERS = (
         "`RemoteRewardSystemWorker.compute_rewards`: `scores`",
         "with_roll",
         "parity_roll",
-        "^ValueError: too many dimensions 'str'",
+        "^(ValueError|TypeError): .*str",
         checkout="ROLL",
     ),
 )
