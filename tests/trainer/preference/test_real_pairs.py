@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from benchmarks import real_pairs, real_words
-from benchmarks._real import compared, right_by_row, write_rows
-from benchmarks.real_pairs import by_length, by_words, kept, ranked, read_rows, rows_of, words_of
+from benchmarks import real_grpo, real_pairs, real_words
+from benchmarks._real import PAGE, PLACE, compared, filled, right_by_row, write_rows
+from benchmarks.real_pairs import (
+    by_length,
+    by_words,
+    drawn_problems,
+    kept,
+    ranked,
+    read_rows,
+    rows_of,
+    words_of,
+)
 from tests.checkout import ROOT
 from touchstone_rewards.trainer.preference.pairs import extremes, pairs_of
 from touchstone_rewards.trainer.running.paired import difference, estimate
@@ -88,4 +97,18 @@ def test_the_page_has_the_sizes_that_are_run() -> None:
     assert f"on {words.held_out} held-out problems" in page
     assert f"each of {pairs.train} sums and products, and of {pairs.test} with" in page
     assert f"{pairs.rm_steps} updates of a value head and of DiscoRM, {pairs.dpo_steps} of" in page
+    assert f"{real_grpo.Sizes().rollouts} rollouts of GRPO" in page
     assert len(words.seeds) == len(pairs.seeds) == 3
+
+
+def test_the_tables_of_the_page_are_those_of_the_results() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for _, name, _ in PLACE.findall(page)] == ["real_words", "real_pairs"]
+    assert filled(page) == page
+
+
+def test_problems_are_drawn_once_and_none_is_in_both_parts() -> None:
+    drawn, sizes = drawn_problems(), real_pairs.Sizes()
+    assert len(drawn) == len({each.pair for each in drawn}) == 820 + 190
+    assert sizes.train + sizes.test <= len(drawn)
+    assert drawn == drawn_problems()
