@@ -6,6 +6,6 @@ samples = [{"id": str(n), "prompt": PROMPT, "response": text} for n, text in enu
 client = RemoteRewardClient("http://127.0.0.1:8700")
 rewards = [result.reward for result in client.score(samples, profile="helpful")]
 others = [result.reward for result in client.score(samples, profile="helpful_value_head")]
-apart = max(abs(a - b) for a, b in zip(rewards, others, strict=True))
-print(f"largest difference between the layouts: {apart:.6f}")
+same = all(abs(a - b) < 1e-4 for a, b in zip(rewards, others, strict=True))
+print("both layouts give the same reward:", same)
 print("best:", ANSWERS[rewards.index(max(rewards))])
