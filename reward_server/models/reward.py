@@ -73,10 +73,9 @@ class RewardModel:
         self.dtype = dtype
         self.checkpoint = checkpoint
         self.normalization = normalization
-        place(checkpoint.whole, device, dtype)
+        # A head rounded to bf16 stays so in fp32: it is not among what takes the dtype.
+        place(checkpoint.whole if checkpoint.own_forward else checkpoint.backbone, device, dtype)
         checkpoint.head.to(device=device)
-        if not checkpoint.own_forward:
-            checkpoint.head.float()
         pad_id = text_config(checkpoint.whole).pad_token_id
         self._pad_id: int = cast(int, reader.tokenizer.pad_token_id if pad_id is None else pad_id)
         self._skipped_id = pad_id if checkpoint.skips_pad else None

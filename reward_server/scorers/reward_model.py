@@ -38,7 +38,7 @@ class RewardModelScorer:
                 "train one with `loss: disco`"
             )
         self.model = model
-        self.version = f"2 {digest}"
+        self.version = f"3 {digest}"
 
     def inputs(self, sample: Sample) -> Sequence[Text]:
         return [Text(sample.prompt, sample.response)]

