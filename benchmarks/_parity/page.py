@@ -146,7 +146,8 @@ The policy is scripted: it says the samples' responses in place of sampling them
 trainer's own code, in an environment that `tests/contract/environments/make.sh` makes; what is
 stood in for needs a GPU or is not on a reward's way. A trainer that was not run fails the bench
 unless `benchmarks/_parity/peers.py` lists it, with the reason. `.github/workflows/parity.yml` runs
-all of it with the newest releases every week, and on demand. Here:
+all of it every week, and on demand: TRL, verl, OpenRLHF and ms-swift in the newest release, the
+checkouts in their newest state, LLaMA-Factory and the older TRLs in the versions above. Here:
 
 ```bash
 export TOUCHSTONE_PEERS=/tmp/peers TOUCHSTONE_CONTRACT=/tmp/checkouts
