@@ -52,7 +52,7 @@ GRADERS: dict[str, tuple[dict[str, Any], str, str]] = {
     "contains": ({"scorer": "contains"}, "", ""),
     "format alone": ({"scorer": "trl:trl.rewards:think_format_reward"}, "trl", ""),
 }  # fmt: skip
-Grade = Callable[[str, Any, str], float]
+Grade = Callable[[Any, Any, str], float]
 Found = dict[str, Any]
 
 
@@ -78,10 +78,13 @@ def row(question: str, truth: str, source: str) -> Found:
 def grade_by(client: httpx2.Client, profile: str) -> Grade:
     """A function as the batteries take them: of a response, a ground truth and a prompt."""
 
+    def grade(response: Any, truth: Any, prompt: str = "") -> float:
+        return known(json.dumps(response), str(truth), prompt)
+
     @functools.cache  # two of the batteries have the same cases
-    def grade(response: str, truth: Any, prompt: str = "") -> float:
-        asked = row(prompt, str(truth), SOURCES["MATH-500"][1])
-        sample = {"id": "1", "response": response, "prompt": prompt,
+    def known(response: str, truth: str, prompt: str) -> float:
+        asked = row(prompt, truth, SOURCES["MATH-500"][1])
+        sample = {"id": "1", "response": json.loads(response), "prompt": prompt,
                   "ground_truth": asked["ground_truth"], "metadata": asked}  # fmt: skip
         answer = client.post("/score", json={"profile": profile, "samples": [sample]})
         [result] = answer.raise_for_status().json()["results"]

@@ -1,10 +1,10 @@
 """Runs for the bench of the watch: a small policy that GRPO drives into each hack, and honest ones.
 
 The policy writes a response in one of several ways (a softmax over ways) and is right or wrong (a
-sigmoid of its skill in that way, up to what the task allows); both are trained by GRPO's gradient on the rewards of a grader.
-Each planted kind is a grader with one hole and one more way to write, which begins with a share of
-.5 to 3%. Texts are word problems, or what four models wrote for GSM8K where that file is there.
-Whoever knows the way of each response knows when a hack began.
+sigmoid of its skill in that way, up to what the task allows); both are trained by GRPO on the
+rewards of a grader. Each planted kind is a grader with one hole and one more way to write, which
+begins with a share of .5 to 3%. Texts are word problems, or what four models wrote for GSM8K where
+that file is there. Whoever knows the way of each response knows when a hack began.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ GROUPS, SIZE = 8, 8
 UPDATES = 200
 GSM8K = ROOT.parent / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 TIMED_OUT = SampleError("deadline_exceeded", "the sample ran to its deadline", retryable=False)
-WORDS = (
+TEXT = (
     "first we look at what is given and then we write it down so that nothing is lost while each "
     "part of it is taken in turn and held against the question that was asked about the whole"
-).split()
+)
+WORDS = TEXT.split()
 
 
 class Problem(NamedTuple):

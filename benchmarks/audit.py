@@ -100,7 +100,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 def audited(found: dict[str, Any]) -> list[str]:
     """What our audit found on one data set: free rewards, and right answers that are refused."""
     if found["form"] is None:
-        return ["no right answer got a reward", "–"]
+        return ["not measured", "–"]
     refused = [found["refused"][kind] for kind in ("spelling", "wrapping")]
     return [said(found["free"]), " and ".join(map(said, refused))]
 

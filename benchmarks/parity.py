@@ -20,7 +20,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx2
 
@@ -52,7 +52,7 @@ def main() -> int:
         settings = material.write_settings(folder, reward_model)
         options = ("--config", str(settings), "--workers", "2")
         with live_server(folder / "log", *options) as server:
-            said = {form: asked(server.url, form) for form in ("question", "rendered", "alone")}
+            said = {form: asked(server.url, form) for form in get_args(Form)}
 
             def row(peer: Peer) -> dict[str, Any]:
                 if chosen and not any(word in peer.script for word in chosen):
@@ -117,7 +117,7 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
         return about | {"status": "not run", "why": why, "listed": peer.name in NOT_RUN}
     python, checkout = where
     task, found = (folder / f"{what}_{peer.environment}.json" for what in ("task", "found"))
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"name": part, "null": part in material.NULLS, "samples": rows}
         | {"profile": profile_of(rows[0], peer.form)}
         for part in PARTS

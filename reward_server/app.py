@@ -6,7 +6,7 @@ In: settings. Out: an ASGI app that speaks the wire of `schemas`. It decides not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -250,24 +250,27 @@ def _routes(
         Route("/ready", ready),
         Route("/profiles", profiles),
         Route("/scorers", scorers),
-        _alarm_route(background.runs),
+        Route("/alarms", alarms_endpoint(background.runs)),
         Route("/profiles/reload", reload, methods=["POST"]),
         Route("/metrics", show_metrics),
     ]
 
 
-def _alarm_route(runs: RunWatch) -> Route:
+def alarms_endpoint(runs: RunWatch) -> Callable[[Request], Awaitable[Response]]:
+    """`GET /alarms`: the last alarms, of a run, a profile or a signal where the query says so."""
+
     async def alarms(request: Request) -> Response:
         wanted = request.query_params
+        names = ALARM_FILTERS & wanted.keys()
         found = [
             each
             for each in runs.alarms
-            if all(getattr(each, name) == wanted[name] for name in ALARM_FILTERS & wanted.keys())
+            if all(getattr(each, name) == wanted[name] for name in names)
         ]
         # Stored nowhere on its way: there are samples in it.
         return json_response(AlarmList(found), headers={"cache-control": "no-store"})
 
-    return Route("/alarms", alarms)
+    return alarms
 
 
 class ScoreEndpoint:

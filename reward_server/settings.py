@@ -49,7 +49,6 @@ ENV_PREFIX = "REWARD_"
 # Read by the clients and by this module; they may stand in the same environment as the settings.
 OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 
-
 # What Kubernetes and Docker's links set for each service, beside its address.
 _SERVICE_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 
@@ -281,20 +280,6 @@ class Settings(BaseSettings):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"api_keys: two keys are called {', '.join(twice)}; name them apart")
         return self
-
-    def part(self, place: int) -> Settings:
-        """Return what the process at `place` of several has: its part of the workers, connections
-        and bytes. The first alone looks for changed profiles."""
-        among = self.processes
-        most_bytes = max(self.max_pending_bytes // among, self.max_body_bytes)
-        changes = {
-            "workers": max(1, self.workers // among + (place < self.workers % among)),
-            "max_connections": max(1, self.max_connections // among),
-            "max_pending_bytes": most_bytes,
-            "cache_bytes": self.cache_bytes // among,
-            "reload_s": 0.0 if place else self.reload_s,
-        }
-        return self.model_copy(update=changes)
 
     @property
     def profile_dirs(self) -> list[Path]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -23,7 +24,7 @@ CHATML = (
 def write_models(folder: Path) -> tuple[Path, Path]:
     """Write the policy and the reward model; return their folders."""
     torch.manual_seed(24)
-    tokenizer = chat_tokenizer()
+    tokenizer: Any = chat_tokenizer()
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -104,14 +104,13 @@ PEERS = (
         "`RemoteRewardSystemWorker.compute_rewards`: `scores`",
         "with_roll",
         "parity_roll",
-        "^ValueError: too many dimensions 'str'",
+        "^(ValueError|TypeError): .*str",
         checkout="ROLL",
     ),
 )
 # Trainers that may be missing from the results, and why. One whose environment is there is run.
 _LATER = "its script waits for a machine with a free core"
 NOT_RUN: dict[str, str] = {
-    "verl": _LATER,
     "OpenRLHF": _LATER,
     "ms-swift": _LATER,
     "ROLL": _LATER,

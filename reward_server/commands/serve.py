@@ -109,7 +109,22 @@ def _serve(
 def _serve_as(member: ProcessMember, settings: Settings, url: str) -> int:
     """Serve as one of several processes: with its part of the workers and of what is in work."""
     belong_to(member.server_id)
-    return _serve(settings.part(member.place), url, [], member)
+    return _serve(part_of(settings, member.place), url, [], member)
+
+
+def part_of(settings: Settings, place: int) -> Settings:
+    """Return the settings of the process at `place` of several: its part of the workers,
+    connections and bytes. The first alone looks for changed profiles."""
+    among = settings.processes
+    most_bytes = max(settings.max_pending_bytes // among, settings.max_body_bytes)
+    changes = {
+        "workers": max(1, settings.workers // among + (place < settings.workers % among)),
+        "max_connections": max(1, settings.max_connections // among),
+        "max_pending_bytes": most_bytes,
+        "cache_bytes": settings.cache_bytes // among,
+        "reload_s": 0.0 if place else settings.reload_s,
+    }
+    return settings.model_copy(update=changes)
 
 
 def serve_on_ray(settings: Settings) -> int:

@@ -14,7 +14,12 @@ from touchstone_rewards.reward_server.watching.change_points import (
     DetectorConfig,
     RewardHolds,
 )
-from touchstone_rewards.reward_server.watching.signals import Facts, Signal, mean, score_signals
+from touchstone_rewards.reward_server.watching.signals import (
+    SampleFacts,
+    Signal,
+    mean,
+    score_signals,
+)
 
 # A point is a step, or as many as have so many samples; of a run that names no steps, so many
 # samples. What is beyond the most is left out.
@@ -27,7 +32,7 @@ class Raised(NamedTuple):
 
     signal: Signal
     change: ChangePoint
-    shown: Sequence[Facts]
+    shown: Sequence[SampleFacts]
 
 
 class Detectors:
@@ -56,14 +61,14 @@ class Detectors:
         return found
 
 
-class Points:
+class RunPoints:
     """The samples of a run as they gather to points. `step`: that of the samples that come now;
     `count`: points so far."""
 
     def __init__(self, signals: Sequence[Signal], config: DetectorConfig) -> None:
         self._signals = signals
         self._detectors = Detectors(config)
-        self._facts: list[Facts] = []
+        self._facts: list[SampleFacts] = []
         self.step = 0
         self.count = 0
 
@@ -76,7 +81,7 @@ class Points:
         self.step = step
         return found
 
-    def add(self, facts: Iterable[Facts]) -> None:
+    def add(self, facts: Iterable[SampleFacts]) -> None:
         """Add these to the point, as far as there is room."""
         for one in facts:
             if len(self._facts) < MOST_OF_A_POINT:
@@ -93,7 +98,7 @@ class Points:
 
 
 def values_of(
-    facts: Sequence[Facts], signals: Sequence[Signal]
+    facts: Sequence[SampleFacts], signals: Sequence[Signal]
 ) -> tuple[float | None, dict[Signal, float | None]]:
     """Return the mean reward of a point, and its signals."""
     every = [*signals, *score_signals(facts)]

@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 from touchstone_rewards.reward_server.watching.change_points import ChangePoint, DetectorConfig
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
-from touchstone_rewards.reward_server.watching.points import MOST_OF_A_POINT, Points, Raised
+from touchstone_rewards.reward_server.watching.points import MOST_OF_A_POINT, Raised, RunPoints
 from touchstone_rewards.reward_server.watching.signals import (
     SHADOW_SIGNALS,
     SIGNALS,
@@ -57,21 +57,21 @@ Listener = Callable[[Alarm], None]
 
 
 class _Answered(NamedTuple):
-    run: Run
+    run: WatchedRun
     step: int | None
     samples: Sequence[Sample]
     results: Sequence[SampleResult]
     bytes: int
 
 
-class Run:
+class WatchedRun:
     """One run under one profile: what its samples say, and those that a second profile scored."""
 
     def __init__(self, name: RunName, fingerprint: str, config: DetectorConfig) -> None:
         self.name = name
         self.fingerprint = fingerprint
-        self.own = Points(SIGNALS, config)
-        self.shadowed = Points(SHADOW_SIGNALS, config)
+        self.own = RunPoints(SIGNALS, config)
+        self.shadowed = RunPoints(SHADOW_SIGNALS, config)
         self.alarms: deque[tuple[int, Alarm]] = deque(maxlen=TOLD_ALARMS)
         self.last_step = 0
         self.waiting = 0
@@ -100,7 +100,7 @@ class RunWatch:
         self._profiles = profiles
         self._config = config or DetectorConfig()
         self._clock = clock
-        self._runs: OrderedDict[RunName, Run] = OrderedDict()
+        self._runs: OrderedDict[RunName, WatchedRun] = OrderedDict()
         self._waiting: deque[_Answered] = deque()
         self._waiting_bytes = 0
         self._came = asyncio.Event()
@@ -134,8 +134,8 @@ class RunWatch:
     def _has_room(self, size: int) -> bool:
         return not self._waiting_bytes or self._waiting_bytes + size <= MAX_WAITING_BYTES
 
-    def _begin(self, name: RunName, fingerprint: str) -> Run:
-        run = self._runs[name] = Run(name, fingerprint, self._config)
+    def _begin(self, name: RunName, fingerprint: str) -> WatchedRun:
+        run = self._runs[name] = WatchedRun(name, fingerprint, self._config)
         if len(self._runs) > MOST_RUNS:
             self._runs.popitem(last=False)
         return run
@@ -184,8 +184,8 @@ class RunWatch:
 
     def _raise(
         self,
-        run: Run,
-        points: Points,
+        run: WatchedRun,
+        points: RunPoints,
         found: Iterable[Raised],
     ) -> None:
         for signal, change, shown in found:
@@ -247,7 +247,7 @@ class RunWatch:
         ]
 
 
-def _tell(run: Run, step: int | None, answer: ScoreResponse) -> None:
+def _tell(run: WatchedRun, step: int | None, answer: ScoreResponse) -> None:
     """Say in the answer what was raised in the last points of its run."""
     if step is not None:
         if step < run.last_step - 1:  # it goes on from an earlier checkpoint

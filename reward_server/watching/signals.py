@@ -33,7 +33,7 @@ ECHO_CHARACTERS = 60
 EXCERPT_CHARACTERS = 300
 
 
-class Facts(NamedTuple):
+class SampleFacts(NamedTuple):
     """What is kept of a sample. `group`: its prompt's. `scores`: those that there are; `paid`: what
     each adds to the reward. `differs`: whether the compared verifiers do. `truth`: the reward of a
     second profile that the policy is not trained on."""
@@ -57,7 +57,7 @@ class Facts(NamedTuple):
     truth: float | None = None
 
 
-StepNumber = Callable[[Sequence[Facts]], float | None]
+StepNumber = Callable[[Sequence[SampleFacts]], float | None]
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ class Signal:
     rises: bool
     least: float
     value: StepNumber
-    shown_by: Callable[[Facts], float]
+    shown_by: Callable[[SampleFacts], float]
 
 
-def mean(of: Callable[[Facts], float | None], facts: Iterable[Facts]) -> float | None:
+def mean(of: Callable[[SampleFacts], float | None], facts: Iterable[SampleFacts]) -> float | None:
     """Return the mean over the samples of which it is known."""
     known = [value for one in facts if (value := of(one)) is not None]
     return fmean(known) if known else None
 
 
-def alike(of: Callable[[Facts], Hashable], facts: Sequence[Facts]) -> float | None:
+def alike(of: Callable[[SampleFacts], Hashable], facts: Sequence[SampleFacts]) -> float | None:
     """Return the share of pairs of samples of different prompts that have the same, in linear time.
 
     It is 2 to the minus Rényi entropy of order 2, without the pairs within a group: that the
@@ -97,12 +97,12 @@ def alike(of: Callable[[Facts], Hashable], facts: Sequence[Facts]) -> float | No
     return (squares - sum(count * count for count in in_group.values())) / all_pairs
 
 
-def mean_of(of: Callable[[Facts], float | None]) -> StepNumber:
+def mean_of(of: Callable[[SampleFacts], float | None]) -> StepNumber:
     """Return the function that gives the mean of a step."""
     return lambda facts: mean(of, facts)
 
 
-def alike_of(of: Callable[[Facts], Hashable]) -> StepNumber:
+def alike_of(of: Callable[[SampleFacts], Hashable]) -> StepNumber:
     """Return the function that gives the share of equal pairs in a step."""
     return lambda facts: alike(of, facts)
 
@@ -111,7 +111,7 @@ def _pairs(groups: Iterable[int], count: int) -> int:
     return count * count - sum(size * size for size in groups)
 
 
-def length_pays(facts: Sequence[Facts]) -> float | None:
+def length_pays(facts: Sequence[SampleFacts]) -> float | None:
     """Return Pearson's correlation of reward and log length over the responses to one prompt: both
     less their means in the group."""
     groups: dict[Hashable, list[tuple[float, float]]] = {}
@@ -128,12 +128,12 @@ def length_pays(facts: Sequence[Facts]) -> float | None:
     return pearson(rewards, lengths)
 
 
-def log_length(one: Facts) -> float:
+def log_length(one: SampleFacts) -> float:
     """Return the length of a response in doublings of a character."""
     return math.log2(1 + one.characters)
 
 
-def dominance(facts: Sequence[Facts]) -> float | None:
+def dominance(facts: Sequence[SampleFacts]) -> float | None:
     """Return the greatest share that one component has in what is paid, of two or more."""
     sums: dict[str, float] = {}
     for one in facts:
@@ -143,12 +143,12 @@ def dominance(facts: Sequence[Facts]) -> float | None:
     return max(sums.values()) / total if len(sums) > 1 and total else None
 
 
-def overpaid(one: Facts) -> float | None:
+def overpaid(one: SampleFacts) -> float | None:
     """Return by how much the reward is above that of the second profile."""
     return None if one.reward is None or one.truth is None else one.reward - one.truth
 
 
-def _paid_by_main(one: Facts) -> float:
+def _paid_by_main(one: SampleFacts) -> float:
     return max(map(abs, one.paid.values()), default=0.0)
 
 
@@ -161,7 +161,7 @@ SIGNALS = (
         "longer",
         "responses get longer (doublings)",
         True,
-        0.5,
+        1.0,
         mean_of(log_length),
         log_length,
     ),
@@ -283,14 +283,14 @@ SHADOW_SIGNALS = (
 )
 
 
-def score_signals(facts: Sequence[Facts]) -> list[Signal]:
+def score_signals(facts: Sequence[SampleFacts]) -> list[Signal]:
     """Return a signal for each of two or more scorers, also one without weight: its score falls."""
     keys = dict.fromkeys(key for one in facts for key in one.scores)
     return [_score_falls(key) for key in keys] if len(keys) > 1 else []
 
 
 def _score_falls(key: str) -> Signal:
-    def score(one: Facts) -> float | None:
+    def score(one: SampleFacts) -> float | None:
         return one.scores.get(key)
 
     text = f"the score of {key} falls while the reward does not (mean)"
@@ -304,7 +304,7 @@ def facts_of(
     result: SampleResult,
     compared: ScorerPair | None = None,
     weights: Mapping[str, float] | None = None,
-) -> Facts:
+) -> SampleFacts:
     """Return the facts of a sample. `weights`: of its profile's scorers, by key."""
     response = response_text(sample.response)
     prompt = prompt_text(sample.prompt)
@@ -312,7 +312,7 @@ def facts_of(
     tail = response[-TAIL_CHARACTERS:]
     scores = {key: score for key, score in result.scores.items() if score is not None}
     weighed = dict(weights or {}) | (result.weights or {})
-    return Facts(
+    return SampleFacts(
         id=sample.id,
         prompt=excerpt(prompt),
         excerpt=excerpt(response),
@@ -332,12 +332,14 @@ def facts_of(
     )
 
 
-def shadow_facts(sample: Sample, result: SampleResult, truth: float | None) -> Facts:
+def shadow_facts(sample: Sample, result: SampleResult, truth: float | None) -> SampleFacts:
     """Return the facts of a sample that a second profile gave the reward `truth`."""
     response = response_text(sample.response)
     prompt = excerpt(prompt_text(sample.prompt))
     reward, size = result.reward, len(response)
-    return Facts(sample.id, prompt, excerpt(response), reward, size, sample.group_id, truth=truth)
+    return SampleFacts(
+        sample.id, prompt, excerpt(response), reward, size, sample.group_id, truth=truth
+    )
 
 
 def _differs(result: SampleResult, compared: ScorerPair | None) -> bool | None:

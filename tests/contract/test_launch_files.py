@@ -53,4 +53,4 @@ def test_a_launch_scripts_flags_are_the_trainers(name: str) -> None:
 
 
 def _launch_text() -> str:
-    return "".join(path.read_text() for path in LAUNCH.rglob("*") if path.is_file())
+    return "".join(path.read_text() for path in LAUNCH.rglob("*.*") if path.suffix != ".pyc")

@@ -20,7 +20,8 @@ import torch
 import trl.models.utils as trl_utils  # pyright: ignore[reportMissingImports]
 
 for name in ("prepare_deepspeed", "prepare_fsdp"):
-    vars(trl_utils).setdefault(name, lambda model, *_, **__: model)
+    if not hasattr(trl_utils, name):
+        setattr(trl_utils, name, lambda model, *_, **__: model)
 
 from held import END, POLICY, URL, Lookup, run, told  # noqa: E402
 from scripted_generate import scripted  # noqa: E402

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from held import POLICY, URL, Lookup, run, told
-from ray_started import start_ray
+from ray_started import start_ray  # pyright: ignore[reportMissingImports]
 from transformers import AutoTokenizer
 
 GROUP = 4
@@ -111,10 +112,10 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
     return told(kind, held, then=then(made, strategy))
 
 
-def label(row: dict[str, Any], profile: str) -> str:
+def label(row: Mapping[str, Any], profile: str) -> str:
     """A label carries the metadata too."""
     about = {"ground_truth": row["ground_truth"], "scored_by": profile}
-    return json.dumps(about | row["metadata"])
+    return json.dumps({**about, **row["metadata"]})
 
 
 def name_of(experience: Any, lookup: Lookup) -> str:

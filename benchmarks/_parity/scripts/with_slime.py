@@ -10,10 +10,11 @@ import asyncio
 import importlib
 import json
 import sys
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from aiohttp import ClientResponseError
+from aiohttp import ClientResponseError  # pyright: ignore[reportMissingImports]
 from held import CHECKOUT, POLICY, URL, Lookup, commit, run, told
 
 assert CHECKOUT is not None
@@ -57,7 +58,7 @@ def arguments(profile: str) -> Arguments:
     )
 
 
-def label(row: dict[str, Any]) -> Any:
+def label(row: Mapping[str, Any]) -> Any:
     """A label carries the metadata too, where there are any."""
     truth = row["ground_truth"]
     return json.dumps({"ground_truth": truth, **row["metadata"]}) if row["metadata"] else truth

@@ -16,7 +16,8 @@ from datasets import Dataset
 from held import POLICY, URL, Lookup, number, run, told
 from scripted_generate import scripted
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from touchstone_rewards.clients import RemoteRewardClient
 
@@ -86,7 +87,7 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
         "beta": 0.0,
         "disable_tqdm": True,
     }
-    model = AutoModelForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(POLICY, dtype=torch.float32)
     model.generate = scripted(tokenizer, lookup)
     trainer = Spied(
         model=model,

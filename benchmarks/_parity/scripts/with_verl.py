@@ -15,7 +15,7 @@ from hydra import (  # pyright: ignore[reportMissingImports]
     compose,
     initialize_config_dir,
 )
-from ray_started import start_ray
+from ray_started import start_ray  # pyright: ignore[reportMissingImports]
 from verl import DataProto  # pyright: ignore[reportMissingImports]
 from verl.experimental.reward_loop import (  # pyright: ignore[reportMissingImports]
     RewardLoopManager,

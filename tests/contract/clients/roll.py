@@ -34,7 +34,7 @@ cut = definitions(
 remote = module(
     "roll.pipeline.rlvr.rewards.remote_reward_system_worker", **cut, RemoteRewardSystemWorker=Stub
 )
-sys.modules["roll.pipeline.rlvr.rewards"].remote_reward_system_worker = remote
+vars(sys.modules["roll.pipeline.rlvr.rewards"])["remote_reward_system_worker"] = remote
 
 
 def rewards(url: str, *samples: tuple[str, Any]) -> list[float]:

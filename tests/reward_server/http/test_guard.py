@@ -282,19 +282,23 @@ def test_slices_make_the_whole_however_the_bytes_come(encoding: str, piece: int)
 
 def test_all_bodies_together_are_limited(tmp_path: Path) -> None:
     limits = ["--max_pending_bytes", "5000", "--profiles_dir", str(tmp_path)]
+    limits += ["--sample_deadline_s", str(2 * PATIENCE_S), "--request_deadline_s", str(PATIENCE_S)]
     slow = "tests.reward_server.hostile_scorers:Hostile"
     (tmp_path / "slow.yaml").write_text(f"scorers: {{slow: {{scorer: '{slow}'}}}}")
     live = live_server(tmp_path / "log", *limits).start()
     try:
         alone = {"profile": "dummy", "samples": samples(1, "x" * 9000)}
         assert httpx2.post(f"{live.url}/score", json=alone).status_code == 200
-        long = {"profile": "slow", "samples": samples(1, "1", ground_truth="sleep")}
-        body = json.dumps(long).encode() + b" " * 4000
-        with httpx2.Client(timeout=30) as client, ThreadPoolExecutor(2) as callers:
-            answers = list(
-                callers.map(lambda _: client.post(f"{live.url}/score", content=body), range(2))
-            )
-        assert sorted(answer.status_code for answer in answers) == [200, 429]
+        begun, gate = tmp_path / "begun", tmp_path / "go_on"
+        metadata = {"begun": str(begun), "file": str(gate)}
+        held = samples(1, "1", ground_truth="wait_for", metadata=metadata)
+        body = json.dumps({"profile": "slow", "samples": held}).encode() + b" " * 4000
+        with ThreadPoolExecutor(1) as caller:
+            first = caller.submit(httpx2.post, f"{live.url}/score", content=body)
+            wait_until(begun.exists)
+            second = httpx2.post(f"{live.url}/score", content=body)
+            gate.touch()
+        assert (first.result().status_code, second.status_code) == (200, 429)
         assert httpx2.post(f"{live.url}/score", json=alone).status_code == 200
     finally:
         live.kill()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.waiting import longer_and_longer, until
+from tests.waiting import PATIENCE_S, longer_and_longer, skip_time, until
 from touchstone_rewards.reward_server.errors import NotReady, QueueFull, sample_error
 from touchstone_rewards.reward_server.models import batcher as batcher_module
 from touchstone_rewards.reward_server.models.batcher import Batcher, BatchLimits, GivenUp
@@ -165,19 +165,25 @@ async def test_a_deadline_answers_on_time_and_drops_the_work() -> None:
     assert ["late"] not in model.batches
 
 
-async def test_what_was_answered_before_the_deadline_is_kept() -> None:
-    gate = threading.Event()
-    model = Lengths(lambda batch: None if "a" in batch else assert_set(gate))
-    async with serving(lambda: model, batch_tokens=1) as batcher:
-        soon = asyncio.get_running_loop().time() + 0.3
-        kept, late = await batcher.run(["a", "b"], give_up_at_s=soon)
+async def test_what_was_answered_before_the_deadline_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, held = threading.Event(), threading.Event()
+
+    def hold(batch: list[str]) -> None:
+        if "b" in batch:
+            held.set()
+            assert gate.wait(PATIENCE_S)
+
+    async with serving(lambda: Lengths(hold), batch_tokens=1) as batcher:
+        soon = asyncio.get_running_loop().time() + 100.0
+        running = asyncio.create_task(batcher.run(["a", "b"], give_up_at_s=soon))
+        await until(held.is_set)
+        skip_time(monkeypatch, 100.0)
+        kept, late = await running
         gate.set()
         assert kept == 1
         assert late.code == "deadline_exceeded"
-
-
-def assert_set(gate: threading.Event) -> None:
-    assert gate.wait(20)
 
 
 async def test_the_work_of_a_caller_that_goes_away_is_dropped() -> None:

@@ -12,7 +12,7 @@ from tests.clients.peers import Action, Hang, Reply, Reset, Script, Seen
 from tests.reward_server.models.test_embedding import sentence_folder
 from tests.reward_server.remote.conftest import StartPeer, in_turn
 from tests.started_engines import started_engines
-from tests.waiting import until
+from tests.waiting import longer_and_longer, until
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest
 from touchstone_rewards.reward_server.http.model_routes import check_changes
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig
@@ -142,12 +142,15 @@ async def test_what_an_endpoint_gets_wrong_is_null(
 ) -> None:
     action, message = BAD[name]
     peer = await start_peer(in_turn(action))
-    engine = await start_engine(url=base(peer.url), model="m", timeout_s=0.2)
-    [result] = await scored(engine, ("one", "two"))
-    assert result.reward is None
-    assert result.error is not None
-    assert result.error.code == "upstream_failed"
-    assert message in result.error.message
+    for timeout_s in longer_and_longer(0.2):
+        engine = await start_engine(url=base(peer.url), model="m", timeout_s=timeout_s)
+        [result] = await scored(engine, ("one", "two"))
+        assert result.reward is None
+        assert result.error is not None
+        assert result.error.code == "upstream_failed"
+        if message in result.error.message:
+            return
+    pytest.fail(f"no word of {message!r}")
 
 
 async def test_a_batch_waits_no_longer_than_its_time_for_an_endpoint_that_hangs(

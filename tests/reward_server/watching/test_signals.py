@@ -10,7 +10,7 @@ from tests.growth import growth
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 from touchstone_rewards.reward_server.watching.signals import (
     SIGNALS,
-    Facts,
+    SampleFacts,
     dominance,
     facts_of,
     length_pays,
@@ -22,13 +22,13 @@ from touchstone_rewards.reward_server.watching.signals import (
 BY_NAME = {signal.name: signal for signal in SIGNALS}
 
 
-def fact(group: str = "a", **fields: Any) -> Facts:
-    return Facts(
+def fact(group: str = "a", **fields: Any) -> SampleFacts:
+    return SampleFacts(
         "1", "", "", fields.pop("reward", 1.0), fields.pop("characters", 7), group
     )._replace(**fields)
 
 
-def seen(response: str, reward: float | None = 1.0, **fields: Any) -> Facts:
+def seen(response: str, reward: float | None = 1.0, **fields: Any) -> SampleFacts:
     sample = Sample("1", response, fields.pop("prompt", "p"), group_id="a")
     scores = fields.pop("scores", {"math": reward})
     result = SampleResult("1", "ok", reward, scores, **fields)
