@@ -99,18 +99,10 @@ def parameter(found: inspect.Parameter) -> str:
     star = {found.VAR_POSITIONAL: "*", found.VAR_KEYWORD: "**"}.get(found.kind, "")
     kind = "" if found.annotation is found.empty else f": {annotation(found.annotation)}"
     equals = " = " if kind else "="
-    shown = named(found.default)
+    shown = getattr(found.default, "__qualname__", None) or repr(found.default)
+    shown = shown.replace("<factory>", "{}")
     default = "" if found.default is found.empty else f"{equals}{shown}"
     return f"{star}{found.name}{kind}{default}"
-
-
-def named(value: Any) -> str:
-    """Return a default as its source has it: a function by its name, not by its address."""
-    if callable(value) and hasattr(value, "__qualname__"):
-        owner = getattr(value, "__self__", None)
-        module = getattr(value, "__module__", None) or type(owner).__module__
-        return f"{module}.{value.__name__}"
-    return repr(value).replace("<factory>", "{}")
 
 
 def annotation(given: Any) -> str:
