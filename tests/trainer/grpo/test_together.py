@@ -35,12 +35,13 @@ from touchstone_rewards.trainer.rewards import together
 
 accelerator = Accelerator(cpu=True)
 rank = accelerator.process_index
+failure = ""
 try:
     with together():
         if rank == 1:
             raise TypeError("no form for a Picture")
 except RunFailed as error:
-    Path(f"failed_{rank}.txt").write_text(str(error))
+    failure = str(error)
 trainer = SimpleNamespace(
     accelerator=accelerator,
     learning=LearningArguments(curriculum=True),
@@ -48,13 +49,13 @@ trainer = SimpleNamespace(
     train_dataset={"id": ["a", "b"]},
 )
 trainer._known_rows = lambda epoch: GrpoTrainer._known_rows(trainer, epoch)
-Path(f"rows_{rank}.txt").write_text(repr(GrpoTrainer._records(trainer, 1)))
+Path(f"{rank}.txt").write_text(f"{failure}\\n{GrpoTrainer._records(trainer, 1)}")
 accelerator.state.destroy_process_group()
 """
 
 
-def run_as_two_ranks(folder: Path, script: str) -> None:
-    """Run the script in the folder as each of two ranks."""
+def in_two_processes(folder: Path, script: str) -> list[str]:
+    """What the script wrote as each of two ranks."""
     (folder / "script.py").write_text(script)
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     done = subprocess.run(
@@ -67,11 +68,12 @@ def run_as_two_ranks(folder: Path, script: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return [(folder / f"{rank}.txt").read_text() for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the script ran as each of two ranks; rank 0 has samples of one row."""
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """Of each of two ranks, how it failed and its records of the rows; rank 0 alone has samples."""
     folder = tmp_path_factory.mktemp("two_ranks")
     rewards = [("a", 1.0), ("a", 0.0)]
     samples = [
@@ -79,22 +81,17 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n, (group, reward) in enumerate(rewards)
     ]
     SampleWriter(folder / "samples").write_batch(1, samples)
-    run_as_two_ranks(folder, SCRIPT)
-    return folder
+    return [text.splitlines() for text in in_two_processes(folder, SCRIPT)]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_one_rank_that_fails_ends_both(two_ranks: Path, rank: int) -> None:
-    said = (two_ranks / f"failed_{rank}.txt").read_text()
-    assert said == "TypeError: no form for a Picture"
+def test_one_rank_that_fails_ends_both(said: list[list[str]]) -> None:
+    assert [failure for failure, _ in said] == ["TypeError: no form for a Picture"] * 2
 
 
-@pytest.mark.parametrize("rank", [0, 1])
 def test_ranks_without_a_shared_disk_choose_their_rows_by_the_same_samples(
-    two_ranks: Path, rank: int
+    said: list[list[str]],
 ) -> None:
-    said = (two_ranks / f"rows_{rank}.txt").read_text()
-    assert said == "[Record(mean=0.5, equal_in_a_row=0), None]"
+    assert [records for _, records in said] == ["[Record(mean=0.5, equal_in_a_row=0), None]"] * 2
 
 
 def test_a_rank_alone_goes_on_or_says_what_failed() -> None:
