@@ -93,7 +93,7 @@ PRESETS: Mapping[str, Preset] = {
         {"advantage": "none", "length_normalization": "constant", "clip": False, "beta": 0.0},
     ),
     "seed_grpo": Preset(
-        "LoRA of rank 8 on q and v, a prompt that asks for tags and a box, 4 responses of 64 tokens",
+        "LoRA of rank 8 on q and v, a prompt for tags and a box, 4 responses of 64 tokens",
         "xywen97/TRL-GRPO, main.py and train.py",
         {
             "use_peft": True,
