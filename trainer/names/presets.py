@@ -43,12 +43,12 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "dr_grpo": Preset(
-        "advantages by the mean alone, every token weighs the same, no KL",
+        "advantages without std, equal weight per token, no KL",
         "Dr. GRPO, arXiv 2503.20783",
         {"loss_type": "dr_grpo", "scale_rewards": "none", "epsilon": 0.2, "beta": 0.0},
     ),
     "dapo": Preset(
-        "token mean, a wider clip above, equal groups replaced, cut responses left out",
+        "token mean, a higher upper clip, equal groups replaced, truncated responses masked",
         "DAPO, arXiv 2503.14476",
         {
             "loss_type": "dapo",
@@ -61,7 +61,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "gspo": Preset(
-        "one ratio a response, clipped at 3e-4 and 4e-4",
+        "one ratio per response, clipped at 3e-4 and 4e-4",
         "GSPO, arXiv 2507.18071",
         {
             "loss_type": "grpo",
@@ -93,7 +93,7 @@ PRESETS: Mapping[str, Preset] = {
         {"advantage": "none", "length_normalization": "constant", "clip": False, "beta": 0.0},
     ),
     "seed_grpo": Preset(
-        "LoRA of rank 8 on q and v, tags and box asked for, 4 responses of 64 tokens",
+        "LoRA of rank 8 on q and v, a prompt for tags and a box, 4 responses of 64 tokens",
         "xywen97/TRL-GRPO, main.py and train.py",
         {
             "use_peft": True,
