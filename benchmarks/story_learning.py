@@ -150,7 +150,7 @@ def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
     """One panel a measure; a colour a profile, each seed thin, their mean thick."""
     figure = Figure(figsize=(9, 5.4), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 2).flat
+    panels = list(figure.subplots(2, 2).flat)
     for axes, measure in zip(panels, MEASURES, strict=True):
         for (name, runs), colour in zip(found.items(), LIGHT.lines, strict=False):
             table = [run[measure] for run in runs]
@@ -161,7 +161,7 @@ def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
         axes.set_title(measure, loc="left", fontsize=10)
         axes.grid(color=LIGHT.grid, linewidth=0.6)
         axes.set_xlabel("update")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 from touchstone_rewards.reward_server.watching.change_points import ChangePoint, DetectorConfig
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
-from touchstone_rewards.reward_server.watching.points import MOST_OF_A_POINT, RunPoints, Raised
+from touchstone_rewards.reward_server.watching.points import MOST_OF_A_POINT, Raised, RunPoints
 from touchstone_rewards.reward_server.watching.signals import (
     SHADOW_SIGNALS,
     SIGNALS,
