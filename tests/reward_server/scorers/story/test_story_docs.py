@@ -27,7 +27,7 @@ def test_the_profile_for_short_texts_tells_them_apart_without_a_model() -> None:
     profile = Profile("short", ProfileConfig.model_validate(yaml.safe_load(block)))
     signals = {"logprob_gain": 0.1, "history_tokens": 9}
     texts = ("You lift the red stone and there it lies.", "stone stone stone stone stone stone")
-    samples = [Sample(text, text, signals=signals) for text in DOCSs]
+    samples = [Sample(text, text, signals=signals) for text in texts]
     scores = {
         key: scorer.score(samples)
         for key, scorer in profile.scorers.items()
