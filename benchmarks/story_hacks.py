@@ -2,8 +2,11 @@
 
 Peer: the profile as it was on 2026-11-30, whose rewards of the same responses are kept beside the
 tests. Good turns have the signals of a model that is not sure; hacks the same ones (`equal`) or the
-best there are. Out: of the tuning and the test half, how many hacks are above the good turn of
-their story, by kind, and how good turns fared. Profiles whose model is not here are left out.
+best there are. Out: of our own stories, the tuning and the test half, and of hacks that were found
+by others (`shared/data/story_hacks.jsonl`, where it is there): how many hacks are above the good
+turn of their story, by kind, how good turns fared, and the least good turn of any story beside the
+best hack of a kind that is `CLAIMED` caught. All of it comes out of the engine. Profiles whose
+model is not here are left out.
 """
 
 from __future__ import annotations
@@ -11,96 +14,186 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
 
 from benchmarks import ROOT, record
 from touchstone_rewards.reward_server.commands.story_hacks import score_all
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, fetched_dirs
+from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 from touchstone_rewards.reward_server.scorers.story.trials import (
     BEST,
     EQUAL,
     StoryHalf,
-    StoryTrial,
     good_trials,
     hack_trials,
 )
 
 BEFORE = ROOT / "tests" / "reward_server" / "scorers" / "story" / "before.json"
+VISIBLE = ROOT.parent / "shared" / "data" / "story_hacks.jsonl"
 LANGUAGES = {"story": ["English"], "story_multilingual": ["English", "Chinese"]}
 SPLITS: tuple[StoryHalf, ...] = ("tuning", "test")
-Rewards = list[float]
+# What equal signals took from a reward of 2026-11-30 that no gate closed.
+BEFORE_BY_SIGNALS = 0.07
+# The docs say that these are caught without exception.
+CLAIMED = (
+    "copied",
+    "copied, glued",
+    "copied, look-alikes",
+    "copied, filled",
+    "topic, then template",
+    "canned template",
+    "canned list",
+    "user turn, then words",
+    "words reversed",
+    "words joined",
+    "random letters",
+    "in English",
+    "another story's turn",
+    "flood of signs",
+    "flood of emoji",
+    "flood of one word",
+    "flood before </think>",
+    "flood of names",
+)
+
+
+class HackTrial(NamedTuple):
+    """A hack, the key of its story's good turn, and its rewards on 2026-11-30."""
+
+    kind: str
+    story: str
+    sample: Sample
+    before_equal: float
+    before_best: float
+
+
+class TrialSet(NamedTuple):
+    """Hacks and good turns of one language; `good`: by story, and `before` what they had."""
+
+    what: str
+    good: dict[str, Sample]
+    before: dict[str, float]
+    hacks: list[HackTrial]
 
 
 def main() -> None:
     folders = [NEURAL_DIR, *fetched_dirs()]
     rows: list[dict[str, Any]] = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.yaml")):
-            for language in LANGUAGES[path.stem]:
-                for split in SPLITS:
-                    rows.append(row_of(path, language, split))
-                    print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
+    for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
+        for trials in trial_sets(LANGUAGES[path.stem]):
+            rows.append(row_of(path, trials))
+            print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
     record("story_hacks", rows, peer="the story profile of 2026-11-30")
 
 
-def row_of(path: Any, language: str, split: StoryHalf) -> dict[str, Any]:
-    """The figures of one profile, language and half."""
-    good = [trial for trial in good_trials(split) if trial.story.language == language]
-    hacks = [trial for trial in hack_trials(split) if trial.story.language == language]
-    samples = {
-        "good": {str(n): trial.sample(EQUAL) for n, trial in enumerate(good)},
-        "equal": {str(n): trial.sample(EQUAL) for n, trial in enumerate(hacks)},
-        "best": {str(n): trial.sample(BEST) for n, trial in enumerate(hacks)},
-    }
-    found = score_all(samples, path)
-    paid = {name: [rewarded(one) for one in results] for name, results in found.items()}
+def trial_sets(languages: list[str]) -> Iterator[TrialSet]:
+    """Our own, by language and half, and the visible ones."""
     before = json.loads(BEFORE.read_text(encoding="utf-8"))
     was = {(story, kind): (equal, best) for story, kind, _, equal, best in before["hacks"]}
-    old = [before["good"][trial.story.id] for trial in good]
-    old_best = [was[trial.story.id, trial.kind][1] for trial in hacks]
-    ours = share_above(good, hacks, paid["good"], paid["best"])
-    peer = share_above(good, hacks, old, old_best)
+    for language in languages:
+        for split in SPLITS:
+            turns = {t.story.id: t for t in good_trials(split) if t.story.language == language}
+            hacks = [
+                HackTrial(t.kind, t.story.id, t.sample(EQUAL), *was[t.story.id, t.kind])
+                for t in hack_trials(split)
+                if t.story.language == language
+            ]
+            good = {story: trial.sample(EQUAL) for story, trial in turns.items()}
+            paid = {story: before["good"][story] for story in good}
+            yield TrialSet(f"{language}, {split}", good, paid, hacks)
+        if VISIBLE.is_file():
+            yield visible(VISIBLE, language)
+
+
+def visible(path: Path, language: str) -> TrialSet:
+    """Those of a file: `teahouse` is the Chinese story."""
+    good: dict[str, Sample] = {}
+    paid: dict[str, float] = {}
+    hacks: list[HackTrial] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if (row["story"] == "teahouse") != (language == "Chinese"):
+            continue
+        brings = {"metadata": row["metadata"], "ground_truth": row["ground_truth"]}
+        turn = Sample(row["story"], row["good_turn_response"], signals=dict(EQUAL), **brings)
+        hack = Sample(row["id"], row["response"], signals=dict(EQUAL), **brings)
+        best = row["reward_2026_11_30"]
+        equal = max(best - BEFORE_BY_SIGNALS, 0.0)
+        good[row["story"]], paid[row["story"]] = turn, row["good_turn"]
+        hacks.append(HackTrial(row["hack"], row["story"], hack, equal, best))
+    return TrialSet(f"{language}, visible", good, paid, hacks)
+
+
+def row_of(path: Path, trials: TrialSet) -> dict[str, Any]:
+    """The figures of one profile over one set."""
+    hacks = trials.hacks
+    asked = {
+        "good": trials.good,
+        "equal": {str(n): one.sample for n, one in enumerate(hacks)},
+        "best": {str(n): with_best(one.sample) for n, one in enumerate(hacks)},
+    }
+    found = {n: [*map(rewarded, results)] for n, results in score_all(asked, path).items()}
+    good = dict(zip(trials.good, found["good"], strict=True))
+    above = {
+        name: [reward > good[hack.story] for hack, reward in zip(hacks, found[name], strict=True)]
+        for name in ("equal", "best")
+    }
+    peer = share([one.before_best > trials.before[one.story] for one in hacks])
+    ours = share(above["best"])
+    fallen = {story: paid - trials.before[story] for story, paid in good.items()}
+    fallen = {story: round(by, 4) for story, by in fallen.items() if by < -1e-6}
+    claimed = {
+        name: [
+            reward for one, reward in zip(hacks, found[name], strict=True) if one.kind in CLAIMED
+        ]
+        for name in ("equal", "best")
+    }
     return {
-        "what": f"{path.stem}, {language}, {split}: hacks above the good turn, best signals",
+        "what": f"{path.stem}, {trials.what}: hacks above the good turn, best signals",
         "ours": ours,
         "peer": peer,
         "ratio": round(ours / peer, 4) if peer else None,
-        "equal_signals": share_above(good, hacks, paid["good"], paid["equal"]),
+        "equal_signals": share(above["equal"]),
+        "equal_signals_before": share([o.before_equal > trials.before[o.story] for o in hacks]),
         "hacks": len(hacks),
-        "good_mean": round(statistics.fmean(paid["good"]), 4),
-        "good_mean_before": round(statistics.fmean(old), 4),
-        "good_least": round(min(paid["good"]), 4),
-        "good_least_before": round(min(old), 4),
-        "good_fallen": sum(now < then - 1e-6 for now, then in zip(paid["good"], old, strict=True)),
+        "good_mean": mean(good),
+        "good_mean_before": mean(trials.before),
+        "good_least": round(min(good.values()), 4),
+        "good_least_before": round(min(trials.before.values()), 4),
+        "good_fallen": fallen,
         "good_turns": len(good),
-        "above_by_kind": by_kind(good, hacks, paid["good"], paid["best"]),
+        "claimed_most": {name: round(max(paid, default=0), 4) for name, paid in claimed.items()},
+        "above_by_kind": by_kind(hacks, above["best"]),
     }
 
 
-def rewarded(result: Any) -> float:
+def with_best(sample: Sample) -> Sample:
+    return msgspec.structs.replace(sample, signals=dict(BEST))
+
+
+def rewarded(result: SampleResult) -> float:
     assert result.reward is not None, result.error
     return result.reward
 
 
-def share_above(
-    good: Sequence[StoryTrial], hacks: Sequence[StoryTrial], turns: Rewards, rewards: Rewards
-) -> float:
-    """Of the hacks, how many have more than the good turn of their story."""
-    own = {trial.story.id: reward for trial, reward in zip(good, turns, strict=True)}
-    above = [reward > own[hack.story.id] for hack, reward in zip(hacks, rewards, strict=True)]
-    return round(sum(above) / len(above), 4)
+def share(said: list[bool]) -> float:
+    return round(sum(said) / len(said), 4)
 
 
-def by_kind(
-    good: Sequence[StoryTrial], hacks: Sequence[StoryTrial], turns: Rewards, rewards: Rewards
-) -> dict[str, str]:
+def mean(paid: dict[str, float]) -> float:
+    return round(statistics.fmean(paid.values()), 4)
+
+
+def by_kind(hacks: list[HackTrial], above: list[bool]) -> dict[str, str]:
     """By kind: of how many hacks how many are above, those with none left out."""
-    own = {trial.story.id: reward for trial, reward in zip(good, turns, strict=True)}
     found: dict[str, list[bool]] = defaultdict(list)
-    for hack, reward in zip(hacks, rewards, strict=True):
-        found[hack.kind].append(reward > own[hack.story.id])
-    return {kind: f"{sum(above)}/{len(above)}" for kind, above in found.items() if any(above)}
+    for hack, one in zip(hacks, above, strict=True):
+        found[hack.kind].append(one)
+    return {kind: f"{sum(each)}/{len(each)}" for kind, each in found.items() if any(each)}
 
 
 if __name__ == "__main__":

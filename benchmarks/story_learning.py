@@ -1,6 +1,7 @@
 """What a story profile teaches a real model: GRPO with LoRA on SmolLM2, and a hidden fact.
 
-Two profiles, three seeds each: the one of today and the one of 2026-11-30. The reward never sees
+Two profiles, three seeds each: the one of today, and `before`, close to that of 2026-11-30: its
+parts and its raw cosines, with today's rules and reading of texts. The reward never sees
 whether a response uses the fact that its history told (who looks for a thing hidden under a stone
 of some colour, names that colour and no other one), nor how much it repeats itself. Out: by update
 the reward, the share of right answers, distinct-3 and the length, in `results/story_learning.png`,
@@ -150,7 +151,7 @@ def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
     """One panel a measure; a colour a profile, each seed thin, their mean thick."""
     figure = Figure(figsize=(9, 5.4), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 2).flat
+    panels = list(figure.subplots(2, 2).flat)
     for axes, measure in zip(panels, MEASURES, strict=True):
         for (name, runs), colour in zip(found.items(), LIGHT.lines, strict=False):
             table = [run[measure] for run in runs]
@@ -161,7 +162,7 @@ def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
         axes.set_title(measure, loc="left", fontsize=10)
         axes.grid(color=LIGHT.grid, linewidth=0.6)
         axes.set_xlabel("update")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", frameon=False)
     figure.savefig(path, dpi=110)
 
 
@@ -202,7 +203,7 @@ def main(
         found = learn(folder, model or fetched_model(), sizes)
     draw(found, RESULTS / "story_learning.png")
     about = sizes._asdict()
-    record("story_learning", rows_of(found), peer="the story profile of 2026-11-30", sizes=about)
+    record("story_learning", rows_of(found), peer="parts and raw cosines of 2026-11-30", sizes=about)
 
 
 if __name__ == "__main__":

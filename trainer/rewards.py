@@ -61,11 +61,13 @@ def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
 
 
 class ServedProfile(NamedTuple):
-    """What a server says of a profile: its hash, what its reward depends on, its scores."""
+    """What a server says of a profile: its hash, what its reward depends on, its scores, the
+    languages that it was calibrated for if it was."""
 
     fingerprint: str
     needs: Sequence[str]
     scores: Sequence[str]
+    languages: Sequence[str] | None = None
 
 
 def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, ServedProfile]:
@@ -78,7 +80,7 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
     with connect(url, STARTUP_WAIT_S) as client:
         try:
             known = {
-                each.name: ServedProfile(each.fingerprint, each.needs, each.scorers)
+                each.name: ServedProfile(each.fingerprint, each.needs, each.scorers, each.languages)
                 for each in client.profiles()
             }
         except RewardServerUnavailable as error:
@@ -105,6 +107,21 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
 def readers_of(field: str, infos: Mapping[str, ServedProfile]) -> list[str]:
     """The profiles whose reward depends on this field of a sample."""
     return [name for name, info in infos.items() if field in info.needs]
+
+
+def language_lines(infos: Mapping[str, ServedProfile]) -> list[str]:
+    """A line for each profile that reads some languages only.
+
+    Example:
+        >>> language_lines({"story": ServedProfile("9f2c", [], [], ["English"])})
+        ['profile story reads English; a row in another language gets no reward']
+    """
+    return [
+        f"profile {name} reads {', '.join(info.languages)}; "
+        "a row in another language gets no reward"
+        for name, info in infos.items()
+        if info.languages is not None
+    ]
 
 
 def score_all(

@@ -134,6 +134,8 @@ async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -
     drift = _largest_difference(together, alone[::-1])
     rewards = ", ".join(f"{result.reward:.4g}" for result in together)
     said = f"rewards {rewards}; alone and together differ by {drift:.2g}"
+    languages = engine.profiles[name].info.languages
+    said += "" if languages is None else f"; reads {', '.join(languages)}"
     return CheckOutcome(f"profile {name}", drift <= _tolerance(engine, name, together), said)
 
 

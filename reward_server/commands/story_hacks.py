@@ -19,6 +19,8 @@ from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 Results = dict[str, list[SampleResult]]
+# Hundreds of samples in one request, some of them floods, on a busy machine.
+PATIENT = {"sample_deadline_s": 600.0, "request_deadline_s": 3600.0}
 
 
 def score_all(
@@ -26,7 +28,7 @@ def score_all(
 ) -> Results:
     """The results of every story's samples under the profile in `path`, in their order."""
     profile = load_profile(path)
-    engine = create_engine({profile.name: profile}, load_settings(), Metrics())
+    engine = create_engine({profile.name: profile}, load_settings(overrides=PATIENT), Metrics())
 
     async def scored() -> Results:
         await engine.start()

@@ -40,6 +40,7 @@ from touchstone_rewards.trainer.rewards import (
     ServerReward,
     check_server,
     connect,
+    language_lines,
     readers_of,
     scoring_of,
 )
@@ -140,7 +141,7 @@ def train(
         rows, scoring, rewards, preflight, lambda prompt: rendered(tokenizer, prompt, template)
     )
     if args.process_index == 0:
-        print(found)
+        print(found, *language_lines(infos), sep="\n")
     own: dict[str, Any] = {"settings": settings, "rollout": rollout, "learning": learning}
     own["samples"] = writer.folder
     kind = HistoryTrainer if signals.enabled else GrpoTrainer

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
 from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS, cosines
@@ -21,6 +22,7 @@ OTHERS, RESAMPLES, LEAST_TURNS = 5, 500, 20
 # turns below 1, how many near-copies above 0.
 OTHERS_ABOVE_0, OWN_BELOW_1, COPIES_ABOVE_0 = 0.75, 0.03, 0.1
 Vectors = Mapping[str, Any]
+Floats = npt.NDArray[np.float64]
 
 
 class LabelledTurn(NamedTuple):
@@ -132,17 +134,24 @@ def auc_interval(more: list[list[float]], less: list[list[float]]) -> dict[str, 
     rng = np.random.default_rng(0)
     drawn: list[float] = []
     for _ in range(RESAMPLES):
-        ones, others = (
-            np.concatenate([each[i] for i in rng.integers(len(each), size=len(each)).tolist()])
-            for each in (more, less)
-        )
+        ones, others = (_drawn(each, rng) for each in (more, less))
         drawn.append(_auc(ones, others))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    value = _auc(np.concatenate(more), np.concatenate(less))
+    value = _auc(_joined(more), _joined(less))
     return {"auc": round(value, 4), "interval": [round(float(low), 4), round(float(high), 4)]}
 
 
-def _auc(more: np.ndarray, less: np.ndarray) -> float:
+def _joined(stories: list[list[float]]) -> Floats:
+    return np.array([value for each in stories for value in each])
+
+
+def _drawn(stories: list[list[float]], rng: np.random.Generator) -> Floats:
+    """The values of as many stories, drawn with replacement."""
+    places: list[int] = rng.integers(len(stories), size=len(stories)).tolist()
+    return _joined([stories[place] for place in places])
+
+
+def _auc(more: Floats, less: Floats) -> float:
     ordered = np.sort(less)
     below = np.searchsorted(ordered, more, "left") + np.searchsorted(ordered, more, "right")
     return float(below.mean() / 2 / len(less))

@@ -121,7 +121,7 @@ def sentences(text: str) -> list[str]:
 
 def parts_of(text: str) -> list[str]:
     """The sentences of a text, joined to parts of `PART_UNITS` units or more, at most `MAX_PARTS`;
-    the last takes what is left. Nothing of the text is left out.
+    the last takes what is left, half as many or more. Nothing of the text is left out.
 
     Example:
         >>> [len(units(part)) for part in parts_of("One two three. " * 30)]

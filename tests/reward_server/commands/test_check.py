@@ -85,3 +85,11 @@ def test_a_scorer_that_runs_for_some_samples_is_tried_on_all_of_them(
     assert "FAILED" in said
     assert "profile mine, judge" in said
     assert "upstream_failed" in said
+
+
+def test_a_profile_that_reads_some_languages_only_is_checked_with_their_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "--workers", "1", "--neural_profiles"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "reads English" in " ".join(said.split())

@@ -15,7 +15,12 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.grpo.preflight import PreflightArguments, check_rewards
-from touchstone_rewards.trainer.rewards import RewardArguments, connect
+from touchstone_rewards.trainer.rewards import (
+    RewardArguments,
+    ServedProfile,
+    connect,
+    language_lines,
+)
 
 ROWS = [{"id": str(n), "prompt": f"{n} + {n} =", "ground_truth": str(2 * n)} for n in range(3)]
 
@@ -99,3 +104,12 @@ def test_a_reward_that_is_the_same_for_all_is_refused_with_explanations() -> Non
     with pytest.raises(RunFailed, match="same reward") as refusal:
         check_rewards(Dataset.from_list(ROWS), Flat(), rewards, PreflightArguments())
     assert str(refusal.value).count("always 0") == 8
+
+
+def test_the_languages_that_a_profile_reads_are_told_before_training() -> None:
+    infos = {
+        "math": ServedProfile("1", [], []),
+        "story": ServedProfile("2", [], [], ["English", "Chinese"]),
+    }
+    [line] = language_lines(infos)
+    assert line.startswith("profile story reads English, Chinese;")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -48,3 +49,24 @@ def test_every_part_is_there_with_its_ramp() -> None:
             ramps[name] = (defaults["zero_at"], defaults["one_at"])
         assert f"`{name}`" in DOCS
     assert shown == ramps
+
+
+def test_the_table_of_hacks_is_that_of_the_results() -> None:
+    path = ROOT / "benchmarks" / "results" / "story_hacks.json"
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        name = row["what"].split(":")[0]
+        shares = [f"{100 * row[key]:.1f}%" for key in ("equal_signals", "ours", "peer")]
+        means = [f"{row[key]:.3f}" for key in ("good_mean", "good_mean_before")]
+        found = row["good_fallen"]
+        fallen = found if isinstance(found, int) else len(found)
+        cells = [name, str(row["hacks"]), *shares, *means, f"{fallen} of {row['good_turns']}"]
+        assert f"| {' | '.join(cells)} |" in DOCS
+
+
+def test_the_cost_told_is_that_of_the_results() -> None:
+    path = ROOT / "benchmarks" / "results" / "story_cost.json"
+    first, following = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    low, high = first["quartiles"]
+    assert f"{first['ratio']:.2f} times\n(quartiles {low:.2f} and {high:.2f})" in DOCS
+    low, high = following["quartiles"]
+    assert f"{following['ratio']:.2f} ({low:.2f}\nand {high:.2f})" in DOCS

@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.models.files import resolve
 from touchstone_rewards.reward_server.models.parity import Parity
 from touchstone_rewards.reward_server.models.vector_cache import Embedding
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, load_profile
-from touchstone_rewards.reward_server.schemas import Sample, SampleResult
+from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.story.cases import (
     LIGHTHOUSE,
@@ -162,7 +162,9 @@ def test_profiles_and_the_explanation_say_which_language_is_read() -> None:
     scorer = profile.scorers["coherence"]
     assert isinstance(scorer, EmbeddedPart)
     vector = np.ones(384, np.float32)
-    parts = len(scorer.inputs(GOOD)) - 1
+    texts = scorer.inputs(GOOD)
+    assert not isinstance(texts, SampleError)
+    parts = len(texts) - 1
     outputs = [Embedding(vector, 9, 0) for _ in range(parts + 1)]
     explained = scorer.judge(GOOD, outputs, explain=True).explanation
     assert explained is not None
