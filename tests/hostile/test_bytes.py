@@ -431,9 +431,10 @@ def test_of_a_long_story_a_part_reads_no_more_than_counts() -> None:
     big = "One two three. " * (35 * MIB // 15)
     told = {"conversation_history": [{"role": "user", "content": big}] * 3, "user_input": big}
     sample = Sample("a", "A response.", metadata={**told, "story_content": big})
-    for texts in (context.earlier(sample, 8), context.recent(sample, 8)):
+    five_lines = 5 * MAX_CHARACTERS + 4  # the setting, three turns, the user's
+    for texts in (context.earlier(sample, 8), context.story(sample, 8)):
         assert isinstance(texts, list)
-        assert all(0 < len(text) <= 4 * MAX_CHARACTERS for text in texts)
+        assert all(0 < len(text) <= five_lines for text in texts)
 
 
 def test_what_waits_to_be_looked_at_is_counted_while_it_is_still_text() -> None:
