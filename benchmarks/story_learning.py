@@ -203,7 +203,9 @@ def main(
         found = learn(folder, model or fetched_model(), sizes)
     draw(found, RESULTS / "story_learning.png")
     about = sizes._asdict()
-    record("story_learning", rows_of(found), peer="parts and raw cosines of 2026-11-30", sizes=about)
+    record(
+        "story_learning", rows_of(found), peer="parts and raw cosines of 2026-11-30", sizes=about
+    )
 
 
 if __name__ == "__main__":
