@@ -6,9 +6,20 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: one needs a GPU, the others take half an hour or more.
+# Run only when they are named: one needs a GPU, one the trainers' environments, the others take
+# half an hour or more.
 LONG = frozenset(
-    {"soak", "demo", "judge_attacks", "gpu_minutes", "real_words", "real_pairs", "real_grpo", "why"}
+    {
+        "soak",
+        "demo",
+        "judge_attacks",
+        "gpu_minutes",
+        "parity",
+        "real_words",
+        "real_pairs",
+        "real_grpo",
+        "why",
+    }
 )
 
 

@@ -110,14 +110,15 @@ def test_every_page_is_built_and_its_links_lead_to_files_of_the_site(site: Path)
         assert [link for link in links if not (path.parent / link).exists()] == [], path.name
 
 
+@pytest.mark.parametrize("word", ["bad_ground_truth", "门控"])
 def test_the_site_is_searched_as_files_and_asks_no_other_machine(
-    site: Path, tmp_path: Path
+    site: Path, tmp_path: Path, word: str
 ) -> None:
     browser = Browser(tmp_path)
     try:
         page = browser.open_page().go((site / "index.html").as_uri())
         page.run("document.querySelector('[data-md-component=search-query]').focus()")
-        page.call("Input.insertText", text="bad_ground_truth")
+        page.call("Input.insertText", text=word)
         page.wait_for("document.querySelector('.md-search-result__link')")
         assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
         assert page.problems == []

@@ -44,7 +44,7 @@ class RewardArguments:
     )
     on_alarm: Literal["log", "stop"] = field(
         default="log",
-        metadata={"help": "What an alarm of the server's watch does; stop leaves a checkpoint."},
+        metadata={"help": "At an alarm of the watch."},
     )
     ground_truth_column: str = field(
         default="ground_truth", metadata={"help": "The column with the reference answers."}

@@ -111,7 +111,6 @@ PEERS = (
 # Trainers that may be missing from the results, and why. One whose environment is there is run.
 _LATER = "its script waits for a machine with a free core"
 NOT_RUN: dict[str, str] = {
-    "verl": _LATER,
     "OpenRLHF": _LATER,
     "ms-swift": _LATER,
     "ROLL": _LATER,

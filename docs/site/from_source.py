@@ -99,7 +99,8 @@ def parameter(found: inspect.Parameter) -> str:
     star = {found.VAR_POSITIONAL: "*", found.VAR_KEYWORD: "**"}.get(found.kind, "")
     kind = "" if found.annotation is found.empty else f": {annotation(found.annotation)}"
     equals = " = " if kind else "="
-    shown = repr(found.default).replace("<factory>", "{}")
+    shown = getattr(found.default, "__qualname__", None) or repr(found.default)
+    shown = shown.replace("<factory>", "{}")
     default = "" if found.default is found.empty else f"{equals}{shown}"
     return f"{star}{found.name}{kind}{default}"
 

@@ -52,6 +52,7 @@ def test_all_that_the_server_says_of_a_sample_comes_through() -> None:
         "turns": [1.0, None],
         "weights": {"math": 0.5},
         "decided_by": {"math": "judge"},
+        "undecided": ["math"],
     }
     [got] = parse(result("a", **more), sent="a")
     assert {name: getattr(got, name) for name in more} == more
