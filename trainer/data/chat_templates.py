@@ -15,7 +15,7 @@ from typing import Any
 from touchstone_rewards.trainer.errors import InputError
 
 PROMPTS = Path(__file__).parents[1] / "prompts"
-NOT_OF_CHATS = ("story_generation",)
+NOT_OF_CHATS = ("story_generation", "story_generation_zh")
 # LLaMA-Factory's name -> the file with the same text.
 SAME = {
     "qwen3_nothink": "chatml",

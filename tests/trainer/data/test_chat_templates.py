@@ -77,7 +77,7 @@ def test_turns_of_tools_are_refused_rather_than_dropped(name: str) -> None:
 
 def test_names_are_of_files_that_are_there() -> None:
     assert set(SAME.values()) | set(ENDS) <= {path.stem for path in PROMPTS.glob("*.jinja")}
-    assert "story_generation" not in template_names()
+    assert not [name for name in template_names() if name.startswith("story")]
     assert chat_template_file("a/model") == "a/model"
     with pytest.raises(InputError, match="leave it out to use the tokenizer's own"):
         chat_template_file("nobody_s")
