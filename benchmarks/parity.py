@@ -130,8 +130,11 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
     done = run_script(python, peer, task, found)
     if not found.is_file():
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:400]
-        why = NOT_RUN.get(peer.name, f"it ended: {why}")
-        return about | {"status": "not run", "why": why, "listed": peer.name in NOT_RUN}
+        return about | {
+            "status": "not run",
+            "why": f"it ended: {why}",
+            "listed": peer.name in NOT_RUN,
+        }
     told = json.loads(found.read_text(encoding="utf-8"))
     verdicts = {
         part["name"]: told["parts"].get(part["name"], {})

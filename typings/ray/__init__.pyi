@@ -10,6 +10,9 @@ def init(
     logging_level: int = ...,
     include_dashboard: bool = ...,
     num_cpus: int = ...,
+    num_gpus: int = ...,
+    object_store_memory: int = ...,
+    runtime_env: dict[str, object] = ...,
 ) -> object: ...
 def is_initialized() -> bool: ...
 def shutdown() -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import ray  # pyright: ignore[reportMissingImports]
+import ray
 
 PASSED = ("PYTHONPATH", "PARITY_TASK", "PARITY_FOUND", "PARITY_ABSENT", "OMP_NUM_THREADS")
 TRIES = 8
