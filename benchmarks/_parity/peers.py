@@ -111,8 +111,8 @@ PEERS = (
 # Trainers that may be missing from the results, and why. One whose environment is there is run,
 # and says itself why it ended without results.
 NOT_RUN: dict[str, str] = {
-    "ROLL": "commit 8eb27cc imports transfer_queue and omegaconf, which its environment here lacks; "
-    "tests/contract/test_trainers.py has its reward system handler submit and poll",
+    "ROLL": "commit 8eb27cc imports transfer_queue and omegaconf, which its environment here "
+    "lacks; tests/contract/test_trainers.py has its reward system handler submit and poll",
     "xtuner": "its trainer needs a GPU; tests/contract/test_trainers.py has its judger ask slime's "
     "route",
 }
