@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import ray  # pyright: ignore[reportMissingImports]
 
@@ -12,9 +13,10 @@ TRIES = 8
 
 def start_ray() -> None:
     """Start Ray; its actors get what a script here is given."""
+    init: Any = ray.init
     for left in range(TRIES, 0, -1):
         try:
-            ray.init(
+            init(
                 num_cpus=2,
                 num_gpus=0,
                 include_dashboard=False,

@@ -53,17 +53,9 @@ accelerator.state.destroy_process_group()
 """
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the script ran as each of two ranks; rank 0 has samples of one row."""
-    folder = tmp_path_factory.mktemp("two_ranks")
-    rewards = [("a", 1.0), ("a", 0.0)]
-    samples = [
-        KeptSample(f"{group}/{n}", "?", "!", reward, {}, 1, 0.5, group, None)
-        for n, (group, reward) in enumerate(rewards)
-    ]
-    SampleWriter(folder / "samples").write_batch(1, samples)
-    (folder / "script.py").write_text(SCRIPT)
+def run_as_two_ranks(folder: Path, script: str) -> None:
+    """Run the script in the folder as each of two ranks."""
+    (folder / "script.py").write_text(script)
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     done = subprocess.run(
         [sys.executable, *launch, "script.py"],
@@ -75,6 +67,19 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the script ran as each of two ranks; rank 0 has samples of one row."""
+    folder = tmp_path_factory.mktemp("two_ranks")
+    rewards = [("a", 1.0), ("a", 0.0)]
+    samples = [
+        KeptSample(f"{group}/{n}", "?", "!", reward, {}, 1, 0.5, group, None)
+        for n, (group, reward) in enumerate(rewards)
+    ]
+    SampleWriter(folder / "samples").write_batch(1, samples)
+    run_as_two_ranks(folder, SCRIPT)
     return folder
 
 

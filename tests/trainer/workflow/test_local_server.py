@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.grpo.test_together import in_two_processes
+from tests.trainer.grpo.test_together import run_as_two_ranks
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.reward_arguments import ServeArguments
 from touchstone_rewards.trainer.workflow.local_server import LOG, served
@@ -79,9 +79,15 @@ def test_both_kinds_of_servers_are_refused(tmp_path: Path) -> None:
         ServeArguments(serve_config="x.yaml")
 
 
+def said_by_two(folder: Path, fields: str = "") -> list[str]:
+    """What two processes with a server of their command's own wrote."""
+    run_as_two_ranks(folder, SERVED.format(fields=fields))
+    return [(folder / f"{rank}.txt").read_text() for rank in (0, 1)]
+
+
 @pytest.mark.long
 def test_two_processes_ask_one_server(tmp_path: Path) -> None:
-    first, second = in_two_processes(tmp_path, SERVED.format(fields=""))
+    first, second = said_by_two(tmp_path)
     assert first == second
     assert first.startswith("http://127.0.0.1:")
 
@@ -89,6 +95,6 @@ def test_two_processes_ask_one_server(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_server_that_does_not_start_ends_both_processes(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("nosuch_setting: 1\n")
-    first, second = in_two_processes(tmp_path, SERVED.format(fields=", serve_config='bad.yaml'"))
+    first, second = said_by_two(tmp_path, ", serve_config='bad.yaml'")
     assert "the reward server ended with 2" in first
     assert second == "the first process could not start the reward server"
