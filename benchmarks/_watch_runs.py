@@ -177,11 +177,6 @@ def noisy(response: Response, rng: random.Random) -> Graded:
     return Graded(right, {"math": right, "judge": judge}, unsure, truth)
 
 
-def likes_length(response: Response, rng: random.Random) -> Graded:
-    """Honest, and longer working is what makes the policy right."""
-    return exact(response, rng)
-
-
 HONEST: dict[str, Kind] = {
     "exact": Kind(brief, exact, {"math": 1.0}),
     "form": Kind(brief, with_form, {"format": 0.2, "math": 0.8}),

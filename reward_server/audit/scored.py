@@ -29,6 +29,8 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.stream import offline_engine, started
 
 BATCH_SAMPLES = 128
+# Its own deadline ends a request to a server; this is for a server that no longer answers at all.
+ANSWER_WITHIN_S = 3600.0
 ScoreBatch = Callable[[Sequence[Sample]], Awaitable[ScoreResponse]]
 
 
@@ -76,7 +78,9 @@ async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[AuditedP
 @asynccontextmanager
 async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[AuditedProfile]:
     """Give the profile of the server at this URL."""
-    transport = UpstreamTransport(Endpoints([f"{url.rstrip('/')}/score"], key))
+    transport = UpstreamTransport(
+        Endpoints([f"{url.rstrip('/')}/score"], key, timeout_s=ANSWER_WITHIN_S)
+    )
 
     async def score(samples: Sequence[Sample]) -> ScoreResponse:
         body = msgspec.json.encode(ScoreRequest(list(samples), name, explain=True))

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.alarms import Alarm
 from touchstone_rewards.reward_server.dashboard.live import Failures, Live, Rates
-from touchstone_rewards.reward_server.dashboard.recent import Recent, RecentSamples, excerpt
+from touchstone_rewards.reward_server.dashboard.recent import Recent, RecentSamples
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import ModelInfo, ShadowInfo
 from touchstone_rewards.reward_server.scoring.engine import Engine, by_profile
@@ -31,6 +31,7 @@ from touchstone_rewards.reward_server.telemetry.metrics import (
 from touchstone_rewards.reward_server.watching.hacking import Watch, Watched
 from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 from touchstone_rewards.reward_server.watching.shadow import Shadows
+from touchstone_rewards.reward_server.watching.signals import excerpt
 
 # Up to so many different values, each has a bar of its own; beyond, they share equal bins.
 MAX_VALUES = 12

@@ -23,8 +23,8 @@ from touchstone_rewards.reward_server.turn_texts import (
     response_text,
 )
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
+from touchstone_rewards.reward_server.watching.signals import excerpt
 
-EXCERPT_CHARACTERS = 300
 # A sample that is larger as JSON is shown as an excerpt, and cannot be opened.
 MAX_SAMPLE_BYTES = 32 * 1024
 # Bytes in memory of what is one byte as JSON, at the most: `[],`.
@@ -134,14 +134,6 @@ class RecentSamples:
 
     def _start(self, seq: int) -> int:
         return seq % self._size * SLOT_BYTES
-
-
-def excerpt(text: str) -> str:
-    """The beginning and the end of a long text, which is where the answer stands."""
-    if len(text) <= EXCERPT_CHARACTERS:
-        return text
-    half = EXCERPT_CHARACTERS // 2
-    return f"{text[:half]} … {text[-half:]}"
 
 
 def _encoded(sample: Sample, prompt_characters: int) -> bytes | None:

@@ -375,7 +375,7 @@ def prompt_text(prompt: str | list[Message] | None) -> str:
 
 
 def excerpt(text: str) -> str:
-    """Return the beginning and the end of a long text."""
+    """Return the beginning and the end of a long text, which is where the answer stands."""
     if len(text) <= EXCERPT_CHARACTERS:
         return text
     half = EXCERPT_CHARACTERS // 2

@@ -20,7 +20,7 @@ SINCE = {
 }
 DEBATABLE = {
     *("eq.frac.repeating", "eq.choice.case", "missing_column", "answer-leak"),
-    *("multiple_tags", "regex_greediness", "answer_in_reasoning", "message_vs_string"),
+    *("multiple_tags", "regex_greediness", "answer_in_reasoning"),
 }
 
 

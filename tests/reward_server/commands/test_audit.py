@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.checkout import live_server
+from tests.reward_server.remote.engine_process import EngineProcess
 from touchstone_rewards.reward_server.__main__ import main
 from touchstone_rewards.reward_server.live_server import LiveServer
 
@@ -70,6 +71,24 @@ def test_a_substring_match_is_found_out(rows: Path, tmp_path: Path) -> None:
     assert shares["one more"] == shares["empty"] == 0
     assert report["strategies"][0]["accepted"]["share"] == 1
     assert any(said.startswith("accepted: answers of many rows") for said in report["failed"])
+
+
+def test_a_judge_that_agrees_with_everything_is_found_out(rows: Path, tmp_path: Path) -> None:
+    engine = EngineProcess()
+    engine.start()
+    judge = (
+        f"scorers: {{judge: {{config: {{url: 'http://127.0.0.1:{engine.port}/v1', model: m}}}}}}"
+    )
+    few = ("--rows", 1, "--strategies", "empty,attack")
+    try:
+        report = audited(rows, tmp_path / "out", *few, profile=judge, status=1)
+    finally:
+        engine.kill()
+    assert {each["family"] for each in report["strategies"]} == {"empty", "attack"}
+    assert report["strategies"][0]["accepted"]["share"] == 1
+    assert "Verdict: yes" in report["strategies"][0]["examples"][0]["explanation"]
+    assert "judge alone brings 1 of the 1" in report["combination"]["warnings"][-1]
+    assert report["cost"]["codes"] == {}
 
 
 def test_form_alone_that_pays_half_is_warned_of(rows: Path, tmp_path: Path) -> None:

@@ -52,14 +52,17 @@ def fields(**more: Any) -> dict[str, Any]:
     return {**common, "num_generations": 8, "max_steps": MOST_STEPS, **more}
 
 
-def test_our_trainer_stops_with_a_checkpoint_and_one_line(
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_our_trainers_stop_with_a_checkpoint_and_one_line(
+    kind: str,
     watching: LiveServer,
     grpo_flags: GrpoFlags,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     flags = grpo_flags(watching.url, **fields(on_alarm="stop"))
-    assert main(["grpo", *flags]) == 1
+    flags += ["--limr.enabled=false"] if kind == "ppo" else []
+    assert main([kind, *flags]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "by an alarm: run 'run-1' under lenient" in said
     assert "go on with --resume_from_checkpoint true" in said
@@ -70,7 +73,7 @@ def test_our_trainer_stops_with_a_checkpoint_and_one_line(
     assert len(step_files(tmp_path / "run" / "samples")) == step
     # Going on is a choice: what was told before the checkpoint does not stop the run again.
     more = [*flags, "--resume_from_checkpoint=true", f"--max_steps={step + 2}", "--on_alarm=log"]
-    assert main(["grpo", *more]) == 0
+    assert main([kind, *more]) == 0
 
 
 @pytest.mark.parametrize("on_alarm", ["stop", "callback"])
