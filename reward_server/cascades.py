@@ -83,6 +83,7 @@ class Cascades:
         self.replaces = {k: e.replaces for k, e in entries.items() if e.replaces is not None}
         for key in self.when:
             self._check(key, scorers)
+        self._least = {key: scorer.range[0] or 0.0 for key, scorer in scorers.items()}
         self.order = _in_order(scorers, self._waits_for)
         _check_groups(self.when, scorers)
         # The scorers that stand in for each key, the later ones with the last word.
@@ -126,15 +127,20 @@ class Cascades:
     def standing(self, key: str, columns: Mapping[str, Sequence[Score]]) -> Standing:
         """Return whose verdict stands for a scorer, sample by sample.
 
-        That of one which replaces it and could tell. If that one cannot tell either, the first
-        verdict stands; if it failed, there is none: a failure is no verdict.
+        That of one which replaces it and could tell. If that one cannot tell, the first verdict
+        stands where it pays nothing: the least score, or null. What pays more was sent to be looked
+        at again, and who confuses the second look does not keep it. If the second one failed, there
+        is no verdict: a failure is none.
         """
         scores = list(columns[key])
         by = [key if score.value is not None and not score.undecided else None for score in scores]
         for other in self.replacing.get(key, ()):
             found = self.standing(other, columns)
             for at, score in enumerate(found.scores):
-                if score is not NOT_ASKED and not score.undecided:
+                if score is NOT_ASKED:
+                    continue
+                pays = (scores[at].value or 0.0) > self._least[key]
+                if pays or not score.undecided:
                     scores[at], by[at] = score, found.by[at]
         return Standing(scores, by)
 

@@ -48,6 +48,8 @@ SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
 # Statuses that speak of the body: another one may be taken.
 REFUSED_BODY = frozenset({400, 413, 422})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+GZIP = b"\x1f\x8b"
 # Before the deadline of a call, so that its own reason is told and not that it was cancelled.
 MARGIN_S = 0.05
 NO_TIME = "the deadline leaves no further try"
@@ -335,6 +337,8 @@ class UpstreamTransport:
             raise AnswerTooLarge(message, retryable=False, answered=True)
         if answer.status != 200:
             said = self._beginning(answer.content)
+            if answer.status in REDIRECTS:
+                said = f"a redirect, and none is followed: {said}"
             kind = BodyRefused if answer.status in REFUSED_BODY else UpstreamFailed
             raise kind(f"{url} answered {answer.status}: {said}", retryable=False)
         try:
@@ -343,6 +347,8 @@ class UpstreamTransport:
             found = None
         if found is None or not isinstance(found, shape):
             what = "no JSON object" if shape is dict else "no JSON"
+            if answer.content.startswith(GZIP):
+                what = "gzip, which was not asked for,"
             raise self.misshapen(answer.content, f"{what} at {url}")
         return found
 

@@ -190,6 +190,29 @@ async def test_a_second_opinion_on_refusals(start: Start, judge: Peer) -> None:
     assert len(judge.seen) == 2
 
 
+async def test_who_confuses_the_judge_keeps_a_0_and_no_more(start: Start) -> None:
+    profiles = {
+        name: {"scorers": {"math": {}, "judge": {"when": {"math": said}, "replaces": "math"}}}
+        for name, said in {"refused": 0, "accepted": 1}.items()
+    }
+    engine = await start(profiles)
+    [refused] = await scored(engine, [sample("confuse \\boxed{45}")], "refused")
+    assert (refused.reward, refused.decided_by) == (0.0, {"math": "math"})
+    kept, refuted, confused = await scored(
+        engine,
+        [
+            sample("I agree, \\boxed{46}"),
+            sample("\\boxed{46}"),
+            sample("confuse \\boxed{46}"),
+        ],
+        "accepted",
+    )
+    assert [kept.reward, refuted.reward, confused.reward] == [1.0, 0.0, None]
+    assert confused.error is not None
+    assert confused.error.code == "upstream_failed"
+    assert confused.decided_by == {"math": None}
+
+
 async def test_only_the_data_can_bring_about_an_unread_truth(start: Start, judge: Peer) -> None:
     entry = {"when": {"math": "unread_truth"}, "replaces": "math"}
     engine = await start({"p": {"scorers": {"math": {}, "judge": entry}}})
