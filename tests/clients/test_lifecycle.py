@@ -29,7 +29,7 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 
 CLIENTS = "touchstone_rewards.clients"
 SERVER = "touchstone_rewards.reward_server"
-SHARED = (f"{SERVER}.schemas", f"{SERVER}.remote.policy")
+SHARED = (f"{SERVER}.schemas", f"{SERVER}.alarms", f"{SERVER}.remote.policy")
 ONE = [Sample("a", "x")]
 
 
