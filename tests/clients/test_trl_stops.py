@@ -183,7 +183,8 @@ async def test_the_preflight_is_made_once_of_a_few_rows(start_peer: StartPeer) -
         columns = {"ground_truth": ["46"] * 12}
         assert await reward(prompts=prompts, completions=["46"] * 12, **columns) == [1.0] * 12
     counts = [len(seen.ids) for seen in peer.seen if seen.path == "/score"]
-    assert counts == [4 * (4 + 4 + 1), 12, 12]
+    # Of 4 rows, in 4 forms: right, wrong, both answers, all candidates; and one that says nothing.
+    assert counts == [4 * (4 * 4 + 1), 12, 12]
 
 
 async def test_prompts_that_end_with_the_tag_are_tried_without_it(
