@@ -40,7 +40,7 @@ class SimilarityScorer(EmbeddedScorer):
             return sample_error("missing_field", f"no text to compare with in {self.against}")
         return [sample.response, *references]
 
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
+    def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
         response, *references = (output.vector for output in outputs)
         cosines = [cosine(response, reference) for reference in references]
         least, greatest = self.range
