@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     url = url_of(listening, encrypted=settings.tls_cert is not None)
     if settings.processes == 1:
         return _serve(settings, url, [listening])
+    _say_where(listening)
     logger.info("%d processes serve it", settings.processes)
     return Supervisor(
         listening,
@@ -98,6 +99,8 @@ def _serve(
 ) -> int:
     """Serve until a signal says otherwise; returns the exit status."""
     app = create_app(settings, load_in_background=True, member=member)
+    for listening in sockets:
+        _say_where(listening)
     server = DrainingServer(app, settings, member)
     # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, _leave)
@@ -142,10 +145,12 @@ def serve_on_ray(settings: Settings) -> int:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there, by IPv6 where the host is an IPv6 address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    shown = f"[{host}]" if ":" in host else host
-    logger.info("listening on %s port %d", shown, listening.getsockname()[1])
-    return listening
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def _say_where(listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    logger.info("listening on %s port %d", f"[{host}]" if ":" in host else host, port)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
