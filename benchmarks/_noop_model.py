@@ -51,5 +51,5 @@ class NoopScorer:
     def inputs(self, sample: Sample) -> Sequence[str]:
         return [sample.response]
 
-    def judge(self, outputs: Sequence[Any], explain: bool) -> Score:
+    def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
         return Score(outputs[0])
