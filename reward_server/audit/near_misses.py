@@ -30,7 +30,7 @@ _SIGNS = (
     *(("\\wedge", "\\vee"), ("\\vee", "\\wedge"), ("\\land", "\\lor"), ("\\lor", "\\land")),
     *(("\\forall", "\\exists"), ("\\exists", "\\forall"), ("+", "-"), ("-", "+")),
 )
-_RELATION = re.compile(r"\s*(?:=|\\approx|\\in)\s*")
+_RELATION = re.compile(r"(?<!\s)\s*+(?:=|\\approx|\\in)\s*")
 
 
 def number_in(text: str) -> Decimal | None:

@@ -44,7 +44,7 @@ _ASIDE_BEHIND = re.compile(
 )
 _RELATED = re.compile(r"\b(?:multiples?\sof|divisible\sby)\s[$(\\]{0,3}$")  # says of another
 # A sentence that asks for a value says none: *Evaluate $6 + 9$.*, *What is $9/2$ as a decimal?*
-_ASKED_BEHIND = re.compile(r"[^.?!\n。？！]{0,200}[?？]")
+_ASKED_BEHIND = re.compile(r"\A[^.?!\n。？！]{0,200}[?？]")
 _ASKED_BEFORE = re.compile(
     r"(?:^|[.?!:\n]\s{0,3})(?:calculate|compute|convert|determine|evaluate|expand|express|factor"
     r"|find|simplify|solve|write)\b[^.?!=\n]{0,200}$",
@@ -92,7 +92,7 @@ def find_last_value(text: str) -> FoundAnswer | None:
 
 def _is_asked(text: str, found: FoundValue) -> bool:
     """Tell whether the sentence that the value stands in asks for one."""
-    if _ASKED_BEHIND.match(text, found.end):
+    if _ASKED_BEHIND.match(text[found.end : found.end + 201]):
         return True
     said = text[found.start : found.end]
     return "=" not in said and bool(
