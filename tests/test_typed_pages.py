@@ -67,7 +67,7 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, judge: str) -> Non
         pytest.skip("the page fetches SmolLM2, which is not here: reward-server fetch smollm2")
     folder = tmp_path / "typed"
     if page.name == "README.md":
-        shutil.copytree(page.parent, folder)
+        shutil.copytree(page.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
     else:
         folder.mkdir()
     blocks = blocks_of(text)
