@@ -6,12 +6,11 @@ The model is the one that `reward-server fetch smollm2` leaves; it is fetched wh
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ROOT
+from benchmarks import ROOT, _tables
 from touchstone_rewards.trainer.evaluation import command as evaluate
 from touchstone_rewards.trainer.evaluation.write import RESULTS, SUMMARY, read_results
 from touchstone_rewards.trainer.running.paired import Estimate
@@ -20,7 +19,7 @@ from touchstone_rewards.trainer.workflow.stages import MODEL_FILES, Stage, run_s
 RUNS = ROOT / "runs" / "real"
 PAGE = ROOT / "docs" / "proofs.md"
 # In the page: the rows of a table, in a place that names a file of results.
-PLACE = re.compile(r"(<!-- results: (\w+) -->\n(?:\|.*\n){2})((?:\|.*\n)*)")
+PLACE = _tables.places("results")
 # A killed stage goes on from its last checkpoint; one is kept.
 ON_A_CPU: Mapping[str, Any] = {
     "lr_scheduler_type": "constant",
@@ -93,13 +92,11 @@ def compared(what: str, ours: Estimate, peer: Estimate, difference: Estimate) ->
 def filled(page: str) -> str:
     """The page with the rows of its tables as the files of results have them."""
 
-    def rows(place: re.Match[str]) -> str:
-        found = json.loads(
-            (ROOT / "benchmarks" / "results" / f"{place[2]}.json").read_text(encoding="utf-8")
-        )
-        return place[1] + "".join(f"| {' | '.join(cells(row))} |\n" for row in found["rows"])
+    def rows(name: str) -> Iterable[list[str]]:
+        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        return map(cells, json.loads(path.read_text(encoding="utf-8"))["rows"])
 
-    return PLACE.sub(rows, page)
+    return _tables.filled(page, PLACE, rows)
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:

@@ -8,21 +8,20 @@ tables of the READMEs and of docs/demo.md made from it; a test holds them to be 
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import RESULTS, ROOT, record
+from benchmarks import RESULTS, ROOT, _tables, record
 
 RUNS = ROOT / "runs" / "demo_seeds"
 SEEDS = (0, 1, 2)
 SHARES = ("right", "number", "right_of_numbers")
 PAGES = ("README.md", "README.zh.md", "docs/demo.md")
 # In a page: the rows of a table, in a place of their own.
-PLACE = re.compile(r"(<!-- demo: (\w+) -->\n(?:\|.*\n){2})((?:\|.*\n)*)")
+PLACE = _tables.places("demo")
 Result = dict[str, Any]
 
 
@@ -115,12 +114,7 @@ def mean_change(runs: Sequence[Result], what: str) -> str:
 
 def filled(page: str, runs: Sequence[Result]) -> str:
     """The page with the rows of its tables as these runs have them."""
-
-    def rows(place: re.Match[str]) -> str:
-        lines = [f"| {' | '.join(cells)} |\n" for cells in TABLES[place[2]](runs)]
-        return place[1] + "".join(lines)
-
-    return PLACE.sub(rows, page)
+    return _tables.filled(page, PLACE, lambda name: TABLES[name](runs))
 
 
 def recorded() -> list[Result]:

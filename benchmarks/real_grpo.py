@@ -63,7 +63,6 @@ def study_config(folder: Path, model: Path, sizes: Sizes) -> dict[str, Any]:
         for name, part in parts.items()
     }
     demo = read_yaml(str(CONFIG))
-    about = {"lr_scheduler_type", "weight_decay", "use_cpu", "bf16", "gradient_checkpointing"}
     return {
         "output": str(folder),
         "seeds": list(sizes.seeds),
@@ -75,10 +74,8 @@ def study_config(folder: Path, model: Path, sizes: Sizes) -> dict[str, Any]:
             "model_name_or_path": str(model),
             "dataset_name": data["train"],
             "eval_dataset_name": data["test"],
-            **{name: ON_A_CPU[name] for name in sorted(about)},
+            **ON_A_CPU,
             **{name: demo[name] for name in SHARED},
-            "logging_steps": 1,
-            "report_to": "none",
         },
     }
 

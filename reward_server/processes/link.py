@@ -126,7 +126,7 @@ class Link:
         return self._writer.transport.get_write_buffer_size() <= MOST_WAITING_BYTES
 
     def tell(self, what: str, body: bytes) -> None:
-        """ProcessReport something."""
+        """Say something that needs no answer."""
         self._send("tell", 0, what, body)
 
     def _send(self, kind: str, number: int, what: str, body: bytes) -> None:
