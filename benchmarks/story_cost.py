@@ -26,14 +26,11 @@ from touchstone_rewards.reward_server.models.embedding import Embedder, load_emb
 from touchstone_rewards.reward_server.models.text import Text, TokenIds
 from touchstone_rewards.reward_server.profiles import FETCHED_DIR, load_profile
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
+from touchstone_rewards.reward_server.scorers.story.cases import HONEST
 from touchstone_rewards.reward_server.scorers.story.embedded import EmbeddedPart
+from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 from touchstone_rewards.reward_server.scorers.story.text import told
-from touchstone_rewards.reward_server.scorers.story.trials import (
-    EQUAL,
-    good_turn,
-    metadata,
-    told_stories,
-)
+from touchstone_rewards.reward_server.scorers.story.trials import good_turn, metadata
 from touchstone_rewards.reward_server.scoring.engine import create_engine
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -57,7 +54,7 @@ def groups() -> Iterator[tuple[list[Sample], list[Sample]]]:
         for start in range(0, len(stories) - 2 * GROUP + 1, 2 * GROUP):
             about = metadata(stories[start])
             samples = [
-                Sample(story.id, good_turn(story), signals=dict(EQUAL), metadata=about)
+                Sample(story.id, good_turn(story), signals=dict(HONEST), metadata=about)
                 for story in stories[start : start + 2 * GROUP]
             ]
             yield samples[:GROUP], samples[GROUP:]

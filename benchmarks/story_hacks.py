@@ -24,13 +24,9 @@ from benchmarks import ROOT, record
 from touchstone_rewards.reward_server.commands.story_hacks import score_all
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, fetched_dirs
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
-from touchstone_rewards.reward_server.scorers.story.trials import (
-    BEST,
-    EQUAL,
-    StoryHalf,
-    good_trials,
-    hack_trials,
-)
+from touchstone_rewards.reward_server.scorers.story.cases import HONEST, SURE
+from touchstone_rewards.reward_server.scorers.story.stories import StoryHalf
+from touchstone_rewards.reward_server.scorers.story.trials import good_trials, hack_trials
 
 BEFORE = ROOT / "tests" / "reward_server" / "scorers" / "story" / "before.json"
 VISIBLE = ROOT.parent / "shared" / "data" / "story_hacks.jsonl"
@@ -98,11 +94,11 @@ def trial_sets(languages: list[str]) -> Iterator[TrialSet]:
         for split in SPLITS:
             turns = {t.story.id: t for t in good_trials(split) if t.story.language == language}
             hacks = [
-                HackTrial(t.kind, t.story.id, t.sample(EQUAL), *was[t.story.id, t.kind])
+                HackTrial(t.kind, t.story.id, t.sample(HONEST), *was[t.story.id, t.kind])
                 for t in hack_trials(split)
                 if t.story.language == language
             ]
-            good = {story: trial.sample(EQUAL) for story, trial in turns.items()}
+            good = {story: trial.sample(HONEST) for story, trial in turns.items()}
             paid = {story: before["good"][story] for story in good}
             yield TrialSet(f"{language}, {split}", good, paid, hacks)
         if VISIBLE.is_file():
@@ -119,8 +115,8 @@ def visible(path: Path, language: str) -> TrialSet:
         if (row["story"] == "teahouse") != (language == "Chinese"):
             continue
         brings = {"metadata": row["metadata"], "ground_truth": row["ground_truth"]}
-        turn = Sample(row["story"], row["good_turn_response"], signals=dict(EQUAL), **brings)
-        hack = Sample(row["id"], row["response"], signals=dict(EQUAL), **brings)
+        turn = Sample(row["story"], row["good_turn_response"], signals=dict(HONEST), **brings)
+        hack = Sample(row["id"], row["response"], signals=dict(HONEST), **brings)
         best = row["reward_2026_11_30"]
         equal = max(best - BEFORE_BY_SIGNALS, 0.0)
         good[row["story"]], paid[row["story"]] = turn, row["good_turn"]
@@ -172,7 +168,7 @@ def row_of(path: Path, trials: TrialSet) -> dict[str, Any]:
 
 
 def with_best(sample: Sample) -> Sample:
-    return msgspec.structs.replace(sample, signals=dict(BEST))
+    return msgspec.structs.replace(sample, signals=dict(SURE))
 
 
 def rewarded(result: SampleResult) -> float:

@@ -21,11 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmarks import ROOT, record
 from touchstone_rewards.reward_server.models.fetchable import fetched_folder
 from touchstone_rewards.reward_server.scorers.story.calibration import auc_interval
-from touchstone_rewards.reward_server.scorers.story.trials import (
-    ToldStory,
-    canned_texts,
-    told_stories,
-)
+from touchstone_rewards.reward_server.scorers.story.stories import ToldStory, told_stories
+from touchstone_rewards.reward_server.scorers.story.trials import canned_texts
 
 RUNS = ROOT / "runs" / "story_signals"
 LENGTHS = (24, 48, 96)

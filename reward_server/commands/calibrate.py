@@ -103,11 +103,8 @@ def _read_turns(path: Path) -> list[Any]:
 def _turn(number: int, row: Any) -> Any:
     from touchstone_rewards.reward_server.scorers.story.calibration import LabelledTurn
     from touchstone_rewards.reward_server.scorers.story.embedded import story_language
-    from touchstone_rewards.reward_server.scorers.story.trials import (
-        ToldStory,
-        good_turn,
-        metadata,
-    )
+    from touchstone_rewards.reward_server.scorers.story.stories import ToldStory
+    from touchstone_rewards.reward_server.scorers.story.trials import good_turn, metadata
 
     if is_object(row) and "target_response" in row:
         fields = ("story_content", "conversation_history", "user_input")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from touchstone_rewards.reward_server.errors import sample_error
@@ -125,12 +126,12 @@ class EmbeddedPart(EmbeddedScorer):
             spoken = story_language(sample)
             if spoken not in self.ramps.languages:
                 return _unread(spoken, self.ramps)
-            if language(told(sample.response)) != spoken:
+            if _response_language(sample.response) != spoken:
                 return []
-        return [*parts_of(told(sample.response)), *texts]
+        return [*_parts(sample.response), *texts]
 
     def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
-        parts = len(parts_of(told(sample.response)))
+        parts = len(_parts(sample.response))
         if not outputs or not parts:
             why = "the response is empty, or in another language than the story"
             return Score(0.0, explanation={"rule": why} if explain else None)
@@ -184,7 +185,24 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 def story_language(sample: Sample) -> str:
     """The language of what was told so far."""
     told_before = context.story(sample, 2)
-    return "other" if isinstance(told_before, SampleError) else language(told_before[0])
+    return "other" if isinstance(told_before, SampleError) else _known_language(told_before[0])
+
+
+# Every part of the score asks these of a response, before its vectors are there and with them, and
+# all samples of a group have one story.
+@lru_cache(maxsize=64)
+def _parts(response: str) -> tuple[str, ...]:
+    return tuple(parts_of(told(response)))
+
+
+@lru_cache(maxsize=64)
+def _response_language(response: str) -> str:
+    return language(told(response))
+
+
+@lru_cache(maxsize=64)
+def _known_language(text: str) -> str:
+    return language(text)
 
 
 def _unread(spoken: str, ramps: Ramps) -> SampleError:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
+from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 from touchstone_rewards.reward_server.scorers.story.text import MAX_CHARACTERS, clauses, units
-from touchstone_rewards.reward_server.scorers.story.trials import told_stories
 
 Language = Literal["English", "Chinese", "Japanese", "other"]
 _KANA = re.compile("[\u3040-\u30ff]")

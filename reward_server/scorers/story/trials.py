@@ -11,47 +11,23 @@ import random
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.story.cases import FORMAT, turn
+from touchstone_rewards.reward_server.scorers.story.stories import (
+    DATA,
+    StoryHalf,
+    ToldStory,
+    told_stories,
+)
 from touchstone_rewards.reward_server.scorers.story.text import sentences, units
 
-DATA = Path(__file__).parent / "data"
-StoryHalf = Literal["tuning", "test"]
-EQUAL = {"logprob_gain": 0.15, "exp_neg_cre": 0.3, "history_tokens": 260}
-BEST = {"logprob_gain": 2.0, "exp_neg_cre": 1.0, "history_tokens": 260}
 STORIES_A_HACK = 4
 LOOK_ALIKES = str.maketrans("aeopcxyi", "аеорсхуі")
-
-
-class ToldStory(Struct, frozen=True):
-    """A story of one exchange, a good turn that goes on from it, and its last turn retold."""
-
-    id: str
-    language: str
-    style: str
-    split: StoryHalf
-    setting: str
-    asked: str
-    answered: str
-    now: str
-    narrative: str
-    speaker: str
-    utterance: str
-    retold: str
-
-    @property
-    def chinese(self) -> bool:
-        return self.language == "Chinese"
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        told = (self.setting, self.asked, self.answered, self.now, self.narrative, self.utterance)
-        return (*told, self.retold)
 
 
 class CannedText(Struct, frozen=True):
@@ -78,12 +54,6 @@ class StoryTrial(NamedTuple):
             signals=dict(signals),
             metadata=metadata(self.story),
         )
-
-
-@lru_cache(maxsize=1)
-def told_stories(path: Path = DATA / "stories.jsonl") -> tuple[ToldStory, ...]:
-    lines = path.read_bytes().splitlines()
-    return tuple(msgspec.json.decode(line, type=ToldStory) for line in lines)
 
 
 @lru_cache(maxsize=1)

