@@ -179,7 +179,7 @@ def logged(tmp_path: Path, rows: Path) -> Path:
 def post(server: LiveServer, samples: list[dict[str, Any]]) -> None:
     import httpx2
 
-    answer = httpx2.post(f"{server.url}/score", json={"samples": samples}, timeout=60)
+    answer = httpx2.post(f"{server.url}/score", json={"samples": samples})
     assert answer.status_code == 200
 
 
