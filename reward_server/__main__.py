@@ -41,7 +41,7 @@ COMMANDS = {
         "touchstone_rewards.reward_server.commands.audit",
     ),
     "card": (
-        "print a reward's fingerprint, versions and audit for a paper or run to cite",
+        "print a reward's fingerprint, versions and audit, for a paper or run to cite",
         "touchstone_rewards.reward_server.commands.card",
     ),
     "env": (

@@ -315,7 +315,7 @@ def _value(one: Candidate, key: str) -> float:
 def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
     name = f"group {group_id!r:.80}"
     if count < 2:
-        why = f"{name} has {count} scorable members; comparing them takes at least 2"
+        why = f"{name} has {count} member that can be scored; comparing takes at least 2"
     elif count > scorer.max_members:
         why = f"{name} has {count} members; scorer {name_of(scorer)} takes {scorer.max_members}"
     else:
