@@ -23,7 +23,7 @@ ConditionWord = Literal["undecided", "unread_truth"]
 Condition = ConditionWord | float
 WORDS = get_args(ConditionWord)
 Conditions = Mapping[str, tuple[Condition, ...]]
-# In the column of a scorer that runs for some samples only: it was not asked for this sample.
+# The entry of a column for a sample that its scorer did not run for.
 NOT_ASKED = Score()
 ABSENT = Score(0.0)
 EXPECTED = "{math: undecided}, {math: unread_truth}, {math: 0} or a list of these"
@@ -63,8 +63,8 @@ class Standing(NamedTuple):
 
 class Counted(NamedTuple):
     """The inputs of a reward, one column per scorer: `values` are weighted and summed, `gates` are
-    compared with gates, `columns` hold the errors, `decided_by` names the scorer whose verdict
-    stands for each replaceable one.
+    compared with `gate_below`, `columns` hold the errors, `decided_by` names the scorer whose
+    verdict stands for each replaceable one.
     """
 
     values: Mapping[str, Sequence[float | None]]

@@ -99,7 +99,7 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
             "/score": {"post": _score()},
             "/health": {"get": _get("The server is alive", HealthStatus)},
             "/ready": {
-                "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
+                "get": _get("Every scorer is loaded and its workers are alive", HealthStatus, 503)
             },
             "/alarms": {"get": _guarded(_alarms())},
             "/profiles": {"get": _guarded(_get("The profiles that are served", ProfileList))},

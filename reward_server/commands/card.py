@@ -49,4 +49,4 @@ def _report(path: Path) -> AuditReport:
     except OSError as error:
         raise ConfigError(f"audit {path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigError(f"audit {path}: {error}; expected audit.json of an audit") from error
+        raise ConfigError(f"audit {path}: {error}; expected the audit.json of an audit") from error

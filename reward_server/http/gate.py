@@ -263,7 +263,7 @@ def failure(error: Exception, request_id: str) -> AnswerParts:
     """Return the answer to a request that failed; log our own bugs."""
     if not isinstance(error, RequestError):
         logger.error("request %s failed", request_id, exc_info=error)
-        message = "this is a bug of the server; its log has the details under the request_id"
+        message = "this is a bug in the server; its log has the details under the request_id"
         error = InternalError(message)
     headers = [(b"content-type", b"application/json")]
     headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]

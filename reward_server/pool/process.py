@@ -114,8 +114,8 @@ def sample_decoders(
 def _undeclared(name: str, reads: tuple[str, ...]) -> property:
     def refuse(_: Sample) -> None:
         raise UndeclaredField(
-            f"it uses sample.{name}, but its reads names only {', '.join(sorted(reads)) or 'id'}; "
-            f"add {name!r} to reads"
+            f"it uses sample.{name}, but its `reads` has only {', '.join(sorted(reads)) or 'id'}; "
+            f"add {name!r} to `reads`"
         )
 
     return property(refuse)

@@ -167,7 +167,7 @@ class Link:
 def _failure(error: Exception) -> LinkFailure:
     if not isinstance(error, RequestError):
         logger.error("another process's request failed", exc_info=error)
-        error = InternalError("this is a bug of the server; its log has the details")
+        error = InternalError("this is a bug in the server; its log has the details")
     return LinkFailure(error.status, error.code, str(error), error.retry_after_s)
 
 

@@ -64,7 +64,9 @@ class InlinePace:
         if took_s > SLOW_S * count and key not in self.stay:
             self.slow.add(key)
             self.slice_bytes.pop(key, None)
-            logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
+            logger.warning(
+                "scorer %s took %.2f s in the event loop; moved to workers", key[:200], took_s
+            )
             return
         best = min(SLICE_BYTES, max(1, size) * SLICE_S / max(took_s, 1e-7))
         old = self.slice_bytes.get(key, best)
@@ -179,7 +181,9 @@ async def score_inline(
             await asyncio.sleep(0)
         if give_up_at_s is not None and loop.time() >= give_up_at_s:
             late = sample_error(
-                "deadline_exceeded", "the request's deadline passed first", retryable=True
+                "deadline_exceeded",
+                "the request's deadline passed before this sample was scored",
+                retryable=True,
             )
             return scores + [Score(error=late)] * (len(samples) - len(scores))
         most_bytes = pace.slice_bytes.get(key, FIRST_SLICE_BYTES)
