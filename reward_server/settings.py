@@ -255,7 +255,7 @@ class Settings(BaseSettings):
         if not (_is_loopback(self.host) or self.keys or self.insecure):
             raise ValueError(
                 f"host {self.host!r} can be reached from other machines and no API key is set; "
-                "set REWARD_API_KEY, listen on 127.0.0.1, or say --insecure"
+                "set REWARD_API_KEY, listen on 127.0.0.1, or use --insecure"
             )
         return self
 
@@ -263,7 +263,7 @@ class Settings(BaseSettings):
     def _refuse_processes_on_a_cluster(self) -> Settings:
         if self.cluster and self.processes > 1:
             raise ValueError(
-                f"processes: {self.processes} and cluster do not go together; Ray has replicas "
+                f"processes: {self.processes} and cluster cannot be combined; Ray has replicas "
                 "(cluster_min_replicas)"
             )
         return self

@@ -83,7 +83,7 @@ def _model_config(name: str, folders: Sequence[Path]) -> Any:
 
     path = next((f / f"{name}.yaml" for f in folders[::-1] if (f / f"{name}.yaml").is_file()), None)
     if path is None:
-        raise ConfigError(f"profile {name!r} is in none of {', '.join(map(str, folders))}")
+        raise ConfigError(f"profile {name!r} is not in any of {', '.join(map(str, folders))}")
     for entry in read_config(path).scorers.values():
         config = dict(entry.config)
         if config.get("part") == "coherence":

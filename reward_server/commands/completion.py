@@ -10,7 +10,7 @@ import shtab
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the shell."""
     parser.add_argument(
-        "shell", choices=("bash", "zsh", "tcsh"), help="the shell that reads the script"
+        "shell", choices=("bash", "zsh", "tcsh"), help="shell to print the script for"
     )
 
 

@@ -102,7 +102,7 @@ def _lines(
 
 def _device_lines(arguments: argparse.Namespace, needed: int, model: PlannedModel) -> Iterator[str]:
     """Yield the share of a step that the model takes on the usual numbers of devices."""
-    yield f"model     {model.ms:.3g} ms a sample on one device: an estimate"
+    yield f"model     {model.ms:.3g} ms per sample on one device: an estimate"
     samples, step_s = arguments.samples_per_step, arguments.step_s
     for devices in DEVICES:
         share = device_share(samples, step_s, model, devices)

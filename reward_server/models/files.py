@@ -88,7 +88,7 @@ def resolve(model: str) -> Path:
     if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
         raise ConfigError(
             f"model {model!r}: there is no such folder; give a folder with config.json and "
-            f"*.safetensors, a hub's name like owner/name, or one of {', '.join(KNOWN)}"
+            f"*.safetensors, a hub name like owner/name, or one of {', '.join(KNOWN)}"
         )
     return _hub_folder(model)
 

@@ -166,7 +166,7 @@ class GroupScorers:
             return _all(members, sample_error("missing_field", why))
         size = config.size if config else None
         if size is not None and len(members) > size:
-            why = f"group {group_id!r:.80} has {len(members)} members here; groups.size is {size}"
+            why = f"group {group_id!r:.80} has {len(members)} members; groups.size is {size}"
             return _all(members, sample_error("unsupported_input", why))
 
         async def judge(all_of: Mapping[Identity, Candidate], how: How) -> dict[Identity, Scores]:

@@ -81,7 +81,7 @@ class ModelHost:
             if self.configs.setdefault(config.label, config) != config:
                 raise ConfigError(
                     f"two models have the name {config.label!r} but different settings; give "
-                    "one another `name`"
+                    "one of them a different `name`"
                 )
         self.batchers = {name: make_batcher(config) for name, config in self.configs.items()}
         # The digest of each model in use; a scorer with another digest was made for other files.
@@ -280,7 +280,7 @@ class ModelHost:
             if held != (scorer.model, _digest(scorer)):
                 raise ConfigError(
                     f"model {name!r} is held with other settings or files; exchange it by "
-                    "POST /models/load, or give the new one another `name`"
+                    "POST /models/load, or give the new one a different `name`"
                 )
 
     async def drop(self, names: Iterable[str]) -> None:

@@ -158,7 +158,7 @@ async def test_a_request_with_the_whole_group_waits_for_no_other(engine: Engine)
         for each in await score(engine, "gathered", *samples, sample(8, "x"))
         if each.error
     }
-    assert refused == ("unsupported_input", "group 'g' has 9 members here; groups.size is 8")
+    assert refused == ("unsupported_input", "group 'g' has 9 members; groups.size is 8")
 
 
 async def test_a_lost_member_is_exact(engine: Engine) -> None:
