@@ -196,7 +196,7 @@ class SampleResult(Struct, gc=False):
     `routed_to`: the inner profile that scored it, if the request's profile routes. `group`: if the
     group came in several requests, the group's name and number of members; samples with the same
     value were scored together. `turns`: the score of each assistant message, if a scorer judges
-    turns; null where it could not score. `weights`: the current weights of scorers with a schedule.
+    turns; null where it could not score. `weights`: those in effect, of scorers with a schedule.
     `decided_by`: for each replaceable scorer, the scorer whose verdict counts; null if none could
     tell. `undecided`: the scorers that ran and could not tell.
     """

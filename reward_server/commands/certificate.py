@@ -1,4 +1,4 @@
-"""Read from its file until when a certificate is valid, without a certificate library.
+"""Read the expiry date of a certificate from its PEM file, without a certificate library.
 
 Source: RFC 5280, section 4.1: Certificate, TBSCertificate and Validity; X.690, section 8.1.3 (DER).
 """

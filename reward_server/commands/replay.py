@@ -58,8 +58,8 @@ SHOWN_CHANGES = 20
 class Old(Struct):
     """The old result of a sample; `profile` and `fingerprint` if they were kept.
 
-    `together`: a value shared by the samples of its group that were scored with it; `members`:
-    their number, if it was kept."""
+    `together`: an id common to the samples of its group that were scored with it; `members`: their
+    number, if it was kept."""
 
     sample: Sample
     reward: float | None
@@ -255,7 +255,7 @@ def _old(line: bytes) -> Old:
 
 
 def _group_of(line: ScoreLine) -> tuple[str | None, int | None]:
-    """Return a value shared by the samples scored with it, and their number if it is known."""
+    """Return an id common to the samples that were scored together, and their number if known."""
     if isinstance(line.result.group, str):
         return line.result.group, int(line.result.group.rpartition("/")[2])
     group_id = line.sample.group_id

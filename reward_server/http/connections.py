@@ -2,7 +2,7 @@
 
 Uvicorn waits forever for the rest of a request and for a client to read its answer, and accepts
 headers of any size and any number of connections. Here each connection records since when it waits,
-and `sweep_connections` closes the late ones, idle ones included, so that no request needs a timer.
+and `sweep_connections` closes those that wait too long, so that no request needs a timer.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def has_bf16(device: torch.device) -> bool:
     """Return whether this device has instructions for matrix products in bf16.
 
-    The hardware decides, not a timing: a score and its fingerprint depend on the dtype, so the same
-    machine must choose the same one at every start, however busy it is.
+    The answer comes from the hardware, not from timing: a score and its fingerprint depend on the
+    dtype, so the same machine must choose the same one at every start, however busy it is.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
@@ -61,8 +61,8 @@ def has_bf16(device: torch.device) -> bool:
 def layouts_for(device: torch.device, dtype: torch.dtype) -> list[str]:
     """Return the layouts of `packed.py` that may work on this device; the first that works is used.
 
-    The hardware decides, not a timing, for the same reason. A CPU gains from computing no padding;
-    a GPU gains more from one kernel for all sequences.
+    The choice comes from the hardware, not from timing, for the same reason as in `has_bf16`. A CPU
+    gains from computing no padding; a GPU gains more from one kernel for all sequences.
     """
     if device.type != "cuda":
         return ["packed", "padded"]

@@ -1,7 +1,7 @@
 """Fill a column: one scorer's scores of a request's samples, run where its kind runs.
 
-A column has a score or an error for each sample, in their order. Too long responses and ground
-truths of an unknown form get an error without being scored.
+A column has a score or an error for each sample, in their order. Responses that are too long and
+ground truths of an unknown form get an error without being scored.
 """
 
 from __future__ import annotations
