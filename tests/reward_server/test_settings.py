@@ -103,7 +103,7 @@ def test_a_file_that_does_not_fit_is_refused_with_its_name_or_key(
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml is not there"):
+    with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
         load_settings(tmp_path / "none.yaml")
 
 

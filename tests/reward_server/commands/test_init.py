@@ -70,7 +70,7 @@ def test_the_test_that_it_writes_fails_when_the_function_is_wrong(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("taken", "taken/rows.jsonl is there already; give another name"),
+        ("taken", "taken/rows.jsonl already exists; give another name"),
         ("math", "there is a built-in profile 'math'"),
         ("1st", "'1st' cannot name a profile"),
         ("a/b.c", "'b.c' cannot name a profile"),

@@ -141,7 +141,7 @@ def test_a_keys_samples_in_work_are_limited_and_no_other_keys(
     wait_until(lambda: post(live, "hush-small", few).status_code == 200)
     share = Share("small", max_pending_samples=4)
     with share.room(3):
-        with pytest.raises(QueueFull, match="3 samples of key small are in work and 2 came"):
+        with pytest.raises(QueueFull, match="3 samples of key small are pending and 2 came"):
             share.room(2).__enter__()
         with share.room(1):
             pass

@@ -296,7 +296,7 @@ def test_sigterm_finishes_what_is_in_work_and_ends_all(
     [
         (["--processes", "0"], "processes"),
         (["--processes", "two"], "processes"),
-        (["--processes", "2", "--cluster"], "do not go together"),
+        (["--processes", "2", "--cluster"], "cannot be combined"),
         (["--processes", "2", "--profiles_dir", "/nowhere"], "/nowhere"),
     ],
 )

@@ -110,4 +110,4 @@ def test_replicas_that_find_no_place_are_refused_at_the_start(tmp_path: Path) ->
     live = LiveServer(tmp_path / "log", "--cluster", "--workers", "100000").start(wait=False)
     assert live.process is not None
     assert live.process.wait(START_S) == 2
-    assert "set workers or cluster_min_replicas lower" in live.log.read_text()
+    assert "lower workers or cluster_min_replicas" in live.log.read_text()

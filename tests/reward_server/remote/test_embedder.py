@@ -233,9 +233,9 @@ def test_story_takes_an_endpoint_where_it_can_count_tokens(folder: Path) -> None
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"device": "cuda"}, "device: the engine behind url decides this"),
+        ({"device": "cuda"}, "device: decided by the engine behind url"),
         ({"key_env": "sk-secret"}, "not the key itself"),
-        ({"url": "ftp://x"}, "no http:// or https:// address"),
+        ({"url": "ftp://x"}, "does not begin with http:// or https://"),
         ({"wire": "cohere"}, "wire"),
     ],
 )
@@ -246,5 +246,5 @@ def test_a_wrong_config_is_refused(config: dict[str, Any], message: str) -> None
 
 @pytest.mark.parametrize("name", ["url", "key_env", "key_file"])
 def test_a_request_cannot_send_the_key_elsewhere(name: str) -> None:
-    with pytest.raises(InvalidRequest, match="comes from the operator's profile alone"):
+    with pytest.raises(InvalidRequest, match="can be set in the operator's profile only"):
         check_changes({name: "http://elsewhere"}, None)

@@ -331,8 +331,8 @@ def test_addresses_of_ipv6_and_of_other_alphabets_are_addresses(url: str) -> Non
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "no http:// or https:// address": {"url": "ftp://x"},
-    "a key does not belong in it": {"url": "https://user:sk-secret@x/v1"},
+    "does not begin with http:// or https://": {"url": "ftp://x"},
+    "an address holds a key": {"url": "https://user:sk-secret@x/v1"},
     "there is no key 'api_key'": {"api_key": "sk-secret"},
     "not the key itself": {"key_env": "sk-secret"},
     "key_env names has no key: set it": {"key_env": "sk_secret"},

@@ -165,7 +165,7 @@ def test_rank_takes_one_of_both_and_a_judges_config(tmp_path: Path) -> None:
         ({}, "say of or judge"),
         ({"of": "a", "judge": {}}, "say of or judge"),
         ({"judge": "m"}, "expected the config of a scorer judge"),
-        ({"judge": {"url": "x", "model": "m"}}, "is no http:// or https:// address"),
+        ({"judge": {"url": "x", "model": "m"}}, "does not begin with http:// or https://"),
         ({"judge": {"url": "http://x", "model": "m", "prompt": "quality"}}, "with form 'pair'"),
     ):
         scorers = {"place": {"scorer": "rank", "config": config}}

@@ -380,7 +380,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "needs step_mark and activation": {"wire": "vllm_pooling", "step_scores": "min"},
     "there is no key 'api_key'": {"api_key": "sk-secret"},
     "not the key itself": {"key_env": "sk-secret"},
-    "a key does not belong in it": {"url": "https://user:sk-secret@x"},
+    "an address holds a key": {"url": "https://user:sk-secret@x"},
     "say key_env or key_file": {"key_env": "A", "key_file": "/b"},
 }
 

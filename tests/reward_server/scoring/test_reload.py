@@ -122,7 +122,7 @@ def test_the_route_says_why_and_asks_for_a_key(
     refused = reload(keyed)
     assert refused.status_code == 422
     message = refused.json()["error"]["message"]
-    assert "the old profiles go on" in message
+    assert "the old profiles stay in service" in message
     assert "broken.yaml" in message
     assert "stile" in message
     assert reward(keyed)[0] == 2.0

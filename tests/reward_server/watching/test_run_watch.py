@@ -174,8 +174,8 @@ def test_a_webhook_gets_the_alarm_with_its_key_and_the_log_has_neither_key_nor_p
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"alarm_webhook": "ftp://secret.example/x"}, "no http:// or https:// address"),
-        ({"alarm_webhook": "http://user:secret@host/x"}, "a key does not belong in it"),
+        ({"alarm_webhook": "ftp://secret.example/x"}, "does not begin with http:// or https://"),
+        ({"alarm_webhook": "http://user:secret@host/x"}, "an address holds a key"),
         ({"alarm_webhook_key_env": "secret key itself"}, "the name of an environment variable"),
     ],
 )
