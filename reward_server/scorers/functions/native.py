@@ -1,4 +1,5 @@
-"""Functions of ours: each parameter is named for the field that it reads, or is config."""
+"""Call functions of our own form: each parameter is named after a
+sample field, or set by config."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from touchstone_rewards.reward_server.scorers.functions.form import (
     with_constants,
 )
 
-# Of one sample, by the parameter's name. `signals` is its own plural.
+# Getters for a single sample, by parameter name. `signals` is its own plural.
 SINGULAR: dict[str, Getter] = {
     name: plain_prompt if name == "prompt" else attrgetter(name)
     for name in Sample.__struct_fields__
@@ -35,11 +36,11 @@ GROUP = "group"
 
 
 def native_form(name: str, function: Callable[..., Any], config: Mapping[str, Any]) -> Form:
-    """Return how a function of ours is called.
+    """Return the calling form of a function of ours.
 
     Raises:
-        ConfigError: a parameter that nothing fills, singular and plural names together, or a key of
-            `config` that is no parameter.
+        ConfigError: a parameter that nothing fills, a mix of singular and plural names, or a key of
+            `config` that is not a parameter.
     """
     parameters = parameters_of(name, function)
     plural = [each for each in parameters.names if each in PLURAL and each not in SINGULAR]

@@ -81,7 +81,7 @@ async def test_who_stands_first_wins_nothing(start_peer: StartPeer, make: MakeJu
     pair = sample("one", ground_truth="another")
     assert (await verdict(make(peer.url, prompt="pairwise"), pair)).value == 0.5
     strict = make(peer.url, prompt="pairwise", inconsistent=None)
-    assert "changes when the two responses change places" in why(await verdict(strict, pair))
+    assert "changes when the two responses are swapped" in why(await verdict(strict, pair))
 
 
 async def test_one_order_without_an_answer_is_no_verdict(
@@ -95,9 +95,9 @@ async def test_one_order_without_an_answer_is_no_verdict(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"verdict": "logprobs", "prompt": "quality"}, "verdict logprobs is one word"),
-        ({"verdict": "logprobs", "guided": True}, "leave guided and votes"),
-        ({"verdict": "logprobs", "votes": 3}, "leave guided and votes"),
+        ({"verdict": "logprobs", "prompt": "quality"}, "verdict logprobs needs a form of one word"),
+        ({"verdict": "logprobs", "guided": True}, "remove guided and votes"),
+        ({"verdict": "logprobs", "votes": 3}, "remove guided and votes"),
         ({"prompt": "equivalence", "form": "pair"}, "with form 'pair'"),
     ],
 )

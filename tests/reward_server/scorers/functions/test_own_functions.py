@@ -149,7 +149,9 @@ def test_a_function_has_the_version_and_range_that_it_says_or_one_from_its_sourc
 def test_a_prefix_is_known_and_has_a_form() -> None:
     assert set(FOREIGN) == set(PREFIXES)
     assert parted("verl:a.b:c") == ("verl", "a.b", "c")
-    with pytest.raises(ConfigError, match="'tlr' is no prefix; say module:attribute, or one of"):
+    with pytest.raises(
+        ConfigError, match="'tlr' is not a known prefix; use module:attribute, or one of"
+    ):
         parted("tlr:a.b:c")
 
 
