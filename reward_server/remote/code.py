@@ -212,7 +212,7 @@ class CodeScorer:
         if not is_list(results) or len(results) != len(sent) or not all(map(_is_result, results)):
             raise transport.misshapen(json.encode(answer), f"no {len(sent)} results of 0 or 1")
         if results[-1]:
-            note = "the program passes a test that nothing passes"
+            note = "the program passes a test that must fail"
             return TestedProgram(_all("wrong_answer", count), note=note)
         if not any(results) and any(word in code for word in REFUSED_WORDS):
             message = "the sandbox does not run programs that contain one of: "

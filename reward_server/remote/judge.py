@@ -1,7 +1,7 @@
 """Use a chat model behind any OpenAI-compatible `/chat/completions` endpoint as a judge.
 
-Each sample gets the judge's verdict from 0 to 1, or null with the reason. An answer that lacks the
-requested form is no verdict, and never a 0.
+Each sample gets the judge's verdict from 0 to 1, or null with the reason. An answer without
+the requested form is not a verdict, and never counts as 0.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def read_verdict(
         return (found - 1) / 9
     if form in WORDS:
         if not isinstance(found, str) or found not in WORDS[form]:
-            raise NoVerdict(f"its verdict is none of {', '.join(WORDS[form])}")
+            raise NoVerdict(f"its verdict is not one of {', '.join(WORDS[form])}")
         return WORDS[form][found]
     words = found if is_list(found) else [found]
     if any(word not in ("yes", "no") for word in words):
@@ -159,7 +159,7 @@ def read_logprobs(tokens: Sequence[Any], form: VerdictForm, least_mass: float) -
     if mass < least_mass or mass <= 0:
         likely = [str(each.get("token"))[:20] for each in tokens[:3]]
         names = " and ".join(_shown(form))
-        raise NoVerdict(f"{names} have {mass:.2g} of the probability; it would say {likely}")
+        raise NoVerdict(f"{names} have {mass:.2g} of the probability; its likeliest tokens are {likely}")
     return words[_shown(form)[0].lower()] / mass
 
 

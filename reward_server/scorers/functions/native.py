@@ -47,7 +47,7 @@ def native_form(name: str, function: Callable[..., Any], config: Mapping[str, An
     singular = [each for each in parameters.names if each in SINGULAR and each not in PLURAL]
     if plural and singular:
         raise ConfigError(
-            f"scorer {name!r} takes {plural[0]!r}, of all samples, and {singular[0]!r}, of one; "
+            f"scorer {name!r} takes {plural[0]!r} for all samples and {singular[0]!r} for one; "
             f"name them all in the plural ({', '.join(PLURAL)}) or all in the singular"
         )
     fields = {
@@ -62,13 +62,13 @@ def native_form(name: str, function: Callable[..., Any], config: Mapping[str, An
     known = ", ".join((*SINGULAR, GROUP))
     if empty:
         raise ConfigError(
-            f"scorer {name!r}: nothing fills its parameter {empty[0]!r}; the names are {known}; "
-            "another one needs a default or a value in config. A function for another trainer "
+            f"scorer {name!r}: nothing fills its parameter {empty[0]!r}; known names are {known}; "
+            "any other needs a default or a value in config. A function for another trainer "
             "takes a prefix, as in trl:module:function"
         )
     if not filled:
         raise ConfigError(
-            f"scorer {name!r} reads nothing of a sample; its parameters may be {known}"
+            f"scorer {name!r} uses no field of a sample; its parameters may be {known}"
         )
     reads = [PLURAL.get(each, each) for each in fields] + (["response"] if whole_group else [])
     return Form(

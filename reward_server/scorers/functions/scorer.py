@@ -219,7 +219,7 @@ def source_version(name: str, function: object) -> str:
             files[str(path)] = Path(str(path)).read_bytes()
         except OSError as error:
             raise ConfigError(
-                f'scorer {name!r}: its source cannot be read ({error}), which its version needs; '
+                f"scorer {name!r}: its source cannot be read ({error}), which its version needs; "
                 'give the function one, as in my_function.version = "1"'
             ) from error
     digest = sha256()

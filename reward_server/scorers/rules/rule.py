@@ -183,7 +183,7 @@ def usable(answers: Sequence[str], prepare: Callable[[str], str]) -> list[str]:
     if not all(prepared):
         raise Unscorable(
             "bad_ground_truth",
-            f"nothing is left to compare of the ground truth {answers[prepared.index('')][:80]!r}",
+            f"the ground truth {answers[prepared.index('')][:80]!r} is empty after normalization",
         )
     return prepared
 

@@ -164,10 +164,10 @@ class TagsScorer(Rule[TagsConfig]):
                 raise Broken(f"<{name}> is inside another tag")
             gap: Gap = self.config.gap if at else self.config.outside
             if not _fits(text, behind, before, gap):
-                raise Broken(f"before <{name}> stands {text[behind:before][:40]!r}")
+                raise Broken(f"text before <{name}>: {text[behind:before][:40]!r}")
             behind = place.end + len(closing)
         if not _fits(text, behind, len(text), self.config.outside):
-            raise Broken(f"behind the tags stands {text[behind : behind + 40]!r}")
+            raise Broken(f"text after the tags: {text[behind : behind + 40]!r}")
 
     def _check_filled(self, text: str, found: list[TagInside]) -> None:
         for (name, *_), place in zip(self.tags, found, strict=True):
@@ -186,10 +186,10 @@ class TagsScorer(Rule[TagsConfig]):
         else:
             found = self._chain(text)
             if not _fits(text, 0, found[0].start - len(self.tags[0][1]), self.config.outside):
-                raise Broken(f"before <{self.tags[0][0]}> stands {text[:40]!r}")
+                raise Broken(f"text before <{self.tags[0][0]}>: {text[:40]!r}")
             behind = found[-1].end + len(self.tags[-1][2])
             if not _fits(text, behind, len(text), self.config.outside):
-                raise Broken(f"behind the tags stands {text[behind : behind + 40]!r}")
+                raise Broken(f"text after the tags: {text[behind : behind + 40]!r}")
         self._check_filled(text, found)
         return found
 

@@ -56,7 +56,7 @@ async def test_the_share_of_yes_is_the_verdict(start_peer: StartPeer, make: Make
     assert (body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 20, 1)
     assert body["messages"][0]["content"].rstrip().endswith("nothing else: yes or no.")
     told = why(await verdict(judge, sample("47")))
-    assert "yes and no have 0.1 of the probability; it would say ['The', 'No']" in told
+    assert "yes and no have 0.1 of the probability; its likeliest tokens are ['The', 'No']" in told
     assert "no choices[0].logprobs.content[0].top_logprobs" in why(await verdict(judge, sample()))
     assert (await verdict(make(peer.url), sample())).value == 1.0
 

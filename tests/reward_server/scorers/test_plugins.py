@@ -115,7 +115,7 @@ def test_a_listed_package_allows_what_is_below_it_and_nothing_that_only_begins_a
     ("name", "said"),
     [
         ("NoScorer", "is not a scorer: its class has no runs_in"),
-        ("short", "reads nothing of a sample"),
+        ("short", "uses no field of a sample"),
         ("Path", "is not a scorer: its class has no runs_in"),
         ("__name__", "is a str, neither a class nor a function"),
     ],

@@ -83,7 +83,7 @@ def test_what_is_no_number_is_no_score(response: str, value: float | None, said:
         ("short_enough", {"response": "x"}, "config sets 'response', which comes from each sample"),
         ("needs_weight", {}, "nothing fills its parameter 'weight'"),
         ("mixed", {}, "name them all in the plural"),
-        ("reads_nothing", {}, "reads nothing of a sample"),
+        ("reads_nothing", {}, "uses no field of a sample"),
         ("nameless", {}, "parameter 'response' is positional only"),
         ("no_such", {}, "cannot be imported"),
         ("__name__", {}, "is a str, neither a class nor a function"),
