@@ -86,7 +86,7 @@ async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[Aud
         except UpstreamFailed as error:
             raise RunFailed(f"{url} did not score: {error}") from error
         except msgspec.ValidationError as error:
-            raise RunFailed(f"{url} answered something else than /score does: {error}") from error
+            raise RunFailed(f"{url} did not answer in the form of /score: {error}") from error
 
     try:
         yield AuditedProfile(score, None)

@@ -204,7 +204,10 @@ class RemoteEmbedder:
         drift = 0.0
         for vector, known in zip(found, self._known or (), strict=True):
             if isinstance(vector, str) or len(vector) != len(known):
-                return f"gives no embeddings of {len(known)} numbers, as {self.config.local_folder}"
+                return (
+                    f"does not return embeddings of {len(known)} numbers, as "
+                    f"{self.config.local_folder} does"
+                )
             drift = max(drift, 1 - cosine(vector, known))
         tolerance = TOLERANCE[self.config.dtype]
         self.about |= {"parity_drift": drift, "parity_tolerance": tolerance}
@@ -212,7 +215,7 @@ class RemoteEmbedder:
             return None
         return (
             "fails the parity self-test: its embeddings of known texts differ from those of "
-            f"{self.config.local_folder} by up to {drift:.3g} (1 less the cosine), where "
+            f"{self.config.local_folder} by up to {drift:.3g} (cosine distance), where "
             f"{self.config.dtype} allows {tolerance:g}; look at the model, the pooling and prefix"
         )
 

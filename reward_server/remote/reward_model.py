@@ -202,7 +202,7 @@ class RemoteRewardModel:
         inputs = await asyncio.to_thread(self._read, known.texts)
         ready = [one for one in inputs if isinstance(one, ReadyInput)]
         if len(ready) < len(inputs):
-            return "cannot be held against the local model: max_tokens is too small for its texts"
+            return "cannot be compared with the local model: max_tokens is too small for its texts"
         most = 1 if self.config.template == "engine" else len(ready)
         for start in range(0, len(ready), most):
             batch = ready[start : start + most]

@@ -213,9 +213,9 @@ class UpstreamTransport:
             async with asyncio.timeout_at(None if math.isinf(ends_at_s) else ends_at_s):
                 why = await self._admission.refusal(server.url, ask)
         except UpstreamFailed as error:
-            return Failure(f"cannot be proven: {error}")
+            return Failure(f"cannot be checked: {error}")
         except TimeoutError:
-            return Failure("was not proven in time")
+            return Failure("did not pass its check in time")
         if why is None:
             return None
         if not self._all_refused():  # use the others meanwhile

@@ -115,7 +115,7 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             raise ConfigError(
                 f"scorer {name!r} has max_in_flight {most!r}; give its class the most samples to "
-                "have in hand at a time, such as max_in_flight = 64"
+                "score at a time, such as max_in_flight = 64"
             )
     if scorer.runs_in == "model":
         config = getattr(scorer, "model", None)

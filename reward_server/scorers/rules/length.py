@@ -49,13 +49,13 @@ class LengthConfig(RuleConfig):
         if self.shape == "window" and self.most is None and self.least <= 1:
             raise ValueError("shape window needs least or most; without them every text fits")
         if self.shape == "window" and self.most is not None and self.least > self.most:
-            raise ValueError(f"least is {self.least}, above most, {self.most}")
+            raise ValueError(f"least {self.least} is above most {self.most}")
         if self.shape == "target" and (self.target is None) == (self.target_from is None):
             raise ValueError("shape target needs either target or target_from")
         if self.shape == "soft_overlong" and not 0 < (self.buffer or 0) <= (self.most or 0):
             raise ValueError("shape soft_overlong needs most, and a buffer no larger than most")
         if (self.unit == "tokens") != (self.tokenizer is not None):
-            raise ValueError("unit tokens and tokenizer go together")
+            raise ValueError("set unit: tokens and tokenizer together, or neither")
         return self
 
 

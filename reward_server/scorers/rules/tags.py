@@ -51,7 +51,7 @@ class TagsConfig(RuleConfig):
         if self.prefilled not in (known := ("none", self.tags[0], "auto")):
             raise ValueError(f"prefilled {self.prefilled!r} is not one of {', '.join(known)}")
         if not self.once and self.order == "any" and (self.gap, self.outside) != ("any", "any"):
-            raise ValueError("without once and order, gap and outside must be any")
+            raise ValueError("gap and outside must be any if once is false and order is any")
         return self
 
 

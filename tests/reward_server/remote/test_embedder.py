@@ -109,7 +109,7 @@ async def test_a_model_with_other_vectors_is_refused(
     with pytest.raises(ConfigError, match="fails the parity self-test"):
         await start_engine(**far)
     short = await start_peer(served("openai", lambda inputs: [[1.0, 2.0] for _ in inputs]))
-    with pytest.raises(ConfigError, match="gives no embeddings of 32 numbers"):
+    with pytest.raises(ConfigError, match="does not return embeddings of 32 numbers"):
         await start_engine(**far | {"url": base(short.url)})
 
 

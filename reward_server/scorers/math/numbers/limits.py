@@ -153,7 +153,7 @@ def _infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
         while terms and terms[0] == 0:
             terms = terms[1:]
         if len(terms) < LEVIN_TERMS[0]:
-            raise Undefined("a sum of few terms")
+            raise Undefined("a sum with too few terms")
         return _settled(_levin(terms[: LEVIN_TERMS[0]]), _levin(terms))
 
 

@@ -53,7 +53,7 @@ def assignments(truth: Node, answer: Node, case: Case) -> bool:
     names, they must be equal."""
     if truth.op == "assigned" and answer.op == "assigned":
         if _other_places(truth.note, answer.note):
-            return case.decided("a function at another place", False)
+            return case.decided("a function at another argument", False)
         alike = same_name(truth.value, answer.value) or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True

@@ -32,7 +32,7 @@ def labels(truth: Node, answer: Node, case: Case) -> bool:
     if any(map(_is_phrase, labelled)):
         return case.decided("words beside a letter", same_words(phrase(truth), phrase(answer)))
     if any(_turns(node.value) for node in labelled):
-        return case.decided("words that turn the value", truth == answer)
+        return case.decided("words that change the value", truth == answer)
     bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
     behind = [node.value for node in labelled if node.note == "behind"]
     if case.policy.units != "ignored" and behind:
