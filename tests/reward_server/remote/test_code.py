@@ -321,7 +321,7 @@ async def test_open_instructs_wire(start_peer: StartPeer, make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("results", "note"),
-    [([1, 1, 1, 1, 1], "a test that nothing passes"), ([0, 0, 0, 0, 0], "does not run to its end")],
+    [([1, 1, 1, 1, 1], "a test that must fail"), ([0, 0, 0, 0, 0], "does not run to its end")],
 )
 async def test_a_program_that_forges_or_ends_early_earns_nothing_there(
     start_peer: StartPeer, make: Make, results: list[int], note: str

@@ -162,9 +162,9 @@ async def test_pairs_without_a_verdict_are_left_out_and_too_many_are_null(
 
 def test_rank_takes_one_of_both_and_a_judges_config(tmp_path: Path) -> None:
     for config, message in (
-        ({}, "say of or judge"),
-        ({"of": "a", "judge": {}}, "say of or judge"),
-        ({"judge": "m"}, "expected the config of a scorer judge"),
+        ({}, "set either of or judge"),
+        ({"of": "a", "judge": {}}, "set either of or judge"),
+        ({"judge": "m"}, "expected the config of a judge scorer"),
         ({"judge": {"url": "x", "model": "m"}}, "is no http:// or https:// address"),
         ({"judge": {"url": "http://x", "model": "m", "prompt": "quality"}}, "with form 'pair'"),
     ):
