@@ -140,7 +140,7 @@ def rubric_of(metadata: Mapping[str, Any]) -> Rubric:
     """
     given = metadata.get("rubric")
     if given is None:
-        raise Unscorable("missing_field", "metadata.rubric is missing: a list of criteria")
+        raise Unscorable("missing_field", "metadata.rubric is missing; expected a list of criteria")
     if not is_list(given) or not 1 <= len(given) <= MAX_CRITERIA:
         raise Unscorable(
             "bad_ground_truth", f"metadata.rubric is not a list of 1 to {MAX_CRITERIA} criteria"

@@ -79,6 +79,6 @@ def _other(accepted: Sequence[str], part: ResponsePart) -> str:
     """
     other = part_of(accepted[0], part) if len(accepted) == 1 else None
     if other is None or not other.strip():
-        message = "ground_truth must be the one response that this one is compared with"
+        message = "ground_truth must be the single response to compare with"
         raise Unscorable("bad_ground_truth", message)
     return other
