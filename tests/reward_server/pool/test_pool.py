@@ -707,7 +707,7 @@ async def test_stopping_fails_what_is_pending_and_leaves_no_process(start_pool: 
         (ScorerSpec("hostile_scorers:NoRange", {}), "has range None; give its class the least"),
         (ScorerSpec("hostile_scorers:ReadsText", {}), "has reads 'response'; give its class a"),
         (ScorerSpec("hostile_scorers:loop_for_ever", {}), "nothing fills its parameter '_'"),
-        (ScorerSpec("subprocess:Popen", {"args": ["false"]}), "Popen' is no scorer"),
+        (ScorerSpec("subprocess:Popen", {"args": ["false"]}), "Popen' is not a scorer"),
     ],
 )
 async def test_a_scorer_that_cannot_be_built_stops_the_start(spec: ScorerSpec, says: str) -> None:
