@@ -102,7 +102,7 @@ def test_a_key_of_the_file_and_its_flag_are_one_field(tmp_path: Path) -> None:
             ["use_galore: true", "finetuning_type: freeze", "image_max_pixels: 3"],
         ),
         ("dpo", "--pref_loss orpo", ["pref_loss: orpo has no meaning here; use loss_type"]),
-        ("sft", "--template nobody_s", ["template: 'nobody_s' is no chat template here"]),
+        ("sft", "--template nobody_s", ["template: no chat template 'nobody_s'"]),
         (
             "ppo",
             "--reward_model saves/rm --reward_model_type full",
