@@ -63,9 +63,9 @@ def test_a_traceback_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixtur
         ({"rows": 1}, "a rollout needs 2 different prompts (generation_batch_size 8 / num_"),
         ({"rows": 1, "max_steps": -1, "num_train_epochs": 1}, "but there are 1 rows: lower"),
         ({"chats": True}, "the prompts are chats, but the model has no chat template"),
-        ({"output_dir": "file"}, "file is a file, a run needs a folder"),
-        ({"output_dir": "file/run"}, "file is a file, a run needs a folder"),
-        ({"model_name_or_path": "nosuch/model"}, "no model 'nosuch/model': no folder of that"),
+        ({"output_dir": "file"}, "file is a file, but a run needs a folder"),
+        ({"output_dir": "file/run"}, "file is a file, but a run needs a folder"),
+        ({"model_name_or_path": "nosuch/model"}, "no model 'nosuch/model': there is no such folder"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_exit_code_2_before_anything_is_written(
@@ -103,13 +103,13 @@ def test_what_cannot_work_is_one_line_and_exit_code_2_before_anything_is_written
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--max_rows=0"], "max_rows is 1 or more (leave it out for all), not 0"),
-        (["--max_rows=-3"], "max_rows is 1 or more (leave it out for all), not -3"),
-        (["--max_new_tokens=0"], "max_new_tokens is 1 or more, not 0"),
-        (["--batch_size=-1"], "batch_size is 1 or more, not -1"),
-        (["--max_prompt_length=0"], "max_prompt_length is 1 or more, not 0"),
-        (["--output=x.json"], "output is a folder; a file such as x.json is output_file"),
-        (["--output_file=x"], "output_file is a .json file, not x"),
+        (["--max_rows=0"], "max_rows must be 1 or more (leave it out for all), not 0"),
+        (["--max_rows=-3"], "max_rows must be 1 or more (leave it out for all), not -3"),
+        (["--max_new_tokens=0"], "max_new_tokens must be 1 or more, not 0"),
+        (["--batch_size=-1"], "batch_size must be 1 or more, not -1"),
+        (["--max_prompt_length=0"], "max_prompt_length must be 1 or more, not 0"),
+        (["--output=x.json"], "output must be a folder: give a file such as x.json as output_file"),
+        (["--output_file=x"], "output_file must be a .json file, not x"),
     ],
 )
 def test_an_evaluation_that_cannot_work_is_refused(

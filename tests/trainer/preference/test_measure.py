@@ -178,7 +178,7 @@ def test_what_is_too_long_is_counted_and_not_ranked(
     assert len(lines_of(tmp_path / "out")) == 3
     assert "1 of 4 rows are too long: not ranked" in capsys.readouterr().out
     assert evaluate(folder, data, None, "--max_length=2") == 2
-    assert "every row is longer than the model reads" in capsys.readouterr().err
+    assert "every row is longer than the model can read" in capsys.readouterr().err
 
 
 def test_what_cannot_be_measured_is_refused_in_a_line(
