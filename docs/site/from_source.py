@@ -39,7 +39,8 @@ def client_page() -> str:
     names = [*COMES_FIRST, *(name for name in clients.__all__ if name not in COMES_FIRST)]
     parts = [
         "# Client API\n\n`from touchstone_rewards.clients import …`. Everything listed here is "
-        "public and [stable](../promise.md). [The clients](../client.md) explains it with examples.\n"
+        "public and [stable](../promise.md). [The clients](../client.md) explains it with "
+        "examples.\n"
     ]
     kinds: dict[str, type[Any]] = {name: getattr(clients, name) for name in names}
     failures = {name: kind for name, kind in kinds.items() if issubclass(kind, Exception)}

@@ -138,8 +138,8 @@ def metrics_page() -> str:
         rows.append(f"| `{name}` | {family.type} | {labels} | {cell(family.documentation)} |\n")
     return (
         "# Metrics\n\n`GET /metrics` serves these in Prometheus' text format, and "
-        "`process_*` of the server itself. A histogram has `_bucket`, `_sum` and `_count`. [Running the "
-        "server](../operations.md) recommends which to watch.\n\n"
+        "`process_*` of the server itself. A histogram has `_bucket`, `_sum` and `_count`. "
+        "[Running the server](../operations.md) recommends which to watch.\n\n"
         "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "".join(sorted(rows))
     )
 
