@@ -112,7 +112,7 @@ def row(what: str, seconds: dict[str, float]) -> dict[str, Any]:
 
 def main() -> None:
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        print(f"{SOLUTIONS.name} not found: nothing to measure")
         return
     with tempfile.TemporaryDirectory() as folder:
         found = rounds(Path(folder))

@@ -77,7 +77,7 @@ def cost(
 
 def main() -> None:
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        print(f"{SOLUTIONS.name} not found: nothing to measure")
         return
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"

@@ -251,7 +251,7 @@ def math_cpu_us(server: Peer, count: int, source: Iterator[Any]) -> float:
 def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
     """Measure a math sample alone in its request, and among 64."""
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure math with")
+        print(f"{SOLUTIONS.name} not found: math is not measured")
         return
     found: dict[int, list[float]] = {count: [] for count in MATH_SHAPES}
     source = samples()

@@ -61,6 +61,10 @@ class RuleBasedRewardModel:
     letter; the ground truth of a worked solution (GSM8K's, or one with a box) is the answer at its
     end.
 
+    Example:
+        rules = RuleBasedRewardModel("rows.jsonl")  # with columns id and answer
+        rules.get_rewards(["row-0"], ["It is \\boxed{46}."])  # [1.0]
+
     Raises:
         InputError: there is no such profile or file, or `math_equal_normalize` is off and the
             profile has no scorer `math`.

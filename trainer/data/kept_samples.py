@@ -47,6 +47,9 @@ class SampleWriter:
     """Appends the samples of a step, gathered from all ranks, on rank 0.
 
     With `distributed`, `write_batch` is a collective: every rank must call it equally often.
+
+    Example: `SampleWriter("run/samples").write_batch(1, samples)` writes
+    `run/samples/samples_step_1.jsonl`.
     """
 
     def __init__(
@@ -103,6 +106,8 @@ def read_samples(path: str | Path) -> Iterator[KeptSample]:
     """Stream a store (a folder, or one of its files) in the order of the steps.
 
     An incomplete last line, which is still being written or was cut off by a crash, is skipped.
+
+    Example: `[sample.reward for sample in read_samples("run/samples")]`.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.

@@ -96,6 +96,10 @@ class GrpoTrainer(GRPOTrainer):
         sent to the reward server as the samples' `signals`. The policy is `self.model`, in training
         mode; `self._get_per_token_logps_and_entropies` gives its log-probabilities. Every rank
         calls this equally often.
+
+        Example:
+            def signals_of(self, rows, completion_ids):
+                return [{"tokens": float(len(ids))} for ids in completion_ids]
         """
         return None
 

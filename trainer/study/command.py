@@ -154,7 +154,7 @@ def make_plan(
 
 
 def run_all(plan: StudyPlan, url: Sequence[str]) -> None:
-    """Run all settings seed by seed, so that a stopped study can be compared so far."""
+    """Run all settings seed by seed, so that a stopped study can still be compared."""
     runs: dict[str, dict[int, Run]] = {name: {} for name in plan.settings}
     for seed in plan.arguments.seeds:
         for name in plan.settings:
