@@ -23,7 +23,7 @@ class RewardArguments:
     )
     also_reward_profile: list[str] | None = field(
         default=None,
-        metadata={"help": "Further profiles; each is a separate reward in addition to the first."},
+        metadata={"help": "Further profiles; each is an additional, separate reward."},
     )
     reward_scores: list[str] | None = field(
         default=None,

@@ -197,7 +197,7 @@ def own_config(folders: Any, tokenizer: Any) -> tuple[Any, str]:
     told = f"end tokens: {', '.join(map(str, tokenizer.convert_ids_to_tokens(ends))) or 'none'}"
     if left:
         unused = ", ".join(f"{name} {value}" for name, value in sorted(left.items()))
-        told += f"; ignored settings of the model's generation config:  {unused}"
+        told += f"; ignored settings of the model's generation config: {unused}"
     return config, told
 
 

@@ -33,7 +33,7 @@ class PPOConfig(GRPOConfig):
         default=False,
         metadata={
             "help": "Divide each token's reward (with its KL penalty) by the std over the "
-            "tokens of the global batch, keeping the mean. As in TRL and LLaMA-Factory."
+            "tokens of the global batch, keeping the mean, as in TRL."
         },
     )
     score_norm: bool = field(
@@ -50,20 +50,16 @@ class PPOConfig(GRPOConfig):
     gamma: float = field(default=1.0, metadata={"help": "Discount per token, 0 to 1."})
     whiten_advantages: bool = field(
         default=True,
-        metadata={"help": "Scale advantages to mean 0 and variance 1 over the global batch."},
+        metadata={"help": "Scale advantages to mean 0, variance 1 over the global batch."},
     )
     kl_coef: float = field(
         default=0.01,
-        metadata={
-            "help": "KL penalty to the reference policy, subtracted from each token's reward."
-        },
+        metadata={"help": "Weight of the KL penalty in the token rewards."},
     )
     kl_estimator: str = field(default="k1", metadata={"help": "k1 (log-ratio) or k3."})
     kl_target: float | None = field(
         default=None,
-        metadata={
-            "help": "Target KL per response in nats; adapts kl_coef. Default: constant kl_coef."
-        },
+        metadata={"help": "Target KL per response in nats; adapts kl_coef. Default: none."},
     )
     kl_horizon: int = field(
         default=10_000, metadata={"help": "kl_coef changes by at most 20% over this many samples."}
@@ -94,7 +90,7 @@ class PPOConfig(GRPOConfig):
     )
     value_clip: float | None = field(
         default=0.2,
-        metadata={"help": "Largest change of a value from its rollout value; null: no limit."},
+        metadata={"help": "Largest change of a value since the rollout; null: no limit."},
     )
     value_warmup_steps: int = field(
         default=0, metadata={"help": "Number of first updates in which only the critic is trained."}

@@ -72,7 +72,7 @@ class StudyArguments:
     def __post_init__(self) -> None:
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ValueError(
-                f"seeds must be a list of one or more different numbers, not  {self.seeds}"
+                f"seeds must be a list of one or more different numbers, not {self.seeds}"
             )
         if min(self.rollouts, self.measure_every, self.save_every or 1) < 1:
             raise ValueError("rollouts, measure_every and save_every must be positive")

@@ -106,7 +106,7 @@ def test_a_key_of_the_file_and_its_flag_are_one_field(tmp_path: Path) -> None:
         (
             "ppo",
             "--reward_model saves/rm --reward_model_type full",
-            ["reward_model: saves/rm is not supported", "reward_model_type: full has no"],
+            ["reward_model: saves/rm is not supported", "reward_model_type: full is not supported"],
         ),
         ("sft", "--limr.enabled true", ["limr.enabled: true is not supported"]),
     ],
