@@ -65,7 +65,7 @@ def test_our_trainers_stop_with_a_checkpoint_and_one_line(
     assert main([kind, *flags]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "by an alarm: run 'run-1' under lenient" in said
-    assert "go on with --resume_from_checkpoint true" in said
+    assert "continue with --resume_from_checkpoint true" in said
     [checkpoint] = (tmp_path / "run").glob("checkpoint-*")
     step = json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
     assert f"stopped after update {step} " in said

@@ -347,7 +347,7 @@ def test_two_processes_give_the_gradient_of_one(tiny_model: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"beta": 0.1}, "PPO's is kl_coef"),
+        ({"beta": 0.1}, "use kl_coef"),
         ({"critic": "none"}, "one of shared, separate"),
         ({"kl_estimator": "k2"}, "one of k1, k3"),
         ({"gae_lambda": 1.5}, "from 0 to 1"),

@@ -152,7 +152,7 @@ def test_settings_of_equal_rollouts_are_measured_at_the_same_rollouts(tmp_path: 
 @pytest.mark.parametrize(
     ("sections", "complaint"),
     [
-        (({}, {}, {}), "no section grpo"),
+        (({}, {}, {}), "needs a section grpo"),
         (({"seed": 1}, {}, {}), "eval_dataset_name"),
         (({"eval_dataset_name": "x"}, {"a": {}}, {"q": ["a", "b"]}), "no setting b"),
     ],
