@@ -127,7 +127,9 @@ def _reader(config: RemoteRewardConfig) -> TextReader:
 
 def _chat(text: Text) -> ReadyInput | SampleError:
     if text.prompt is None:
-        return sample_error("missing_field", "the chat template needs a prompt, but the sample has none")
+        return sample_error(
+            "missing_field", "the chat template needs a prompt, but the sample has none"
+        )
     turns = [Message("user", text.prompt)] if isinstance(text.prompt, str) else list(text.prompt)
     begun = ""
     if turns and turns[-1].role == "assistant":  # the response continues from here

@@ -159,7 +159,9 @@ def read_logprobs(tokens: Sequence[Any], form: VerdictForm, least_mass: float) -
     if mass < least_mass or mass <= 0:
         likely = [str(each.get("token"))[:20] for each in tokens[:3]]
         names = " and ".join(_shown(form))
-        raise NoVerdict(f"{names} have {mass:.2g} of the probability; its likeliest tokens are {likely}")
+        raise NoVerdict(
+            f"{names} have {mass:.2g} of the probability; its likeliest tokens are {likely}"
+        )
     return words[_shown(form)[0].lower()] / mass
 
 

@@ -181,7 +181,9 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, None, given, expected)
     if not equal and has_unknown_part(expected.node):
-        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part that cannot be evaluated")
+        raise UnreadableGroundTruth(
+            f"the ground truth {truth[:80]!r} has a part that cannot be evaluated"
+        )
     return Verdict(equal, case.method, answer, None, None, given, expected)
 
 

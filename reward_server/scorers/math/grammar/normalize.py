@@ -13,9 +13,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
 
 _RAISED = re.compile(f"[{''.join(SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(SUBSCRIPTS)}]+")
-_STYLED = re.compile(
-    "[\U0001d400-\U0001d7ff]+"
-)  # 𝑥, 𝟓: mathematical letters and digits
+_STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # 𝑥, 𝟓: mathematical letters and digits
 _TAGS = re.compile(r"</?(?:b|i|em|strong|span|br|p)\s*/?>")
 _RAISED_TAG = re.compile(r"<(su[bp])>([^<>]{1,40})</\1>")
 

@@ -50,9 +50,7 @@ _NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
-_BEHIND_LOOKS = frozenset(
-    "()|\\[]0123456789"
-)  # after `\left`, not a longer command
+_BEHIND_LOOKS = frozenset("()|\\[]0123456789")  # after `\left`, not a longer command
 _LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
 _NOT = re.compile(r"\\not ?(=|<|>|\\(?:equiv|in|subset|subseteq)(?![a-zA-Z]))")
 _NEGATED = {

@@ -58,8 +58,16 @@ def test_a_key_that_there_is_not_is_one_line_with_those_that_there_are(rule: str
         ("length", {}, "shape window needs least or most"),
         ("length", {"least": 5, "most": 3}, "least 5 is above most 3"),
         ("length", {"shape": "target"}, "needs either target or target_from"),
-        ("length", {"shape": "soft_overlong", "most": 5, "buffer": 6}, "a buffer no larger than most"),
-        ("length", {"unit": "tokens", "most": 5}, "set unit: tokens and tokenizer together, or neither"),
+        (
+            "length",
+            {"shape": "soft_overlong", "most": 5, "buffer": 6},
+            "a buffer no larger than most",
+        ),
+        (
+            "length",
+            {"unit": "tokens", "most": 5},
+            "set unit: tokens and tokenizer together, or neither",
+        ),
         ("repetition", {"n": 0}, "n is '0'"),
         ("tags", {"tags": ["<think>"]}, "give the name without brackets"),
         ("tags", {"tags": ["a", "a"]}, "tags has a tag twice"),
