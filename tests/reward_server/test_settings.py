@@ -55,7 +55,7 @@ def test_an_unknown_key_is_named_wherever_it_stands(
     [
         ("REWARD_PROT", "8701", "did you mean REWARD_PORT?"),
         ("reward_wokers", "9", "did you mean REWARD_WORKERS?"),
-        ("REWARD_PORT", "tcp://10.96.0.7:8701", "no setting"),
+        ("REWARD_PORT", "tcp://10.96.0.7:8701", "not a setting"),
         ("REWARD_SERVER_SERVICE_HOST", "10.96.0.7", ""),
         ("REWARD_SERVER_SERVICE_PORT_HTTP", "8701", ""),
         ("REWARD_SERVER_PORT", "tcp://10.96.0.7:8701", ""),
