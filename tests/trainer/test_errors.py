@@ -65,7 +65,10 @@ def test_a_traceback_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixtur
         ({"chats": True}, "the prompts are chats, but the model has no chat template"),
         ({"output_dir": "file"}, "file is a file, but a run needs a folder"),
         ({"output_dir": "file/run"}, "file is a file, but a run needs a folder"),
-        ({"model_name_or_path": "nosuch/model"}, "no model 'nosuch/model': there is no such folder"),
+        (
+            {"model_name_or_path": "nosuch/model"},
+            "no model 'nosuch/model': there is no such folder",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_line_and_exit_code_2_before_anything_is_written(

@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from touchstone_rewards.reward_server.live_server import die_with_parent, free_port
+from touchstone_rewards.reward_server.live_server import die_with_parent
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.workflow.inputs import inputs_of
@@ -136,8 +136,8 @@ def launcher(devices: int) -> list[str]:
         return [sys.executable, "-m", "touchstone_rewards.trainer"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += [f"--num_processes={devices}", "--num_machines=1", "--mixed_precision=no"]
-    # A free port, since two workflows may run on one machine.
-    launch += ["--dynamo_backend=no", f"--main_process_port={free_port()}"]
+    # Port 0 lets accelerate take a free one: two workflows may run on one machine.
+    launch += ["--dynamo_backend=no", "--main_process_port=0"]
     return [*launch, "-m", "touchstone_rewards.trainer"]
 
 

@@ -136,7 +136,10 @@ def test_several_data_sets_follow_each_other_and_a_path_needs_no_entry(tmp_path:
     [
         ({"script_url": "x.py"}, "script_url is not supported; use file_name"),
         ({"file_name": "a.jsonl", "num_samples": 5}, "use max_samples"),
-        ({"file_name": "a.jsonl", "formatting": "csv"}, "formatting must be one of alpaca, sharegpt"),
+        (
+            {"file_name": "a.jsonl", "formatting": "csv"},
+            "formatting must be one of alpaca, sharegpt",
+        ),
         ({"file_name": "a.jsonl", "columns": {"images": "i"}}, "use rows of text alone"),
         ({"file_name": "a.jsonl", "columns": {"kto_tag": "k"}}, "use preference pairs, with dpo"),
         ({"file_name": "a.jsonl", "columns": {"prompt": "nothing"}}, "no column 'nothing'"),

@@ -138,7 +138,10 @@ def test_what_was_recognised_is_said(row: dict[str, Any], said: str) -> None:
             {"messages": [USER, {**ASSISTANT, "content": ""}]},
             "an empty response in 1 of 1 rows, first in 'row-0'",
         ),
-        ({"conversations": [{"from": "alien", "value": "x"}]}, "unknown role 'alien' in a turn; known"),
+        (
+            {"conversations": [{"from": "alien", "value": "x"}]},
+            "unknown role 'alien' in a turn; known",
+        ),
         ({"instruction": "i", "output": ""}, "an empty response in 1 of 1 rows, first in 'row-0'"),
         ({"word": "q", "meaning": "a"}, "the data has ['word', 'meaning']"),
     ],

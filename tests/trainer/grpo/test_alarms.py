@@ -30,7 +30,7 @@ def watching(start_server: Callable[..., LiveServer], tmp_path: Path) -> LiveSer
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "lenient.yaml").write_text("scorers: {contains: {}}\n")
     server = start_server("--profiles_dir", str(tmp_path / "profiles"))
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+    with httpx2.Client(base_url=server.url) as client:
         for step in range(FIRST + 1):
             samples = [
                 {

@@ -399,6 +399,7 @@ def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_
     assert len({(sample.step, sample.id) for sample in samples}) == 16
 
 
+@pytest.mark.long
 def test_a_stage_of_other_settings_is_not_taken_for_this_one(
     workflow: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,9 +35,7 @@ def test_a_harm_is_called_so_and_what_was_not_compared_is_left_out() -> None:
 
 
 def test_no_change_is_not_called_a_gain() -> None:
-    assert "made no difference beyond chance" in in_words(
-        {"start": rows(40), "full": rows(41)}, {}
-    )
+    assert "made no difference beyond chance" in in_words({"start": rows(40), "full": rows(41)}, {})
 
 
 def test_rows_without_a_reward_are_in_no_figure(tmp_path: Path) -> None:

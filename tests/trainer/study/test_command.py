@@ -210,6 +210,7 @@ def test_a_typo_in_the_last_setting_stops_before_the_first_run(
         check_stages(tmp_path, stages)
 
 
+@pytest.mark.long
 def test_the_study_itself_asks_before_it_makes_anything(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
