@@ -19,6 +19,7 @@ LONG = frozenset(
         "real_pairs",
         "real_grpo",
         "why",
+        "sizes",
     }
 )
 
