@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ROOT, record
+from touchstone_rewards import __version__
 from touchstone_rewards.reward_server.models.fetchable import (
     FETCHABLE,
     FETCHED_FILE,
@@ -22,7 +23,7 @@ from touchstone_rewards.reward_server.models.fetchable import (
 )
 
 MADE = {"the server alone": ".server", "everything": ".installed"}
-IMAGES = ("touchstone-reward-server", "touchstone-trainer")
+IMAGES = tuple(f"touchstone-{name}:{__version__}" for name in ("reward-server", "trainer"))
 # With the packages of a virtual environment that are there before anything is installed.
 OWN = {"pip", "setuptools", "touchstone-rewards"}
 
