@@ -233,7 +233,7 @@ def test_the_fingerprint_follows_what_makes_a_group_and_not_how_long_it_takes(
             "scorers: {rank: {config: {of: math}}}",
             "rank uses 'math', which is not one.*there are no",
         ),
-        ("scorers: {rank: {config: {of: m}}, m: {scorer: majority}}", "of 'm'.*single samples"),
+        ("scorers: {rank: {config: {of: m}}, m: {scorer: majority}}", "uses 'm'.*single samples"),
         ("scorers: {math: {}}\ngroups: {size: 4}", "groups is set, but none of the scorers"),
         ("scorers: {majority: {}}\ngroups: {size: 1}", "groups.size: .*2"),
         ("scorers: {majority: {}}\ngroups: {size: 500}", "size is 500, and scorer majority takes"),
