@@ -53,7 +53,7 @@ class RouteConfig(BaseModel):
     @field_validator("cases", mode="before")
     @classmethod
     def _numbers_as_text(cls, cases: Any) -> Any:
-        """Return the cases with keys as text; refuse booleans, as YAML reads a bare `yes`."""
+        """Return the cases with keys as text; refuse booleans, as YAML reads an unquoted `yes`."""
         if not isinstance(cases, dict):
             return cases
         cases = cast("dict[Any, Any]", cases)

@@ -40,7 +40,7 @@ def lines(path: Path) -> list[dict]:
 def post(server: LiveServer, samples: list[dict], **fields: object) -> dict:
     body = {"samples": samples, **fields}
     headers = {"x-request-id": "step-7"}
-    return httpx2.post(f"{server.url}/score", json=body, headers=headers, timeout=60).json()
+    return httpx2.post(f"{server.url}/score", json=body, headers=headers).json()
 
 
 SAMPLES = [

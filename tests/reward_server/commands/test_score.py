@@ -48,7 +48,7 @@ def test_a_file_gets_the_results_that_the_server_gives(tmp_path: Path, server: L
     source, target = write(tmp_path / "samples.jsonl", samples), tmp_path / "new" / "results.jsonl"
     done = score("--profile", "math", "--input", source, "--output", target)
     assert done.returncode == 0, done.stderr
-    answer = httpx2.post(f"{server.url}/score", json={"samples": samples}, timeout=60).json()
+    answer = httpx2.post(f"{server.url}/score", json={"samples": samples}).json()
     assert read(target) == answer["results"]
     failed = len(range(0, 3000, 7))
     assert f"{3000 - failed} scored, {failed} failed, mean reward 0.1" in done.stdout

@@ -66,7 +66,7 @@ def post(live: LiveServer, key: str, body: Any = BODY, **options: Any) -> httpx2
     headers = {"X-API-Key": key, **options.pop("headers", {})}
     content = options.pop("content", None) or json.dumps(body)
     url = f"{live.url}/score"
-    return httpx2.post(url, content=content, headers=headers, timeout=30, **options)
+    return httpx2.post(url, content=content, headers=headers, **options)
 
 
 def lines(live: LiveServer) -> list[dict[str, Any]]:

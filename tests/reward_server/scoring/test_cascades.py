@@ -469,7 +469,7 @@ ROWS = [PROSE_ROW, {"id": "r", "response": "46", "ground_truth": "46"}]
 
 def posted(live: LiveServer, profile: str, rows: list[dict[str, Any]] = ROWS) -> list[Any]:
     body = {"profile": profile, "samples": rows}
-    answer = httpx2.post(f"{live.url}/score", json=body, timeout=600)
+    answer = httpx2.post(f"{live.url}/score", json=body)
     return answer.raise_for_status().json()["results"]
 
 
@@ -488,7 +488,7 @@ def test_a_cascade_is_a_shadow_and_has_one(
     assert [each["reward"] for each in posted(live, "beside")] == [1.0, 1.0]
 
     def infos() -> dict[str, Any]:
-        listed = httpx2.get(f"{live.url}/profiles", timeout=60).json()["profiles"]
+        listed = httpx2.get(f"{live.url}/profiles").json()["profiles"]
         return {each["name"]: each for each in listed}
 
     def compared(name: str) -> int:
@@ -501,7 +501,7 @@ def test_a_cascade_is_a_shadow_and_has_one(
     assert found["both"]["cascades"] == {
         "judge": {"when": {"math": ["undecided"]}, "replaces": "math"}
     }
-    metrics = httpx2.get(f"{live.url}/metrics", timeout=60).text
+    metrics = httpx2.get(f"{live.url}/metrics").text
     assert _count(metrics, "beside", "judge", "decided") == 1
     assert _count(metrics, "both", "judge", "decided") == 0  # a shadow counts in no statistics
 

@@ -229,7 +229,10 @@ def test_the_fingerprint_follows_what_makes_a_group_and_not_how_long_it_takes(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("scorers: {rank: {config: {of: math}}}", "rank uses 'math', which is not one.*there are no"),
+        (
+            "scorers: {rank: {config: {of: math}}}",
+            "rank uses 'math', which is not one.*there are no",
+        ),
         ("scorers: {rank: {config: {of: m}}, m: {scorer: majority}}", "uses 'm'.*single samples"),
         ("scorers: {math: {}}\ngroups: {size: 4}", "groups is set, but none of the scorers"),
         ("scorers: {majority: {}}\ngroups: {size: 1}", "groups.size: .*2"),

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.checkout import ROOT, clean_environment
+from tests.waiting import PATIENCE_S
 
 pa = pytest.importorskip("pyarrow", reason="pip install '.[parquet]' in the checkout")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -301,7 +302,7 @@ def start(*options: object, **environment: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    said, complained = process.communicate(timeout=200)
+    said, complained = process.communicate(timeout=PATIENCE_S)
     return process.returncode, said, complained
 
 
@@ -318,7 +319,7 @@ def peak_bytes(*options: object) -> int:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout.splitlines()[-1])
