@@ -1,17 +1,18 @@
-"""verl's `compute_score`: one sample in, a dict with `score` and the scorers' numbers out.
+"""verl's `compute_score`: scores one sample and returns `score` and the scorers' numbers.
 
-The keys are the same for every sample and the values are numbers, as verl's batch assembler needs.
-A sample without a reward raises, which ends the run, unless `null_reward` is set.
+The keys are the same for every sample and all values are numbers, as verl's batches require. A
+sample without a reward raises, which ends the run, unless `null_reward` is set.
 
     reward.custom_reward_function.path=pkg://touchstone_rewards.clients.adapters.verl
     reward.custom_reward_function.name=compute_score
     +reward.custom_reward_function.reward_kwargs.profile=math
 
-verl hands a reward function no prompt. A profile that reads one gets what the row's `extra_info`
-has under `prompt_key`, else under `prompt`, `question` or `messages`. `signals` and `group_id` come
-from there as well, metadata is the rest of it. What the profile does not read is not sent.
+verl passes a reward function no prompt. For profiles that read the prompt, put it into the row's
+`extra_info` as `prompt`, `question` or `messages`, or name its key by `prompt_key`. `signals` and
+`group_id` are read from `extra_info` too, and its other keys are metadata. Only fields that the
+profile reads are sent.
 
-`compute_score_async` is the same for reward loops that await: they start no thread a sample.
+Reward loops that await use `compute_score_async`, which needs no thread per sample.
 
 Source: verl 0.9.1, verl/experimental/reward_loop/reward_manager/naive.py; verl 1dda039.
 """
@@ -43,7 +44,7 @@ def compute_score(
     """Return `score`, each scorer's number and `no_reward`.
 
     Raises:
-        NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
+        NoReward, RewardClientError: as `adapters.numbers.rewards_of` does.
     """
     sample = _sample(data_source, solution_str, ground_truth, extra_info or {}, prompt_key)
     return _said(rewards_of([sample], profile, url, null_reward, OWN_KEYS))
@@ -61,7 +62,7 @@ async def compute_score_async(
     prompt_key: str | None = None,
     **_: Any,
 ) -> dict[str, float]:
-    """As `compute_score`, awaited."""
+    """Return the numbers as `compute_score` does."""
     sample = _sample(data_source, solution_str, ground_truth, extra_info or {}, prompt_key)
     return _said(await rewards_of_async([sample], profile, url, null_reward, OWN_KEYS))
 

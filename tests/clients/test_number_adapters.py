@@ -52,7 +52,7 @@ def test_a_misspelt_column_does_not_become_a_run_on_the_constant(
     given = [{"response": RIGHT, "ground_truth": None}] * 32
     found = easyr1.compute_score(given, url=url, null_reward=-1.0)
     assert {row["overall"] for row in found} == {-1.0}
-    with pytest.raises(NoReward, match=r"not one of the first 64 samples.*bad_ground_truth"):
+    with pytest.raises(NoReward, match=r"none of the first 64 samples.*bad_ground_truth"):
         easyr1.compute_score(given, url=url, null_reward=-1.0)
 
 
@@ -94,7 +94,7 @@ def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
     reward_func = openrlhf.reward_function("math", url=server.url)
     found = reward_func(["<s>Q: " + RIGHT, "Q: " + WRONG], ["Q:", "Q:"], ["46", "46"])
     assert found["rewards"] == found["scores"] == found["extra_logs"]["math"] == [1.0, 0.0]
-    with pytest.raises(NoReward, match="query 0 does not hold its prompt"):
+    with pytest.raises(NoReward, match="query 0 does not contain its prompt"):
         reward_func(["something else"], ["Q:"], ["46"])
     lenient = openrlhf.reward_function("math", url=server.url, null_reward=-1.0)
     found = lenient(["something else", "Q:" + RIGHT], ["Q:"] * 2, ["46"] * 2)
@@ -117,7 +117,7 @@ def test_tunix_gets_a_list_from_columns_of_arrays(server: LiveServer) -> None:
     assert reward_fn.__name__ == "math"
     gold = numpy.array(["46", "46"])
     assert reward_fn(prompts=prompts, completions=[WRONG, RIGHT], gold=gold) == [0.0, 1.0]
-    with pytest.raises(MissingColumn, match="no column 'gold'; there are answer"):
+    with pytest.raises(MissingColumn, match="no column 'gold'; the batch has answer"):
         reward_fn(prompts, [WRONG, RIGHT], answer=["46", "46"])
     with pytest.raises(NoReward, match="sample 1 has no reward"):
         reward_fn(prompts, [RIGHT, RIGHT], gold=["46", None])

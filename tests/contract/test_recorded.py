@@ -164,9 +164,9 @@ def test_the_profile_comes_from_the_url_then_from_the_settings(
 @pytest.mark.parametrize(
     ("variable", "value", "complaint"),
     [
-        ("REWARD_COMPAT_PROFILES", '{"verl": "math"}', "no format is called verl"),
-        ("REWARD_COMPAT_PROFILES", '{"vllm": "nope"}', "profile 'nope', which is not known"),
-        ("REWARD_COMPAT_NULL_REWARDS", '{"opnrlhf": 0}', "no format is called opnrlhf"),
+        ("REWARD_COMPAT_PROFILES", '{"verl": "math"}', "unknown format verl"),
+        ("REWARD_COMPAT_PROFILES", '{"vllm": "nope"}', "unknown profile 'nope' for vllm"),
+        ("REWARD_COMPAT_NULL_REWARDS", '{"opnrlhf": 0}', "unknown format opnrlhf"),
         ("REWARD_COMPAT_GROUND_TRUTHS", "/no/such/file", "cannot read /no/such/file"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_query_that_does_not_hold_its_prompt_has_no_reward(
     body = json.dumps({**asked, "prompts": [LONG] * 3, "labels": ["46"] * 3})
     answer = post(server, "openrlhf/get_reward", body)
     assert answer.status_code == 422
-    assert "query 0 does not hold its prompt" in answer.json()["error"]["message"]
+    assert "query 0 does not contain its prompt" in answer.json()["error"]["message"]
     lenient = start_server(REWARD_COMPAT_NULL_REWARDS='{"openrlhf": -0.5}')
     found = post(lenient, "openrlhf/get_reward", body).json()
     assert found["rewards"] == [-0.5, 1.0, 1.0]

@@ -92,8 +92,8 @@ def test_other_ids_are_not(
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ({"id": "x", "ground_truth": "2"}, "line 2: the id 'x' stood before"),
-        ({"prompt": "p ", "ground_truth": "2"}, "line 2: the prompt 'p' stood before"),
+        ({"id": "x", "ground_truth": "2"}, "line 2: the id 'x' has another"),
+        ({"prompt": "p ", "ground_truth": "2"}, "line 2: the prompt 'p' has another"),
         ({"ground_truth": "2"}, "line 2: no id and no prompt"),
     ],
 )
