@@ -105,7 +105,7 @@ PEERS = (
         "ROLL",
         "`UserDefinedRolloutLoop`, a reward `Cluster` of two Ray actors: each rollout's `scores`",
         "with_roll",
-        "parity_roll",
+        "roll",
         "RuntimeError: no reward for",
         form="stripped",
         checkout="ROLL",

@@ -143,6 +143,7 @@ def test_roll_submits_and_polls_and_has_no_number_for_a_missing_reward(
     found = run_client("roll", "ROLL", server, server.url, launch)
     assert found["batch"] == found["with_our_worker"] == [1.0, 0.0]
     assert found["unscorable"] == "TypeError: must be real number, not str"
+    assert "unknown_profile" in found["misspelt_profile"]
     # ROLL's own way with a server that is away, and what the launch file makes of it.
     assert (found["no_server"], found["tries"]) == ([0.0], 20)
     assert found["no_server_with_our_worker"].startswith("RuntimeError: no reward for row-0")
