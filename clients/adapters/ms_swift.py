@@ -19,10 +19,12 @@ Source: ms-swift 4.6.0 and 3602360, swift/rewards/orm.py and swift/rl_core/grpo_
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from touchstone_rewards.clients.adapters.numbers import Numbers, rewards_of, rewards_of_async
+from touchstone_rewards.clients.adapters.options import unknown_option
 from touchstone_rewards.clients.adapters.rows import from_row
 from touchstone_rewards.clients.errors import MissingColumn
 from touchstone_rewards.reward_server.schemas import Sample
@@ -43,6 +45,13 @@ class RemoteReward:
 
     def __init__(self, args: Any = None, **_: Any) -> None:
         self.args = args
+
+    def __init_subclass__(cls) -> None:
+        """Raise TypeError if the subclass sets an attribute like `profil`."""
+        options = [name for name in vars(RemoteReward) if not name.startswith("_")]
+        for name in vars(cls):
+            if name not in options and difflib.get_close_matches(name, options, 1, 0.8):
+                raise unknown_option(cls.__name__, name, options)
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
         """Return one reward per completion.

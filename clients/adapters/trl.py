@@ -10,7 +10,6 @@ trl/trainer/grpo_trainer.py of trl 0.24.0, 1.5.1, 1.6.0 and 1.16.0.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -21,6 +20,7 @@ from touchstone_rewards.clients import preflight
 from touchstone_rewards.clients.adapters import missing
 from touchstone_rewards.clients.adapters.alarms import AlarmHook, OnAlarm
 from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
+from touchstone_rewards.clients.adapters.options import unknown_option
 from touchstone_rewards.clients.adapters.trl_columns import (
     ChatOrText,
     DatasetColumns,
@@ -166,9 +166,7 @@ def options_of(given: Mapping[str, Any]) -> Chosen:
     known = [field.name for field in fields(Chosen)]
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
-            raise TypeError(f"as_trl_reward has no option {name!r}{meant}")
+            raise unknown_option("as_trl_reward", name, known)
     return Chosen(**given)
 
 

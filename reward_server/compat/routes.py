@@ -273,7 +273,17 @@ def _no_reward(spoken: str, profile: str, result: SampleResult) -> NoReward | No
 
 @lru_cache(maxsize=256)
 def _profile_in(query: bytes) -> str | None:
-    return parse_qs(query.decode("latin-1")).get("profile", [None])[0]
+    """Return the profile that the query string names, or None.
+
+    Raises:
+        InvalidRequest: it has anything else, so that a misspelt name is not ignored.
+    """
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    names = given.pop("profile", [None])
+    if given or len(names) > 1:
+        text = query.decode("latin-1")
+        raise InvalidRequest(f"got the query string ?{text[:200]}; expected ?profile=NAME")
+    return names[0]
 
 
 def _check(settings: Settings, engine: Engine) -> None:

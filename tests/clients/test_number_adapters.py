@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -43,6 +45,31 @@ def test_without_a_chosen_number_a_sample_without_a_reward_raises(server: LiveSe
     given = {"response": RIGHT, "response_length": 9, "ground_truth": None}
     with pytest.raises(NoReward, match="null_reward"):
         easyr1.compute_score([given], url=server.url)
+
+
+def test_a_misspelt_option_is_not_ignored(server: LiveServer) -> None:
+    with pytest.raises(TypeError, match=r"no option 'profil'; did you mean 'profile'\?"):
+        verl.compute_score("gsm8k", RIGHT, "46", url=server.url, profil="format")
+    of_verl = {"reward_router_address": "x:1", "reward_model_tokenizer": None}
+    assert verl.compute_score("gsm8k", RIGHT, "46", url=server.url, **of_verl)["score"] == 1.0
+    with pytest.raises(TypeError, match=r"Mine has no option 'null_rewards'; did you mean"):
+
+        class Mine(RemoteReward):
+            null_rewards = 0.0
+
+
+def test_a_manager_of_verl_that_makes_errors_zeros_gets_a_text(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = type("RateLimitedRewardManager", (), {"_class_initialized": True})
+    monkeypatch.setitem(
+        sys.modules, verl.LIMITED, SimpleNamespace(RateLimitedRewardManager=manager)
+    )
+    found = verl.compute_score("gsm8k", RIGHT, None, url=server.url)
+    assert found["score"].startswith("NoReward: sample gsm8k has no reward")
+    misspelt = verl.compute_score_async("gsm8k", RIGHT, "46", url=server.url, profile="mth")
+    assert asyncio.run(misspelt)["score"].startswith("UnknownProfile: no profile 'mth'")
+    assert verl.compute_score("gsm8k", RIGHT, "46", url=server.url)["score"] == 1.0
 
 
 def test_a_misspelt_column_does_not_become_a_run_on_the_constant(
