@@ -120,6 +120,9 @@ def test_verl_reads_both_engines_formats_and_our_compute_score(server: LiveServe
     assert found["odd_truths"] == [1.0, 1.0, -1.0]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [1.0, -1.0]
+    assert found["rate_limited"] == [1.0, 1.0]
+    # verl fails to make a tensor of the reason. An exception would have become a reward of 0.
+    assert found["rate_limited_unscorable"] == ["ValueError: too many dimensions 'str'"] * 2
 
 
 def test_easyr1_puts_overall_on_the_last_token(server: LiveServer) -> None:
