@@ -84,7 +84,7 @@ PEERS = (
         "easyr1",
         "NoReward",
         checkout="EasyR1",
-        absent=("vllm",),
+        absent=("vllm", "qwen_vl_utils"),
     ),
     Peer(
         "ms-swift",
