@@ -60,6 +60,8 @@ class ClientOptions(TypedDict, total=False):
 class AsyncRemoteRewardClient:
     """Score samples from asyncio code. Safe to share between tasks, threads and event loops.
 
+    Proxy settings of the environment are ignored.
+
     Args:
         url: one server or several (a sequence, or separated by commas), used in turn. Default:
             REWARD_URL, then http://127.0.0.1:8700.
@@ -71,8 +73,6 @@ class AsyncRemoteRewardClient:
         retry: when to send a failed request again.
         ca_file: certificates (PEM) to trust instead of the system's. Default: REWARD_CA_FILE.
         max_answer_bytes: the largest answer that is read.
-
-    Proxy settings of the environment are ignored.
 
     Example:
         >>> async with AsyncRemoteRewardClient() as client:  # doctest: +SKIP

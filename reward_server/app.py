@@ -322,8 +322,8 @@ async def _as_ours(request: Request, error: Exception) -> Response:
     paths = [route.path for route in request.app.routes if isinstance(route, Route)]
     path = request.url.path[:MAX_COMPARED_CHARACTERS]
     near = difflib.get_close_matches(path, paths, 1) if error.status_code == 404 else []
-    meant = f"did you mean {near[0]}? " if near else ""
-    ours = RequestError(f"{error.detail}: {meant}the routes are described at /docs")
+    meant = f"; did you mean {near[0]}?" if near else ""
+    ours = RequestError(f"{error.detail}: the routes are described at /docs{meant}")
     ours.code = error.detail.lower().replace(" ", "_")
     body = error_body(ours, current().request_id)
     return Response(body, error.status_code, error.headers, media_type="application/json")
