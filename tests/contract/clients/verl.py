@@ -142,9 +142,9 @@ def rate_limited(truths: list[Any], name: str) -> list[Any]:
         kind._class_initialized = False
 
 
-def to_tensor(scores: list[Any]) -> torch.Tensor:
+def to_tensor(scores: list[Any]) -> list[float]:
     """Make a tensor as verl's `assemble_rm_scores` does."""
-    return torch.zeros(1, dtype=torch.float32).new_tensor(scores)
+    return torch.zeros(1, dtype=torch.float32).new_tensor(scores).tolist()
 
 
 good = "<think>x</think><answer>\\boxed{46}</answer>"
