@@ -33,7 +33,7 @@ class RewardWorker(remote.RemoteRewardSystemWorker):
     def compute_rewards(self, data: Any) -> Any:
         url = f"{os.environ['REWARD_URL']}/compat/roll"
         data.meta_info["reward_system_config"] = {
-            "submit_url": f"{url}/submit_task?profile={os.environ.get('REWARD_PROFILE', 'math')}",
+            "submit_url": f"{url}/submit_task?profile={os.environ['REWARD_PROFILE']}",
             "get_result_url": f"{url}/task_result",
         }
         return super().compute_rewards(data)

@@ -71,7 +71,7 @@ found: dict[str, Any] = {
     "tries": len(waited),
 }
 ours = importlib.import_module("roll_worker").RewardWorker
-os.environ["REWARD_URL"] = REWARD_URL
+os.environ |= {"REWARD_URL": REWARD_URL, "REWARD_PROFILE": "math"}
 found["with_our_worker"] = rewards(ours, REWARD_URL, right, wrong, addressed=False)
 found["unscorable_with_our_worker"] = outcome(lambda: rewards(ours, REWARD_URL, right, unscorable))
 os.environ["REWARD_PROFILE"] = "mth"
