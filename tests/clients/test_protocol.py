@@ -112,7 +112,7 @@ def test_results_carry_what_made_them() -> None:
     ("results", "named"),
     [
         ([result("a")], "expected 2 results, got 1"),
-        ([result("a"), result("b"), result("c")], "3 results"),
+        ([result("a"), result("b"), result("c")], "got 3"),
         ([result("b"), result("a")], "expected the result of 'a', got that of 'b'"),
         ([result("a"), result("b", None)], "never both"),
         ([result("a"), result("b", status="error")], "never both"),

@@ -95,7 +95,7 @@ async def test_signals_and_metadata_that_are_needed_are_asked_for(
     start_peer: StartPeer, field: str, says: str
 ) -> None:
     peer = await start_peer(told_of(lambda seen: scored(seen), field))
-    with pytest.raises(MissingColumn, match=f"name (it|its columns) by {says}"):
+    with pytest.raises(MissingColumn, match=f"set {says}"):
         await reward_of(peer.url)(prompts=["p"], completions=["x"])
 
 
@@ -194,7 +194,7 @@ async def test_prompts_that_end_with_the_tag_are_tried_without_it(
     (tmp_path / "both.yaml").write_text(profile)
     reward = reward_of(start_server("--profiles_dir", str(tmp_path)).url, "both")
     columns: dict[str, Any] = {"ground_truth": ["1"]}
-    with pytest.raises(PreflightFailed, match="Say `prefilled: think`"):
+    with pytest.raises(PreflightFailed, match="Set `prefilled: think`"):
         await reward(prompts=["Q <think>"], completions=[RIGHT], **columns)
 
 

@@ -59,7 +59,7 @@ def test_a_template_that_prefills_the_tag_is_found(
             rows = Dataset.from_list(ROWS)
             return check_rewards(rows, scoring, rewards, arguments, lambda p: f"{p}<think>\n")
 
-    with pytest.raises(RunFailed, match=r"prompts end with <think>.*Say `prefilled: think`"):
+    with pytest.raises(RunFailed, match=r"prompts end with <think>.*Set `prefilled: think`"):
         found("tags")
     assert "judges the form only" in found("aware")
     assert "tells right from wrong" in found("math")
