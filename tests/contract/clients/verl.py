@@ -165,8 +165,8 @@ print(
             "rate_limited": rate_limited(["46"], "compute_score")
             + rate_limited(["46"], "compute_score_async"),
             "rate_limited_unscorable": [
-                outcome(lambda: to_tensor(rate_limited([None], name)))
-                for name in ("compute_score", "compute_score_async")
+                outcome(lambda: to_tensor(rate_limited([None], "compute_score"))),
+                outcome(lambda: to_tensor(rate_limited([None], "compute_score_async"))),
             ],
         }
     )
