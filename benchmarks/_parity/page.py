@@ -60,8 +60,8 @@ def page_of(results: Mapping[str, Any]) -> str:
 
 def _equal(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
     yield "## Equal rewards\n"
-    yield "How many rewards equal the server's bit by bit, in the number format of the trainer.\n"
-    yield f"| trainer | version | format | {' | '.join(parts)} | different |"
+    yield "How many rewards equal the server's bit by bit, in the number type of the trainer.\n"
+    yield f"| trainer | version | number | {' | '.join(parts)} | different |"
     yield f"|---|---|---|{'---|' * len(parts)}---|"
     for row in rows:
         if row["status"] != "run":
@@ -107,8 +107,9 @@ def _outcome(part: Mapping[str, Any]) -> str:
     if "raised" in part:
         return f"stops with `{_short(part['raised'])}`"
     kept = sorted({value for value in part["rewards"].values() if isinstance(value, str)})
-    held = f"holds {kept[0]}" if kept else "holds nothing"
-    others = f" beside {part['equal']} rewards" if part["equal"] else ""
+    held = f"holds {kept[0]} for null" if kept else "holds no reward for null"
+    count = part["equal"]
+    others = f", and {count} reward{'s' * (count > 1)}" if count else ""
     then = f"; {_plain(part['then'])}" if part.get("then") else ""
     return f"{held}{others}{then}"
 
