@@ -83,8 +83,8 @@ def options_of_trainer(command: str) -> frozenset[str]:
     """Return the options that a command of `trainer` has, with other projects' names for them."""
     parser: argparse.ArgumentParser = trainer_parser(COMMANDS, MODULES)
     for word in command.split():
-        [below] = [each for each in parser._actions if isinstance(each.choices, dict)]
-        parser = below.choices[word]
+        [below] = [each.choices for each in parser._actions if isinstance(each.choices, dict)]
+        parser = below[word]
     return frozenset({*parser._option_string_actions, *(f"--{name}" for name in NAMES)})
 
 
