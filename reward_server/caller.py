@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
@@ -27,8 +29,7 @@ class Caller:
     weight: float = 1.0
 
 
-@dataclass(slots=True)
-class Served:
+class Served(Struct):
     """One request: whose it is, and what was done; `scored` only where it `keeps_samples`."""
 
     caller: Caller | None = None

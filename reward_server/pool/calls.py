@@ -10,7 +10,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct, field
 
 from touchstone_rewards.reward_server.caller import Served, current
 from touchstone_rewards.reward_server.errors import sample_error
@@ -71,12 +73,12 @@ class Account:
         self.spent_s += seconds / weight
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(Struct, eq=False):
     """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
     is handed out any more, and this is what they get instead. `on_score` is told each verdict.
     `batch`: whether its scorer is given a chunk at once. `served`: the request that it is a part
-    of. `deaths`: see `outlived`. `flow`: whose it is, the one who asks now, and its scorer;
+    of. `deaths`: see `outlived`. The others it sets itself. `flow`: whose it is, the one who asks
+    now, and its scorer; `kind`: what samples have in common that may be sent to a worker together;
     `accounts`: what its worker time is counted to, by the caller's `weight`."""
 
     scorer: str
@@ -91,23 +93,26 @@ class Call:
     memory_bytes: int | None = None
     batch: bool = False
     served: Served = field(default_factory=current)
-    deaths: dict[int, int] = field(default_factory=dict[int, int])
-    flow: Flow = field(init=False)
+    deaths: dict[int, int] = {}
+    flow: Flow = ("", "")
+    kind: tuple[str, bool, int] = ("", False, 0)
     accounts: tuple[Account, ...] = ()
-    weight: float = field(init=False)
-    scores: list[Score | None] = field(init=False)
-    unsettled: int = field(init=False)
-    waiting: deque[int] = field(default_factory=deque[int])
+    weight: float = 1.0
+    scores: list[Score | None] = []
+    unsettled: int = 0
+    waiting: deque[int] = field(default_factory=deque)
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
     begun_at_s: float = field(default_factory=time.monotonic)
-    due_s: float = field(init=False)
+    due_s: float = 0.0
 
     def __post_init__(self) -> None:
         caller = self.served.caller
+        if caller is not None:
+            self.weight = caller.weight
         self.flow = (caller.name if caller else "", self.scorer)
-        self.weight = caller.weight if caller else 1.0
+        self.kind = self.scorer, self.explain, self.memory_bytes or 0
         self.due_s = self.begun_at_s + self.after_s
         self.unsettled = len(self.samples)
         self.scores = [None] * self.unsettled
@@ -163,11 +168,6 @@ class Call:
             if self.scores[position] is None:
                 positions.append(position)
         return positions
-
-    @property
-    def kind(self) -> tuple[str, bool, int]:
-        """What samples have in common that may be sent to a worker together."""
-        return self.scorer, self.explain, self.memory_bytes or 0
 
     def sent(self, position: int) -> Sample:
         """The sample with no more fields than the scorer reads."""

@@ -169,11 +169,13 @@ class WorkerPool:
             call.timer = loop.call_at(give_up_at_s, self._give_up, call)
         self._calls.add(call)
         try:
-            self._requeue([(call, position) for position in range(len(samples))])
-            if not self._pumps:  # when all calls are there that came at the same time
-                self._pumps = True
-                loop.call_soon(self._pump)
             if samples:
+                call.waiting.extend(range(len(samples)))
+                call.queued = True
+                self._queue.append(call)
+                if not self._pumps:  # when all calls are there that came at the same time
+                    self._pumps = True
+                    loop.call_soon(self._pump)
                 await call.done
         finally:
             self._calls.discard(call)

@@ -61,7 +61,9 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
 
 
 def _as_list(given: object) -> Sequence[Any] | None:
-    return cast("Sequence[Any]", given) if isinstance(given, list | tuple) else None
+    if type(given) is list or isinstance(given, list | tuple):  # the first costs a tenth
+        return cast("Sequence[Any]", given)
+    return None
 
 
 def checked_score(scorer: object, given: object) -> Score:

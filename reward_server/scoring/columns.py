@@ -236,6 +236,9 @@ class ScorerColumns:
     def _worker(
         self, asked: AskedColumn, scorer: WorkerScorer, samples: Sequence[Sample]
     ) -> Coroutine[None, None, list[Score]]:
+        if not self._is_cached(scorer):
+            return self._in_pool(asked, samples)
+
         def run(samples: Sequence[Sample], **more: Any) -> Coroutine[None, None, list[Score]]:
             return self._in_pool(asked, samples, **more)
 
@@ -252,9 +255,12 @@ class ScorerColumns:
     ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples; of a scorer that is deterministic, from the cache where they
         are there."""
-        if not (self.cache.max_bytes and scorer.deterministic):
+        if not self._is_cached(scorer):
             return score(samples)
         return self._from_cache(spec_key, scorer, samples, how, score)
+
+    def _is_cached(self, scorer: WorkerScorer | RemoteScorer) -> bool:
+        return bool(self.cache.max_bytes) and scorer.deterministic
 
     async def _from_cache(
         self,
@@ -337,11 +343,10 @@ class ScorerColumns:
         self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
     ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples by the worker pool, as the profile has it."""
-        profile, key, *_ = asked
-        entry = profile.entries[key]
-        limits = entry.deadline_s, entry.memory_bytes
-        run = self._run if self.tracer is NO_TRACER else self.run
-        return run(profile.spec_keys[key], samples, asked.how, *limits, **more)
+        profile, key = asked.profile, asked.key
+        entry, run = profile.entries[key], self._run if self.tracer is NO_TRACER else self.run
+        about = profile.spec_keys[key], samples, asked.how
+        return run(*about, entry.deadline_s, entry.memory_bytes, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -272,10 +273,11 @@ class Engine:
             texts = as_texts(request.samples, self.limits.max_response_bytes)
             request = replace(request, samples=texts)
         parted = part(profile, request.samples, named=unusual)
-        combined = partial(self._combined, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
         if parted is None:
-            scored = await combined(profile, request)
+            scored = await self._combined(profile, request, give_up_at_s, learn, gather)
         else:
+            about: dict[str, Any] = {"give_up_at_s": give_up_at_s, "learn": learn}
+            combined = partial(self._combined, **about, gather=gather)
             scored = await score_parts(profile, request, parted, combined)
             self.metrics.observe_routed(profile.name, parted.counts)
         first = next(iter(scored.results), None)
