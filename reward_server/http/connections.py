@@ -224,7 +224,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"more than {MAX_HEAD_BYTES} bytes came outside a body"))
 
     def _refuse(self, error: RequestError) -> None:
-        """AnswerParts before the app has heard of anything, and close."""
+        """Answer before the app has heard of anything, and close."""
         if self.closing_since_s is not None:
             return
         body = error_body(error, "")
@@ -270,7 +270,8 @@ class Connection(HttpToolsProtocol):
             if self.crowd.too_many and self.crowd.lets_go():
                 self.cycle.keep_alive = False
         else:
-            self.cycle = cast(Any, whole)
+            cycle: Any = whole
+            self.cycle = cycle
         self.headers = []  # of trailers, which are of no interest
 
     def _whole(self) -> WholeRequest | None:
@@ -281,7 +282,8 @@ class Connection(HttpToolsProtocol):
         before: Any = self.cycle  # None before the first request, which its type denies
         if self.flow.write_paused or not (before is None or before.response_complete):
             return None
-        headers, parser = dict(self.headers), cast(Any, self.parser)
+        headers, parser = dict(self.headers), self.parser
+        assert parser is not None
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or len(length) > MOST_DIGITS or not UNUSUAL.isdisjoint(headers):
             return None
@@ -318,7 +320,7 @@ class Connection(HttpToolsProtocol):
         self._unaccounted_bytes = 0
         # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
         # it into a buffer and once more out of it.
-        cycle = cast(Any, self.cycle)
+        cycle: Any = self.cycle
         if isinstance(cycle, WholeRequest):
             cycle.feed(body)
             return

@@ -33,7 +33,7 @@ class WholeEndpoint(Protocol):
     """What answers a whole body: with bytes of JSON, or with a coroutine that comes to them."""
 
     def begin(self, query: bytes, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """AnswerParts, or begin to."""
+        """Answer, or begin to."""
         ...
 
 
@@ -53,6 +53,7 @@ class WholeRequest:
 
     __slots__ = (
         "_asked",
+        "_begun",
         "_body_bytes",
         "_endpoint",
         "_gate",
@@ -61,6 +62,7 @@ class WholeRequest:
         "_started",
         "_task",
         "_url",
+        "_work",
         "body",
         "disconnected",
         "keep_alive",
@@ -85,7 +87,7 @@ class WholeRequest:
         self._body_bytes = body_bytes
         gate.bodies.pending_bytes += body_bytes
         self.body = b""
-        self.disconnected = self.response_complete = False
+        self.disconnected = self.response_complete = self._begun = False
         self.keep_alive = keep_alive
 
     @property
@@ -97,6 +99,9 @@ class WholeRequest:
         """The caller hung up: what is being done for it is not wanted any more."""
         if self._task is not None:
             self._task.cancel()
+            if not self._begun:  # it never will: a task that is cancelled first runs nothing
+                self._work.close()
+                self._end((CLIENT_GONE, (), b""))
         elif not self.response_complete:
             self._gate.bodies.pending_bytes -= self._body_bytes
 
@@ -105,7 +110,7 @@ class WholeRequest:
         self.body = self.body + part if self.body else part
 
     def run(self, asked: Connected) -> None:
-        """AnswerParts the request, which has come whole: now, or by a task."""
+        """Answer the request, which has come whole: now, or by a task."""
         gate, (path, query) = self._gate, self._url
         self._asked, self._started = asked, time.perf_counter()
         pairs, headers = self._headers
@@ -122,13 +127,14 @@ class WholeRequest:
         if isinstance(body, bytes):
             self._end((200, JSON_HEADERS, body))
         else:
-            self._task = asked.loop.create_task(self._later(body))
+            self._work = body
+            self._task = asked.loop.create_task(self._later())
             asked.tasks.add(self._task)
-            self._task.add_done_callback(asked.tasks.discard)
 
-    async def _later(self, work: Coroutine[Any, Any, bytes]) -> None:
+    async def _later(self) -> None:
+        self._begun = True
         try:
-            answer = 200, JSON_HEADERS, await work
+            answer = 200, JSON_HEADERS, await self._work
         except asyncio.CancelledError:
             self.disconnected = True
             self._end((CLIENT_GONE, (), b""))
@@ -139,6 +145,8 @@ class WholeRequest:
 
     def _end(self, answer: AnswerParts) -> None:
         gate, served, status = self._gate, self._served, answer[0]
+        if self._task is not None:
+            self._asked.tasks.discard(self._task)
         gate.bodies.pending_bytes -= self._body_bytes
         self.response_complete = True
         if not self.disconnected:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from touchstone_rewards.reward_server.errors import ConfigError
@@ -40,6 +40,7 @@ START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
 SHOWN_CHARS = 200  # of an id
+NO_FLOWS: Collection[Flow] = frozenset()
 log = logging.getLogger(__name__)
 
 
@@ -203,7 +204,7 @@ class WorkerPool:
         """
         self._pumps = False
         while self._queue and self._idle:
-            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set[Flow]()
+            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else NO_FLOWS
             most = self._size + min(self._spares, len(stuck))
             if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
                 break
@@ -211,12 +212,12 @@ class WorkerPool:
             self._busy.add(idle)
             self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
         if self._queue:
-            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else set[Flow]()
+            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else NO_FLOWS
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
                     self._hand_out(busy, 0, stuck)
 
-    def _hand_out(self, worker: Worker, free: int, stuck: set[Flow]) -> None:
+    def _hand_out(self, worker: Worker, free: int, stuck: Collection[Flow]) -> None:
         """Gives the worker its share of the calls while others are `free` too, one chunk of each,
         else as much as it may have. What is alike goes in one message, whoever's it is; for a
         scorer of batches each chunk goes in its own, for it is one call of the scorer."""

@@ -298,10 +298,10 @@ class Engine:
             columns = await cascaded(profile.cascades, keys, request, fill_one)
             return dict(zip(keys, columns, strict=True))
         found = self.columns.at_once(profile, request)
-        if missing := [key for key in keys if key not in found]:
-            columns = await together([fill(profile, key, request, give_up_at_s) for key in missing])
-            found |= zip(missing, columns, strict=True)
-            found = {key: found[key] for key in keys}
+        missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
+        if missing:
+            columns = iter(await together(missing))
+            found = {key: found[key] if key in found else next(columns) for key in keys}
         return found
 
     async def _combined(
