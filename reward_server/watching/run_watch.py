@@ -130,8 +130,9 @@ class RunWatch:
         run.waiting += len(samples)
         self._runs.move_to_end(name)
         self._waiting_bytes += size
+        if not self._waiting:
+            self._came.set()
         self._waiting.append(_Answered(run, request.step, samples, results, size))
-        self._came.set()
 
     def _has_room(self, size: int) -> bool:
         return not self._waiting_bytes or self._waiting_bytes + size <= MAX_WAITING_BYTES
