@@ -145,11 +145,14 @@ class Profile:
         return [key for key in self.scorers if key not in self.group_keys]
 
     @cached_property
+    def plain(self) -> bool:
+        """Does each scorer score each text for itself, and by no route?"""
+        return not (self.group_keys or self.turn_keys or self.cascades or self.route)
+
+    @cached_property
     def at_once(self) -> bool:
-        """Do all scorers score texts in the event loop, each for itself and by no route?"""
-        apart = self.group_keys or self.turn_keys or self.cascades or self.route
-        inline = all(scorer.runs_in == "inline" for scorer in self.scorers.values())
-        return inline and not apart
+        """Do all scorers do so in the event loop?"""
+        return self.plain and all(one.runs_in == "inline" for one in self.scorers.values())
 
     @cached_property
     def kept_once(self) -> bool:

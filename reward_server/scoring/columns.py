@@ -18,6 +18,7 @@ from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_object
 from touchstone_rewards.reward_server.scorers.base import (
     InlineScorer,
@@ -97,6 +98,17 @@ class ScorerColumns:
                 took_s = time.perf_counter() - began_s
                 self.metrics.observe_scorer(profile.specs[key].name, took_s)
         return columns
+
+    async def all_of(
+        self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
+    ) -> dict[str, list[Score]]:
+        """The columns of the scorers that need no group, those first that nothing makes wait."""
+        found, keys, fill = self.at_once(profile, request), profile.single_keys, self.fill
+        missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
+        if missing:
+            columns = iter(await together(missing))
+            found = {key: found[key] if key in found else next(columns) for key in keys}
+        return found
 
     # What only passes on is no coroutine of its own: a request would be resumed through each.
     def fill(

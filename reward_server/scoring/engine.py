@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -28,7 +27,6 @@ from touchstone_rewards.reward_server.errors import (
 from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     ProfileInfo,
@@ -184,9 +182,15 @@ class Engine:
             self.counted.add(count)
             try:
                 learn = observed and request.priority == "train"
-                scored = await self._scored(profile, request, learn, gather and observed)
+                if profile.plain and not any_unusual(request.samples):
+                    give_up_at_s = self.give_up_at_s(request.deadline_ms)
+                    columns = await self.columns.all_of(profile, request, give_up_at_s)
+                    scored = self._combined(profile, request, columns, learn)
+                else:
+                    scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.counted.add(-count)
+        _check_turns_came(scored.results)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
@@ -210,9 +214,7 @@ class Engine:
         served = current()
         served.profile = profile.name
         with served.room(len(samples)):
-            scored = combine(profile, samples, columns, explain=request.explain)
-            learn = request.priority == "train"
-            scored = finished(self.normalizers, profile, scored, learn=learn)
+            scored = self._combined(profile, request, columns, request.priority == "train")
         return self._answer(request, profile.info, profile.fingerprint, scored, started)
 
     def _answer(
@@ -267,44 +269,32 @@ class Engine:
     async def _scored(
         self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
     ) -> Scored:
+        """Score what is not plain: parted by a route, in groups, by turns, in cascades."""
         give_up_at_s = self.give_up_at_s(request.deadline_ms)
         unusual = any_unusual(request.samples)
         if unusual:
             texts = as_texts(request.samples, self.limits.max_response_bytes)
             request = replace(request, samples=texts)
         parted = part(profile, request.samples, named=unusual)
+        score = partial(self._part, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
         if parted is None:
-            scored = await self._combined(profile, request, give_up_at_s, learn, gather)
-        else:
-            about: dict[str, Any] = {"give_up_at_s": give_up_at_s, "learn": learn}
-            combined = partial(self._combined, **about, gather=gather)
-            scored = await score_parts(profile, request, parted, combined)
-            self.metrics.observe_routed(profile.name, parted.counts)
-        first = next(iter(scored.results), None)
-        if first is not None and first.error and all(map(_never_got_its_turn, scored.results)):
-            raise RequestDeadline(
-                f"none of {len(scored.results)} samples got its turn before the deadline; send "
-                "fewer samples or a longer deadline_ms"
-            )
+            return await score(profile, request)
+        scored = await score_parts(profile, request, parted, score)
+        self.metrics.observe_routed(profile.name, parted.counts)
         return scored
 
     async def _singles(
         self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
     ) -> dict[str, list[Score]]:
-        """The columns of the scorers that need no group, those first that nothing makes wait."""
-        keys, fill = profile.single_keys, self.columns.fill
-        if profile.cascades is not None:
-            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
-            columns = await cascaded(profile.cascades, keys, request, fill_one)
-            return dict(zip(keys, columns, strict=True))
-        found = self.columns.at_once(profile, request)
-        missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
-        if missing:
-            columns = iter(await together(missing))
-            found = {key: found[key] if key in found else next(columns) for key in keys}
-        return found
+        """The columns of the scorers that need no group."""
+        if profile.cascades is None:
+            return await self.columns.all_of(profile, request, give_up_at_s)
+        keys = profile.single_keys
+        fill_one = partial(self.columns.fill, profile, give_up_at_s=give_up_at_s)
+        columns = await cascaded(profile.cascades, keys, request, fill_one)
+        return dict(zip(keys, columns, strict=True))
 
-    async def _combined(
+    async def _part(
         self,
         profile: Profile,
         request: ScoreRequest,
@@ -313,6 +303,7 @@ class Engine:
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
+        """Score the samples that one profile scores itself."""
         by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
@@ -323,7 +314,19 @@ class Engine:
             found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
-        scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        return self._combined(profile, request, by_key, learn, groups, keys)
+
+    def _combined(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        columns: Mapping[str, Sequence[Score]],
+        learn: bool,
+        groups: Sequence[str] = (),
+        keys: Sequence[str] = (),
+    ) -> Scored:
+        """What all columns come to; `groups`: the names of those that samples were scored in."""
+        scored = combine(profile, request.samples, columns, explain=request.explain, keys=keys)
         for result, group in zip(scored.results, groups, strict=False):
             result.group = group or UNSET
         return finished(self.normalizers, profile, scored, learn=learn)
@@ -342,6 +345,15 @@ def by_profile(
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
+
+
+def _check_turns_came(results: Sequence[SampleResult]) -> None:
+    """Raise RequestDeadline if not one sample got its turn."""
+    if results and results[0].error and all(map(_never_got_its_turn, results)):
+        raise RequestDeadline(
+            f"none of {len(results)} samples got its turn before the deadline; send fewer samples "
+            "or a longer deadline_ms"
+        )
 
 
 def _never_got_its_turn(result: SampleResult) -> bool:
