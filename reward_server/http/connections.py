@@ -20,7 +20,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
 from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
-from touchstone_rewards.reward_server.http.whole import MOST_DIGITS, UNUSUAL, WholeRequest
+from touchstone_rewards.reward_server.http.whole import (
+    MOST_DIGITS,
+    UNUSUAL,
+    WholeRequest,
+    all_lines,
+)
 
 SWEEP_S = 1.0
 # Of one request's line and headers; a client sends some hundred bytes.
@@ -99,8 +104,6 @@ class Discards:
 
 _turns = ConnectionTurns()
 _discards = Discards()
-# Headers of every answer, and the lines that they make.
-_known: list[Any] = [None, b""]
 
 
 @dataclass(frozen=True)
@@ -296,9 +299,7 @@ class Connection(HttpToolsProtocol):
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that came whole."""
         status, headers, body = answer
-        lines = self._known_lines()
-        for header in headers:
-            lines += b"%b: %b\r\n" % header
+        lines = all_lines(self.server_state.default_headers, headers)
         if not keep_alive:
             lines += b"connection: close\r\n"
         about = STATUS_LINE[status], lines, len(body), request_id.encode(), body
@@ -306,13 +307,6 @@ class Connection(HttpToolsProtocol):
         if not keep_alive:
             self.transport.close()
         self.on_response_complete()
-
-    def _known_lines(self) -> bytes:
-        """The headers of every answer, which uvicorn makes anew once a second: the date."""
-        known = self.server_state.default_headers
-        if known is not _known[0]:
-            _known[:] = known, b"".join(b"%b: %b\r\n" % header for header in known)
-        return _known[1]
 
     def on_body(self, body: bytes) -> None:
         if self.closing_since_s is not None:

@@ -29,6 +29,23 @@ MOST_DIGITS = 5
 UNUSUAL = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 
 
+# The headers of every answer, and their lines: alone, and with those of an answer in JSON.
+_known: list[Any] = [None, b"", b""]
+
+
+def all_lines(every: Sequence[Header], headers: Sequence[Header]) -> bytes:
+    """The lines of an answer's headers behind those of `every` answer, which uvicorn makes anew
+    once a second: the date."""
+    if every is not _known[0]:
+        lines = _lines(every)
+        _known[:] = every, lines, lines + _lines(JSON_HEADERS)
+    return _known[2] if headers is JSON_HEADERS else _known[1] + _lines(headers)
+
+
+def _lines(headers: Sequence[Header]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
 class WholeEndpoint(Protocol):
     """What answers a whole body: with bytes of JSON, or with a coroutine that comes to them."""
 

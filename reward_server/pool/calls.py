@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from msgspec import Struct, field
 
@@ -100,7 +101,7 @@ class Call(Struct, eq=False):
     weight: float = 1.0
     scores: list[Score | None] = []
     unsettled: int = 0
-    waiting: deque[int] = field(default_factory=deque)
+    waiting: deque[int] = field(default_factory=cast("type[deque[int]]", deque))
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
@@ -115,6 +116,7 @@ class Call(Struct, eq=False):
         self.kind = self.scorer, self.explain, self.memory_bytes or 0
         self.due_s = self.begun_at_s + self.after_s
         self.unsettled = len(self.samples)
+        self.waiting.extend(range(self.unsettled))
         self.scores = [None] * self.unsettled
 
     @property

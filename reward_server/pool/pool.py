@@ -171,7 +171,6 @@ class WorkerPool:
         self._calls.add(call)
         try:
             if samples:
-                call.waiting.extend(range(len(samples)))
                 call.queued = True
                 self._queue.append(call)
                 if not self._pumps:  # when all calls are there that came at the same time
@@ -203,7 +202,7 @@ class WorkerPool:
         Where slow samples hold the workers, a spare one serves flows that these do not belong to.
         """
         self._pumps = False
-        while self._queue and self._idle:
+        while self._queue.waiting and self._idle:
             stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else NO_FLOWS
             most = self._size + min(self._spares, len(stuck))
             if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
@@ -211,7 +210,7 @@ class WorkerPool:
             idle = self._idle.pop()
             self._busy.add(idle)
             self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
-        if self._queue:
+        if self._queue.waiting:
             stuck = stuck_flows(self._busy) if len(self._busy) > self._size else NO_FLOWS
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
@@ -222,19 +221,20 @@ class WorkerPool:
         else as much as it may have. What is alike goes in one message, whoever's it is; for a
         scorer of batches each chunk goes in its own, for it is one call of the scorer."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
-        turns = -(-len(self._queue) // free) if free else HAND_SAMPLES
+        queue = self._queue
+        turns = -(-queue.waiting // free) if free else HAND_SAMPLES
         slots: list[HandSlot] = []
         given = False
-        while self._queue and turns and len(worker.hand) + len(slots) < most:
-            call = self._queue.popleft(stuck)
+        while queue.waiting and turns and len(worker.hand) + len(slots) < most:
+            call = queue.popleft(stuck)
             if call is None:
                 break
-            share = -(-len(call.waiting) // max(1, free - len(self._queue)))
+            share = -(-len(call.waiting) // max(1, free - queue.waiting))
             room = most - len(worker.hand) - len(slots)
             positions = call.next_positions(min(call.chunk, share, room))
             call.queued = bool(call.waiting)
             if call.queued:
-                self._queue.append(call)
+                queue.append(call)
             if slots and (call.batch or slots[0][0].kind != call.kind):
                 given, slots = worker.give_alike(slots) or given, []
             slots += [(call, position) for position in positions]

@@ -48,17 +48,14 @@ class Timing(Account):
 
 
 class CallTurns:
-    """The calls that wait, in turn. `timings`: of the scorers, by their keys."""
+    """The calls that wait, in turn: `waiting` so many. `timings`: of the scorers, by their keys."""
 
     def __init__(self) -> None:
         self.timings: defaultdict[str, Timing] = defaultdict(Timing)
         self._callers: dict[str, _Caller] = {}
-        self._count = 0
+        self.waiting = 0
         # What the caller had been given whose turn was last: where newcomers begin.
         self._clock_s = 0.0
-
-    def __len__(self) -> int:
-        return self._count
 
     def append(self, call: Call) -> None:
         """Let the call wait for its turn, behind the others of its flow."""
@@ -75,7 +72,7 @@ class CallTurns:
         (flow.later if call.due_s > time.monotonic() else flow.due).append(call)
         call.accounts = caller, flow, self.timings[scorer]
         caller.waiting += 1
-        self._count += 1
+        self.waiting += 1
 
     def popleft(self, without: Collection[Flow] = ()) -> Call | None:
         """The call whose turn it is, of a flow that is none of `without`, or None."""
@@ -87,7 +84,7 @@ class CallTurns:
             if (call := self._next_of(name, caller, without)) is not None:
                 self._clock_s = caller.spent_s
                 caller.waiting -= 1
-                self._count -= 1
+                self.waiting -= 1
                 return call
         return None
 
@@ -120,4 +117,4 @@ class CallTurns:
 
     def clear(self) -> None:
         self._callers.clear()
-        self._count = 0
+        self.waiting = 0

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.errors import InternalError
@@ -44,17 +46,13 @@ SAMPLES = "touchstone.samples"
 FEW_SAMPLES = 64
 
 
-class AskedColumn(NamedTuple):
-    """One column to be filled: which scorer of which profile, for which request, until when."""
+class AskedColumn(Struct, frozen=True):
+    """One column to be filled: which scorer of which profile, for which request, and how."""
 
     profile: Profile
     key: str
     request: ScoreRequest
-    give_up_at_s: float | None
-
-    @property
-    def how(self) -> How:
-        return How(self.request.explain, self.give_up_at_s, self.request.priority)
+    how: How
 
 
 class ScorerColumns:
@@ -106,7 +104,9 @@ class ScorerColumns:
         found, keys, fill = self.at_once(profile, request), profile.single_keys, self.fill
         missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
         if missing:
-            columns = iter(await together(missing))
+            # One alone through no further coroutine: nearly always, and each costs a microsecond.
+            alone = len(missing) == 1
+            columns = iter([await missing[0]] if alone else await together(missing))
             found = {key: found[key] if key in found else next(columns) for key in keys}
         return found
 
@@ -143,7 +143,7 @@ class ScorerColumns:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         scorer, samples, found = profile.scorers[key], request.samples, None
-        refused = self.refused(samples, looked_at(scorer))
+        refused = refusals(samples, looked_at(scorer), self.limits.max_response_bytes)
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         began_s = time.perf_counter()
@@ -152,7 +152,8 @@ class ScorerColumns:
                 about = profile.spec_keys[key], scorer, samples, request.explain
                 found = self.inline.at_once(*about)
             if found is None:
-                asked = AskedColumn(profile, key, request, give_up_at_s)
+                how = How(request.explain, give_up_at_s, request.priority)
+                asked = AskedColumn(profile, key, request, how)
                 fill = self._scores if self.tracer is NO_TRACER else self._traced
                 found = await fill(asked, samples)
         finally:
@@ -164,7 +165,7 @@ class ScorerColumns:
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
 
     async def _traced(self, asked: AskedColumn, samples: Sequence[Sample]) -> list[Score]:
-        profile, key, request, _ = asked
+        profile, key, request = asked.profile, asked.key, asked.request
         with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
             found = await self._scores(asked, samples)
             refused = len(request.samples) - len(samples)
@@ -182,7 +183,10 @@ class ScorerColumns:
         """The scores of these samples, by the kind of the scorer."""
         scorer = asked.profile.scorers[asked.key]
         if scorer.runs_in == "worker":
-            return self._worker(asked, scorer, samples)
+            if not (self.cache.max_bytes and scorer.deterministic):
+                return self._in_pool(asked, samples)
+            about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
+            return self._from_cache(*about, partial(self._in_pool, asked))
         if scorer.runs_in == "inline":
             return self._inline(asked, scorer, samples)
         if scorer.runs_in == "model":
@@ -194,33 +198,33 @@ class ScorerColumns:
     async def _inline(
         self, asked: AskedColumn, scorer: InlineScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        profile, key, request, give_up_at_s = asked
+        profile, key, request, how = asked.profile, asked.key, asked.request, asked.how
 
         def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
             return self._in_pool(asked, samples)
 
         spec, spec_key = profile.specs[key], profile.spec_keys[key]
-        about = spec_key, spec, scorer, samples, request.explain, give_up_at_s
+        about = spec_key, spec, scorer, samples, request.explain, how.give_up_at_s
         return await self.inline.score(*about, in_workers)
 
     async def _model(
         self, asked: AskedColumn, scorer: ModelScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        request = asked.request
+        how = asked.how
         with self.tracer.span("model", scorer.model.label, lambda: {SAMPLES: len(samples)}):
             return await self.models.score(
                 scorer,
                 samples,
-                explain=request.explain,
-                give_up_at_s=asked.give_up_at_s,
-                priority=request.priority,
+                explain=how.explain,
+                give_up_at_s=how.give_up_at_s,
+                priority=how.priority,
             )
 
     async def _remote(
         self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         open_fields(samples, scorer.reads)
-        profile, key, *_ = asked
+        profile, key = asked.profile, asked.key
         about = profile.spec_keys[key], scorer, samples, asked.how, profile.entries[key]
         return await self.ask(*about)
 
@@ -246,18 +250,6 @@ class ScorerColumns:
                 **more,
             )
 
-    def _worker(
-        self, asked: AskedColumn, scorer: WorkerScorer, samples: Sequence[Sample]
-    ) -> Coroutine[None, None, list[Score]]:
-        if not self._is_cached(scorer):
-            return self._in_pool(asked, samples)
-
-        def run(samples: Sequence[Sample], **more: Any) -> Coroutine[None, None, list[Score]]:
-            return self._in_pool(asked, samples, **more)
-
-        about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
-        return self._cached(*about, run)
-
     def _cached(
         self,
         spec_key: str,
@@ -268,12 +260,9 @@ class ScorerColumns:
     ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples; of a scorer that is deterministic, from the cache where they
         are there."""
-        if not self._is_cached(scorer):
+        if not (self.cache.max_bytes and scorer.deterministic):
             return score(samples)
         return self._from_cache(spec_key, scorer, samples, how, score)
-
-    def _is_cached(self, scorer: WorkerScorer | RemoteScorer) -> bool:
-        return bool(self.cache.max_bytes) and scorer.deterministic
 
     async def _from_cache(
         self,
@@ -319,7 +308,7 @@ class ScorerColumns:
 
         return await self._cached(spec_key, scorer, samples, how, run)
 
-    async def run(
+    def run(
         self,
         spec_key: str,
         samples: Sequence[Sample],
@@ -327,21 +316,9 @@ class ScorerColumns:
         deadline_s: float | None,
         memory_bytes: int | None = None,
         **more: Any,
-    ) -> list[Score]:
-        """The scores of these samples by the worker pool."""
-        with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
-            return await self._run(spec_key, samples, how, deadline_s, memory_bytes, **more)
-
-    def _run(
-        self,
-        spec_key: str,
-        samples: Sequence[Sample],
-        how: How,
-        deadline_s: float | None,
-        memory_bytes: int | None,
-        **more: Any,
     ) -> Coroutine[None, None, list[Score]]:
-        return self.pool.score(
+        """The scores of these samples by the worker pool."""
+        scores = self.pool.score(
             spec_key,
             samples,
             explain=how.explain,
@@ -351,15 +328,19 @@ class ScorerColumns:
             memory_bytes=memory_bytes,
             **more,
         )
+        return scores if self.tracer is NO_TRACER else self._in_span(scores, len(samples))
+
+    async def _in_span(self, scores: Coroutine[None, None, list[Score]], count: int) -> list[Score]:
+        with self.tracer.span("workers", "", lambda: {SAMPLES: count}):
+            return await scores
 
     def _in_pool(
         self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
     ) -> Coroutine[None, None, list[Score]]:
         """The scores of these samples by the worker pool, as the profile has it."""
         profile, key = asked.profile, asked.key
-        entry, run = profile.entries[key], self._run if self.tracer is NO_TRACER else self.run
-        about = profile.spec_keys[key], samples, asked.how
-        return run(*about, entry.deadline_s, entry.memory_bytes, **more)
+        entry, about = profile.entries[key], (profile.spec_keys[key], samples, asked.how)
+        return self.run(*about, entry.deadline_s, entry.memory_bytes, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:

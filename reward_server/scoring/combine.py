@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
+from touchstone_rewards.reward_server.errors import RequestDeadline
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schedules import unknown_weights
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
@@ -80,6 +81,24 @@ def combine(
     if standing is not None:
         numbers = noted(profile, columns, standing, results, numbers, explain=explain)
     return Scored(results, numbers)
+
+
+def check_any_turn(results: Sequence[SampleResult]) -> None:
+    """See that the samples did not all wait for their turn in vain.
+
+    Raises:
+        RequestDeadline: they did.
+    """
+    if results and results[0].error and all(map(_never_got_its_turn, results)):
+        raise RequestDeadline(
+            f"none of {len(results)} samples got its turn before the deadline; send fewer samples "
+            "or a longer deadline_ms"
+        )
+
+
+def _never_got_its_turn(result: SampleResult) -> bool:
+    error = result.error
+    return error is not None and error.code == "deadline_exceeded" and error.retryable
 
 
 def _note_weights(

@@ -21,7 +21,6 @@ from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     NotReady,
-    RequestDeadline,
     UnknownProfile,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
@@ -38,7 +37,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
-from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.combine import Scored, check_any_turn, combine
 from touchstone_rewards.reward_server.scoring.elsewhere import (
     ScoreElsewhere,
     score_elsewhere,
@@ -190,7 +189,7 @@ class Engine:
                     scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.counted.add(-count)
-        _check_turns_came(scored.results)
+        check_any_turn(scored.results)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
@@ -345,20 +344,6 @@ def by_profile(
 ) -> Observer:
     """An observer of the profile's name, the samples and their results, and of nothing else."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-def _check_turns_came(results: Sequence[SampleResult]) -> None:
-    """Raise RequestDeadline if not one sample got its turn."""
-    if results and results[0].error and all(map(_never_got_its_turn, results)):
-        raise RequestDeadline(
-            f"none of {len(results)} samples got its turn before the deadline; send fewer samples "
-            "or a longer deadline_ms"
-        )
-
-
-def _never_got_its_turn(result: SampleResult) -> bool:
-    error = result.error
-    return error is not None and error.code == "deadline_exceeded" and error.retryable
 
 
 def create_engine(

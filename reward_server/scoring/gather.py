@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
+from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from touchstone_rewards.reward_server.errors import sample_error
@@ -51,7 +52,7 @@ class Candidate(NamedTuple):
     refused: Score | None = None
 
 
-class How(NamedTuple):
+class How(Struct, frozen=True):
     """What a group's members ask for together."""
 
     explain: bool
