@@ -293,7 +293,8 @@ class Connection(HttpToolsProtocol):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
         about = (path.decode(), query), (self.headers, headers), int(length)
-        keep_alive = parser.should_keep_alive() and not self.crowd.lets_go()
+        lets_go = self.crowd.too_many and self.crowd.lets_go()
+        keep_alive = parser.should_keep_alive() and not lets_go
         return WholeRequest(self.gate, endpoint, *about, keep_alive=keep_alive)
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:

@@ -121,12 +121,12 @@ class RunWatch:
             _tell(run, request.step, answer)
         samples, results = request.samples, answer.results
         if len(samples) > MOST_OF_A_POINT:
+            self.left_out[answer.profile] += len(samples) - MOST_OF_A_POINT
             samples, results = samples[:MOST_OF_A_POINT], results[:MOST_OF_A_POINT]
         full = run.waiting + len(samples) > MOST_WAITING_OF_A_RUN
         if full or not self._has_room(size := held_bytes(samples, results)):
-            self.left_out[answer.profile] += len(request.samples)
+            self.left_out[answer.profile] += len(samples)
             return
-        self.left_out[answer.profile] += len(request.samples) - len(samples)
         run.waiting += len(samples)
         self._runs.move_to_end(name)
         self._waiting_bytes += size
