@@ -113,6 +113,7 @@ def test_over_tls(killed: int, start_server: StartServer, certificate: tuple[Pat
     assert found == {number: float(number % 2) for number in range(1200)}
 
 
+@pytest.mark.long
 def test_with_a_local_model(killed: int, start_server: StartServer, tmp_path: Path) -> None:
     tiny.classifier(tmp_path / "model")
     (tmp_path / "profiles").mkdir()
