@@ -6,6 +6,7 @@ In: the facts of samples, step by step. Out: what each point raised. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from touchstone_rewards.reward_server.watching.change_points import (
@@ -82,10 +83,8 @@ class RunPoints:
         return found
 
     def add(self, facts: Iterable[SampleFacts]) -> None:
-        """Add these to the point, as far as there is room."""
-        for one in facts:
-            if len(self._facts) < MOST_OF_A_POINT:
-                self._facts.append(one)
+        """Add these to the point, as far as there is room; no more are looked at."""
+        self._facts += islice(facts, MOST_OF_A_POINT - len(self._facts))
 
     def _close(self) -> list[Raised]:
         facts, self._facts = self._facts, []
