@@ -41,6 +41,7 @@ import httpx2
 import psutil
 
 from benchmarks import ROOT, live_server, older_server, processor_s, record
+from benchmarks._load import load_of, post
 from benchmarks.capacity import SOLUTIONS, samples
 from touchstone_rewards.reward_server.live_server import (
     LiveServer,
@@ -139,12 +140,6 @@ def openrlhf_bytes() -> bytes:
     return post("/compat/openrlhf/get_reward?profile=math", asked)
 
 
-def post(path: str, content: dict[str, Any]) -> bytes:
-    body = json.dumps(content).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
 async def load(port: int, request: bytes, connections: int, seconds: float) -> int:
     """Requests answered in so many seconds, each connection sending one after the other."""
     until = time.perf_counter() + seconds
@@ -154,25 +149,6 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> i
             yield request
 
     return await load_of(port, requests(), connections)
-
-
-async def load_of(port: int, requests: Iterator[bytes], connections: int) -> int:
-    """Send these requests over so many connections; return how many were answered."""
-
-    async def talk() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
-        count = 0
-        for request in requests:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            count += 1
-        writer.close()
-        return count
-
-    return sum(await asyncio.gather(*(talk() for _ in range(connections))))
 
 
 def rate(server: Peer, count: int) -> Rate:
