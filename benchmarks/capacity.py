@@ -1,8 +1,8 @@
-"""What a sample costs the server, by profile and by the samples of a request: `reward-server plan`
-reads it from `reward_server/commands/capacity.json`, which this writes.
+"""Measure the cost of a sample to the server, by profile and by samples per request.
 
-Processor time of the server's process and of its workers, over real solutions, with as many
-requests in flight as trainers have; no peers.
+`reward-server plan` reads the results from `reward_server/commands/capacity.json`. The cost is the
+processor time of the server's process and of its workers, over real solutions, with as many
+requests in flight as trainers have; there are no peers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")
-# Samples of a request -> connections, requests of a round.
+# Samples per request -> connections, requests per round.
 SIZES = {1: (64, 2048), 512: (4, 8)}
 ROUNDS = 5
 
 
 def samples() -> Iterator[dict[str, Any]]:
-    """Real solutions of some 500 characters, without end; no two ids are the same."""
+    """Yield real solutions of about 500 characters, endlessly, with unique ids."""
     rows = [msgspec.json.decode(line) for line in SOLUTIONS.read_bytes().splitlines()]
     solved = [
         (row["ground_truth"].rpartition("A: ")[2], each["solution"])
@@ -46,13 +46,13 @@ def samples() -> Iterator[dict[str, Any]]:
 
 
 def spent_ms(server: psutil.Process) -> tuple[float, float]:
-    """Processor time so far: of the server's own process, and of those below it."""
+    """Return the processor time so far of the server's own process, and of its child processes."""
     below = server.children(recursive=True)
     return processor_s(server.pid) * 1e3, sum(processor_s(each.pid) for each in below) * 1e3
 
 
 def cost(server: LiveServer, profile: str, size: int, source: Iterator[Any]) -> dict[str, float]:
-    """Milliseconds a sample, medians of the rounds; the first one warms up."""
+    """Return milliseconds a sample, the medians of the rounds after the first."""
     assert server.process is not None
     process, (connections, requests) = psutil.Process(server.process.pid), SIZES[size]
     rounds: list[list[float]] = []
@@ -71,7 +71,7 @@ def cost(server: LiveServer, profile: str, size: int, source: Iterator[Any]) -> 
 
 def main() -> None:
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        print(f"{SOLUTIONS.name} not found: nothing to measure")
         return
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
@@ -107,7 +107,7 @@ def write(found: dict[str, dict[str, dict[str, float]]]) -> None:
 
 
 def model_efficiency() -> float:
-    """Share of the matmul rate that the reward model's benchmark reached in bfloat16."""
+    """Return the share of the matmul rate that the reward-model benchmark reached in bfloat16."""
     rows = json.loads((RESULTS / "reward_model.json").read_text(encoding="utf-8"))["rows"]
     return round(
         next(row["ratio"] for row in rows if "bfloat16: useful operations" in row["what"]), 2

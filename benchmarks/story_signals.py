@@ -1,11 +1,12 @@
-"""How much likelier its own history makes a turn, with a real model: SmolLM2 and English stories.
+"""How much more likely its own history makes a turn, with a real model: SmolLM2 and English
+stories.
 
-Peer: the same turn after the history of another story. Both gains are log-probs with a history less
-those without, in nats a token, over the first `LENGTHS` tokens of a turn, since the first tokens
-gain the most: a ramp that does not say for which length it holds pays for being short. Out: by
-length and half, the mean gains, the AUC, and the ramp that the tuning half gives: 0 at the upper
-quartile of the others' gains, 1 at the lower twentieth of the own ones. What is measured is kept in
-`runs/story_signals`, so that a run that was stopped goes on.
+The peer is the same turn after the history of another story. A gain is the log-probability with a
+history minus that without, in nats a token, over the first `LENGTHS` tokens of a turn. The first
+tokens gain most, so a ramp that does not state its length rewards short responses. Reported by
+length and half are the mean gains, the AUC, and the ramp from the tuning half: 0 at the upper
+quartile of the other histories' gains, 1 at the 5% quantile of the own ones. Measurements are kept
+in `runs/story_signals`, so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def measured(path: Any) -> list[dict[str, Any]]:
-    """The gains of each turn, from the file as far as they are there."""
+    """Return the gains of each turn; read those that the file has."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = [json.loads(line) for line in lines]
     stories = chosen()
@@ -60,7 +61,7 @@ def measured(path: Any) -> list[dict[str, Any]]:
 
 
 def chosen() -> list[ToldStory]:
-    """The first stories of each half, the halves by turns."""
+    """Return the first stories of each half, the halves alternating."""
     english = [story for story in told_stories() if story.language == "English"]
     return english[: 2 * TURNS_A_HALF]
 
@@ -68,7 +69,7 @@ def chosen() -> list[ToldStory]:
 def gains_of(
     model: Any, tokenizer: Any, story: ToldStory, stories: Sequence[ToldStory]
 ) -> dict[str, list[float]]:
-    """Of each kind, the gains over the first `LENGTHS` tokens."""
+    """Return the gains of each kind over the first `LENGTHS` tokens."""
     same = [one for one in stories if one.split == story.split]
     other = same[(same.index(story) + 1) % len(same)]
     turn = f"{story.narrative} {story.utterance}".strip()
@@ -84,7 +85,7 @@ def gains_of(
 
 
 def history(story: ToldStory, told: ToldStory | None) -> list[dict[str, str]]:
-    """The chat up to the user's turn, with this history or none."""
+    """Return the chat up to the user's turn, with this history or none."""
     chat = [{"role": "system", "content": story.setting}]
     if told is not None:
         chat.append({"role": "user", "content": told.asked})
@@ -93,7 +94,8 @@ def history(story: ToldStory, told: ToldStory | None) -> list[dict[str, str]]:
 
 
 def logps(model: Any, tokenizer: Any, chat: list[dict[str, str]], turn: str) -> torch.Tensor:
-    """The log-prob of each of the turn's tokens after the chat, in nats, of shape [tokens]."""
+    """Return the log-probability of each of the turn's tokens after the chat, in nats; shape
+    [tokens]."""
     said = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     begun = tokenizer(said, add_special_tokens=False).input_ids
     ids = tokenizer(turn, add_special_tokens=False).input_ids
@@ -103,7 +105,7 @@ def logps(model: Any, tokenizer: Any, chat: list[dict[str, str]], turn: str) -> 
 
 
 def row_of(found: Sequence[dict[str, Any]], length: int) -> dict[str, Any]:
-    """The figures of the first `length` tokens."""
+    """Return the figures of the first `length` tokens."""
     place = LENGTHS.index(length)
     gains = {
         (kind, split): [one[kind][place] for one in found if one["split"] == split]

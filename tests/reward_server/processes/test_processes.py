@@ -18,7 +18,7 @@ import pytest
 
 from tests.checkout import ROOT, clean_environment, live_server
 from tests.reward_server.processes.callers import Caller
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
@@ -190,7 +190,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(
     left = psutil.Process(server.process.pid).children(recursive=True)
     assert len(left) >= 4
     server.kill()
-    _, alive = psutil.wait_procs(left, timeout=600)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -218,7 +218,7 @@ def test_sigterm_finishes_what_is_in_work_and_ends_all(
         thread.join()
     assert [status for status, _ in answers] == [200] * 4
     assert all(answer["results"][0]["status"] == "ok" for _, answer in answers)
-    _, alive = psutil.wait_procs(left, timeout=600)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -227,7 +227,7 @@ def test_sigterm_finishes_what_is_in_work_and_ends_all(
     [
         (["--processes", "0"], "processes"),
         (["--processes", "two"], "processes"),
-        (["--processes", "2", "--cluster"], "do not go together"),
+        (["--processes", "2", "--cluster"], "cannot be combined"),
         (["--processes", "2", "--profiles_dir", "/nowhere"], "/nowhere"),
     ],
 )
@@ -239,7 +239,7 @@ def test_what_cannot_be_is_refused_with_one_line(options: list[str], said: str) 
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert said in done.stderr
