@@ -94,7 +94,7 @@ class ScorerColumns:
             if found is not None:
                 columns[key] = found
                 took_s = time.perf_counter() - began_s
-                self.metrics.observe_scorer(profile.specs[key].name, took_s)
+                self.metrics.scorer_seconds.observe_one((profile.specs[key].name,), took_s)
         return columns
 
     async def all_of(
@@ -158,7 +158,7 @@ class ScorerColumns:
                 found = await fill(asked, samples)
         finally:
             took_s = time.perf_counter() - began_s
-            self.metrics.observe_scorer(profile.specs[key].name, took_s)
+            self.metrics.scorer_seconds.observe_one((profile.specs[key].name,), took_s)
         if not refused:
             return found
         rest = iter(found)

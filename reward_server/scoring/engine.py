@@ -189,7 +189,8 @@ class Engine:
                     scored = await self._scored(profile, request, learn, gather and observed)
             finally:
                 self.counted.add(-count)
-        check_any_turn(scored.results)
+        if scored.columns.errors:
+            check_any_turn(scored.results)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
@@ -262,7 +263,7 @@ class Engine:
             raise UnknownProfile(f"profile {profile!r:.200} is not known; known: {names}")
         if self.draining or not self._started:
             raise NotReady(f"{self.not_ready_reason}; try again later or on another server")
-        self.limits.admit(count, self.pending_samples)
+        self.limits.admit(count, self.counted.pending_samples)
         return known
 
     async def _scored(
