@@ -4,8 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+# Where others share the machine: rounds run at real-time priority, and then leave as much time to
+# the others as they took.
+AHEAD = bool(os.environ.get("BENCH_AHEAD"))
+
+
+@contextmanager
+def ahead_of_others(*pids: int) -> Iterator[None]:
+    """Run these processes and this one before all others, if `BENCH_AHEAD` is set."""
+    if not AHEAD:
+        yield
+        return
+    threads = [int(each.name) for pid in {*pids, os.getpid()} for each in _threads(pid)]
+    began_s = time.monotonic()
+    _schedule(threads, os.SCHED_RR, 1)
+    try:
+        yield
+    finally:
+        _schedule(threads, os.SCHED_OTHER, 0)
+        time.sleep(time.monotonic() - began_s)
+
+
+def _threads(pid: int) -> Iterable[Path]:
+    return Path(f"/proc/{pid}/task").iterdir()
+
+
+def _schedule(threads: Iterable[int], policy: int, priority: int) -> None:
+    for thread in threads:
+        os.sched_setscheduler(thread, policy, os.sched_param(priority))
 
 
 def post(path: str, content: dict[str, Any]) -> bytes:

@@ -60,9 +60,7 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
 
 
 def _as_list(given: object) -> Sequence[Any] | None:
-    if type(given) is list or isinstance(given, list | tuple):  # the first costs a tenth
-        return cast("Sequence[Any]", given)
-    return None
+    return cast("Sequence[Any]", given) if isinstance(given, list | tuple) else None
 
 
 def checked_score(scorer: object, given: object) -> Score:

@@ -101,7 +101,8 @@ class ScorerColumns:
         self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
     ) -> dict[str, list[Score]]:
         """Return the columns of the scorers that need no group, quick ones first."""
-        found, keys, fill = self.at_once(profile, request), profile.single_keys, self.fill
+        found, keys = self.at_once(profile, request), profile.single_keys
+        fill = self.fill if profile.turn_keys else self._fill
         missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
         if missing:
             # The usual single one without one more `await` level, which costs about 1 µs.

@@ -177,18 +177,19 @@ class Engine:
         served = current()
         served.profile = profile.name
         count = len(request.samples)
-        with served.room(count):
-            self.counted.add(count)
-            try:
-                learn = observed and request.priority == "train"
-                if profile.plain and not any_unusual(request.samples):
-                    give_up_at_s = self.give_up_at_s(request.deadline_ms)
-                    columns = await self.columns.all_of(profile, request, give_up_at_s)
-                    scored = self._combined(profile, request, columns, learn)
-                else:
-                    scored = await self._scored(profile, request, learn, gather and observed)
-            finally:
-                self.counted.add(-count)
+        served.take(count)
+        self.counted.add(count)
+        try:
+            learn = observed and request.priority == "train"
+            if profile.plain and not any_unusual(request.samples):
+                give_up_at_s = self.give_up_at_s(request.deadline_ms)
+                columns = await self.columns.all_of(profile, request, give_up_at_s)
+                scored = self._combined(profile, request, columns, learn)
+            else:
+                scored = await self._scored(profile, request, learn, gather and observed)
+        finally:
+            self.counted.add(-count)
+            served.give_back(count)
         if scored.columns.errors:
             check_any_turn(scored.results)
         if profile.unnamed:
