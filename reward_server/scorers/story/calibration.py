@@ -27,7 +27,7 @@ OTHERS, RESAMPLES, LEAST_TURNS = 5, 500, 20
 # near-copies that score above 0.
 OTHERS_ABOVE_0, OWN_BELOW_1, COPIES_ABOVE_0 = 0.75, 0.03, 0.1
 # Share of stock texts that score above 0 for `specific`, where all own turns score 1.
-STOCK_ABOVE_0 = 0.25
+STOCK_ABOVE_0 = 0.3
 Vectors = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
 
@@ -92,8 +92,7 @@ def _measured(
 
     def held(part: str, text: str, story: LabelledTurn) -> list[float]:
         others = [vectors[one] for one in _against(part, story)]
-        whole, joined = COMPARISONS[part].whole, COMPARISONS[part].joined
-        return cosines(_parts(text, vectors), others, centres, whole=whole, joined=joined)
+        return cosines(_parts(text, vectors), others, centres, whole=COMPARISONS[part].whole)
 
     found: CosinesByMeasure = {}
     for part in ("coherence", "relevance"):

@@ -42,8 +42,8 @@ class HeldAgainst(NamedTuple):
     """The texts that a response is compared with, and how the cosines become a score.
 
     `turns`: how many turns of history are read. `zero_at`, `one_at`: the cosines that score 0 and
-    1. `whole`: compare the sum of the response's parts instead of each part. `joined`: compare with
-    the sum of the texts instead of the nearest one.
+    1. `whole`: one cosine for the response, the mean of its parts', with the centres subtracted;
+    else a score for each part, and their mean.
     """
 
     against: Callable[[Sample, int], Texts]
@@ -52,7 +52,6 @@ class HeldAgainst(NamedTuple):
     one_at: float
     full_at: float | None = None
     whole: bool = True
-    joined: bool = False
 
 
 def _in_parts(texts: Texts) -> Texts:
@@ -72,13 +71,14 @@ def _earlier(sample: Sample, turns: int) -> Texts:
 
 
 def _target(sample: Sample, _: int) -> Texts:
-    return context.targets(sample) or sample_error("missing_field", "ground_truth is not there")
+    found = context.targets(sample)
+    return _in_parts(found or sample_error("missing_field", "ground_truth is missing"))
 
 
 COMPARISONS = {
-    "coherence": HeldAgainst(_story, turns=2, zero_at=0.1, one_at=0.4, joined=True),
-    "relevance": HeldAgainst(_user_turn, turns=1, zero_at=0.1, one_at=0.4, joined=True),
-    "specific": HeldAgainst(_story, turns=2, zero_at=-0.4, one_at=-0.3, whole=False, joined=True),
+    "coherence": HeldAgainst(_story, turns=2, zero_at=0.1, one_at=0.4),
+    "relevance": HeldAgainst(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
+    "specific": HeldAgainst(_story, turns=2, zero_at=-0.4, one_at=-0.3, whole=False),
     "novelty": HeldAgainst(_earlier, turns=8, zero_at=0.9, one_at=0.7, full_at=40, whole=False),
     "target": HeldAgainst(_target, turns=1, zero_at=0.0, one_at=1.0),
 }
@@ -178,8 +178,7 @@ class EmbeddedPart(EmbeddedScorer):
         if self.part == "specific" and by is not None:
             return margins(parts, others, by.centres, by.stock_vectors)
         centres = None if by is None else by.centres
-        whole, joined = self.compared.whole, self.compared.joined
-        return cosines(parts, others, centres, whole=whole, joined=joined)
+        return cosines(parts, others, centres, whole=self.compared.whole)
 
 
 def cosines(
@@ -188,25 +187,21 @@ def cosines(
     centres: Centres | None,
     *,
     whole: bool,
-    joined: bool = False,
 ) -> list[float]:
-    """Return the largest cosine with one of the others, of the parts' sum or of each part.
+    """Return each part's largest cosine with one of the others, or their mean as the only number.
 
-    `parts`, `others`: vectors of shape [dim]. `joined`: compare with the sum of the others. As a
-    whole, the centres of responses and of stories are taken away first, so that what any text of
-    the language has in common with any story counts for nothing.
+    `parts`, `others`: vectors of shape [dim]. `whole`: return the mean, and subtract the centres of
+    responses and of stories first, so that what every text of the language shares with every story
+    does not count.
 
     Example:
         >>> cosines([np.array([1.0, 0.0])], [np.array([1.0, 0.0])], None, whole=False)
         [1.0]
     """
-    if whole:
-        response, told_before = (centres.response, centres.story) if centres else (0.0, 0.0)
-        parts = [sum(_unit(_unit(each) - response) for each in parts)]  # pyright: ignore
-        others = [_unit(each) - told_before for each in others]
-    if joined:
-        others = [sum(others)]  # pyright: ignore
-    return [max(cosine(part, other) for other in others) for part in parts]
+    if whole and centres is not None:
+        parts, others = _centred(parts, centres.response), _centred(others, centres.story)
+    found = [max(cosine(part, other) for other in others) for part in parts]
+    return [sum(found) / len(found)] if whole else found
 
 
 def margins(
@@ -215,20 +210,25 @@ def margins(
     centres: Centres,
     stock: np.ndarray,
 ) -> list[float]:
-    """Return how much nearer each part is to its story than to the nearest stock text.
+    """Return how much nearer each part is to its story than to a stock text.
 
-    `parts`, `others`: vectors of shape [dim]; the others are the story's. `stock`: unit vectors of
-    shape [texts, dim], the centre of responses taken away. Both cosines are taken after the centres
-    are, so a margin lies between -2 and 2.
+    That is its largest cosine with one of the others, minus the largest with a stock text, both
+    after the centres are subtracted. `parts`, `others`: vectors of shape [dim]; the others are the
+    story's. `stock`: unit vectors of shape [texts, dim], already centred.
 
     Example:
-        >>> here, there = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-        >>> margins([here], [here], Centres(np.zeros(2), np.zeros(2)), np.array([there]))
+        >>> here, there, centre = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.zeros(2)
+        >>> margins([here], [here], Centres(centre, centre), np.array([there]))
         [1.0]
     """
-    story = _unit(sum(_unit(each) - centres.story for each in others))  # pyright: ignore
-    centred = [_unit(_unit(each) - centres.response) for each in parts]
-    return [float(each @ story) - float((stock @ each).max()) for each in centred]
+    own, story = _centred(parts, centres.response), _centred(others, centres.story)
+    return [
+        max(float(part @ other) for other in story) - float((stock @ part).max()) for part in own
+    ]
+
+
+def _centred(vectors: Sequence[np.ndarray], centre: np.ndarray) -> list[np.ndarray]:
+    return [_unit(_unit(each) - centre) for each in vectors]
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
