@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
@@ -132,7 +132,8 @@ def sentences(text: str) -> list[str]:
 def parts_of(text: str) -> list[str]:
     """Join the sentences of a text into at most `MAX_PARTS` parts of at least `PART_UNITS` units.
 
-    The last part may have half as many. Nothing of the text is left out.
+    The last part may have half as many. A sentence of more than twice as many is cut. Nothing of
+    the text is left out.
 
     Example:
         >>> [len(units(part)) for part in parts_of("One two three. " * 30)]
@@ -140,8 +141,8 @@ def parts_of(text: str) -> list[str]:
     """
     parts: list[str] = []
     part, count = "", 0
-    for sentence in _WHOLE_SENTENCE.findall(text):
-        part, count = part + sentence, count + len(_UNIT.findall(sentence))
+    for piece, size in _pieces(text):
+        part, count = part + piece, count + size
         if count >= PART_UNITS and len(parts) < MAX_PARTS - 1:
             parts.append(part.strip())
             part, count = "", 0
@@ -150,6 +151,16 @@ def parts_of(text: str) -> list[str]:
     elif part.strip():
         parts.append(part.strip())
     return parts
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the sentences with their length in units, those that are too long in pieces."""
+    for sentence in _WHOLE_SENTENCE.findall(text):
+        starts = [unit.start() for unit in _UNIT.finditer(sentence)]
+        step = PART_UNITS if len(starts) > 2 * PART_UNITS else len(starts) + 1
+        cuts = [0, *starts[step::step], len(sentence)]
+        for place, (begin, end) in enumerate(pairwise(cuts)):
+            yield sentence[begin:end], len(starts[place * step : (place + 1) * step])
 
 
 def clauses(text: str) -> list[str]:
