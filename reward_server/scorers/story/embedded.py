@@ -42,8 +42,8 @@ class HeldAgainst(NamedTuple):
     """The texts that a response is compared with, and how the cosines become a score.
 
     `turns`: how many turns of history are read. `zero_at`, `one_at`: the cosines that score 0 and
-    1. `whole`: one cosine for the response, the mean of its parts', with the centres subtracted;
-    else a score for each part, and their mean.
+    1. `whole`: measure the response as a whole (see `cosines`); else score each part, and take the
+    mean.
     """
 
     against: Callable[[Sample, int], Texts]
@@ -188,11 +188,12 @@ def cosines(
     *,
     whole: bool,
 ) -> list[float]:
-    """Return each part's largest cosine with one of the others, or their mean as the only number.
+    """Return each part's largest cosine with one of the others, or one number for the whole.
 
-    `parts`, `others`: vectors of shape [dim]. `whole`: return the mean, and subtract the centres of
-    responses and of stories first, so that what every text of the language shares with every story
-    does not count.
+    The number is the mean of two: the mean of the parts' largest cosines, and the cosine of the sum
+    of the parts with the sum of the others. For it the centres of responses and of stories are
+    subtracted first, so that what every text of the language shares with every story does not
+    count. `parts`, `others`: vectors of shape [dim].
 
     Example:
         >>> cosines([np.array([1.0, 0.0])], [np.array([1.0, 0.0])], None, whole=False)
@@ -201,7 +202,9 @@ def cosines(
     if whole and centres is not None:
         parts, others = _centred(parts, centres.response), _centred(others, centres.story)
     found = [max(cosine(part, other) for other in others) for part in parts]
-    return [sum(found) / len(found)] if whole else found
+    if not whole:
+        return found
+    return [(sum(found) / len(found) + cosine(sum(parts), sum(others))) / 2]
 
 
 def margins(
