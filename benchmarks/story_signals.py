@@ -124,8 +124,8 @@ def logps(
             joined = [one if n == 0 else f" {one}" for n, one in enumerate(pieces)]
             ids = [tokenizer(one, add_special_tokens=False).input_ids for one in joined]
             flat = [token for each in ids for token in each]
-            read.past_key_values.crop(len(begun))
             after = model(torch.tensor([flat]), past_key_values=read.past_key_values).logits[0]
+            read.past_key_values.crop(-len(flat))
             logits = torch.cat([read.logits[0, -1:], after[:-1]]).float()
             sure = logits.log_softmax(-1).gather(1, torch.tensor(flat)[:, None])[:, 0]
             found[name] = [each.tolist() for each in sure.split([len(each) for each in ids])]
