@@ -1,7 +1,7 @@
-"""What a sample costs the server, by profile and by the samples of a request: `reward-server plan`
-reads it from `reward_server/commands/capacity.json`, which this writes.
+"""Measure the cost of a sample to the server, by profile and by samples per request.
 
-Processor time of the server's process and of its workers, over real solutions; no peers.
+`reward-server plan` reads the results from `reward_server/commands/capacity.json`. The cost is the
+processor time of the server's process and of its workers, over real solutions; there are no peers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")
-SIZES = {1: 600, 512: 40}  # samples of a request -> requests of a round
+SIZES = {1: 600, 512: 40}  # samples per request -> requests per round
 ROUNDS = 3
 
 
 def samples() -> Iterator[dict[str, Any]]:
-    """Real solutions of some 500 characters, without end; no two ids are the same."""
+    """Yield real solutions of about 500 characters, endlessly, with unique ids."""
     rows = [msgspec.json.decode(line) for line in SOLUTIONS.read_bytes().splitlines()]
     solved = [
         (row["ground_truth"].rpartition("A: ")[2], each["solution"])
@@ -48,7 +48,7 @@ def processor_ms(process: psutil.Process) -> float:
 
 
 def spent_ms(server: psutil.Process) -> tuple[float, float]:
-    """Processor time so far: of the server's own process, and of those below it."""
+    """Return the processor time so far of the server's own process, and of its child processes."""
     below = server.children(recursive=True)
     return processor_ms(server), sum(processor_ms(child) for child in below)
 
@@ -56,7 +56,7 @@ def spent_ms(server: psutil.Process) -> tuple[float, float]:
 def cost(
     client: httpx2.Client, server: psutil.Process, profile: str, size: int, source: Iterator[Any]
 ) -> dict[str, float]:
-    """Milliseconds a sample, medians of the rounds."""
+    """Return milliseconds a sample, the medians of the rounds."""
     rounds = []
     for _ in range(ROUNDS):
         bodies = [
@@ -77,7 +77,7 @@ def cost(
 
 def main() -> None:
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        print(f"{SOLUTIONS.name} not found: nothing to measure")
         return
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
@@ -117,7 +117,7 @@ def write(found: dict[str, dict[str, dict[str, float]]]) -> None:
 
 
 def model_efficiency() -> float:
-    """Share of the matmul rate that the reward model's benchmark reached in bfloat16."""
+    """Return the share of the matmul rate that the reward-model benchmark reached in bfloat16."""
     rows = json.loads((RESULTS / "reward_model.json").read_text(encoding="utf-8"))["rows"]
     return round(
         next(row["ratio"] for row in rows if "bfloat16: useful operations" in row["what"]), 2

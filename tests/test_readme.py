@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import ROOT
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 MARKED = re.compile(r"(?:<!-- checked: (.+?) -->\n)?```(bash|python)\n(.*?)```", re.DOTALL)
@@ -56,7 +57,7 @@ def test_commands_run_one_after_the_other_as_typed(
         env=newcomers_environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, f"{readme}: {done.stderr}"
     assert re.findall(r'"reward":(\S+?),', done.stdout)[:3] == ["1.0", "0.0", "null"]
@@ -68,7 +69,7 @@ def test_python_runs(
 ) -> None:
     code = code.replace("http://127.0.0.1:8700", server.url)
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, f"{readme}: {done.stderr}"
     assert done.stdout.startswith("1.0 {'math': 1.0")
 

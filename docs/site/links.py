@@ -1,7 +1,7 @@
-"""A hook of mkdocs: what a page links to outside `docs/` becomes part of the site.
+"""A mkdocs hook that adds files linked outside `docs/` to the site.
 
 GitHub shows every file of the repository, the site only `docs/`. A linked file is copied to
-`repository/`, with its own path below it, and the link on the page is led there.
+`repository/` with its path, and the link on the page is rewritten to the copy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-# A link of Markdown that leaves its folder: what stands before the path, the path, the anchor.
+# A Markdown link that leaves its folder: the text before the path, the path, the anchor.
 OUTWARD = re.compile(r"(\]\()((?:\.\./)[^)\s#]+)(#[^)\s]*)?(?=[)\s])")
 
 
@@ -43,7 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files outside `docs/` that the pages link to.
 
     Raises:
-        PluginError: there is no such file.
+        PluginError: a linked file does not exist.
     """
     from mkdocs.exceptions import PluginError
     from mkdocs.structure.files import File
@@ -53,7 +53,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in pages:
         for path in linked_outside(page.src_uri, page.content_string):
             if not (root / path).is_file():
-                raise PluginError(f"docs/{page.src_uri} links to {path}, which is no file")
+                raise PluginError(f"docs/{page.src_uri} links to {path}, which does not exist")
             if files.get_file_from_path(f"repository/{path}") is None:
                 files.append(
                     File.generated(config, f"repository/{path}", abs_src_path=str(root / path))
@@ -62,7 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead the links of a page that leave `docs/` to the copies."""
+    """Rewrite the links of a page that leave `docs/` to point to the copies."""
     uri = page.file.src_uri
 
     def led(match: re.Match[str]) -> str:

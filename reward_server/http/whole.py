@@ -1,8 +1,8 @@
-"""Requests that come whole and are small, as nearly all do: from bytes to bytes, without ASGI.
+"""Handle small requests that arrive complete, as nearly all do, without ASGI.
 
-In: head and body of a request to an endpoint that answers such ones. Out: the answer, as bytes for
-the connection. They pass the gate like all others. What can be answered at once costs no task; what
-has to wait is a task, which is cancelled when its caller hangs up.
+It takes the head and body of a request and gives the connection the bytes of the answer. Such
+requests pass the gate like all others. If the answer is ready at once, no task is needed; otherwise
+a task waits for it, which is cancelled if the caller hangs up.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from touchstone_rewards.reward_server.http.gate import (
 )
 
 JSON_HEADERS = ((b"content-type", b"application/json"),)
-# Of a body, the digits of its length: 99,999 bytes.
+# The digits of content-length, at most: bodies up to 99,999 bytes.
 MOST_DIGITS = 5
-# With one of these headers a request is not plain.
+# A request with one of these headers goes through ASGI.
 UNUSUAL = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 
 
 class WholeEndpoint(Protocol):
-    """What answers a whole body: with bytes of JSON, or with a coroutine that comes to them."""
+    """An endpoint that answers a complete body with JSON bytes or a coroutine returning them."""
 
     def begin(self, query: bytes, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """AnswerParts, or begin to."""
+        """Answer the body, or return a coroutine that does."""
         ...
 
 
 class Connected(Protocol):
-    """The connection that a request came on."""
+    """The connection of a request."""
 
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[None]]
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
-        """Send the answer; the request is over."""
+        """Send the answer, which ends the request."""
         ...
 
 
 class WholeRequest:
-    """One such request, in the place of uvicorn's cycle. `headers`: as they came, and by name."""
+    """One complete request, in place of uvicorn's cycle. `headers`: in order, and by name."""
 
     __slots__ = (
         "_asked",
@@ -90,22 +90,22 @@ class WholeRequest:
 
     @property
     def message_event(self) -> WholeRequest:
-        """What uvicorn sets when the connection is lost."""
+        """The event that uvicorn sets when the connection is lost: this object, see `set`."""
         return self
 
     def set(self) -> None:
-        """The caller hung up: what is being done for it is not wanted any more."""
+        """Stop working on the request, because the caller hung up."""
         if self._task is not None:
             self._task.cancel()
         elif not self.response_complete:
             self._gate.bodies.pending_bytes -= self._body_bytes
 
     def feed(self, part: bytes) -> None:
-        """Take in a part of the body."""
+        """Append a part of the body."""
         self.body = self.body + part if self.body else part
 
     def run(self, asked: Connected) -> None:
-        """AnswerParts the request, which has come whole: now, or by a task."""
+        """Answer the complete request, at once or in a task."""
         gate, (path, query) = self._gate, self._url
         self._asked, self._started = asked, time.perf_counter()
         pairs, headers = self._headers

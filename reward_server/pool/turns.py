@@ -1,8 +1,8 @@
-"""Whose turn it is: the calls that wait for workers, fair by caller, then by scorer.
+"""Decide which waiting call goes next: fair by caller, then by scorer.
 
-The caller that was given the least worker time goes next, by its weight; of its calls those that
-are due before those that are not, and among these the scorer that was given the least. Calls of one
-caller for one scorer take turns. So whoever sends slow samples waits for them itself.
+The caller that has used the least worker time, divided by its weight, goes next. Among its calls,
+due ones go before others, then the scorer that has used the least time. Calls of one caller for one
+scorer take turns. So a caller that sends slow samples delays only itself.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
 
-# What a sample may take that has no business in a worker of its own.
+# A sample that takes at most this long is quick enough for the event loop.
 QUICK_S = 0.005
 
 
 @dataclass(slots=True)
 class _Waiting(Account):
-    """The calls of one flow that wait."""
+    """The waiting calls of one flow."""
 
     due: deque[Call] = field(default_factory=deque[Call])
     later: deque[Call] = field(default_factory=deque[Call])
@@ -39,7 +39,7 @@ class _Caller(Account):
 
 @dataclass(slots=True)
 class Timing(Account):
-    """How fast a scorer is. `quick_in_a_row`: its last samples that took at most `QUICK_S` each."""
+    """How fast a scorer is. `quick_in_a_row`: its latest samples that took `QUICK_S` or less."""
 
     quick_in_a_row: int = 0
 
@@ -48,24 +48,24 @@ class Timing(Account):
 
 
 class CallTurns:
-    """The calls that wait, in turn. `timings`: of the scorers, by their keys."""
+    """The waiting calls, in turn. `timings`: of the scorers, by key."""
 
     def __init__(self) -> None:
         self.timings: defaultdict[str, Timing] = defaultdict(Timing)
         self._callers: dict[str, _Caller] = {}
         self._count = 0
-        # What the caller had been given whose turn was last: where newcomers begin.
+        # The time used by the caller whose turn was last: new callers start from there.
         self._clock_s = 0.0
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, call: Call) -> None:
-        """Let the call wait for its turn, behind the others of its flow."""
+        """Queue the call behind the others of its flow."""
         name, scorer = call.flow
         caller = self._callers.setdefault(name, _Caller())
         if not caller.waiting:
-            # Who was away has no claim on the time that passed.
+            # A caller that was idle has no claim on the time that passed.
             caller.spent_s = max(caller.spent_s, self._clock_s)
         flow = caller.flows.setdefault(scorer, _Waiting())
         if not flow.due and not flow.later:
@@ -76,7 +76,7 @@ class CallTurns:
         self._count += 1
 
     def popleft(self, without: Collection[Flow] = ()) -> Call | None:
-        """The call whose turn it is, of a flow that is none of `without`, or None."""
+        """Return the call whose turn it is, outside the flows `without`; None if there is none."""
         now_s = time.monotonic()
         callers = [each for each in self._callers.items() if each[1].waiting]
         if len(callers) > 1:
@@ -108,7 +108,7 @@ class CallTurns:
         return (chosen.due or chosen.later).popleft()
 
     def any_outside(self, flows: Collection[Flow]) -> bool:
-        """Does a call wait that belongs to none of these flows?"""
+        """Return whether any call waits that belongs to none of these flows."""
         return any(
             (name, scorer) not in flows
             for name, caller in self._callers.items()

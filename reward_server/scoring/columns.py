@@ -1,7 +1,7 @@
-"""One scorer's scores of a request's samples, a column: each kind of scorer where it runs.
+"""Fill a column: one scorer's scores of a request's samples, run where its kind runs.
 
-In: a profile, one of its keys, a request. Out: a score or an error for each sample, in their order.
-A response beyond the limit is not looked at, nor a ground truth that is neither text nor number.
+A column has a score or an error for each sample, in their order. Responses that are too long and
+ground truths of an unknown form get an error without being scored.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import NO_TRACER, Attribute, Tracer
 
-# The attribute of a span that counts its samples.
+# The span attribute for the number of samples.
 SAMPLES = "touchstone.samples"
-# So many are scored without giving way to others.
+# At most this many samples are scored without yielding to other tasks.
 FEW_SAMPLES = 64
 
 
 class AskedColumn(NamedTuple):
-    """One column to be filled: which scorer of which profile, for which request, until when."""
+    """A column to fill: the profile, the scorer's key, the request and its deadline."""
 
     profile: Profile
     key: str
@@ -57,7 +57,7 @@ class AskedColumn(NamedTuple):
 
 
 class ScorerColumns:
-    """Where the scorers of each kind run. `tracer` may be replaced before the first request."""
+    """Runs the scorers of each kind. `tracer` may be replaced before the first request."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class ScorerColumns:
         self.tracer: Tracer = NO_TRACER
 
     def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, list[Score]]:
-        """The columns of a few samples that nothing makes wait: of scorers that run inline and are
-        known to be quick. `fill` is for the others."""
+        """Return the columns that need no waiting: a few samples, inline scorers known to be
+        quick. `fill` handles the others."""
         samples, columns = request.samples, dict[str, list[Score]]()
         if self.tracer is not NO_TRACER or len(samples) > FEW_SAMPLES:
             return columns
@@ -97,18 +97,18 @@ class ScorerColumns:
                 self.metrics.observe_scorer(profile.specs[key].name, took_s)
         return columns
 
-    # What only passes on is no coroutine of its own: a request would be resumed through each.
+    # These return the inner coroutine instead of awaiting it: each `await` level costs time.
     def fill(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> Coroutine[None, None, list[Score]]:
-        """One scorer's scores of all samples of the request."""
+        """Return one scorer's scores of all samples of the request."""
         fill = self._turns if key in profile.turn_keys else self._fill
         return fill(profile, key, request, give_up_at_s)
 
     async def _turns(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
-        """The scores of a scorer that judges turns, all of them or one after another."""
+        """Return the scores of a scorer that judges turns, all at once or turn by turn."""
         fold = profile.entries[key].turns
         refused = self.refused(request.samples, ()) | too_long(request.samples)
         samples = [sample for at, sample in enumerate(request.samples) if at not in refused]
@@ -159,14 +159,14 @@ class ScorerColumns:
         return found
 
     def refused(self, samples: Sequence[Sample], reads: Sequence[str]) -> dict[int, Score]:
-        """Return the places of samples that a scorer with these `reads` does not look at: each with
-        the reason why."""
+        """Return the indices of samples that a scorer with these `reads` must not see, each with
+        its error."""
         return refusals(samples, reads, self.limits.max_response_bytes)
 
     def _scores(
         self, asked: AskedColumn, samples: Sequence[Sample]
     ) -> Coroutine[None, None, list[Score]]:
-        """The scores of these samples, by the kind of the scorer."""
+        """Return the scores of these samples, run according to the kind of the scorer."""
         scorer = asked.profile.scorers[asked.key]
         if scorer.runs_in == "worker":
             return self._worker(asked, scorer, samples)
@@ -220,7 +220,7 @@ class ScorerColumns:
         entry: ScorerEntry,
         **more: Any,
     ) -> list[Score]:
-        """The scores of these samples by tasks of the event loop, as the profile's entry has it."""
+        """Return the scores of a remote scorer, with the limits of the profile's entry."""
         with self.tracer.span("remote", "", lambda: {SAMPLES: len(samples)}):
             return await self.remote.score(
                 spec_key,
@@ -250,8 +250,8 @@ class ScorerColumns:
         how: How,
         score: Callable[..., Coroutine[None, None, list[Score]]],
     ) -> Coroutine[None, None, list[Score]]:
-        """The scores of these samples; of a scorer that is deterministic, from the cache where they
-        are there."""
+        """Return the scores of these samples; a deterministic scorer's come from the cache if
+        they are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
             return score(samples)
         return self._from_cache(spec_key, scorer, samples, how, score)
@@ -290,8 +290,8 @@ class ScorerColumns:
         how: How,
         entry: ScorerEntry,
     ) -> list[Score]:
-        """The scores of these samples by a scorer, for itself or for a scorer of groups that asks
-        it, from the cache where they are there. `entry`: of the one or the other."""
+        """Return a scorer's scores of these samples, cached ones included. The scorer runs for
+        itself or for a scorer of groups that asks it; `entry` is that of the profile's scorer."""
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             if scorer.runs_in == "remote":
@@ -309,7 +309,7 @@ class ScorerColumns:
         memory_bytes: int | None = None,
         **more: Any,
     ) -> list[Score]:
-        """The scores of these samples by the worker pool."""
+        """Return the scores of these samples from the worker pool, in a span."""
         with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
             return await self._run(spec_key, samples, how, deadline_s, memory_bytes, **more)
 
@@ -336,7 +336,7 @@ class ScorerColumns:
     def _in_pool(
         self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
     ) -> Coroutine[None, None, list[Score]]:
-        """The scores of these samples by the worker pool, as the profile has it."""
+        """Return the scores of these samples from the worker pool, with the entry's limits."""
         profile, key, *_ = asked
         entry = profile.entries[key]
         limits = entry.deadline_s, entry.memory_bytes
@@ -353,7 +353,7 @@ def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attri
 
 
 def _marked(score: Score, known: bool) -> Score:
-    """The score, whose explanation says that it was known already and cost no call."""
+    """Return the score, marked in its explanation as taken from the cache if `known`."""
     if not known or score.explanation is None:
         return score
     return replace(score, explanation=score.explanation | {"cached": True})

@@ -168,7 +168,7 @@ TRUTHS: list[tuple[Any, float | str]] = [
     (True, "not bool"),
     (numpy.bool_(True), "not bool"),
     ({"instruction_id": ["a"], "kwargs": []}, "an object with instruction_id, kwargs"),
-    ([["46"]], "a list with others in it"),
+    ([["46"]], "a list with other items"),
     (b"46", "not bytes: decode it"),
     (object(), "not object"),
 ]

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.checkout import live_server
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -175,7 +176,7 @@ def test_a_setting_that_means_nothing_refuses_to_start(
 ) -> None:
     server = live_server(tmp_path / "log", **{variable: value}).start(wait=False)
     assert server.process is not None
-    assert server.process.wait(timeout=60) == 2
+    assert server.process.wait(timeout=PATIENCE_S) == 2
     assert complaint in server.log.read_text()
 
 

@@ -37,7 +37,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 def post(live: LiveServer, path: str, key: str | None, body: object) -> httpx2.Response:
     headers = {} if key is None else {"X-API-Key": key}
-    return httpx2.post(f"{live.url}{path}", json=body, headers=headers, timeout=30)
+    return httpx2.post(f"{live.url}{path}", json=body, headers=headers)
 
 
 ADMIN_PATHS = ["/models/load", "/models/unload", "/profiles/reload"]

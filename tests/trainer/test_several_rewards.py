@@ -192,7 +192,7 @@ def test_what_cannot_work_together_is_refused(
         assert said in capsys.readouterr().err
     flags = grpo_flags(server.url, multi_objective_aggregation="normalize_then_sum")
     assert main(["ppo", *flags]) == 2
-    assert "it has no groups" in capsys.readouterr().err
+    assert "PPO has no groups" in capsys.readouterr().err
 
 
 def rows_without_truths(folder: Path, rows_file: Path) -> Path:

@@ -79,4 +79,4 @@ def test_the_command_says_cores_and_what_was_measured(capsys: pytest.CaptureFixt
     assert main(["plan", *flags]) == 2
     assert "without --tflops" in capsys.readouterr().err
     assert main(["plan", *flags, "--tflops", "1", "--profile", "mine"]) == 2
-    assert "was not measured; take the nearest of dummy" in capsys.readouterr().err
+    assert "was not measured; use the nearest of dummy" in capsys.readouterr().err

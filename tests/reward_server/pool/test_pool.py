@@ -288,7 +288,7 @@ async def test_what_a_scorer_hoards_is_never_what_a_later_sample_lacks(
         ("both", "both the value 1.0 and the error 'bad_ground_truth'"),
         ("int_keys", "the explanation {1: 'one'}; expected a dict with str keys"),
         ("explanation_text", "the explanation 'because'; expected a dict"),
-        ("surrogate_inside", "hostile_scorers:Hostile returned what cannot be sent"),
+        ("surrogate_inside", "hostile_scorers:Hostile returned a value that cannot be sent"),
         (
             "beyond",
             "hostile_scorers:Hostile returned -1; expected a finite number within its range",
@@ -703,11 +703,11 @@ async def test_stopping_fails_what_is_pending_and_leaves_no_process(start_pool: 
         (ScorerSpec("hostile_scorers:Astray", {}), "answer"),
         (ScorerSpec("hostile_scorers:Hostile", {"refuse": "I will not"}), "I will not"),
         (ScorerSpec("hostile_scorers:NoVersion", {}), "has version None; give its class a str"),
-        (ScorerSpec("hostile_scorers:InAProcess", {}), "runs_in 'process'; say one of inline"),
+        (ScorerSpec("hostile_scorers:InAProcess", {}), "runs_in 'process'; set one of inline"),
         (ScorerSpec("hostile_scorers:NoRange", {}), "has range None; give its class the least"),
         (ScorerSpec("hostile_scorers:ReadsText", {}), "has reads 'response'; give its class a"),
         (ScorerSpec("hostile_scorers:loop_for_ever", {}), "nothing fills its parameter '_'"),
-        (ScorerSpec("subprocess:Popen", {"args": ["false"]}), "Popen' is no scorer"),
+        (ScorerSpec("subprocess:Popen", {"args": ["false"]}), "Popen' is not a scorer"),
     ],
 )
 async def test_a_scorer_that_cannot_be_built_stops_the_start(spec: ScorerSpec, says: str) -> None:

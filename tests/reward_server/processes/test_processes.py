@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.checkout import ROOT, clean_environment, live_server
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
@@ -35,7 +35,7 @@ class Caller:
     """One connection, kept open as long as the server lets it be."""
 
     def __init__(self, server: LiveServer, key: str = "admin") -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
         self.headers = {"x-api-key": key, "content-type": "application/json"}
 
     def ask(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
@@ -259,7 +259,7 @@ def test_nothing_is_left_behind_when_the_supervisor_is_killed(
     left = psutil.Process(server.process.pid).children(recursive=True)
     assert len(left) >= 4
     server.kill()
-    _, alive = psutil.wait_procs(left, timeout=600)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -287,7 +287,7 @@ def test_sigterm_finishes_what_is_in_work_and_ends_all(
         thread.join()
     assert [status for status, _ in answers] == [200] * 4
     assert all(answer["results"][0]["status"] == "ok" for _, answer in answers)
-    _, alive = psutil.wait_procs(left, timeout=600)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -296,7 +296,7 @@ def test_sigterm_finishes_what_is_in_work_and_ends_all(
     [
         (["--processes", "0"], "processes"),
         (["--processes", "two"], "processes"),
-        (["--processes", "2", "--cluster"], "do not go together"),
+        (["--processes", "2", "--cluster"], "cannot be combined"),
         (["--processes", "2", "--profiles_dir", "/nowhere"], "/nowhere"),
     ],
 )
@@ -308,7 +308,7 @@ def test_what_cannot_be_is_refused_with_one_line(options: list[str], said: str) 
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert said in done.stderr

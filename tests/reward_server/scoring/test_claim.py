@@ -28,7 +28,7 @@ def test_a_second_server_on_the_same_folder_refuses_to_start(
     assert second.returncode == 2
     complaints = [line for line in second.stderr.splitlines() if line.startswith("reward-server:")]
     assert len(complaints) == 1
-    assert f"{where} is another server's, which still runs" in complaints[0]
+    assert f"{where} is in use by another server" in complaints[0]
     assert server.process is not None
     server.process.kill()
     server.process.wait()

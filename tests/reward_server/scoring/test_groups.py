@@ -158,7 +158,7 @@ async def test_a_request_with_the_whole_group_waits_for_no_other(engine: Engine)
         for each in await score(engine, "gathered", *samples, sample(8, "x"))
         if each.error
     }
-    assert refused == ("unsupported_input", "group 'g' has 9 members here; groups.size is 8")
+    assert refused == ("unsupported_input", "group 'g' has 9 members; groups.size is 8")
 
 
 async def test_a_lost_member_is_exact(engine: Engine) -> None:
@@ -229,9 +229,12 @@ def test_the_fingerprint_follows_what_makes_a_group_and_not_how_long_it_takes(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("scorers: {rank: {config: {of: math}}}", "rank is of 'math', which is none.*there are no"),
+        (
+            "scorers: {rank: {config: {of: math}}}",
+            "rank uses 'math', which is not one.*there are no",
+        ),
         ("scorers: {rank: {config: {of: m}}, m: {scorer: majority}}", "of 'm'.*single samples"),
-        ("scorers: {math: {}}\ngroups: {size: 4}", "groups came, and none of the scorers"),
+        ("scorers: {math: {}}\ngroups: {size: 4}", "groups is set, but none of the scorers"),
         ("scorers: {majority: {}}\ngroups: {size: 1}", "groups.size: .*2"),
         ("scorers: {majority: {}}\ngroups: {size: 500}", "size is 500, and scorer majority takes"),
         ("scorers: {majority: {}}\ngroups: {size: 8, lost: x}", "groups.lost: unknown key"),

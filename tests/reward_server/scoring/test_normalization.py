@@ -24,7 +24,7 @@ RUNNING = "scorers: {dummy: {weight: 100}}\nnormalization: running\n"
 def ask(server: LiveServer, responses: Sequence[str], **fields: object) -> dict:
     samples = [{"id": str(at), "response": text} for at, text in enumerate(responses)]
     body = {"profile": "mine", "samples": samples, **fields}
-    return httpx2.post(f"{server.url}/score", json=body, timeout=30).json()
+    return httpx2.post(f"{server.url}/score", json=body).json()
 
 
 def rewards(answer: dict) -> list[float]:

@@ -75,7 +75,7 @@ def test_both_kinds_of_servers_are_refused(tmp_path: Path) -> None:
     both = served(ServeArguments(serve=True), ["http://one"], tmp_path)
     with pytest.raises(InputError, match="leave out reward_url"), both:
         pass
-    with pytest.raises(ValueError, match="belong to serve"):
+    with pytest.raises(ValueError, match="need serve"):
         ServeArguments(serve_config="x.yaml")
 
 

@@ -103,7 +103,7 @@ def test_calibrate_refuses_what_it_cannot_use(
     stories.write_bytes(b'{"target_response": 1}\n')
     flags = [f"--stories={stories}", f"--output={tmp_path / 'out.json'}", "--neural_profiles"]
     assert main(["calibrate", "--profile=nowhere", *flags]) == 2
-    assert "profile 'nowhere' is in none of" in capsys.readouterr().err
+    assert "profile 'nowhere' is not in any of" in capsys.readouterr().err
     assert main(["calibrate", "--profile=story", *flags]) == 2
     assert "cannot be read" in capsys.readouterr().err
     (tmp_path / "out.json").write_text("kept")
