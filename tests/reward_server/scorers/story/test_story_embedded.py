@@ -95,7 +95,7 @@ def test_repeating_an_earlier_turn_is_near_to_it_but_not_new(judge: Any) -> None
         Sample("last turn", turn(LIGHTHOUSE.answered[-1]), metadata=GOOD.metadata),
     )
     assert good.scores["novelty"] == 1.0
-    assert copied.scores["novelty"] < 0.2
+    assert copied.scores["novelty"] < 0.5
     assert last.scores["novelty"] < 0.5
     assert last.scores["coherence"] == 1.0
 
