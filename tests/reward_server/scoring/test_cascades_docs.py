@@ -119,7 +119,6 @@ def test_hardly_a_ground_truth_of_mathematics_counts_as_prose(shared_data: Path)
         *(str(row["answer"]) for row in rows("limr_math_8k.json")),
     ]
     prose = sum(map(is_prose, truths))
-    assert f"{len(truths):,} ground truths of GSM8K, MATH-500 and LIMR, one" in re.sub(
-        r"\s", " ", PAGE
-    )
+    assert round(len(truths), -3) == 10_000
+    assert "ten thousand ground truths of GSM8K, MATH-500 and LIMR, one" in re.sub(r"\s", " ", PAGE)
     assert prose == 1
