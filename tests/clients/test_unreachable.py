@@ -76,7 +76,7 @@ async def test_one_host_of_several_that_does_not_exist_stops_nothing(
 async def test_https_to_a_server_that_speaks_http_says_so(server: LiveServer) -> None:
     error = await refused(server.url.replace("http://", "https://"))
     assert isinstance(error, UntrustedCertificate)
-    assert "is the URL to begin with http://" in str(error)
+    assert "should the URL start with http://" in str(error)
 
 
 @pytest.mark.parametrize("kind", [AsyncRemoteRewardClient, RemoteRewardClient])

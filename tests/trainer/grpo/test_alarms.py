@@ -126,5 +126,5 @@ def test_on_alarm_needs_a_word_that_there_is_and_a_run() -> None:
     hook: Any = "halt"
     with pytest.raises(ValueError, match='expected "log", "stop" or a function'):
         client.as_trl_reward("math", run="r", on_alarm=hook)
-    with pytest.raises(ValueError, match="give the run a name"):
+    with pytest.raises(ValueError, match="needs the name of the run"):
         client.as_trl_reward("math", on_alarm="stop")
