@@ -51,7 +51,7 @@ def test_every_line_of_the_list_is_needed_and_right(page: str) -> None:
 
 
 def test_little_is_quoted_and_the_page_says_from_whom() -> None:
-    """Another's figure is held by nothing here: the words that name its source stand on the page."""
+    """Nothing here holds another's figure: the words that name its source stand on the page."""
     quoted = [line for page in LISTED.values() for line in page.values() if "quoted: " in line]
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
