@@ -12,7 +12,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import RESULTS, ROOT, _tables, record
@@ -23,6 +23,8 @@ SHARES = ("right", "number", "right_of_numbers")
 PAGES = ("README.md", "README.zh.md", "docs/demo.md")
 # In a page: the rows of a table after its mark.
 PLACE = _tables.places("demo")
+# What a page in Chinese has in place of the words of a row.
+CHINESE = {"mean (least to most)": "平均（最低到最高）", " to ": " 到 "}
 Result = dict[str, Any]
 
 
@@ -117,7 +119,23 @@ def mean_change(runs: Sequence[Result], what: str) -> str:
 
 def filled(page: str, runs: Sequence[Result]) -> str:
     """Return the page with the rows of its tables filled in from these runs."""
-    return _tables.filled(page, PLACE, lambda name: TABLES[name](runs))
+    words = CHINESE if "| 种子 |" in page else {}
+
+    def rows_of(name: str) -> list[list[str]]:
+        return [[in_words(cell, words) for cell in row] for row in TABLES[name](runs)]
+
+    return _tables.filled(page, PLACE, rows_of)
+
+
+def in_words(cell: str, words: Mapping[str, str]) -> str:
+    """Return the cell with each of these words replaced.
+
+    >>> in_words("18.1% (15.7 to 22.3)", CHINESE)
+    '18.1% (15.7 到 22.3)'
+    """
+    for word, other in words.items():
+        cell = cell.replace(word, other)
+    return cell
 
 
 def recorded() -> list[Result]:

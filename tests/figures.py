@@ -30,9 +30,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = ROOT / "docs" / "reference"
 # Not prose: code, comments, tables that a benchmark writes, addresses of links.
 FENCED = re.compile(r"^( *)(`{3,}|~{3,}).*?^ *\2`*\s*$", re.MULTILINE | re.DOTALL)
+# What a benchmark finds the tables by that it writes.
+MARKS = {
+    mark
+    for path in (ROOT / "benchmarks").glob("*.py")
+    for mark in re.findall(r"places\(\"(\w+)\"\)", path.read_text(encoding="utf-8"))
+}
 WRITTEN = re.compile(
-    r"<!-- (?:(?:demo|results): \w+|quoted: (?P<quoted>.+?)|held by (?P<test>\S+)) -->\n+"
-    r"(?P<rows>(?:\|.*\n)+)"
+    rf"<!-- (?:(?:{'|'.join(sorted(MARKS))}): \w+|quoted: (?P<quoted>.+?)|held by (?P<test>\S+))"
+    r" -->\n+(?P<rows>(?:\|.*\n)+)"
 )
 ASIDE = re.compile(r"<!--.*?-->|``+ .+? ``+|`[^`\n]+`|\]\([^)\s]*\)", re.DOTALL)
 # Dates, times of day, versions, numbers of papers and of sections, the level of an interval.

@@ -50,6 +50,19 @@ def test_every_line_of_the_list_is_needed_and_right(page: str) -> None:
     assert [each for each in wrong if each] == []
 
 
+def test_little_is_quoted_and_the_page_says_from_whom() -> None:
+    """Nothing here holds another's figure: the words that name its source stand on the page."""
+    quoted = [line for page in LISTED.values() for line in page.values() if "quoted: " in line]
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        told = re.sub(r"<!--.*?-->", "", text)
+        for table in WRITTEN.finditer(text):
+            if table["quoted"]:
+                quoted.append(table["quoted"])
+                assert table["quoted"] in told, f"{name_of(page)}: {table['quoted']}"
+    assert len(quoted) <= 16
+
+
 def held_tables() -> Iterator[tuple[Path, str]]:
     """Yield the page and the test of each table that a test says it holds."""
     for page in PAGES:
