@@ -40,13 +40,15 @@ from touchstone_rewards.reward_server.watching.signals import (
     shadow_facts,
 )
 
-# Limit on the queued samples of one run; further samples are skipped.
+# Limit on the queued samples of one run; further samples are skipped. A run that names no steps may
+# queue those of one point: queued samples hold memory that the next requests would find in the
+# processor's cache.
 MOST_WAITING_OF_A_RUN = 4096
 MAX_WAITING_BYTES = 16 * 2**20
 MOST_RUNS, MOST_ALARMS = 64, 256
 # Samples examined in one go, the largest share of a core for the watch, and its shortest rest: the
 # event loop's timer counts whole milliseconds, and shorter rests would be none.
-SLICE, TIME_SHARE, REST_S = 8, 0.05, 0.005
+SLICE, TIME_SHARE, REST_S = 8, 0.02, 0.01
 # An alarm is repeated in this many points' answers; an answer has only the newest ones.
 TOLD_POINTS, TOLD_ALARMS = 2, 8
 
@@ -122,11 +124,14 @@ class RunWatch:
         if request.run is not None:
             _tell(run, request.step, answer)
         samples, results = request.samples, answer.results
+        most = MOST_WAITING_OF_A_RUN if request.step is not None else MOST_OF_A_POINT
+        if run.waiting + min(len(samples), MOST_OF_A_POINT) > most:
+            self.left_out[answer.profile] += len(samples)
+            return
         if len(samples) > MOST_OF_A_POINT:
             self.left_out[answer.profile] += len(samples) - MOST_OF_A_POINT
             samples, results = samples[:MOST_OF_A_POINT], results[:MOST_OF_A_POINT]
-        full = run.waiting + len(samples) > MOST_WAITING_OF_A_RUN
-        if full or not self._has_room(size := held_bytes(samples, results)):
+        if not self._has_room(size := held_bytes(samples, results)):
             self.left_out[answer.profile] += len(samples)
             return
         run.waiting += len(samples)
