@@ -18,6 +18,7 @@ LONG = frozenset(
         "real_pairs",
         "real_grpo",
         "why",
+        "sizes",
     }
 )
 

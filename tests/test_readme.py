@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -99,6 +100,15 @@ def test_both_languages_give_the_same_commands() -> None:
         return re.sub(r"\s*# .*", "", lines)
 
     assert list(map(bare, code["README.md"])) == list(map(bare, code["README.zh.md"]))
+
+
+def test_the_sizes_are_those_that_were_measured() -> None:
+    results = ROOT / "benchmarks" / "results" / "sizes.json"
+    server, everything, *_ = json.loads(results.read_text())["rows"]
+    for name, packages in (("README.md", "packages, "), ("README.zh.md", "个包，")):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert f"{server['packages']} {packages}{server['size_bytes'] / 1e6:.0f} MB" in text
+        assert f"{everything['packages']} {packages}{everything['size_bytes'] / 1e9:.1f} GB" in text
 
 
 def test_nothing_says_to_install_a_package_that_no_registry_has() -> None:

@@ -1,7 +1,8 @@
-"""A mkdocs hook that adds files linked outside `docs/` to the site.
+"""A mkdocs hook: a page looks as on GitHub, with the files that it links to outside `docs/`.
 
 GitHub shows every file of the repository, the site only `docs/`. A linked file is copied to
-`repository/` with its path, and the link on the page is rewritten to the copy.
+`repository/` with its path, and the link on the page is rewritten to the copy. In code in a
+table GitHub writes a bar for a bar behind a backslash; so does this hook.
 """
 
 from __future__ import annotations
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
 
 # A Markdown link that leaves its folder: the text before the path, the path, the anchor.
 OUTWARD = re.compile(r"(\]\()((?:\.\./)[^)\s#]+)(#[^)\s]*)?(?=[)\s])")
+ROW = re.compile(r"^\|.*\|[ \t]*$", re.MULTILINE)
+CODE = re.compile(r"(`+)[^`].*?\1")
+
+
+def with_bars(markdown: str) -> str:
+    r"""Return the page with `\|` in the code of its tables as the bar that it stands for.
+
+    >>> print(with_bars(r"| `a \| b` | c |"))
+    | `a | b` | c |
+    """
+
+    def plain(row: re.Match[str]) -> str:
+        return CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0])
+
+    return ROW.sub(plain, markdown)
 
 
 def outside(page: str, link: str) -> str | None:
@@ -72,4 +88,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         copy = posixpath.relpath(f"repository/{path}", posixpath.dirname(uri) or ".")
         return f"{match[1]}{copy}{match[3] or ''}"
 
-    return OUTWARD.sub(led, markdown)
+    return with_bars(OUTWARD.sub(led, markdown))

@@ -53,6 +53,12 @@ def told(step: int, results: Sequence[ScoreResult], took_s: float) -> str:
     )
 
 
+def with_whole_last_line(svg: str) -> str:
+    """Return rich's picture with room for the descenders of its last line, which it cuts."""
+    clip = re.compile(r'(clip-terminal">\s*<rect [^>]*height=")([\d.]+)')
+    return clip.sub(lambda match: f"{match[1]}{float(match[2]) + 8:g}", svg)
+
+
 def restart_later(server: LiveServer) -> threading.Thread:
     thread = threading.Timer(DOWN_S, server.restart)
     thread.start()
@@ -88,7 +94,8 @@ def main() -> None:
     assert lost == made_up == 0
     picture = console.export_svg(title="A reward server dies in mid-run")
     # Remove the fonts, which would be loaded from another host.
-    PICTURE.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL), "utf-8")
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    PICTURE.write_text(with_whole_last_line(picture), "utf-8")
 
 
 if __name__ == "__main__":

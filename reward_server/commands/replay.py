@@ -105,7 +105,8 @@ class Findings:
 
     def __init__(self, target: Draft | None, fingerprint: str) -> None:
         self.confusion: Counter[tuple[str, str]] = Counter()
-        self.changed = self.skipped = self.foreign = 0
+        self.changed = self.foreign = 0
+        self.skipped: Counter[str] = Counter()  # by the profile that scored them
         self.target = target
         self.fingerprint = fingerprint
 
@@ -230,7 +231,7 @@ def read_old(files: list[Path], profile: str, findings: Findings) -> Iterator[Ol
                 if old.profile in (None, profile):
                     yield old
                 else:
-                    findings.skipped += 1
+                    findings.skipped[old.profile] += 1
 
 
 _decode_kept = msgspec.json.Decoder(Kept).decode
@@ -347,9 +348,10 @@ def _report(findings: Findings, arguments: argparse.Namespace) -> None:
     console.print(table)
     total = findings.confusion.total()
     console.print(f"{total} scored again by {arguments.profile}, {findings.changed} changed")
-    if findings.skipped:
+    for name, count in findings.skipped.most_common():
         console.print(
-            f"{findings.skipped} skipped, scored by another profile; --from_profile selects it"
+            f"{count} skipped, scored by {name}: give --profile {name}, or "
+            f"--from_profile {name} to score them with {arguments.profile}"
         )
     if arguments.output is not None:
         console.print(f"changes -> {arguments.output}")

@@ -78,7 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         listening = listen(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
-        print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        # socket.create_server repeats the address behind its reason.
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
+        advice = "stop what listens there, or choose another --port"
+        print(f"reward-server: cannot listen on {where}: {reason}; {advice}", file=sys.stderr)
         return 1
     url = url_of(listening, encrypted=settings.tls_cert is not None)
     if settings.processes == 1:

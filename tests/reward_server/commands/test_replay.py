@@ -171,7 +171,7 @@ def test_the_same_profile_changes_nothing(log_path: Path) -> None:
     done = replay("--input", log_path, "--profile", "math", "--fail_on_change")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2003 scored again by math, 0 changed" in done.stdout
-    assert "3 skipped, scored by another profile" in done.stdout
+    assert "3 skipped, scored by format: give --profile format" in done.stdout
 
 
 def test_another_profile_shows_what_would_change_and_why(log_path: Path, tmp_path: Path) -> None:

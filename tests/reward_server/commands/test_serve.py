@@ -82,7 +82,10 @@ def test_a_port_that_is_taken_ends_with_a_clear_line(
         timeout=PATIENCE_S,
     )
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1 port {first.port}: Address already in use" in done.stderr
+    what = (
+        f"cannot listen on 127.0.0.1 port {first.port}: Address already in use; stop what listens"
+    )
+    assert what in done.stderr
 
 
 def test_a_server_on_another_host_opens_with_the_key(
