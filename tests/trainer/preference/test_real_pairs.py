@@ -103,7 +103,8 @@ def test_the_page_has_the_sizes_that_are_run() -> None:
 
 def test_the_tables_of_the_page_are_those_of_the_results() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert [name for _, name, _ in PLACE.findall(page)] == ["real_words", "real_pairs"]
+    names = [name for _, name, _ in PLACE.findall(page)]
+    assert names == ["real_words", "real_pairs", "story_learning"]
     assert filled(page) == page
 
 
