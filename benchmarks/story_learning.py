@@ -20,7 +20,7 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -30,20 +30,22 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import RESULTS, ROOT, older_server, record
+from benchmarks import RESULTS, ROOT, _tables, older_server, record
 from benchmarks._older_wire import older_wire
-from benchmarks._real import RUNS, compared, fill_page, trained, write_rows
+from benchmarks._real import PAGE, RUNS, trained, write_rows
 from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.reward_server.scorers.story.text import units
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, read_samples
 from touchstone_rewards.trainer.demo.base_model import fetched_model
-from touchstone_rewards.trainer.running.paired import difference, estimate
+from touchstone_rewards.trainer.running.intervals import student
 from touchstone_rewards.trainer.running.plots import LIGHT
 from touchstone_rewards.trainer.story import tiny
 from touchstone_rewards.trainer.story.convert import read_format_prompt, story_rows
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import only_one
 
+# In the page: the rows of the table.
+PLACE = _tables.places("profiles")
 STORY = Path("reward_server", "profiles", "neural", "story.yaml")
 PROFILE = "story_short"
 SHORTER = 0.15
@@ -64,10 +66,12 @@ MEASURES = (*REWARDS.values(), RIGHT, "distinct-3", "words", "gain of the histor
 
 
 class Sizes(NamedTuple):
-    """How much is trained: some 600 processor seconds as it stands, all by groups of one prompt."""
+    """How much is trained: some 1,200 processor seconds as it stands. An update is of one story;
+    no story comes twice in a run. `start`: of how many stories the untrained model is measured."""
 
-    updates: int = 8
-    last: int = 3
+    updates: int = 16
+    last: int = 4
+    start: int = 12
     group: int = 8
     new_tokens: int = 24
     stories: int = 200
@@ -88,8 +92,8 @@ class Measured(NamedTuple):
     values: dict[str, float | None]
 
 
-# The kept samples of a run by update.
-Run = dict[int, list[Measured]]
+# The kept samples of a run by update and story.
+Run = dict[tuple[int, str], list[Measured]]
 
 
 def make_stories(path: Path, stories: Sequence[tiny.TinyStory]) -> Stories:
@@ -115,8 +119,11 @@ def shortened(profile: Path) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def learn(folder: Path, model: Path, before: Path, sizes: Sizes) -> dict[str, list[Run]]:
-    """By profile, the run of each seed."""
+def learn(
+    folder: Path, model: Path, before: Path, sizes: Sizes
+) -> tuple[Run, dict[str, list[Run]]]:
+    """One update of many stories, whose responses are of the untrained model; and by profile the
+    run of each seed."""
     rng = random.Random(0)
     drawn = [tiny.draw_story(rng) for _ in range(sizes.stories)]
     stories = make_stories(folder / "stories.jsonl", drawn)
@@ -134,12 +141,17 @@ def learn(folder: Path, model: Path, before: Path, sizes: Sizes) -> dict[str, li
         older_wire(older.url) as then,
     ):
         urls = {"today": today, "before": then}
+
+        def run(name: str, url: str, **fields: Any) -> Run:
+            made = train_one(folder, name, url, model, stories.rows, sizes, **fields)
+            return read_run(made, urls, stories.colours)
+
         for seed in sizes.seeds:
             for name, url in urls.items():
-                label = f"{name}.seed{seed}"
-                run = train_one(folder, label, url, model, stories.rows, sizes, seed)
-                found[name].append(read_run(run, urls, stories.colours))
-    return found
+                updates = {"seed": seed, "max_steps": sizes.updates}
+                found[name].append(run(f"{name}.seed{seed}", url, **updates))
+        once = {"seed": 0, "max_steps": 1, "gradient_accumulation_steps": sizes.start}
+        return run("start", today, **once), found
 
 
 def train_one(
@@ -149,9 +161,9 @@ def train_one(
     model: Path,
     rows: Path,
     sizes: Sizes,
-    seed: int,
+    **fields: Any,
 ) -> Path:
-    """GRPO by one profile from one seed, unless it is done; returns its folder."""
+    """GRPO by one profile, unless it is done; returns its folder."""
     return trained(
         folder,
         "grpo",
@@ -166,7 +178,7 @@ def train_one(
         ground_truth_column="target_response",
         metadata_columns=list(METADATA),
         signals={"enabled": True},
-        learning_rate=1e-3,
+        learning_rate=4e-4,
         use_peft=True,
         lora_r=16,
         lora_alpha=32,
@@ -177,8 +189,7 @@ def train_one(
         max_completion_length=sizes.new_tokens,
         temperature=0.8,
         beta=0.0,
-        max_steps=sizes.updates,
-        seed=seed,
+        **fields,
     )
 
 
@@ -189,7 +200,8 @@ def read_run(run: Path, urls: Mapping[str, str], colours: Mapping[str, str]) -> 
     found: Run = defaultdict(list)
     for place, sample in enumerate(kept):
         own = {REWARDS[name]: column[place] for name, column in rewards.items()}
-        found[sample.step].append(measured(sample, colours[sample.group], own))
+        colour = colours[sample.group]
+        found[sample.step, sample.group].append(measured(sample, colour, own))
     return dict(found)
 
 
@@ -248,10 +260,10 @@ def values_of(samples: Sequence[Measured], measure: str) -> list[float | None]:
 
 
 def curve(run: Run, measure: str) -> list[float]:
-    """The mean of a measure by update."""
+    """The mean of a measure by update, or by story where an update is of several."""
     return [
-        fmean(value for value in values_of(run[step], measure) if value is not None)
-        for step in sorted(run)
+        fmean(value for value in values_of(run[key], measure) if value is not None)
+        for key in sorted(run)
     ]
 
 
@@ -275,33 +287,52 @@ def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def rows_of(found: Mapping[str, Sequence[Run]], last: int) -> list[dict[str, Any]]:
-    """The last updates of each profile's runs, paired by seed and by prompt.
-
-    No prompt comes twice: the responses of an update are to stories that the run has not seen.
-    """
+def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[dict[str, Any]]:
+    """By measure the untrained model and the last updates of each profile's runs, with 95%
+    intervals over stories, and how far the profiles are apart on the same stories."""
     rows = []
     for measure in MEASURES:
-        ends = {
-            name: [last_values(run, measure, last) for run in runs] for name, runs in found.items()
+        ends = {name: [curve(run, measure)[-last:] for run in runs] for name, runs in found.items()}
+        flat = {"start": curve(start, measure)}
+        flat |= {name: [value for run in runs for value in run] for name, runs in ends.items()}
+        apart = [a - b for a, b in zip(flat["today"], flat["before"], strict=True)]
+        means = {name: fmean(values) for name, values in flat.items()}
+        row = {
+            "what": measure,
+            "ours": means["today"],
+            "peer": means["before"],
+            "ratio": means["today"] / means["before"] if means["before"] else None,
+            "start": means["start"],
+            "intervals": {name: student(values) for name, values in flat.items()},
+            "difference": fmean(apart),
+            "difference_interval": student(apart),
+            "by_seed": {name: [fmean(run) for run in runs] for name, runs in ends.items()},
         }
-        # The first responses are of the model as it was, the same under both profiles.
-        start = fmean(curve(run, measure)[0] for run in found["today"])
-        today, before = ends["today"], ends["before"]
-        estimates = estimate(today), estimate(before), difference(today, before)
-        row = compared(f"{measure}; update 1: {start:.2f}", *estimates)
-        rows.append(row | {"start": start, "peer_by_seed": estimates[1].by_seed})
+        print(" | ".join(cells(row)))
+        rows.append(row)
     return rows
 
 
-def last_values(run: Run, measure: str, last: int) -> dict[str, float]:
-    """A measure of each response of the last updates, by update and place."""
-    return {
-        f"{step}/{place}": value
-        for step in sorted(run)[-last:]
-        for place, value in enumerate(values_of(run[step], measure))
-        if value is not None
-    }
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of the page: what, the start, by either profile, how far they are apart."""
+    means = {"start": row["start"], "before": row["peer"], "today": row["ours"]}
+    shown = [f"{mean:.2f} {between(row['intervals'][name])}" for name, mean in means.items()]
+    apart = f"{row['difference']:+.2f} {between(row['difference_interval'], '+')}"
+    return [row["what"], *shown, apart]
+
+
+def between(interval: Sequence[float] | None, sign: str = "") -> str:
+    return "" if interval is None else f"[{', '.join(f'{end:{sign}.2f}' for end in interval)}]"
+
+
+def filled(page: str) -> str:
+    """The page with the rows of the table as the file of results has them."""
+
+    def rows(name: str) -> Iterable[list[str]]:
+        text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
+        return map(cells, json.loads(text)["rows"])
+
+    return _tables.filled(page, PLACE, rows)
 
 
 def main(
@@ -315,25 +346,25 @@ def main(
     torch.set_num_threads(1)
     sizes = sizes or Sizes()
     with only_one(folder):
-        found = learn(folder, model or fetched_model(), before, sizes)
+        start, found = learn(folder, model or fetched_model(), before, sizes)
     draw(found, RESULTS / "story_learning.png")
     record(
         "story_learning",
-        rows_of(found, sizes.last),
+        rows_of(start, found, sizes.last),
         peer="the story profile of version 0.1.0",
         sizes=sizes._asdict(),
         responses=shown(found),
     )
-    fill_page()
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 
 def shown(found: Mapping[str, Sequence[Run]]) -> dict[str, list[str]]:
-    """Responses of each profile's first seed word by word: of the first update, of the last."""
+    """Responses of each profile's runs word by word: of the last update of each seed."""
     return {
-        f"{name}, update {step}": [" ".join(one.words) for one in runs[0][step]]
+        f"{name}, seed {seed}": [" ".join(one.words) for one in run[max(run)]]
         for name, runs in found.items()
-        for step in (min(runs[0]), max(runs[0]))
+        for seed, run in enumerate(runs)
     }
 
 

@@ -14,17 +14,21 @@ import pytest
 import yaml
 
 from benchmarks._older_wire import older_wire
+from benchmarks._real import PAGE
 from benchmarks.story_learning import (
     MEASURES,
+    PLACE,
     REWARDS,
     RIGHT,
+    SHORTER,
     STORY,
     Measured,
     Run,
     Sizes,
+    cells,
     curve,
     draw,
-    last_values,
+    filled,
     make_stories,
     measured,
     rows_of,
@@ -71,29 +75,32 @@ def test_the_shares_of_distinct_3_add_up_to_that_of_all_responses() -> None:
 
 def test_a_curve_is_a_mean_by_update_without_what_has_no_reward() -> None:
     first = [said("x", 0.25), said("x", 0.75), said("x", None)]
-    run = {2: [said("x y", 0.5)], 1: first}
+    run = {(2, "a"): [said("x y", 0.5)], (1, "b"): first}
     assert curve(run, TODAY) == [0.5, 0.5]
     assert curve(run, "words") == [1.0, 2.0]
 
 
-def test_the_last_updates_are_paired_by_update_and_place() -> None:
-    run = {1: [said("x", 0.0)], 2: [said("x", None), said("x", 0.5)], 3: [said("x", 1.0)]}
-    assert last_values(run, TODAY, 2) == {"2/1": 0.5, "3/0": 1.0}
+def test_the_last_updates_are_held_against_the_start_and_the_other_profile() -> None:
+    def run(*rights: float) -> Run:
+        return {(n, "a"): [said("x y z", right=right)] * 8 for n, right in enumerate(rights)}
 
-
-def test_today_is_held_against_before_and_the_start_is_said() -> None:
-    def run(end: float) -> Run:
-        text = "x y z"
-        return {1: [said(text, 0.25)] * 8, 2: [said(text, end, right=end)] * 8}
-
-    rows = rows_of({"today": [run(1.0)] * 3, "before": [run(0.0)] * 3}, last=1)
-    assert [row["what"].partition(";")[0] for row in rows] == list(MEASURES)
-    [right] = [row for row in rows if row["what"].startswith(RIGHT)]
-    assert right["what"] == f"{RIGHT}; update 1: 0.00"
-    assert (right["peer"], right["ours"], right["rows"]) == (0, 1, 8)
-    assert right["by_seed"] == [1, 1, 1]
-    assert right["peer_by_seed"] == [0, 0, 0]
-    assert right["apart"]
+    start = {(1, "a"): [said("x y z")] * 8, (1, "b"): [said("x y z", right=1.0)] * 8}
+    ours, peer = [run(0, 1.0, 1.0)] * 3, [run(0, 0.5, 0.0)] * 3
+    rows = rows_of(start, {"today": ours, "before": peer}, last=2)
+    assert [row["what"] for row in rows] == list(MEASURES)
+    [right] = [row for row in rows if row["what"] == RIGHT]
+    assert (right["start"], right["peer"], right["ours"], right["difference"]) == (
+        0.5,
+        0.25,
+        1,
+        0.75,
+    )
+    assert right["by_seed"] == {"today": [1, 1, 1], "before": [0.25, 0.25, 0.25]}
+    # Six pairs, half .5 apart and half 1: t of 5 degrees of freedom times their deviation.
+    half = 2.571 * (6 * 0.25**2 / 5 / 6) ** 0.5
+    assert right["difference_interval"] == pytest.approx((0.75 - half, 0.75 + half), abs=1e-3)
+    assert cells(right)[-1] == "+0.75 [+0.46, +1.04]"
+    assert cells(right)[3] == "1.00 [1.00, 1.00]"
 
 
 def test_the_profile_is_that_of_the_package_but_for_its_form_and_its_lengths() -> None:
@@ -119,7 +126,7 @@ def test_the_stories_ask_for_what_their_history_tells(tmp_path: Path) -> None:
 
 
 def test_the_picture_shows_every_profile(tmp_path: Path) -> None:
-    run = {1: [said("x y z")], 2: [said("x y z")]}
+    run = {(1, "a"): [said("x y z")], (2, "b"): [said("x y z")]}
     draw({"today": [run], "before": [run]}, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
@@ -174,9 +181,17 @@ def test_an_older_server_is_asked_without_the_fields_that_it_does_not_know() -> 
 
 
 def test_the_page_has_the_sizes_that_are_run() -> None:
-    page = " ".join((ROOT / "docs" / "proofs.md").read_text(encoding="utf-8").split())
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
     sizes = Sizes()
     assert f"{sizes.updates} updates of {sizes.group} responses" in page
     assert f"at most {sizes.new_tokens} new tokens" in page
     assert f"the last {sizes.last} updates" in page
+    assert f"to {sizes.start} stories" in page
+    assert f"times {SHORTER}" in page
     assert len(sizes.seeds) == 3
+
+
+def test_the_table_of_the_page_is_that_of_the_results() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for _, name, _ in PLACE.findall(page)] == ["story_learning"]
+    assert filled(page) == page
