@@ -29,6 +29,7 @@ import torch
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks import RESULTS, ROOT, _tables, older_server, record
 from benchmarks._older_wire import older_wire
@@ -71,7 +72,7 @@ class Sizes(NamedTuple):
 
     updates: int = 16
     last: int = 4
-    start: int = 12
+    start: int = 8
     group: int = 8
     new_tokens: int = 24
     stories: int = 200
@@ -146,12 +147,13 @@ def learn(
             made = train_one(folder, name, url, model, stories.rows, sizes, **fields)
             return read_run(made, urls, stories.colours)
 
+        once = {"seed": 0, "max_steps": 1, "gradient_accumulation_steps": sizes.start}
+        start = run("start", today, **once)
         for seed in sizes.seeds:
             for name, url in urls.items():
                 updates = {"seed": seed, "max_steps": sizes.updates}
                 found[name].append(run(f"{name}.seed{seed}", url, **updates))
-        once = {"seed": 0, "max_steps": 1, "gradient_accumulation_steps": sizes.start}
-        return run("start", today, **once), found
+        return start, found
 
 
 def train_one(
@@ -283,6 +285,7 @@ def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
         axes.set_title(measure, loc="left", fontsize=10)
         axes.grid(color=LIGHT.grid, linewidth=0.6)
         axes.set_xlabel("update")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", frameon=False)
     figure.savefig(path, dpi=110)
 
