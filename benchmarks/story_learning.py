@@ -356,10 +356,22 @@ def main(
         rows_of(start, found, sizes.last),
         peer="the story profile of version 0.1.0",
         sizes=sizes._asdict(),
+        cut_off=cut_off(folder, sizes),
         responses=shown(found),
     )
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
+
+
+def cut_off(folder: Path, sizes: Sizes) -> dict[str, list[list[float]]]:
+    """By profile and seed the share of the responses of each update that reached the last token."""
+    shares: dict[str, list[list[float]]] = defaultdict(list)
+    for name in REWARDS:
+        for seed in sizes.seeds:
+            state = json.loads((folder / f"{name}.seed{seed}" / "trainer_state.json").read_text())
+            logged = (line.get("completions/clipped_ratio") for line in state["log_history"])
+            shares[name].append([share for share in logged if share is not None])
+    return shares
 
 
 def shown(found: Mapping[str, Sequence[Run]]) -> dict[str, list[str]]:
