@@ -12,6 +12,7 @@ import importlib
 import itertools
 import os
 import sys
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,7 +94,7 @@ def scheduler_of(rows: list[dict[str, Any]]) -> Any:
     )
 
 
-def row_of(sample: dict[str, Any], profile: str) -> dict[str, Any]:
+def row_of(sample: Mapping[str, Any], profile: str) -> dict[str, Any]:
     """Return a row of ROLL's dataset, with the metadata beside the ground truth."""
     truth = {"ground_truth": sample["ground_truth"], "scored_by": profile}
     return {
