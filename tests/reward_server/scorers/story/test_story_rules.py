@@ -250,7 +250,7 @@ def test_signals_go_through_their_ramps() -> None:
 def test_an_integer_beyond_what_a_float_holds_is_no_signal() -> None:
     error = scored("exp_neg_cre", signals={"exp_neg_cre": 10**400}).error
     assert error is not None
-    assert error.message == "signals.exp_neg_cre is an integer beyond what a float holds"
+    assert error.message == "signals.exp_neg_cre is an integer too large for a float"
 
 
 def test_a_first_turn_has_no_history_to_gain_from() -> None:
