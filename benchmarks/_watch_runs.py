@@ -162,7 +162,7 @@ def exact(response: Response, rng: random.Random) -> Graded:
 
 
 def with_form(response: Response, rng: random.Random) -> Graded:
-    """Reward form and answer; the form is learnt first."""
+    """Reward form and answer; the form is learned first."""
     form, right = float(response.way != "brief"), float(response.right)
     return Graded(0.2 * form + 0.8 * right, {"format": form, "math": right})
 
@@ -412,7 +412,7 @@ def _prompt(prompt: Any) -> str:
 
 
 def recorded(folder: Path, hack: Callable[[Any], bool]) -> Iterator[Update]:
-    """Yield the updates of a run that the trainer kept; `hack` recognises a hacked sample."""
+    """Yield the updates of a run that the trainer kept; `hack` recognizes a hacked sample."""
     by_step: dict[int, list[Any]] = {}
     for kept in read_samples(folder):
         by_step.setdefault(kept.step, []).append(kept)

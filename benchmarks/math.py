@@ -1,6 +1,6 @@
 """The math engine against Math-Verify, Qwen2.5-Math's grader and PRM800K's, on the same cases.
 
-Measures accuracy and speed on labelled pairs in one process each, our worst cases on hostile
+Measures accuracy and speed on labeled pairs in one process each, our worst cases on hostile
 inputs, the pairs of different ground truths that we accept, and the speed through command and
 server. The data lies beside the checkout, the peers in the folder that MATH_PEERS names:
 
@@ -9,7 +9,7 @@ server. The data lies beside the checkout, the peers in the folder that MATH_PEE
         sympy==1.12 regex word2number pylatexenc mpmath==1.3.0 'numpy<2' python-dateutil
     git clone … $MATH_PEERS/Qwen2.5-Math     git clone … $MATH_PEERS/prm800k
 
-Times in one process are processor time, so that a busy machine favours nobody; through command and
+Times in one process are processor time, so that a busy machine favors nobody; through command and
 server they are wall-clock time, for the peer too. Missing peers are left out. A peer that is silent
 for 30 s on a pair is killed, and the pair counts as refused.
 """
@@ -60,7 +60,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 
 def cases() -> list[dict[str, Any]]:
-    """Return the labelled pairs on which people agree."""
+    """Return the labeled pairs on which people agree."""
     return [
         {
             "kind": row["kind"],

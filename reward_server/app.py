@@ -74,7 +74,7 @@ from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 
-MAX_COMPARED_CHARACTERS = 100  # of a path that may be misspelt: the comparison is not linear
+MAX_COMPARED_CHARACTERS = 100  # of a path that may be misspelled: the comparison is not linear
 _decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 # FastAPI's own telemetry would trace every request a second time, with the text of exceptions.

@@ -11,7 +11,7 @@ _TURNS = [
     ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
     ("<｜User｜>", "<｜Assistant｜>"),
 ]
-# A prompt that was cut on the left is recognised by this many of its last characters. They may
+# A prompt that was cut on the left is recognized by this many of its last characters. They may
 # occur several times, as chat markers do, so up to `MAX_PLACES` places are tried.
 TAIL_CHARACTERS = 32
 MAX_PLACES = 64

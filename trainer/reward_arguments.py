@@ -56,7 +56,7 @@ class RewardArguments:
 
     @property
     def profiles(self) -> list[str]:
-        """Return the profile whose reward is maximised, then the further ones."""
+        """Return the profile whose reward is maximized, then the further ones."""
         return [self.reward_profile, *(self.also_reward_profile or ())]
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def build_trainer(
     prompts: PromptArguments | None = None,
     skip_bad_rows: bool = False,
 ) -> SFTTrainer:
-    """Return TRL's trainer on rows of a recognised shape.
+    """Return TRL's trainer on rows of a recognized shape.
 
     Raises:
         InputError: the rows cannot be trained on.

@@ -24,7 +24,7 @@ Numbers = tuple[float, dict[str, float]]
 # The fields sent to a server that does not report which fields its profiles read.
 USUAL = ("response", "ground_truth", "prompt")
 # If none of the first samples has a reward, raise even with `null_reward`: the cause is likely a
-# misspelt column, and the run would train on the substitute alone.
+# misspelled column, and the run would train on the substitute alone.
 FIRST_SAMPLES = 64
 
 

@@ -1,4 +1,4 @@
-"""The error for a misspelt option of an adapter."""
+"""The error for a misspelled option of an adapter."""
 
 from __future__ import annotations
 

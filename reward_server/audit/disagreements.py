@@ -1,4 +1,4 @@
-"""Find the samples most worth labelling: those on which two verdicts differ.
+"""Find the samples most worth labeling: those on which two verdicts differ.
 
 From a score log, compute how often the verdicts agree, and write lines to label: the sample, both
 verdicts and an empty label.

@@ -1,4 +1,4 @@
-"""Compute error rates from labelled samples.
+"""Compute error rates from labeled samples.
 
 Labels are yes, no or unclear. False positives and negatives are reported with intervals, by scorer,
 class of ground truth and length of response.
@@ -55,7 +55,7 @@ class LabelLine(Struct):
 
 
 def read_labelled(path: Path) -> list[Labelled]:
-    """Return the labelled samples of a JSONL file, without those labelled unclear.
+    """Return the labeled samples of a JSONL file, without those labeled unclear.
 
     Raises:
         ConfigError: a line has no label, or an invalid one.

@@ -89,7 +89,7 @@ class Combination(Struct):
 
 
 class ErrorRate(Struct):
-    """False positives and negatives among all labelled samples or one class of them."""
+    """False positives and negatives among all labeled samples or one class of them."""
 
     scorer: str
     among: str

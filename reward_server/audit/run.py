@@ -69,7 +69,7 @@ async def audit(
     other: AuditedProfile | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[AuditReport, list[ToLabel]]:
-    """Return the report, and the samples most worth labelling.
+    """Return the report, and the samples most worth labeling.
 
     Raises:
         ConfigError: no row could be scored.

@@ -1,4 +1,4 @@
-"""`reward-server calibrate`: fit the score ramps of an embedding model to labelled stories.
+"""`reward-server calibrate`: fit the score ramps of an embedding model to labeled stories.
 
 It reads a profile with the part `coherence`, and stories as JSON lines: those of
 `scorers/story/data/stories.jsonl`, or the rows of `trainer data story`. It writes a ramps file for

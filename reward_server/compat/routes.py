@@ -276,7 +276,7 @@ def _profile_in(query: bytes) -> str | None:
     """Return the profile that the query string names, or None.
 
     Raises:
-        InvalidRequest: it has anything else, so that a misspelt name is not ignored.
+        InvalidRequest: it has anything else, so that a misspelled name is not ignored.
     """
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     names = given.pop("profile", [None])

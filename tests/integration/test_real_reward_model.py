@@ -2,7 +2,7 @@
 
 SmolLM2 pads with the token that ends every turn, renders chats with a system turn of its own, and
 has 30 layers. Heads and adapters are drawn at random: what is held is how a text is read, not what
-was learnt.
+was learned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Several rewards at once: weights, columns, GDPO's normalisation, what is kept of them."""
+"""Several rewards at once: weights, columns, GDPO's normalization, what is kept of them."""
 
 from __future__ import annotations
 

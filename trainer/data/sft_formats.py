@@ -1,4 +1,4 @@
-"""Recognise the shape of supervised data, and convert it into the rows that TRL's SFT reads.
+"""Recognize the shape of supervised data, and convert it into the rows that TRL's SFT reads.
 
 Known shapes are `{prompt, response}`, `{prompt, completion}`, `{messages}`, ShareGPT `{system,
 conversations}`, Alpaca `{instruction, input, output}`, `{question, answer}` and `{text}`. The

@@ -83,7 +83,7 @@ def run(argv: Sequence[str]) -> None:
 
     Raises:
         InputError: the folder holds something else, or there is too little memory.
-        RunFailed: nothing was learnt, a sample is not accounted for, or a part failed.
+        RunFailed: nothing was learned, a sample is not accounted for, or a part failed.
     """
     arguments = parse_config(RealDemoArguments, argv, "trainer demo")
     quiet()

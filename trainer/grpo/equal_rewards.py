@@ -24,7 +24,7 @@ class EqualRewardsWatch:
     """Warns when more than 90% of the groups had equal rewards in three rollouts in a row.
 
     It counts rollouts, not logs or updates, so `logging_steps` and `epochs_per_rollout` do not
-    affect it. It warns once if the run has never learnt, and once if it had learnt and then
+    affect it. It warns once if the run has never learned, and once if it had learned and then
     collapsed.
     """
 

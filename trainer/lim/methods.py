@@ -42,7 +42,7 @@ class Method(NamedTuple):
 
 
 def filled(matrix: Matrix, fill: Fill) -> Matrix:
-    """Return the matrix with missing epochs filled from their neighbours.
+    """Return the matrix with missing epochs filled from their neighbors.
 
     `paper` does what LIMR's code does (its comment says otherwise): a missing epoch takes the value
     of the next epoch, if that exists.

@@ -59,7 +59,7 @@ def preference_rows(
     skip_bad_rows: bool = False,
 ) -> tuple[Dataset, str]:
     """Return the rows with `id`, `prompt` (if they have one), `chosen` and `rejected` only, and a
-    line that names the recognised form and the unused text columns.
+    line that names the recognized form and the unused text columns.
 
     `margin_column` becomes `margin`, the smallest score difference by which chosen should win.
     `has_template` says whether the tokenizer has a chat template.
@@ -110,7 +110,7 @@ def read_pairs(
     margin_column: str | None = None,
     skip_bad_rows: bool = False,
 ) -> Dataset:
-    """Return the pairs for a model and its tokenizer; print the recognised form.
+    """Return the pairs for a model and its tokenizer; print the recognized form.
 
     Raises:
         InputError: see `preference_rows` and `check_prompts_fit`.

@@ -1,4 +1,4 @@
-"""LoRA adapters of language models as folders: recognise an adapter, find its base, merge it.
+"""LoRA adapters of language models as folders: recognize an adapter, find its base, merge it.
 
 A merged folder has the tokenizer that the adapter was trained with. Reward models are merged by
 `preference/reward_folder.py`.

@@ -22,7 +22,7 @@ TURNS_SHOWN = 3
 
 
 class Table(NamedTuple):
-    """A table of texts; on a narrow screen each row becomes a block of labelled cells."""
+    """A table of texts; on a narrow screen each row becomes a block of labeled cells."""
 
     title: str
     heads: Sequence[str]

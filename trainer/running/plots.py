@@ -90,7 +90,7 @@ DARK_LINES = ("#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#ff7b72", "#39c5cf", 
 LIGHT = Theme("#ffffff", "#24292f", "#d8dee4", LIGHT_LINES)
 DARK = Theme("#161b22", "#c9d1d9", "#30363d", DARK_LINES)
 COLUMNS = 3
-DASHES = ("-", "--", ":")  # for lines beyond the number of colours
+DASHES = ("-", "--", ":")  # for lines beyond the number of colors
 # Fewer points are not smoothed. Otherwise the smoothed line averages over about a tenth.
 SMOOTHED_FROM = 10
 # More points would not be visible in a panel a few hundred pixels wide.
@@ -208,7 +208,7 @@ def as_svg(figure: Figure) -> bytes:
 
 
 def recoloured(svg: bytes, old: Theme, new: Theme) -> bytes:
-    """Replace the colours of one theme by those of another, without drawing again."""
+    """Replace the colors of one theme by those of another, without drawing again."""
     colours = dict(zip(_colours(old), _colours(new), strict=True))
     return re.sub(b"|".join(colours), lambda found: colours[found[0]], svg)
 
@@ -235,7 +235,7 @@ def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
 
 
 def style_of(number: int, theme: Theme) -> tuple[str, str]:
-    """Return colour and dash style of a panel's n-th line."""
+    """Return color and dash style of a panel's n-th line."""
     colours = theme.lines
     return colours[number % len(colours)], DASHES[number // len(colours) % len(DASHES)]
 
@@ -254,7 +254,7 @@ def _draw(axes: Axes, drawing: Drawing, theme: Theme, legend: bool) -> None:
 
 
 def dress(axes: Axes, theme: Theme) -> None:
-    """Apply the theme's colours and grid to axes."""
+    """Apply the theme's colors and grid to axes."""
     axes.set_facecolor(theme.background)
     axes.tick_params(colors=theme.ink, labelsize=8)
     axes.yaxis.get_offset_text().set(color=theme.ink, fontsize=8)

@@ -23,7 +23,7 @@ THINGS = ("key", "coin", "map", "ring", "lamp", "rope")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
 NAMES = ("Tom", "Mia", "Ben", "Zoe", "Sam", "Ida")
 PLACES = ("garden", "forest", "harbour", "castle")
-# Shares of the lessons: right answers, answers of any colour, lessons without history.
+# Shares of the lessons: right answers, answers of any color, lessons without history.
 RIGHT, ANY, UNTOLD = 0.4, 0.3, 0.3
 FORMAT = "One sentence."
 CHAT_TEMPLATE = (
@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
 
 
 class TinyStory(NamedTuple):
-    """Who hides which thing under a stone of which colour, and where."""
+    """Who hides which thing under a stone of which color, and where."""
 
     name: str
     thing: str
@@ -68,9 +68,9 @@ def found(colour: str) -> str:
 
 
 def lesson(rng: random.Random) -> tuple[TinyStory, dict[str, Any]]:
-    """Draw a story whose answer is right, names any colour, or names none.
+    """Draw a story whose answer is right, names any color, or names none.
 
-    Some are untold, with answers of any colour: to a model that never saw the search without its
+    Some are untold, with answers of any color: to a model that never saw the search without its
     history, every answer would be unlikely and would seem to gain from the history.
     """
     story, is_told = draw_story(rng), rng.random() >= UNTOLD
@@ -90,7 +90,7 @@ def second_prompts(stories: Sequence[TinyStory]) -> list[list[dict[str, Any]]]:
 
 
 def is_right(response: str, colour: str) -> bool:
-    """Whether a response names this colour and no other."""
+    """Whether a response names this color and no other."""
     return set(re.findall(r"\w+", response.lower())) & set(COLOURS) == {colour}
 
 

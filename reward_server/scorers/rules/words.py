@@ -63,7 +63,7 @@ def squad_words(text: str) -> list[str]:
 def parted(found: list[str]) -> str:
     """Return the words as one text with a space on both sides of each.
 
-    Each word can then be found, counted and removed independently of its neighbours.
+    Each word can then be found, counted and removed independently of its neighbors.
 
     Example:
         >>> parted(["to", "to"]).count(" to ")

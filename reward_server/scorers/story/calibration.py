@@ -1,4 +1,4 @@
-"""Calibrate an embedding model on labelled turns: own stories against others, copies, stock texts.
+"""Calibrate an embedding model on labeled turns: own stories against others, copies, stock texts.
 
 Ramps are set on the tuning half of each language. How well they tell texts apart is reported for
 both halves, with intervals.
@@ -128,7 +128,7 @@ def _specific(
 
 
 def _direction(vector: Any, centre: Any) -> Any:
-    """Return the unit vector of a text's unit vector minus the centre."""
+    """Return the unit vector of a text's unit vector minus the center."""
     left = vector / np.linalg.norm(vector) - centre
     return left / np.linalg.norm(left)
 

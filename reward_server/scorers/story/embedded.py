@@ -191,7 +191,7 @@ def cosines(
     """Return each part's largest cosine with one of the others, or one number for the whole.
 
     The number is the mean of two: the mean of the parts' largest cosines, and the cosine of the sum
-    of the parts with the sum of the others. For it the centres of responses and of stories are
+    of the parts with the sum of the others. For it the centers of responses and of stories are
     subtracted first, so that what every text of the language shares with every story does not
     count. `parts`, `others`: vectors of shape [dim].
 
@@ -216,12 +216,12 @@ def margins(
     """Return how much nearer each part is to its story than to a stock text.
 
     That is its largest cosine with one of the others, minus the largest with a stock text, both
-    after the centres are subtracted. `parts`, `others`: vectors of shape [dim]; the others are the
-    story's. `stock`: unit vectors of shape [texts, dim], already centred.
+    after the centers are subtracted. `parts`, `others`: vectors of shape [dim]; the others are the
+    story's. `stock`: unit vectors of shape [texts, dim], already centered.
 
     Example:
-        >>> here, there, centre = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.zeros(2)
-        >>> margins([here], [here], Centres(centre, centre), np.array([there]))
+        >>> here, there, center = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.zeros(2)
+        >>> margins([here], [here], Centres(center, center), np.array([there]))
         [1.0]
     """
     own, story = _centred(parts, centres.response), _centred(others, centres.story)

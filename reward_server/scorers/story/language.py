@@ -1,7 +1,7 @@
 """Detect the language of a text, and measure whether its words stand in a plausible order.
 
 The language follows from script and the commonest English words. Word order is judged by pairs of
-neighbouring units seen in the tuning half of the stories in `data/`. Both take linear time.
+neighboring units seen in the tuning half of the stories in `data/`. Both take linear time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def language(text: str) -> Language:
 
 
 def ordered_share(text: str, of: str) -> float | None:
-    """Return the share of neighbouring pairs known in this order minus the share known in reverse.
+    """Return the share of neighboring pairs known in this order minus the share known in reverse.
 
     None if there are no stories of the language to learn pairs from. Shuffled, reversed or listed
     words give about 0 or less, prose 0.15 to 0.4.

@@ -48,7 +48,7 @@ class LanguageRamps(Struct, frozen=True):
 
     @property
     def stock_vectors(self) -> np.ndarray:
-        """The stock texts as unit vectors of shape [texts, dim], the centre of responses
+        """The stock texts as unit vectors of shape [texts, dim], the center of responses
         subtracted."""
         import numpy as np
 

@@ -143,8 +143,8 @@ def own_phrases(
     """Score the absence of copied phrases.
 
     Measured is the share of runs of four units that also occur in the setting, the history, the
-    user's turn or the target. Words that are glued, torn apart, interleaved with filler or spelt
-    with lookalike letters are recognised too (`text.copied`).
+    user's turn or the target. Words that are glued, torn apart, interleaved with filler or spelled
+    with lookalike letters are recognized too (`text.copied`).
     """
     earlier = context.earlier(sample, turns)
     if isinstance(earlier, SampleError):

@@ -199,7 +199,7 @@ def phrases(text: str) -> frozenset[int]:
 
 
 class ToldBefore(NamedTuple):
-    """Everything told before, in the forms in which a copy is recognised."""
+    """Everything told before, in the forms in which a copy is recognized."""
 
     units: frozenset[str]
     phrases: frozenset[int]
@@ -272,7 +272,7 @@ def all_parts(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def runs(found: list[str], size: int) -> list[tuple[str, ...]]:
-    """Return all runs of `size` neighbours."""
+    """Return all runs of `size` neighbors."""
     return list(zip(*(found[i:] for i in range(size)), strict=False))
 
 

@@ -1,4 +1,4 @@
-"""The wire of `POST /score` and its neighbours, in process and through a real socket alike."""
+"""The wire of `POST /score` and its neighbors, in process and through a real socket alike."""
 
 from __future__ import annotations
 

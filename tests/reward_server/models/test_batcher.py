@@ -255,7 +255,7 @@ async def test_out_of_memory_halves_the_batch_and_goes_on() -> None:
         await batcher.run(["x"] * 12, give_up_at_s=never())
     sizes = [len(batch) for batch in model.batches]
     assert sizes[:7] == [12, 6, 3, 3, 6, 3, 3]
-    assert max(sizes[7:]) == 3  # it has learnt what fits
+    assert max(sizes[7:]) == 3  # it has learned what fits
 
 
 async def test_an_input_that_does_not_fit_alone_fails_and_the_model_is_loaded_again() -> None:

@@ -112,7 +112,7 @@ def test_a_group_that_comes_in_two_requests_to_two_processes_is_one_group(two: L
         sample = {"id": str(place), "response": "the very same words", "group_id": f"g{place // 2}"}
         answers[place] = callers[place].score("grouped", sample)
 
-    # Neighbours have connections to different processes.
+    # Neighbors have connections to different processes.
     threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
     for thread in threads:
         thread.start()

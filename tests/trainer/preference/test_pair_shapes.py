@@ -1,4 +1,4 @@
-"""Preference rows of every shape keep their prompt; what was recognised and what not is said."""
+"""Preference rows of every shape keep their prompt; what was recognized and what not is said."""
 
 from __future__ import annotations
 

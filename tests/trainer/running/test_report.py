@@ -113,7 +113,7 @@ def test_a_panel_in_the_dark_colours_is_the_light_one_recoloured() -> None:
 
 
 def without_ids(svg: bytes) -> bytes:
-    """Marks are named by a hash of their colours too."""
+    """Marks are named by a hash of their colors too."""
     return re.sub(rb"\bm[0-9a-f]{10}\b", b"", svg)
 
 

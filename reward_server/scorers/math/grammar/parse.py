@@ -206,7 +206,7 @@ def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node
 def worded(cur: Cursor) -> Node:
     """Parse a clause that begins with words, which label the rest or are the answer.
 
-    `Area = 6`, `Maximum: 2` and `Sequence 1` are labelled values.
+    `Area = 6`, `Maximum: 2` and `Sequence 1` are labeled values.
     """
     if is_currency(cur.values[cur.at]) and cur.kinds[cur.at + 1] == "num":  # USD 5
         word = cur.values[cur.at]

@@ -304,7 +304,7 @@ def _negated(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
 
 
 def _nothing(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
-    """Skip a colour, a reference or a line under an expression."""
+    """Skip a color, a reference or a line under an expression."""
 
 
 _LONG_COMMANDS = (

@@ -1,7 +1,7 @@
 """IFBench instructions (Pyatkin et al. 2025) about counts, words, sentences and repetition.
 
 The published checker accepts responses in which nothing can break the instruction, such as a single
-word when neighbouring words are compared. Here such a response needs at least two words, sentences
+word when neighboring words are compared. Here such a response needs at least two words, sentences
 or lines; otherwise a policy would be rewarded for saying nothing.
 """
 
@@ -217,7 +217,7 @@ def every_nth_japanese(text: str, given: Given) -> bool:
 
 
 def _of_neighbours(holds: Callable[[str, str], bool], words: Sequence[str]) -> bool:
-    """Tell whether a relation holds for all pairs of neighbouring words, of which there is one."""
+    """Tell whether a relation holds for all pairs of neighboring words, of which there is one."""
     return len(words) > 1 and all(holds(one, other) for one, other in pairwise(words))
 
 

@@ -1,4 +1,4 @@
-"""Labelled pairs from other projects' test suites, and hostile inputs, where the data is there."""
+"""Labeled pairs from other projects' test suites, and hostile inputs, where the data is there."""
 
 from __future__ import annotations
 

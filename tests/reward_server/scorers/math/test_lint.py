@@ -1,4 +1,4 @@
-"""What is doubtful in a ground truth, with near neighbours that are fine."""
+"""What is doubtful in a ground truth, with near neighbors that are fine."""
 
 from __future__ import annotations
 

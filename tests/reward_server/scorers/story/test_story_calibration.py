@@ -1,4 +1,4 @@
-"""Ramps from labelled turns: what is computed, by hand; and what was shipped, from its data."""
+"""Ramps from labeled turns: what is computed, by hand; and what was shipped, from its data."""
 
 from __future__ import annotations
 
