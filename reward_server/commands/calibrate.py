@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", required=True, help="the profile whose embedding model is measured")
     add("--stories", type=Path, required=True, metavar="FILE", help="labelled stories, JSONL")
     add("--output", type=Path, required=True, metavar="FILE", help="the ramps file to write, JSON")
-    add("--stock", type=Path, metavar="FILE", help="texts that would fit any story, JSONL [built-in]")
+    add(
+        "--stock",
+        type=Path,
+        metavar="FILE",
+        help="texts that would fit any story, JSONL [built-in]",
+    )
     add("--languages", nargs="+", metavar="NAME", help="use stories in these languages only [all]")
     add_settings_arguments(parser)
 

@@ -18,11 +18,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import (
-    ConfigError,
-    NotReady,
-    UnknownProfile,
-)
+from touchstone_rewards.reward_server.errors import ConfigError, NotReady, UnknownProfile
 from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
