@@ -20,7 +20,7 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ from touchstone_rewards.trainer.story.convert import read_format_prompt, story_r
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import only_one
 
-# In the page: the rows of the table.
+# In the page: the rows of its two tables.
 PLACE = _tables.places("profiles")
 STORY = Path("reward_server", "profiles", "neural", "story.yaml")
 PROFILE = "story_short"
@@ -316,6 +316,31 @@ def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[d
     return rows
 
 
+def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """By profile how much more a response that uses the fact gets than the others to its story:
+    the mean over stories of all runs that have both, with its 95% interval."""
+    told = [*start.values()]
+    told += [samples for run in found["today"] for samples in run.values()]
+    # The first responses are the same under both profiles.
+    told += [samples for run in found["before"] for key, samples in run.items() if key[0] > 1]
+    paid: dict[str, Any] = {}
+    for name, reward in REWARDS.items():
+        by_story = [
+            {
+                is_right: [
+                    value
+                    for one in samples
+                    if one.values[RIGHT] == is_right and (value := one.values[reward]) is not None
+                ]
+                for is_right in (1.0, 0.0)
+            }
+            for samples in told
+        ]
+        more = [fmean(each[1.0]) - fmean(each[0.0]) for each in by_story if all(each.values())]
+        paid[name] = {"mean": fmean(more), "interval": student(more), "stories": len(more)}
+    return paid
+
+
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A row of the page: what, the start, by either profile, how far they are apart."""
     means = {"start": row["start"], "before": row["peer"], "today": row["ours"]}
@@ -329,13 +354,18 @@ def between(interval: Sequence[float] | None, sign: str = "") -> str:
 
 
 def filled(page: str) -> str:
-    """The page with the rows of the table as the file of results has them."""
-
-    def rows(name: str) -> Iterable[list[str]]:
-        text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
-        return map(cells, json.loads(text)["rows"])
-
-    return _tables.filled(page, PLACE, rows)
+    """The page with the rows of its tables as the file of results has them."""
+    found = json.loads((RESULTS / "story_learning.json").read_text(encoding="utf-8"))
+    paid = [
+        [
+            REWARDS[name],
+            f"{each['mean']:+.2f} {between(each['interval'], '+')}",
+            str(each["stories"]),
+        ]
+        for name, each in found["paid_for_the_fact"].items()
+    ]
+    tables = {"measures": list(map(cells, found["rows"])), "paid": paid}
+    return _tables.filled(page, PLACE, tables.__getitem__)
 
 
 def main(
@@ -357,6 +387,7 @@ def main(
         peer="the story profile of version 0.1.0",
         sizes=sizes._asdict(),
         cut_off=cut_off(folder, sizes),
+        paid_for_the_fact=paid_for_the_fact(start, found),
         responses=shown(found),
     )
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
